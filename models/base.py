@@ -1,0 +1,116 @@
+"""The contract that every language model keeps, n-gram or neural, so that nobody who uses one asks which it is.
+
+Shape legend, for this whole package: B streams scored side by side, T positions, V vocabulary entries,
+L layers, E embedding size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+
+INTERFACE = 1
+"""Bumped when the protocol below changes; a bundle with a newer number is refused."""
+
+
+class ModelError(Exception):
+    """Something that this package cannot do; `tasks/stage.py` turns it into the project's own errors.
+
+    Args:
+        what: What went wrong.
+        kind: "fit", "diverged", "memory", "bundle" or "input": which branch of the error tree it belongs to.
+    """
+
+    def __init__(self, what: str, kind: str = "fit") -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+@runtime_checkable
+class State(Protocol):
+    """What a model remembers of B streams. Opaque outside `models`."""
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        ...
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """log p(next token | everything before it in this stream), in nats.
+
+    A stream is `<bos> <stars_k> w1 … wn <eos>`. `<bos>` and the star tokens are given, never predicted:
+    every model gives them probability 0 (log −inf), and the other entries sum to 1.
+    """
+
+    vocabulary_size: int
+
+    def start(self, batch: int) -> Any:
+        """Return the state of *batch* streams before their first token."""
+        ...
+
+    def step(self, ids_B: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:
+        """Read one token of each stream.
+
+        Returns:
+            logp_BV (float32, on the model's device): the distribution of the next token, and the new state.
+        """
+        ...
+
+    def score(self, ids_BT: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Read T tokens of each stream.
+
+        Returns:
+            nats_BT (float64): −log p(ids[b, t] | state, ids[b, :t]), and the state after all T tokens. Chunks may be
+            cut anywhere: scoring x[:, :a] and then x[:, a:] with the carried state gives the numbers of x in one go.
+            Entries for tokens that are never predicted (`<bos>`, stars) are 0.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights or tables (safetensors, .npy) into *folder*; data only, nothing pickled."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of news from a fit: `step` and `total` in tokens, figures by name."""
+
+    step: int
+    total: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Where and how a model is fitted; nothing in here may change the result beyond rounding.
+
+    Args:
+        work: The stage's work folder. It survives a crash: restart points and `metrics.jsonl` live here.
+        device: "cpu" or "cuda".
+        threads: Threads for matrix products.
+        report: Called now and then with the progress, for terminal and tracking.
+    """
+
+    work: Path
+    device: str = "cpu"
+    threads: int = 1
+    report: Callable[[Progress], None] = lambda progress: None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted model and what there is to say of the fit (numbers only: parameters, seconds, best perplexity …)."""
+
+    model: LanguageModel
+    summary: Mapping[str, float]

@@ -1,0 +1,172 @@
+"""The error tree, with the exit code that each branch gives the command line.
+
+ReviewLMError (1)
+├── ConfigError (2)          a setting is unknown, of the wrong type or out of range
+├── InputError (3)           the given data cannot be used
+│   ├── EmptyInput           nothing to read, or nothing left after reading
+│   ├── Unreadable           truncated, wrong format, wrong encoding, no such file
+│   └── MissingColumn        a needed field is absent
+├── CheckFailed (4)          a critical expectation failed; carries the report's path
+├── ArtifactError (5)        the store
+│   ├── Damaged              an artifact is not what its manifest says
+│   ├── StoreFull            no space left on the disk
+│   └── NotWritable          read-only disk, or no permission
+├── FitError (6)             training
+│   ├── Diverged             the loss is not a finite number
+│   ├── OutOfMemory          the device's memory does not suffice
+│   └── RankFailed           one of several processes died
+├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
+└── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
+
+A refused promotion is no error.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class ReviewLMError(Exception):
+    """Base of all errors that a user can act on.
+
+    Args:
+        what: What went wrong, as one sentence without its full stop.
+        where: File, line, field or setting.
+        value: The offending value (shortened to 200 characters when shown).
+        cause: The likely cause.
+        remedy: What to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: str | Path = "", value: object = None, cause: str = "", remedy: str = ""
+    ) -> None:
+        self.what, self.where, self.value, self.cause, self.remedy = what, str(where), value, cause, remedy
+        lines = [what]
+        if self.where:
+            lines.append(f"  where:  {self.where}")
+        if value is not None:
+            lines.append(f"  value:  {str(value)[:200]}")
+        if cause:
+            lines.append(f"  cause:  {cause}")
+        if remedy:
+            lines.append(f"  remedy: {remedy}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling between processes: exceptions with keyword-only arguments do not by themselves."""
+        return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
+
+
+def _rebuild(
+    kind: type[ReviewLMError], what: str, where: str, value: object, cause: str, remedy: str, rest: dict[str, object]
+) -> ReviewLMError:
+    error = kind.__new__(kind)
+    ReviewLMError.__init__(error, what, where=where, value=value, cause=cause, remedy=remedy)
+    error.__dict__.update(rest)
+    return error
+
+
+class ConfigError(ReviewLMError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class InputError(ReviewLMError):
+    """The given data cannot be used."""
+
+    exit_code = 3
+
+
+class EmptyInput(InputError):
+    """Nothing to read, or nothing left after reading."""
+
+
+class Unreadable(InputError):
+    """Truncated, in the wrong format or encoding, or not there."""
+
+
+class MissingColumn(InputError):
+    """A needed field is absent."""
+
+
+class CheckFailed(ReviewLMError):
+    """A critical expectation failed. `report` is the path of its Data Docs page."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, report: str | Path = "", where: str | Path = "", remedy: str = "") -> None:
+        super().__init__(what, where=where or report, remedy=remedy)
+        self.report = str(report)
+
+
+class ArtifactError(ReviewLMError):
+    """The store cannot hold or give back an artifact."""
+
+    exit_code = 5
+
+
+class Damaged(ArtifactError):
+    """An artifact is not what its manifest says."""
+
+
+class StoreFull(ArtifactError):
+    """No space left on the disk."""
+
+
+class NotWritable(ArtifactError):
+    """Read-only disk, or no permission."""
+
+
+class FitError(ReviewLMError):
+    """Training failed."""
+
+    exit_code = 6
+
+
+class Diverged(FitError):
+    """The loss is not a finite number."""
+
+
+class OutOfMemory(FitError):
+    """The device's memory does not suffice."""
+
+
+class RankFailed(FitError):
+    """One of several training processes died."""
+
+
+class BundleError(ReviewLMError):
+    """A saved model cannot be opened, or answers differently from when it was saved."""
+
+    exit_code = 7
+
+
+class TrackingUnavailable(ReviewLMError):
+    """MLflow cannot be reached; trying again may help."""
+
+    exit_code = 8
+
+
+@contextmanager
+def disk_errors(where: str | Path) -> Iterator[None]:
+    """Turn the operating system's disk errors into ours, naming the folder that was written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(
+                "No space is left on the disk", where=where, cause=str(error),
+                remedy="free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise NotWritable(
+                "The folder cannot be written to", where=where, cause=str(error),
+                remedy="give write permission, or move the store with REVIEWLM_HOME",
+            ) from error
+        raise
