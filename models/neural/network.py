@@ -1,0 +1,81 @@
+"""What the trainer and the language-model protocol ask of any neural network in this package.
+
+A network turns token ids into features; its output layer (`models/neural/output.py`) turns features into
+probabilities. Recurrent and feed-forward models differ only in how they make features, so one trainer and one
+`NeuralLM` serve all of them. Shape legend: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+
+if TYPE_CHECKING:
+    from .output import OutputLayer
+
+NetworkState = tuple[torch.Tensor, ...]
+"""What a network remembers of B streams: tensors whose dimension 1 counts the streams, e.g. h_LBH."""
+
+STREAMS = 1
+"""The dimension of every state tensor that counts the streams."""
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A `torch.nn.Module` that reads tokens and keeps a state.
+
+    Attributes:
+        output: The output layer: loss, nats and log-probabilities of features.
+        training: Of nn.Module. In training mode dropout is on and `spec.training.precision` holds; in evaluation mode
+            there is no dropout and all is float32, so that a score depends on neither batch nor chunking.
+    """
+
+    output: OutputLayer
+    training: bool
+
+    def start(self, batch: int, device: torch.device | str) -> NetworkState:
+        """Return the state of *batch* streams before their first token."""
+        ...
+
+    def __call__(self, ids_BT: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, NetworkState]:
+        """Read T tokens of each stream.
+
+        Args:
+            ids_BT: int64.
+            state: What `start` or an earlier call returned.
+
+        Returns:
+            features_BTE (float32): row [b, t] has read ids[b, :t+1] and predicts ids[b, t+1]; and the new state.
+            Gradients flow through the state: cut them with `detach`.
+        """
+        ...
+
+    def reset(self, state: NetworkState, keep_B: torch.Tensor) -> NetworkState:
+        """Return the state with the streams whose keep_B (bool) is False put back to their start."""
+        ...
+
+
+def detach(state: NetworkState) -> NetworkState:
+    """Return the same numbers without their history: the cut of truncated back-propagation through time."""
+    return tuple(tensor.detach() for tensor in state)
+
+
+def keep_or_start(state: NetworkState, start: NetworkState, keep_B: torch.Tensor) -> NetworkState:
+    """Return *state* where keep_B is True and *start* elsewhere."""
+    keep_1B = keep_B.to(state[0].device).unsqueeze(0)
+    return tuple(
+        torch.where(keep_1B.view(1, -1, *[1] * (old.dim() - 2)), old, new) for old, new in zip(state, start, strict=True)
+    )
+
+
+def take(state: NetworkState, rows: Sequence[int]) -> NetworkState:
+    """Return the chosen streams, in the order given; a row may be taken more than once."""
+    index = torch.as_tensor(list(rows), dtype=torch.long, device=state[0].device)
+    return tuple(tensor.index_select(STREAMS, index) for tensor in state)
+
+
+def join(states: Sequence[NetworkState]) -> NetworkState:
+    """Return one state of all streams, one after another."""
+    return tuple(torch.cat(tensors, STREAMS) for tensors in zip(*states, strict=True))
