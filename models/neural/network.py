@@ -8,9 +8,10 @@ probabilities. Recurrent and feed-forward models differ only in how they make fe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from .output import OutputLayer
@@ -22,24 +23,25 @@ STREAMS = 1
 """The dimension of every state tensor that counts the streams."""
 
 
-@runtime_checkable
-class Network(Protocol):
-    """A `torch.nn.Module` that reads tokens and keeps a state.
+class Network(nn.Module):
+    """Base of all neural language models: reads tokens, keeps a state, hands features to its output layer.
+
+    In training mode dropout is on and products run in the number format of `precision`; in evaluation mode there is no
+    dropout and all is float32, so that a score depends neither on the batch nor on where a text is cut.
 
     Attributes:
         output: The output layer: loss, nats and log-probabilities of features.
-        training: Of nn.Module. In training mode dropout is on and `spec.training.precision` holds; in evaluation mode
-            there is no dropout and all is float32, so that a score depends on neither batch nor chunking.
+        precision: "bf16" or "float32": the number format of matrix products in training mode.
     """
 
     output: OutputLayer
-    training: bool
+    precision: str = "float32"
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
         """Return the state of *batch* streams before their first token."""
-        ...
+        raise NotImplementedError
 
-    def __call__(self, ids_BT: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, NetworkState]:
+    def forward(self, ids_BT: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, NetworkState]:
         """Read T tokens of each stream.
 
         Args:
@@ -50,11 +52,12 @@ class Network(Protocol):
             features_BTE (float32): row [b, t] has read ids[b, :t+1] and predicts ids[b, t+1]; and the new state.
             Gradients flow through the state: cut them with `detach`.
         """
-        ...
+        raise NotImplementedError
 
     def reset(self, state: NetworkState, keep_B: torch.Tensor) -> NetworkState:
         """Return the state with the streams whose keep_B (bool) is False put back to their start."""
-        ...
+        fresh = self.start(len(keep_B), state[0].device)
+        return keep_or_start(state, fresh, keep_B)
 
 
 def detach(state: NetworkState) -> NetworkState:
@@ -64,9 +67,10 @@ def detach(state: NetworkState) -> NetworkState:
 
 def keep_or_start(state: NetworkState, start: NetworkState, keep_B: torch.Tensor) -> NetworkState:
     """Return *state* where keep_B is True and *start* elsewhere."""
-    keep_1B = keep_B.to(state[0].device).unsqueeze(0)
+    keep_B = keep_B.to(state[0].device)
     return tuple(
-        torch.where(keep_1B.view(1, -1, *[1] * (old.dim() - 2)), old, new) for old, new in zip(state, start, strict=True)
+        torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new)
+        for old, new in zip(state, start, strict=True)
     )
 
 
