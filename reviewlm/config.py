@@ -7,7 +7,6 @@ below). `--set models.1.hidden=650` overrides single values. Unknown keys are er
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
+from reviewlm.environment import home_folder
 from reviewlm.errors import ConfigError
 
 PRESETS = Path(__file__).resolve().parent.parent / "config"
-HOME_VARIABLE = "REVIEWLM_HOME"
 
 
 class Section(BaseModel):
@@ -97,10 +96,14 @@ class PromotionConfig(Section):
 
 
 class ExecutionConfig(Section):
-    """How and where to run. Part of no digest: it must not change a result beyond rounding."""
+    """How and where to run. Part of no digest: it must not change a result beyond rounding.
+
+    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers).
+    """
 
     home: str = ".reviewlm"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(ge=1)] = 1
     threads: Annotated[int, Field(ge=0)] = 0
     tracking_uri: str = ""
     experiment: str = "reviewlm"
@@ -141,7 +144,7 @@ class RunConfig(Section):
     @property
     def home(self) -> Path:
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
-        return Path(os.environ.get(HOME_VARIABLE) or self.execution.home).absolute()
+        return home_folder(self.execution.home)
 
 
 def preset_names() -> list[str]:

@@ -1,0 +1,50 @@
+"""Settings of the frameworks that must stand in the environment before they are imported.
+
+Everything lives below one folder (`REVIEWLM_HOME`, default `./.reviewlm`), nothing phones home, and the thread pools
+of the numeric libraries do not fight each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+ROOMS = ("reviewlm", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
+HOME_VARIABLE = "REVIEWLM_HOME"
+
+
+def home_folder(configured: str = ".reviewlm") -> Path:
+    """Return the folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
+    return Path(os.environ.get(HOME_VARIABLE) or configured).absolute()
+
+
+def prepare_environment(home: Path) -> None:
+    """Set what Prefect, MLflow, Great Expectations and tokenizers read at import; what the user has set stays."""
+    defaults = {
+        HOME_VARIABLE: str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "False",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(logging.INFO)
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use (affinity and container quota considered)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()[:2]
+        if limit != "max":
+            cores = min(cores, max(1, round(int(limit) / int(period))))
+    return max(1, cores)

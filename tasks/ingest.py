@@ -1,0 +1,69 @@
+"""Raw input, or the embedded corpus where none is given → typed Parquet parts and a quarantine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from corpus.ingest import expand_inputs, ingest
+from corpus.synth import write_reviews
+from reviewlm.config import RunConfig
+from reviewlm.environment import available_cores
+from reviewlm.store import Artifact, sha256_of_file
+from tasks.progress import progress
+from tasks.stage import finished, run_stage, show_facts, store_of
+
+SYNTH_VERSION = 1
+INGEST_VERSION = 1
+SYNTHETIC_FILE = "reviews.jsonl"
+
+
+@task(name="synthesise", cache_policy=NO_CACHE, persist_result=False)
+def synthesise(config: RunConfig) -> Artifact:
+    """Write the embedded corpus; every run without `--input` says that it is synthetic."""
+    options = config.source.synthetic
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress(config, "synthesise", options.reviews, "reviews") as report:
+            return write_reviews(
+                work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
+                workers=available_cores(), report=report,
+            )
+
+    built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make)
+    show_facts("synthesise", built.artifact, built.reused, "A synthetic corpus: no input was given.")
+    return finished(built)
+
+
+@task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
+def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
+    """Read the input files; raw files enter the digest by the SHA-256 of their bytes."""
+    paths = [synthetic.folder / SYNTHETIC_FILE] if synthetic else expand_inputs(config.source.input)
+    inputs = {f"{index:05d}:{path.name}": _file_digest(config, path) for index, path in enumerate(paths)}
+    options = config.source.model_dump(mode="json", include={"max_chars", "part_rows"})
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress(config, "ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
+            return ingest(paths, work, config.source, lambda rows, done, total: report(done, {"reviews": rows}))
+
+    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make)
+    show_facts("ingest", built.artifact, built.reused)
+    return finished(built)
+
+
+def _file_digest(config: RunConfig, path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, remembered by device, inode, size and time of change."""
+    stat = path.stat()
+    memo = store_of(config).root / ".files" / f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+    if memo.is_file():
+        return memo.read_text()
+    digest = sha256_of_file(path)
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    temporary = memo.with_suffix(f".{os.getpid()}")
+    temporary.write_text(digest)
+    temporary.rename(memo)
+    return digest

@@ -1,0 +1,110 @@
+"""Progress of long stages: a live bar on a terminal, plain lines elsewhere, and a Prefect progress artifact."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from reviewlm.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+LINE_SECONDS = 10.0
+ARTIFACT_SECONDS = 5.0
+Report = Callable[..., None]
+
+_lock = threading.Lock()
+_bars: Progress | None = None
+_users = 0
+
+
+@contextmanager
+def progress(config: RunConfig, label: str, total: int, unit: str) -> Iterator[Report]:
+    """Yield `report(done, figures)`, which may be called as often as one likes.
+
+    Args:
+        config: Unused but for what may come: where to show progress is a matter of execution.
+        label: What is being done.
+        total: Size of the work in *unit*.
+        unit: "reviews", "bytes" or "tokens".
+    """
+    line = _Line(label, max(total, 1), unit)
+    with _terminal() as bars:
+        bar = bars.add_task(label, total=max(total, 1), figures="") if bars else None
+
+        def report(done: int, figures: Mapping[str, float] | None = None) -> None:
+            if bars is not None and bar is not None:
+                bars.update(bar, completed=done, figures=_show(figures or {}))
+            line.tell(done, figures or {}, to_log=bars is None)
+
+        try:
+            yield report
+        finally:
+            if bars is not None and bar is not None:
+                bars.remove_task(bar)
+
+
+@contextmanager
+def _terminal() -> Iterator[Progress | None]:
+    """Yield the one live display of this process (several stages may share it), or None without a terminal."""
+    global _bars, _users
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with _lock:
+        if _bars is None:
+            columns = (
+                TextColumn("{task.description:<12}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            )
+            _bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            _bars.start()
+        _users += 1
+        bars = _bars
+    try:
+        yield bars
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0 and _bars is not None:
+                _bars.stop()
+                _bars = None
+
+
+class _Line:
+    """The same news as log lines and as a Prefect progress artifact, each only now and then."""
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.started = self.logged = self.shown = time.monotonic()
+        self.artifact = None
+
+    def tell(self, done: int, figures: Mapping[str, float], to_log: bool) -> None:
+        now = time.monotonic()
+        if to_log and now - self.logged >= LINE_SECONDS:
+            self.logged = now
+            elapsed = now - self.started
+            left = elapsed * (self.total - done) / max(done, 1)
+            share = 100 * done / self.total
+            log.info("%s %.0f %%, %.0f s left%s", self.label, share, left, _show(figures, prefix="; "))
+        if now - self.shown >= ARTIFACT_SECONDS and TaskRunContext.get() is not None:
+            self.shown = now
+            share = min(100.0, 100 * done / self.total)
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(share, key=f"{self.label}-progress".lower())
+            else:
+                update_progress_artifact(self.artifact, share)
+
+
+def _show(figures: Mapping[str, float], prefix: str = "") -> str:
+    parts = [f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in figures.items()]
+    return prefix + ", ".join(parts) if parts else ""

@@ -1,0 +1,112 @@
+"""What all stages share: identity, reuse, conversion of errors, and what the UI shows.
+
+A task resolves its inputs, calls `run_stage` with a pure function of another room, and gets back an artifact. Prefect's
+own result cache is off, since the store is the one truth about what is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.context import TaskRunContext
+from prefect.states import Completed, State
+
+from models.base import ModelError
+from reviewlm.config import RunConfig
+from reviewlm.errors import BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from reviewlm.store import Artifact, Built, Store
+
+log = logging.getLogger(__name__)
+
+BRANCHES: dict[str, type[ReviewLMError]] = {
+    "fit": FitError,
+    "diverged": Diverged,
+    "memory": OutOfMemory,
+    "bundle": BundleError,
+    "input": InputError,
+}
+
+
+def store_of(config: RunConfig) -> Store:
+    """Return the artifact store of a configuration."""
+    return Store(config.home / "store")
+
+
+@contextmanager
+def converted_errors(where: str | Path = "") -> Iterator[None]:
+    """Turn `models`' own error into the project's, once, at this border."""
+    try:
+        yield
+    except ModelError as error:
+        raise BRANCHES.get(error.kind, FitError)(str(error), where=where) from error
+
+
+def run_stage(
+    config: RunConfig,
+    stage: str,
+    version: int,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    make: Callable[[Path], Mapping[str, Any]],
+) -> Built:
+    """Return the stage's artifact, built only where it is not there already; the log says which."""
+    environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json")}
+    with converted_errors(stage):
+        built = store_of(config).build(
+            stage, version, options, inputs, make,
+            environment=environment, rebuild=stage in config.execution.rebuild,
+        )
+    seconds = built.artifact.manifest.get("seconds", 0)
+    how = "reused" if built.reused else f"built in {seconds:.1f} s"
+    log.info("%-10s %s %s", stage, built.artifact.digest, how)
+    return built
+
+
+def finished(built: Built) -> State[Artifact] | Artifact:
+    """Return what a task returns: the artifact; a reused one as the state "Reused", so that the UI shows it."""
+    if not built.reused:
+        return built.artifact
+    return Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=built.artifact)
+
+
+def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """Show rows as a table artifact of the current run; outside a run there is nothing to show it in."""
+    if TaskRunContext.get() is not None:
+        create_table_artifact(key=_slug(key), table=[dict(row) for row in rows], description=description)
+
+
+def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
+    """Show an artifact's facts (scalars only) as a table, with where it lies and whether it was reused."""
+    facts = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    how = "reused" if reused else f"built in {artifact.manifest.get('seconds', 0)} s"
+    description = f"**{stage}** `{artifact.digest}`, {how}. {note}\n\nFolder: `{artifact.path}`"
+    show_table(stage, [{"what": name, "value": str(value)} for name, value in facts.items()], description)
+
+
+def show_markdown(key: str, markdown: str, description: str = "") -> None:
+    """Show a markdown artifact of the current run."""
+    if TaskRunContext.get() is not None:
+        create_markdown_artifact(key=_slug(key), markdown=markdown, description=description or None)
+
+
+def _slug(key: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of the code that runs, or "" outside a checkout."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
