@@ -28,7 +28,7 @@ def synthesise(config: RunConfig) -> Artifact:
     options = config.source.synthetic
 
     def make(work: Path) -> dict[str, Any]:
-        with progress(config, "synthesise", options.reviews, "reviews") as report:
+        with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
                 workers=available_cores(), report=report,
@@ -47,7 +47,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     options = config.source.model_dump(mode="json", include={"max_chars", "part_rows"})
 
     def make(work: Path) -> dict[str, Any]:
-        with progress(config, "ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
+        with progress("ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
             return ingest(paths, work, config.source, lambda rows, done, total: report(done, {"reviews": rows}))
 
     built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make)

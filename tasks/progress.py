@@ -14,7 +14,6 @@ from prefect.context import TaskRunContext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from reviewlm.config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +27,10 @@ _users = 0
 
 
 @contextmanager
-def progress(config: RunConfig, label: str, total: int, unit: str) -> Iterator[Report]:
-    """Yield `report(done, figures)`, which may be called as often as one likes.
+def progress(label: str, total: int, unit: str) -> Iterator[Report]:
+    """Yield `report(done, figures, total)`, which may be called as often as one likes.
 
     Args:
-        config: Unused but for what may come: where to show progress is a matter of execution.
         label: What is being done.
         total: Size of the work in *unit*.
         unit: "reviews", "bytes" or "tokens".
@@ -41,9 +39,10 @@ def progress(config: RunConfig, label: str, total: int, unit: str) -> Iterator[R
     with _terminal() as bars:
         bar = bars.add_task(label, total=max(total, 1), figures="") if bars else None
 
-        def report(done: int, figures: Mapping[str, float] | None = None) -> None:
+        def report(done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
+            line.total = total or line.total
             if bars is not None and bar is not None:
-                bars.update(bar, completed=done, figures=_show(figures or {}))
+                bars.update(bar, completed=done, total=line.total, figures=_show(figures or {}))
             line.tell(done, figures or {}, to_log=bars is None)
 
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from models.base import ModelError
 from reviewlm.config import RunConfig
@@ -70,11 +70,12 @@ def run_stage(
     return built
 
 
-def finished(built: Built) -> State[Artifact] | Artifact:
-    """Return what a task returns: the artifact; a reused one as the state "Reused", so that the UI shows it."""
+def finished(built: Built, result: Any = None) -> Any:
+    """Return what a task returns: *result*, or else the artifact; a reused one as the state "Reused", for the UI."""
+    result = built.artifact if result is None else result
     if not built.reused:
-        return built.artifact
-    return Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=built.artifact)
+        return result
+    return Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:

@@ -1,0 +1,153 @@
+"""One artifact per model: its bundle, its journal of metrics, and its MLflow run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.base import ModelError
+from models.specs import ModelSpec, identity
+from reviewlm.config import RunConfig
+from reviewlm.environment import available_cores
+from reviewlm.errors import RankFailed
+from reviewlm.store import Artifact, Store
+from tasks.prepare import VOCABULARY_FILE, Prepared
+from tasks.progress import Report, progress
+from tasks.stage import converted_errors, finished, run_stage, show_facts
+from tasks.track import JOURNAL, ModelRun, open_model_run
+
+FIT_VERSION = 1
+BUNDLE_FOLDER = "bundle"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model: its options, its artifact, and the MLflow run that describes it."""
+
+    spec: ModelSpec
+    artifact: Artifact
+    run_id: str
+    reused: bool
+
+    @property
+    def bundle(self) -> Path:
+        """The folder that `models.bundle.load_bundle` opens."""
+        return self.artifact.folder / BUNDLE_FOLDER
+
+
+@task(name="fit", task_run_name="fit {spec.name}", cache_policy=NO_CACHE, persist_result=False)
+def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str) -> Any:
+    """Fit one model in a process of its own; a finished fit is taken from the store and its run linked."""
+    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    digest = Store.digest("fit", FIT_VERSION, identity(spec), inputs)
+    with open_model_run(config, spec, digest, prepared, parent_run_id) as run:
+
+        def make(work: Path) -> dict[str, Any]:
+            job = {
+                "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
+                "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
+                "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest},
+                **{split: str(tokens[split].folder) for split in ("train", "validation")},
+            }
+            with progress(spec.name, 1, "tokens") as report:
+                summary = run_job(job, _both(report, run, work / JOURNAL))
+            for leftover in work.glob("checkpoint*"):
+                _remove(leftover)
+            return {"name": spec.name, "kind": spec.kind, "summary": summary}
+
+        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make)
+        run.complete(built.artifact, BUNDLE_FOLDER)
+    show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
+    return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def device_of(config: RunConfig) -> str:
+    """Return "cpu" or "cuda"; "auto" takes the GPU where the driver's device file is there."""
+    if config.execution.device != "auto":
+        return config.execution.device
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def threads_of(config: RunConfig) -> int:
+    """Return the threads of one fit: as configured, or the cores shared out among the workers."""
+    return config.execution.threads or max(1, available_cores() // config.execution.workers)
+
+
+def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
+    """Run a job of `tasks.fit_worker` in a process of its own and return the fit's summary.
+
+    Raises:
+        FitError, InputError: What the model itself said.
+        RankFailed: The process died without a word, e.g. killed for want of memory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file, errors = Path(folder) / "job.json", Path(folder) / "stderr"
+        file.write_text(json.dumps(job), encoding="utf-8")
+        environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "MKL_NUM_THREADS": str(job["threads"])}
+        command = [sys.executable, "-m", "tasks.fit_worker", str(file)]
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
+            try:
+                last = _listen(process, report)
+            finally:
+                process.kill() if process.poll() is None else None
+                process.wait()
+        if "error" in last:
+            with converted_errors(job["spec"]["name"]):
+                raise ModelError(last["error"], last["kind"])
+        if "summary" not in last:
+            raise _died(job, process.returncode, errors.read_text(encoding="utf-8", errors="replace"))
+        return last["summary"]
+
+
+def _listen(process: subprocess.Popen[str], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    for line in process.stdout or ():
+        try:
+            last = json.loads(line)
+        except ValueError:
+            continue
+        if "step" in last:
+            report(last)
+    process.wait()
+    return last
+
+
+def _died(job: dict[str, Any], code: int, said: str) -> RankFailed:
+    cause = "killed by the system, most likely for want of memory" if code == -9 else "\n".join(said.splitlines()[-12:])
+    return RankFailed(
+        f"The process that fitted '{job['spec']['name']}' ended with exit code {code}", cause=cause,
+        remedy="give it more memory, or a smaller batch (models.N.training.batch); a rerun goes on from the checkpoint",
+    )
+
+
+def _both(report: Report, run: ModelRun, journal: Path) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that moves the bar at once and forwards the journal to MLflow now and then."""
+    forwarded = time.monotonic()
+
+    def listen(news: dict[str, Any]) -> None:
+        nonlocal forwarded
+        report(news["step"], news["figures"], total=news["total"])
+        if time.monotonic() - forwarded > 20:
+            forwarded = time.monotonic()
+            run.forward(journal)
+
+    return listen
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+

@@ -1,0 +1,145 @@
+"""Checks, cleaning with the frozen split, vocabularies, and memory-mapped token streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from corpus.clean import iter_split, prepare
+from data_checks.suites import CheckReport, check
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import EmptyInput
+from reviewlm.store import Artifact
+from tasks.progress import progress
+from tasks.stage import finished, run_stage, show_facts, show_markdown
+
+CHECK_VERSION = 1
+PREPARE_VERSION = 1
+VOCABULARY_VERSION = 1
+TOKENS_VERSION = 1
+VOCABULARY_FILE = "vocabulary.json"
+REPORT_FILE = "report.json"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything the models are fitted and measured on."""
+
+    clean: Artifact
+    vocabularies: dict[str, Artifact] = field(default_factory=dict)
+    tokens: dict[str, dict[str, Artifact]] = field(default_factory=dict)
+    checks: tuple[Artifact, ...] = ()
+
+
+@task(name="check", cache_policy=NO_CACHE, persist_result=False)
+def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = "") -> Artifact:
+    """Hold a finished artifact against its suite; the verdict is itself an artifact, Data Docs included.
+
+    Raises:
+        CheckFailed: A critical expectation failed: with its own words and the report's path.
+    """
+    label = name or stage
+
+    def make(work: Path) -> dict[str, Any]:
+        report = check(stage, _checked_frame(stage, subject), config.checks, work / "docs", label, subject.facts)
+        (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+        failed = [result.severity for result in report.results if not result.passed]
+        return {
+            "suite": stage, "passed": report.passed, "expectations": len(report.results),
+            **{f"failed_{severity}": failed.count(severity) for severity in ("critical", "warning", "info")},
+        }
+
+    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
+    built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make)
+    report = read_report(built.artifact)
+    show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
+    report.require()
+    return finished(built)
+
+
+def read_report(artifact: Artifact) -> CheckReport:
+    """Return the report that a check left, its page's path made absolute."""
+    return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
+
+
+def _checked_frame(stage: str, subject: Artifact) -> pl.DataFrame:
+    if stage == "raw":
+        return pl.read_parquet(subject.folder / "parts" / "*.parquet")
+    if stage == "clean":
+        return pl.read_parquet(subject.folder / "clean.parquet")
+    if stage == "tokens":
+        return TokenStream.open(subject.folder).documents
+    return pl.read_parquet(subject.folder / "scores.parquet")
+
+
+@task(name="clean", cache_policy=NO_CACHE, persist_result=False)
+def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
+    """Bring texts to their normal form, count bytes once, and draw the frozen split."""
+    options = {"clean": config.clean.model_dump(mode="json"), "split": config.split.model_dump(mode="json")}
+
+    def make(work: Path) -> dict[str, Any]:
+        return prepare(dataset.folder, work, config.clean, config.split)
+
+    built = run_stage(config, "prepare", PREPARE_VERSION, options, {"dataset": dataset.digest}, make)
+    show_facts("prepare", built.artifact, built.reused)
+    return finished(built)
+
+
+@task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
+def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
+    """Build one vocabulary from the training split alone."""
+    spec = config.vocabulary[name]
+
+    def make(work: Path) -> dict[str, Any]:
+        form = NormalForm(**config.clean.model_dump())
+        texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"])
+        vocabulary = Vocabulary.train(texts, spec, form)
+        vocabulary.save(work / VOCABULARY_FILE)
+        return {"name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest}
+
+    options = {"spec": asdict(spec), "normal_form": config.clean.model_dump(mode="json")}
+    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make)
+    show_facts(f"vocabulary-{name}", built.artifact, built.reused)
+    return finished(built)
+
+
+@task(name="tokens", cache_policy=NO_CACHE, persist_result=False)
+def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "") -> Artifact:
+    """Encode one split with one vocabulary: the same artifact whoever asks for it."""
+    vocabulary = Vocabulary.load(Path(vocabulary_file))
+
+    def make(work: Path) -> dict[str, Any]:
+        total = int(clean.facts.get(split, 0))
+        with progress(f"tokens {label}", total, "reviews") as report:
+            return write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
+
+    inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
+    built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make)
+    if not built.artifact.facts["documents"]:
+        raise EmptyInput(f"The {split} split has no reviews", remedy="give more reviews or a larger share of them")
+    show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
+    return finished(built)
+
+
+def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        report(done)
+
+
+def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
+    """Return the names of the vocabularies that some model wants, in the configuration's order."""
+    wanted = {spec.vocabulary for spec in config.models}
+    return [name for name in config.vocabulary if name in wanted]

@@ -1,0 +1,142 @@
+"""What the pipeline tells MLflow: one parent run per flow run, one child run per fitted model.
+
+MLflow is a view of the store: nothing is read back from it but the id of the run that describes a fit, the registry's
+aliases and the bundles of registered versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_UI_URL
+
+from models.specs import ModelSpec
+from reviewlm.config import RunConfig
+from reviewlm.store import Artifact
+from tasks.prepare import Prepared
+from tasks.stage import git_commit
+from tracking.export import log_bundle
+from tracking.registry import Registry
+from tracking.runs import Tracker
+
+JOURNAL = "metrics.jsonl"
+FIT_TAG = "reviewlm.fit"
+
+
+def tracker_of(config: RunConfig) -> Tracker:
+    """Return the tracker of a configuration: SQLite in the home folder unless a tracking URI is given."""
+    home = config.home
+    home.mkdir(parents=True, exist_ok=True)
+    uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
+    return Tracker(uri, config.execution.experiment, home / "mlartifacts")
+
+
+def registry_of(config: RunConfig) -> Registry:
+    """Return the model registry of a configuration."""
+    return Registry(tracker_of(config), config.promotion.model_name)
+
+
+def prefect_tags() -> dict[str, str]:
+    """Return the tags that lead from an MLflow run to its Prefect flow run; empty outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    run = context.flow_run
+    base = PREFECT_UI_URL.value() or "http://127.0.0.1:4200"
+    return {
+        "prefect.flow_run_id": str(run.id),
+        "prefect.flow_run_name": run.name,
+        "prefect.url": f"{base}/runs/flow-run/{run.id}",
+    }
+
+
+@contextmanager
+def parent_run(config: RunConfig, name: str) -> Iterator[str]:
+    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED with the error in its description."""
+    tracker = tracker_of(config)
+    tags = {**prefect_tags(), "reviewlm.git_commit": git_commit(), "reviewlm.preset": config.preset}
+    run_id = tracker.start_run(name, tags, None)
+    tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
+    tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
+    try:
+        yield run_id
+    except BaseException as error:
+        tracker.set_tags(run_id, {"mlflow.note.content": f"Failed: {error}"[:4000]})
+        tracker.end_run(run_id, "FAILED")
+        raise
+    tracker.end_run(run_id, "FINISHED")
+
+
+@dataclass
+class ModelRun:
+    """The MLflow run of one fit: new, or the one that described it the first time."""
+
+    tracker: Tracker
+    run_id: str
+    known: bool
+
+    @property
+    def link(self) -> str:
+        """The run's page."""
+        return self.tracker.link(self.run_id)
+
+    def forward(self, journal: Path) -> None:
+        """Send what is new in the trainer's journal."""
+        if not self.known and journal.is_file():
+            self.tracker.log_journal(self.run_id, journal)
+
+    def complete(self, artifact: Artifact, bundle: str) -> None:
+        """Log the fitted model and its summary, once."""
+        if self.known:
+            return
+        self.forward(artifact.folder / JOURNAL)
+        summary = artifact.facts.get("summary", {})
+        self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
+        uri = log_bundle(self.tracker, self.run_id, artifact.folder / bundle)
+        self.tracker.set_tags(self.run_id, {"reviewlm.model_uri": uri})
+        self.tracker.end_run(self.run_id, "FINISHED")
+
+
+@contextmanager
+def open_model_run(
+    config: RunConfig, spec: ModelSpec, digest: str, prepared: Prepared, parent_run_id: str
+) -> Iterator[ModelRun]:
+    """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started."""
+    tracker = tracker_of(config)
+    finished_run = tracker.find_run(FIT_TAG, digest)
+    if finished_run:
+        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
+        yield ModelRun(tracker, finished_run, known=True)
+        return
+    tags = {FIT_TAG: digest, "reviewlm.kind": spec.kind, **prefect_tags()}
+    run_id = tracker.start_run(spec.name, tags, parent_run_id)
+    tracker.log_params(run_id, parameters_of(config, spec, prepared))
+    for split in ("train", "validation", "test"):
+        stream = prepared.tokens[spec.vocabulary][split]
+        tracker.log_dataset(run_id, stream.folder / "documents.parquet", f"{spec.vocabulary}-{split}", stream.digest, split)
+    tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
+    tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
+    try:
+        yield ModelRun(tracker, run_id, known=False)
+    except BaseException:
+        tracker.end_run(run_id, "FAILED")
+        raise
+
+
+def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
+    """Return the four choices of a recipe, each its own section: data, architecture, objective, optimiser."""
+    architecture = asdict(spec)
+    objective = architecture.pop("objective", {"output": "relative frequencies with discounts"})
+    optimiser = architecture.pop("training", {})
+    data = {
+        "clean": config.clean.model_dump(mode="json"),
+        "split": config.split.model_dump(mode="json"),
+        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
+        "fingerprint": prepared.clean.digest,
+    }
+    return {"data": data, "architecture": architecture, "objective": objective, "optimiser": optimiser}
