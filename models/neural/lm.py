@@ -1,0 +1,209 @@
+"""The language-model protocol of `models/base.py` over any `Network`: one implementation for all neural kinds.
+
+A network's features after token t predict token t + 1, so the state that is carried between calls holds the features of
+the last token read besides the network's own memory: then a text can be cut anywhere. Before the first token the
+features are 0, and the prediction is what the output biases say.
+Shape legend: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..base import FitContext, FitResult, ModelError
+from ..specs import NPLMSpec, RecurrentSpec
+from .network import Network, NetworkState, join, take
+from .output import GIVEN
+
+if TYPE_CHECKING:
+    from ..streams import TokenStream
+    from ..vocabulary import Vocabulary
+
+NeuralSpec = RecurrentSpec | NPLMSpec
+WEIGHTS = "weights.safetensors"
+POSITIONS = 16_384
+"""Positions whose features are held in memory at a time while scoring; does not change the result."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NeuralState:
+    """What a neural model remembers of B streams: the network's memory, and the features of the last token read."""
+
+    network: NetworkState
+    features_BE: Tensor
+
+    def take(self, rows: Sequence[int]) -> NeuralState:
+        """Return the chosen streams, in the order given; a row may be taken more than once."""
+        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.features_BE.device)
+        return NeuralState(take(self.network, rows), self.features_BE.index_select(0, index))
+
+    @classmethod
+    def join(cls, states: Sequence[NeuralState]) -> NeuralState:
+        """Return one state of all streams, one after another."""
+        features_BE = torch.cat([state.features_BE for state in states])
+        return cls(join([state.network for state in states]), features_BE)
+
+
+class NeuralLM:
+    """A fitted neural language model. Subclasses say how their network is built.
+
+    Scoring is in float32 whatever the number format of training: the same text gets the same nats (to about 1e-6) in
+    any batch and however it is cut.
+
+    Args:
+        spec: The options the network was built from.
+        network: On its device; put into evaluation mode here.
+        vocabulary_size: V.
+    """
+
+    def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
+        self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
+        self.device = next(network.parameters()).device
+
+    @classmethod
+    def build(cls, spec: Any, unigram_counts_V: Tensor) -> Network:
+        """Return the network that *spec* describes, with fresh weights from torch's current random stream."""
+        raise NotImplementedError
+
+    def start(self, batch: int) -> NeuralState:
+        """Return the state of *batch* streams before their first token."""
+        features_BE = torch.zeros(batch, self.network.output.weight.shape[1], device=self.device)
+        return NeuralState(self.network.start(batch, self.device), features_BE)
+
+    @torch.no_grad()
+    def step(self, ids_B: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Read one token of each stream; see `LanguageModel.step`."""
+        features_BTE, network = self.network(self._ids(ids_B)[:, None], state.network)
+        return self.network.output.logp(features_BTE[:, 0]), NeuralState(network, features_BTE[:, 0])
+
+    @torch.no_grad()
+    def score(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
+        """Read T tokens of each stream; see `LanguageModel.score`. Memory does not grow with T."""
+        nats_BT = np.zeros(ids_BT.shape)
+        width = max(1, POSITIONS // max(1, len(ids_BT)))
+        for begin in range(0, ids_BT.shape[1], width):
+            part = slice(begin, begin + width)
+            nats_BT[:, part], state = self._score(self._ids(ids_BT[:, part]), state)
+        return nats_BT, state
+
+    def _score(self, ids_BT: Tensor, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
+        after_BTE, network = self.network(ids_BT, state.network)
+        before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
+        given = torch.isin(ids_BT, torch.tensor(GIVEN, device=self.device))
+        targets_N = ids_BT.masked_fill(given, -1).flatten()
+        nats_N = self.network.output.nats(before_BTE.flatten(0, 1), targets_N)
+        return nats_N.view_as(ids_BT).double().cpu().numpy(), NeuralState(network, after_BTE[:, -1])
+
+    def _ids(self, ids: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)).to(self.device)
+
+    def save(self, folder: Path) -> None:
+        """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights once."""
+        save_file(_stored_once(self.network), folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+        """Build the network of *spec* and fill in the saved weights.
+
+        Raises:
+            ModelError: kind "bundle": the file is missing or damaged, or belongs to another spec or vocabulary.
+        """
+        with torch.random.fork_rng(devices=[]):
+            network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+        try:
+            weights = load_file(folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
+        _fill(network, weights, folder)
+        return cls(spec, network.to(device), vocabulary.size)
+
+    @classmethod
+    def fit(
+        cls, spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    ) -> FitResult:
+        """Train on one stream, choose the best state on the other.
+
+        Returns:
+            The model, and numbers: parameters, and what the trainer says (tokens, seconds, best perplexity …).
+
+        Raises:
+            ModelError: kind "diverged" or "memory", or "input" where the streams belong to another vocabulary.
+        """
+        from ..streams import unigram_counts
+        from .trainer import train as run
+
+        for stream in (train, validation):
+            stream.require(vocabulary)
+        counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
+        started = time.perf_counter()
+        with _threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.training.seed)
+            network = cls.build(spec, counts_V).to(context.device)
+            result = run(network, train, validation, spec.training, context)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        summary = {"parameters": parameters, "seconds": time.perf_counter() - started, **result.summary}
+        return FitResult(cls(spec, network, vocabulary.size), summary)
+
+
+def _stored_once(network: Network) -> dict[str, Tensor]:
+    """Return the state dict, on the processor, without second names of the same tensor (the tied output's rows)."""
+    unique: dict[int | str, tuple[str, Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        # Empty tensors all have address 0 without being the same.
+        unique.setdefault(tensor.data_ptr() or name, (name, tensor))
+    return {name: tensor.cpu().contiguous() for name, tensor in unique.values()}
+
+
+def _fill(network: Network, weights: dict[str, Tensor], folder: Path) -> None:
+    expected = _stored_once(network)
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if shapes != found:
+        name = min(set(shapes.items()) ^ set(found.items()))[0]
+        raise ModelError(
+            f"The weights in {folder} do not fit the model's options: {name} is {found.get(name, 'absent')} there "
+            f"and {shapes.get(name, 'absent')} by the options",
+            "bundle",
+        )
+    network.load_state_dict(weights, strict=False)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Use *count* threads for matrix products; put the old number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
+    """Turn torch's complaints about memory, which differ by device, into ours with what can be done."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        words = str(error)
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "allocate memory" not in words and "not enough memory" not in words:
+            raise
+        raise ModelError(
+            f"Memory on {device} does not suffice for model '{spec.name}': {words.splitlines()[0]}; "
+            "a smaller batch, window or hidden size, or objective.chunk, needs less",
+            "memory",
+        ) from error

@@ -1,0 +1,77 @@
+"""Neural probabilistic language model (Bengio, Ducharme, Vincent & Jauvin 2003, equation 1).
+
+    x_t = (C[w_t], C[w_{t−1}], …, C[w_{t−n+1}])         features of the last n words, the nearest first
+    y = b + W x_t + U tanh(d + H x_t)                   W x is the optional direct connection
+    p(w_{t+1} | w_{t−n+1} … w_t) = softmax(y)
+
+The output layer holds [W U] as one matrix and sees the features (x_t, tanh(d + H x_t)), or only the second part without
+direct connections; so any output layer of this package works. A context never reaches back over `<bos>`:
+what lies before it reads as `<bos>` too. Shape legend: see `models/base.py`; n = words of context.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..specs import NPLMSpec
+from .dropout import Dropout
+from .lm import NeuralLM
+from .network import Network, NetworkState
+from .output import build_output
+
+BOS = 1
+INITIAL_STD = 0.05
+
+
+class NPLMNetwork(Network):
+    """Features of the last n words.
+
+    Args:
+        spec: Architecture, objective and number format.
+        unigram_counts_V: How often each entry is predicted in the training text: initial output bias and head.
+
+    Attributes:
+        embedding: C.
+        hidden: H and its bias d.
+        output: b and [W U] (or U alone).
+    """
+
+    def __init__(self, spec: NPLMSpec, unigram_counts_V: Tensor) -> None:
+        super().__init__()
+        self.precision, self.context, self.direct = spec.training.precision, spec.context, spec.direct
+        inputs = spec.context * spec.embedding
+        self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
+        nn.init.normal_(self.embedding.weight, 0.0, INITIAL_STD)
+        self.hidden = nn.Linear(inputs, spec.hidden)
+        self.dropout = Dropout(spec.dropout)
+        weight_VF = torch.empty(len(unigram_counts_V), (inputs if spec.direct else 0) + spec.hidden)
+        self.output = build_output(
+            spec.objective, nn.Parameter(nn.init.normal_(weight_VF, 0.0, INITIAL_STD)), unigram_counts_V
+        )
+
+    def start(self, batch: int, device: torch.device | str) -> NetworkState:
+        """Return n − 1 words of nothing but `<bos>` for each stream, the latest last: ids of shape (n − 1, B)."""
+        return (torch.full((self.context - 1, batch), BOS, dtype=torch.int64, device=device),)
+
+    def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """See `Network.forward`; under "bf16" the hidden layer runs in bfloat16 while training."""
+        past_BS = torch.cat([state[0].T, ids_BT], 1)
+        words_BTn = past_BS.unfold(1, self.context, 1).flip(-1)
+        seen_BTn = (words_BTn == BOS).cumsum(-1) > 0
+        x_BTF = self.embedding(words_BTn.masked_fill(seen_BTn, BOS)).flatten(2)
+        bf16 = self.training and self.precision == "bf16"
+        with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
+            h_BTH = self.dropout(torch.tanh(self.hidden(x_BTF))).to(x_BTF.dtype)
+        features_BTE = torch.cat([x_BTF, h_BTH], -1) if self.direct else h_BTH
+        kept = past_BS.shape[1] - (self.context - 1)
+        return features_BTE, (past_BS[:, kept:].T.contiguous(),)
+
+
+class NPLM(NeuralLM):
+    """The kind "nplm"."""
+
+    @classmethod
+    def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:
+        """Return the network that the spec describes, with seeded initial weights."""
+        return NPLMNetwork(spec, unigram_counts_V)
