@@ -1,0 +1,196 @@
+"""Figures for people: loss curves, perplexity by model, bits per byte by star rating.
+
+Drawn with Matplotlib's objects and no global state, so that several flows may draw in one process. Colours are those
+of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from evaluation.floor import Floor
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#595959"
+PER_BYTE = "bits per byte of text, unknown words spelt out"
+
+
+def read_journal(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a fit's `metrics.jsonl`; a half-written last line of a killed fit is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw perplexity against training tokens: validation as marked lines, training thin and pale behind them.
+
+    Args:
+        histories: Per model the lines of its journal: `step` (tokens seen), `train/perplexity` and
+            `validation/perplexity` where they were measured. A model with one single point (a count-based one)
+            becomes a horizontal line.
+    """
+    figure, axes = _canvas(8.0, 4.8)
+    ends = []
+    for number, (name, history) in enumerate(histories.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        axes.plot(*_series(history, "train/perplexity"), color=colour, alpha=0.35, linewidth=1.0)
+        steps, values = _series(history, "validation/perplexity")
+        if len(values) == 1:
+            axes.axhline(values[0], color=colour, linestyle="--", linewidth=1.6, label=f"{name}: {values[0]:.4g}")
+        elif values:
+            best = f"{name}: best {min(values):.4g}"
+            axes.plot(steps, values, color=colour, marker="o", markersize=4, linewidth=1.8, label=best)
+        ends += values
+    axes.set_yscale("log")
+    axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
+    _plain_log_ticks(axes)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    axes.set_xlabel("training tokens seen (repeats included)")
+    axes.set_ylabel("perplexity per token (log scale)")
+    axes.set_title("Validation perplexity (marked) and training perplexity (pale)")
+    if ends:
+        axes.legend(frameon=False, title="validation", alignment="left")
+    return figure
+
+
+def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: str = "") -> Figure:
+    """Draw test perplexity per token and bits per byte of every model, best first.
+
+    Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary; bits per
+    byte compare all, and only there the floor has a meaning.
+
+    Args:
+        table: `evaluation.metrics.comparison_table`.
+        floor: Of the embedded corpus, if that is what was tested on.
+        baseline: Name of the model that the dashed line marks.
+    """
+    figure, (left, right) = _canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
+    vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
+    colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
+    grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
+    _bars(left, grouped.sort("group", "perplexity"), "perplexity", colours, "{:.4g}")
+    _bars(right, table.sort("open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
+    one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
+    left.set_xlabel(f"perplexity per token{one}")
+    right.set_xlabel(PER_BYTE)
+    _mark(right, table, floor, baseline)
+    size = f"{_count(table['reviews'].max())} reviews, {_count(table['bytes'].max())} bytes"
+    figure.suptitle(f"Test set of {size}; every token scored once; lower is better")
+    return figure
+
+
+def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
+    """Draw bits per byte of each model by star rating.
+
+    Args:
+        slices: Per model `evaluation.metrics.star_slices`, all of the same reviews.
+    """
+    figure, axes = _canvas(9.0, 4.6)
+    stars = sorted({star for table in slices.values() for star in table["stars"]})
+    reviews: dict[int, int] = {}
+    width = 0.8 / max(1, len(slices))
+    for number, (name, table) in enumerate(slices.items()):
+        values = dict(zip(table["stars"], table["open_bits_per_byte"], strict=True))
+        reviews |= dict(zip(table["stars"], table["reviews"], strict=True))
+        left = [place - 0.4 + (number + 0.5) * width for place in range(len(stars))]
+        heights = [values.get(star, 0.0) for star in stars]
+        bars = axes.bar(left, heights, width * 0.92, color=PALETTE[number % len(PALETTE)], label=name)
+        if len(slices) <= 4:
+            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.set_xticks(range(len(stars)), [f"{_star_name(star)}\n{_count(reviews[star])} reviews" for star in stars])
+    axes.set_ylabel("bits per byte of text,\nunknown words spelt out")
+    axes.set_title("Bits per byte by star rating; lower is better")
+    axes.margins(y=0.12)
+    axes.legend(frameon=False, ncols=min(5, len(slices)), loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG; equal figures give equal bytes."""
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+def _canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns)
+    for each in [axes] if columns == 1 else axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.set_axisbelow(True)
+        each.grid(axis="y" if columns == 1 else "x", color="#E3E3E3", linewidth=0.8)
+    return figure, axes
+
+
+def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    points = [(line["step"], line[name]) for line in history if name in line]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, str], form: str) -> None:
+    """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind."""
+    rows = table.reverse().to_dicts()
+    values = [row[column] for row in rows]
+    bars = axes.barh(range(len(rows)), values, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
+    patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    axes.bar_label(bars, [form.format(value) for value in values], padding=5, fontsize=9, bbox=patch)
+    names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.14)
+
+
+def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -> None:
+    lines = {}
+    if len(base := table.filter(pl.col("model") == baseline)):
+        lines[f"baseline {baseline}"] = (base["open_bits_per_byte"][0], "--", GREY)
+    if floor is not None:
+        lines[f"floor {floor.bits_per_byte:.3f}: no model can be below"] = (floor.bits_per_byte, "-", "#000000")
+    for label, (place, style, colour) in lines.items():
+        axes.axvline(place, linestyle=style, color=colour, linewidth=1.4, label=label, zorder=2)
+    if lines:
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+
+
+def _plain_log_ticks(axes: Axes) -> None:
+    """Label a log axis 50, 100, 200 instead of powers of ten."""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axes.get_ylim()
+    if high / low < 30:
+        axes.yaxis.set_minor_formatter(FuncFormatter(_one_two_five))
+    else:
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _one_two_five(value: float, _: object) -> str:
+    text = f"{value:g}"
+    return text if text.lstrip("0.")[:1] in ("2", "3", "5", "7") else ""
+
+
+def _thousands(value: float) -> str:
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g} {suffix}"
+    return f"{value:g}"
+
+
+def _count(number: Any) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _star_name(stars: int) -> str:
+    return {0: "unknown", 1: "1 star"}.get(stars, f"{stars} stars")

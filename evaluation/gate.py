@@ -1,0 +1,270 @@
+"""The gate: policy + evidence → decision. Pure; whoever calls it moves the alias.
+
+A challenger becomes champion only if no rule fails. Both models must have been scored now, on the same frozen test
+reviews, and are compared by open bits per byte, which no vocabulary can make look better than it is. A tie keeps the
+champion; a figure that is not a number never promotes; evidence that is missing counts against the challenger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from evaluation.bootstrap import Interval, ratio_interval
+from evaluation.decision import Decision, RuleOutcome, rounded
+from evaluation.metrics import LN2, Figures, figures_of
+from reviewlm.config import PromotionConfig
+
+METRIC = "open bits per byte (lower is better)"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a decision rests on.
+
+    Args:
+        challenger: Rows of `evaluation.score.score_stream`, scored now.
+        challenger_digest: Digest of the challenger's bundle.
+        challenger_test: Digest of the test reviews that it was scored on.
+        champion: The same of the champion; None where there is none yet.
+        champion_digest: See above.
+        champion_test: See above.
+        baseline: Figures of the baseline named in the configuration, on the same reviews.
+        baseline_name: Its name.
+        baseline_digest: Digest of its bundle.
+        checks_passed: Whether the data checks passed; None where they were not run.
+        checks_detail: What they said.
+        smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
+        smoke_detail: What it said.
+        resamples: Draws of the bootstrap.
+        seed: Of the bootstrap.
+    """
+
+    challenger: pl.DataFrame
+    challenger_digest: str
+    challenger_test: str
+    champion: pl.DataFrame | None = None
+    champion_digest: str | None = None
+    champion_test: str | None = None
+    baseline: Figures | None = None
+    baseline_name: str = "baseline"
+    baseline_digest: str | None = None
+    checks_passed: bool | None = None
+    checks_detail: str = ""
+    smoke_passed: bool | None = None
+    smoke_detail: str = ""
+    resamples: int = 10_000
+    seed: int = 1
+
+
+def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
+    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
+    case = _Case(policy, evidence)
+    rules = tuple(case.rules())
+    failed = [rule for rule in rules if rule.passed is False]
+    return Decision(
+        promote=not failed,
+        reason="; ".join(rule.detail for rule in failed) or case.praise,
+        rules=rules,
+        metric=METRIC,
+        challenger=evidence.challenger_digest,
+        champion=evidence.champion_digest,
+        test_set=evidence.challenger_test,
+        figures={name: rounded(value) for name, value in case.figures.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    policy: PromotionConfig
+    evidence: Evidence
+
+    def rules(self) -> Iterator[RuleOutcome]:
+        yield self._another_model()
+        yield self._same_test_set()
+        yield self._enough_reviews()
+        yield self._finite_figures()
+        yield _said("data checks", self.evidence.checks_passed, self.evidence.checks_detail)
+        yield _said("smoke test", self.evidence.smoke_passed, self.evidence.smoke_detail)
+        yield self._better_than_baseline()
+        yield self._better_than_champion()
+        yield self._surely_better()
+        yield self._no_slice_worse()
+
+    @property
+    def praise(self) -> str:
+        if self.evidence.champion is None:
+            return "there was no champion, and no rule failed"
+        return f"it is better than the champion by {self.gain:.2%} of its bits per byte"
+
+    @cached_property
+    def challenger(self) -> Figures:
+        return figures_of(self.evidence.challenger)
+
+    @cached_property
+    def champion(self) -> Figures:
+        return figures_of(self._champion_rows)
+
+    @property
+    def _champion_rows(self) -> pl.DataFrame:
+        """The champion's rows; only rules that know there is a champion ask."""
+        rows = self.evidence.champion
+        return self.evidence.challenger.clear() if rows is None else rows
+
+    @cached_property
+    def gain(self) -> float:
+        return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the two cannot be compared review by review; empty if they can."""
+        evidence = self.evidence
+        if evidence.champion is None:
+            return "there is no champion yet"
+        if evidence.champion_test != evidence.challenger_test:
+            return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
+        if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
+            return "a review was scored twice"
+        identity = ["review_id", "stars", "bytes"]
+        ours, theirs = (rows.select(identity).sort(identity) for rows in (evidence.challenger, evidence.champion))
+        if not ours.equals(theirs):
+            return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
+        return ""
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Challenger − champion in open bits per byte, paired by review; None where it cannot be computed."""
+        if self.problem or not self._finite:
+            return None
+        # Sorted by review: the order of the rows must not decide which reviews are drawn.
+        ours, theirs = (rows.sort("review_id") for rows in (self.evidence.challenger, self._champion_rows))
+        bits = (open_nats(ours) - open_nats(theirs)) / LN2
+        options = {"resamples": self.evidence.resamples, "seed": self.evidence.seed}
+        return ratio_interval(bits, ours["bytes"].to_numpy(), confidence=self.policy.confidence, **options)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        figures = {
+            "challenger, open bits per byte": self.challenger.open_bits_per_byte,
+            "challenger, bits per byte": self.challenger.bits_per_byte,
+            "test reviews": float(self.challenger.reviews),
+        }
+        if self.evidence.champion is not None:
+            figures["champion, open bits per byte"] = self.champion.open_bits_per_byte
+            figures["champion, bits per byte"] = self.champion.bits_per_byte
+        if self.interval:
+            figures["difference"] = self.interval.estimate
+            figures["difference, lower end"], figures["difference, upper end"] = self.interval.low, self.interval.high
+            figures["difference, confidence"] = self.interval.confidence
+        return figures
+
+    @property
+    def _finite(self) -> bool:
+        tables = [self.evidence.challenger, self._champion_rows]
+        return all(bool(np.isfinite(open_nats(rows)).all()) for rows in tables)
+
+    def _another_model(self) -> RuleOutcome:
+        name, digest = "another model", self.evidence.challenger_digest
+        if self.evidence.champion_digest is None:
+            return RuleOutcome(name, None, "there is no champion yet")
+        if digest == self.evidence.champion_digest:
+            return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
+        return RuleOutcome(name, True, "challenger and champion are different bundles")
+
+    def _same_test_set(self) -> RuleOutcome:
+        name = "same test reviews"
+        if self.evidence.champion is None and self.evidence.champion_digest is None:
+            return RuleOutcome(name, None, self.problem)
+        if self.evidence.champion is None:
+            return RuleOutcome(name, False, "the champion was not scored on the challenger's test reviews")
+        match = f"both were scored on {self.evidence.challenger_test}, {self.challenger.reviews} reviews, one by one"
+        return RuleOutcome(name, not self.problem, self.problem or match)
+
+    def _enough_reviews(self) -> RuleOutcome:
+        count, limit = self.challenger.reviews, self.policy.min_test_reviews
+        return RuleOutcome(
+            "enough reviews", count >= limit, f"{count} test reviews, at least {limit} are needed", count, limit
+        )
+
+    def _finite_figures(self) -> RuleOutcome:
+        bad = [who for who, rows in (("challenger", self.evidence.challenger), ("champion", self._champion_rows))
+               if not np.isfinite(open_nats(rows)).all()]
+        detail = f"a score of the {' and of the '.join(bad)} is not a finite number" if bad else "all scores are finite"
+        return RuleOutcome("finite figures", not bad and math.isfinite(self.challenger.open_bits_per_byte), detail)
+
+    def _better_than_baseline(self) -> RuleOutcome:
+        name, who, limit = "better than the baseline", self.evidence.baseline_name, self.policy.min_gain_over_baseline
+        if self.evidence.baseline_digest == self.evidence.challenger_digest:
+            return RuleOutcome(name, None, f"the challenger is the baseline '{who}' itself")
+        if self.evidence.baseline is None:
+            return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
+        base = self.evidence.baseline
+        if (base.reviews, base.bytes) != (self.challenger.reviews, self.challenger.bytes):
+            return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
+        gain = 1 - self.challenger.open_bits_per_byte / base.open_bits_per_byte
+        detail = f"{_change(gain)} the baseline '{who}' in bits per byte"
+        return RuleOutcome(name, gain > 0 and gain >= limit, detail, gain, limit)
+
+    def _better_than_champion(self) -> RuleOutcome:
+        name, limit = "better than the champion", self.policy.min_relative_gain
+        if self.problem:
+            return RuleOutcome(name, None, self.problem)
+        detail = f"{_change(self.gain)} the champion in bits per byte"
+        return RuleOutcome(name, self.gain > 0 and self.gain >= limit, detail, self.gain, limit)
+
+    def _surely_better(self) -> RuleOutcome:
+        name = "surely better"
+        if self.problem:
+            return RuleOutcome(name, None, self.problem)
+        if self.interval is None:
+            return RuleOutcome(name, False, "no interval can be computed from scores that are not finite")
+        low, high = self.interval.low, self.interval.high
+        verdict = "excludes" if high < 0 else "does not exclude"
+        detail = (f"the {self.interval.confidence:.0%} interval of the difference, {low:+.5f} to {high:+.5f} bits per "
+                  f"byte, {verdict} that the challenger is no better")
+        return RuleOutcome(name, high < 0, detail, high, 0.0)
+
+    def _no_slice_worse(self) -> RuleOutcome:
+        name, limit = "no slice worse", self.policy.max_slice_loss
+        if self.problem:
+            return RuleOutcome(name, None, self.problem)
+        losses = self._slice_losses()
+        if not losses:
+            return RuleOutcome(name, None, f"no star rating has {self.policy.min_test_reviews} test reviews")
+        worst = max(losses, key=lambda stars: math.inf if math.isnan(losses[stars]) else losses[stars])
+        seen = ", ".join(str(stars) for stars in sorted(losses))
+        detail = f"worst at {worst} stars: {_change(-losses[worst])} the champion (looked at: {seen})"
+        return RuleOutcome(name, losses[worst] <= limit, detail, losses[worst], limit)
+
+    def _slice_losses(self) -> dict[int, float]:
+        """Return the relative loss per star rating that has enough reviews."""
+        losses = {}
+        for stars in self.evidence.challenger["stars"].unique().sort():
+            ours, theirs = (rows.filter(pl.col("stars") == stars)
+                            for rows in (self.evidence.challenger, self._champion_rows))
+            if len(ours) >= self.policy.min_test_reviews:
+                # Equal reviews have equal bytes: the ratio of nats is the ratio of bits per byte.
+                losses[int(stars)] = float(open_nats(ours).sum() / open_nats(theirs).sum() - 1)
+        return losses
+
+
+def open_nats(rows: pl.DataFrame) -> np.ndarray:
+    """Return nats (D,) of each review, unknown words spelt out."""
+    return (rows["nats"] + rows["spelling_nats"]).to_numpy()
+
+
+def _said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
+    if passed is None:
+        return RuleOutcome(name, False, detail or f"there is no result of the {name}")
+    return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
+
+
+def _change(gain: float) -> str:
+    if gain == 0:
+        return "exactly as good as"
+    return f"{abs(gain):.2%} {'better' if gain > 0 else 'worse'} than"

@@ -1,0 +1,247 @@
+"""Figures of a model from its scores: perplexities, bits per byte, slices, the comparison table.
+
+Every figure is a ratio of sums over reviews, so reviews of unequal length weigh by their tokens (or bytes), and
+figures of parts add up. Denominators, fixed for all models:
+
+    tokens  tokens of the text + 1 end token a review; never the begin or the star token
+    words   words between white space + 1 for the end of a review
+    bytes   UTF-8 bytes of the cleaned text + 1 for the end of a review; counted once, by the prepare stage
+
+An unknown word is scored as `<unk>`, which stands for many words at once and is therefore too cheap. The *open*
+figures add what it costs to spell the word (`spelling_nats`), and only they compare models of different vocabularies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from evaluation.usefulness import usefulness as usefulness
+from reviewlm.errors import ReviewLMError
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums over the reviews of a test set, and the figures that follow from them.
+
+    Args:
+        reviews: Number of reviews.
+        tokens: Scored tokens, end tokens included.
+        bytes: UTF-8 bytes, one for each end included.
+        words: White-space words, without the ends.
+        oov: Tokens that are `<unk>`.
+        nats: −Σ log p.
+        spelling_nats: What it costs to spell the unknown words.
+        unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
+        vocabulary: Digest of the vocabulary.
+        boundary: Its boundary policy: which tokens stand at the ends of a review.
+    """
+
+    reviews: int
+    tokens: int
+    bytes: int
+    words: int
+    oov: int
+    nats: float
+    spelling_nats: float
+    unit: str = ""
+    vocabulary: str = ""
+    boundary: str = ""
+
+    @property
+    def perplexity(self) -> float:
+        """exp(mean nats of a token); compares models of one vocabulary only."""
+        return _exp(self.nats, self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        """l in perplexity = 2^l."""
+        return _ratio(self.nats / LN2, self.tokens)
+
+    @property
+    def word_perplexity(self) -> float:
+        """exp(nats of a white-space word), unknown words spelt out."""
+        return _exp(self.nats + self.spelling_nats, self.words + self.reviews)
+
+    @property
+    def byte_perplexity(self) -> float:
+        """exp(nats of a byte) = 2^(bits per byte)."""
+        return _exp(self.nats, self.bytes)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits of a byte of text, unknown words at the price of `<unk>`."""
+        return _ratio(self.nats / LN2, self.bytes)
+
+    @property
+    def open_bits_per_byte(self) -> float:
+        """Bits of a byte of text, unknown words spelt out: the figure that compares any two models."""
+        return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """Bits of a token of a character model (a rare character counts as its bytes); None for other units."""
+        return self.bits_per_token if self.unit == "char" else None
+
+    @property
+    def oov_share(self) -> float:
+        """Share of the scored tokens that are `<unk>`."""
+        return _ratio(self.oov, self.tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return sums and figures under the names that tables, tracking and the command line use."""
+        return {name: getattr(self, name) for name in (*SUMS, *RATIOS, "unit", "vocabulary", "boundary")}
+
+
+SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
+RATIOS = (
+    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
+    "oov_share",
+)
+
+
+def figures_of(rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "") -> Figures:
+    """Add up the rows that `evaluation.score.score_stream` gives.
+
+    Args:
+        rows: Columns nats, tokens, bytes, oov, spelling_nats, words; one row per review.
+        unit: Of the vocabulary.
+        vocabulary: Digest of the vocabulary.
+        boundary: Boundary policy of the stream.
+    """
+    sums: dict[str, Any] = {name: rows[name].sum() for name in SUMS if name != "reviews"}
+    return Figures(reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary)
+
+
+def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
+    """Add up the rows that *bundle* scored; unit, vocabulary and boundary policy are its own."""
+    vocabulary = bundle.vocabulary
+    return figures_of(
+        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy
+    )
+
+
+def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
+    """Return one row of figures per star rating that occurs (0: unknown), lowest first.
+
+    Args:
+        rows: See `figures_of`, with a column stars.
+        whole: Figures of all rows, for unit and vocabulary.
+    """
+    labels = {"unit": whole.unit, "vocabulary": whole.vocabulary, "boundary": whole.boundary}
+    parts = rows.sort("stars").partition_by("stars", as_dict=True, maintain_order=True)
+    slices = [{"stars": stars, **figures_of(part, **labels).to_dict()} for (stars,), part in parts.items()]
+    return pl.DataFrame(slices, infer_schema_length=None)
+
+
+def comparison_table(
+    figures: Mapping[str, Figures], kinds: Mapping[str, str] | None = None, baseline: str = ""
+) -> pl.DataFrame:
+    """Return one row per model, best (fewest open bits per byte) first.
+
+    Args:
+        figures: By name of model; all of the same test reviews.
+        kinds: Kind of each model ("ngram", "lstm" …).
+        baseline: Name of the model that `gain` is measured against: 1 − open bits per byte / those of the baseline.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews.
+    """
+    if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
+        raise ReviewLMError(
+            "Figures of different test sets do not belong in one table", value=sorted(texts),
+            remedy="score all models on the same split",
+        )
+    base = figures[baseline].open_bits_per_byte if baseline in figures else math.nan
+    rows = [
+        {
+            "model": name, "kind": (kinds or {}).get(name, ""), **entry.to_dict(),
+            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(base) else None,
+        }
+        for name, entry in figures.items()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None).sort("open_bits_per_byte", "model", nulls_last=True)
+
+
+def policies(boundary: str, vocabulary: str, unit: str) -> dict[str, str]:
+    """Return what has to be said beside every set of figures to make it mean something."""
+    return {
+        "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
+        "end of review": "one <eos> token a review is scored and counted; 1 byte and 1 word a review stand for it",
+        "begin and stars": "<bos> and the star token are given, never scored",
+        "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
+        "state": "every review starts from the fresh state",
+        "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
+        "boundary": boundary,
+        "vocabulary": vocabulary,
+        "unit": unit,
+    }
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that models can be compared by, and when that makes sense.
+
+    Args:
+        label: As shown.
+        lower_is_better: The direction.
+        any_vocabulary: Whether models of different vocabularies may be compared by it.
+        value: The figure.
+    """
+
+    label: str
+    lower_is_better: bool
+    any_vocabulary: bool
+    value: Callable[[Figures], float]
+
+
+METRICS = {
+    "open_bits_per_byte": Metric("open bits per byte", True, True, lambda figures: figures.open_bits_per_byte),
+    "word_perplexity": Metric("word perplexity", True, True, lambda figures: figures.word_perplexity),
+    "bits_per_byte": Metric("bits per byte", True, False, lambda figures: figures.bits_per_byte),
+    "byte_perplexity": Metric("byte perplexity", True, False, lambda figures: figures.byte_perplexity),
+    "perplexity": Metric("token perplexity", True, False, lambda figures: figures.perplexity),
+}
+
+
+def relative_gain(name: str, challenger: Figures, champion: Figures) -> float:
+    """Return by what share the challenger is better (above 0), whatever the metric's direction.
+
+    Raises:
+        ReviewLMError: The metric is unknown, or cannot compare models of different vocabularies or boundary policies.
+    """
+    if name not in METRICS:
+        raise ReviewLMError(f"There is no metric '{name}'", remedy=f"one of {', '.join(METRICS)}")
+    metric = METRICS[name]
+    if challenger.boundary != champion.boundary:
+        raise ReviewLMError(
+            "The models place different tokens at the ends of a review", remedy="compare open bits per byte",
+            value=f"{challenger.boundary!r} and {champion.boundary!r}",
+        )
+    if not metric.any_vocabulary and challenger.vocabulary != champion.vocabulary:
+        raise ReviewLMError(
+            f"The {metric.label} of models with different vocabularies cannot be compared",
+            value=f"{challenger.vocabulary[:12]} and {champion.vocabulary[:12]}", remedy="compare open bits per byte",
+            cause="a smaller vocabulary turns more words into <unk>, or cuts the text into more tokens",
+        )
+    ratio = metric.value(challenger) / metric.value(champion)
+    return 1 - ratio if metric.lower_is_better else ratio - 1
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _exp(nats: float, denominator: float) -> float:
+    """exp(nats / denominator), infinite where it is too large for a float."""
+    mean = _ratio(nats, denominator)
+    return math.exp(mean) if not mean > 700 else math.inf

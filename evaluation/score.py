@@ -1,0 +1,175 @@
+"""Scores of a model on a token stream: one row per review, every token scored once, n-gram and neural alike.
+
+Reviews are scored side by side in batches of similar length. A batch is padded at its end with `<bos>`, which no
+model predicts, and each review starts from the model's fresh state: neither the batch size nor the order of the
+reviews changes a number beyond rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from models.vocabulary import BOS, EOS, GIVEN, UNK
+from reviewlm.errors import InputError, ReviewLMError
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.streams import TokenStream
+    from models.vocabulary import Vocabulary
+
+TOKENS_PER_BATCH = 16_384
+"""Positions handed to the model at a time, padding included; bounds the memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Window(NamedTuple):
+    """Some positions of some reviews. B reviews, T positions; `scored_BT` says which of them count."""
+
+    rows_B: np.ndarray
+    start: int
+    ids_BT: np.ndarray
+    scored_BT: np.ndarray
+
+
+def score_stream(
+    bundle: Bundle,
+    stream: TokenStream,
+    folder: Path | None = None,
+    *,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> pl.DataFrame:
+    """Score every review of a stream.
+
+    Args:
+        bundle: Model and vocabulary.
+        stream: Reviews as tokens of that vocabulary.
+        folder: Where to write the result as `scores.parquet`, if anywhere.
+        tokens_per_batch: Positions per call of the model.
+        report: Called after each batch with the reviews done and their total.
+
+    Returns:
+        One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
+        oov, spelling_nats …), `nats` = −log p(review | stars), and `tokens` = the tokens that were scored: those of
+        the text and the end token, never the begin or the star token.
+
+    Raises:
+        models.base.ModelError: The stream was made with another vocabulary or boundary policy.
+        ReviewLMError: The scored tokens are not the tokens of the stream.
+    """
+    stream.require(bundle.vocabulary)
+    nats_D, tokens_D = np.zeros(len(stream)), np.zeros(len(stream), np.int64)
+    done = 0
+    for rows_B in batches(stream.offsets, tokens_per_batch):
+        for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
+            nats_D[rows_B] += nats_BT.sum(axis=1)
+            tokens_D[rows_B] += window.scored_BT.sum(axis=1)
+        done += len(rows_B)
+        report(done, len(stream))
+    _require_each_token_once(tokens_D, stream)
+    rows = stream.documents.with_columns(pl.Series("nats", nats_D), pl.Series("tokens", tokens_D))
+    if folder is not None:
+        rows.write_parquet(folder / "scores.parquet")
+    return rows
+
+
+def score_tokens(bundle: Bundle, stream: TokenStream, reviews: Sequence[int]) -> pl.DataFrame:
+    """Score the tokens of a few reviews one by one.
+
+    Args:
+        bundle: Model and vocabulary.
+        stream: Reviews as tokens of that vocabulary.
+        reviews: Positions of the reviews in the stream.
+
+    Returns:
+        One row per scored token: review_id, position (0 is the first token of the text), id, token, nats. The sum of
+        nats over a review is its row of `score_stream`.
+
+    Raises:
+        InputError: A position is outside the stream.
+    """
+    stream.require(bundle.vocabulary)
+    if outside := [row for row in reviews if not 0 <= row < len(stream)]:
+        raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
+    return pl.concat([_empty_tokens(), *(_tokens_of_review(bundle, stream, row) for row in reviews)])
+
+
+def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Yield positions of reviews, longest first, so many that the padded batch keeps within the bound.
+
+    Args:
+        offsets: (D+1,) first token of each review, and the end.
+        tokens_per_batch: Bound of reviews times the length of the longest; a review longer than that comes alone.
+    """
+    lengths_D = np.diff(offsets)
+    order_D = np.argsort(-lengths_D, kind="stable")
+    start = 0
+    while start < len(order_D):
+        count = max(1, tokens_per_batch // max(1, int(lengths_D[order_D[start]])))
+        yield order_D[start : start + count]
+        start += count
+
+
+def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Window]:
+    """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`."""
+    first_B1 = np.asarray(stream.offsets)[rows_B][:, None]
+    length_B1 = np.asarray(stream.offsets)[rows_B + 1][:, None] - first_B1
+    longest = int(length_B1.max())
+    for start in range(0, longest, width):
+        position_T = np.arange(start, min(start + width, longest))
+        inside_BT = position_T < length_B1
+        ids_BT = stream.ids[first_B1 + np.minimum(position_T, length_B1 - 1)].astype(np.int64)
+        ids_BT[~inside_BT] = BOS
+        yield Window(rows_B, start, ids_BT, inside_BT & ~np.isin(ids_BT, list(GIVEN)))
+
+
+def token_text(vocabulary: Vocabulary, token: int) -> str:
+    """Return how one token is shown to a person; the specials by their names."""
+    return {UNK: "<unk>", EOS: "<eos>"}.get(token) or vocabulary.decode([token])
+
+
+def _scores(
+    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield windows and their nats_BT, 0 where nothing is scored; the state is carried from window to window."""
+    width = max(1, width // len(rows_B))
+    state = bundle.model.start(len(rows_B))
+    for window in windows(stream, rows_B, width):
+        nats_BT, state = bundle.model.score(window.ids_BT, state)
+        yield window, np.where(window.scored_BT, np.asarray(nats_BT, np.float64), 0.0)
+
+
+def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataFrame:
+    parts = list(_scores(bundle, stream, np.array([row]), TOKENS_PER_BATCH))
+    scored = np.concatenate([window.scored_BT[0] for window, _ in parts])
+    ids = np.concatenate([window.ids_BT[0] for window, _ in parts])[scored].tolist()
+    return pl.DataFrame(
+        {
+            "review_id": [stream.documents["review_id"][row]] * len(ids),
+            "position": range(len(ids)),
+            "id": ids,
+            "token": [token_text(bundle.vocabulary, token) for token in ids],
+            "nats": np.concatenate([nats_BT[0] for _, nats_BT in parts])[scored],
+        },
+        schema=_empty_tokens().schema,
+    )
+
+
+def _empty_tokens() -> pl.DataFrame:
+    schema = {"review_id": pl.String, "position": pl.Int64, "id": pl.Int64, "token": pl.String, "nats": pl.Float64}
+    return pl.DataFrame(schema=schema)
+
+
+def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:
+    if (scored := int(tokens_D.sum())) != stream.tokens:
+        raise ReviewLMError(
+            "Not every token was scored once", value=f"{scored} scored, {stream.tokens} in the stream",
+            cause="the stream's files do not belong together", remedy="run again with --rebuild tokens",
+        )
