@@ -1,0 +1,191 @@
+"""Interpolated Kneser–Ney smoothing, plain and modified.
+
+Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h without its first word:
+
+    c(g)      occurrences
+    a(g)      adjusted count: c(g) at the highest order or where g begins a document, otherwise the number of
+              different words seen before g ("continuation count")
+    n_j       number of n-grams of an order with a(g) = j ("counts of counts")
+    D(a)      discount of an n-gram with adjusted count a
+    S(h)      sum over w of a(h w)
+
+    p(w | h)  = (a(h w) − D(a(h w))) / S(h)  +  γ(h) p(w | h')
+    γ(h)      = (sum over w of D(a(h w))) / S(h)          what the discounts took, so that everything sums to 1
+    p(w)      = (a(w) − D(a(w))) / S  +  γ / V            V predictable entries, `<unk>` and `<eos>` included
+
+Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language modeling" (continuation counts);
+H. Ney, U. Essen and R. Kneser (1994) (the discount n1 / (n1 + 2 n2)); S. F. Chen and J. Goodman (1999), "An empirical
+study of smoothing techniques for language modeling", Computer Speech and Language 13 (interpolation, three discounts,
+equation 26); K. Heafield et al. (2013), "Scalable modified Kneser–Ney language model estimation" (adjusted counts
+with sentence begins, uniform distribution below the unigrams), whose program `lmplz` this agrees with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base import ModelError
+from .counts import NGramCounts
+from .lookup import NONE
+
+logger = logging.getLogger(__name__)
+
+FALLBACK = (0.5, 1.0, 1.5)
+SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
+
+
+@dataclass(frozen=True)
+class Discounts:
+    """The discounts of one order.
+
+    Args:
+        values: D(0) = 0, D1, D2, D3+ in units of a count.
+        counts_of_counts: n1, n2, n3, n4.
+        fallback: The counts of counts did not determine them; the given fallback was taken.
+    """
+
+    values: tuple[float, float, float, float]
+    counts_of_counts: tuple[int, int, int, int]
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Natural logs, one entry per n-gram of each order: `logp[k - 1]`, and back-off weights log γ: `backoff[k - 1]`.
+
+    There is one order of back-off weights less than of probabilities. Given ids have log p = −inf.
+    """
+
+    logp: tuple[np.ndarray, ...]
+    backoff: tuple[np.ndarray, ...]
+    discounts: tuple[Discounts, ...]
+
+
+def estimate(
+    counts: NGramCounts,
+    smoothing: str = "modified_kneser_ney",
+    kenlm_exact: bool = True,
+    fallback: Sequence[float] = FALLBACK,
+) -> Estimate:
+    """Estimate p and back-off weight of every counted n-gram, in float64.
+
+    Never fails for want of data: an order whose counts of counts do not determine its discounts takes *fallback* (and
+    a warning says so), an order without a single n-gram is empty, and without any token p is uniform.
+
+    Args:
+        smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
+        kenlm_exact: Take the counts of counts as `lmplz` does, see `counts_of_counts`.
+        fallback: D1, D2, D3+ (plain Kneser–Ney takes D1), with 0 < Dj <= j.
+
+    Raises:
+        ModelError: Unknown smoothing, or a fallback out of range.
+    """
+    if smoothing not in SMOOTHINGS:
+        raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
+    if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
+        raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
+    logp, backoff, discounts = [], [], []
+    p_below = _uniform(counts)
+    for order in range(1, counts.order + 1):
+        adjusted_M = adjusted_counts(counts, order)
+        found = order_discounts(counts_of_counts(counts, order, adjusted_M, kenlm_exact), smoothing, fallback)
+        if found.fallback:
+            logger.warning(
+                "order %d: counts of counts %s do not determine the discounts; taking %s",
+                order, found.counts_of_counts, found.values[1:],
+            )
+        p_below, gamma = _interpolate(counts, order, adjusted_M, found, p_below)
+        with np.errstate(divide="ignore"):
+            logp.append(np.minimum(np.log(p_below), 0.0))
+        if order > 1:
+            backoff.append(np.log(gamma))
+        discounts.append(found)
+    return Estimate(tuple(logp), tuple(backoff), tuple(discounts))
+
+
+def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
+    """Return a(g) of every n-gram of an order; (M,) int64. Kneser and Ney (1995); Heafield et al. (2013), section 3.2.
+
+    >>> from types import SimpleNamespace
+    >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 2, 1, 3, 4, 2]), offsets=np.array([0, 4, 8]))  # <s> 3 4 </s>, twice
+    >>> from models.ngram.counts import count_ngrams
+    >>> adjusted_counts(count_ngrams(text, 2, 5, {1}), 1).tolist()  # each word follows one other word only
+    [0, 0, 1, 1, 1]
+    """
+    entry = counts.orders[order - 1]
+    if order == counts.order:
+        return entry.raw_M
+    adjusted_M = np.bincount(counts.orders[order].suffix_M, minlength=len(entry))
+    return np.where(entry.begins_M, entry.raw_M, adjusted_M)
+
+
+def counts_of_counts(
+    counts: NGramCounts, order: int, adjusted_M: np.ndarray, kenlm_exact: bool = True
+) -> tuple[int, int, int, int]:
+    """Return n1, n2, n3, n4 of an order.
+
+    With *kenlm_exact*, the n-gram that `lmplz` has still open when its sorted stream ends (at most one per order
+    below the highest) enters with its raw count, as it does there; p itself always uses a(g).
+    """
+    entry = counts.orders[order - 1]
+    if kenlm_exact and order < counts.order and entry.open_row != NONE:
+        adjusted_M = adjusted_M.copy()
+        adjusted_M[entry.open_row] = entry.raw_M[entry.open_row]
+    n = np.bincount(np.minimum(adjusted_M, 5), minlength=6)
+    return int(n[1]), int(n[2]), int(n[3]), int(n[4])
+
+
+def order_discounts(n: tuple[int, int, int, int], smoothing: str, fallback: Sequence[float] = FALLBACK) -> Discounts:
+    """Return the discounts that the counts of counts n1 … n4 determine, or the fallback where they do not.
+
+    Modified (Chen and Goodman 1999, equation 26): Y = n1 / (n1 + 2 n2), Dj = j − (j + 1) Y n(j+1) / nj for j = 1, 2, 3+.
+    Plain (Ney et al. 1994): D = Y for every count. A discount of 0 or below would leave nothing for unseen words, one
+    above j would make a probability negative; both count as not determined.
+    """
+    values = _modified(n) if smoothing == "modified_kneser_ney" else _plain(n)
+    if values is not None:
+        return Discounts((0.0, *values), n)
+    d1, d2, d3 = fallback if smoothing == "modified_kneser_ney" else (fallback[0],) * 3
+    return Discounts((0.0, d1, d2, d3), n, fallback=True)
+
+
+def _plain(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
+    if n[0] == 0 or n[1] == 0:
+        return None
+    y = n[0] / (n[0] + 2 * n[1])
+    return y, y, y
+
+
+def _modified(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
+    if 0 in n[:3]:
+        return None
+    y = n[0] / (n[0] + 2 * n[1])
+    d1, d2, d3 = (j - (j + 1) * y * n[j] / n[j - 1] for j in (1, 2, 3))
+    return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None
+
+
+def _uniform(counts: NGramCounts) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): equal over the predictable ids."""
+    uniform_V = np.full(counts.vocabulary_size, 1.0 / counts.predictable)
+    uniform_V[list(counts.given)] = 0.0
+    return uniform_V
+
+
+def _interpolate(
+    counts: NGramCounts, order: int, adjusted_M: np.ndarray, discounts: Discounts, p_below: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p of every n-gram of an order, and γ of every n-gram of the order below as a context (1 if it is none)."""
+    context_M = counts.context(order)
+    contexts = 1 if order == 1 else len(p_below)
+    discount_M = np.asarray(discounts.values)[np.minimum(adjusted_M, 3)]
+    total = np.bincount(context_M, weights=adjusted_M, minlength=contexts)
+    taken = np.bincount(context_M, weights=discount_M, minlength=contexts)
+    used = total > 0
+    gamma = np.divide(taken, total, out=np.ones(contexts), where=used)
+    below_M = p_below if order == 1 else p_below[counts.orders[order - 1].suffix_M]
+    total[~used] = 1.0
+    return (adjusted_M - discount_M) / total[context_M] + gamma[context_M] * below_M, gamma

@@ -1,0 +1,258 @@
+"""The n-gram language model: interpolated Kneser–Ney behind the contract of `models/base.py`.
+
+    p(w | h) = p of the n-gram `h w` if it was seen, otherwise γ(h) p(w | h'),   h' = h without its first word
+
+A context h that was never seen has γ = 1. The recursion ends at the unigrams, which cover the whole vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from ..base import FitContext, FitResult, ModelError, Progress
+from ..specs import NGramSpec
+from .counts import NGramCounts, count_ngrams, unseen_share
+from .kneser_ney import FALLBACK, Estimate, estimate
+from .lookup import NONE, walk
+from .tables import Tables
+
+if TYPE_CHECKING:
+    from ..streams import TokenStream
+    from ..vocabulary import Vocabulary
+
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class NGramState:
+    """What an n-gram model remembers: the last N − 1 ids of each stream since its last given token, (B, N − 1) int64.
+
+    NONE fills the place of tokens that were not read, or lie before a begin token. The newest id is last.
+    """
+
+    context_BK: np.ndarray
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        return type(self)(self.context_BK[np.asarray(rows, np.int64)])
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another."""
+        return cls(np.concatenate([state.context_BK for state in states]))
+
+
+class NGramLM:
+    """A back-off n-gram model: packed tables, and the two questions of the contract, `step` and `score`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.vocabulary_size = tables.vocabulary_size
+        self._given_V = np.zeros(tables.vocabulary_size, bool)
+        self._given_V[list(tables.given)] = True
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: NGramCounts,
+        smoothing: str = "modified_kneser_ney",
+        kenlm_exact: bool = True,
+        fallback: Sequence[float] = FALLBACK,
+    ) -> NGramLM:
+        """Estimate a model; the options are those of `kneser_ney.estimate`."""
+        return cls(Tables.pack(counts, estimate(counts, smoothing, kenlm_exact, fallback)))
+
+    @property
+    def order(self) -> int:
+        """N, the longest n-gram."""
+        return self.tables.order
+
+    def start(self, batch: int) -> NGramState:
+        """Return the state of *batch* streams before their first token: no context at all."""
+        return NGramState(np.full((batch, self.order - 1), NONE, np.int64))
+
+    def step(self, ids_B: np.ndarray, state: NGramState) -> tuple[torch.Tensor, NGramState]:
+        """Read one token of each stream; return logp_BV (float32, CPU) of the next one, and the new state.
+
+        Raises:
+            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+        """
+        state = self._read(np.asarray(ids_B)[:, None], state)
+        return torch.from_numpy(self.distribution(state, np.float32)), state
+
+    def score(self, ids_BT: np.ndarray, state: NGramState) -> tuple[np.ndarray, NGramState]:
+        """Read T tokens of each stream; return −log p of each in nats (B, T) float64, and the state after them.
+
+        Given tokens have 0 nats. Work and memory grow with B · T only.
+
+        Raises:
+            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+        """
+        ids_BT = self._checked(ids_BT, state)
+        ids_BL = np.concatenate([state.context_BK, ids_BT], axis=1)
+        logp_BL = self.tables.logp[0][ids_BL]
+        matches = walk(ids_BL, self.tables.keys, self.vocabulary_size)
+        for (context_BL, row_BL), backoff, logp in zip(matches, self.tables.backoff, self.tables.logp[1:], strict=True):
+            known, seen = context_BL != NONE, row_BL != NONE
+            logp_BL[known] += backoff[context_BL[known]]
+            logp_BL[seen] = logp[row_BL[seen]]
+        nats_BT = -logp_BL[:, ids_BL.shape[1] - ids_BT.shape[1] :]
+        nats_BT[self._given_V[ids_BT]] = 0.0
+        return nats_BT, self._after(ids_BL)
+
+    def distribution(self, state: NGramState, dtype: type = np.float64) -> np.ndarray:
+        """Return the log-probabilities of the next token, (B, V) nats; −inf for given ids.
+
+        In float64 each row sums to 1 within 1e-12. From the unigrams up: what shorter contexts say, times all longer
+        back-off weights, with the followers of each longer context written over it.
+        """
+        contexts = self._contexts(state.context_BK)
+        weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
+        # remaining[k]: back-off weights of all contexts longer than those of order k + 1
+        remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
+        out_BV = (self.tables.logp[0] + remaining[0][:, None]).astype(dtype)
+        for keys, logp, context_B, left_B in zip(
+            self.tables.keys, self.tables.logp[1:], contexts, remaining[1:], strict=True
+        ):
+            stream_F, row_F = _followers(keys, context_B, self.vocabulary_size)
+            out_BV[stream_F, keys[row_F] % self.vocabulary_size] = logp[row_F] + left_B[stream_F]
+        return out_BV
+
+    def save(self, folder: Path) -> None:
+        """Write the tables into *folder* (`.npy` and one JSON file)."""
+        self.tables.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu") -> NGramLM:
+        """Open a saved model, memory-mapped; it runs on the CPU whatever *device* says.
+
+        Raises:
+            ModelError: Files are missing, damaged, or do not fit the spec or the vocabulary; kind "bundle".
+        """
+        model = cls(Tables.load(Path(folder)))
+        if (model.order, model.vocabulary_size) != (spec.order, vocabulary.size):
+            raise ModelError(
+                f"{folder} holds order {model.order} over {model.vocabulary_size} entries; "
+                f"the spec says order {spec.order}, the vocabulary has {vocabulary.size}", kind="bundle",
+            )  # fmt: skip
+        return model
+
+    @classmethod
+    def fit(
+        cls, spec: NGramSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    ) -> FitResult:
+        """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
+
+        The summary: seconds, tokens, n-grams and discounts per order, orders that took the fallback, bytes of the
+        tables, validation nats and perplexity per scored token, share of validation tokens whose n-gram is unseen.
+        """
+        from ..vocabulary import GIVEN
+
+        train.require(vocabulary)
+        validation.require(vocabulary)
+        began = time.perf_counter()
+        counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN)
+        made = estimate(counts, spec.smoothing, spec.kenlm_exact, spec.fallback)
+        model = cls(Tables.pack(counts, made))
+        seconds = time.perf_counter() - began
+        tokens = int(counts.orders[0].raw_M.sum())
+        figures = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
+        figures |= _figures_of(counts, made, model) | _validate(model, counts, validation)
+        _journal(context, tokens, figures)
+        return FitResult(model, figures)
+
+    def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
+        ids_BT = np.asarray(ids_BT, np.int64)
+        if ids_BT.ndim != 2 or len(ids_BT) != len(state.context_BK):
+            raise ModelError(f"ids of shape {ids_BT.shape} for a state of {len(state.context_BK)} streams", kind="input")
+        if ids_BT.size and not 0 <= int(ids_BT.min()) <= int(ids_BT.max()) < self.vocabulary_size:
+            outside = f"{ids_BT.min()} to {ids_BT.max()}"
+            raise ModelError(f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}", kind="input")
+        return ids_BT
+
+    def _read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
+        return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
+
+    def _after(self, ids_BL: np.ndarray) -> NGramState:
+        """Return the last N − 1 ids; those before a given token are blanked, a document's begin hides what was before."""
+        context_BK = ids_BL[:, ids_BL.shape[1] - (self.order - 1) :].copy()
+        given_BK = self._given_V[context_BK] & (context_BK != NONE)
+        hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
+        context_BK[hidden_BK] = NONE
+        return NGramState(context_BK)
+
+    def _contexts(self, context_BK: np.ndarray) -> list[np.ndarray]:
+        """Return the row of the context of 1, 2, … N − 1 tokens, each (B,) int64; NONE where it was never seen."""
+        if self.order == 1:
+            return []
+        longer = walk(context_BK, self.tables.keys[: self.order - 2], self.vocabulary_size)
+        return [context_BK[:, -1], *(row_BL[:, -1] for _, row_BL in longer)]
+
+
+def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
+    """Return log γ of each context, 0 for one that was never seen; (B,) float64."""
+    weight_B = np.zeros(len(context_B))
+    known_B = context_B != NONE
+    weight_B[known_B] = backoff_M[context_B[known_B]]
+    return weight_B
+
+
+def _followers(keys_M: np.ndarray, context_B: np.ndarray, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (stream, row) of every n-gram that continues the context of a stream; both (F,) int64."""
+    known_B = np.flatnonzero(context_B != NONE)
+    first = np.searchsorted(keys_M, context_B[known_B] * vocabulary_size)
+    number = np.searchsorted(keys_M, (context_B[known_B] + 1) * vocabulary_size) - first
+    stream_F = np.repeat(known_B, number)
+    row_F = np.arange(len(stream_F)) + np.repeat(first - np.cumsum(number) + number, number)
+    return stream_F, row_F
+
+
+def _figures_of(counts: NGramCounts, made: Estimate, model: NGramLM) -> dict[str, float]:
+    figures = {
+        "parameters": float(sum(len(a) for a in (*made.logp, *made.backoff))),
+        "bytes": float(sum(a.nbytes for a in model.tables.arrays().values())),
+        "fallback_orders": float(sum(found.fallback for found in made.discounts)),
+    }
+    for order, found in enumerate(made.discounts, start=1):
+        seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
+        figures[f"ngrams/{order}"] = float(seen)
+        figures |= {f"counts_of_counts/{order}/{j}": float(n) for j, n in enumerate(found.counts_of_counts, start=1)}
+        figures |= {f"discount/{order}/{j}": found.values[j] for j in (1, 2, 3)}
+        figures[f"fallback/{order}"] = float(found.fallback)
+    return figures
+
+
+def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
+    """Score the whole stream as one; every document's begin resets the context."""
+    nats = sum(float(chunk.sum()) for chunk in score_chunks(model, validation.ids))
+    tokens = int((~np.isin(validation.ids, counts.given)).sum())
+    if tokens == 0:
+        return {}
+    shares = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
+    mean = nats / tokens
+    return {"validation/tokens": tokens, "validation/nats": mean, "validation/perplexity": float(np.exp(mean)), **shares}
+
+
+def score_chunks(model: NGramLM, ids_T: np.ndarray, chunk: int = _CHUNK) -> Iterator[np.ndarray]:
+    """Score one long row of ids piece by piece; yields nats, (at most *chunk*,) float64 each."""
+    state = model.start(1)
+    for first in range(0, len(ids_T), chunk):
+        nats_1T, state = model.score(np.asarray(ids_T[first : first + chunk])[None], state)
+        yield nats_1T[0]
+
+
+def _journal(context: FitContext, tokens: int, figures: dict[str, Any]) -> None:
+    """Write the one line that this fit has to say, for terminal and tracking; a rerun replaces it."""
+    names = ("validation/nats", "validation/perplexity", "tokens_per_second")
+    line = {"step": tokens} | {name: figures[name] for name in names if name in figures}
+    context.work.mkdir(parents=True, exist_ok=True)
+    (context.work / "metrics.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    context.report(Progress(tokens, tokens, {name: value for name, value in line.items() if name != "step"}))
