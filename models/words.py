@@ -1,0 +1,180 @@
+"""The word unit: review English cut into words, numbers, punctuation and line breaks.
+
+Cutting, folding and counting run as polars expressions (one regular expression, one engine), so that counting the
+training text and encoding any text cannot disagree, and the surface of an unknown word is at hand.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .base import ModelError
+from .spelling import Spelling
+from .writing import Writer, is_word
+
+log = logging.getLogger(__name__)
+
+PATTERN = "|".join(
+    (
+        r"(?i:_(?:email|url|phone|card)_)",  # what the normal form writes for personal data
+        r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
+        r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
+        r"[\p{L}\p{M}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{M}]+)*",  # don't, y'all'll
+        r"\p{N}+\p{L}*",  # 12, 90s, 2nd, 10am
+        r"\n{1,2}",
+        r" ?[:;=]-?(?:[()]|[DdPp]\b)| ?<3",  # emoticons
+        r" ?[.,:]\p{N}+\p{L}*",  # the rest of 12.95, 1,000 and 7:30pm
+        r" ?\.{2,3}| ?!{2,3}| ?\?{2,3}| ?-{2,3}",
+        r" ?[^\s\p{L}\p{M}\p{N}]",
+    )
+)
+"""Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
+STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
+BATCH = 20_000
+FIRST = 9
+"""Id of the first entry that is not special (`models/vocabulary.py` names those)."""
+
+
+class WordUnit:
+    """Words by id, the usual case of each, and the price of spelling unknown ones.
+
+    Args:
+        words: Entries from id `FIRST` on.
+        fold: Fold case before looking a word up.
+        casing: Folded word → usual form.
+        spelling: Prices unknown words.
+    """
+
+    lossless = False
+
+    def __init__(self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling) -> None:
+        self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
+        self._entries = pl.Enum(self._words)
+        self.size = FIRST + len(self._words)
+        self.is_word_V = np.array([False] * FIRST + [is_word(word) for word in self._words])
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int, min_count: int, fold: bool) -> WordUnit:
+        """Count words in batches, so that memory follows the number of distinct words, not the length of the text.
+
+        Raises:
+            ModelError: No word is frequent enough.
+        """
+        counts = count_pieces(texts, fold)
+        totals = counts.group_by("word").agg(pl.col("count").sum())
+        kept = totals.filter(pl.col("count") >= min_count).sort(["count", "word"], descending=[True, False])
+        if kept.is_empty():
+            raise ModelError(
+                f"no word of the training text is seen at least {min_count} times; give more text or a lower min_count",
+                "input",
+            )
+        words = kept["word"].head(size - FIRST).to_list()
+        casing = usual_case(counts, words) if fold else {}
+        return cls(words, fold, casing, Spelling.train(totals["word"].sort().to_list()))
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        ids, lengths, _ = self._encode(texts)
+        return ids, lengths
+
+    def encode_priced(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids and lengths as `encode_batch`, and the spelling price of each token (0 for known ones)."""
+        ids, lengths, pieces = self._encode(texts)
+        unknown = np.flatnonzero(ids == 0)
+        surfaces = pieces.gather(unknown.astype(np.uint32)).to_list()
+        price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
+        nats = np.zeros(len(ids))
+        nats[unknown] = [price[surface] for surface in surfaces]
+        return ids, lengths, nats
+
+    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, pl.Series]:
+        lists = cut(folded(texts, self._fold))
+        lengths = lists.list.len().cast(pl.Int64).to_numpy()
+        pieces = lists.filter(lengths > 0).explode()
+        codes = pieces.cast(self._entries, strict=False).to_physical().cast(pl.Int32)
+        return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
+
+    def decode(self, ids: Iterable[int], before: str = "") -> str:
+        """Return the text that continues *before*; special tokens leave no trace."""
+        writer = Writer(self._casing, self._fold)
+        # Only the end of the page matters: quotes, sentence start, spacing.
+        writer.read(cut(folded([before[-200:]], self._fold))[0], spaced=before[-1:].isspace())
+        return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
+
+    def piece(self, token: int) -> str:
+        """Return the entry as it stands in the vocabulary."""
+        return self._words[token - FIRST]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"words": self._words, "casing": self._casing, "spelling": self.spelling.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
+        """Rebuild what `to_dict` gave."""
+        return cls(values["words"], fold, values["casing"], Spelling.from_dict(values["spelling"]))
+
+
+def folded(texts: Sequence[str], fold: bool) -> pl.Series:
+    """Return the texts with straight quotes, and in lower case where *fold* is set."""
+    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
+    return straight.str.to_lowercase() if fold else straight
+
+
+def cut(texts: pl.Series) -> pl.Series:
+    """Return the list of pieces of each text."""
+    return texts.str.extract_all(PATTERN)
+
+
+def batched(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
+    """Yield lists of at most *size* texts."""
+    iterator = iter(texts)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def count_pieces(texts: Iterable[str], fold: bool) -> pl.DataFrame:
+    """Count the pieces of the training text.
+
+    Returns:
+        One row per distinct surface: `surface`, `word` (the folded surface), `count`, and `middle`: how often it
+        followed a word or a comma, where only a name or an acronym is written with a capital.
+    """
+    total = pl.DataFrame()
+    for batch in batched(texts):
+        rows = pl.concat([total, _count_batch(batch)]) if total.height else _count_batch(batch)
+        total = rows.group_by("surface").agg(pl.col("count", "middle").sum())
+    if total.is_empty():
+        return pl.DataFrame(schema={"surface": pl.String, "word": pl.String, "count": pl.Int64, "middle": pl.Int64})
+    word = pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
+    return total.with_columns(word=word)
+
+
+def _count_batch(texts: list[str]) -> pl.DataFrame:
+    # A line break between texts: the first word of one does not follow the last word of another.
+    pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
+    before = pieces.shift(1, fill_value="\n")
+    frame = pl.DataFrame({"surface": pieces, "middle": before.str.contains(r"^[\p{L}\p{N},]")})
+    return frame.group_by("surface").agg(
+        count=pl.len().cast(pl.Int64), middle=pl.col("middle").sum().cast(pl.Int64)
+    )
+
+
+def usual_case(counts: pl.DataFrame, words: Sequence[str]) -> dict[str, str]:
+    """Return folded word → most frequent form in mid-sentence, for words that are not usually in lower case."""
+    forms = (
+        counts.filter(pl.col("middle") > 0, pl.col("word").is_in(words))
+        .with_columns(pl.col("surface", "word").str.strip_chars(" "))
+        .group_by("word", "surface").agg(pl.col("middle").sum())
+        # A tie goes to the lower case, which sorts last.
+        .sort(["word", "middle", "surface"], descending=[False, True, True])
+        .unique("word", keep="first", maintain_order=True)
+        .filter(pl.col("surface") != pl.col("word"))
+    )
+    return dict(zip(forms["word"].to_list(), forms["surface"].to_list(), strict=True))

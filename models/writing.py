@@ -1,0 +1,95 @@
+"""From word pieces back to text as a person writes it: spacing, quotes, capitals.
+
+A piece of punctuation carries the space before it (" (" and "(" are two pieces), so the model itself says where a
+quote opens and where a dash stands free; only the space after a piece and the capitals have to be worked out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+SENTENCE_ENDS = frozenset(". ! ? !! !!! ?? ???".split())
+NO_SENTENCE_END = frozenset("mr mrs ms dr st vs jr sr approx dept".split())
+"""Abbreviations whose full stop does not end a sentence."""
+ALWAYS_OPEN = frozenset("([{¿¡«#")
+OPEN_IF_SPACED = frozenset("\"'`*_~")
+"""Open where a space stands before them, close where none does."""
+CURRENCY = frozenset("$£€¥")
+INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
+"""Join both neighbours where no space stands before them ("take-out"), stand free otherwise ("cheap - and good")."""
+ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
+
+
+def is_word(piece: str) -> bool:
+    """Tell whether a piece is a word or a number rather than punctuation or a line break."""
+    return piece[:1].isalnum() or (len(piece) > 1 and piece[0] == "_")
+
+
+def _is_fraction(piece: str) -> bool:
+    return len(piece) > 1 and piece[0] in ".,:" and piece[1].isnumeric()
+
+
+class Writer:
+    """Writes pieces one after another, and remembers what the next one's spacing and capitals depend on.
+
+    Args:
+        casing: Folded word → its usual form in the middle of a sentence ("phoenix" → "Phoenix").
+        fold: False where the pieces keep their own capitals.
+    """
+
+    def __init__(self, casing: Mapping[str, str], fold: bool = True) -> None:
+        self._casing, self._fold = casing, fold
+        self._last = ""
+        self._joined = True  # the next word follows without a space
+        self._starts = True  # the next word starts a sentence
+
+    def read(self, pieces: Iterable[str], spaced: bool) -> None:
+        """Take note of text that is already on the page; *spaced* says that it ends with white space."""
+        for piece in pieces:
+            self.write(piece)
+        if spaced:
+            self._joined, self._last = True, self._last if self._last.isspace() else ""
+
+    def write(self, piece: str) -> str:
+        """Return the text that the next piece adds to the page."""
+        if piece.isspace():
+            text, self._joined, self._starts = piece, True, True
+        elif is_word(piece):
+            text = ("" if self._joins(piece) else " ") + self._cased(piece)
+            self._joined = self._starts = False
+        else:
+            text = self._punctuation(piece)
+        self._last = piece.strip(" ")
+        return text
+
+    def _joins(self, word: str) -> bool:
+        return self._joined or (self._last in CURRENCY and word[0].isnumeric())
+
+    def _cased(self, word: str) -> str:
+        if not self._fold:
+            return word
+        usual = self._casing.get(word) or ENGLISH_I.get(word, word)
+        return usual[0].upper() + usual[1:] if self._starts and usual.islower() else usual
+
+    def _punctuation(self, piece: str) -> str:
+        body = piece.strip(" ")
+        spaced = piece.startswith(" ") and not self._joined
+        opens = self._opens(body, free=spaced or self._joined)
+        self._starts = self._sentence_starts_after(body)
+        self._joined = opens
+        return (" " if spaced else "") + self._casing.get(body, body)
+
+    @staticmethod
+    def _opens(body: str, free: bool) -> bool:
+        if body[0] in ALWAYS_OPEN:
+            return True
+        if body in INFIX:
+            return not free
+        return free and body in OPEN_IF_SPACED
+
+    def _sentence_starts_after(self, body: str) -> bool:
+        if body in SENTENCE_ENDS:
+            return self._last.lower() not in NO_SENTENCE_END
+        if _is_fraction(body) or body in ",;:" or body.startswith(".."):
+            return False
+        return self._starts
