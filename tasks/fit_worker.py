@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.base import FitContext, ModelError, Progress
 from models.bundle import save_bundle
-from models.specs import model_class, spec_from_dict
 from models.streams import TokenStream
 from models.vocabulary import Vocabulary
+
+from models.base import FitContext, ModelError, Progress
+from models.specs import model_class, spec_from_dict
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),

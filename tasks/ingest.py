@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from corpus.ingest import expand_inputs, ingest
+from corpus.synth import write_reviews
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.ingest import expand_inputs, ingest
-from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.store import Artifact, sha256_of_file

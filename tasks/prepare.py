@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from corpus.clean import iter_split, prepare
 from data_checks.suites import CheckReport, check
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
 from models.vocabulary import Vocabulary
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.text import NormalForm
 from reviewlm.config import RunConfig
 from reviewlm.errors import EmptyInput
 from reviewlm.store import Artifact

@@ -14,7 +14,6 @@ from prefect.context import TaskRunContext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0

@@ -11,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from reviewlm.errors import BundleError, Diverged, FitError, InputError, OutOfMe
 from reviewlm.store import Artifact, Built, Store
 
 log = logging.getLogger(__name__)
+
+_stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
 
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError,
@@ -64,10 +67,27 @@ def run_stage(
             stage, version, options, inputs, make,
             environment=environment, rebuild=stage in config.execution.rebuild,
         )
+    if (record := _stages.get()) is not None:
+        record.append((stage, built.reused))
     seconds = built.artifact.manifest.get("seconds", 0)
     how = "reused" if built.reused else f"built in {seconds:.1f} s"
     log.info("%-10s %s %s", stage, built.artifact.digest, how)
     return built
+
+
+@contextmanager
+def recorded_stages() -> Iterator[None]:
+    """Remember, for `stages_of_this_run`, which stages are built and which re-used within this block."""
+    token = _stages.set([])
+    try:
+        yield
+    finally:
+        _stages.reset(token)
+
+
+def stages_of_this_run() -> list[tuple[str, bool]]:
+    """Return (stage, reused) of every artifact asked for since `recorded_stages` began."""
+    return list(_stages.get() or [])
 
 
 def finished(built: Built, result: Any = None) -> Any:

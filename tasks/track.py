@@ -22,7 +22,7 @@ from tasks.prepare import Prepared
 from tasks.stage import git_commit
 from tracking.export import log_bundle
 from tracking.registry import Registry
-from tracking.runs import Tracker
+from tracking.runs import Tracker, run_tags
 
 JOURNAL = "metrics.jsonl"
 FIT_TAG = "reviewlm.fit"
@@ -48,18 +48,14 @@ def prefect_tags() -> dict[str, str]:
         return {}
     run = context.flow_run
     base = PREFECT_UI_URL.value() or "http://127.0.0.1:4200"
-    return {
-        "prefect.flow_run_id": str(run.id),
-        "prefect.flow_run_name": run.name,
-        "prefect.url": f"{base}/runs/flow-run/{run.id}",
-    }
+    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), "prefect.flow_run_name": run.name}
 
 
 @contextmanager
 def parent_run(config: RunConfig, name: str) -> Iterator[str]:
     """Open the MLflow run of a flow run; it ends FINISHED, or FAILED with the error in its description."""
     tracker = tracker_of(config)
-    tags = {**prefect_tags(), "reviewlm.git_commit": git_commit(), "reviewlm.preset": config.preset}
+    tags = {**prefect_tags(), **run_tags(git_commit=git_commit()), "reviewlm.preset": config.preset}
     run_id = tracker.start_run(name, tags, None)
     tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
     tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
@@ -108,7 +104,7 @@ def open_model_run(
 ) -> Iterator[ModelRun]:
     """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started."""
     tracker = tracker_of(config)
-    finished_run = tracker.find_run(FIT_TAG, digest)
+    finished_run = tracker.find_run(FIT_TAG, digest, "FINISHED")
     if finished_run:
         tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
@@ -118,7 +114,8 @@ def open_model_run(
     tracker.log_params(run_id, parameters_of(config, spec, prepared))
     for split in ("train", "validation", "test"):
         stream = prepared.tokens[spec.vocabulary][split]
-        tracker.log_dataset(run_id, stream.folder / "documents.parquet", f"{spec.vocabulary}-{split}", stream.digest, split)
+        name = f"{spec.vocabulary}-{split}"
+        tracker.log_dataset(run_id, stream.folder / "documents.parquet", name, stream.digest, split)
     tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
     tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
     try:

@@ -1,0 +1,47 @@
+# Two words for a newcomer: `make demo`, `make test`. Both start from nothing and may be repeated or interrupted.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint ui down clean install help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   install, run the whole pipeline on the embedded corpus, show what it made"
+	@echo "make test   install, run the test suite"
+	@echo "make ui     Prefect server, MLflow UI and a worker in the background"
+	@echo "make down   stop what make ui started"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  delete .venv (the store in .reviewlm stays)"
+
+demo: install
+	@$(BIN)/reviewlm demo
+
+test: install
+	@$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ui: install
+	@$(BIN)/reviewlm ui start
+
+down: install
+	@$(BIN)/reviewlm ui stop
+
+clean:
+	rm -rf $(VENV)
+
+install: $(READY)
+
+# The marker is written last: an interrupted installation is simply taken up again.
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No python3 found: ReviewLM needs Python 3.11 or newer."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: ReviewLM needs 3.11 or newer. Try: make PYTHON=python3.11 demo"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)

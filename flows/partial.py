@@ -1,0 +1,56 @@
+"""The pipeline up to a stage: what the command line's verbs and the `train` deployment run.
+
+Each is a whole flow of its own that takes finished stages from the store.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
+
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.retrain import resolve, run_pipeline
+from flows.train import train
+from tasks.track import parent_run
+
+Arguments = list[str] | None
+
+
+@flow(name="ingest-only", persist_result=False)
+def ingest_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Read and check the input; return rows, quarantined, parts, digest and dates."""
+    return describe_dataset(ingest(resolve(preset, input, overrides)))
+
+
+@flow(name="prepare-only", persist_result=False)
+def prepare_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Run up to the token streams; return their sizes."""
+    config = resolve(preset, input, overrides)
+    return describe_prepared(prepare(config, ingest(config)))
+
+
+@flow(name="train", persist_result=False)
+def train_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Run up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
+    config = resolve(preset, input, overrides)
+    with parent_run(config, "train") as run_id:
+        return describe_fitted(train(config, prepare(config, ingest(config)), run_id), run_id)
+
+
+@flow(name="evaluate-only", persist_result=False)
+def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Run up to the table that compares the models; the registry is not touched."""
+    config = resolve(preset, input, overrides)
+    with parent_run(config, "evaluate") as run_id:
+        prepared = prepare(config, ingest(config))
+        return describe_evaluated(evaluate(config, prepared, train(config, prepared, run_id), run_id), run_id)
+
+
+@flow(name="promote-only", persist_result=False)
+def promote_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Hold the best model that the store has for this configuration against the champion."""
+    return run_pipeline(resolve(preset, input, overrides)).to_dict()

@@ -1,0 +1,33 @@
+"""A data set → clean text with its frozen split, vocabularies, and token streams."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from reviewlm.config import RunConfig
+from reviewlm.store import Artifact
+from tasks.prepare import (
+    SPLITS,
+    VOCABULARY_FILE,
+    Prepared,
+    check_table,
+    clean_and_split,
+    tokenize,
+    train_vocabulary,
+    vocabularies_in_use,
+)
+
+
+@flow(name="prepare", persist_result=False)
+def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
+    """Return everything the models are fitted and measured on, each part checked."""
+    clean = clean_and_split.submit(config, dataset).result()
+    checks = [check_table.submit(config, "clean", clean).result()]
+    vocabularies, tokens = {}, {}
+    for name in vocabularies_in_use(config):
+        vocabularies[name] = train_vocabulary.submit(config, name, clean).result()
+        file = str(vocabularies[name].folder / VOCABULARY_FILE)
+        tokens[name] = {split: tokenize.submit(config, file, split, clean, name).result() for split in SPLITS}
+        for split in SPLITS:
+            checks.append(check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}").result())
+    return Prepared(clean, vocabularies, tokens, tuple(checks))

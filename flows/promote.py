@@ -1,0 +1,19 @@
+"""The best model on validation → a registered version, and the alias `champion` only if it wins the gate."""
+
+from __future__ import annotations
+
+from prefect import flow
+from tasks.evaluate import Evaluated
+from tasks.promote import Promotion, choose_challenger, decide, register, score_champion
+
+from reviewlm.config import RunConfig
+from tasks.prepare import Prepared
+
+
+@flow(name="promote", persist_result=False)
+def promote(config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str) -> Promotion:
+    """Return the decision; a refused promotion is no error."""
+    challenger = choose_challenger.submit(config, evaluated).result()
+    champion = score_champion.submit(config, prepared, challenger).result()
+    version = register.submit(config, challenger, champion).result()
+    return decide.submit(config, prepared, evaluated, challenger, champion, version, parent_run_id).result()

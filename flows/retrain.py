@@ -1,0 +1,50 @@
+"""The whole pipeline in order: ingest → prepare → train → evaluate → promote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from tasks.stage import recorded_stages
+from tasks.summary import Summary, summarise
+
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.promote import promote
+from flows.train import train
+from reviewlm.config import RunConfig, load_config
+from tasks.track import parent_run
+
+
+@flow(name="retrain", persist_result=False)
+def retrain(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Turn reviews into a registered model, re-using every stage whose inputs have not changed.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        overrides: Settings as `key=value`, e.g. `models.1.hidden=650`.
+    """
+    return run_pipeline(resolve(preset, input, overrides)).to_dict()
+
+
+def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
+    """Return the configuration that a flow's parameters describe."""
+    config = load_config(preset, overrides or [])
+    if not input:
+        return config
+    return config.model_copy(update={"source": config.source.model_copy(update={"input": tuple(input)})})
+
+
+def run_pipeline(config: RunConfig) -> Summary:
+    """Run all stages under one MLflow parent run."""
+    with recorded_stages(), parent_run(config, "retrain") as run_id:
+        dataset = ingest(config)
+        prepared = prepare(config, dataset)
+        fitted = train(config, prepared, run_id)
+        evaluated = evaluate(config, prepared, fitted, run_id)
+        promotion = promote(config, prepared, evaluated, run_id)
+        return summarise(config, evaluated, promotion, run_id)

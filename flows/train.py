@@ -1,0 +1,24 @@
+"""Token streams → one fitted model per spec of the configuration, each with its MLflow run."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from reviewlm.config import RunConfig
+from tasks.fit import Fitted, fit
+from tasks.prepare import Prepared
+
+
+@flow(name="fit-models", persist_result=False)
+def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
+    """Return the fitted models in the configuration's order; the baseline is fitted first."""
+    first = sorted(config.models, key=lambda spec: spec.name != config.baseline)
+    futures = {spec.name: fit.submit(config, spec, prepared, parent_run_id) for spec in first}
+    return [futures[spec.name].result() for spec in config.models]
+
+
+def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
+    """Fit the models, as many side by side as the configuration has workers."""
+    runner = ThreadPoolTaskRunner(max_workers=config.execution.workers)
+    return fit_models.with_options(task_runner=runner)(config, prepared, parent_run_id)

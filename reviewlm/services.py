@@ -1,0 +1,198 @@
+"""`make ui` and `make down`: a Prefect server, the MLflow UI and a worker as background processes.
+
+What was started is written to `HOME/services.json` with process ids and start times, so that `stop` ends exactly those
+processes and nothing that merely got an old id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from reviewlm.errors import ReviewLMError, Unreadable
+
+STATE = "services.json"
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+HEALTHY_SECONDS = 120.0
+STOP_SECONDS = 20.0
+POOLS = ("cpu-pool", "gpu-pool")
+LIMITS = {"gpu": 1, "promotion": 1}
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Service:
+    """A background process: `created` (its start time) guards against a re-used process id."""
+
+    name: str
+    pid: int
+    created: float
+    address: str = ""
+
+
+def running(home: Path) -> list[Service]:
+    """Return the services that `start` started and that are still alive, in the order of their start."""
+    file = home / STATE
+    if not file.is_file():
+        return []
+    try:
+        services = [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        remedy = "stop the processes by hand and delete it"
+        raise Unreadable("The list of running services cannot be read", where=file, cause=str(error), remedy=remedy) from error
+    return [service for service in services if _process(service) is not None]
+
+
+def start(home: Path) -> dict[str, str]:
+    """Start what is not running yet, set up pools, limits and deployments, and return the addresses.
+
+    Raises:
+        ReviewLMError: A service does not answer in time; its log file is named and everything is stopped again.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    services = {service.name: service for service in running(home)}
+    try:
+        if "prefect" not in services:
+            port = _free_port(PREFECT_PORT)
+            command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+            _launch(home, services, "prefect", command, f"http://127.0.0.1:{port}", "/api/health")
+        if "mlflow" not in services:
+            _launch_mlflow(home, services)
+        api = services["prefect"].address + "/api"
+        addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
+        environment = {**os.environ, **addresses, "REVIEWLM_PROJECT": str(PROJECT)}
+        _deploy(environment)
+        for pool in POOLS if Path("/dev/nvidiactl").exists() else POOLS[:1]:
+            if f"worker-{pool}" not in services:
+                command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
+                _launch(home, services, f"worker-{pool}", command, environment=environment)
+    except BaseException:
+        stop(home)
+        raise
+    return {
+        "Prefect": services["prefect"].address, "MLflow": services["mlflow"].address,
+        "workers": ", ".join(name for name in services if name.startswith("worker-")), "stop": "make down",
+    }
+
+
+def stop(home: Path) -> list[str]:
+    """Stop what `start` started, workers first, each with its children; return the names."""
+    stopped = []
+    for service in reversed(running(home)):
+        process = _process(service)
+        if process is None:
+            continue
+        family = [*process.children(recursive=True), process]
+        for member in family:
+            _quietly(member.terminate)
+        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for member in alive:
+            _quietly(member.kill)
+        stopped.append(service.name)
+    (home / STATE).unlink(missing_ok=True)
+    return stopped
+
+
+def _launch_mlflow(home: Path, services: dict[str, Service]) -> None:
+    port = _free_port(MLFLOW_PORT)
+    command = [
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}", "--default-artifact-root", (home / "mlartifacts").as_uri(),
+    ]
+    _launch(home, services, "mlflow", command, f"http://127.0.0.1:{port}", "/health")
+
+
+def _launch(
+    home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
+    environment: dict[str, str] | None = None,
+) -> None:
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+    environment = dict(environment or os.environ)
+    if name == "prefect":
+        environment["PREFECT_UI_API_URL"] = address + "/api"
+    executable = str(Path(sys.executable).parent / command[0])
+    with (logs / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [executable, *command[1:]], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
+            cwd=PROJECT, start_new_session=True,
+        )
+    services[name] = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
+    temporary = home / f"{STATE}.new"
+    temporary.write_text(json.dumps([asdict(service) for service in services.values()]), encoding="utf-8")
+    temporary.rename(home / STATE)
+    if health:
+        _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
+    until = time.monotonic() + HEALTHY_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
+
+
+def _deploy(environment: dict[str, str]) -> None:
+    """Create pools and limits where they are missing, then the deployments of prefect.yaml."""
+    for pool in POOLS:
+        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
+    for name, limit in LIMITS.items():
+        if _prefect(environment, "gcl", "inspect", name, required=False):
+            _prefect(environment, "gcl", "create", name, "--limit", str(limit))
+    _prefect(environment, "--no-prompt", "deploy", "--all")
+
+
+def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
+    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode and required:
+        raise ReviewLMError(
+            f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        )
+    return done.returncode
+
+
+def _free_port(wanted: int) -> int:
+    """Return *wanted*, or the next port that nobody listens on."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ReviewLMError(f"No free port from {wanted} to {wanted + 99}", remedy="stop what listens there")
+
+
+def _process(service: Service) -> psutil.Process | None:
+    try:
+        process = psutil.Process(service.pid)
+        same = abs(process.create_time() - service.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
+def _quietly(action: Callable[[], object]) -> None:
+    with suppress(psutil.Error):
+        action()

@@ -1,0 +1,167 @@
+"""What the command line shows a person, and the one line of JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+from reviewlm.errors import EmptyInput, ReviewLMError, Unreadable
+
+RESULT_WIDTH = 110
+
+
+def log_to_stderr(rooms: Iterable[str]) -> None:
+    """Show the rooms' log messages on standard error, plainly."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    for room in rooms:
+        logger = logging.getLogger(room)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+def say(text: str = "") -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def last_line(result: Mapping[str, Any], wanted: bool) -> None:
+    """Write the JSON object that ends a verb's standard output, if it was asked for."""
+    if wanted:
+        say(json.dumps(result, ensure_ascii=False, default=str))
+
+
+def show_error(error: ReviewLMError) -> None:
+    """Write an error to standard error."""
+    sys.stderr.write(f"error: {error}\n")
+
+
+def usage_or_raise(error: Exception, code: int) -> int:
+    """Show what the command-line parser has to say, in its words; anything else is a defect and is raised."""
+    show, own = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if show is None or own is None:
+        raise error
+    show()
+    return code
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Write rows as an aligned table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        say("(none)")
+        return
+    table = Table(title=title or None, title_justify="left")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else RESULT_WIDTH).print(table)
+
+
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Write facts one a line."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        if not isinstance(value, list | dict):
+            say(f"{name:<{width}}  {_cell(value)}")
+
+
+def show_models(result: Mapping[str, Any]) -> None:
+    """Write the table of models and the floor below it."""
+    rows = [
+        {
+            "model": model["name"], "kind": model["kind"], "unit": model["unit"],
+            "perplexity": model["test"]["perplexity"], "per word": model["test"]["word_perplexity"],
+            "bits/byte": model["test"]["bits_per_byte"], "open bits/byte": model["test"]["open_bits_per_byte"],
+            "hit@1": model["test"].get("hit@1"), "tokens": model["test"]["tokens"], "oov": model["test"]["oov"],
+        }
+        for model in result["models"]
+    ]
+    show_rows(rows, "Test reviews, every token and the end of each review scored once (lower is better)")
+    floor = result.get("floor")
+    if floor:
+        say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
+
+
+def show_run(result: Mapping[str, Any]) -> None:
+    """Write what a whole run came to."""
+    show_models(result)
+    reused = result["reused"]
+    if reused:
+        say(f"Reused: {len(reused)} of {result['stages']} stages were finished already ({', '.join(reused)}).")
+    verdict = "promoted to @champion" if result["promoted"] else "not promoted"
+    say(f"Challenger '{result['challenger']}': {verdict}. {result['reason']}")
+    say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
+
+
+def show_review(stars: int | None, text: str) -> None:
+    """Write one generated review."""
+    import textwrap
+
+    say()
+    say("★" * stars + "☆" * (5 - stars) if stars else "(no rating asked for)")
+    for paragraph in text.split("\n"):
+        say(textwrap.fill(paragraph, RESULT_WIDTH, initial_indent="  ", subsequent_indent="  "))
+
+
+def show_suggestions(prompt: str, suggestions: Any) -> None:
+    """Write next words with their probabilities."""
+    words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words)
+    say(f"\n“{prompt} …”  →  {words}  (all else {suggestions.rest:.1%})")
+
+
+def show_next_steps(version: Any) -> None:
+    """Write what to open next."""
+    say(
+        f"\nThe model is registered: models:/reviewlm@champion is version {version.version}. Next:\n"
+        "  make ui                                              compare the runs in MLflow, start runs from Prefect\n"
+        "  .venv/bin/reviewlm generate --stars 2 --n 3          write reviews with the champion\n"
+        "  .venv/bin/reviewlm run --input YOUR_FILES            train on your own reviews"
+    )
+
+
+def read_texts(file: str) -> list[str]:
+    """Return the non-empty lines of a file, or of standard input for "-".
+
+    Raises:
+        Unreadable: No such file, or it is not UTF-8.
+        EmptyInput: There is no text in it.
+    """
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise EmptyInput("There is no text to score", where=file, remedy="give one text a line")
+    return lines
+
+
+def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
+    """Return the totals over texts; perplexity per token, bits per byte of UTF-8, ends of texts included."""
+    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
+    size = sum(score.bytes for score in scores)
+    return {
+        "texts": len(scores), "tokens": tokens, "bytes": size, "oov": sum(score.oov for score in scores), "nats": nats,
+        "perplexity": exp(nats / tokens), "bits_per_byte": nats / size / log(2),
+        "scores": [
+            {"nats": score.nats, "tokens": score.tokens, "bytes": score.bytes, "per_token": score.per_token}
+            for score in scores
+        ],
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

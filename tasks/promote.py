@@ -1,0 +1,144 @@
+"""From the best model to a decision: register it, score champion and challenger now, and move the alias or not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from evaluation.decision import Decision
+from evaluation.gate import Evidence
+from evaluation.gate import decide as apply_rules
+from models.bundle import bundle_digest
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.store import Artifact
+from tasks.evaluate import Evaluated, Measured, figures_of_artifact, score_bundle, scores_of
+from tasks.prepare import VOCABULARY_FILE, Prepared, read_report, tokenize
+from tasks.stage import converted_errors, show_markdown
+from tasks.track import registry_of, tracker_of
+from tracking.export import smoke_test
+from tracking.registry import CHAMPION, Version, outcome_tags
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion of now, scored now on the challenger's test reviews."""
+
+    version: int
+    digest: str
+    scores: Artifact
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of the gate."""
+
+    challenger: str
+    version: int | None
+    champion_version: int | None
+    decision: Decision
+
+
+@task(name="choose challenger", cache_policy=NO_CACHE, persist_result=False)
+def choose_challenger(config: RunConfig, evaluated: Evaluated) -> Measured:
+    """Return the model with the fewest open bits per byte on the validation split; the test split has no say."""
+    best = min(evaluated.models, key=lambda model: figures_of_artifact(model.validation).open_bits_per_byte)
+    log.info("challenger is '%s', the best of %d models on validation", best.name, len(evaluated.models))
+    return best
+
+
+@task(name="score champion", cache_policy=NO_CACHE, persist_result=False)
+def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) -> Champion | None:
+    """Score the registered champion on the test reviews of this run; None where there is none yet."""
+    registry = registry_of(config)
+    version: Version | None = registry.alias(CHAMPION)
+    if version is None:
+        return None
+    folder = registry.bundle_folder(version)
+    with converted_errors(folder):
+        tokens = _tokens_for(config, folder, prepared)
+        built = score_bundle(config, folder, tokens, f"champion v{version.version}")
+    return Champion(version.version, bundle_digest(folder), built.artifact)
+
+
+def _tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
+    """Return the test reviews in a bundle's own vocabulary: its tokens are just another artifact."""
+    file = bundle / VOCABULARY_FILE
+    digest = Vocabulary.load(file).digest
+    for name, artifact in prepared.vocabularies.items():
+        if artifact.facts["vocabulary_digest"] == digest:
+            return prepared.tokens[name]["test"]
+    return tokenize.submit(config, str(file), "test", prepared.clean, "champion").result()
+
+
+@task(name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10])
+def register(config: RunConfig, challenger: Measured, champion: Champion | None) -> int | None:
+    """Register the challenger as a new version; the champion itself is not registered again."""
+    digest = bundle_digest(challenger.fitted.bundle)
+    if champion is not None and champion.digest == digest:
+        return None
+    tracker = tracker_of(config)
+    uri = tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri")
+    tags = {"kind": challenger.fitted.spec.kind, "model": challenger.name, "bundle": digest}
+    return registry_of(config).register(uri, challenger.fitted.run_id, tags)
+
+
+@task(name="gate", cache_policy=NO_CACHE, persist_result=False)
+def decide(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Champion | None,
+    version: int | None, parent_run_id: str,
+) -> Promotion:
+    """Apply the policy to evidence measured now, write the outcome on the version, and move the alias if it passed."""
+    decision = apply_rules(config.promotion, _evidence(config, prepared, evaluated, challenger, champion, version))
+    if version is not None:
+        expected = champion.version if champion else None
+        registry_of(config).settle(
+            version, expected, decision.promote, decision.to_markdown(), outcome_tags(decision)
+        )
+    tracker = tracker_of(config)
+    tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
+    tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
+    tracker.set_tags(parent_run_id, {"gate/outcome": decision.headline, "mlflow.note.content": decision.to_markdown()})
+    show_markdown("gate", decision.to_markdown(), decision.headline)
+    now = registry_of(config).alias(CHAMPION)
+    return Promotion(challenger.name, version, now.version if now else None, decision)
+
+
+def _evidence(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Champion | None,
+    version: int | None,
+) -> Evidence:
+    test_set = str(prepared.clean.facts["test_digest"])
+    reports = [read_report(artifact) for artifact in prepared.checks]
+    baseline = evaluated.named(config.baseline)
+    smoke = _smoke(config, challenger) if version is not None else None
+    return Evidence(
+        challenger=scores_of(challenger.test),
+        challenger_digest=bundle_digest(challenger.fitted.bundle),
+        challenger_test=test_set,
+        champion=scores_of(champion.scores) if champion else None,
+        champion_digest=champion.digest if champion else None,
+        champion_test=test_set if champion else None,
+        baseline=figures_of_artifact(baseline.test),
+        baseline_name=baseline.name,
+        baseline_digest=bundle_digest(baseline.fitted.bundle),
+        checks_passed=all(report.passed for report in reports),
+        checks_detail=f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations",
+        smoke_passed=smoke.passed if smoke else None,
+        smoke_detail=smoke.detail if smoke else "nothing new was registered",
+        resamples=config.evaluation.resamples,
+        seed=config.evaluation.seed,
+    )
+
+
+def _smoke(config: RunConfig, challenger: Measured) -> Any:
+    """Ask the registered model for words, a review and a score in a fresh process and a foreign folder."""
+    tracker = tracker_of(config)
+    return smoke_test(tracker, tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri"))
