@@ -1,0 +1,99 @@
+"""A migrated MLflow database per session (creating one takes seconds), copied for every test; a stand-in for `models`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tracking.client import open_client
+from tracking.runs import Tracker
+
+FAKE_BASE = '''
+class ModelError(Exception):
+    def __init__(self, what, kind="fit"):
+        super().__init__(what)
+        self.kind = kind
+'''
+FAKE_BUNDLE = '''
+import json
+import math
+from dataclasses import dataclass
+from .base import ModelError
+
+@dataclass
+class TextScore:
+    tokens: int
+    bytes: int
+    nats: float
+    oov: int
+
+class Bundle:
+    def __init__(self, word):
+        self.word = word
+    def score_text(self, text, stars=None):
+        tokens = len(text.split()) + 1
+        return TextScore(tokens, len(text.encode()) + 1, tokens * math.log(2), 0)
+
+def load_bundle(folder, device="cpu", check_probes=True):
+    return Bundle(json.loads((folder / "spec.json").read_text())["word"])
+'''
+FAKE_SAMPLING = '''
+from dataclasses import dataclass
+from .base import ModelError
+
+CODE = "{version}"
+
+@dataclass
+class Suggestions:
+    words: list
+    rest: float
+
+def generate(bundle, n=1, stars=None, prompt="", temperature=1.0, top_k=0, top_p=1.0, max_tokens=200, seed=0):
+    if temperature < 0:
+        raise ModelError(f"temperature is {{temperature}}; it must be at least 0", "input")
+    if max_tokens > 999:
+        raise ModelError("out of memory", "memory")
+    return [f"{{prompt}}{{bundle.word}} {{CODE}} {{stars}} {{seed}} {{i}}" for i in range(n)]
+
+def suggest(bundle, prompt, k=5, stars=None):
+    return Suggestions([(f"{{bundle.word}}{{i}}", 0.5 / k) for i in range(k)], 0.5)
+'''
+
+
+def write_package(folder: Path, version: str) -> Path:
+    """Write a package with the interface of `models` whose answers name its version."""
+    folder.mkdir(parents=True)
+    files = {"base": FAKE_BASE, "bundle": FAKE_BUNDLE, "sampling": FAKE_SAMPLING.format(version=version)}
+    (folder / "__init__.py").write_text("")
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def write_bundle(folder: Path, word: str) -> Path:
+    """Write a bundle that the stand-in opens."""
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(json.dumps({"kind": "fake", "word": word, "spec": {"order": 3}}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("template")
+    open_client(f"sqlite:///{home / 'mlflow.db'}")
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, template_home: Path) -> Path:
+    folder = tmp_path / "home"
+    shutil.copytree(template_home, folder)
+    return folder
+
+
+@pytest.fixture
+def tracker(home: Path) -> Tracker:
+    return Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")

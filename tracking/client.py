@@ -1,0 +1,121 @@
+"""The door to MLflow: opened quietly, safe for several processes, with its errors turned into ours.
+
+Everything that this project asks of MLflow goes through an explicit `MlflowClient`. The fluent interface
+(`mlflow.start_run`, `mlflow.log_metric`) keeps an active run and a tracking address per process, which two flows in
+one process would share without noticing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from reviewlm.errors import NotWritable, ReviewLMError, TrackingUnavailable, disk_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default of 7 waits minutes; our tasks retry visibly instead
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "GIT_PYTHON_REFRESH": "quiet",  # no git on the machine is no reason for a warning
+}
+ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
+REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "PERMISSION_DENIED"}
+
+
+def quiet() -> None:
+    """Set what keeps MLflow from phoning home, drawing bars and narrating; a setting of the user's wins."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
+    warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file behind a SQLite address, None for any other kind of store."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def open_client(uri: str) -> MlflowClient:
+    """Return a client of the store at *uri*; a new SQLite store is created first, by one process only.
+
+    Raises:
+        TrackingUnavailable: The server or database does not answer.
+        NotWritable, StoreFull: The database cannot be created.
+    """
+    quiet()
+    with reaching(uri):
+        import mlflow
+
+        quiet()  # importing MLflow sets its own log levels
+        file = database_file(uri)
+        if file and not _is_ready(file):
+            _create(uri, file)
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _is_ready(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("SELECT 1 FROM alembic_version").fetchall())
+    except sqlite3.Error:
+        return False
+
+
+def _create(uri: str, file: Path) -> None:
+    """Migrate an empty database under a lock: two processes that migrate at once break each other."""
+    from mlflow import MlflowClient
+
+    with disk_errors(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
+            MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable."""
+    try:
+        yield
+    except ReviewLMError:
+        raise
+    except sqlite3.OperationalError as error:
+        raise NotWritable("The tracking database cannot be opened", where=uri, cause=str(error)) from error
+    except Exception as error:
+        if not _is_mlflow(error):
+            raise
+        code = getattr(error, "error_code", "")
+        cause = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        if code in REFUSED:
+            raise ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause) from error
+        raise TrackingUnavailable(
+            "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
+            remedy="start the server (`make ui`), or leave the address empty for the local database",
+        ) from error
+
+
+def _is_mlflow(error: Exception) -> bool:
+    """Tell MLflow's own errors and those of the libraries that it talks through from everybody else's."""
+    return any(base.__module__.split(".")[0] in ("mlflow", "requests", "sqlalchemy") for base in type(error).__mro__)
+
+
+def error_code(error: BaseException | None) -> str:
+    """Return MLflow's code of an error that `reaching` has turned into ours, empty if there is none."""
+    return str(getattr(error.__cause__, "error_code", "")) if error else ""

@@ -1,0 +1,189 @@
+"""A bundle as an MLflow model that answers anywhere, with the code that it was trained with.
+
+`code_paths=["models"]` would not do: of two versions loaded in one process the second silently runs the first one's
+code, and a host that has its own `models` runs that. So the package travels under a name of its content,
+`lm_<first 12 digits of its SHA-256>`, which works because it imports itself only relatively.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reviewlm.errors import BundleError
+from tracking.params import flatten
+from tracking.runs import Tracker
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+log = logging.getLogger(__name__)
+PACKAGE = Path(__file__).resolve().parent.parent / "models"
+PYFUNC = Path(__file__).with_name("pyfunc.py")
+SMOKE = Path(__file__).with_name("smoke.py")
+BUNDLE_PATH = "artifacts/bundle"
+REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
+DIGEST_TAG, KIND_TAG = "bundle_digest", "kind"
+MAX_PARAMS = 90
+
+
+def log_bundle(
+    tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
+) -> str:
+    """Log a bundle as an MLflow model of a run.
+
+    Args:
+        tracker: Where to.
+        run_id: The run that produced the bundle.
+        bundle_folder: What `models.bundle.save_bundle` wrote.
+        name: Of the logged model in the UI.
+        package: The package to travel with it.
+
+    Returns:
+        The model's address, `models:/m-…`.
+
+    Raises:
+        BundleError: The folder is no bundle.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    facts = _facts(bundle_folder)
+    with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
+        tags = {KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: folder_digest(bundle_folder)}
+        experiment = tracker.run_experiment(run_id)
+        logged = client.create_logged_model(experiment, name, run_id, tags, params, model_type="language model")
+        model = Model(
+            artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
+        )
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        try:
+            folder = _save(Path(temporary), bundle_folder, package, model)
+            client.log_model_artifacts(logged.model_id, str(folder))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+    return f"models:/{logged.model_id}"
+
+
+def _facts(bundle_folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((bundle_folder / "spec.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
+
+
+def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
+    """Write the MLflow model folder: this file's sibling `pyfunc.py`, the vendored package, the bundle."""
+    import mlflow.pyfunc
+    import pandas as pd
+
+    vendored = vendor(package, work)
+    code = work / f"{vendored.name}_pyfunc.py"
+    shutil.copyfile(PYFUNC, code)
+    bundle = work / "bundle"
+    shutil.copytree(bundle_folder, bundle, copy_function=_link_or_copy)
+    mlflow.pyfunc.save_model(
+        path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
+        model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
+        input_example=(pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}), mlflow_model=model,
+    )
+    for cache in (work / "model").rglob("__pycache__"):
+        shutil.rmtree(cache)
+    return work / "model"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """MLflow copies the files anyway and names them after their folder; a first copy of large weights is saved."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def vendor(package: Path, into: Path) -> Path:
+    """Copy the package's Python files to `into/lm_<digest of names and bytes>` and return that folder."""
+    files = sorted(path.relative_to(package) for path in package.rglob("*.py"))
+    content = hashlib.sha256()
+    for file in files:
+        content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
+    target = into / f"lm_{content.hexdigest()[:12]}"
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / file, target / file)
+    return target
+
+
+def folder_digest(folder: Path) -> str:
+    """Return 16 hex digits over all files' names and bytes: the same bundle gives the same digest anywhere."""
+    content = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content.update(f"{path.relative_to(folder).as_posix()}\0{digest}\0".encode())
+    return content.hexdigest()[:16]
+
+
+def requirements() -> list[str]:
+    """Return the exact installed versions, without local parts such as "+cpu", which no index has."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
+
+
+def signature() -> ModelSignature:
+    """Return the declared input, output and parameters; `pyfunc.py` says what they mean."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.pyfunc import COLUMN, DEFAULTS
+
+    long, double, string = DataType.long, DataType.double, DataType.string
+    word = Object([Property("word", string), Property("probability", double)])
+    answers: list[tuple[str, Any]] = [
+        ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long), ("bytes", long),
+        ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+    ]
+    kinds = {str: string, float: double, int: long, type(None): long}
+    params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]
+    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """Whether a logged model answers in a process of its own, and what it said."""
+
+    passed: bool
+    detail: str
+    seconds: float
+
+
+def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smoke:
+    """Open a logged model in a fresh process and a foreign folder, as a stranger would, and use its three tasks."""
+    start = time.perf_counter()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
+    with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", str(SMOKE), model_uri], cwd=foreign, env=environment, timeout=timeout,
+                capture_output=True, text=True, check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no output"]
+    return Smoke(done.returncode == 0, lines[-1][:500], time.perf_counter() - start)

@@ -1,0 +1,58 @@
+"""What may go into MLflow, and in which form: flat parameter names, short values, legal metric names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return `{"training.batch": "20", "models.0.kind": "lstm", …}`: dotted names, values as short text.
+
+    Strings stay as they are; all else is written as JSON (`null`, `true`, `[1, 2]`). Lists of sections get an index.
+    """
+    return {legal_name(name): shorten(_text(value), PARAM_LENGTH) for name, value in _leaves(nested, prefix)}
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    elif hasattr(value, "model_dump"):
+        value = value.model_dump()
+    sections = isinstance(value, list | tuple) and value and all(_is_section(entry) for entry in value)
+    if isinstance(value, Mapping) and value:
+        children = value.items()
+    elif sections:
+        children = dict(enumerate(value)).items()
+    else:
+        yield name, value
+        return
+    for key, child in children:
+        yield from _leaves(child, f"{name}.{key}" if name else str(key))
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, Mapping) or is_dataclass(value) or hasattr(value, "model_dump")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut *text* to *limit* characters and say so at its end."""
+    if len(text) <= limit:
+        return text
+    note = f" … (shortened, {len(text)} characters)"
+    return text[: limit - len(note)] + note
+
+
+def legal_name(name: str) -> str:
+    """Return *name* with only the characters that MLflow allows; "hit@1" becomes "hit_at_1"."""
+    name = re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))
+    return name[:NAME_LENGTH]

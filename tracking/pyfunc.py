@@ -1,0 +1,122 @@
+"""The model as strangers open it: `mlflow models serve`, `mlflow.pyfunc.load_model`, the MLflow UI.
+
+MLflow copies this file next to the model and runs the copy, so it stands alone: standard library, MLflow, and the
+copy of `models/` that travels with the model under a name of its content (see `tracking/export.py`).
+
+One input column `text`, one answer per row; `task` says what is asked of it:
+
+    generate  `text` is the beginning of a review ("" for none)   → {"text", "texts": n whole reviews}
+    suggest   `text` is what was typed so far                     → {"text", "words": [{"word", "probability"}], "rest"}
+    score     `text` is a whole review                            → {"text", "tokens", "bytes", "nats", "oov",
+                                                                     "perplexity", "bits_per_byte"}
+
+A row's answer never depends on its neighbours: every row starts from the same seed.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PyFuncModel, PythonModel, PythonModelContext
+
+COLUMN = "text"
+SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
+DEFAULTS: dict[str, Any] = {
+    "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
+    "seed": 0, "k": 5,
+}
+
+
+class ReviewModel(PythonModel):
+    """A bundle with the code that it was saved with."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Open the bundle with the vendored package; it recomputes its probe texts and refuses a difference."""
+        package = context.model_config["package"]
+        self._sampling = import_module(f"{package}.sampling")
+        self._error = import_module(f"{package}.base").ModelError
+        self._bundle = import_module(f"{package}.bundle").load_bundle(Path(context.artifacts["bundle"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Answer every row of the column `text`.
+
+        Args:
+            context: Unused; MLflow passes it by this name.
+            model_input: A table with the column `text`.
+            params: See `DEFAULTS`; a name that is not there is an error, and so is a value out of range.
+
+        Returns:
+            One dictionary per row.
+        """
+        data, given = _as_given(model_input, params)
+        _refuse("parameter", set(given or {}) - set(DEFAULTS), DEFAULTS)
+        _refuse("column", set(getattr(data, "columns", ())) - {COLUMN}, [COLUMN])
+        options = {**DEFAULTS, **(params or {})}
+        answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
+        if options["task"] not in answers:
+            raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
+        try:
+            return [answers[options["task"]](text, options) for text in _texts(model_input)]
+        except self._error as error:
+            raise _bad(str(error)) if error.kind == "input" else MlflowException(str(error)) from error
+
+    def _generate(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        chosen = {name: options[name] for name in SAMPLING}
+        return {"text": text, "texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
+
+    def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
+        words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
+        return {"text": text, "words": words, "rest": float(found.rest)}
+
+    def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        score = self._bundle.score_text(text, stars=options["stars"])
+        return {
+            "text": text, "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
+            "oov": int(score.oov), "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
+            "bits_per_byte": float(score.nats / score.bytes / math.log(2)),
+        }
+
+
+def _as_given(model_input: Any, params: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
+    """Return data and parameters as the caller gave them.
+
+    MLflow drops what the signature does not declare, with no more than a warning in its log, before `predict` is
+    called: a misspelt `temperature` would pass unnoticed. What was given still stands in the frame of the caller,
+    `PyFuncModel.predict`. Where that frame is not found (another MLflow), the dropped names stay unnoticed.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "predict" and isinstance(frame.f_locals.get("self"), PyFuncModel):
+            return frame.f_locals.get("data", model_input), frame.f_locals.get("params", params)
+        frame = frame.f_back  # type: ignore[assignment]
+    return model_input, params
+
+
+def _refuse(what: str, unknown: set[Any], known: Any) -> None:
+    if unknown:
+        raise _bad(f"unknown {what} {', '.join(sorted(map(repr, unknown)))}; there are: {', '.join(known)}")
+
+
+def _texts(model_input: Any) -> list[str]:
+    texts = list(model_input[COLUMN] if hasattr(model_input, "columns") else model_input)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise _bad(f"{COLUMN} of row {row} is {text!r}; it must be a string ('' for none)")
+    return texts
+
+
+def _bad(what: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(what)
+
+
+set_model(ReviewModel())

@@ -1,0 +1,88 @@
+"""What a registered version is, seen from outside MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from reviewlm.errors import ConfigError
+from tracking.params import legal_name, shorten
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+OUTCOME, REASON = "gate/outcome", "gate/reason"
+MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
+TAG_LENGTH = 5000
+REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version. `source` is the logged model's address, `created` is UTC."""
+
+    version: int
+    run_id: str
+    tags: Mapping[str, str] = field(hash=False)
+    source: str
+    aliases: tuple[str, ...]
+    created: datetime
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model's name and either an alias or a version of it."""
+
+    name: str
+    alias: str = ""
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`; a ConfigError says so where it is neither."""
+        match = REFERENCE.fullmatch(text)
+        if match is None:
+            raise ConfigError(
+                "This is no address of a registered model", value=text,
+                remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
+            )
+        number = match["version"]
+        return cls(match["name"], match["alias"] or "", int(number) if number else None)
+
+
+def outcome_tags(decision: Any) -> dict[str, str]:
+    """Return a gate's decision as version tags: outcome, reason and one line per rule.
+
+    Args:
+        decision: `evaluation.gate.Decision`, or anything with its `promote`, `reason` and `rules`.
+    """
+    words = {True: "passed", False: "failed", None: "not asked"}
+    rules = {f"gate/rule/{rule.name}": f"{words[rule.passed]}: {rule.detail}" for rule in decision.rules}
+    return {OUTCOME: "promoted" if decision.promote else "refused", REASON: decision.reason, **rules}
+
+
+def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Return tags with names and lengths that the registry takes."""
+    return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+
+
+def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
+    """Translate MLflow's `ModelVersion`."""
+    number = int(entry.version)
+    names = tuple(sorted(name for name, target in aliases.items() if target == number))
+    tags = dict(entry.tags)
+    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+    source = tags.get(MODEL_URI) or str(entry.source)
+    return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "")
+
+
+def local_folder(address: str) -> Path | None:
+    """Return the folder behind a `file:` address or a plain path, None for an address elsewhere."""
+    parts = urlparse(address)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path)) if parts.scheme else Path(address)
