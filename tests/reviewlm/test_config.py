@@ -1,0 +1,96 @@
+"""One typed configuration: presets, overrides, and errors that name the nearest valid key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.specs import KINDS, RecurrentSpec, identity, spec_from_dict
+from reviewlm.config import RunConfig, load_config, preset_names
+from reviewlm.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid_and_survives_json(name: str) -> None:
+    config = load_config(name)
+    assert config.preset == name
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_presets_that_the_readme_names_are_there() -> None:
+    assert {"demo", "small", "full", "gpu"} <= set(preset_names())
+
+
+def test_overrides_reach_into_lists_and_nested_sections() -> None:
+    config = load_config("small", ["models.1.hidden=96", "models.1.training.clip=2.5", 'split.salt="x"', "seed=7"])
+    spec = config.models[1]
+    assert isinstance(spec, RecurrentSpec)
+    assert (spec.hidden, spec.training.clip, config.split.salt, config.seed) == (96, 2.5, "x", 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("models.1.hiden=3", "hidden"),
+        ("models.1.training.learning_rat=3", "learning_rate"),
+        ("sourc.input=[]", "source"),
+        ("promotion.confidance=0.9", "confidence"),
+    ],
+)
+def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{nearest}'"):
+        load_config("small", [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["split.test=0.7", "models.1.dropout=1.0", "models.0.order=9", "models.1.hidden=0", "split.test=many",
+     "models.1.training.backprop=3", "baseline=nobody", "models.1.vocabulary=klingon", "models.9.hidden=1", "nonsense"],
+)
+def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("small", [override])
+    assert error.value.exit_code == 2
+
+
+def test_an_unknown_preset_names_the_nearest_and_lists_all() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        load_config("smal")
+
+
+def test_a_preset_extends_another_and_says_only_what_differs(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "demo"\n[source.synthetic]\nreviews = 50\n')
+    config, demo = load_config(str(mine)), load_config("demo")
+    assert config.source.synthetic.reviews == 50
+    assert config.models == demo.models
+
+
+def test_presets_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(f'extends = "{two}"')
+    two.write_text(f'extends = "{one}"')
+    with pytest.raises(ConfigError, match="circle"):
+        load_config(str(one))
+
+
+def test_broken_toml_is_named_with_its_file(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = = 3")
+    with pytest.raises(ConfigError, match=r"broken\.toml"):
+        load_config(str(broken))
+
+
+def test_two_models_may_not_share_a_name() -> None:
+    with pytest.raises(ConfigError, match="share the name"):
+        load_config("small", ['models.1.name="kn5"'])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_survives_json_and_its_identity_ignores_labels(kind: str) -> None:
+    from dataclasses import asdict, replace
+
+    spec = KINDS[kind][0](kind=kind)
+    assert spec_from_dict(asdict(spec)) == spec
+    assert identity(replace(spec, name="other", vocabulary="other")) == identity(spec)

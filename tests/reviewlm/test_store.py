@@ -1,0 +1,179 @@
+"""The store: equal inputs give one artifact, a crash leaves nothing that looks whole, damage is noticed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviewlm.errors import ArtifactError, Damaged, NotWritable, StoreFull
+from reviewlm.store import MANIFEST, Store, canonical
+
+
+def write_hello(work: Path) -> dict[str, int]:
+    (work / "hello.txt").write_text("hello")
+    return {"letters": 5}
+
+
+def test_the_second_request_is_answered_without_work(tmp_path: Path) -> None:
+    store, calls = Store(tmp_path), []
+
+    def make(work: Path) -> dict[str, int]:
+        calls.append(work)
+        return write_hello(work)
+
+    first = store.build("stage", 1, {"a": 1}, {"in": "x"}, make)
+    second = store.build("stage", 1, {"a": 1}, {"in": "x"}, make)
+    assert (first.reused, second.reused, len(calls)) == (False, True, 1)
+    assert first.artifact == second.artifact
+    assert second.artifact.facts == {"letters": 5}
+
+
+@pytest.mark.parametrize(
+    "change", [{"stage": "other"}, {"version": 2}, {"options": {"a": 2}}, {"inputs": {"in": "y"}}, {"inputs": {}}]
+)
+def test_whatever_the_result_depends_on_changes_the_digest(change: dict[str, object]) -> None:
+    base = {"stage": "stage", "version": 1, "options": {"a": 1}, "inputs": {"in": "x"}}
+    assert Store.digest(**base) != Store.digest(**{**base, **change})
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
+def test_the_order_of_options_does_not_matter(options: dict[str, object]) -> None:
+    backwards = dict(reversed(options.items()))
+    assert Store.digest("s", 1, options, {}) == Store.digest("s", 1, backwards, {})
+    assert json.loads(canonical(options)) == options
+
+
+def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(work: Path) -> dict[str, int]:
+        (work / "part0").write_text("done")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        store.build("stage", 1, {}, {}, fail)
+    assert store.find("stage", Store.digest("stage", 1, {}, {})) is None
+
+    def go_on(work: Path) -> dict[str, int]:
+        assert (work / "part0").read_text() == "done"
+        return {}
+
+    assert not store.build("stage", 1, {}, {}, go_on).reused
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "manifest"])
+def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path)
+    artifact = store.build("stage", 1, {}, {}, write_hello).artifact
+    file = artifact.folder / "hello.txt"
+    if damage == "truncate":
+        file.write_text("he")
+    elif damage == "delete":
+        file.unlink()
+    else:
+        (artifact.folder / MANIFEST).write_text("{")
+    with pytest.raises(Damaged):
+        store.open("stage", artifact.digest)
+    again = store.build("stage", 1, {}, {}, write_hello)
+    assert not again.reused
+    assert (again.artifact.folder / "hello.txt").read_text() == "hello"
+    assert list((tmp_path / ".aside").iterdir())
+
+
+def test_verify_finds_a_single_changed_byte(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = store.build("stage", 1, {}, {}, write_hello).artifact
+    store.verify(artifact)
+    (artifact.folder / "hello.txt").write_text("hallo")
+    with pytest.raises(Damaged, match=r"hello\.txt"):
+        store.verify(artifact)
+
+
+def test_rebuild_replaces_a_finished_artifact(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.build("stage", 1, {}, {}, write_hello)
+    assert not store.build("stage", 1, {}, {}, write_hello, rebuild=True).reused
+
+
+def test_a_missing_artifact_is_an_error_with_its_digest(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="abc"):
+        Store(tmp_path).open("stage", "abc")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)])
+def test_disk_errors_become_ours_and_leave_the_store_as_it_was(tmp_path: Path, code: int, kind: type) -> None:
+    store = Store(tmp_path)
+    before = store.build("stage", 1, {}, {}, write_hello).artifact
+
+    def full(work: Path) -> dict[str, int]:
+        (work / "half").write_text("…")
+        raise OSError(code, os.strerror(code))
+
+    with pytest.raises(kind) as error:
+        store.build("stage", 1, {"more": True}, {}, full)
+    assert error.value.exit_code == 5
+    assert str(tmp_path) in str(error.value)
+    store.verify(store.open("stage", before.digest))
+    assert len(list(store.all("stage"))) == 1
+
+
+def test_errors_survive_the_way_between_processes() -> None:
+    error = StoreFull("No space", where="/disk", cause="ENOSPC", remedy="free some")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.remedy) == (StoreFull, str(error), "free some")
+
+
+JOB = """
+import sys, time
+from pathlib import Path
+from reviewlm.store import Store
+def make(work):
+    for part in range(20):
+        file = work / f"part{part:02d}"
+        if not file.exists():
+            temporary = work / f".tmp{part}"
+            temporary.write_text(str(part) * 1000); temporary.rename(file); time.sleep(0.01)
+    for leftover in work.glob(".tmp*"): leftover.unlink()
+    return {"parts": 20}
+print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
+"""
+
+
+def content(root: Path) -> dict[str, bytes]:
+    digest = Store.digest("stage", 1, {}, {})
+    folder = root / "stage" / digest
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST} if folder.exists() else {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_path: Path, seed: int) -> None:
+    import random
+    import time
+
+    subprocess.run([sys.executable, "-c", JOB, str(tmp_path / "whole")], check=True, capture_output=True)
+    whole = content(tmp_path / "whole")
+    assert len(whole) == 20
+    random_moment = random.Random(seed)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
+        time.sleep(random_moment.uniform(0.05, 0.4))
+        process.kill()
+        process.wait()
+        assert content(tmp_path / "killed") in ({}, whole)
+    subprocess.run([sys.executable, "-c", JOB, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert content(tmp_path / "killed") == whole
+
+
+def test_processes_that_race_for_one_artifact_build_it_once(tmp_path: Path) -> None:
+    racers = [subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [racer.communicate()[0].strip() for racer in racers]
+    assert sorted(said) == ["False", "True", "True"]
