@@ -1,0 +1,109 @@
+"""Bengio's feed-forward model: the formula, its context, the start of a document."""
+
+import pytest
+import torch
+
+from models.neural.nplm import NPLMNetwork
+from models.specs import NPLMSpec, ObjectiveSpec, TrainingSpec
+
+V, BOS, B, T = 30, 1, 3, 11
+FLOAT32 = TrainingSpec(precision="float32")
+
+
+def make(seed=1, **options):
+    defaults = {"context": 3, "embedding": 4, "hidden": 6, "dropout": 0.0, "training": FLOAT32}
+    torch.manual_seed(seed)
+    return NPLMNetwork(NPLMSpec(objective=ObjectiveSpec(output="softmax"), **(defaults | options)), torch.arange(V))
+
+
+def random_ids(*shape):
+    return torch.randint(9, V, shape)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_logits_are_b_plus_Wx_plus_U_tanh_d_plus_Hx(direct):
+    network = make(direct=direct).double().eval()
+    words = [11, 25, 17]
+    features, _ = network(torch.tensor([words]), network.start(1, "cpu"))
+    x = torch.cat([network.embedding.weight[word] for word in reversed(words)])
+    H, d, b = network.hidden.weight, network.hidden.bias, network.output.bias
+    W, U = network.output.weight.split([12, 6], 1) if direct else (None, network.output.weight)
+    y = b + U @ torch.tanh(d + H @ x)
+    if direct:
+        y = y + W @ x
+    y[[1, 3, 4, 5, 6, 7, 8]] = -torch.inf
+    logp = network.output.logp(features[:, -1])[0]
+    torch.testing.assert_close(logp, torch.log_softmax(y, 0).float(), atol=1e-6, rtol=1e-6)
+
+
+def test_without_direct_connections_there_are_fewer_parameters_by_W():
+    number = {direct: sum(p.numel() for p in make(direct=direct).parameters()) for direct in (True, False)}
+    assert number[True] - number[False] == V * 3 * 4
+
+
+@pytest.mark.parametrize("context", [1, 3, 5])
+def test_features_depend_on_the_last_n_words_and_on_nothing_before(context):
+    network = make(context=context).eval()
+    ids = random_ids(1, T)
+    features, _ = network(ids, network.start(1, "cpu"))
+    for position in range(T):
+        changed = ids.clone()
+        changed[0, position] = (ids[0, position] - 8) % (V - 9) + 9
+        other, _ = network(changed, network.start(1, "cpu"))
+        differs = (features != other).any(-1)[0]
+        assert differs.nonzero().flatten().tolist() == list(range(position, min(T, position + context)))
+
+
+@pytest.mark.parametrize("context", [1, 3, 5])
+def test_chunks_with_carried_state_give_the_features_of_one_go(context):
+    network = make(context=context).eval()
+    ids = random_ids(B, T)
+    ids[1, 4] = BOS
+    whole, last = network(ids, network.start(B, "cpu"))
+    state, parts = network.start(B, "cpu"), []
+    for chunk in ids.split([1, 1, 6, 3], 1):
+        features, state = network(chunk, state)
+        parts.append(features)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=1e-6)
+    assert torch.equal(state[0], last[0])
+
+
+def test_a_document_after_another_reads_like_a_document_at_the_start():
+    network = make(context=5).eval()
+    document = torch.tensor([[BOS, 5, 20, 21, 22]])
+    alone, _ = network(document, network.start(1, "cpu"))
+    later, _ = network(torch.cat([random_ids(1, 7), document], 1), network.start(1, "cpu"))
+    assert torch.equal(later[:, 7:], alone)
+
+
+def test_reset_puts_chosen_streams_back_to_their_start():
+    network = make()
+    _, state = network(random_ids(B, T), network.start(B, "cpu"))
+    (ids,) = network.reset(state, torch.tensor([False, True, False]))
+    assert torch.equal(ids[:, 1], state[0][:, 1])
+    assert (ids[:, [0, 2]] == BOS).all()
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_gradients_pass_the_numeric_check(direct):
+    network = make(direct=direct).double()
+    names = ["embedding.weight", "hidden.weight", "hidden.bias"]
+    ids = random_ids(2, 4)
+
+    def run(*values):
+        given = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(network, given, (ids, network.start(2, "cpu")))[0]
+
+    leaves = [network.get_parameter(name).detach().clone().requires_grad_() for name in names]
+    assert torch.autograd.gradcheck(run, leaves, atol=1e-6)
+
+
+def test_dropout_and_bf16_hold_in_training_only():
+    network = make(dropout=0.5, training=TrainingSpec(precision="bf16"))
+    ids = random_ids(B, T)
+    assert not torch.equal(*(network(ids, network.start(B, "cpu"))[0] for _ in range(2)))
+    network.eval()
+    first, second = (network(ids, network.start(B, "cpu"))[0] for _ in range(2))
+    assert torch.equal(first, second)
+    exact = make(dropout=0.0).eval()
+    assert torch.equal(first, exact(ids, exact.start(B, "cpu"))[0])

@@ -1,0 +1,261 @@
+"""Recurrent networks: layers, tying, dropout, initial values, own and fused, number formats."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from models.neural.dropout import Dropout
+from models.neural.network import detach
+from models.neural.recurrent import RecurrentNetwork, make_layer, run_layer
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+
+KINDS = ["rnn", "gru", "lstm"]
+FLOAT32 = TrainingSpec(precision="float32")
+V, B, T = 40, 3, 14
+
+
+def counts(size=V):
+    """Zipf-like counts; given ids are never predicted."""
+    result = torch.tensor([1000 // (rank + 1) for rank in range(size)])
+    result[[1, 3, 4, 5, 6, 7, 8]] = 0
+    return result
+
+
+def make(kind="lstm", seed=1, size=V, **options):
+    defaults = {"hidden": 12, "embedding": 8, "dropout": 0.0, "objective": ObjectiveSpec(head=8), "training": FLOAT32}
+    torch.manual_seed(seed)
+    return RecurrentNetwork(RecurrentSpec(kind=kind, **(defaults | options)), counts(size))
+
+
+def random_ids(*shape):
+    return torch.randint(9, V, shape)
+
+
+@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_with_carried_state_give_the_features_of_one_go(kind, cells):
+    network = make(kind, layers=2, cells=cells).eval()
+    ids = random_ids(B, T)
+    whole, last = network(ids, network.start(B, "cpu"))
+    state, parts = network.start(B, "cpu"), []
+    for chunk in ids.split([1, 5, 1, 7], 1):
+        features, state = network(chunk, detach(state))
+        parts.append(features)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=1e-5)
+    for ours, theirs in zip(state, last, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "nonlinearity"), [*[(kind, "tanh") for kind in KINDS], ("rnn", "relu")])
+def test_weights_trained_fused_load_into_own_cells_and_give_the_same_numbers(kind, nonlinearity):
+    fused = make(kind, layers=2, cells="fused", nonlinearity=nonlinearity)
+    own = make(kind, seed=2, layers=2, cells="own", nonlinearity=nonlinearity)
+    own.load_state_dict(fused.state_dict())
+    ids, targets, losses = random_ids(B, T), random_ids(B * T), []
+    for network in (fused, own):
+        features, _ = network(ids, network.start(B, "cpu"))
+        loss, scored = network.output.loss(features.flatten(0, 1), targets, "float32")
+        (loss / scored).backward()
+        losses.append(loss)
+    torch.testing.assert_close(*losses)
+    for (name, ours), theirs in zip(own.named_parameters(), fused.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4), name
+
+
+@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_layers_equal_torchs_many_layers(kind, cells):
+    """Layer i feeds layer i + 1: the stack is torch.nn's layer with num_layers = 3."""
+    network = make(kind, layers=3, cells=cells, hidden=8)
+    reference = getattr(nn, kind.upper())(8, 8, 3, batch_first=True)
+    reference.load_state_dict({
+        f"{name.split('.')[2].removesuffix('0')}{name.split('.')[1]}": value
+        for name, value in network.state_dict().items() if name.startswith("layers.")
+    })
+    ids = random_ids(B, T)
+    expected, _ = reference(network.embedding(ids))
+    features, _ = network(ids, network.start(B, "cpu"))
+    torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_many_layers_equal_the_composition_of_single_layers_exactly():
+    network = make("gru", layers=3, hidden=8).eval()
+    ids = random_ids(B, T)
+    x = network.embedding(ids)
+    for layer in network.layers:
+        x, _ = run_layer("gru", layer, x, (torch.zeros(B, 8),))
+    assert torch.equal(network(ids, network.start(B, "cpu"))[0], x)
+
+
+def test_one_step_of_a_fused_lstm_through_the_equations_equals_the_fused_layer():
+    layer = make_layer("lstm", 8, 12, "fused").eval()
+    x, state = torch.randn(B, 1, 8), (torch.randn(B, 12), torch.randn(B, 12))
+    h, (c_h, c) = run_layer("lstm", layer, x, state)
+    expected, (e_h, e_c) = layer(x, tuple(tensor[None] for tensor in state))
+    torch.testing.assert_close((h, c_h, c), (expected, e_h[0], e_c[0]), atol=1e-6, rtol=1e-5)
+
+
+def test_embedding_look_up_is_the_one_hot_matrix_product_exactly():
+    network = make()
+    ids = random_ids(B, T)
+    one_hot = torch.nn.functional.one_hot(ids, V).float()
+    assert torch.equal(network.embedding(ids), one_hot @ network.embedding.weight)
+
+
+def test_embedding_gradient_touches_only_rows_that_were_read():
+    network = make(tied=False)
+    ids = torch.tensor([[9, 12, 9, 30]])
+    network(ids, network.start(1, "cpu"))[0].square().sum().backward()
+    touched = network.embedding.weight.grad.abs().sum(1) > 0
+    assert touched.nonzero().flatten().tolist() == [9, 12, 30]
+
+
+def test_tied_output_shares_one_storage_and_saves_its_parameters():
+    sizes = {"hidden": 8, "embedding": 8, "objective": ObjectiveSpec(output="softmax")}
+    tied, untied = make(tied=True, **sizes), make(tied=False, **sizes)
+    number = [sum(p.numel() for p in network.parameters()) for network in (tied, untied)]
+    assert tied.output.weight.data_ptr() == tied.embedding.weight.data_ptr()
+    assert tied.output.weight is tied.embedding.weight
+    assert untied.output.weight.data_ptr() != untied.embedding.weight.data_ptr()
+    assert number[1] - number[0] == V * 8
+
+
+def test_a_step_on_the_loss_moves_both_ends_of_a_tied_network():
+    network = make()
+    features, _ = network(torch.tensor([[9, 12]]), network.start(1, "cpu"))
+    network.output.loss(features[0], torch.tensor([12, 35]), "float32")[0].backward()
+    rows = network.embedding.weight.grad.abs().sum(1) > 0
+    assert rows[9], "read only"
+    assert rows[35], "predicted only"
+
+
+def test_projection_exists_only_for_a_tied_output_of_another_size():
+    assert isinstance(make(hidden=12, embedding=8).project, nn.Linear)
+    assert isinstance(make(hidden=8, embedding=8).project, nn.Identity)
+    untied = make(hidden=12, embedding=8, tied=False)
+    assert isinstance(untied.project, nn.Identity)
+    assert untied.output.weight.shape == (V, 12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_initial_loss_is_log_V_before_the_unigram_bias_and_the_unigram_entropy_with_it(kind, tied):
+    size = 500
+    network = make(kind, size=size, hidden=32, embedding=24, tied=tied, objective=ObjectiveSpec(output="softmax"))
+    p = counts(size) + 0.5
+    p[[1, 3, 4, 5, 6, 7, 8]] = 0
+    p = p / p.sum()
+    targets = torch.multinomial(p, 4_000, replacement=True)
+    features, _ = network(torch.multinomial(p, 4_000, replacement=True).view(8, -1), network.start(8, "cpu"))
+    cross_entropy = -p[targets].log().mean().item()
+    with_bias = network.output.nats(features.flatten(0, 1).detach(), targets).mean().item()
+    nn.init.zeros_(network.output.bias)
+    without = network.output.nats(features.flatten(0, 1).detach(), targets).mean().item()
+    assert with_bias == pytest.approx(cross_entropy, rel=0.05)
+    assert without == pytest.approx(math.log(size - 7), rel=0.05)
+
+
+def test_initial_weights_follow_from_the_seed():
+    first, again, other = make(seed=4), make(seed=4), make(seed=5)
+    for (name, ours), theirs in zip(first.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert not torch.equal(first.embedding.weight, other.embedding.weight)
+
+
+@pytest.mark.parametrize("cells", ["own", "fused"])
+def test_lstm_starts_with_a_forget_bias_of_one(cells):
+    for layer in make(layers=2, cells=cells).layers:
+        forget = slice(12, 24)
+        assert torch.equal(layer.bias_ih_l0[forget] + layer.bias_hh_l0[forget], torch.ones(12))
+        assert (layer.bias_ih_l0[:12] + layer.bias_hh_l0[:12]).abs().max() < 0.6
+
+
+@pytest.mark.parametrize("cells", ["own", "fused"])
+def test_relu_network_starts_from_the_identity(cells):
+    layer = make("rnn", nonlinearity="relu", cells=cells).layers[0]
+    assert torch.equal(layer.weight_hh_l0, torch.eye(12))
+    assert not layer.bias_ih_l0.any()
+    assert not layer.bias_hh_l0.any()
+    positive = torch.rand(B, 12)
+    with torch.no_grad():
+        layer.weight_ih_l0.zero_()
+    assert torch.equal(run_layer("rnn", layer, torch.randn(B, 5, 8), (positive,))[1][0], positive)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_dropout_is_off_in_evaluation_and_two_evaluations_are_bit_equal(variational):
+    network = make(layers=2, dropout=0.5, variational=variational)
+    ids = random_ids(B, T)
+    training = [network(ids, network.start(B, "cpu"))[0] for _ in range(2)]
+    assert not torch.equal(*training)
+    network.eval()
+    first, second = (network(ids, network.start(B, "cpu"))[0] for _ in range(2))
+    assert torch.equal(first, second)
+    plain = make(layers=2, dropout=0.0).eval()
+    assert torch.equal(first, plain(ids, plain.start(B, "cpu"))[0])
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("variational", [False, True])
+def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
+    torch.manual_seed(1)
+    x = torch.ones(200, 10, 100)
+    dropped = Dropout(p, variational)(x)
+    kept = (dropped > 0).float()
+    draws = x.numel() if not variational else 200 * 100
+    assert kept.mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / draws))
+    assert torch.equal(dropped, kept / (1 - p)) or torch.allclose(dropped, kept / (1 - p), atol=1e-6)
+
+
+def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_does_not():
+    torch.manual_seed(1)
+    x = torch.ones(4, 30, 50)
+    locked, plain = Dropout(0.5, True)(x), Dropout(0.5, False)(x)
+    assert all(torch.equal(a, b) for a, b in pairwise(locked.unbind(1)))
+    assert not torch.equal(locked[0], locked[1]), "streams have masks of their own"
+    assert not torch.equal(plain[:, 0], plain[:, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reset_puts_chosen_streams_back_to_their_start_and_leaves_the_others(kind):
+    network = make(kind, layers=2)
+    _, state = network(random_ids(B, T), network.start(B, "cpu"))
+    changed = network.reset(state, torch.tensor([True, False, True]))
+    for before, after in zip(state, changed, strict=True):
+        assert torch.equal(after[:, [0, 2]], before[:, [0, 2]])
+        assert not after[:, 1].any()
+        assert before[:, 1].any()
+
+
+def test_gradients_of_the_whole_network_pass_the_numeric_check():
+    network = make("lstm", layers=2, hidden=4, embedding=3, cells="own").double()
+    ids = random_ids(2, 3)
+    names = [name for name, _ in network.named_parameters() if not name.startswith("output.")]
+
+    def run(*values):
+        given = dict(zip(names, values, strict=True))
+        features, state = torch.func.functional_call(network, given, (ids, network.start(2, "cpu")))
+        return (features, *state)
+
+    leaves = [network.get_parameter(name).detach().clone().requires_grad_() for name in names]
+    assert torch.autograd.gradcheck(run, leaves, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_holds_in_training_only_and_stays_close(kind):
+    network = make(kind, hidden=32, embedding=24, training=TrainingSpec(precision="bf16"))
+    exact = make(kind, hidden=32, embedding=24, training=FLOAT32)
+    ids = random_ids(B, T)
+    rough, state = network(ids, network.start(B, "cpu"))
+    sharp, _ = exact(ids, exact.start(B, "cpu"))
+    assert rough.dtype == torch.float32
+    assert all(tensor.dtype == torch.float32 for tensor in state)
+    assert not torch.equal(rough, sharp)
+    assert (rough - sharp).abs().max() < 0.02 * sharp.abs().max()
+    rough.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
+    network.eval(), exact.eval()
+    assert torch.equal(network(ids, network.start(B, "cpu"))[0], exact(ids, exact.start(B, "cpu"))[0])
