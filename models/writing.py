@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-SENTENCE_ENDS = frozenset(". ! ? !! !!! ?? ???".split())
-NO_SENTENCE_END = frozenset("mr mrs ms dr st vs jr sr approx dept".split())
+SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])
+NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "approx", "dept"])
 """Abbreviations whose full stop does not end a sentence."""
 ALWAYS_OPEN = frozenset("([{¿¡«#")
 OPEN_IF_SPACED = frozenset("\"'`*_~")

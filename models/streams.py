@@ -1,0 +1,279 @@
+"""Token streams on disk: reviews as ids, memory-mapped, and the batches of truncated back-propagation through time.
+
+A stream folder holds `ids.bin` (uint16 or uint32, all reviews one after another), `offsets.npy` (where each begins),
+`documents.parquet` (one row per review) and `stream.json` (what they are and their checksums), written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .base import ModelError
+from .vocabulary import BOS, GIVEN, Vocabulary
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+HEADER, IDS, OFFSETS, DOCUMENTS = "stream.json", "ids.bin", "offsets.npy", "documents.parquet"
+CHUNK = 1 << 22
+"""Tokens that are handled at a time where a whole stream is passed through."""
+
+
+class TokenStream:
+    """An opened stream; nothing is read before it is asked for.
+
+    Attributes:
+        ids: All tokens (memory map, uint16 or uint32).
+        offsets: Where each review begins, and the end (D+1, int64, memory map).
+        tokens: Scored tokens: everything but `<bos>` and the star tokens.
+        vocabulary_digest: Of the vocabulary that made the ids.
+        boundary_policy: What stands at the ends of a review, in words.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray) -> None:
+        self.folder, self.facts, self.ids, self.offsets = folder, header, ids, offsets
+        self.tokens: int = header["tokens"]
+        self.vocabulary_digest: str = header["vocabulary_digest"]
+        self.vocabulary_size: int = header["vocabulary_size"]
+        self.boundary_policy: str = header["boundary_policy"]
+
+    @classmethod
+    def open(cls, folder: Path | str, verify: bool = False) -> TokenStream:
+        """Open what `write_stream` wrote.
+
+        Args:
+            folder: The stream's folder.
+            verify: Compare every file with its SHA-256 first.
+
+        Raises:
+            ModelError: kind "input": not a whole stream, or (with *verify*) a byte has changed.
+        """
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+            if header["format"] != FORMAT:
+                raise ValueError(f"format {header['format']}; this version reads {FORMAT}")
+            if verify:
+                _verify(folder, header["sha256"])
+            size = (folder / IDS).stat().st_size // np.dtype(header["dtype"]).itemsize
+            if size != header["ids"]:
+                raise ValueError(f"{IDS} holds {size} tokens instead of {header['ids']}")
+            # An empty file cannot be mapped.
+            ids = np.memmap(folder / IDS, header["dtype"], "r") if size else np.zeros(0, header["dtype"])
+            offsets = np.load(folder / OFFSETS, mmap_mode="r")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"the token stream {folder} cannot be used: {error}", "input") from error
+        return cls(folder, header, ids, offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def document(self, index: int) -> np.ndarray:
+        """Return the ids of one review, specials included; its cost does not depend on the stream's length."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    @cached_property
+    def documents(self) -> pl.DataFrame:
+        """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats`."""
+        return pl.read_parquet(self.folder / DOCUMENTS)
+
+    def require(self, vocabulary: Vocabulary) -> None:
+        """Refuse to mix this stream with another vocabulary than its own, or with another boundary policy.
+
+        Raises:
+            ModelError: kind "input"; names both digests or both policies.
+        """
+        if self.boundary_policy != vocabulary.boundary_policy:
+            raise ModelError(
+                f"the token stream {self.folder} has the boundary policy {self.boundary_policy!r}, "
+                f"the vocabulary {vocabulary.boundary_policy!r}",
+                "input",
+            )
+        if self.vocabulary_digest != vocabulary.digest:
+            raise ModelError(
+                f"the token stream {self.folder} was made with vocabulary {self.vocabulary_digest}, "
+                f"not with {vocabulary.digest}",
+                "input",
+            )
+
+
+def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
+    """Encode reviews and write them as a stream; memory follows the size of one batch.
+
+    Args:
+        folder: Written to; made if need be.
+        vocabulary: Encodes the texts.
+        batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`.
+
+    Returns:
+        The header: counts, type, checksums, vocabulary digest, boundary policy.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HEADER).unlink(missing_ok=True)
+    dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
+    starts, end, parts = [np.zeros(1, np.int64)], 0, 0
+    hasher = hashlib.sha256()
+    with (folder / IDS).open("wb") as file:
+        for parts, batch in enumerate(batches, start=1):
+            encoded = vocabulary.encode_documents(batch["text"].to_list(), batch["stars"].fill_null(0).to_numpy())
+            raw = encoded.ids.astype(dtype).tobytes()
+            file.write(raw)
+            hasher.update(raw)
+            starts.append(encoded.offsets[1:] + end)
+            end += len(encoded.ids)
+            _rows(batch, encoded.offsets, encoded.oov, encoded.spelling_nats).write_parquet(_part(folder, parts))
+    offsets = np.concatenate(starts)
+    np.save(folder / OFFSETS, offsets)
+    documents = _merge_parts(folder, parts)
+    count = len(offsets) - 1
+    header = {
+        "format": FORMAT,
+        "dtype": dtype,
+        "ids": end,
+        "documents": count,
+        "tokens": end - 2 * count,
+        **documents,
+        "vocabulary_digest": vocabulary.digest,
+        "vocabulary_size": vocabulary.size,
+        "boundary_policy": vocabulary.boundary_policy,
+        "sha256": {IDS: hasher.hexdigest(), OFFSETS: _sha256(folder / OFFSETS), DOCUMENTS: _sha256(folder / DOCUMENTS)},
+    }
+    (folder / HEADER).write_text(json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    log.info("wrote %d tokens of %d reviews to %s", header["tokens"], count, folder)
+    return header
+
+
+def _rows(batch: pl.DataFrame, offsets: np.ndarray, oov: np.ndarray, spelling_nats: np.ndarray) -> pl.DataFrame:
+    return batch.select(
+        "review_id",
+        pl.col("stars").fill_null(0).cast(pl.Int8),
+        pl.col("bytes").cast(pl.Int64),
+        words=pl.col("text").str.count_matches(r"\S+").cast(pl.Int32),
+        tokens=pl.Series(np.diff(offsets) - 2, dtype=pl.Int32),
+        oov=pl.Series(oov, dtype=pl.Int32),
+        spelling_nats=pl.Series(spelling_nats, dtype=pl.Float64),
+    )
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"documents-{number:05d}.part"
+
+
+def _merge_parts(folder: Path, parts: int) -> dict[str, int]:
+    """Make one Parquet file of all parts without holding them in memory; return its totals."""
+    if not parts:
+        schema = {"review_id": pl.String, "stars": pl.Int8, "bytes": pl.Int64, "words": pl.Int32, "tokens": pl.Int32}
+        schema |= {"oov": pl.Int32, "spelling_nats": pl.Float64}
+        pl.DataFrame(schema=schema).write_parquet(folder / DOCUMENTS)
+        return {"bytes": 0, "words": 0, "oov": 0}
+    paths = [_part(folder, number) for number in range(1, parts + 1)]
+    pl.scan_parquet(paths).sink_parquet(folder / DOCUMENTS)
+    for path in folder.glob("documents-*.part"):
+        path.unlink()
+    totals = pl.scan_parquet(folder / DOCUMENTS).select(pl.col("bytes", "words", "oov").cast(pl.Int64).sum()).collect()
+    return totals.to_dicts()[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(folder: Path, expected: dict[str, str]) -> None:
+    for name, digest in expected.items():
+        found = _sha256(folder / name)
+        if found != digest:
+            raise ValueError(f"{name} has changed since it was written (SHA-256 {found} instead of {digest})")
+
+
+def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
+    """Return how often each entry is a scored token (V, int64); given tokens count 0."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(stream.ids), CHUNK):
+        counts += np.bincount(stream.ids[start : start + CHUNK], minlength=size)
+    counts[sorted(GIVEN)] = 0
+    return counts
+
+
+def stars_prior(stream: TokenStream) -> list[float]:
+    """Return the share of each rating 0 (unknown) to 5 among the reviews."""
+    counts = np.bincount(stream.documents["stars"].to_numpy(), minlength=6).astype(float)
+    return [float(share) for share in counts / max(counts.sum(), 1.0)]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One step of truncated back-propagation through time.
+
+    `x_BT` (int64) are the tokens read, `y_BT` (int64) those that follow them, −1 where nothing is scored. The window is
+    number `index` of `of` in its epoch.
+    """
+
+    x_BT: np.ndarray
+    y_BT: np.ndarray
+    index: int
+    of: int
+
+
+class TBPTTBatches:
+    """Windows over B lanes of the concatenated reviews, whose order is shuffled anew in every epoch.
+
+    Window i+1 of a lane goes on where window i ended, so the state may be carried. Every scored token of the stream is
+    the target of exactly one position of an epoch; nothing is trimmed. All is a pure function of the arguments and the
+    number of the epoch: to resume, ask for the same epoch from the window that comes next.
+    """
+
+    def __init__(self, stream: TokenStream, batch: int, window: int, seed: int) -> None:
+        self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
+        # Positions with a successor, shared out evenly among the lanes.
+        self._lane = -(-max(len(stream.ids) - 1, 0) // batch)
+        self.windows_per_epoch = -(-self._lane // window)
+        masked = np.arange(stream.vocabulary_size, dtype=np.int64)
+        masked[sorted(GIVEN)] = -1
+        self._target_V = masked
+
+    def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
+        """Yield the windows of epoch *n* from number *start* on."""
+        width = self.windows_per_epoch * self._window
+        tokens = self._shuffled(n)
+        x_BL = tokens[:-1].reshape(self._batch, self._lane)
+        y_BL = tokens[1:].reshape(self._batch, self._lane)
+        for index in range(start, self.windows_per_epoch):
+            here = slice(index * self._window, min((index + 1) * self._window, self._lane))
+            missing = (index + 1) * self._window - self._lane if here.stop == self._lane < width else 0
+            yield Window(
+                np.pad(x_BL[:, here].astype(np.int64), ((0, 0), (0, missing)), constant_values=BOS),
+                np.pad(self._target_V[y_BL[:, here]], ((0, 0), (0, missing)), constant_values=-1),
+                index,
+                self.windows_per_epoch,
+            )
+
+    def _shuffled(self, n: int) -> np.ndarray:
+        """Return the reviews in the order of epoch *n*, filled up with `<bos>` (never scored) to full lanes."""
+        stream = self._stream
+        tokens = np.full(self._lane * self._batch + 1, BOS, stream.ids.dtype)
+        order = np.random.default_rng([self._seed, n]).permutation(len(stream))
+        lengths = np.diff(stream.offsets)[order]
+        ends = np.cumsum(lengths)
+        done = 0
+        while done < len(order):
+            base = int(ends[done] - lengths[done])
+            until = max(done + 1, int(np.searchsorted(ends, base + CHUNK, side="right")))
+            part = slice(done, until)
+            # Position in the stream of every token of these reviews.
+            shift = np.repeat(stream.offsets[order[part]] - (ends[part] - lengths[part]), lengths[part])
+            stop = int(ends[until - 1])
+            tokens[base:stop] = stream.ids[np.arange(base, stop) + shift]
+            done = until
+        return tokens
