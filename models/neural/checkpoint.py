@@ -1,0 +1,203 @@
+"""Restart points and the journal of a fit: what makes a killed training go on as if nothing had happened.
+
+A checkpoint is two files in one folder, `NUMBER.safetensors` (all tensors) and `NUMBER.json` (all numbers and the
+checksum of the tensors). Each is written under another name and renamed; the JSON file comes last, so its presence
+means that the checkpoint is complete. One that does not match its checksums is skipped in favour of the one before.
+Nothing is pickled. Not flushed to the disk: a process that dies loses nothing by that, and after a power cut the
+checksum finds what is torn.
+
+The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, "time": seconds since 1970, NAME: value,
+…}. A checkpoint records the journal's length, and going on from it cuts the journal there: no point is doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+JOURNAL = "metrics.jsonl"
+FORMAT = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and numbers (JSON values) by name."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+class Checkpoints:
+    """The restart points below one folder, numbered as they are written.
+
+    Two kinds: those of an evaluation ("good": training may fall back on them when it diverges) and those written
+    because some time has passed. The two newest good ones and the newest of all are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob("*.part"):
+            torn.unlink()
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
+        """Write a checkpoint; once this returns, it survives the death of the process."""
+        number = max((number for number, _ in self._all()), default=0) + 1
+        data = self._path(number, "safetensors")
+        part = data.with_suffix(".part")
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
+        body = {"format": FORMAT, "good": good, "sha256": _sha256(part), "facts": dict(facts)}
+        os.replace(part, data)
+        text = json.dumps({"checksum": _checksum(body), "body": body})
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, self._path(number, "json"))
+        self._prune()
+
+    def load(
+        self, check: Callable[[Checkpoint], None] = lambda found: None, good: bool = False
+    ) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole (with *good*: the newest good one), or None.
+
+        A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried.
+        """
+        for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
+            if good and body and not body["good"]:
+                continue
+            try:
+                found = self._read(number, body)
+                check(found)
+                return found
+            except (OSError, SafetensorError, ValueError) as error:
+                log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
+                self._delete(number)
+        return None
+
+    def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:
+        if body is None:
+            raise ValueError("its description is not what was written")
+        data = self._path(number, "safetensors")
+        if _sha256(data) != body["sha256"]:
+            raise ValueError(f"{data.name} is not what was written")
+        return Checkpoint(load_file(data), body["facts"])
+
+    def _all(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        for path in self.folder.glob("*.json"):
+            try:
+                entry = json.loads(path.read_text(encoding="utf-8"))
+                whole = entry["checksum"] == _checksum(entry["body"]) and entry["body"]["format"] == FORMAT
+            except (OSError, ValueError, KeyError, TypeError):
+                whole = False
+            yield int(path.stem), entry["body"] if whole else None
+
+    def _prune(self) -> None:
+        numbers = {number: body for number, body in self._all() if body}
+        good = sorted(number for number, body in numbers.items() if body["good"])
+        kept = {*good[-2:], max(numbers)}
+        for path in self.folder.iterdir():
+            if path.stem.isdigit() and int(path.stem) not in kept:
+                path.unlink()
+
+    def _delete(self, number: int) -> None:
+        for suffix in ("json", "safetensors"):
+            self._path(number, suffix).unlink(missing_ok=True)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number:08d}.{suffix}"
+
+
+class Journal:
+    """Appends measurements to `metrics.jsonl` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self.length = 0
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Append one line; *step* counts training tokens."""
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **figures}, allow_nan=False) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+        self.length += len(line.encode())
+
+    def size(self) -> int:
+        """Return the bytes that are in the file, also those of an earlier attempt."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, length: int) -> None:
+        """Forget all that was written after the first *length* bytes."""
+        with self.path.open("ab") as file:
+            file.truncate(length)
+        self.length = length
+
+
+def network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies (on the processor) of all weights and buffers, a tensor with two names (tied) only once."""
+    unique: dict[int | str, tuple[str, Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        unique.setdefault(tensor.data_ptr() or name, (name, tensor))
+    return {name: torch.empty_like(tensor, device="cpu").copy_(tensor) for name, tensor in unique.values()}
+
+
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `network_tensors` returned."""
+    network.load_state_dict(dict(tensors), strict=False)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's moments and step counts as "INDEX.NAME" (copies)."""
+    moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value.clone() for index, entry in moments.items() for name, value in entry.items()}
+
+
+def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; the parameter groups stay as they are."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def random_tensors(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's random streams: the processor's, and the GPU's where that is used."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what `random_tensors` returned."""
+    torch.set_rng_state(tensors["cpu"])
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names "PREFIX/NAME"."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of one prefix under their own names."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

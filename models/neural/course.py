@@ -1,0 +1,120 @@
+"""The course of a training: how far it has come, what it has measured, and what it says of itself while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import quantiles
+
+from ..base import Progress
+
+SUMS = ("nats", "tokens", "clipped", "updates", "seconds")
+
+
+def perplexity(nats: float) -> float:
+    """Return exp(nats); of hopeless values the largest that can be written down."""
+    return math.exp(min(nats, 700.0))
+
+
+@dataclass
+class Course:
+    """The numbers of a checkpoint (JSON values); tokens are scored tokens, nats are per token.
+
+    Args:
+        updates: Windows read so far; each is one update unless nothing in it is scored.
+        tokens: Scored so far.
+        seconds: Spent on updates, evaluations not counted.
+        rate_factor: 0.5 to the power of divergences: multiplies the learning rate.
+        divergences: Times that the training went back to a good state.
+        clipped: Updates whose gradient was clipped.
+        best_nats: Lowest on validation so far.
+        best_tokens: Tokens seen when it was measured.
+        validation_nats: Latest.
+        train_nats: Mean over the last line of the journal.
+        since: Sums since the last line of the journal.
+        norms: Of the gradients of this epoch, before clipping.
+    """
+
+    updates: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rate_factor: float = 1.0
+    divergences: int = 0
+    clipped: int = 0
+    best_nats: float = math.inf
+    best_tokens: int = 0
+    validation_nats: float = math.inf
+    train_nats: float = math.inf
+    since: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
+    norms: list[float] = field(default_factory=list)
+
+    def count(self, nats: float, tokens: int, norm: float, clipped: bool) -> None:
+        """Add one update: the sum of its nats, its scored tokens, its gradient's norm before clipping."""
+        self.tokens += tokens
+        self.clipped += clipped
+        self.norms.append(norm)
+        for name, value in (("nats", nats), ("tokens", tokens), ("clipped", clipped), ("updates", 1)):
+            self.since[name] += value
+
+    def clock(self, seconds: float) -> None:
+        """Add the time of one update."""
+        self.seconds += seconds
+        self.since["seconds"] += seconds
+
+    def train_figures(self, rate: float) -> dict[str, float]:
+        """Return the means since the last call as figures of the journal (none where nothing was scored)."""
+        since, self.since = self.since, dict.fromkeys(SUMS, 0.0)
+        if since["tokens"] == 0:
+            return {}
+        self.train_nats = since["nats"] / since["tokens"]
+        figures = {
+            "train/nats": self.train_nats,
+            "train/perplexity": perplexity(self.train_nats),
+            "learning_rate": rate,
+            "gradient_norm": self.norms[-1],
+            "clipped_share": since["clipped"] / since["updates"],
+            "tokens_per_second": round(since["tokens"] / max(since["seconds"], 1e-9), 1),
+        }
+        return figures | ({"divergences": float(self.divergences)} if self.divergences else {})
+
+    def norm_figures(self) -> dict[str, float]:
+        """Return quantiles of the gradient norms since the last call (before clipping), as figures of the journal."""
+        norms, self.norms = self.norms, []
+        if len(norms) < 2:
+            return {}
+        cuts = quantiles(norms, n=100, method="inclusive")
+        return {"gradient_norm/p50": cuts[49], "gradient_norm/p90": cuts[89], "gradient_norm/p99": cuts[98]}
+
+    def progress(self, updates: int, total_tokens: int) -> Progress:
+        """Return one line of news; figures that are not known yet are left out."""
+        left = self.seconds / max(1, self.updates) * (updates - self.updates)
+        known = {
+            "perplexity": self._train_now(),
+            "validation_perplexity": self.validation_nats,
+            "best_perplexity": self.best_nats,
+        }
+        figures = {name: perplexity(nats) for name, nats in known.items() if math.isfinite(nats)}
+        figures["tokens_per_second"] = self.tokens / max(self.seconds, 1e-9)
+        figures["seconds_left"] = left
+        return Progress(min(self.tokens, total_tokens), total_tokens, figures)
+
+    def _train_now(self) -> float:
+        if math.isfinite(self.train_nats) or not self.since["tokens"]:
+            return self.train_nats
+        return self.since["nats"] / self.since["tokens"]
+
+    def summary(self) -> Mapping[str, float]:
+        """Return the numbers that describe a finished training."""
+        return {
+            "updates": self.updates,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
+            "train_nats": self.train_nats,
+            "best_validation_nats": self.best_nats,
+            "best_validation_perplexity": perplexity(self.best_nats),
+            "best_tokens": self.best_tokens,
+            "clipped_share": self.clipped / max(1, self.updates),
+            "divergences": self.divergences,
+        }
