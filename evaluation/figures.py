@@ -189,7 +189,7 @@ def _thousands(value: float) -> str:
 
 
 def _count(number: Any) -> str:
-    return f"{number:,}".replace(",", " ")
+    return f"{number:,}"
 
 
 def _star_name(stars: int) -> str:

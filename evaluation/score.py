@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from models.vocabulary import BOS, EOS, GIVEN, UNK
+from models.vocabulary import BOS, GIVEN
 from reviewlm.errors import InputError, ReviewLMError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.streams import TokenStream
-    from models.vocabulary import Vocabulary
 
 TOKENS_PER_BATCH = 16_384
 """Positions handed to the model at a time, padding included; bounds the memory."""
@@ -130,11 +129,6 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Win
         yield Window(rows_B, start, ids_BT, inside_BT & ~np.isin(ids_BT, list(GIVEN)))
 
 
-def token_text(vocabulary: Vocabulary, token: int) -> str:
-    """Return how one token is shown to a person; the specials by their names."""
-    return {UNK: "<unk>", EOS: "<eos>"}.get(token) or vocabulary.decode([token])
-
-
 def _scores(
     bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
 ) -> Iterator[tuple[Window, np.ndarray]]:
@@ -155,7 +149,7 @@ def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataF
             "review_id": [stream.documents["review_id"][row]] * len(ids),
             "position": range(len(ids)),
             "id": ids,
-            "token": [token_text(bundle.vocabulary, token) for token in ids],
+            "token": [bundle.vocabulary.token(token) for token in ids],
             "nats": np.concatenate([nats_BT[0] for _, nats_BT in parts])[scored],
         },
         schema=_empty_tokens().schema,

@@ -1,0 +1,124 @@
+"""What the data checks found, in plain values: stored in artifacts, shown in the terminal and in the UI."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reviewlm.errors import CheckFailed, ReviewLMError
+
+CRITICAL, WARNING, INFO = "critical", "warning", "info"
+"""A failed critical expectation stops the run, a warning is shown beside its result, an info is only logged."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One expectation and what was observed.
+
+    Args:
+        expectation: Great Expectations' name of it.
+        severity: "critical", "warning" or "info".
+        passed: Whether the data meet it.
+        observed: Share, count or value that was found, as text.
+        sentence: The expectation in words, with what was observed.
+    """
+
+    expectation: str
+    severity: str
+    passed: bool
+    observed: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of one suite.
+
+    Args:
+        stage: "raw", "clean", "tokens" or "predictions".
+        name: Of the checked table.
+        passed: No critical expectation failed and none was broken.
+        results: In the order of the suite.
+        report_path: `index.html` of the Data Docs, relative to the folder that holds the documentation folder: an
+            artifact may be moved with its report.
+        broken: Expectations that could not be evaluated, with the exception: says nothing of the data.
+    """
+
+    stage: str
+    name: str
+    passed: bool
+    results: tuple[ExpectationResult, ...]
+    report_path: Path
+    broken: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[ExpectationResult, ...]:
+        """Failed critical expectations: these stop a run."""
+        return tuple(result for result in self.results if not result.passed and result.severity == CRITICAL)
+
+    @property
+    def warnings(self) -> tuple[ExpectationResult, ...]:
+        """Failed expectations of severity warning: these are shown beside the run's result."""
+        return tuple(result for result in self.results if not result.passed and result.severity == WARNING)
+
+    @property
+    def summary(self) -> str:
+        """One line: how many expectations held, and the words of those that did not."""
+        held = sum(result.passed for result in self.results)
+        line = f"{held} of {len(self.results)} expectations of '{self.stage}' hold"
+        complaints = [f"broken: {name}" for name in self.broken]
+        complaints += [f"{result.severity}: {result.sentence}" for result in self.results if not result.passed]
+        return "; ".join([line, *complaints])
+
+    def located(self, folder: Path) -> CheckReport:
+        """Return the report with its page's full path, *folder* being the one that holds the documentation folder."""
+        return replace(self, report_path=folder / self.report_path)
+
+    def require(self) -> CheckReport:
+        """Return the report if the data may be used; log what is not critical.
+
+        Raises:
+            ReviewLMError: An expectation could not be evaluated, which says nothing of the data.
+            CheckFailed: A critical expectation failed; in its own words, with the page's path.
+        """
+        if self.broken:
+            raise ReviewLMError(
+                f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}", where=self.report_path,
+                cause="the expectation raised an error; the data were not judged",
+                remedy="correct data_checks/expectations.py",
+            )
+        for result in self.results:
+            if not result.passed and result.severity != CRITICAL:
+                level = logging.WARNING if result.severity == WARNING else logging.INFO
+                log.log(level, "%s: %s", self.stage, result.sentence)
+        if self.failed:
+            raise CheckFailed(
+                "; ".join(result.sentence for result in self.failed), report=self.report_path,
+                remedy="open the report; correct the data, or the limits in the section [checks]",
+            )
+        return self
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps({**asdict(self), "report_path": self.report_path.as_posix()}, indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckReport:
+        """Return the report that `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        values["results"] = tuple(ExpectationResult(**result) for result in values["results"])
+        return cls(**{**values, "report_path": Path(values["report_path"]), "broken": tuple(values["broken"])})
+
+    def to_markdown(self) -> str:
+        """Return the table of expectations, the failed ones first."""
+        lines = [f"**{self.stage}** `{self.name}`: {'passed' if self.passed else 'failed'}", ""]
+        lines += ["| outcome | severity | expectation |", "|---|---|---|"]
+        for result in sorted(self.results, key=lambda result: result.passed):
+            outcome = "held" if result.passed else "**failed**"
+            lines.append(f"| {outcome} | {result.severity} | {result.sentence.replace('|', chr(92) + '|')} |")
+        return "\n".join([*lines, *(f"\nBroken check: {name}" for name in self.broken)]) + "\n"

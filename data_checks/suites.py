@@ -1,0 +1,102 @@
+"""The checks between the stages: hold a table against its suite, report in words, write the Data Docs.
+
+A suite looks at up to three tables: the columns and their types, the rows, and facts of the whole in one row. Where a
+column is missing or of another type, that alone is reported, and what is expected of its values is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from data_checks import expectations
+from data_checks.engine import Batch, run
+from data_checks.expectations import COLUMNS, Case
+from data_checks.report import CRITICAL, CheckReport, ExpectationResult
+from reviewlm.config import ChecksConfig
+from reviewlm.errors import ReviewLMError
+
+if TYPE_CHECKING:
+    from models.streams import TokenStream
+
+__all__ = ["CheckReport", "ExpectationResult", "check", "token_table"]
+
+PAGE = "index.html"
+
+
+def check(
+    stage: str,
+    frame: pl.DataFrame | Path,
+    limits: ChecksConfig,
+    docs_folder: Path,
+    name: str,
+    facts: Mapping[str, Any] | None = None,
+) -> CheckReport:
+    """Hold a table against the suite of its stage and write the Data Docs.
+
+    Args:
+        stage: "raw", "clean", "tokens" or "predictions".
+        frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read.
+        limits: Of the configuration.
+        docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
+        name: Of the table, as the report shows it.
+        facts: What the stage said of its result. raw: rows, quarantined. tokens: see `token_table`.
+
+    Raises:
+        ReviewLMError: There is no such suite, or a fact that it needs is absent.
+    """
+    if stage not in COLUMNS:
+        raise ReviewLMError(f"There is no suite '{stage}'", remedy=f"one of {', '.join(COLUMNS)}")
+    table = frame.lazy() if isinstance(frame, pl.DataFrame) else pl.scan_parquet(frame)
+    schema = {column: str(kind.base_type()) for column, kind in table.collect_schema().items()}
+    usable = [column for column, kinds in COLUMNS[stage].items() if schema.get(column) in kinds]
+    case = Case(stage, table.select(usable), frozenset(usable), limits, dict(facts or {}))
+    outcome = run([_columns(stage, schema), *_values(case)], docs_folder, name)
+    critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
+    page = Path(docs_folder.name) / PAGE
+    return CheckReport(stage, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
+
+
+def token_table(stream: TokenStream, vocabulary_size: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the table and the facts that the suite "tokens" wants of a stream.
+
+    Args:
+        stream: The stream.
+        vocabulary_size: Number of entries of its vocabulary.
+
+    Returns:
+        `stream.documents` with the column tokens (scored tokens of each review: its length without the begin and the
+        star token), and the facts tokens, unknown, largest_id and vocabulary_size.
+    """
+    facts = {
+        "tokens": int(stream.tokens),
+        "unknown": int(np.count_nonzero(stream.ids == 0)),
+        "largest_id": int(np.max(stream.ids, initial=0)),
+        "vocabulary_size": vocabulary_size,
+    }
+    lengths = np.diff(stream.offsets).astype(np.int64) - 2
+    return stream.documents.with_columns(tokens=pl.Series(lengths)), facts
+
+
+def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
+    """Return one row per column that must be there, with the type it has ("missing" if it is not there)."""
+    wanted = list(COLUMNS[stage])
+    frame = pl.DataFrame({"column": wanted, "type": [schema.get(column, "missing") for column in wanted]})
+    return Batch(f"{stage} columns", frame, [expectations.columns(stage)])
+
+
+def _values(case: Case) -> list[Batch]:
+    """Return the rows, and the facts of the whole; of each only what can be judged."""
+    expected = [each for each in expectations.ROWS[case.stage](case) if each.column in case.usable]
+    looked_at = case.table.select(list(dict.fromkeys(each.column for each in expected)))
+    if "text" in case.usable:
+        # Lengths are all that is looked at: texts need not leave polars, and Data Docs must not quote reviews.
+        looked_at = looked_at.with_columns(pl.col("text").str.len_chars().alias("text"))
+    whole, of_whole = expectations.WHOLE[case.stage](case)
+    batches = [Batch(f"{case.stage} rows", looked_at.collect(), expected)]
+    of_whole = [each for each in of_whole if each.column in whole.columns]
+    return [batch for batch in [*batches, Batch(f"{case.stage} whole", whole, of_whole)] if batch.expectations]
