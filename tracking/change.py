@@ -14,8 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from tracking.params import shorten
 from tracking.runs import Tracker
-from tracking.versions import Version, version_tags
+from tracking.versions import DESCRIPTION_LENGTH, Version, version_tags
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Change:
 
     def describe(self, version: Version, text: str) -> None:
         """Set the description of a version, given as it was before."""
-        self._step(partial(self._write_text, version, text), partial(self._write_text, version, version.description))
+        new = shorten(text, DESCRIPTION_LENGTH)
+        self._step(partial(self._write_text, version, new), partial(self._write_text, version, version.description))
 
     def _write_text(self, version: Version, text: str) -> None:
         with self._tracker.reaching() as client:

@@ -12,29 +12,29 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reviewlm.errors import BundleError, ReviewLMError
 from tracking.change import Change, exclusive_change
-from tracking.client import ABSENT, PRESENT, database_file, error_code
+from tracking.client import ABSENT, PRESENT, error_code
 from tracking.export import BUNDLE_PATH
+from tracking.params import shorten
 from tracking.runs import Tracker
 from tracking.versions import (
     CHALLENGER,
     CHAMPION,
+    DESCRIPTION_LENGTH,
     MODEL_URI,
     OUTCOME,
     PREVIOUS,
-    Reference,
     Version,
     local_folder,
+    outcome_tags,
     version_of,
     version_tags,
 )
 
-if TYPE_CHECKING:
-    from models.bundle import Bundle
-
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "Version", "bundle_in", "outcome_tags"]
 log = logging.getLogger(__name__)
 SINCE = "champion/since"
 MODEL_VERSIONS = "mlflow.modelVersions"  # the UI links a logged model to its versions by this tag
@@ -54,7 +54,7 @@ class Registry:
         A repeated call returns the same version; one that was already decided upon does not become challenger again.
         """
         self._create_model()
-        known = next((version for version in self.history() if version.source == model_uri), None)
+        known = next((version for version in self.versions() if version.source == model_uri), None)
         number = known.version if known else self._create_version(model_uri, run_id, tags or {}, description)
         if known is None or OUTCOME not in known.tags:
             with self._change() as change:
@@ -75,7 +75,7 @@ class Registry:
             model = client.get_logged_model(model_uri.removeprefix("models:/"))
             created = client.create_model_version(
                 self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI: model_uri}),
-                description=description, model_id=model.model_id,
+                description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
             )
             known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
             versions = [*known, {"name": self.name, "version": created.version}]
@@ -93,7 +93,11 @@ class Registry:
         with self.tracker.reaching() as client:
             return version_of(client.get_model_version(self.name, str(number)), aliases)
 
-    def history(self) -> list[Version]:
+    def history(self) -> list[dict[str, Any]]:
+        """Return one plain row per version, the newest first, for tables and JSON."""
+        return [version.as_row() for version in self.versions()]
+
+    def versions(self) -> list[Version]:
         """Return all versions, the newest first; none where the model does not exist."""
         aliases, found, token = self._aliases(), [], None
         with self.tracker.reaching() as client:
@@ -121,13 +125,7 @@ class Registry:
         number = version.version if isinstance(version, Version) else version
         with self.tracker.reaching() as client:
             address = client.get_model_version_download_uri(self.name, str(number))
-        folder = local_folder(address) or self._download(address, number)
-        if not (folder / BUNDLE_PATH / "spec.json").is_file():
-            raise BundleError(
-                f"Version {number} of {self.name} holds no bundle", where=folder,
-                cause="its files were deleted, or it was not registered by this project",
-            )
-        return folder / BUNDLE_PATH
+        return bundle_in(self.tracker, address) or self._download(address, number) / BUNDLE_PATH
 
     def _download(self, address: str, number: int) -> Path:
         """Fetch a version once; the folder gets its final name only when it is whole."""
@@ -183,15 +181,16 @@ class Registry:
             if promote:
                 self._move_champion(version, expected_champion, change)
 
-    def rollback(self) -> tuple[int, int]:
-        """Swap champion and previous; return (new champion, former champion)."""
+    def rollback(self) -> int:
+        """Swap champion and previous and return the version that is champion now."""
         with self._change() as change:
             champion, previous = change.aliases.get(CHAMPION), change.aliases.get(PREVIOUS)
             if champion is None or previous is None or champion == previous:
                 raise ReviewLMError(f"{self.name} has no previous champion to go back to", where=self.tracker.uri)
             change.set_alias(PREVIOUS, champion)
             change.set_alias(CHAMPION, previous)
-            return previous, champion
+            log.info("version %d of %s is champion again (was %d)", previous, self.name, champion)
+            return previous
 
     def _record(self, version: int, report: str, tags: Mapping[str, Any], change: Change) -> None:
         before = self.version(version)
@@ -223,43 +222,22 @@ class Registry:
         log.info("version %d of %s is champion (was %s)", version, self.name, current or "none")
 
 
-def open_champion(
-    tracker: Tracker, reference: str = "models:/reviewlm@champion", device: str = "cpu"
-) -> tuple[Bundle, Version]:
-    """Open a registered version's bundle with the installed `models`: a registry entry can run no code here.
+def bundle_in(tracker: Tracker, address: str) -> Path | None:
+    """Return the bundle's folder in a model at a local address, None where the address is of another machine.
 
-    Args:
-        tracker: Of the store that holds the registry.
-        reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        device: Where the model shall live.
+    The database keeps absolute addresses; of a home folder that was moved, the same model is looked up where it is now.
 
     Raises:
-        ConfigError: The reference is of neither form.
-        BundleError: Nothing is registered under it yet, or its files are gone.
-        models.base.ModelError: The bundle is damaged or answers differently from when it was saved.
+        BundleError: The address is local and there is no bundle.
     """
-    from models.bundle import load_bundle
-
-    found = find_version(tracker, Reference.parse(reference))
-    if found is None:
-        raise BundleError(
-            f"Nothing is registered as {reference} yet", where=tracker.uri,
-            remedy="no champion: run `make demo` or `reviewlm run` first",
-        )
-    version, folder = found
-    return load_bundle(folder, device=device), version
-
-
-def find_version(tracker: Tracker, reference: Reference) -> tuple[Version, Path] | None:
-    """Return a version and the folder of its bundle, None where there is no such version."""
-    file = database_file(tracker.uri)
-    if file and not file.exists():
+    folder = local_folder(address)
+    if folder is None:
         return None
-    registry = Registry(tracker, reference.name)
-    try:
-        version = registry.alias(reference.alias) if reference.alias else registry.version(reference.version or 0)
-    except ReviewLMError as error:
-        if error_code(error) in ABSENT:
-            return None
-        raise
-    return (version, registry.bundle_folder(version)) if version else None
+    moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
+    for place in (folder, moved):
+        if (place / BUNDLE_PATH / "spec.json").is_file():
+            return place / BUNDLE_PATH
+    raise BundleError(
+        "The registered version holds no bundle", where=folder,
+        cause="its files were deleted, or it was not registered by this project",
+    )

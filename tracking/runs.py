@@ -29,9 +29,18 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 log = logging.getLogger(__name__)
-PARENT = "mlflow.parentRunId"
+PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
+FLOW_RUN, FLOW_RUN_URL = "prefect.flow_run_id", "prefect.flow_run_url"
 METRICS_PER_BATCH, PER_BATCH = 1000, 100
 DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
+
+
+def run_tags(
+    flow_run_id: str = "", flow_run_url: str = "", git_commit: str = "", description: str = ""
+) -> dict[str, str]:
+    """Return the tags that tie a run to Prefect, the code and a description shown in the UI; empty ones left out."""
+    tags = {FLOW_RUN: flow_run_id, FLOW_RUN_URL: flow_run_url, COMMIT: git_commit, NOTE: description}
+    return {name: value for name, value in tags.items() if value}
 
 
 class Tracker:
@@ -129,6 +138,11 @@ class Tracker:
         with self.reaching() as client:
             for batch in _batches([RunTag(key, value) for key, value in _tags(tags).items()], PER_BATCH):
                 client.log_batch(run_id, tags=batch)
+
+    def tag(self, run_id: str, name: str) -> str:
+        """Return a run's tag, empty if it has none of that name."""
+        with self.reaching() as client:
+            return str(client.get_run(run_id).data.tags.get(legal_name(name), ""))
 
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
         """Log nested settings as dotted parameters (see `tracking.params.flatten`).

@@ -16,7 +16,7 @@ from tracking.params import legal_name, shorten
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 OUTCOME, REASON = "gate/outcome", "gate/reason"
 MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
-TAG_LENGTH = 5000
+TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
 
@@ -31,6 +31,14 @@ class Version:
     aliases: tuple[str, ...]
     created: datetime
     description: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what a list of versions shows, as JSON values."""
+        return {
+            "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
+            "reason": self.tags.get(REASON, ""), "kind": self.tags.get("kind", ""),
+            "created": self.created.isoformat(timespec="seconds"), "run_id": self.run_id,
+        }
 
 
 @dataclass(frozen=True)
