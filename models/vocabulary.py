@@ -138,12 +138,17 @@ class Vocabulary:
         """Entries that are a word, or the beginning of one together with the space before it (bool)."""
         if isinstance(self._unit, WordUnit):
             return self._unit.is_word_V
-        return np.array([i >= FIRST and _is_text(p[1:]) and p[0] == " " for i, p in self._pieces()])
+        return np.array([i >= FIRST and p[0] == " " and _is_text(p[1:]) for i, p in self._pieces()])
 
     @cached_property
     def word_part_V(self) -> np.ndarray:
         """Entries of subword units that go on a word: letters, digits, apostrophes, parts of a character (bool)."""
         return np.array([i >= FIRST and _is_text(p) for i, p in self._pieces()])
+
+    @cached_property
+    def space_V(self) -> np.ndarray:
+        """Entries of subword units that are a single space (bool)."""
+        return np.array([piece == " " for _, piece in self._pieces()])
 
     def _pieces(self) -> Iterable[tuple[int, str]]:
         return ((i, self.token(i)) for i in range(self.size))
@@ -197,6 +202,13 @@ class Vocabulary:
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"the vocabulary {path} cannot be read: {error}", "bundle") from error
         return cls.from_json(text)
+
+
+def page(vocabulary: Vocabulary, prompt: str) -> str:
+    """Return what a model reads of a prompt: its normal form, which ends in a line break where the prompt does."""
+    clean = vocabulary.normal_form.apply(prompt)
+    breaks = prompt[len(prompt.rstrip()) :].count("\n")
+    return clean + "\n" * min(breaks, 2) if clean else clean
 
 
 def _is_text(piece: str) -> bool:

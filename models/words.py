@@ -57,7 +57,7 @@ class WordUnit:
         self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
-        self.is_word_V = np.array([False] * FIRST + [is_word(word) for word in self._words])
+        self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int, min_count: int, fold: bool) -> WordUnit:

@@ -1,0 +1,195 @@
+"""Whole reviews drawn from any language model, and next words suggested: n-gram and neural models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import ModelError
+from .bundle import Bundle, require_stars
+from .suggestions import Suggestions, suggest
+from .vocabulary import EOS, GIVEN, UNK, Vocabulary, page
+
+__all__ = ["Suggestions", "filter_logp", "generate", "pick", "suggest"]
+
+BATCH = 64
+"""Texts written side by side."""
+HEAD = 1024
+"""Entries among which the nucleus is looked for before all are sorted."""
+
+
+def generate(
+    bundle: Bundle,
+    n: int = 1,
+    stars: int | None = None,
+    prompt: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_tokens: int = 200,
+    seed: int = 0,
+) -> list[str]:
+    """Return n whole reviews, each up to its end or *max_tokens* tokens.
+
+    Text i depends on `(seed, i)` and the other arguments alone, not on n or on what is written beside it.
+
+    Args:
+        bundle: The model.
+        n: Number of texts.
+        stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
+        prompt: Stands verbatim at the beginning of each text.
+        temperature: 1 is the model as it is, 0 always takes the most probable token.
+        top_k: Only the k most probable tokens; 0 means all.
+        top_p: Only the most probable tokens that make up this share (Holtzman et al. 2020).
+        max_tokens: Tokens written after the prompt at most.
+        seed: Of the random streams.
+
+    Raises:
+        ModelError: kind "input": a parameter is out of its range.
+    """
+    require_stars(stars)
+    _require_whole("n", n, 1)
+    _require_whole("max_tokens", max_tokens, 1)
+    _require_whole("seed", seed, 0)
+    _require_filter(temperature, top_k, top_p)
+    texts: list[str] = []
+    context = bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()
+    for first in range(0, n, BATCH):
+        # The first number of a text's stream draws its rating, the others its tokens.
+        last = min(n, first + BATCH)
+        uniforms_BT = np.array([np.random.default_rng([seed, i]).random(1 + max_tokens) for i in range(first, last)])
+        ratings = [_draw(bundle.stars_prior, u) if stars is None else stars for u in uniforms_BT[:, 0]]
+        filters = (temperature, top_k, top_p)
+        rows = _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT[:, 1:], filters)
+        texts += [_on_page(bundle.vocabulary, prompt, ids) for ids in rows]
+    return texts
+
+
+def _write(
+    bundle: Bundle, prefixes: list[list[int]], uniforms_BT: np.ndarray, filters: tuple[float, int, float]
+) -> list[list[int]]:
+    """Return the tokens that follow each prefix, without `<eos>`. All prefixes have one length."""
+    written: list[list[int]] = [[] for _ in prefixes]
+    live = np.arange(len(prefixes))
+    logp_BV, state = _read(bundle, prefixes)
+    for position in range(uniforms_BT.shape[1]):
+        ids_B = pick(filter_logp(_allowed(logp_BV), *filters), uniforms_BT[live, position])
+        going = np.flatnonzero(ids_B != EOS)
+        for row in going:
+            written[live[row]].append(int(ids_B[row]))
+        if not len(going) or position + 1 == uniforms_BT.shape[1]:
+            break
+        if len(going) < len(live):
+            # Finished texts leave the batch, so that the others are written faster.
+            live, ids_B, state = live[going], ids_B[going], state.take(going.tolist())
+        logp_BV, state = bundle.model.step(ids_B, state)
+    return written
+
+
+def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, Any]:
+    """Let the model read the prefixes, equal ones once, and return what it expects next."""
+    distinct = sorted(set(map(tuple, prefixes)))
+    ids_BT = np.array(distinct, np.int64)
+    state = bundle.model.score(ids_BT[:, :-1], bundle.model.start(len(distinct)))[1]
+    logp_BV, state = bundle.model.step(ids_BT[:, -1], state)
+    rows = [distinct.index(tuple(prefix)) for prefix in prefixes]
+    return logp_BV[rows], state.take(rows)
+
+
+def _on_page(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> str:
+    text = vocabulary.decode(ids, prompt)
+    return prompt + (text.lstrip() if not prompt or prompt[-1].isspace() else text)
+
+
+def _draw(shares: Sequence[float], uniform: float) -> int:
+    ends = np.cumsum(shares)
+    return int(min(np.searchsorted(ends, uniform * ends[-1], side="right"), len(shares) - 1))
+
+
+def _allowed(logp_BV: torch.Tensor) -> torch.Tensor:
+    """Return the distribution without what no reader may see; where nothing is left the text ends."""
+    logp_BV = logp_BV.clone()
+    logp_BV[:, sorted({UNK, *GIVEN})] = -torch.inf
+    logp_BV[torch.isneginf(logp_BV).all(1), EOS] = 0.0
+    return logp_BV
+
+
+def filter_logp(
+    logp_BV: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
+    """Return log-probabilities after temperature, top-k and top-p, in this order, normalised again.
+
+    Entries as probable as the least probable one that stays, stay too: which of several equals is kept would otherwise
+    depend on the device. Temperature 0 puts all on the most probable entry (of equals, the first).
+
+    Args:
+        logp_BV: Log-probabilities, normalised or not.
+        temperature: Divides them.
+        top_k: 0 keeps all.
+        top_p: 1 keeps all.
+
+    Raises:
+        ModelError: kind "input": a parameter is out of its range.
+    """
+    _require_filter(temperature, top_k, top_p)
+    size = logp_BV.shape[1]
+    if temperature == 0:
+        positions = torch.arange(size, device=logp_BV.device)
+        first_B1 = torch.where(logp_BV == logp_BV.amax(1, keepdim=True), positions, size).amin(1, keepdim=True)
+        return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, 0.0)
+    # Relative to the largest, so that no temperature can push all of them to -inf.
+    logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / temperature, 1)
+    if 0 < top_k < size:
+        logp_BV = _keep_from(logp_BV, logp_BV.topk(top_k).values[:, -1:])
+    if top_p < 1:
+        logp_BV = _keep_from(logp_BV, _nucleus_floor(logp_BV, top_p))
+    return logp_BV
+
+
+def _keep_from(logp_BV: torch.Tensor, floor_B1: torch.Tensor) -> torch.Tensor:
+    return torch.log_softmax(logp_BV.masked_fill(logp_BV < floor_B1, -torch.inf), 1)
+
+
+def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Return the log-probability of the last entry that is needed to reach *top_p*."""
+    size = logp_BV.shape[1]
+    ranked = logp_BV.topk(min(HEAD, size)).values
+    if bool((ranked.exp().sum(1) < top_p).any()):
+        ranked = logp_BV.sort(1, descending=True).values
+    before = ranked.double().exp().cumsum(1) - ranked.double().exp()
+    last_B1 = (before < top_p).sum(1, keepdim=True) - 1
+    return ranked.gather(1, last_B1)
+
+
+def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
+    """Return one token of each row (int64) by inversion of its distribution function.
+
+    `torch.multinomial` is an order of magnitude slower on a [64, V] matrix and its stream depends on the batch.
+
+    Args:
+        logp_BV: Log-probabilities.
+        uniforms_B: Numbers in [0, 1).
+    """
+    ends_BV = logp_BV.double().exp().cumsum(1)
+    targets_B1 = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)[:, None] * ends_BV[:, -1:]
+    # An entry of probability 0 ends where the one before it ends: "right" never stops there.
+    ids = torch.searchsorted(ends_BV, targets_B1, right=True)[:, 0]
+    return ids.clamp(max=logp_BV.shape[1] - 1).cpu().numpy()
+
+
+def _require_whole(name: str, value: object, least: int) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:  # type: ignore[operator]
+        raise ModelError(f"{name} is {value!r}; it must be a whole number of at least {least}", "input")
+
+
+def _require_filter(temperature: float, top_k: int, top_p: float) -> None:
+    if not (isinstance(temperature, int | float) and isfinite(temperature) and temperature >= 0):
+        raise ModelError(f"temperature is {temperature!r}; it must be a number of at least 0", "input")
+    if not (isinstance(top_p, int | float) and 0 < top_p <= 1):
+        raise ModelError(f"top_p is {top_p!r}; it must be above 0 and at most 1", "input")
+    _require_whole("top_k", top_k, 0)

@@ -1,0 +1,150 @@
+"""The most probable next whole words, for vocabularies of words and of parts of words."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import exp
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .base import ModelError
+from .bundle import Bundle, require_stars
+from .vocabulary import Vocabulary, page
+
+WIDTH = 16
+"""Beginnings of words that the model looks at together."""
+ROUNDS = 48
+"""Steps of the search at most; what it has not found by then is part of `rest`."""
+FAN = 64
+"""Continuations of a beginning that are kept."""
+OPENERS = "([{“‘«"
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Next words with their probabilities, most probable first, and the probability of everything else."""
+
+    words: list[tuple[str, float]]
+    rest: float
+
+
+def suggest(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
+    """Return the k most probable next words of a review that begins with *prompt*.
+
+    Probabilities and `rest` sum to 1; punctuation, line breaks, the end of the review and unknown words count as rest.
+    Of a vocabulary of words the figures are the model's own. With parts of words a word's probability is the sum over
+    the ways to write it that a best-first search met, each closed by something that is no letter: a lower bound.
+
+    Args:
+        bundle: The model.
+        prompt: The text so far; a space at its end makes no difference.
+        k: Words wanted at most.
+        stars: Rating of the review; None or 0: unknown.
+
+    Raises:
+        ModelError: kind "input": k below 1, or no such rating.
+    """
+    require_stars(stars)
+    if not isinstance(k, int) or k < 1:
+        raise ModelError(f"k is {k!r}; it must be a whole number of at least 1", "input")
+    vocabulary = bundle.vocabulary
+    clean = page(vocabulary, prompt)
+    ids = np.array([[*vocabulary.prefix(stars), *vocabulary.encode(clean)]], np.int64)
+    state = bundle.model.score(ids[:, :-1], bundle.model.start(1))[1]
+    logp_BV, state = bundle.model.step(ids[:, -1], state)
+    if vocabulary.lossless:
+        begun = not clean or clean[-1] == "\n" or clean[-1] in OPENERS
+        found = _Search(bundle, k).run(_probabilities(logp_BV)[0], state, begun)
+    else:
+        found = _whole_words(vocabulary, _probabilities(logp_BV)[0], prompt, k)
+    best = heapq.nsmallest(k, found.items(), key=lambda item: (-item[1], item[0]))
+    return Suggestions(best, max(0.0, 1.0 - sum(probability for _, probability in best)))
+
+
+def _probabilities(logp_BV: torch.Tensor) -> np.ndarray:
+    return torch.softmax(logp_BV.double(), 1).cpu().numpy()
+
+
+def _whole_words(vocabulary: Vocabulary, p_V: np.ndarray, prompt: str, k: int) -> dict[str, float]:
+    """Return displayed word → probability; entries that look alike on the page are one word."""
+    found: defaultdict[str, float] = defaultdict(float)
+    candidates = np.flatnonzero(vocabulary.word_start_V)
+    ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
+    for token in ranked[: 2 * k]:
+        found[vocabulary.decode([token], prompt).strip()] += float(p_V[token])
+    return found
+
+
+class _Beginning(NamedTuple):
+    """The beginning of a word, and the state of the model before its last token."""
+
+    cost: float
+    """−log of its probability: the heap gives the most probable first."""
+    number: int
+    ids: tuple[int, ...]
+    begun: bool
+    state: Any
+    row: int
+
+
+@dataclass
+class _Search:
+    """Best-first search over token sequences that spell one word.
+
+    A sequence is, after the space that parts it from the prompt, made of entries that are parts of words; the word
+    ends where the model goes on with anything else.
+    """
+
+    bundle: Bundle
+    k: int
+    words: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    heap: list[_Beginning] = field(default_factory=list)
+    numbers: Any = field(default_factory=count)
+
+    def run(self, p_V: np.ndarray, state: Any, begun: bool) -> dict[str, float]:
+        """Return word → probability found, given the distribution after the prompt."""
+        self._push(0.0, (), p_V, state, 0, begun)
+        for _ in range(ROUNDS):
+            best = [heapq.heappop(self.heap) for _ in range(min(WIDTH, len(self.heap)))]
+            # No beginning can give a word more probability than it has itself.
+            if not best or exp(-best[0].cost) <= self._kth():
+                break
+            self._expand(best)
+        return self.words
+
+    def _kth(self) -> float:
+        best = heapq.nlargest(self.k, self.words.values())
+        return best[-1] if len(best) == self.k else 0.0
+
+    def _expand(self, best: Sequence[_Beginning]) -> None:
+        vocabulary = self.bundle.vocabulary
+        states = [node.state.take([node.row]) for node in best]
+        last = np.array([node.ids[-1] for node in best], np.int64)
+        logp_BV, state = self.bundle.model.step(last, type(states[0]).join(states))
+        for row, (node, p_V) in enumerate(zip(best, _probabilities(logp_BV), strict=True)):
+            if node.begun:
+                word = vocabulary.decode(node.ids).strip()
+                if any(char.isalnum() for char in word):
+                    self.words[word] += exp(-node.cost) * float(p_V[~vocabulary.word_part_V].sum())
+            self._push(node.cost, node.ids, p_V, state, row, begun=True)
+
+    def _push(
+        self, cost: float, ids: tuple[int, ...], p_V: np.ndarray, state: Any, row: int, begun: bool
+    ) -> None:
+        """Put the continuations of a beginning on the heap; *begun*: the space before the word is already there."""
+        vocabulary = self.bundle.vocabulary
+        mask = vocabulary.word_part_V if begun else vocabulary.word_start_V | vocabulary.space_V
+        tokens = np.flatnonzero(mask & (p_V > 0))
+        for token in tokens[np.argsort(-p_V[tokens], kind="stable")][:FAN]:
+            child = cost - float(np.log(p_V[token]))
+            if exp(-child) > self._kth():
+                started = begun or not vocabulary.space_V[token]
+                heapq.heappush(
+                    self.heap, _Beginning(child, next(self.numbers), (*ids, int(token)), started, state, row)
+                )
