@@ -35,7 +35,7 @@ class OrderCounts:
     Args:
         keys_M: row of the context at the order below · V + last word (int64). At order 1 all V ids are listed,
             seen or not, and the key is the id.
-        raw_M: Occurrences, c(g) (int64).
+        raw_M: Occurrences, c(g) (int32).
         suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
         begins_M: Whether the n-gram begins with a begin token.
         open_row: The row of the n-gram that `lmplz` has still open when its stream ends (PARITY quirk of
@@ -71,7 +71,7 @@ class NGramCounts:
         return self.vocabulary_size - len(self.given)
 
     def context(self, order: int) -> np.ndarray:
-        """Return the context's row at the order below, of every n-gram; (M,) int64, all 0 (the empty one) at order 1."""
+        """Return the row, at the order below, of every n-gram's context; (M,) int64, 0 (the empty one) at order 1."""
         keys_M = self.orders[order - 1].keys_M
         return keys_M // self.vocabulary_size if order > 1 else np.zeros_like(keys_M)
 
@@ -150,7 +150,8 @@ def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
     if len(ids_T) == 0:
         return ids_T
     if not 0 <= int(ids_T.min()) <= int(ids_T.max()) < len(given_V):
-        raise ModelError(f"token ids from {ids_T.min()} to {ids_T.max()}; the vocabulary has {len(given_V)}", kind="input")
+        span = f"{ids_T.min()} to {ids_T.max()}"
+        raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
     starts = np.asarray(documents.offsets)
     starts = starts[:-1][np.diff(starts) > 0]
     if not given_V[ids_T[starts]].all():
@@ -181,7 +182,7 @@ def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) ->
 
 def _count_words(ids_T: np.ndarray, begin_T: np.ndarray, given_V: np.ndarray, last: int) -> OrderCounts:
     size = len(given_V)
-    raw_V = np.bincount(ids_T[~begin_T], minlength=size)
+    raw_V = np.bincount(ids_T[~begin_T], minlength=size).astype(np.int32)
     open_row = int(ids_T[last]) if last != NONE else NONE
     return OrderCounts(np.arange(size, dtype=np.int64), raw_V, np.zeros(0, np.int32), given_V, open_row)
 
@@ -217,7 +218,7 @@ def _count_longer(
     longer_begins_T[at_P] = begins_T[at_P - 1]
     entry = OrderCounts(
         keys_M=keys_P[order_P[first_M]],
-        raw_M=np.diff(first_M, append=len(keys_P)),
+        raw_M=np.diff(first_M, append=len(keys_P)).astype(np.int32),
         suffix_M=row_T[example_M],
         begins_M=longer_begins_T[example_M],
         open_row=int(longer_T[last]) if last != NONE else NONE,

@@ -108,12 +108,12 @@ def estimate(
 
 
 def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
-    """Return a(g) of every n-gram of an order; (M,) int64. Kneser and Ney (1995); Heafield et al. (2013), section 3.2.
+    """Return a(g) of every n-gram of an order, (M,) integers: Kneser and Ney (1995); Heafield et al. (2013).
 
     >>> from types import SimpleNamespace
-    >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 2, 1, 3, 4, 2]), offsets=np.array([0, 4, 8]))  # <s> 3 4 </s>, twice
     >>> from models.ngram.counts import count_ngrams
-    >>> adjusted_counts(count_ngrams(text, 2, 5, {1}), 1).tolist()  # each word follows one other word only
+    >>> twice = SimpleNamespace(ids=np.array([1, 3, 4, 2, 1, 3, 4, 2]), offsets=np.array([0, 4, 8]))
+    >>> adjusted_counts(count_ngrams(twice, 2, 5, {1}), 1).tolist()  # each word follows one other word only
     [0, 0, 1, 1, 1]
     """
     entry = counts.orders[order - 1]
@@ -142,9 +142,10 @@ def counts_of_counts(
 def order_discounts(n: tuple[int, int, int, int], smoothing: str, fallback: Sequence[float] = FALLBACK) -> Discounts:
     """Return the discounts that the counts of counts n1 … n4 determine, or the fallback where they do not.
 
-    Modified (Chen and Goodman 1999, equation 26): Y = n1 / (n1 + 2 n2), Dj = j − (j + 1) Y n(j+1) / nj for j = 1, 2, 3+.
-    Plain (Ney et al. 1994): D = Y for every count. A discount of 0 or below would leave nothing for unseen words, one
-    above j would make a probability negative; both count as not determined.
+    Modified (Chen and Goodman 1999, equation 26): Y = n1 / (n1 + 2 n2), Dj = j − (j + 1) Y n(j+1) / nj for
+    j = 1, 2, 3+. Plain (Ney et al. 1994): D = Y for every count. A discount of 0 or below would leave nothing for
+    unseen words, one above j would make a probability negative; both count as not determined. (At exactly 0 `lmplz`
+    goes on, and may give an unseen word probability 0.)
     """
     values = _modified(n) if smoothing == "modified_kneser_ney" else _plain(n)
     if values is not None:
@@ -163,8 +164,9 @@ def _plain(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
 def _modified(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
     if 0 in n[:3]:
         return None
-    y = n[0] / (n[0] + 2 * n[1])
-    d1, d2, d3 = (j - (j + 1) * y * n[j] / n[j - 1] for j in (1, 2, 3))
+    # In integers up to the one division, so that a discount of exactly 0 is seen as such.
+    below = n[0] + 2 * n[1]
+    d1, d2, d3 = ((j * below * n[j - 1] - (j + 1) * n[0] * n[j]) / (below * n[j - 1]) for j in (1, 2, 3))
     return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None
 
 

@@ -19,6 +19,7 @@ import torch
 
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
+from ..vocabulary import GIVEN, Vocabulary
 from .counts import NGramCounts, count_ngrams, unseen_share
 from .kneser_ney import FALLBACK, Estimate, estimate
 from .lookup import NONE, walk
@@ -26,7 +27,6 @@ from .tables import Tables
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
-    from ..vocabulary import Vocabulary
 
 _CHUNK = 1 << 18
 
@@ -154,8 +154,6 @@ class NGramLM:
         The summary: seconds, tokens, n-grams and discounts per order, orders that took the fallback, bytes of the
         tables, validation nats and perplexity per scored token, share of validation tokens whose n-gram is unseen.
         """
-        from ..vocabulary import GIVEN
-
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
@@ -172,7 +170,8 @@ class NGramLM:
     def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
         ids_BT = np.asarray(ids_BT, np.int64)
         if ids_BT.ndim != 2 or len(ids_BT) != len(state.context_BK):
-            raise ModelError(f"ids of shape {ids_BT.shape} for a state of {len(state.context_BK)} streams", kind="input")
+            streams = len(state.context_BK)
+            raise ModelError(f"ids of shape {ids_BT.shape} for a state of {streams} streams", kind="input")
         if ids_BT.size and not 0 <= int(ids_BT.min()) <= int(ids_BT.max()) < self.vocabulary_size:
             outside = f"{ids_BT.min()} to {ids_BT.max()}"
             raise ModelError(f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}", kind="input")
@@ -182,7 +181,7 @@ class NGramLM:
         return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
 
     def _after(self, ids_BL: np.ndarray) -> NGramState:
-        """Return the last N − 1 ids; those before a given token are blanked, a document's begin hides what was before."""
+        """Return the last N − 1 ids, with NONE for those before a given token: a begin hides what was before it."""
         context_BK = ids_BL[:, ids_BL.shape[1] - (self.order - 1) :].copy()
         given_BK = self._given_V[context_BK] & (context_BK != NONE)
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
@@ -238,7 +237,8 @@ def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> d
         return {}
     shares = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
     mean = nats / tokens
-    return {"validation/tokens": tokens, "validation/nats": mean, "validation/perplexity": float(np.exp(mean)), **shares}
+    perplexity = float(np.exp(mean))
+    return {"validation/tokens": tokens, "validation/nats": mean, "validation/perplexity": perplexity, **shares}
 
 
 def score_chunks(model: NGramLM, ids_T: np.ndarray, chunk: int = _CHUNK) -> Iterator[np.ndarray]:

@@ -37,7 +37,9 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     return rows_Q
 
 
-def walk(ids_BL: np.ndarray, keys: Sequence[np.ndarray], vocabulary_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def walk(
+    ids_BL: np.ndarray, keys: Sequence[np.ndarray], vocabulary_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Follow B token sequences through the tables, one order after another, from order 2 on.
 
     Args:

@@ -38,7 +38,7 @@ class MaximumLikelihood:
         row = self.counts.row(window)
         totals = self._totals[len(window)]
         if row == NONE or row >= len(totals) or totals[row] == 0:
-            raise ModelError(f"the context {window} was never followed by anything: c(h w) / c(h) is 0 / 0", kind="input")
+            raise ModelError(f"the context {window} was never seen: c(h w) / c(h) is 0 / 0", kind="input")
         return Fraction(self.counts.count((*window, word)), int(totals[row]))
 
     def sequence_probability(self, document: Sequence[int]) -> Fraction:

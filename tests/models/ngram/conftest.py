@@ -1,0 +1,60 @@
+"""Tiny streams and corpora for the n-gram tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.ngram.text_corpus import LineCorpus
+
+
+class Stream:
+    """The parts of a TokenStream that n-gram models use."""
+
+    def __init__(self, documents: Sequence[Sequence[int]]) -> None:
+        self.ids = np.array([token for document in documents for token in document], np.uint16)
+        self.offsets = np.cumsum([0, *map(len, documents)])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def require(self, vocabulary) -> None:
+        """Any vocabulary will do."""
+
+
+@pytest.fixture(scope="session")
+def stream_of() -> Callable[[Sequence[Sequence[int]]], Stream]:
+    return Stream
+
+
+@pytest.fixture(scope="session")
+def reviews_of() -> Callable[[int, int, int], list[list[int]]]:
+    """Make documents `<bos> <stars_k> w… <eos>` of random words 9 … V − 1 (and now and then `<unk>`), Zipf-like."""
+
+    def make(number: int, vocabulary_size: int, seed: int) -> list[list[int]]:
+        draw = np.random.default_rng(seed)
+        documents = []
+        for _ in range(number):
+            words = np.minimum(8 + draw.zipf(1.4, draw.integers(0, 12)), vocabulary_size - 1)
+            words[draw.random(len(words)) < 0.03] = 0
+            documents.append([1, int(draw.integers(3, 9)), *map(int, words), 2])
+        return documents
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def golden_text(golden_folder) -> Callable[..., LineCorpus]:
+    def read(name: str, words: Sequence[str] | None = None) -> LineCorpus:
+        lines = (golden_folder / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return LineCorpus.read(lines, words)
+
+    return read

@@ -1,0 +1,128 @@
+"""Counting: equal to collections.Counter, and nothing counted twice, across documents, or ending in a given token."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram import counts as counting
+from models.ngram.counts import count_ngrams, unseen_share
+from models.ngram.lookup import NONE, find
+from models.ngram.text_corpus import LineCorpus
+from models.vocabulary import GIVEN
+
+V = 16
+WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
+DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=9))
+CORPUS = st.lists(DOCUMENT, max_size=15)
+
+
+def windows(documents: list[list[int]], order: int) -> Counter:
+    """Every window of a document after <bos>; at order 1 without the begin token, which is not predicted."""
+    found = (tuple(d[i : i + order]) for d in documents for i in range(1, len(d) - order + 1))
+    return Counter(gram for gram in found if gram[-1] not in GIVEN)
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents=CORPUS, order=st.integers(1, 5))
+def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
+    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    for k in range(1, order + 1):
+        rows = zip(counts.words(k).tolist(), counts.orders[k - 1].raw_M.tolist(), strict=True)
+        assert {tuple(gram): count for gram, count in rows if count} == windows(documents, k)
+
+
+@settings(max_examples=40, deadline=None)
+@given(documents=CORPUS)
+def test_each_order_counts_every_position_with_enough_history_once(documents, stream_of):
+    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    for k in range(1, 5):
+        positions = sum(max(0, len(d) - 1 - max(k - 1, 1)) for d in documents)
+        assert counts.orders[k - 1].raw_M.sum() == positions
+
+
+@settings(max_examples=40, deadline=None)
+@given(documents=CORPUS)
+def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_marked(documents, stream_of):
+    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    for k in range(2, 5):
+        entry, words = counts.orders[k - 1], counts.words(k)
+        assert np.array_equal(counts.words(k - 1)[entry.suffix_M], words[:, 1:])
+        assert np.array_equal(counts.words(k - 1)[counts.context(k)], words[:, :-1])
+        assert entry.begins_M.tolist() == [gram[0] in GIVEN for gram in words.tolist()]
+        assert (np.diff(entry.keys_M) > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(documents=CORPUS, gram=st.lists(st.integers(0, V - 1), min_size=1, max_size=4))
+def test_one_ngram_can_be_asked_for(documents, gram, stream_of):
+    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    assert counts.count(gram) == windows(documents, len(gram))[tuple(gram)]
+
+
+def test_keys_too_long_to_share_an_integer_with_their_position_are_sorted_the_other_way(stream_of, reviews_of):
+    keys = np.random.default_rng(1).integers(0, 50, 1000)
+    order_P, new_P = counting._sorted_groups(keys)
+    order_Q, new_Q = counting._sorted_groups(keys + (1 << 60))
+    assert np.array_equal(keys[order_P], keys[order_Q])
+    assert np.array_equal(keys[order_P], np.sort(keys))
+    assert np.array_equal(new_P, new_Q)
+
+
+@pytest.mark.parametrize("queries", [3, 2000])
+def test_find_returns_the_row_or_none(queries):
+    draw = np.random.default_rng(2)
+    keys = np.unique(draw.integers(0, 5000, 1500))
+    wanted = draw.integers(-5, 5005, queries)
+    rows = {int(key): row for row, key in enumerate(keys)}
+    assert find(keys, wanted).tolist() == [rows.get(int(key), NONE) for key in wanted]
+
+
+def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(stream_of, reviews_of):
+    train, held_out = reviews_of(80, V, 1), reviews_of(30, V, 2)
+    shares = unseen_share(count_ngrams(stream_of(train), 4, V, GIVEN), stream_of(held_out))
+    tokens = [(d[1:i], d[i]) for d in held_out for i in range(2, len(d))]
+    for k in range(1, 5):
+        seen = {j: windows(train, j) for j in range(1, k + 1)}
+        grams = [(*history[max(0, len(history) - k + 1) :], token) for history, token in tokens]
+        grams = [gram[-k:] for gram in grams]
+        assert shares[k] == pytest.approx(sum(gram not in seen[len(gram)] for gram in grams) / len(tokens))
+    assert shares[1] < shares[2] < shares[3] < shares[4]
+
+
+@settings(max_examples=40, deadline=None)
+@given(train=CORPUS, held_out=CORPUS.filter(len))
+def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
+    shares = list(unseen_share(count_ngrams(stream_of(train), 5, V, GIVEN), stream_of(held_out)).values())
+    assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize(
+    ("documents", "order", "message"),
+    [([[1, 3, 9, 2]], 0, "order"), ([[1, 3, V, 2]], 2, "vocabulary"), ([[1, 3, 9, 2], [9, 2]], 2, "begin")],
+)
+def test_input_that_cannot_be_counted_is_refused_with_a_reason(documents, order, message, stream_of):
+    with pytest.raises(ModelError, match=message) as caught:
+        count_ngrams(stream_of(documents), order, V, GIVEN)
+    assert caught.value.kind == "input"
+
+
+def test_lines_become_sentences_with_words_numbered_by_first_appearance():
+    corpus = LineCorpus.read(["b  a\tb", "", " c\r", "a\x00d"])
+    assert corpus.words == ("<unk>", "<s>", "</s>", "b", "a", "c", "d")
+    assert corpus.ids.tolist() == [1, 3, 4, 3, 2, 1, 2, 1, 5, 2, 1, 4, 6, 2]
+    assert corpus.offsets.tolist() == [0, 5, 7, 10, 14]
+    assert LineCorpus.read(["a x"], corpus.words).ids.tolist() == [1, 4, 0, 2]
+    assert LineCorpus.read([]).ids.tolist() == []
+    assert LineCorpus.read(["", ""]).ids.tolist() == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("mark", ["<s>", "</s>", "<unk>"])
+def test_a_mark_in_the_text_is_refused_naming_its_line(mark):
+    with pytest.raises(ModelError, match=f"line 3.*{mark}"):
+        LineCorpus.read(["a", "", f"b {mark}", "c"])

@@ -1,0 +1,63 @@
+"""Maximum likelihood is exactly a ratio of counts."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import pytest
+
+from models.base import ModelError
+from models.ngram.counts import count_ngrams
+from models.ngram.mle import MaximumLikelihood
+from models.vocabulary import GIVEN
+
+V = 20
+STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)
+
+
+def model_of(documents, order, stream_of) -> MaximumLikelihood:
+    return MaximumLikelihood(count_ngrams(stream_of(documents), order, V, GIVEN))
+
+
+def test_the_worked_example_of_the_lecture_1000_400_100(stream_of):
+    # "students opened their" 1000 times, followed by "books" 400 times and by "exams" 100 times
+    followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
+    model = model_of([[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers], 4, stream_of)
+    context = (STUDENTS, OPENED, THEIR)
+    assert model.counts.count(context) == 1000
+    assert model.probability(BOOKS, context) == Fraction(4, 10)
+    assert model.probability(EXAMS, context) == Fraction(1, 10)
+    assert model.probability(STUDENTS, context) == 0
+
+
+def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, reviews_of):
+    model = model_of(reviews_of(80, V, 5), 3, stream_of)
+    words = model.counts.words(3).tolist()
+    assert len(words) > 50
+    for u, v, w in words:
+        if u not in GIVEN:
+            assert model.probability(w, (u, v)) == Fraction(model.counts.count((u, v, w)), model.counts.count((u, v)))
+
+
+def test_only_the_last_words_of_the_context_matter(stream_of, reviews_of):
+    documents = reviews_of(80, V, 5)
+    model = model_of(documents, 3, stream_of)
+    document = max(documents, key=len)
+    for other in ([1, 8], [1, 3, 19, 18, 17], []):
+        assert model.probability(2, [*other, *document[-3:-1]]) == model.probability(2, document[:-1])
+
+
+def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_of):
+    model = model_of([[1, 3, 9, 2], [1, 3, 9, 10, 2], [1, 3, 10, 10, 9, 2], [1, 3, 2]], 2, stream_of)
+    bodies = [body for n in range(5) for body in itertools.product((9, 10), repeat=n)]
+    finished = sum(model.sequence_probability([3, *body, 2]) for body in bodies)
+    unfinished = sum(model.sequence_probability([3, *body]) for body in itertools.product((9, 10), repeat=5))
+    assert finished + unfinished == 1
+    assert 0 < unfinished < 1
+
+
+def test_an_unseen_context_has_no_estimate(stream_of):
+    model = model_of([[1, 3, 9, 2]], 2, stream_of)
+    with pytest.raises(ModelError, match="0 / 0"):
+        model.probability(9, (15,))
