@@ -9,7 +9,6 @@ Shape legend: see `models/base.py`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,7 +136,7 @@ class NeuralLM:
         """Train on one stream, choose the best state on the other.
 
         Returns:
-            The model, and numbers: parameters, and what the trainer says (tokens, seconds, best perplexity …).
+            The model, and numbers: parameters, and what `trainer.train` says (tokens, seconds, best perplexity …).
 
         Raises:
             ModelError: kind "diverged" or "memory", or "input" where the streams belong to another vocabulary.
@@ -148,13 +147,11 @@ class NeuralLM:
         for stream in (train, validation):
             stream.require(vocabulary)
         counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
-        started = time.perf_counter()
         with _threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = cls.build(spec, counts_V).to(context.device)
             result = run(network, train, validation, spec.training, context)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        summary = {"parameters": parameters, "seconds": time.perf_counter() - started, **result.summary}
+        summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result.summary}
         return FitResult(cls(spec, network, vocabulary.size), summary)
 
 
@@ -198,12 +195,12 @@ def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        words = str(error)
+        words = str(error).partition("\n")[0] or type(error).__name__
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "allocate memory" not in words and "not enough memory" not in words:
             raise
         raise ModelError(
-            f"Memory on {device} does not suffice for model '{spec.name}': {words.splitlines()[0]}; "
+            f"Memory on {device} does not suffice for model '{spec.name}': {words}; "
             "a smaller batch, window or hidden size, or objective.chunk, needs less",
             "memory",
         ) from error

@@ -1,0 +1,134 @@
+"""Fitting every neural kind on a tiny language whose structure is known: the verb follows from a word three back."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from models.base import FitContext, ModelError
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+
+TRAINING = TrainingSpec(epochs=10, batch=4, window=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
+SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
+SPECS = {
+    "rnn": RecurrentSpec(kind="rnn", hidden=16, embedding=8, **SMALL),
+    "rnn-relu": RecurrentSpec(kind="rnn", hidden=16, embedding=8, nonlinearity="relu", **SMALL),
+    "gru": RecurrentSpec(kind="gru", hidden=16, embedding=8, **SMALL),
+    "lstm": RecurrentSpec(kind="lstm", hidden=16, embedding=8, **SMALL),
+    "nplm": NPLMSpec(context=4, hidden=16, embedding=8, **SMALL),
+}
+
+
+def reviews(count, seed):
+    """"the cat . it meows": 4 animals, each with its sound; everything else is fixed."""
+    rng, sounds = np.random.default_rng(seed), {"cat": "meows", "dog": "barks", "cow": "moos", "owl": "hoots"}
+    texts = []
+    for _ in range(count):
+        animals = rng.choice(list(sounds), rng.integers(1, 4))
+        texts.append(" ".join(f"the {animal} . it {sounds[animal]} !" for animal in animals))
+    return texts
+
+
+def frame(texts, name):
+    return pl.DataFrame({
+        "review_id": [f"{name}{i}" for i in range(len(texts))], "text": texts,
+        "stars": [i % 5 + 1 for i in range(len(texts))], "bytes": [len(text.encode()) + 1 for text in texts],
+    })
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder, texts = tmp_path_factory.mktemp("streams"), {"train": reviews(200, 1), "validation": reviews(40, 2)}
+    vocabulary = Vocabulary.train(texts["train"], VocabularySpec(size=40, min_count=1), NormalForm())
+    streams = []
+    for name, some in texts.items():
+        write_stream(folder / name, vocabulary, [frame(some, name)])
+        streams.append(TokenStream.open(folder / name))
+    return vocabulary, *streams
+
+
+def fit(spec, data, folder):
+    vocabulary, train, validation = data
+    return model_class(spec.kind).fit(spec, vocabulary, train, validation, FitContext(work=folder))
+
+
+def perplexity(model, stream):
+    nats = [model.score(stream.document(i)[None], model.start(1))[0].sum() for i in range(len(stream))]
+    return math.exp(sum(nats) / stream.tokens)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
+    """Only the animals (1 of 4) and their number (1 to 3) are open; who reads two words only misses the sounds too."""
+    result, validation = fit(SPECS[name], data, tmp_path), data[2]
+    animals = sum(text.count("the") for text in reviews(40, 2))
+    floor = math.exp((animals * math.log(4) + 40 * math.log(3)) / validation.tokens)
+    bigram = math.exp((2 * animals * math.log(4) + animals * math.log(2)) / validation.tokens)
+    reached = perplexity(result.model, validation)
+    assert 0.98 * floor < reached < 0.92 * bigram
+    assert result.summary["validation_perplexity"] == pytest.approx(reached, rel=1e-4)
+
+
+def test_the_summary_is_made_of_numbers_and_names_what_matters(data, tmp_path):
+    summary = fit(replace(SPECS["lstm"], training=replace(TRAINING, epochs=1)), data, tmp_path).summary
+    assert all(isinstance(value, int | float) for value in summary.values())
+    assert {"parameters", "tokens", "seconds", "tokens_per_second", "clipped_share"} <= set(summary)
+    size = data[0].size
+    assert summary["parameters"] == size * 8 + 4 * 16 * (8 + 16 + 2) + 8 * 16 + size
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {"train/perplexity", "validation/perplexity"} <= {name for line in lines for name in line}
+
+
+def test_equal_seeds_give_equal_models_and_others_do_not(data, tmp_path):
+    quick = replace(SPECS["gru"], dropout=0.2, training=replace(TRAINING, epochs=1))
+    torch.manual_seed(99)
+    first = fit(quick, data, tmp_path / "a").model
+    torch.manual_seed(100)
+    again = fit(quick, data, tmp_path / "b").model
+    other = fit(replace(quick, training=replace(TRAINING, epochs=1, seed=4)), data, tmp_path / "c").model
+    ids = data[2].document(0)[None]
+    prices = [model.score(ids, model.start(1))[0] for model in (first, again, other)]
+    np.testing.assert_array_equal(prices[0], prices[1])
+    assert (prices[0] != prices[2]).any()
+
+
+def test_fitting_leaves_the_programs_random_stream_and_thread_count_alone(data, tmp_path):
+    torch.manual_seed(5)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    fit(replace(SPECS["nplm"], training=replace(TRAINING, epochs=0.2)), data, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
+def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
+    quick = replace(SPECS["lstm"], layers=2, training=replace(TRAINING, epochs=1))
+    models = [fit(replace(quick, cells=cells), data, tmp_path / cells).model for cells in ("own", "fused")]
+    ids = data[2].document(0)[None]
+    prices = [model.score(ids, model.start(1))[0] for model in models]
+    np.testing.assert_allclose(*prices, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lstm", "nplm"])
+def test_training_in_bf16_reaches_nearly_the_same_perplexity(name, data, tmp_path):
+    specs = [replace(SPECS[name], training=replace(TRAINING, epochs=1, precision=p)) for p in ("bf16", "float32")]
+    reached = [perplexity(fit(spec, data, tmp_path / spec.training.precision).model, data[2]) for spec in specs]
+    assert reached[0] == pytest.approx(reached[1], rel=0.03)
+
+
+def test_a_batch_larger_than_the_text_still_fits(data, tmp_path):
+    huge = replace(SPECS["lstm"], training=replace(TRAINING, epochs=2, batch=300, window=60))
+    assert math.isfinite(perplexity(fit(huge, data, tmp_path).model, data[2]))
+
+
+def test_streams_of_another_vocabulary_are_refused(data, tmp_path):
+    other = Vocabulary.train(["quite other words"], VocabularySpec(size=40, min_count=1), NormalForm())
+    with pytest.raises(ModelError) as refusal:
+        model_class("lstm").fit(SPECS["lstm"], other, data[1], data[2], FitContext(work=tmp_path))
+    assert refusal.value.kind == "input"

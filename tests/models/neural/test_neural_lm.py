@@ -1,0 +1,224 @@
+"""The language-model protocol over every neural kind: scoring, stepping, states, saving and loading."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.base import LanguageModel, ModelError, State
+from models.neural import lm
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
+
+V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
+GIVEN = [1, 3, 4, 5, 6, 7, 8]
+OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "two_level": ObjectiveSpec(head=6, chunk=5)}
+SPECS = {
+    "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6),
+    "rnn-relu": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
+    "gru-own": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="own"),
+    "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2),
+    "lstm-untied": RecurrentSpec(kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]),
+    "lstm-two-level": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["two_level"]),
+    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["two_level"]),
+    "nplm-context-1": NPLMSpec(context=1, embedding=5, hidden=7, direct=False),
+}
+
+
+def make(name, seed=1):
+    """An untrained model whose weights are large enough for its predictions to depend on the text."""
+    torch.manual_seed(seed)
+    kind, spec = model_class(SPECS[name].kind), SPECS[name]
+    network = kind.build(spec, torch.randperm(V, generator=torch.Generator().manual_seed(7)) * 10)
+    with torch.no_grad():
+        for parameter_name, parameter in network.named_parameters():
+            # Recurrent matrices much larger than this make relu states grow without limit.
+            parameter.add_(torch.randn_like(parameter) * (0.03 if "weight_hh" in parameter_name else 0.3))
+    return kind(spec, network, V)
+
+
+@pytest.fixture(params=SPECS)
+def model(request):
+    return make(request.param)
+
+
+def documents(seed=0, batch=B, length=T):
+    ids = np.random.default_rng(seed).integers(9, V, (batch, length))
+    ids[:, 0], ids[:, 1], ids[:, -1] = BOS, STAR, EOS
+    return ids
+
+
+def score(model, ids):
+    return model.score(ids, model.start(len(ids)))[0]
+
+
+def test_keeps_the_protocol(model):
+    assert isinstance(model, LanguageModel)
+    assert isinstance(model.start(2), State)
+    assert model.vocabulary_size == V
+
+
+def test_probabilities_sum_to_one_and_given_tokens_have_none(model):
+    logp, _ = model.step(documents()[:, 0], model.start(B))
+    assert logp.shape == (B, V)
+    assert logp.dtype == torch.float32
+    torch.testing.assert_close(logp.exp().sum(1), torch.ones(B))
+    assert (logp[:, GIVEN] == -torch.inf).all()
+    assert torch.isfinite(logp[:, [i for i in range(V) if i not in GIVEN]]).all()
+
+
+def test_score_equals_repeated_step(model):
+    ids = documents()
+    nats, state = score(model, ids), model.start(B)
+    for t in range(T - 1):
+        logp, state = model.step(ids[:, t], state)
+        if t + 1 > 1:
+            expected = -logp.numpy()[np.arange(B), ids[:, t + 1]]
+            np.testing.assert_allclose(nats[:, t + 1], expected, atol=1e-5)
+
+
+def test_given_tokens_cost_nothing_and_all_others_something(model):
+    nats = score(model, documents())
+    assert nats.dtype == np.float64
+    assert (nats[:, :2] == 0).all()
+    assert (nats[:, 2:] > 0).all()
+
+
+def test_the_first_token_of_a_stream_has_a_price_too_when_it_is_a_word(model):
+    """Before anything was read the features are 0: the output biases alone, which still sum to one."""
+    every = np.array([[i] for i in range(V) if i not in GIVEN])
+    assert np.exp(-score(model, every)).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("cuts", [(1,), (5,), (12,), (1, 2, 3), (4, 4, 9)])
+def test_chunks_cut_anywhere_give_the_numbers_of_one_go(model, cuts):
+    ids, state, parts = documents(), model.start(B), []
+    for chunk in np.split(ids, cuts, axis=1):
+        nats, state = model.score(chunk, state)
+        parts.append(nats)
+    np.testing.assert_allclose(np.concatenate(parts, 1), score(model, ids), atol=1e-5)
+
+
+def test_the_state_after_scoring_is_the_state_after_stepping(model):
+    ids = documents()
+    _, scored = model.score(ids, model.start(B))
+    stepped = model.start(B)
+    for t in range(T):
+        _, stepped = model.step(ids[:, t], stepped)
+    more = documents(1)[:, 2:6]
+    np.testing.assert_allclose(model.score(more, scored)[0], model.score(more, stepped)[0], atol=1e-5)
+
+
+def test_memory_bound_does_not_change_the_result(model, monkeypatch):
+    ids = documents()
+    whole = score(model, ids)
+    monkeypatch.setattr(lm, "POSITIONS", 2 * B)
+    np.testing.assert_allclose(score(model, ids), whole, atol=1e-5)
+
+
+def test_a_batch_of_one_gives_the_numbers_of_a_batch_of_many(model):
+    ids = documents(batch=17)
+    alone = np.concatenate([score(model, row[None]) for row in ids])
+    np.testing.assert_allclose(score(model, ids), alone, atol=1e-5)
+
+
+def test_scoring_twice_is_bit_equal(model):
+    ids = documents()
+    np.testing.assert_array_equal(score(model, ids), score(model, ids))
+
+
+def test_a_later_token_never_changes_an_earlier_price(model):
+    ids, changed = documents(), documents()
+    changed[:, 7] = (changed[:, 7] - 8) % (V - 9) + 9
+    before, after = score(model, ids), score(model, changed)
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert (before[:, 7:9] != after[:, 7:9]).all()
+
+
+def test_states_can_be_taken_and_joined(model):
+    ids, more = documents(), documents(1)[:, 2:]
+    _, state = model.score(ids, model.start(B))
+    rows = [3, 0, 0]
+    expected = model.score(more, state)[0]
+    taken = state.take(rows)
+    np.testing.assert_allclose(model.score(more[rows], taken)[0], expected[rows], atol=1e-5)
+    joined = type(state).join([state.take([1, 2]), state.take([0, 3])])
+    np.testing.assert_allclose(model.score(more[[1, 2, 0, 3]], joined)[0], expected[[1, 2, 0, 3]], atol=1e-5)
+
+
+def test_scoring_does_not_change_the_given_state(model):
+    state = model.start(B)
+    first = model.score(documents(), state)[0]
+    np.testing.assert_array_equal(model.score(documents(), state)[0], first)
+
+
+def test_saved_and_loaded_models_give_the_same_bits(model, tmp_path):
+    model.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+    random = torch.get_rng_state()
+    again = type(model).load(tmp_path, model.spec, SimpleNamespace(size=V), "cpu")
+    assert torch.equal(random, torch.get_rng_state()), "loading draws nothing from the program's random stream"
+    np.testing.assert_array_equal(score(again, documents()), score(model, documents()))
+    step = [lm.step(documents()[:, 0], lm.start(B))[0] for lm in (model, again)]
+    assert torch.equal(*step)
+
+
+def test_shared_weights_are_saved_once_and_shared_again_when_loaded(tmp_path):
+    model = make("lstm")
+    model.save(tmp_path)
+    shapes = [tuple(tensor.shape) for tensor in load_file(tmp_path / "weights.safetensors").values()]
+    assert shapes.count((V, 6)) == 1
+    network = type(model).load(tmp_path, model.spec, SimpleNamespace(size=V)).network
+    assert network.output.weight is network.embedding.weight
+
+
+def test_a_bundle_trained_fused_loads_with_own_cells(tmp_path):
+    model = make("lstm")
+    model.save(tmp_path)
+    own = RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2, cells="own")
+    again = type(model).load(tmp_path, own, SimpleNamespace(size=V))
+    np.testing.assert_allclose(score(again, documents()), score(model, documents()), atol=1e-5)
+
+
+def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):
+    model, vocabulary = make("lstm"), SimpleNamespace(size=V)
+    with pytest.raises(ModelError, match="cannot be read") as refusal:
+        type(model).load(tmp_path, model.spec, vocabulary)
+    assert refusal.value.kind == "bundle"
+    model.save(tmp_path)
+    weights = load_file(tmp_path / "weights.safetensors")
+    wider = RecurrentSpec(kind="lstm", hidden=10, embedding=6, layers=2)
+    for spec, size in ((wider, V), (model.spec, V + 1)):
+        with pytest.raises(ModelError, match="do not fit") as refusal:
+            type(model).load(tmp_path, spec, SimpleNamespace(size=size))
+        assert refusal.value.kind == "bundle"
+    weights.pop("layers.1.bias_hh_l0")
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"layers\.1\.bias_hh_l0 is absent"):
+        type(model).load(tmp_path, model.spec, vocabulary)
+    content = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="cannot be read"):
+        type(model).load(tmp_path, model.spec, vocabulary)
+
+
+def test_running_out_of_memory_is_told_with_a_remedy():
+    message = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes."
+    for error in (RuntimeError(message), torch.OutOfMemoryError("CUDA out of memory."), MemoryError("")):
+        with pytest.raises(ModelError, match="smaller batch") as refusal, lm.out_of_memory(SPECS["lstm"], "cpu"):
+            raise error
+        assert refusal.value.kind == "memory"
+    with pytest.raises(RuntimeError, match="something else"), lm.out_of_memory(SPECS["lstm"], "cpu"):
+        raise RuntimeError("something else")
+
+
+def test_scoring_is_float32_whatever_the_training_format():
+    rough = RecurrentSpec(hidden=9, embedding=6, dropout=0.3, training=TrainingSpec(precision="bf16"))
+    sharp = RecurrentSpec(hidden=9, embedding=6, dropout=0.0, training=TrainingSpec(precision="float32"))
+    prices = []
+    for spec in (rough, sharp):
+        torch.manual_seed(1)
+        kind = model_class(spec.kind)
+        prices.append(score(kind(spec, kind.build(spec, torch.ones(V)), V), documents()))
+    np.testing.assert_array_equal(*prices)
