@@ -53,6 +53,6 @@ def shorten(text: str, limit: int) -> str:
 
 
 def legal_name(name: str) -> str:
-    """Return *name* with only the characters that MLflow allows; "hit@1" becomes "hit_at_1"."""
-    name = re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))
-    return name[:NAME_LENGTH]
+    """Return *name* with only the characters and path steps that MLflow allows; "hit@1" becomes "hit_at_1"."""
+    name = re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))[:NAME_LENGTH]
+    return "/".join(step for step in name.split("/") if step.strip(".")).lstrip(".") or "_"

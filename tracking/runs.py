@@ -252,11 +252,11 @@ class Tracker:
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), None if there is none."""
         wanted = f" and attributes.status = '{status}'" if status else ""
-        quoted = value.replace("'", "\\'")
+        quote = '"' if "'" in value else "'"  # MLflow's filter language knows no escape
         with self.reaching() as client:
             found = client.search_runs(
                 [self.experiment_id],
-                f"tags.`{tag}` = '{quoted}'{wanted}",
+                f"tags.`{tag}` = {quote}{value}{quote}{wanted}",
                 max_results=1,
                 order_by=["attributes.start_time DESC"],
             )

@@ -1,4 +1,4 @@
-"""A migrated MLflow database per session (creating one takes seconds), copied for every test; a stand-in for `models`."""
+"""One migrated MLflow database per session (creating it takes seconds), copied for every test; stand-ins."""
 
 from __future__ import annotations
 
