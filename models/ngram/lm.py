@@ -12,21 +12,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
+from ..streams import TokenStream
 from ..vocabulary import GIVEN, Vocabulary
 from .counts import NGramCounts, count_ngrams, unseen_share
 from .kneser_ney import FALLBACK, Estimate, estimate
 from .lookup import NONE, walk
 from .tables import Tables
-
-if TYPE_CHECKING:
-    from ..streams import TokenStream
 
 _CHUNK = 1 << 18
 
@@ -118,7 +116,8 @@ class NGramLM:
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: back-off weights of all contexts longer than those of order k + 1
         remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
-        out_BV = (self.tables.logp[0] + remaining[0][:, None]).astype(dtype)
+        out_BV: np.ndarray = np.empty((len(state.context_BK), self.vocabulary_size), dtype)
+        np.add(self.tables.logp[0], remaining[0][:, None], out=out_BV, casting="same_kind")
         for keys, logp, context_B, left_B in zip(
             self.tables.keys, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):

@@ -1,0 +1,85 @@
+"""From text to a saved bundle and back: real vocabulary, real token stream, the common sampler."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import chisquare
+
+from models.base import FitContext, ModelError
+from models.bundle import load_bundle, save_bundle
+from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM, score_chunks
+from models.sampling import generate, pick, suggest
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import GIVEN, Vocabulary
+
+DISHES = ["soup", "bread", "tea", "cake", "salad", "rice"]
+TEXTS = [f"The {dish} was {word}. We {deed} the {dish} here." for dish in DISHES for word in ("good", "cold")
+         for deed in ("like", "order", "miss")] * 4  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["word", "char"])
+def pieces(request, tmp_path_factory):
+    """Return (vocabulary, training stream, validation stream)."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=request.param, min_count=1), NormalForm())
+    folder, streams = tmp_path_factory.mktemp("streams"), []
+    for name, texts in (("train", TEXTS), ("validation", ["The soup was warm. We like it.", "We order tea."])):
+        frame = pl.DataFrame({"review_id": [f"{name}{i}" for i in range(len(texts))], "text": texts})
+        frame = frame.with_columns(stars=pl.int_range(pl.len()) % 6, bytes=pl.col("text").str.len_bytes() + 1)
+        write_stream(folder / name, vocabulary, [frame])
+        streams.append(TokenStream.open(folder / name))
+    return vocabulary, *streams
+
+
+def test_a_fitted_model_survives_the_bundle_and_writes_and_suggests(pieces, tmp_path):
+    vocabulary, train, validation = pieces
+    spec = NGramSpec(order=4)
+    result = NGramLM.fit(spec, vocabulary, train, validation, FitContext(work=tmp_path / "work"))
+    assert result.summary["tokens"] == train.tokens
+    assert result.summary["validation/tokens"] == validation.tokens
+    save_bundle(tmp_path / "bundle", spec, vocabulary, result.model, [("The cake was good.", 5), ("zebra", 0)], {})
+    bundle = load_bundle(tmp_path / "bundle")
+    whole = np.concatenate(list(score_chunks(result.model, validation.ids)))
+    first = whole[: validation.offsets[1]].sum()
+    assert bundle.score_text("The soup was warm. We like it.", 0).nats == pytest.approx(first, rel=1e-12)
+    texts = generate(bundle, n=4, stars=5, seed=3)
+    assert texts == generate(bundle, n=4, stars=5, seed=3)
+    assert all(text and "<" not in text for text in texts)
+    found = suggest(bundle, "The soup was", k=2, stars=4)
+    assert sum(p for _, p in found.words) + found.rest == pytest.approx(1, abs=1e-6)
+    assert {word for word, _ in found.words} == {"good", "cold"}
+
+
+def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
+    _, train, validation = pieces
+    other = Vocabulary.train(["quite other words"], VocabularySpec(min_count=1), NormalForm())
+    with pytest.raises(ModelError, match="not with"):
+        NGramLM.fit(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
+
+
+def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
+    size = 16
+    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, GIVEN))
+    draw, samples = np.random.default_rng(11), 100_000
+    start = model.score(np.array([[1]]), model.start(1))[1].take([0] * samples)
+    logp_BV, state = model.step(np.full(samples, 8), start)
+    first_B = pick(logp_BV, draw.random(samples))
+    expected_V = np.exp(model.distribution(state.take([0])))[0]
+    logp_BV, state = model.step(first_B, state)
+    second_B = pick(logp_BV, draw.random(samples))
+    second_VV = np.exp(model.distribution(model.step(np.arange(size), state_of_star(model, size))[1]))
+    expected = (expected_V[:, None] * second_VV * samples).ravel()
+    observed = np.bincount(first_B * size + second_B, minlength=size * size)
+    assert observed[expected == 0].sum() == 0
+    possible = expected > 0
+    assert possible.sum() == (size - len(GIVEN)) ** 2
+    assert expected[possible].min() >= 5  # what the test's theory asks for
+    assert chisquare(observed[possible], expected[possible], sum_check=False).pvalue > 1e-3
+
+
+def state_of_star(model: NGramLM, streams: int):
+    return model.score(np.array([[1, 8]] * streams), model.start(streams))[1]
