@@ -1,0 +1,164 @@
+"""From a table of strings, as any format gives it, to the typed table: the one place where values are understood.
+
+Every format goes through `convert`, so that the same review in JSON lines, CSV or Parquet becomes the same row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from corpus.schema import COLUMNS, FIELDS, VOTES, Block, Problem, Reason, quarantine
+
+DERIVED_ID = "sha-"
+"""How a review_id begins that was derived from the record's content, since the record had none."""
+
+DATE_FORMATS = (
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d",
+    "%d-%m-%Y",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+    "%d-%m-%Y %H:%M:%S",
+)
+"""Tried in this order. A `Z` is dropped, an offset is applied: all dates are kept as UTC without a zone."""
+
+OFFSET = r"[+-][0-9]{2}:?[0-9]{2}$"
+
+
+def convert(
+    loose: pl.DataFrame,
+    source: str,
+    raw: Callable[[int], bytes],
+    max_chars: int,
+    problems: Sequence[Problem] = (),
+) -> Block:
+    """Type the records of one stretch of a file.
+
+    Args:
+        loose: Column `line` (Int64) and any of `FIELDS` as strings (or numbers and dates, from formats that type
+            them); absent columns become null.
+        source: What the `source` column shall say.
+        raw: Gives the bytes of the i-th record, asked for bad records only.
+        max_chars: Longest text allowed, in characters.
+        problems: What was found before typing; it goes into quarantine with the rest.
+    """
+    texts = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]
+    loose = loose.with_columns(texts)
+    # An empty value means "unknown" everywhere but in the text: CSV has no other way to say it.
+    strings = [name for name in FIELDS if name != "text" and loose.schema[name] == pl.String]
+    stripped = {name: pl.col(name).str.strip_chars() for name in strings}
+    loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
+    typed = loose.select(
+        "review_id", "user_id", "business_id", _stars(), *(_votes(name) for name in VOTES), "text",
+        parse_dates(loose["date"]), pl.lit(source).alias("source"), "line",
+    )
+    reason = _reasons(loose, typed, max_chars)
+    good_rows = reason.is_null()
+    found = [*problems, *_problems(loose, reason, raw, max_chars)] if not good_rows.all() else list(problems)
+    good = typed.filter(good_rows) if not good_rows.all() else typed
+    return Block(with_ids(good).cast(pl.Schema(COLUMNS)), quarantine(source, found))
+
+
+def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give records without a review_id one that is derived from their content (see `derived_id`)."""
+    lacking = frame["review_id"].is_null()
+    if not lacking.any():
+        return frame
+    fields = [name for name in FIELDS if name != "review_id"]
+    rows = frame.filter(lacking).select(fields).cast({"stars": pl.Float32, "date": pl.Datetime("us")})
+    ids = pl.Series([derived_id(row) for row in rows.iter_rows()], dtype=pl.String)
+    column = frame["review_id"].scatter(lacking.arg_true(), ids)
+    return frame.with_columns(column.alias("review_id"))
+
+
+def derived_id(values: Sequence[object]) -> str:
+    """Return the id of a record that has none: equal content, equal id.
+
+    Args:
+        values: user_id, business_id, stars, useful, funny, cool, text, date; None where unknown.
+    """
+    joined = "\x1f".join("" if value is None else str(value) for value in values)
+    return DERIVED_ID + hashlib.sha256(joined.encode()).hexdigest()[:28]
+
+
+def parse_dates(column: pl.Series) -> pl.Series:
+    """Return dates as naive UTC `Datetime("us")`; null where none of `DATE_FORMATS` fits."""
+    if column.dtype != pl.String:
+        zone = getattr(column.dtype, "time_zone", None)
+        naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
+        return naive.cast(pl.Datetime("us"))
+    text = column.str.strip_suffix("Z").str.strip_suffix(" UTC")
+    parsed = pl.Series(column.name, [None] * len(text), dtype=pl.Datetime("us"))
+    for date_format in DATE_FORMATS:
+        if parsed.null_count() == text.null_count():
+            return parsed
+        if date_format.endswith(("S", "f")) or date_format.endswith("M"):
+            again = text.str.to_datetime(date_format, time_unit="us", strict=False)
+        else:
+            again = text.str.to_date(date_format, strict=False).cast(pl.Datetime("us"))
+        parsed = parsed.fill_null(again)
+    return parsed.fill_null(_with_offset(text))
+
+
+def _with_offset(text: pl.Series) -> pl.Series:
+    zoned = pl.select(pl.when(text.str.contains(OFFSET)).then(text.str.replace("T", " ", literal=True))).to_series()
+    parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
+    for date_format in ("%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M:%S%.f%z"):
+        again = zoned.str.to_datetime(date_format, time_unit="us", strict=False)
+        parsed = parsed.fill_null(again.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+    return parsed
+
+
+def _stars() -> pl.Expr:
+    number = pl.col("stars").cast(pl.Float64, strict=False)
+    return pl.when(number.is_finite()).then(number).alias("stars")
+
+
+def _votes(name: str) -> pl.Expr:
+    """Read whole numbers, also such as "3.0", which pandas writes for a column with gaps."""
+    number = pl.col(name).cast(pl.Float64, strict=False)
+    whole = number.is_finite() & (number == number.floor()) & (number.abs() < 2**31)
+    return pl.when(whole).then(number).cast(pl.Int32).alias(name)
+
+
+def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
+    """Return each record's first problem, or null."""
+
+    def lost(name: str) -> pl.Series:
+        return loose[name].is_not_null() & typed[name].is_null()
+
+    votes = lost("useful") | lost("funny") | lost("cool")
+    return pl.select(
+        pl.when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
+        .when(typed["text"].str.len_chars() > max_chars).then(pl.lit(Reason.TOO_LONG.value))
+        .when(lost("stars")).then(pl.lit(Reason.BAD_STARS.value))
+        .when(votes).then(pl.lit(Reason.BAD_VOTES.value))
+        .when(lost("date")).then(pl.lit(Reason.BAD_DATE.value))
+    ).to_series()
+
+
+def _problems(
+    loose: pl.DataFrame, reasons: pl.Series, raw: Callable[[int], bytes], max_chars: int
+) -> list[Problem]:
+    rows = reasons.is_not_null().arg_true().to_list()
+    found = []
+    for row in rows:
+        reason, record = Reason(reasons[row]), loose.row(row, named=True)
+        found.append(Problem(record["line"], reason, _detail(reason, record, max_chars), raw(row)))
+    return found
+
+
+def _detail(reason: Reason, record: dict[str, object], max_chars: int) -> str:
+    """Say which field holds what, for a person who reads the quarantine."""
+    if reason is Reason.MISSING_TEXT:
+        return "the field 'text' is absent or null"
+    if reason is Reason.TOO_LONG:
+        return f"the text has {len(str(record['text']))} characters; source.max_chars allows {max_chars}"
+    fields = {Reason.BAD_STARS: ("stars",), Reason.BAD_VOTES: VOTES, Reason.BAD_DATE: ("date",)}[reason]
+    return ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)

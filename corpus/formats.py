@@ -1,0 +1,212 @@
+"""What lies inside a file once it is unpacked: which format it is, and the readers of the simple ones.
+
+JSON lines have `corpus.jsonlines`, CSV has `corpus.delimited`. All readers yield blocks of typed records, bounded by
+`Limits.block_bytes`; only a JSON array, and a Parquet file inside an archive, are read into memory whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import orjson
+import polars as pl
+
+from corpus.convert import convert
+from corpus.delimited import read_delimited
+from corpus.jsonlines import from_objects, read_json_lines
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from reviewlm.errors import Unreadable
+
+JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
+RECORDS_PER_BLOCK = 20_000
+
+
+def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of one unpacked file.
+
+    Args:
+        stream: Positioned at the first byte.
+        source: Name of the file (packed or not), which decides where the content leaves a choice.
+        limits: See `Limits`.
+
+    Raises:
+        Unreadable: In no known format, or in UTF-16.
+        MissingColumn: None of its records has a text.
+    """
+    head = stream.peek(1 << 16)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unreadable("The file is in UTF-16", where=source, remedy="convert it: iconv -f UTF-16 -t UTF-8")
+    if head.startswith(b"\xef\xbb\xbf"):
+        stream.read(3)
+        head = head[3:]
+    if not head:
+        return
+    reader = {"array": _read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": _read_parquet,
+              "text": _read_text}[_format(head, source)]
+    yield from reader(stream, source, limits)
+
+
+def _format(head: bytes, source: str) -> str:
+    """Decide by the content where it is plain, else by the name without its packing."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    path = PurePosixPath(source)
+    while path.suffix.lower() in {".gz", ".zst"}:
+        path = path.with_suffix("")
+    suffix, first = path.suffix.lower(), head.lstrip()[:1]
+    if suffix in JSON_SUFFIXES:
+        return "array" if first == b"[" and suffix == ".json" else "lines"
+    if suffix in {".csv", ".tsv"}:
+        return "csv"
+    if suffix == ".txt":
+        return "lines" if _is_review(head.lstrip().partition(b"\n")[0]) else "text"
+    if first in (b"{", b"["):
+        return "lines" if first == b"{" else "array"
+    if b"text" in head.partition(b"\n")[0]:
+        return "csv"
+    raise Unreadable(
+        "The format is not known", where=source, value=head[:40],
+        remedy="give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file",
+    )
+
+
+def _is_review(line: bytes) -> bool:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and "text" in value
+
+
+def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """One document a line; empty lines are none. There is no id, date or rating."""
+    first_line = 1
+    while block := stream.read(limits.block_bytes):
+        lines = (block + stream.readline()).split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        numbers, texts, problems = [], [], []
+        for number, line in enumerate(lines, first_line):
+            content = line.removesuffix(b"\r")
+            if not content.strip():
+                continue
+            try:
+                texts.append(content.decode("utf-8"))
+                numbers.append(number)
+            except UnicodeDecodeError as error:
+                problems.append(Problem(number, Reason.ENCODING, str(error), content))
+        loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
+        yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
+        first_line += len(lines)
+
+
+def _read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """A JSON array, read whole."""
+    data = stream.read()
+    try:
+        values = orjson.loads(data)
+        problems: list[Problem] = []
+        numbers = list(range(1, len(values) + 1))
+    except orjson.JSONDecodeError:
+        numbers, values, problems = _elements(data, source)
+    if values and not any(isinstance(value, dict) and "text" in value for value in values):
+        keys = {key: None for value in values[:100] if isinstance(value, dict) for key in value}
+        raise missing_text(source, list(keys))
+    for start in range(0, max(len(values), 1), RECORDS_PER_BLOCK):
+        part = slice(start, start + RECORDS_PER_BLOCK)
+        yield from_objects(values[part], numbers[part], orjson_of(values[part]), source, limits, problems)
+        problems = []
+
+
+def orjson_of(values: list[Any]) -> list[bytes]:
+    """Return each value as JSON."""
+    return [orjson.dumps(value) for value in values]
+
+
+def _elements(data: bytes, source: str) -> tuple[list[int], list[Any], list[Problem]]:
+    """Decode the elements one by one, so that one with broken characters does not take the others with it.
+
+    Raises:
+        Unreadable: The array's syntax is broken; nothing after that place can be told apart.
+    """
+    text, decoder = data.decode("utf-8", "surrogateescape"), json.JSONDecoder()
+    numbers, values, problems = [], [], []
+    place, number = text.index("[") + 1, 0
+    try:
+        while (place := _skip(text, place, " \t\r\n,")) < len(text) and text[place] != "]":
+            number += 1
+            value, end = decoder.raw_decode(text, place)
+            try:
+                orjson.dumps(value)
+                values.append(value)
+                numbers.append(number)
+            except (TypeError, orjson.JSONEncodeError):
+                raw = text[place:end].encode("utf-8", "surrogateescape")
+                problems.append(Problem(number, Reason.ENCODING, "not UTF-8, or half of an escaped character", raw))
+            place = end
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _cut_off(source, number - 1, str(error)) from error
+    if place >= len(text):
+        raise _cut_off(source, number, "the closing bracket is missing")
+    return numbers, values, problems
+
+
+def _skip(text: str, place: int, signs: str) -> int:
+    while place < len(text) and text[place] in signs:
+        place += 1
+    return place
+
+
+def _cut_off(source: str, records: int, cause: str) -> Unreadable:
+    return Unreadable(
+        "The JSON array is damaged or was cut off", where=source,
+        value=f"{records} records were read before the damage", cause=cause,
+        remedy="fetch or copy the file again; nothing of it has been kept",
+    )
+
+
+def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Parquet, by batches; inside an archive it is read whole, since its table of contents stands at the end."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
+        names = file.schema_arrow.names
+        if "text" not in names:
+            raise missing_text(source, names)
+        number = 1
+        wanted = [name for name in names if name in (*FIELDS, "votes")]
+        for batch in file.iter_batches(RECORDS_PER_BLOCK, columns=wanted):
+            frame = _plain(pl.DataFrame(pl.from_arrow(batch)), source)
+            frame = frame.with_columns(line=pl.int_range(number, number + frame.height, dtype=pl.Int64))
+            yield convert(frame, source, lambda row, frame=frame: _as_json(frame, row), limits.max_chars)  # type: ignore[misc]
+            number += frame.height
+    except pyarrow.ArrowException as error:
+        raise Unreadable("The Parquet file is damaged or was cut off", where=source, cause=str(error)) from error
+
+
+def _plain(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Unnest votes, and turn other types of the fields into strings, numbers or dates."""
+    if "votes" in frame.columns and isinstance(frame.schema["votes"], pl.Struct):
+        frame = frame.drop(set(frame.columns) & {f.name for f in frame.schema["votes"].fields}).unnest("votes")
+    frame = frame.select(name for name in FIELDS if name in frame.columns)
+    if frame.schema["text"] not in (pl.String, pl.Categorical, pl.Null):
+        raise Unreadable("The column 'text' holds no text", where=source, value=str(frame.schema["text"]))
+    return frame.with_columns(_readable(name, dtype) for name, dtype in frame.schema.items())
+
+
+def _readable(name: str, dtype: pl.DataType) -> pl.Expr:
+    if name in ("stars", *VOTES) and dtype.is_numeric():
+        return pl.col(name).cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
+    if name == "date" and dtype.is_temporal():
+        return pl.col(name)
+    return pl.col(name).cast(pl.String)
+
+
+def _as_json(frame: pl.DataFrame, row: int) -> bytes:
+    return orjson.dumps(frame.row(row, named=True), default=str)

@@ -1,0 +1,122 @@
+"""The one table of reviews that all input formats become, and the reasons for which a record does not get into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import polars as pl
+
+from reviewlm.errors import MissingColumn
+
+COLUMNS: dict[str, pl.DataType] = {
+    "review_id": pl.String(),
+    "user_id": pl.String(),
+    "business_id": pl.String(),
+    "stars": pl.Float32(),
+    "useful": pl.Int32(),
+    "funny": pl.Int32(),
+    "cool": pl.Int32(),
+    "text": pl.String(),
+    "date": pl.Datetime("us"),
+    "source": pl.String(),
+    "line": pl.Int64(),
+}
+"""Columns of an ingested part. All but review_id, text, source and line may be null.
+
+`source` names the file (`archive:member` for a member), `line` the record's first line, counted from 1; in a JSON
+array or a Parquet file, which have no lines, it is the number of the record.
+"""
+
+FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
+"""What is read from a record: the columns that do not say where it stood."""
+
+VOTES = ("useful", "funny", "cool")
+
+QUARANTINE: dict[str, pl.DataType] = {
+    "source": pl.String(),
+    "line": pl.Int64(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+    "raw": pl.Binary(),
+}
+"""Columns of quarantine.parquet. `raw` holds the record's bytes as they stood in the file; for records that had no
+bytes of their own (of a JSON array, a Parquet file, or a repeated review_id) it holds the record as one JSON object."""
+
+
+class Reason(StrEnum):
+    """Why a record is in quarantine."""
+
+    ENCODING = "encoding"
+    """The bytes are not UTF-8, or a JSON escape is half of a character."""
+    MALFORMED = "malformed"
+    """Not a JSON value, or not a row of this CSV file."""
+    NOT_A_RECORD = "not_a_record"
+    """A JSON value, but no object."""
+    MISSING_TEXT = "missing_text"
+    WRONG_TYPE = "wrong_type"
+    """The text is not a string, or an id is a list, an object or a truth value."""
+    TOO_LONG = "too_long"
+    """The text has more characters than `source.max_chars`."""
+    BAD_STARS = "bad_stars"
+    """The stars are no finite number ("five"). Numbers out of range are left to the data checks."""
+    BAD_VOTES = "bad_votes"
+    BAD_DATE = "bad_date"
+    DUPLICATE_ID = "duplicate_id"
+    """Another record with this review_id is newer (or as new, and stood later)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a file is held in memory at a time, and the longest text that is let through."""
+
+    max_chars: int = 100_000
+    block_bytes: int = 8 << 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One record that cannot be used."""
+
+    line: int
+    reason: Reason
+    detail: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Block:
+    """The records of one stretch of a file: *good* has `COLUMNS`, *bad* has `QUARANTINE`."""
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+
+    @property
+    def records(self) -> int:
+        """How many records the stretch held."""
+        return self.good.height + self.bad.height
+
+
+def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
+    """Return the error for a file none of whose records has a text."""
+    return MissingColumn(
+        "There is no field 'text'", where=source, value="the fields are: " + ", ".join(columns or ["none"]),
+        cause="the file is another table than the reviews, or its column has another name",
+        remedy="name the review file, or rename its column to 'text'",
+    )
+
+
+def quarantine(source: str, problems: Sequence[Problem]) -> pl.DataFrame:
+    """Return the problems of one source as a table with the columns of `QUARANTINE`, in order of line."""
+    rows = sorted(problems, key=lambda problem: problem.line)
+    return pl.DataFrame(
+        {
+            "source": [source] * len(rows),
+            "line": [row.line for row in rows],
+            "reason": [row.reason.value for row in rows],
+            "detail": [row.detail for row in rows],
+            "raw": [row.raw for row in rows],
+        },
+        schema=QUARANTINE,
+    )
