@@ -67,7 +67,9 @@ class Case:
             ReviewLMError: It is not: a suite must not pass for want of numbers.
         """
         if name not in self.facts:
-            raise ReviewLMError(f"The suite '{self.stage}' needs the fact '{name}'", value=sorted(self.facts))
+            remedy = "give the stream's folder instead of a table" if self.stage == "tokens" else ""
+            what = f"The suite '{self.stage}' needs the fact '{name}'"
+            raise ReviewLMError(what, value=list(self.facts), remedy=remedy)
         return self.facts[name]
 
 
@@ -180,7 +182,10 @@ def _tokens_rows(case: Case) -> list[Any]:
 def _tokens_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
     gx, size, limit = _gx(), case.fact("vocabulary_size"), case.limits.max_unknown_tokens
     share = case.fact("unknown") / max(1, case.fact("tokens"))
-    return pl.DataFrame({"largest_id": [case.fact("largest_id")], "unknown": [share]}), [
+    facts = {"largest_id": case.fact("largest_id"), "unknown": share, "disagreeing": case.fact("disagreeing")}
+    return pl.DataFrame(facts), [
+        gx.ExpectColumnMaxToBeBetween(
+            column="disagreeing", max_value=0, description="Every review is as long as its row says"),
         gx.ExpectColumnMaxToBeBetween(
             column="largest_id", min_value=0, max_value=size - 1,
             description=f"Every id is below the vocabulary's size, {size:,} (the value is the largest id)"),

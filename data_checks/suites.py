@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,11 +17,10 @@ from data_checks import expectations
 from data_checks.engine import Batch, run
 from data_checks.expectations import COLUMNS, Case
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
+from models.streams import CHUNK, TokenStream
+from models.vocabulary import UNK
 from reviewlm.config import ChecksConfig
 from reviewlm.errors import ReviewLMError
-
-if TYPE_CHECKING:
-    from models.streams import TokenStream
 
 __all__ = ["CheckReport", "ExpectationResult", "check", "token_table"]
 
@@ -40,17 +39,21 @@ def check(
 
     Args:
         stage: "raw", "clean", "tokens" or "predictions".
-        frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read.
+        frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For
+            "tokens" the folder of the stream, or what `token_table` returns.
         limits: Of the configuration.
         docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
         name: Of the table, as the report shows it.
-        facts: What the stage said of its result. raw: rows, quarantined. tokens: see `token_table`.
+        facts: What the stage said of its result. raw: rows, quarantined. tokens, of a table: see `token_table`.
 
     Raises:
+        models.base.ModelError: The folder of a token stream cannot be opened.
         ReviewLMError: There is no such suite, or a fact that it needs is absent.
     """
     if stage not in COLUMNS:
         raise ReviewLMError(f"There is no suite '{stage}'", remedy=f"one of {', '.join(COLUMNS)}")
+    if stage == "tokens" and isinstance(frame, Path):
+        frame, facts = token_table(TokenStream.open(frame))
     table = frame.lazy() if isinstance(frame, pl.DataFrame) else pl.scan_parquet(frame)
     schema = {column: str(kind.base_type()) for column, kind in table.collect_schema().items()}
     usable = [column for column, kinds in COLUMNS[stage].items() if schema.get(column) in kinds]
@@ -61,25 +64,33 @@ def check(
     return CheckReport(stage, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
 
 
-def token_table(stream: TokenStream, vocabulary_size: int) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the table and the facts that the suite "tokens" wants of a stream.
-
-    Args:
-        stream: The stream.
-        vocabulary_size: Number of entries of its vocabulary.
+def token_table(stream: TokenStream) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the table and the facts that the suite "tokens" wants of a stream, counted anew from its ids.
 
     Returns:
-        `stream.documents` with the column tokens (scored tokens of each review: its length without the begin and the
-        star token), and the facts tokens, unknown, largest_id and vocabulary_size.
+        `stream.documents` with the column tokens as the offsets have it (the length of a review without the begin and
+        the star token), and the facts tokens (as the stream says), disagreeing (reviews whose row says otherwise than
+        the offsets), unknown, largest_id and vocabulary_size.
     """
+    counts_V = _counts(stream)
+    lengths = np.diff(stream.offsets).astype(np.int64) - 2
     facts = {
         "tokens": int(stream.tokens),
-        "unknown": int(np.count_nonzero(stream.ids == 0)),
-        "largest_id": int(np.max(stream.ids, initial=0)),
-        "vocabulary_size": vocabulary_size,
+        "disagreeing": int(np.count_nonzero(lengths != stream.documents["tokens"].to_numpy())),
+        "unknown": int(counts_V[UNK]),
+        "largest_id": len(counts_V) - 1,
+        "vocabulary_size": int(stream.vocabulary_size),
     }
-    lengths = np.diff(stream.offsets).astype(np.int64) - 2
     return stream.documents.with_columns(tokens=pl.Series(lengths)), facts
+
+
+def _counts(stream: TokenStream) -> np.ndarray:
+    """Count each id up to the largest; a piece at a time, so that a stream larger than the memory can be checked."""
+    counts_V = np.zeros(UNK + 1, np.int64)
+    for start in range(0, len(stream.ids), CHUNK):
+        piece_V = np.bincount(stream.ids[start : start + CHUNK], minlength=len(counts_V))
+        counts_V = piece_V + np.pad(counts_V, (0, len(piece_V) - len(counts_V)))
+    return counts_V
 
 
 def _columns(stage: str, schema: Mapping[str, str]) -> Batch:

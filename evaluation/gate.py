@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,9 +64,10 @@ class Evidence:
 
 def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
     """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
-    case = _Case(policy, evidence)
+    case = _Case(policy, _in_order(evidence))
     rules = tuple(case.rules())
-    failed = [rule for rule in rules if rule.passed is False]
+    # Of a challenger that is the champion there is nothing else to say.
+    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
     return Decision(
         promote=not failed,
         reason="; ".join(rule.detail for rule in failed) or case.praise,
@@ -90,11 +91,15 @@ class _Case:
         yield self._enough_reviews()
         yield self._finite_figures()
         yield _said("data checks", self.evidence.checks_passed, self.evidence.checks_detail)
-        yield _said("smoke test", self.evidence.smoke_passed, self.evidence.smoke_detail)
+        yield self._smoke_test()
         yield self._better_than_baseline()
         yield self._better_than_champion()
         yield self._surely_better()
         yield self._no_slice_worse()
+
+    @property
+    def identical(self) -> bool:
+        return self.evidence.challenger_digest == self.evidence.champion_digest
 
     @property
     def praise(self) -> str:
@@ -131,7 +136,7 @@ class _Case:
         if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
             return "a review was scored twice"
         identity = ["review_id", "stars", "bytes"]
-        ours, theirs = (rows.select(identity).sort(identity) for rows in (evidence.challenger, evidence.champion))
+        ours, theirs = evidence.challenger.select(identity), evidence.champion.select(identity)
         if not ours.equals(theirs):
             return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
         return ""
@@ -141,11 +146,10 @@ class _Case:
         """Challenger − champion in open bits per byte, paired by review; None where it cannot be computed."""
         if self.problem or not self._finite:
             return None
-        # Sorted by review: the order of the rows must not decide which reviews are drawn.
-        ours, theirs = (rows.sort("review_id") for rows in (self.evidence.challenger, self._champion_rows))
-        bits = (open_nats(ours) - open_nats(theirs)) / LN2
+        bits = (open_nats(self.evidence.challenger) - open_nats(self._champion_rows)) / LN2
+        size_D = self.evidence.challenger["bytes"].to_numpy()
         options = {"resamples": self.evidence.resamples, "seed": self.evidence.seed}
-        return ratio_interval(bits, ours["bytes"].to_numpy(), confidence=self.policy.confidence, **options)
+        return ratio_interval(bits, size_D, confidence=self.policy.confidence, **options)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -172,7 +176,7 @@ class _Case:
         name, digest = "another model", self.evidence.challenger_digest
         if self.evidence.champion_digest is None:
             return RuleOutcome(name, None, "there is no champion yet")
-        if digest == self.evidence.champion_digest:
+        if self.identical:
             return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
         return RuleOutcome(name, True, "challenger and champion are different bundles")
 
@@ -196,6 +200,11 @@ class _Case:
                if not np.isfinite(open_nats(rows)).all()]
         detail = f"a score of the {' and of the '.join(bad)} is not a finite number" if bad else "all scores are finite"
         return RuleOutcome("finite figures", not bad and math.isfinite(self.challenger.open_bits_per_byte), detail)
+
+    def _smoke_test(self) -> RuleOutcome:
+        if self.identical and self.evidence.smoke_passed is None:
+            return RuleOutcome("smoke test", None, "nothing new was registered")
+        return _said("smoke test", self.evidence.smoke_passed, self.evidence.smoke_detail)
 
     def _better_than_baseline(self) -> RuleOutcome:
         name, who, limit = "better than the baseline", self.evidence.baseline_name, self.policy.min_gain_over_baseline
@@ -251,6 +260,12 @@ class _Case:
                 # Equal reviews have equal bytes: the ratio of nats is the ratio of bits per byte.
                 losses[int(stars)] = float(open_nats(ours).sum() / open_nats(theirs).sum() - 1)
         return losses
+
+
+def _in_order(evidence: Evidence) -> Evidence:
+    """Sort the rows by review: their order must not decide which reviews the bootstrap draws, nor a last digit."""
+    champion = None if evidence.champion is None else evidence.champion.sort("review_id")
+    return replace(evidence, challenger=evidence.challenger.sort("review_id"), champion=champion)
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:

@@ -56,8 +56,8 @@ def score_stream(
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
-        oov, spelling_nats …), `nats` = −log p(review | stars), and `tokens` = the tokens that were scored: those of
-        the text and the end token, never the begin or the star token.
+        words, tokens, oov, spelling_nats) and `nats` = −log p(review | stars) of its scored tokens: those of the text
+        and the end token, never the begin or the star token.
 
     Raises:
         models.base.ModelError: The stream was made with another vocabulary or boundary policy.
@@ -73,7 +73,7 @@ def score_stream(
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
-    rows = stream.documents.with_columns(pl.Series("nats", nats_D), pl.Series("tokens", tokens_D))
+    rows = stream.documents.with_columns(pl.Series("nats", nats_D))
     if folder is not None:
         rows.write_parquet(folder / "scores.parquet")
     return rows
@@ -124,7 +124,7 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Win
     for start in range(0, longest, width):
         position_T = np.arange(start, min(start + width, longest))
         inside_BT = position_T < length_B1
-        ids_BT = stream.ids[first_B1 + np.minimum(position_T, length_B1 - 1)].astype(np.int64)
+        ids_BT = np.asarray(stream.ids[first_B1 + np.minimum(position_T, length_B1 - 1)], np.int64)
         ids_BT[~inside_BT] = BOS
         yield Window(rows_B, start, ids_BT, inside_BT & ~np.isin(ids_BT, list(GIVEN)))
 
@@ -162,7 +162,8 @@ def _empty_tokens() -> pl.DataFrame:
 
 
 def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:
-    if (scored := int(tokens_D.sum())) != stream.tokens:
+    scored = int(tokens_D.sum())
+    if scored != stream.tokens or not np.array_equal(tokens_D, stream.documents["tokens"].to_numpy()):
         raise ReviewLMError(
             "Not every token was scored once", value=f"{scored} scored, {stream.tokens} in the stream",
             cause="the stream's files do not belong together", remedy="run again with --rebuild tokens",

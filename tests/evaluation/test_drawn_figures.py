@@ -1,0 +1,96 @@
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from evaluation import figures
+from evaluation.floor import Floor
+from evaluation.metrics import Figures, comparison_table
+
+FLOOR = Floor(100, 100, 5_000.0, 10_000)
+
+
+def one(nats, unit="word", vocabulary="v"):
+    return Figures(100, 2_000, 10_000, 1_900, 5, nats, 10.0, unit, vocabulary, "b")
+
+
+@pytest.fixture
+def table():
+    models = {"kn5": one(9_000.0), "lstm": one(7_000.0), "chars": one(8_000.0, "char", "c")}
+    return comparison_table(models, baseline="kn5")
+
+
+def texts_of(axes):
+    legend = axes.get_legend().get_texts() if axes.get_legend() else []
+    return [text.get_text() for text in [*axes.texts, *legend]]
+
+
+def names_of(axes):
+    """Names beside the bars, from top to bottom."""
+    return [label.get_text() for label in axes.get_yticklabels()][::-1]
+
+
+def test_bits_per_byte_are_ordered_best_first_with_floor_and_baseline(table):
+    _, right = figures.perplexity_bars(table, FLOOR, "kn5").axes
+    assert names_of(right) == ["lstm (word)", "chars (char)", "kn5 (word)"]
+    assert right.get_xlim()[0] == 0
+    assert "bits per byte" in right.get_xlabel()
+    assert any("floor 0.721" in text for text in texts_of(right))
+    assert any("baseline kn5" in text for text in texts_of(right))
+
+
+def test_perplexities_are_grouped_by_vocabulary_and_have_no_floor(table):
+    left, _ = figures.perplexity_bars(table, FLOOR, "kn5").axes
+    assert names_of(left) == ["lstm (word)", "kn5 (word)", "chars (char)"]
+    assert "one colour only" in left.get_xlabel()
+    assert not any("floor" in text for text in texts_of(left))
+    colours = [bar.get_facecolor() for bar in left.patches]
+    assert colours[1] == colours[2] != colours[0]
+
+
+def test_the_title_says_what_was_tested_on(table):
+    assert "100 reviews, 10,000 bytes" in figures.perplexity_bars(table).get_suptitle()
+
+
+def test_curves_have_a_log_scale_and_their_best_value():
+    history = [{"step": step, "train/perplexity": 900 / step, "learning_rate": 1.0} for step in (1, 2, 3, 4)]
+    history += [{"step": step, "validation/perplexity": 1_000 / step} for step in (2, 4)]
+    drawn = figures.loss_curves({"lstm": history, "kn5": [{"step": 4, "validation/perplexity": 300.0}]})
+    (axes,) = drawn.axes
+    assert axes.get_yscale() == "log"
+    assert texts_of(axes) == ["lstm: best 250", "kn5: 300"]
+    assert list(axes.lines[1].get_xdata()) == [2, 4]
+    assert "tokens" in axes.get_xlabel()
+
+
+@pytest.mark.parametrize("histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": float("nan")}]}])
+def test_curves_without_points_are_drawn_empty(histories, tmp_path):
+    figures.save(figures.loss_curves(histories), tmp_path / "empty.png")
+
+
+def test_a_journal_is_read_up_to_a_torn_last_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/nats": 2.0}\n{"step": 2, "tra')
+    assert figures.read_journal(tmp_path / "metrics.jsonl") == [{"step": 1, "train/nats": 2.0}]
+
+
+def test_star_bars_say_how_many_reviews_there_are():
+    def slices(level):
+        return pl.DataFrame({"stars": [0, 1, 5], "open_bits_per_byte": [level] * 3, "reviews": [3, 1_200, 40]})
+
+    (axes,) = figures.star_bars({"kn5": slices(1.3), "lstm": slices(1.1)}).axes
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks == ["unknown\n3 reviews", "1 star\n1,200 reviews", "5 stars\n40 reviews"]
+    assert axes.get_ylim()[0] == 0
+    assert [bar.get_height() for bar in axes.patches] == [1.3] * 3 + [1.1] * 3
+
+
+def test_equal_figures_are_equal_files(table, tmp_path):
+    for name in ("one.png", "two.png"):
+        figures.save(figures.perplexity_bars(table, FLOOR, "kn5"), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_drawing_keeps_matplotlib_s_global_state_out():
+    code = "import sys, evaluation.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

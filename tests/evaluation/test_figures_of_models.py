@@ -1,0 +1,197 @@
+import itertools
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.metrics import (
+    Figures,
+    comparison_table,
+    figures_of,
+    figures_of_bundle,
+    policies,
+    relative_gain,
+    star_slices,
+    usefulness,
+)
+from evaluation.score import score_stream
+from models.streams import TokenStream, write_stream
+from models.vocabulary import BOUNDARY_POLICY, EOS, GIVEN, UNK
+from reviewlm.errors import ReviewLMError
+
+LN2 = math.log(2)
+
+
+def rows_of(nats, tokens, bytes_=None, stars=None, spelling=None, oov=None, words=None):
+    count = len(nats)
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{i}" for i in range(count)],
+            "stars": stars or [5] * count,
+            "nats": [float(value) for value in nats],
+            "tokens": tokens,
+            "bytes": bytes_ or [10] * count,
+            "words": words or tokens,
+            "oov": oov or [0] * count,
+            "spelling_nats": spelling or [0.0] * count,
+        }
+    )
+
+
+def figures(nats=100.0, vocabulary="a", boundary="b", spelling=0.0, bytes_=300):
+    return Figures(10, 50, bytes_, 40, 2, nats, spelling, "word", vocabulary, boundary)
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_entries(uniform_bundle, stream, vocabulary):
+    found = figures_of_bundle(score_stream(uniform_bundle, stream), uniform_bundle)
+    assert found.perplexity == pytest.approx(vocabulary.size - len(GIVEN), rel=1e-12)
+
+
+def test_product_two_power_and_exponential_forms_agree():
+    p = [0.5, 0.25, 0.125, 0.5]
+    found = figures_of(rows_of([-math.log(p[0] * p[1]), -math.log(p[2] * p[3])], [2, 2]))
+    assert found.perplexity == pytest.approx(math.prod(p) ** (-1 / 4), rel=1e-12)
+    assert found.perplexity == pytest.approx(2 ** (-sum(map(math.log2, p)) / 4), rel=1e-12)
+    assert 2**found.bits_per_token == pytest.approx(found.perplexity, rel=1e-12)
+
+
+def test_the_mean_is_weighted_by_tokens_not_by_reviews():
+    found = figures_of(rows_of([10.0, 1.0], [100, 1]))
+    assert found.perplexity == pytest.approx(math.exp(11 / 101))
+    assert found.perplexity != pytest.approx(math.exp((10 / 100 + 1 / 1) / 2))
+
+
+@given(
+    nats=st.floats(1, 1e6), spelling=st.floats(0, 1e5), tokens=st.integers(1, 10**6), words=st.integers(1, 10**6),
+    count=st.integers(10**4, 10**7),
+)
+def test_conversions_agree(nats, spelling, tokens, words, count):
+    found = Figures(1, tokens, count, words, 0, nats, spelling)
+    assert found.bits_per_byte * LN2 * count == pytest.approx(nats, rel=1e-9)
+    assert found.open_bits_per_byte * LN2 * count == pytest.approx(nats + spelling, rel=1e-9)
+    assert found.byte_perplexity == pytest.approx(2**found.bits_per_byte, rel=1e-9)
+    if found.word_perplexity < math.inf:
+        assert math.log(found.word_perplexity) * (words + 1) == pytest.approx(nats + spelling, rel=1e-9)
+    if found.perplexity < math.inf:
+        assert math.log(found.perplexity) * tokens == pytest.approx(nats, rel=1e-9)
+
+
+def test_unknown_words_are_spelt_out_in_open_figures_only(bundle, stream):
+    rows = score_stream(bundle, stream)
+    found = figures_of(rows)
+    assert rows["spelling_nats"].sum() > 0
+    extra = rows["spelling_nats"].sum() / rows["bytes"].sum() / LN2
+    assert found.open_bits_per_byte - found.bits_per_byte == pytest.approx(extra, rel=1e-12)
+
+
+def test_bits_per_character_are_for_character_models():
+    assert figures_of(rows_of([8 * LN2], [4]), unit="char").bits_per_character == pytest.approx(2.0)
+    assert figures_of(rows_of([8 * LN2], [4]), unit="word").bits_per_character is None
+
+
+def test_no_reviews_have_no_figures():
+    found = figures_of(rows_of([1.0], [1]).clear())
+    assert math.isnan(found.perplexity)
+    assert math.isnan(found.open_bits_per_byte)
+
+
+def test_an_impossible_token_makes_the_perplexity_infinite():
+    assert figures_of(rows_of([math.inf], [3])).perplexity == math.inf
+
+
+def test_slices_by_stars_add_up_to_the_whole(bundle, stream):
+    rows = score_stream(bundle, stream)
+    whole = figures_of_bundle(rows, bundle)
+    slices = star_slices(rows, whole)
+    assert slices["stars"].to_list() == [0, 1, 2, 3, 4, 5]
+    for name in ("reviews", "tokens", "bytes", "oov"):
+        assert slices[name].sum() == getattr(whole, name)
+    assert slices["nats"].sum() == pytest.approx(whole.nats, rel=1e-12)
+    fives = figures_of(rows.filter(pl.col("stars") == 5))
+    assert slices.filter(pl.col("stars") == 5)["perplexity"].item() == pytest.approx(fives.perplexity)
+
+
+def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
+    table = comparison_table({"kn5": figures(100.0), "lstm": figures(80.0)}, {"lstm": "lstm"}, baseline="kn5")
+    assert table["model"].to_list() == ["lstm", "kn5"]
+    assert table["gain"].to_list() == pytest.approx([0.2, 0.0])
+    assert table["kind"].to_list() == ["lstm", ""]
+
+
+def test_the_comparison_table_refuses_different_test_sets():
+    with pytest.raises(ReviewLMError, match="different test sets"):
+        comparison_table({"a": figures(), "b": figures(bytes_=301)})
+
+
+def test_token_perplexity_of_different_vocabularies_is_refused():
+    with pytest.raises(ReviewLMError, match="different vocabularies"):
+        relative_gain("perplexity", figures(vocabulary="a"), figures(vocabulary="c"))
+    assert relative_gain("perplexity", figures(80.0), figures(100.0)) > 0
+
+
+def test_open_bits_per_byte_compare_any_vocabularies_and_lower_is_better():
+    assert relative_gain("open_bits_per_byte", figures(90.0, "a"), figures(100.0, "c")) == pytest.approx(0.1)
+    assert relative_gain("open_bits_per_byte", figures(110.0, "a"), figures(100.0, "c")) == pytest.approx(-0.1)
+
+
+def test_mixed_boundary_policies_are_refused():
+    with pytest.raises(ReviewLMError, match="ends of a review"):
+        relative_gain("open_bits_per_byte", figures(boundary="x"), figures(boundary="y"))
+
+
+def test_an_unknown_metric_is_refused_with_those_there_are():
+    with pytest.raises(ReviewLMError, match="open_bits_per_byte"):
+        relative_gain("accuracy", figures(), figures())
+
+
+def test_policies_state_end_unknown_words_log_base_state_and_boundary():
+    stated = policies(BOUNDARY_POLICY, "digest", "word")
+    assert stated["boundary"] == BOUNDARY_POLICY
+    assert {"log base", "end of review", "unknown words", "state", "vocabulary"} <= stated.keys()
+
+
+def ranks_by_hand(bundle, stream, rows):
+    """Sort all entries by probability (ties by id), the unsuggestable left out, and look the token up."""
+    ranks = []
+    for row in rows:
+        ids = stream.document(row)
+        for before, token in itertools.pairwise(ids):
+            if int(token) in GIVEN:
+                continue
+            logp = bundle.model.logp_VV[before]
+            order = sorted(set(range(len(logp))) - {UNK, *GIVEN}, key=lambda entry: (-logp[entry], entry))
+            ranks.append(order.index(token) + 1 if token in order else math.inf)
+    return np.array(ranks)
+
+
+def test_hits_and_mean_reciprocal_rank_equal_a_search_by_hand(bundle, stream):
+    found = usefulness(bundle, stream, reviews=100, seed=1, tokens_per_batch=200)
+    ranks = ranks_by_hand(bundle, stream, range(len(stream)))
+    assert np.isinf(ranks).any(), "the corpus has unknown words, and these can only be missed"
+    assert found["tokens"] == len(ranks) == stream.tokens
+    for k in (1, 3, 5):
+        assert found[f"hit@{k}"] == pytest.approx((ranks <= k).mean())
+    assert found["mrr"] == pytest.approx((1 / ranks).mean())
+
+
+def test_a_model_that_knows_the_next_token_always_hits(make_bundle, reviews, vocabulary, tmp_path):
+    text = "the food was great and cheap"
+    write_stream(tmp_path, vocabulary, [reviews.head(4).with_columns(text=pl.lit(text))])
+    logp = np.full((vocabulary.size, vocabulary.size), -np.inf)
+    ids = vocabulary.encode(text)
+    for star in GIVEN:
+        logp[star, ids[0]] = 0.0
+    for before, after in zip(ids, [*ids[1:], EOS], strict=True):
+        logp[before, after] = 0.0
+    found = usefulness(make_bundle(logp), TokenStream.open(tmp_path), reviews=4, seed=1)
+    assert (found["hit@1"], found["mrr"]) == (1.0, 1.0)
+
+
+def test_equal_seeds_draw_equal_reviews(bundle, stream):
+    one, same, other = (usefulness(bundle, stream, reviews=10, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+    assert one["reviews"] == 10

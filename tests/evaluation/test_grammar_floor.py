@@ -1,0 +1,47 @@
+import math
+
+import polars as pl
+import pytest
+
+from evaluation import floor as room
+from evaluation.floor import floor_of
+
+
+def reviews(texts):
+    return pl.DataFrame({"text": texts, "stars": [5] * len(texts), "bytes": [len(text) + 1 for text in texts]})
+
+
+@pytest.fixture
+def fair_letters(monkeypatch):
+    """A grammar that draws letters a and b, or the end, with a third each; it counts how often it is asked."""
+    asked = []
+
+    def log_probability(text, stars):
+        asked.append((text, stars))
+        return (len(text) + 1) * math.log(1 / 3) if set(text) <= set("ab") else None
+
+    monkeypatch.setattr(room, "log_probability", log_probability)
+    return asked
+
+
+def test_the_floor_is_the_bits_of_the_grammar_per_byte(fair_letters):
+    found = floor_of(reviews(["ab", "b", ""]))
+    assert found.bits_per_byte == pytest.approx(math.log2(3))
+    assert (found.reviews, found.explained, found.bytes) == (3, 3, 6)
+    assert fair_letters[0] == ("ab", 5)
+
+
+def test_one_review_in_a_hundred_may_be_beyond_the_grammar_and_is_left_out(fair_letters):
+    found = floor_of(reviews(["ab"] * 99 + ["xyz"]))
+    assert (found.reviews, found.explained) == (100, 99)
+    assert found.bits_per_byte == pytest.approx(math.log2(3))
+    assert found.to_dict()["explained"] == 99
+
+
+def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
+    assert floor_of(reviews(["what a lovely place"] * 1_000)) is None
+    assert len(fair_letters) == 11
+
+
+def test_no_reviews_have_no_floor(fair_letters):
+    assert floor_of(reviews([]).cast({"text": pl.String, "stars": pl.Int8, "bytes": pl.Int64})) is None

@@ -1,0 +1,234 @@
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.decision import Decision
+from evaluation.gate import Evidence, decide
+from evaluation.metrics import figures_of
+from reviewlm.config import PromotionConfig
+
+
+def scores(level=1.0, reviews=200, noise=0.02, seed=0, **columns):
+    """Reviews with 1 bit or so a byte, times *level*; equal seeds are equally hard reviews."""
+    hard = np.random.default_rng(0)
+    size = hard.integers(50, 1_000, reviews)
+    nats = size * 0.7 * hard.normal(1.0, 0.1, reviews) * level
+    nats *= 1 + np.random.default_rng(seed).normal(0, noise, reviews) if seed else 1
+    frame = pl.DataFrame(
+        {
+            "review_id": [f"r{i:05d}" for i in range(reviews)],
+            "stars": [i % 5 + 1 for i in range(reviews)],
+            "nats": nats,
+            "tokens": size // 5,
+            "bytes": size,
+            "words": size // 5,
+            "oov": [0] * reviews,
+            "spelling_nats": [0.0] * reviews,
+        }
+    )
+    return frame.with_columns(**columns)
+
+
+def evidence(**changes):
+    """A challenger 10 % better than the champion, with nothing against it."""
+    values = {
+        "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
+        "champion": scores(), "champion_digest": "old", "champion_test": "test1",
+        "baseline": figures_of(scores(1.2)), "baseline_name": "kn5", "baseline_digest": "base",
+        "checks_passed": True, "smoke_passed": True, "resamples": 500,
+    }
+    return Evidence(**{**values, **changes})
+
+
+def judge(policy=None, **changes):
+    return decide(policy or PromotionConfig(), evidence(**changes))
+
+
+def rule(decision, name):
+    return next(rule for rule in decision.rules if rule.name == name)
+
+
+def refused_by(decision, *names):
+    assert not decision.promote
+    assert [rule.name for rule in decision.rules if rule.passed is False] == list(names)
+
+
+def test_a_better_challenger_is_promoted():
+    decision = judge()
+    assert decision.promote
+    assert all(rule.passed for rule in decision.rules)
+    assert "better than the champion by 9." in decision.reason or "by 10." in decision.reason
+
+
+def test_the_champion_itself_is_not_promoted_again():
+    decision = judge(challenger_digest="old", challenger=scores(), smoke_passed=None)
+    assert not decision.promote
+    assert decision.reason == "the challenger is identical to the champion (old)"
+
+
+def test_an_equal_model_keeps_the_champion():
+    refused_by(judge(challenger=scores()), "better than the champion", "surely better")
+
+
+def test_a_worse_model_is_refused():
+    refused_by(
+        judge(challenger=scores(1.02, seed=1)), "better than the champion", "surely better"
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("whose", ["challenger", "champion"])
+def test_a_score_that_is_no_number_never_promotes(bad, whose):
+    level = 0.5 if whose == "challenger" else 1.0
+    frame = scores(level).with_columns(
+        nats=pl.when(pl.col("review_id") == "r00003").then(bad).otherwise(pl.col("nats"))
+    )
+    decision = judge(**{whose: frame})
+    assert not decision.promote
+    assert rule(decision, "finite figures").passed is False
+    assert whose in rule(decision, "finite figures").detail
+    json.loads(decision.to_json(), parse_constant=pytest.fail)
+
+
+def test_different_test_sets_are_refused_and_both_are_named():
+    decision = judge(champion_test="test2")
+    refused_by(decision, "same test reviews")
+    assert "test1" in decision.reason
+    assert "test2" in decision.reason
+
+
+def test_stored_figures_of_other_reviews_are_refused():
+    renamed = scores().with_columns(pl.col("review_id") + "x")
+    refused_by(judge(champion=renamed), "same test reviews")
+    refused_by(judge(champion=scores().head(199)), "same test reviews")
+    refused_by(judge(champion=scores().with_columns(pl.col("bytes") + 1)), "same test reviews")
+
+
+def test_a_review_scored_twice_is_refused():
+    twice = pl.concat([scores(0.9, seed=1).head(199), scores(0.9, seed=1).head(1)])
+    decision = judge(challenger=twice, champion=twice, baseline=figures_of(twice.with_columns(pl.col("nats") * 2)))
+    refused_by(decision, "same test reviews")
+    assert "twice" in decision.reason
+
+
+def test_a_champion_that_was_not_scored_blocks_the_promotion():
+    refused_by(judge(champion=None), "same test reviews")
+
+
+def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
+    decision = judge(champion=None, champion_digest=None, champion_test=None)
+    assert decision.promote
+    assert decision.champion is None
+    assert rule(decision, "better than the champion").outcome == "not applicable"
+    worse = judge(champion=None, champion_digest=None, champion_test=None, challenger=scores(1.3))
+    refused_by(worse, "better than the baseline")
+
+
+def test_too_few_test_reviews_are_refused():
+    refused_by(judge(PromotionConfig(min_test_reviews=201)), "enough reviews")
+
+
+@pytest.mark.parametrize("name", ["checks", "smoke"])
+@pytest.mark.parametrize("outcome", [False, None])
+def test_failed_or_missing_checks_and_smoke_tests_are_refused(name, outcome):
+    decision = judge(**{f"{name}_passed": outcome, f"{name}_detail": "it said so"})
+    refused_by(decision, {"checks": "data checks", "smoke": "smoke test"}[name])
+    assert decision.reason == "it said so"
+
+
+def test_a_baseline_that_is_as_good_is_reason_to_refuse():
+    refused_by(judge(baseline=figures_of(scores(0.9, seed=1))), "better than the baseline")
+    refused_by(judge(baseline=None), "better than the baseline")
+    refused_by(judge(baseline=figures_of(scores(1.2, reviews=100))), "better than the baseline")
+    refused_by(judge(PromotionConfig(min_gain_over_baseline=0.5)), "better than the baseline")
+
+
+def test_the_baseline_need_not_beat_itself():
+    decision = judge(baseline_digest="new", baseline=figures_of(scores(0.9, seed=1)))
+    assert rule(decision, "better than the baseline").outcome == "not applicable"
+    assert decision.promote
+
+
+def test_a_gain_below_the_wanted_one_is_refused():
+    refused_by(judge(PromotionConfig(min_relative_gain=0.2)), "better than the champion")
+
+
+def test_a_gain_that_may_be_luck_is_refused():
+    noisy = scores(0.99, noise=0.5, seed=4)
+    decision = judge(challenger=noisy, baseline=figures_of(scores(3.0)))
+    assert "surely better" in [rule.name for rule in decision.rules if rule.passed is False]
+    assert "does not exclude" in rule(decision, "surely better").detail
+
+
+def test_a_star_rating_that_gets_much_worse_is_refused():
+    ones_worse = pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.3).otherwise(pl.col("nats") * 0.7)
+    decision = judge(challenger=scores().with_columns(nats=ones_worse))
+    refused_by(decision, "no slice worse")
+    assert rule(decision, "no slice worse").value == pytest.approx(0.3)
+    assert "1 stars" in decision.reason
+
+
+def test_star_ratings_with_few_reviews_are_left_out():
+    few = pl.when(pl.int_range(pl.len()) < 5).then(0).otherwise(pl.col("stars")).alias("stars")
+    worse = pl.when(pl.col("stars") == 0).then(pl.col("nats") * 2).otherwise(pl.col("nats") * 0.7)
+    champion = scores().with_columns(few)
+    decision = judge(champion=champion, challenger=champion.with_columns(nats=worse))
+    assert decision.promote
+    assert "looked at: 1, 2, 3, 4, 5" in rule(decision, "no slice worse").detail
+
+
+def test_a_vocabulary_that_hides_words_behind_unk_wins_nothing():
+    hiding = scores(0.5).with_columns(spelling_nats=pl.col("nats") * 1.2)
+    decision = judge(challenger=hiding)
+    assert not decision.promote
+    assert rule(decision, "better than the champion").passed is False
+    assert "open bits per byte" in decision.metric
+
+
+def test_equal_evidence_in_any_order_gives_the_same_bytes():
+    shuffled = scores().sample(fraction=1.0, shuffle=True, seed=1)
+    mixed = judge(challenger=scores(0.9, seed=1).reverse(), champion=shuffled)
+    assert mixed.to_json() == judge().to_json() == judge().to_json()
+
+
+def test_a_decision_survives_json():
+    for decision in (judge(), judge(champion=None, champion_digest=None), judge(challenger=scores(math.nan))):
+        assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_terminal_markdown_and_json_say_the_same():
+    decision = judge()
+    values = json.loads(decision.to_json())
+    for shown in (decision.to_markdown(), decision.to_text()):
+        assert "Promoted" in shown
+        for each in values["rules"]:
+            assert each["name"] in shown
+            assert each["detail"] in shown
+        for digest in ("new", "old", "test1"):
+            assert digest in shown
+    assert (values["challenger"], values["champion"], values["test_set"]) == ("new", "old", "test1")
+
+
+def test_equal_models_are_promoted_no_more_often_than_the_policy_allows():
+    """A/A: 300 pairs of equally good models; two-sided 95 % leaves 2.5 % on the side of the challenger."""
+    options = {"baseline_digest": "new", "resamples": 300}
+    promoted = sum(
+        judge(challenger=scores(reviews=150, seed=2 * i + 1, noise=0.1),
+              champion=scores(reviews=150, seed=2 * i + 2, noise=0.1), **options).promote
+        for i in range(300)
+    )
+    assert promoted / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_gain_of_one_percent_on_five_thousand_reviews_is_seen():
+    """Two models whose bits differ by 10 % a review, at random, one of them 1 % better on average."""
+    champion = scores(1.0, reviews=5_000)
+    promoted = sum(
+        judge(challenger=scores(0.99, reviews=5_000, seed=i + 1, noise=0.1), champion=champion,
+              baseline_digest="new", resamples=300).promote
+        for i in range(40)
+    )
+    assert promoted >= 36
