@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviewlm.errors import BundleError
+from reviewlm.store import sha256_of_file
 from tracking.params import flatten
 from tracking.runs import Tracker
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parent.parent / "models"
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 SMOKE = Path(__file__).with_name("smoke.py")
-BUNDLE_PATH = "artifacts/bundle"
+BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
 DIGEST_TAG, KIND_TAG = "bundle_digest", "kind"
 MAX_PARAMS = 90
@@ -63,7 +64,7 @@ def log_bundle(
         from mlflow.models import Model
 
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
-        tags = {KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: folder_digest(bundle_folder)}
+        tags = {KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: sha256_of_file(bundle_folder / SPEC)}
         experiment = tracker.run_experiment(run_id)
         logged = client.create_logged_model(experiment, name, run_id, tags, params, model_type="language model")
         model = Model(
@@ -82,7 +83,7 @@ def log_bundle(
 
 def _facts(bundle_folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((bundle_folder / "spec.json").read_text(encoding="utf-8")))
+        return dict(json.loads((bundle_folder / SPEC).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
 
@@ -128,16 +129,6 @@ def vendor(package: Path, into: Path) -> Path:
     return target
 
 
-def folder_digest(folder: Path) -> str:
-    """Return 16 hex digits over all files' names and bytes: the same bundle gives the same digest anywhere."""
-    content = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        content.update(f"{path.relative_to(folder).as_posix()}\0{digest}\0".encode())
-    return content.hexdigest()[:16]
-
-
 def requirements() -> list[str]:
     """Return the exact installed versions, without local parts such as "+cpu", which no index has."""
     return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
@@ -154,8 +145,8 @@ def signature() -> ModelSignature:
     long, double, string = DataType.long, DataType.double, DataType.string
     word = Object([Property("word", string), Property("probability", double)])
     answers: list[tuple[str, Any]] = [
-        ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long), ("bytes", long),
-        ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
+        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
     ]
     kinds = {str: string, float: double, int: long, type(None): long}
     params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]

@@ -5,11 +5,12 @@ copy of `models/` that travels with the model under a name of its content (see `
 
 One input column `text`, one answer per row; `task` says what is asked of it:
 
-    generate  `text` is the beginning of a review ("" for none)   → {"text", "texts": n whole reviews}
-    suggest   `text` is what was typed so far                     → {"text", "words": [{"word", "probability"}], "rest"}
-    score     `text` is a whole review                            → {"text", "tokens", "bytes", "nats", "oov",
-                                                                     "perplexity", "bits_per_byte"}
+    generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
+    suggest   `text` is what was typed so far                     → {"words": [{"word", "probability"}], "rest"}
+    score     `text` is a whole review                            → {"tokens", "bytes", "nats", "oov", "perplexity",
+                                                                     "bits_per_byte"}
 
+Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag.
 A row's answer never depends on its neighbours: every row starts from the same seed.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PyFuncModel, PythonModel, PythonModelContext
 
-COLUMN = "text"
+COLUMN, DIGITS = "text", 12
 SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
 DEFAULTS: dict[str, Any] = {
     "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
@@ -65,23 +67,28 @@ class ReviewModel(PythonModel):
         if options["task"] not in answers:
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
         try:
-            return [answers[options["task"]](text, options) for text in _texts(model_input)]
+            return [self._answer(answers[options["task"]], text, options) for text in _texts(model_input)]
         except self._error as error:
             raise _bad(str(error)) if error.kind == "input" else MlflowException(str(error)) from error
 
+    def _answer(
+        self, ask: Callable[[str, dict[str, Any]], dict[str, Any]], text: str, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {"text": text, "bundle": self._bundle.digest[:DIGITS], **ask(text, options)}
+
     def _generate(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         chosen = {name: options[name] for name in SAMPLING}
-        return {"text": text, "texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
+        return {"texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
 
     def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
         words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
-        return {"text": text, "words": words, "rest": float(found.rest)}
+        return {"words": words, "rest": float(found.rest)}
 
     def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         score = self._bundle.score_text(text, stars=options["stars"])
         return {
-            "text": text, "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
+            "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
             "oov": int(score.oov), "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
             "bits_per_byte": float(score.nats / score.bytes / math.log(2)),
         }

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from reviewlm.errors import ConfigError
 from tracking.params import legal_name, shorten
+
+if TYPE_CHECKING:
+    from evaluation.decision import Decision
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 OUTCOME, REASON = "gate/outcome", "gate/reason"
@@ -62,14 +65,9 @@ class Reference:
         return cls(match["name"], match["alias"] or "", int(number) if number else None)
 
 
-def outcome_tags(decision: Any) -> dict[str, str]:
-    """Return a gate's decision as version tags: outcome, reason and one line per rule.
-
-    Args:
-        decision: `evaluation.gate.Decision`, or anything with its `promote`, `reason` and `rules`.
-    """
-    words = {True: "passed", False: "failed", None: "not asked"}
-    rules = {f"gate/rule/{rule.name}": f"{words[rule.passed]}: {rule.detail}" for rule in decision.rules}
+def outcome_tags(decision: Decision) -> dict[str, str]:
+    """Return a gate's decision as version tags: outcome, reason and one line per rule."""
+    rules = {f"gate/rule/{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules}
     return {OUTCOME: "promoted" if decision.promote else "refused", REASON: decision.reason, **rules}
 
 

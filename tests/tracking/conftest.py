@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tracking.client import open_client
+from tracking.export import log_bundle
+from tracking.registry import Registry
 from tracking.runs import Tracker
 
 FAKE_BASE = '''
@@ -32,7 +35,7 @@ class TextScore:
 
 class Bundle:
     def __init__(self, word):
-        self.word = word
+        self.word, self.digest = word, "d1ge57" * 8
     def score_text(self, text, stars=None):
         tokens = len(text.split()) + 1
         return TextScore(tokens, len(text.encode()) + 1, tokens * math.log(2), 0)
@@ -88,12 +91,39 @@ def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, template_home: Path) -> Path:
+def store_home(tmp_path: Path, template_home: Path) -> Path:
     folder = tmp_path / "home"
     shutil.copytree(template_home, folder)
     return folder
 
 
 @pytest.fixture
-def tracker(home: Path) -> Tracker:
-    return Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+def tracker(store_home: Path) -> Tracker:
+    return Tracker(f"sqlite:///{store_home / 'mlflow.db'}", "reviewlm", store_home / "mlartifacts")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store with one run and a registry."""
+
+    tracker: Tracker
+    registry: Registry
+    run_id: str
+    folder: Path
+
+    def model(self, word: str, version: str = "one") -> str:
+        """Log a stand-in model and return its address."""
+        package = self.folder / version / "models"
+        package = package if package.exists() else write_package(package, version)
+        number = len(list(self.folder.glob("bundle-*")))
+        bundle = write_bundle(self.folder / f"bundle-{number}", word)
+        return log_bundle(self.tracker, self.run_id, bundle, package=package)
+
+    def version(self, word: str, version: str = "one") -> int:
+        """Log and register a stand-in model."""
+        return self.registry.register(self.model(word, version), self.run_id, {"word": word})
+
+
+@pytest.fixture
+def store(tracker: Tracker, tmp_path: Path) -> Store:
+    return Store(tracker, Registry(tracker, "reviewlm"), tracker.start_run("fit"), tmp_path)

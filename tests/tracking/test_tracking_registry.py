@@ -1,0 +1,266 @@
+"""The registry: challenger, champion, previous; a change happens as a whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.decision import Decision, RuleOutcome
+from reviewlm.config import RunConfig
+from reviewlm.errors import BundleError, ConfigError, ReviewLMError, TrackingUnavailable
+from tracking.opening import _ask_mlflow, _read_directly, find_version, open_champion, open_version
+from tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
+from tracking.runs import Tracker
+from tracking.versions import Reference
+
+WRITES = (
+    "set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag", "delete_model_version_tag",
+    "update_model_version",
+)
+
+
+def aliases(store: Any) -> dict[str, int]:
+    return {name: version.version for version in store.registry.versions() for name in version.aliases}
+
+
+def state(store: Any) -> list[Any]:
+    return [(v.version, v.tags, v.aliases, v.description) for v in store.registry.versions()]
+
+
+def decision(promote: bool, reason: str = "it is better") -> Decision:
+    rules = (RuleOutcome("gain", promote, "0.1 bits per byte"), RuleOutcome("slices", None, "no champion yet"))
+    return Decision(
+        promote=promote, reason=reason, rules=rules, metric="bits per byte", challenger="c", champion=None,
+        test_set="t", figures={},
+    )
+
+
+def test_an_empty_registry_has_no_champion_and_no_history(store):
+    assert store.registry.alias(CHAMPION) is None
+    assert store.registry.history() == []
+
+
+def test_a_registered_model_is_the_challenger(store):
+    number = store.version("a")
+    version = store.registry.alias(CHALLENGER)
+    assert (version.version, version.run_id, version.tags["word"]) == (number, store.run_id, "a")
+    assert version.aliases == (CHALLENGER,)
+
+
+def test_registering_the_same_model_again_changes_nothing(store):
+    uri = store.model("a")
+    first = store.registry.register(uri, store.run_id)
+    store.registry.settle(first, None, False, "no", {"gate/outcome": "refused"})
+    before = state(store)
+    assert store.registry.register(uri, store.run_id) == first
+    assert state(store) == before
+
+
+def test_the_logged_model_names_its_version(store):
+    uri = store.model("a")
+    store.registry.register(uri, store.run_id)
+    model = store.tracker.client.get_logged_model(uri.removeprefix("models:/"))
+    assert model.tags["mlflow.modelVersions"] == '[{"name": "reviewlm", "version": 1}]'
+
+
+def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.settle(first, None, True, "**first**", outcome_tags(decision(True)))
+    store.registry.settle(second, first, True, "**second**", outcome_tags(decision(True)))
+    assert aliases(store) == {CHAMPION: second, PREVIOUS: first}
+    champion = store.registry.alias(CHAMPION)
+    assert champion.description == "**second**"
+    assert champion.tags["gate/outcome"] == "promoted"
+    assert champion.tags["gate/reason"] == "it is better"
+    assert champion.tags["gate/rule/gain"] == "passed: 0.1 bits per byte"
+    assert champion.tags["gate/rule/slices"] == "not applicable: no champion yet"
+
+
+def test_a_refusal_keeps_the_champion_and_says_why(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.settle(first, None, True, "", {})
+    store.registry.settle(second, first, False, "worse", outcome_tags(decision(False, "it is worse")))
+    assert aliases(store) == {CHAMPION: first}
+    row = store.registry.history()[0]
+    assert (row["version"], row["outcome"], row["reason"]) == (second, "refused", "it is worse")
+
+
+def test_the_champion_is_replaced_only_if_it_is_the_one_that_was_compared(store):
+    first, second, third = store.version("a"), store.version("b"), store.version("c")
+    store.registry.promote(first, None)
+    store.registry.promote(second, first)
+    before = state(store)
+    with pytest.raises(ReviewLMError, match="Another version became champion"):
+        store.registry.settle(third, first, True, "text", {"gate/outcome": "promoted"})
+    with pytest.raises(ReviewLMError, match="Another version became champion"):
+        store.registry.promote(third, None)
+    assert state(store) == before
+
+
+def test_promoting_the_champion_again_is_a_repeated_call(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.promote(first, None)
+    store.registry.promote(second, first)
+    before = state(store)
+    store.registry.promote(second, first)
+    assert state(store) == before
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, client: Any, which: int, arrives: bool) -> Callable[[], int]:
+    """Let the which-th write fail, before or after it arrived; return how many writes there were."""
+    count = 0
+
+    def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == which and not arrives:
+                raise TrackingUnavailable("fault")
+            result = real(*args, **kwargs)
+            if count == which:
+                raise TrackingUnavailable("fault")
+            return result
+
+        return call
+
+    for name in WRITES:
+        monkeypatch.setattr(client, name, wrap(getattr(client, name)))
+    return lambda: count
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["lost", "arrived-unanswered"])
+def test_a_fault_at_any_step_of_a_promotion_leaves_everything_as_before(store, monkeypatch, arrives: bool):
+    first, second, third = store.version("a"), store.version("b"), store.version("c")
+    store.registry.promote(first, None)
+    store.registry.promote(second, first)
+    store.tracker.client.set_model_version_tag("reviewlm", str(third), "gate/outcome", "an older one")
+    before, tags = state(store), {"gate/outcome": "promoted", "gate/reason": "better"}
+    for which in range(1, 100):
+        with monkeypatch.context() as patch:
+            writes = fail_at(patch, store.tracker.client, which, arrives)
+            try:
+                store.registry.settle(third, second, True, "**text**", tags)
+            except TrackingUnavailable:
+                assert writes() >= which
+            else:
+                break
+        assert state(store) == before, f"write {which}"
+    assert which == 8  # description, two tags, challenger, previous, since, champion: seven writes could fail
+    assert aliases(store) == {CHAMPION: third, PREVIOUS: second}
+
+
+def test_the_champion_moves_last(store, monkeypatch):
+    first, second = store.version("a"), store.version("b")
+    store.registry.promote(first, None)
+    client, moved = store.tracker.client, []
+    for name in WRITES:
+        def call(*args: Any, real: Any = getattr(client, name), **kwargs: Any) -> Any:
+            moved.append(args[1])
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(client, name, call)
+    store.registry.settle(second, first, True, "text", {"gate/outcome": "promoted"})
+    assert moved[-1] == CHAMPION
+    assert moved.count(CHAMPION) == 1
+
+
+def test_rollback_swaps_champion_and_previous(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.promote(first, None)
+    with pytest.raises(ReviewLMError, match="no previous champion"):
+        store.registry.rollback()
+    store.registry.promote(second, first)
+    assert store.registry.rollback() == first
+    assert aliases(store)[CHAMPION] == first
+    assert store.registry.rollback() == second
+    assert aliases(store)[CHAMPION] == second
+
+
+def test_a_decision_longer_than_the_registry_takes_is_cut(store):
+    number = store.version("a")
+    store.registry.record_decision(number, "x" * 20_000, {"gate/reason": "y" * 20_000})
+    version = store.registry.version(number)
+    assert version.description.endswith("(shortened, 20000 characters)")
+    assert version.tags["gate/reason"].endswith("(shortened, 20000 characters)")
+    assert CHALLENGER not in version.aliases
+
+
+def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
+    number = store.version("a")
+    folder = store.registry.bundle_folder(number)
+    assert (folder / "spec.json").read_bytes() == (store.folder / "bundle-0" / "spec.json").read_bytes()
+    shutil.rmtree(folder)
+    with pytest.raises(BundleError, match="holds no bundle"):
+        store.registry.bundle_folder(store.registry.version(number))
+
+
+def test_a_version_that_does_not_exist_is_refused(store):
+    store.version("a")
+    with pytest.raises(ReviewLMError, match="MLflow refused"):
+        store.registry.version(99)
+    assert find_version(store.tracker, Reference("reviewlm", version=99)) is None
+    assert find_version(store.tracker, Reference("reviewlm", alias="nobody")) is None
+    assert find_version(store.tracker, Reference("other", alias=CHAMPION)) is None
+
+
+@pytest.mark.parametrize("reference", [Reference("reviewlm", CHAMPION), Reference("reviewlm", version=2)])
+def test_the_short_way_to_a_version_says_what_mlflow_says(store, reference: Reference):
+    first, second = store.version("a"), store.version("b")
+    store.registry.settle(first, None, True, "**first**", {"gate/outcome": "promoted"})
+    file = Path(store.tracker.uri.removeprefix("sqlite:///"))
+    direct = _read_directly(store.tracker, file, reference)
+    assert direct == _ask_mlflow(store.tracker, reference)
+    assert direct is not None
+    assert direct.version.version == (first if reference.alias else second)
+
+
+def test_the_short_way_gives_up_on_a_database_that_it_does_not_know(store, tmp_path: Path):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("CREATE TABLE model_versions (name TEXT)")
+    assert _read_directly(store.tracker, tmp_path / "other.db", Reference("reviewlm", CHAMPION)) is None
+
+
+def test_a_home_folder_that_was_moved_still_opens(store, store_home: Path, tmp_path: Path):
+    store.registry.promote(store.version("a"), None)
+    moved = tmp_path / "moved"
+    shutil.copytree(store_home, moved)
+    shutil.rmtree(store_home)
+    tracker = Tracker(f"sqlite:///{moved / 'mlflow.db'}", "reviewlm", moved / "mlartifacts")
+    found = find_version(tracker, Reference("reviewlm", CHAMPION))
+    assert found is not None
+    assert found.folder.is_relative_to(moved)
+    assert Registry(tracker, "reviewlm").bundle_folder(1) == found.folder
+
+
+def test_nothing_registered_yet_says_what_to_run_and_creates_nothing(tmp_path: Path, tracker: Tracker):
+    empty = Tracker(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}", "reviewlm", tmp_path / "none" / "mlartifacts")
+    for where in (empty, tracker):
+        with pytest.raises(BundleError, match="make demo") as caught:
+            open_champion(where)
+        assert caught.value.exit_code == 7
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_is_no_bundle_of_ours_is_a_bundle_error(store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REVIEWLM_HOME", str(store.tracker.artifact_root.parent))
+    store.registry.promote(store.version("a"), None)  # the stand-in's bundle means nothing to the installed `models`
+    for reference in ("champion", "1", "models:/reviewlm/1"):
+        with pytest.raises(BundleError, match="cannot be opened"):
+            open_version(RunConfig(), reference)
+
+
+@pytest.mark.parametrize("text", ["champion", "models:/reviewlm", "models:/a/b/c", "runs:/1/model", "models:/m@a@b"])
+def test_an_address_that_is_none_is_a_configuration_error(text: str):
+    with pytest.raises(ConfigError, match="models:/NAME@ALIAS"):
+        Reference.parse(text)
+
+
+def test_addresses_are_read():
+    assert Reference.parse("models:/reviewlm@champion") == Reference("reviewlm", "champion")
+    assert Reference.parse("models:/my model/12") == Reference("my model", version=12)
