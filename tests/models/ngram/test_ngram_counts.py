@@ -58,6 +58,22 @@ def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_ma
         assert (np.diff(entry.keys_M) > 0).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(documents=CORPUS, order=st.integers(2, 4))
+def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order, stream_of):
+    padded = [[d[1]] * (order - 1) + d[1:] for d in documents]
+    full = [tuple(d[i : i + order][::-1]) for d in padded for i in range(1, len(d) - order + 1)]
+    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    for k in range(1, order + 1):
+        row = counts.orders[k - 1].open_row
+        if not full:
+            assert row == NONE
+        elif row != NONE:
+            assert tuple(counts.words(k)[row].tolist()[::-1]) == max(full)[:k]
+        else:
+            assert max(full)[k - 1] in GIVEN  # it begins its document before this order
+
+
 @settings(max_examples=40, deadline=None)
 @given(documents=CORPUS, gram=st.lists(st.integers(0, V - 1), min_size=1, max_size=4))
 def test_one_ngram_can_be_asked_for(documents, gram, stream_of):

@@ -112,6 +112,7 @@ def test_bos_empties_the_context_and_a_star_token_begins_one(models):
     _, state = model.score(np.array([[1, 8, 9, 10, BOS, 4]]), model.start(1))
     _, fresh = model.score(np.array([[BOS, 4]]), model.start(1))
     assert np.array_equal(model.distribution(state), model.distribution(fresh))
+    assert state.context_BK.tolist() == [[-1, -1, -1, 4]]  # what cannot matter is not remembered
     assert not np.array_equal(model.distribution(fresh), unigrams)
 
 
