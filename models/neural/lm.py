@@ -107,6 +107,10 @@ class NeuralLM:
         return nats_N.view_as(ids_BT).double().cpu().numpy(), NeuralState(network, after_BTE[:, -1])
 
     def _ids(self, ids: np.ndarray) -> Tensor:
+        """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
+            known = f"this model knows 0 to {self.vocabulary_size - 1}"
+            raise ModelError(f"token ids go from {ids.min()} to {ids.max()}; {known}", "input")
         return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)).to(self.device)
 
     def save(self, folder: Path) -> None:

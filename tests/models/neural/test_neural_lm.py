@@ -203,6 +203,24 @@ def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):
         type(model).load(tmp_path, model.spec, vocabulary)
 
 
+@pytest.mark.parametrize("wrong", [-1, V])
+def test_ids_outside_the_vocabulary_are_refused(wrong):
+    model, ids = make("lstm"), documents()
+    ids[1, 3] = wrong
+    for read in (lambda: model.score(ids, model.start(B)), lambda: model.step(ids[:, 3], model.start(B))):
+        with pytest.raises(ModelError, match="0 to 39") as refusal:
+            read()
+        assert refusal.value.kind == "input"
+
+
+def test_nothing_read_changes_nothing():
+    model = make("lstm")
+    _, state = model.score(documents(), model.start(B))
+    nats, same = model.score(documents()[:, :0], state)
+    assert nats.shape == (B, 0)
+    assert same is state
+
+
 def test_running_out_of_memory_is_told_with_a_remedy():
     message = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes."
     for error in (RuntimeError(message), torch.OutOfMemoryError("CUDA out of memory."), MemoryError("")):

@@ -1,5 +1,7 @@
 """Bengio's feed-forward model: the formula, its context, the start of a document."""
 
+import math
+
 import pytest
 import torch
 
@@ -107,3 +109,12 @@ def test_dropout_and_bf16_hold_in_training_only():
     assert torch.equal(first, second)
     exact = make(dropout=0.0).eval()
     assert torch.equal(first, exact(ids, exact.start(B, "cpu"))[0])
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_initial_loss_is_log_V_before_the_unigram_bias(direct):
+    network = make(direct=direct, context=4, embedding=24, hidden=32).eval()
+    torch.nn.init.zeros_(network.output.bias)
+    features, _ = network(random_ids(8, 200), network.start(8, "cpu"))
+    nats = network.output.nats(features.flatten(0, 1).detach(), random_ids(1_600)).mean().item()
+    assert nats == pytest.approx(math.log(V - 7), rel=0.05)

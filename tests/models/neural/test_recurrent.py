@@ -207,7 +207,15 @@ def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
     kept = (dropped > 0).float()
     draws = x.numel() if not variational else 200 * 100
     assert kept.mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / draws))
-    assert torch.equal(dropped, kept / (1 - p)) or torch.allclose(dropped, kept / (1 - p), atol=1e-6)
+    torch.testing.assert_close(dropped, kept / (1 - p), rtol=1e-4, atol=0)
+
+
+def test_neighbouring_entries_of_a_dropout_mask_are_independent():
+    """Four of them come from one random number."""
+    torch.manual_seed(1)
+    kept = (Dropout(0.5)(torch.ones(1, 1, 200_002)) > 0).float().flatten() - 0.5
+    for lag in range(1, 9):
+        assert abs((kept[lag:] * kept[:-lag]).mean().item()) < 5 * 0.25 / math.sqrt(200_000), lag
 
 
 def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_does_not():
