@@ -61,7 +61,7 @@ def run(batches: Sequence[Batch], docs_folder: Path, name: str) -> Outcome:
     with _lock, _quiet():
         context = _context(docs_folder)
         validated = [(batch, _validate(context, batch, name)) for batch in batches]
-        context.build_data_docs(site_names=[SITE])
+        _write_pages(context)
     results, broken = [], []
     for batch, validations in validated:
         for expectation, validation in _in_order(batch.expectations, validations):
@@ -100,6 +100,7 @@ def _context(docs_folder: Path) -> Any:
     docs_folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         shutil.rmtree(docs_folder / part, ignore_errors=True)
+    (docs_folder / "index.html").unlink(missing_ok=True)
     context = great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.delete_data_docs_site("local_site")
@@ -126,6 +127,10 @@ def _validate(context: Any, batch: Batch, name: str) -> Any:
         result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
         run_id=RunIdentifier(run_name=name, run_time=datetime.now(UTC)),
     ).results
+
+
+def _write_pages(context: Any) -> None:
+    context.build_data_docs(site_names=[SITE])
 
 
 def _in_order(expectations: Iterable[Any], validations: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

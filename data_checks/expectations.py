@@ -212,7 +212,8 @@ def _predictions_rows(case: Case) -> list[Any]:
 def _predictions_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
     if not {"nats", "tokens"} <= case.usable:
         return pl.DataFrame(), []
-    mean = pl.col("nats").sum() / pl.col("tokens").sum()
+    # What is no number has its own expectation.
+    mean = pl.col("nats").fill_nan(None).sum() / pl.col("tokens").sum()
     return case.table.select(nats_per_token=mean).collect(), [
         _gx().ExpectColumnMaxToBeBetween(
             column="nats_per_token", max_value=20, severity=INFO,

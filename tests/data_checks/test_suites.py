@@ -1,0 +1,250 @@
+"""Each suite with a table that passes, and with one planted defect per expectation that fails it and no other."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data_checks import engine
+from data_checks.suites import check, token_table
+from models.specs import VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import ChecksConfig
+from reviewlm.errors import ReviewLMError
+
+COUNT = 200
+IDS = [f"r{i:04d}" for i in range(COUNT)]
+
+
+def raw_table():
+    texts = [f"The food was great, number {i}." for i in range(COUNT)]
+    return pl.DataFrame(
+        {
+            "review_id": IDS, "user_id": [None] * COUNT, "business_id": ["b"] * COUNT,
+            "stars": [float(i % 5 + 1) for i in range(COUNT)], "useful": [0] * COUNT, "funny": [0] * COUNT,
+            "cool": [None] * COUNT, "text": texts, "date": [datetime(2015, 3, 1)] * COUNT, "source": ["f.json"] * COUNT,
+            "line": range(COUNT),
+        },
+        schema_overrides={"user_id": pl.String, "stars": pl.Float32, "cool": pl.Int32},
+    )
+
+
+def clean_table():
+    texts = [f"The food was great, number {i}." for i in range(COUNT)]
+    return pl.DataFrame(
+        {
+            "review_id": IDS, "text": texts, "stars": [i % 6 for i in range(COUNT)],
+            "bytes": [len(text) + 1 for text in texts],
+            "split": ["test" if i % 10 == 0 else "validation" if i % 10 == 1 else "train" for i in range(COUNT)],
+        },
+        schema_overrides={"stars": pl.Int8},
+    )
+
+
+def tokens_frame():
+    return pl.DataFrame({"review_id": IDS, "bytes": [30] * COUNT, "tokens": [7] * COUNT, "oov": [0] * COUNT})
+
+
+def predictions_table():
+    return pl.DataFrame(
+        {"review_id": IDS, "nats": [35.0] * COUNT, "tokens": [7] * COUNT, "bytes": [30] * COUNT, "oov": [0] * COUNT}
+    )
+
+
+TABLES = {"raw": raw_table, "clean": clean_table, "tokens": tokens_frame, "predictions": predictions_table}
+FACTS = {
+    "raw": {"rows": COUNT, "quarantined": 2},
+    "clean": {},
+    "tokens": {
+        "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
+    },
+    "predictions": {},
+}
+
+
+def planted(column, value, rows=1):
+    """Put *value* into the first rows of a column."""
+    place = pl.int_range(pl.len()) < rows
+    return pl.when(place).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
+
+
+DEFECTS = {
+    "raw": {
+        "Every review has an id": planted("review_id", None),
+        "No two reviews have one id": planted("review_id", IDS[7]),
+        "Every review has a text": planted("text", None),
+        "99% of the texts have": planted("text", "", rows=9),
+        "of the ratings are 1, 2, 3, 4 or 5": planted("stars", 7.0, rows=9).cast(pl.Float32),
+        "of the reviews have a rating": planted("stars", None, rows=9),
+        "of the dates are from": planted("date", datetime(1999, 1, 1), rows=9),
+        "each of its type": pl.col("stars").cast(pl.String),
+        "reviews read are in the table": {"rows": COUNT + 1},
+        "records are in quarantine": {"quarantined": 50},
+    },
+    "clean": {
+        "Every review has an id": planted("review_id", None),
+        "No two reviews have one id": planted("review_id", IDS[7]),
+        "Every review has a text": planted("text", None),
+        "No text is empty": planted("text", ""),
+        "Stars are 1 to 5": planted("stars", 6).cast(pl.Int8),
+        "a byte of text": planted("bytes", 1),
+        "Every review is in a split": planted("split", None),
+        "The splits are": planted("split", "holdout"),
+        "reviews in the test split": pl.col("split").str.replace("test", "train"),
+        "reviews in the validation split": pl.col("split").str.replace("validation", "train"),
+        "At least half of the reviews": planted("split", "test", rows=120),
+        "No text is in two splits": planted("text", "The food was great, number 7."),
+        "each of its type": pl.col("bytes").cast(pl.Float64),
+    },
+    "tokens": {
+        "Every review has an id": planted("review_id", None),
+        "No two reviews have one id": planted("review_id", IDS[7]),
+        "at least one scored token": pl.Series("tokens", [0, 14] + [7] * (COUNT - 2)),
+        "lengths of the reviews add up": planted("tokens", 8),
+        "at least one byte": planted("bytes", 0),
+        "not negative": planted("oov", -1),
+        "Every id is below": {"largest_id": 100},
+        "are unknown words": {"unknown": 2 * COUNT},
+        "as long as its row says": {"disagreeing": 1},
+        "each of its type": pl.col("tokens").cast(pl.String),
+    },
+    "predictions": {
+        "Every review has an id": planted("review_id", None),
+        "No two reviews have one id": planted("review_id", IDS[7]),
+        "Every score is a number": planted("nats", float("nan")),
+        "finite and not negative": planted("nats", -1.0),
+        "at least one token": planted("tokens", 0),
+        "at least one byte": planted("bytes", 0),
+        "at most 20 nats": planted("nats", 1e6),
+        "each of its type": pl.col("nats").cast(pl.String),
+    },
+}
+SEVERITY = {
+    "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
+    "At least half of the reviews": "warning", "at most 20 nats": "info",
+}
+
+
+@pytest.fixture(autouse=True)
+def without_pages(monkeypatch):
+    """Spare the time that the pages take: `test_data_docs.py` looks at those."""
+    monkeypatch.setattr(engine, "_write_pages", lambda context: None)
+
+
+def hold(stage, folder, frame=None, **facts):
+    table = TABLES[stage]() if frame is None else frame
+    return check(stage, table, ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts})
+
+
+@pytest.mark.parametrize("stage", TABLES)
+def test_a_sound_table_meets_every_expectation(stage, tmp_path):
+    report = hold(stage, tmp_path)
+    assert report.passed
+    assert [result.sentence for result in report.results if not result.passed] == []
+    assert report.require() is report
+    assert len(report.results) >= len(DEFECTS[stage]), "each expectation has its planted defect"
+
+
+@pytest.mark.parametrize(("stage", "words"), [(stage, words) for stage in DEFECTS for words in DEFECTS[stage]])
+def test_a_planted_defect_fails_its_expectation_and_no_other(stage, words, tmp_path):
+    defect = DEFECTS[stage][words]
+    if isinstance(defect, dict):
+        report = hold(stage, tmp_path, **defect)
+    else:
+        report = hold(stage, tmp_path, TABLES[stage]().with_columns(defect))
+    failed = [result for result in report.results if not result.passed]
+    assert report.broken == ()
+    assert len(failed) == 1, [result.sentence for result in failed]
+    assert words in failed[0].sentence
+    assert failed[0].severity == SEVERITY.get(words, "critical")
+    assert report.passed == (failed[0].severity != "critical")
+
+
+def test_a_missing_column_is_named_and_what_needs_it_left_out(tmp_path):
+    report = hold("raw", tmp_path, raw_table().drop("date"))
+    (failed,) = report.failed
+    assert "date missing" in failed.sentence
+    assert not any("dates are from" in result.sentence for result in report.results)
+
+
+def test_plain_text_without_stars_and_dates_passes_with_a_warning(tmp_path):
+    table = raw_table().with_columns(stars=pl.lit(None, pl.Float32), date=pl.lit(None, pl.Datetime("us")))
+    report = hold("raw", tmp_path, table)
+    assert report.passed
+    assert ["have a rating" in result.sentence for result in report.warnings] == [True]
+
+
+def test_an_empty_table_fails(tmp_path):
+    report = hold("raw", tmp_path, raw_table().clear(), rows=0, quarantined=0)
+    assert not report.passed
+    assert any("at least one review" in result.sentence for result in report.failed)
+
+
+def test_infinite_scores_fail(tmp_path):
+    report = hold("predictions", tmp_path, predictions_table().with_columns(planted("nats", float("inf"))))
+    assert any("finite" in result.sentence for result in report.failed)
+
+
+def test_limits_come_from_the_configuration(tmp_path):
+    limits = ChecksConfig(max_quarantined=0.5)
+    facts = {"rows": COUNT, "quarantined": 50}
+    assert check("raw", raw_table(), limits, tmp_path / "docs", "example", facts).passed
+
+
+def test_parquet_parts_are_judged_like_the_table(tmp_path):
+    (tmp_path / "parts").mkdir()
+    raw_table().head(50).write_parquet(tmp_path / "parts" / "part-00000.parquet")
+    raw_table().tail(150).write_parquet(tmp_path / "parts" / "part-00001.parquet")
+    assert hold("raw", tmp_path, tmp_path / "parts").results == hold("raw", tmp_path).results
+
+
+@pytest.fixture
+def stream_folder(tmp_path):
+    folder = tmp_path / "stream"
+    vocabulary = Vocabulary.train(clean_table()["text"], VocabularySpec(min_count=2), NormalForm())
+    write_stream(folder, vocabulary, [clean_table()])
+    return folder
+
+
+def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
+    stream = TokenStream.open(stream_folder)
+    table, facts = token_table(stream)
+    assert table["tokens"].sum() == facts["tokens"] == stream.tokens
+    assert facts["unknown"] == stream.documents["oov"].sum() == np.count_nonzero(np.asarray(stream.ids) == 0)
+    assert facts["largest_id"] == stream.ids.max()
+
+
+def test_a_folder_of_a_token_stream_is_judged(stream_folder, tmp_path):
+    assert check("tokens", stream_folder, ChecksConfig(), tmp_path / "docs", "tokens").passed
+    strict = ChecksConfig(max_unknown_tokens=0.01)
+    assert not check("tokens", stream_folder, strict, tmp_path / "docs", "tokens").passed
+
+
+def test_an_id_beyond_the_vocabulary_is_found(stream_folder, tmp_path):
+    ids = np.memmap(stream_folder / "ids.bin", TokenStream.open(stream_folder).ids.dtype, "r+")
+    ids[5] = 60_000
+    ids.flush()
+    report = check("tokens", stream_folder, ChecksConfig(), tmp_path / "docs", "tokens")
+    assert [("Every id is below" in result.sentence, result.observed) for result in report.failed] == [(True, "60000")]
+
+
+def test_a_suite_that_there_is_not_and_a_fact_that_is_absent_are_errors(tmp_path):
+    with pytest.raises(ReviewLMError, match="raw, clean, tokens, predictions"):
+        check("samples", raw_table(), ChecksConfig(), tmp_path, "example")
+    with pytest.raises(ReviewLMError, match="needs the fact 'quarantined'"):
+        check("raw", raw_table(), ChecksConfig(), tmp_path, "example", {"rows": COUNT})
+
+
+@pytest.mark.real_data
+def test_real_reviews_pass(real_data: Path, tmp_path):
+    table = pl.read_ndjson(real_data / "yelp_open_2022_first5000.jsonl.gz").with_columns(
+        pl.col("stars").cast(pl.Float32), pl.col("date").str.to_datetime(time_unit="us"), source=pl.lit("f"),
+        line=pl.int_range(pl.len()),
+    )
+    report = check("raw", table, ChecksConfig(), tmp_path, "open", {"rows": len(table), "quarantined": 0})
+    assert report.passed, report.summary
+    assert not report.warnings
