@@ -175,7 +175,9 @@ def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Ite
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
+        # Unpacking streams may be able to seek too, but start from the beginning whenever they go backwards.
+        plain = isinstance(stream.raw, io.FileIO)
+        file = parquet.ParquetFile(stream if plain else io.BytesIO(stream.read()))
         names = file.schema_arrow.names
         if "text" not in names:
             raise missing_text(source, names)

@@ -189,9 +189,16 @@ def _tar(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block
     found: list[str] = []
     yield from _members(stream, name, limits, found, is_review_member)
     if not any(is_review_member(member) for member in found):
-        _require(any(looks_like_data(member) for member in found) and stream.seekable(), found, name)
+        _require(any(looks_like_data(member) for member in found) and _can_start_again(stream), found, name)
         stream.seek(0)
         yield from _members(stream, name, limits, found, looks_like_data)
+
+
+def _can_start_again(stream: io.BufferedReader) -> bool:
+    try:
+        return stream.seekable()
+    except AttributeError:  # a tar inside a tar: the outer stream has no such method
+        return False
 
 
 def _members(
@@ -208,7 +215,8 @@ def _members(
 
 
 def _zip(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block]:
-    seekable = cast(IO[bytes], stream) if stream.seekable() else io.BytesIO(stream.read())
+    plain = isinstance(stream.raw, io.FileIO)  # a packed stream goes backwards only by starting again
+    seekable = cast(IO[bytes], stream) if plain else io.BytesIO(stream.read())
     with zipfile.ZipFile(seekable) as archive:
         found = [info.filename for info in archive.infolist() if not info.is_dir()]
         chosen = list(filter(is_review_member, found)) or list(filter(looks_like_data, found))
