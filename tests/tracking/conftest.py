@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,12 @@ def write_bundle(folder: Path, word: str) -> Path:
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(json.dumps({"kind": "fake", "word": word, "spec": {"order": 3}}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> SimpleNamespace:
+    """`package(folder, version)` and `bundle(folder, word)` write stand-ins of `models` and of its bundles."""
+    return SimpleNamespace(package=write_package, bundle=write_bundle)
 
 
 @pytest.fixture(scope="session")

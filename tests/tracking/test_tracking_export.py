@@ -1,0 +1,247 @@
+"""A bundle as an MLflow model: its own code travels with it, and what it is asked wrongly it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reviewlm.errors import BundleError
+from reviewlm.store import sha256_of_file
+from tracking.export import PACKAGE, log_bundle, requirements, signature, smoke_test, vendor
+from tracking.runs import Tracker
+
+HOST = '''
+import json, sys
+sys.path.insert(0, ".")
+import models
+import mlflow, pandas as pd
+first, second = (mlflow.pyfunc.load_model(f"models:/reviewlm/{n}") for n in (1, 2))
+rows = pd.DataFrame({"text": [""]})
+said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
+import models.own
+print(json.dumps({"said": said, "host": models.WHO, "own": models.own.WHO, "project": "tracking" in sys.modules}))
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "package"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "deep" / "a.py").write_text("X = 1\n")
+    return folder
+
+
+def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_path: Path):
+    first = vendor(package, tmp_path / "one")
+    (package / "notes.txt").write_text("not code")
+    (package / "deep" / "__pycache__").mkdir()
+    (package / "deep" / "__pycache__" / "a.pyc").write_bytes(b"0")
+    moved = shutil.move(package, tmp_path / "elsewhere")
+    second = vendor(Path(moved), tmp_path / "two")
+    assert first.name == second.name
+    assert first.name.startswith("lm_")
+    assert len(first.name) == len("lm_") + 12
+    assert sorted(path.name for path in second.rglob("*") if path.is_file()) == ["__init__.py", "a.py"]
+    (Path(moved) / "deep" / "a.py").write_text("X = 2\n")
+    assert vendor(Path(moved), tmp_path / "three").name != first.name
+
+
+def test_a_file_that_moves_within_the_package_changes_the_name(package: Path, tmp_path: Path):
+    first = vendor(package, tmp_path / "one").name
+    (package / "deep" / "a.py").rename(package / "a.py")
+    assert vendor(package, tmp_path / "two").name != first
+
+
+def test_the_real_package_imports_itself_only_relatively():
+    """Otherwise it would not run under another name."""
+    import ast
+
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert not [name for name in names if name.split(".")[0] in ("models", "reviewlm")], path
+
+
+def test_requirements_are_exact_versions_that_an_index_has():
+    names = {line.split("==")[0] for line in requirements()}
+    assert names == {"mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch"}
+    assert all("==" in line and "+" not in line for line in requirements())
+
+
+def test_the_signature_declares_what_sampling_takes():
+    import inspect
+
+    from models.sampling import generate
+
+    declared = {param.name: param.default for param in signature().params}
+    sampling = {name: entry.default for name, entry in inspect.signature(generate).parameters.items()}
+    del sampling["bundle"], sampling["prompt"]
+    assert sampling.items() <= declared.items()
+    assert set(declared) - set(sampling) == {"task", "k"}
+
+
+def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
+    uri = store.model("a")
+    model = store.tracker.client.get_logged_model(uri.removeprefix("models:/"))
+    assert model.source_run_id == store.run_id
+    assert model.status == "READY"
+    assert model.tags["kind"] == "fake"
+    assert model.tags["bundle_digest"] == sha256_of_file(store.folder / "bundle-0" / "spec.json")
+    assert model.params == {"order": "3"}
+    outputs = store.tracker.client.get_run(store.run_id).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [model.model_id]
+
+
+def test_what_is_logged_holds_no_compiled_code_and_no_pickle(store):
+    store.model("a")
+    files = [path.suffix for path in (store.tracker.artifact_root / "models").rglob("*") if path.is_file()]
+    assert files
+    assert not {".pyc", ".pkl", ".pickle"} & set(files)
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_logged(tracker: Tracker, tmp_path: Path):
+    run_id = tracker.start_run("a")
+    with pytest.raises(BundleError, match="not a bundle"):
+        log_bundle(tracker, run_id, tmp_path)
+    assert tracker.client.search_logged_models([tracker.experiment_id]) == []
+
+
+def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.tracker.client, "log_model_artifacts", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.model("a")
+    found = store.tracker.client.search_logged_models([store.tracker.experiment_id])
+    assert [str(model.status) for model in found] == ["FAILED"]
+
+
+def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, tmp_path: Path):
+    for code in ("one", "two"):
+        store.registry.register(store.model("w", code), store.run_id)
+    (tmp_path / "foreign" / "models").mkdir(parents=True)
+    (tmp_path / "foreign" / "models" / "__init__.py").write_text("WHO = 'host'")
+    (tmp_path / "foreign" / "models" / "own.py").write_text("WHO = 'host too'")
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.tracker.uri}
+    done = subprocess.run(
+        [sys.executable, "-c", HOST], cwd=tmp_path / "foreign", env=environment, capture_output=True, text=True,
+        timeout=120, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "said": ["one", "two", "one"], "host": "host", "own": "host too", "project": False,
+    }
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, template_home: Path, stand_in: Any) -> Any:
+    """A logged stand-in, loaded as a stranger loads it."""
+    import mlflow.pyfunc
+
+    folder = tmp_path_factory.mktemp("model")
+    shutil.copytree(template_home, folder / "home")
+    tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "x", folder / "home" / "mlartifacts")
+    package, bundle = stand_in.package(folder / "models", "one"), stand_in.bundle(folder / "bundle", "w")
+    log_bundle(tracker, tracker.start_run("a"), bundle, package=package)
+    [path] = (folder / "home" / "mlartifacts" / "models").glob("*/artifacts")
+    return mlflow.pyfunc.load_model(str(path))
+
+
+def ask(model: Any, text: str = "so ", **params: Any) -> dict[str, Any]:
+    import pandas as pd
+
+    [answer] = model.predict(pd.DataFrame({"text": [text]}), params=params)
+    return answer
+
+
+def test_generate_is_the_default_task(model: Any):
+    answer = ask(model, n=2, stars=5, seed=3)
+    assert answer == {"text": "so ", "bundle": "d1ge57d1ge57", "texts": ["so w one 5 3 0", "so w one 5 3 1"]}
+    assert ask(model)["texts"] == ["so w one None 0 0"]
+
+
+def test_suggest_gives_words_with_probabilities(model: Any):
+    answer = ask(model, task="suggest", k=2)
+    assert answer["words"] == [{"word": "w0", "probability": 0.25}, {"word": "w1", "probability": 0.25}]
+    assert answer["rest"] == 0.5
+
+
+def test_score_gives_the_figures_of_a_text(model: Any):
+    answer = ask(model, "good food here", task="score")  # the stand-in gives every token probability one half
+    assert (answer["tokens"], answer["bytes"], answer["oov"]) == (4, 15, 0)
+    assert answer["perplexity"] == pytest.approx(2)
+    assert answer["bits_per_byte"] == pytest.approx(4 / 15)
+
+
+def test_every_row_is_answered_for_itself(model: Any):
+    import pandas as pd
+
+    rows = pd.DataFrame({"text": ["a ", "b "]})
+    assert [row["texts"] for row in model.predict(rows)] == [["a w one None 0 0"], ["b w one None 0 0"]]
+    assert model.predict([{"text": "a "}])[0] == model.predict({"text": "a "})[0] == ask(model, "a ")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"temprature": 0.5}, "unknown parameter 'temprature'; there are: task, stars, n, temperature"),
+        ({"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"n": 1.5}, "'n'"),
+        ({"task": "translate"}, "task is 'translate'; it must be one of"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_as_the_callers_mistake(model: Any, params: dict[str, Any], message: str):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=message) as caught:
+        ask(model, **params)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_a_failure_of_the_model_is_not_the_callers_mistake(model: Any):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match="out of memory") as caught:
+        ask(model, max_tokens=1000)
+    assert caught.value.get_http_status_code() == 500
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [({"text": "a", "temperature": 0.5}, "unknown column 'temperature'"), ({"prompt": "a"}, "missing inputs"),
+     ({"text": None}, "text of row 0 is None"), ({"text": 5}, "text")],
+)
+def test_a_wrong_row_is_refused_as_the_callers_mistake(model: Any, row: dict[str, Any], message: str):
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=message) as caught:
+        model.predict(pd.DataFrame([row]))
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_the_smoke_test_passes_a_model_that_answers(store):
+    smoke = smoke_test(store.tracker, store.model("a"))
+    assert smoke.passed, smoke.detail
+    assert "perplexity 2.0" in smoke.detail
+
+
+def test_the_smoke_test_fails_a_model_that_does_not_and_says_why(store):
+    uri = store.model("a")
+    [sampling] = (store.tracker.artifact_root / "models").rglob("sampling.py")
+    sampling.write_text(sampling.read_text().replace("0.5)", "0.7)"))
+    smoke = smoke_test(store.tracker, uri)
+    assert not smoke.passed
+    assert "sum to 1.2" in smoke.detail
