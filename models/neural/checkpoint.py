@@ -58,7 +58,8 @@ class Checkpoints:
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
+        # Copies: the format refuses tensors that share memory.
+        save_file({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, part)
         body = {"format": FORMAT, "good": good, "sha256": _sha256(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})
@@ -147,8 +148,9 @@ def network_tensors(network: nn.Module) -> dict[str, Tensor]:
     """Return copies (on the processor) of all weights and buffers, a tensor with two names (tied) only once."""
     unique: dict[int | str, tuple[str, Tensor]] = {}
     for name, tensor in network.state_dict().items():
+        # Empty tensors all have address 0 without being the same.
         unique.setdefault(tensor.data_ptr() or name, (name, tensor))
-    return {name: torch.empty_like(tensor, device="cpu").copy_(tensor) for name, tensor in unique.values()}
+    return {name: tensor.to("cpu", copy=True) for name, tensor in unique.values()}
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -157,9 +159,9 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's moments and step counts as "INDEX.NAME" (copies)."""
+    """Return the optimiser's moments and step counts as "INDEX.NAME" (the very tensors, not copies)."""
     moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value.clone() for index, entry in moments.items() for name, value in entry.items()}
+    return {f"{index}.{name}": value for index, entry in moments.items() for name, value in entry.items()}
 
 
 def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

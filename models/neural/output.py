@@ -45,14 +45,14 @@ class _SumOfNats(torch.autograd.Function):
         ctx: Any, layer: OutputLayer, features_NE: Tensor, targets_N: Tensor, dtype: torch.dtype, *parameters: Tensor
     ) -> Tensor:
         found = layer.gradients(features_NE.to(dtype), targets_N)
-        ctx.save_for_backward(found.features_NE, *found.parameters)
-        ctx.dtype = features_NE.dtype
+        ctx.gradients, ctx.dtype = [found.features_NE, *found.parameters], features_NE.dtype
         return found.nats_N.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        features_NE, *parameters = ctx.saved_tensors
+        # Handed over, not shared: autograd copies all weights' gradients where somebody else still holds them.
+        (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
         # The trainer asks for the sum itself (scale 1): a pass over all weights saved. On a GPU the look would wait.
         if scale.device.type != "cpu" or scale.item() != 1:
             features_NE, parameters = features_NE * scale, [grad * scale for grad in parameters]
@@ -135,7 +135,7 @@ class SoftmaxOutput(OutputLayer):
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`."""
-        grad_VE = torch.zeros_like(self.weight)
+        grad_VE = torch.empty_like(self.weight)
         return level_gradients(h_NE, self.weight.to(h_NE.dtype), self._bias(), targets_N, self.chunk, grad_VE)
 
     @torch.no_grad()
@@ -206,25 +206,22 @@ class TwoLevelOutput(OutputLayer):
         """See `OutputLayer.gradients`."""
         head_CE, head_C, tail_CE, tail_C = self._levels(h_NE.dtype)
         classes_N, rows_M, classes_M = self._classes(targets_N)
-        grad_VE, grad_V = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        first = level_gradients(
-            h_NE, head_CE, head_C, classes_N, self.chunk, torch.zeros_like(head_CE, dtype=grad_VE.dtype)
-        )
-        grad_head_CE, grad_head_C = first.parameters
-        if len(rows_M):
-            into_CE = grad_VE[self._range] if self._range else torch.zeros_like(tail_CE, dtype=grad_VE.dtype)
-            second = level_gradients(h_NE[rows_M], tail_CE, tail_C, classes_M, self.chunk, into_CE)
-            first.nats_N[rows_M] += second.nats_N
-            first.features_NE.index_add_(0, rows_M, second.features_NE)
-            tail_ids = self.order_P[self.head :]
-            grad_V[tail_ids] = second.parameters[1]
-            if not self._range:
-                grad_VE[tail_ids] = into_CE
-        head_ids = self.order_P[: self.head]
-        grad_VE[head_ids], grad_V[head_ids] = grad_head_CE[:-1], grad_head_C[:-1]
-        return Gradients(
-            first.nats_N, first.features_NE, (grad_VE, grad_V, grad_head_CE[-1], grad_head_C[-1:])
-        )
+        grad_VE, grad_V = torch.empty_like(self.weight), torch.zeros_like(self.bias)
+        grad_VE[self.given_V] = 0
+        into_CE = torch.empty_like(head_CE, dtype=grad_VE.dtype)
+        nats_N, grad_NE, (into_CE, into_C) = level_gradients(h_NE, head_CE, head_C, classes_N, self.chunk, into_CE)
+        ids = self.order_P[: self.head]
+        grad_VE[ids], grad_V[ids] = into_CE[:-1], into_C[:-1]
+
+        tail = grad_VE[self._range] if self._range else torch.empty_like(tail_CE, dtype=grad_VE.dtype)
+        second = level_gradients(h_NE.index_select(0, rows_M), tail_CE, tail_C, classes_M, self.chunk, tail)
+        nats_N[rows_M] += second.nats_N
+        grad_NE.index_add_(0, rows_M, second.features_NE)
+        ids = self.order_P[self.head :]
+        grad_V[ids] = second.parameters[1]
+        if not self._range:
+            grad_VE[ids] = tail
+        return Gradients(nats_N, grad_NE, (grad_VE, grad_V, into_CE[-1], into_C[-1:]))
 
     @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def level_gradients(
             its resolution where the product is in bf16.
         classes_N: Index of the right entry of each row, in [0, C).
         chunk: Rows whose logits are in memory at a time.
-        grad_CE: Zeros (float32); the gradient of the weight is added here.
+        grad_CE: The gradient of the weight is written here (float32).
     """
     nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
     for i in range(0, len(h_NE), chunk):
@@ -66,5 +66,10 @@ def level_gradients(
         grad_b_C += delta_NC.sum(0)
         low_NC = delta_NC.to(h_NE.dtype)
         torch.mm(low_NC, weight_CE, out=grad_h_NE[i : i + chunk])
-        grad_CE += torch.mm(low_NC.t(), part_NE)
+        if i == 0:
+            grad_CE.copy_(torch.mm(low_NC.t(), part_NE))  # not added to zeros: three passes over all weights less
+        else:
+            grad_CE += torch.mm(low_NC.t(), part_NE)
+    if not len(h_NE):
+        grad_CE.zero_()
     return Gradients(nats_N, grad_h_NE, (grad_CE, grad_b_C))
