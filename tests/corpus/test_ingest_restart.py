@@ -1,0 +1,147 @@
+"""A killed ingestion goes on where it stopped, and ends in the same bytes as one that was not killed."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import polars as pl
+import pytest
+
+from corpus import settle
+from corpus.ingest import ingest, iter_parts
+from reviewlm.config import SourceConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = SourceConfig(part_rows=40)
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """Two files with bad lines, repeated ids and records without an id; blocks and parts do not end together."""
+    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 3000)
+    draw = random.Random(5)
+    lines = []
+    for number in range(700):
+        stars = draw.choice([1, 5, "five"]) if number % 9 == 0 else 4
+        record = {"review_id": f"r{draw.randrange(600)}", "stars": stars, "text": f"text {draw.randrange(300)}",
+                  "date": f"20{draw.randrange(10, 20)}-01-01"}
+        if number % 11 == 0:
+            del record["review_id"]
+        lines.append(orjson.dumps(record) if number % 50 else b"{broken")
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines[:400]))
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join(lines[400:]))
+    return [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+
+
+def digest(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+class Killed(BaseException):
+    """Not an Exception, like the end of a process: no handler may tidy up after it."""
+
+
+def killed_after(monkeypatch, writes):
+    """Let the process "die" at its n-th write, leaving a half-written temporary file behind."""
+    count = 0
+    whole = settle.write_whole
+
+    def write(path, content):
+        nonlocal count
+        count += 1
+        if count > writes:
+            path.with_name(path.name + ".tmp").write_bytes(content[: len(content) // 2])
+            raise Killed
+        whole(path, content)
+
+    for module in ("corpus.ingest", "corpus.settle"):
+        monkeypatch.setattr(f"{module}.write_whole", write)
+
+
+def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
+    facts = ingest(inputs, tmp_path / "whole", CONFIG)
+    expected = digest(tmp_path / "whole")
+    assert facts["records"] == 700
+    assert facts["parts"] > 10
+    assert min(facts["duplicates"], facts["quarantined"]) > 10
+    for writes in range(0, 200, 5):  # five and the three writes of a part have no common divisor: all kinds are met
+        folder = tmp_path / f"killed{writes}"
+        with monkeypatch.context() as patch:
+            killed_after(patch, writes)
+            try:
+                ingest(inputs, folder, CONFIG)
+                break
+            except Killed:
+                assert not (folder / settle.FACTS).exists()
+        assert ingest(inputs, folder, CONFIG) == facts
+        assert digest(folder) == expected
+    else:
+        pytest.fail("the ingestion writes more often than the test expects")
+
+
+def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 20)
+        with pytest.raises(Killed):
+            ingest(inputs, tmp_path / "out", CONFIG)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "raw").glob("part-*.json")}
+    assert len(before) > 3
+    kept = {}
+    original = settle.settle
+    monkeypatch.setattr("corpus.ingest.settle", lambda folder, raw, request: (
+        kept.update({path: path.stat().st_mtime_ns for path in before}), original(folder, raw, request))[1])
+    ingest(inputs, tmp_path / "out", CONFIG)
+    assert kept == before
+
+
+def test_a_finished_folder_is_only_looked_at(inputs, tmp_path, monkeypatch):
+    facts = ingest(inputs, tmp_path / "out", CONFIG)
+    monkeypatch.setattr("corpus.ingest.read", lambda *rest: pytest.fail("it was read again"))
+    assert ingest(inputs, tmp_path / "out", CONFIG) == facts
+
+
+def test_other_inputs_or_settings_start_afresh(inputs, tmp_path):
+    ingest(inputs, tmp_path / "out", CONFIG)
+    fewer = ingest(inputs[:1], tmp_path / "out", CONFIG)
+    assert fewer["records"] == 400
+    assert sum(part.height for part in iter_parts(tmp_path / "out")) == fewer["rows"]
+    assert ingest(inputs[:1], tmp_path / "out", SourceConfig(part_rows=1000))["parts"] == 1
+
+
+@pytest.mark.parametrize("part_rows", [3, 40, 10_000])
+def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
+    facts = ingest(inputs, tmp_path / "out", SourceConfig(part_rows=part_rows))
+    other = ingest(inputs, tmp_path / "other", CONFIG)
+    assert pl.concat(iter_parts(tmp_path / "out")).equals(pl.concat(iter_parts(tmp_path / "other")))
+    assert {**facts, "parts": 0} == {**other, "parts": 0}
+    rows = [part.height for part in iter_parts(tmp_path / "out")]
+    assert max(rows) <= part_rows
+
+
+def test_processes_killed_at_random_moments_end_in_the_same_bytes(inputs, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; import corpus.ingest as i; from reviewlm.config import SourceConfig\n"
+        "i.BLOCK_BYTES = 3000\n"
+        "i.ingest(sys.argv[2:], Path(sys.argv[1]), SourceConfig(part_rows=40))"
+    )
+    ingest(inputs, tmp_path / "whole", CONFIG)
+    folder = tmp_path / "out"
+    command = [sys.executable, "-c", program, str(folder), *map(str, inputs)]
+    draw = random.Random(3)
+    for _ in range(4):
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        deadline = time.time() + 20
+        wanted = draw.randrange(1, 12)
+        while process.poll() is None and time.time() < deadline and len(list(folder.glob("raw/part-*.json"))) < wanted:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert digest(folder) == digest(tmp_path / "whole")
