@@ -89,7 +89,8 @@ class Automaton:
         self.domains, self.typo_rate = dict(domains), typo_rate
         self.variables = {name: index for index, name in enumerate(domains)}
         self.ops: list[tuple[Any, ...]] = [(END,)]
-        self._rules, self._memo = rules, {}  # type: tuple[Mapping[str, Rule], dict[tuple[str, int], int]]
+        self._rules = rules
+        self._memo: dict[tuple[str, int], int] = {}
         self._tables = {name: _draws(domain) for name, domain in domains.items()}
         self._forms = {
             (name, form): {value: (text, count_eligible(text)) for value, text in texts.items()}
@@ -109,19 +110,20 @@ class Automaton:
             given: Values of variables that are set from outside.
             uniform: Gives the next number from [0, 1).
         """
-        ops, pieces, eligible, logp, state = self.ops, [], 0, 0.0, self.start
+        ops, state, eligible, logp = self.ops, self.start, 0, 0.0
+        pieces: list[str] = []
         values = list(self.initial(given))
         while True:
             op = ops[state]
             kind = op[0]
-            if kind == PICK:
-                choice = bisect_right(op[1], uniform())
-                logp += op[3][choice]
-                state = op[2][choice]
-            elif kind == TEXT:
+            if kind == TEXT:
                 pieces.append(op[1])
                 eligible += op[2]
                 state = op[3]
+            elif kind == PICK:
+                choice = bisect_right(op[1], uniform())
+                logp += op[3][choice]
+                state = op[2][choice]
             elif kind == SLOT:
                 text, count = op[2][values[op[1]]]
                 pieces.append(text)
@@ -150,9 +152,10 @@ class Automaton:
         if name not in self._rules:
             raise ValueError(f"there is no rule or variable {name!r}")
         if (name, after) not in self._memo:
-            # The place is reserved first: a rule may end with itself, which makes a loop.
-            place = self._memo[name, after] = self._add(())
-            self.ops[place] = (PICK, [2.0], [self._rule(self._rules[name], after)], [0.0])
+            self._memo[name, after] = -1
+            self._memo[name, after] = self._rule(self._rules[name], after)
+        if self._memo[name, after] == -1:
+            raise ValueError(f"rule {name!r} ends with itself: a loop that may write nothing cannot be scored")
         return self._memo[name, after]
 
     def _rule(self, rule: Rule, after: int) -> int:

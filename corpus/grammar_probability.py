@@ -16,8 +16,8 @@ from corpus.typos import TOKEN, eligible, intended
 
 Values = tuple[str, ...]
 Changes = tuple[tuple[int, str], ...]
-Place = Any
-"""A state (int), or (sequence, position, state) within a sequence of tokens that is being written."""
+Hypotheses = dict[tuple[int, Values], float]
+"""Weights by (state, values); within a sequence of tokens the state is the one that follows it."""
 _RESCALE = 1e-100
 
 
@@ -38,60 +38,65 @@ class Forward:
 
     def log_probability(self, text: str, given: Mapping[str, str]) -> float | None:
         """Return log P(text, end | given values) in nats, or None where the automaton cannot write the text."""
-        live: dict[tuple[Place, Values], float] = {(self.automaton.start, self.automaton.initial(given)): 1.0}
+        between: Hypotheses = {(self.automaton.start, self.automaton.initial(given)): 1.0}
+        within: dict[tuple[int, int], Hypotheses] = {}
         scale = 0.0
         for token in TOKEN.findall(text):
-            live = self._step(live, self._meanings(token))
-            whole = sum(live.values())
+            between, within = self._step(between, within, self._meanings(token))
+            whole = sum(between.values()) + sum(sum(group.values()) for group in within.values())
             if not whole:
                 return None
             if whole < _RESCALE:
                 scale += log(whole)
-                live = {key: weight / whole for key, weight in live.items()}
-        end = sum(weight * self._end(place, values) for (place, values), weight in live.items())
+                between, within = _scaled(between, whole), {at: _scaled(group, whole) for at, group in within.items()}
+        end = sum(weight * self._look_ahead(state, values)[2] for (state, values), weight in between.items())
         return log(end) + scale if end > 0 else None
 
     def _step(
-        self, live: Mapping[tuple[Place, Values], float], meanings: Mapping[str, float]
-    ) -> dict[tuple[Place, Values], float]:
-        """Return the hypotheses after one more token, of which *meanings* gives P(token | intended word)."""
-        new: dict[tuple[Place, Values], float] = {}
-        for (place, values), weight in live.items():
-            if type(place) is tuple:
-                sequence, at, after = place
-                if chance := meanings.get(self._sequences[sequence][at]):
-                    key = (self._place(sequence, at + 1, after), values)
-                    new[key] = new.get(key, 0.0) + weight * chance
-            else:
-                for key, share in self._options(place, values, meanings):
-                    new[key] = new.get(key, 0.0) + weight * share
-        return new
+        self, between: Hypotheses, within: Mapping[tuple[int, int], Hypotheses], meanings: Mapping[str, float]
+    ) -> tuple[Hypotheses, dict[tuple[int, int], Hypotheses]]:
+        """Read one token, of which *meanings* gives P(token is written | word is meant).
+
+        Args:
+            between: Weights of the hypotheses that stand at a state.
+            within: Weights of those that are writing a sequence of tokens, by (sequence, position): all of a
+                group move on together, whatever state follows.
+        """
+        new: Hypotheses = {}
+        groups: dict[tuple[int, int], Hypotheses] = {}
+        for (sequence, at), group in within.items():
+            tokens = self._sequences[sequence]
+            if chance := meanings.get(tokens[at]):
+                moved = group if chance == 1.0 else _scaled(group, 1.0 / chance)
+                if at + 1 < len(tokens):
+                    groups[sequence, at + 1] = moved
+                else:
+                    _merge(new, moved)
+        for (state, values), weight in between.items():
+            for sequence, key, share in self._options(state, values, meanings):
+                group = groups.setdefault((sequence, 1), {}) if len(self._sequences[sequence]) > 1 else new
+                group[key] = group.get(key, 0.0) + weight * share
+        return new, groups
 
     def _options(
         self, state: int, values: Values, meanings: Mapping[str, float]
-    ) -> Iterator[tuple[tuple[Place, Values], float]]:
-        """Yield the hypotheses that one token leads to from a state, with their probabilities."""
+    ) -> Iterator[tuple[int, tuple[int, Values], float]]:
+        """Yield what a token can begin at a state: (sequence, (state afterwards, values), probability)."""
         texts, slots, _ = self._look_ahead(state, values)
         for word, chance in meanings.items():
             for share, sequence, after, changes in texts.get(word, ()):
-                yield (self._place(sequence, 1, after), _changed(values, changes)), chance * share
+                yield sequence, (after, _changed(values, changes)), chance * share
         for share, op, changes in slots:
             now = _changed(values, changes)
             if now[op[1]]:
                 sequence = self._sequence(op[2][now[op[1]]][0])
-                if chance := meanings.get(self._sequences[sequence][0]):
-                    yield (self._place(sequence, 1, op[3]), now), chance * share
+                if written := meanings.get(self._sequences[sequence][0]):
+                    yield sequence, (op[3], now), written * share
                 continue
+            first = self._first(op, now)
             for word, chance in meanings.items():
-                for weight, value, sequence in self._first(op, now).get(word, ()):
-                    bound = (*now[: op[1]], value, *now[op[1] + 1 :])
-                    yield (self._place(sequence, 1, op[3]), bound), chance * share * weight
-
-    def _place(self, sequence: int, at: int, after: int) -> Place:
-        return after if at == len(self._sequences[sequence]) else (sequence, at, after)
-
-    def _end(self, place: Place, values: Values) -> float:
-        return 0.0 if type(place) is tuple else self._look_ahead(place, values)[2]
+                for weight, value, sequence in first.get(word, ()):
+                    yield sequence, (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])), chance * share * weight
 
     def _look_ahead(self, state: int, values: Values) -> tuple[dict[str, list[Any]], list[Any], float]:
         """Return what can be written next: texts by their first word, slots, and the probability of the end."""
@@ -206,3 +211,12 @@ def _changed(values: Values, changes: Changes) -> Values:
     for variable, value in changes:
         after[variable] = value
     return tuple(after)
+
+
+def _scaled(hypotheses: Hypotheses, whole: float) -> Hypotheses:
+    return {key: weight / whole for key, weight in hypotheses.items()}
+
+
+def _merge(into: Hypotheses, more: Hypotheses) -> None:
+    for key, weight in more.items():
+        into[key] = into.get(key, 0.0) + weight

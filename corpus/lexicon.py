@@ -145,7 +145,7 @@ CATEGORIES = {
         "cleaning, crown, root canal, filling, teeth whitening, extraction, braces+, night guard, implant, veneers+, "
         "wisdom teeth removal, deep cleaning, bridge, retainer",
         "x-rays+, exam, paperwork, follow up, numbing shot, billing, free toothbrush, fluoride rinse",
-        "hygienist, receptionist, dentist, assistant", "den ta mo lar br ight smi le or tho ca ri",
+        "hygienist, receptionist, dentist, assistant", "den ta mo lar bri lite smi le or tho ca ri",
         "crown, treatment, exam, filling, scan", "Dental, Family Dentistry, Smiles, Dental Care",
     ),
     "groomer": Category(
@@ -158,23 +158,51 @@ CATEGORIES = {
     ),
 }
 
-WOMEN = ["Maria", "Jessica", "Ashley", "Sarah", "Amanda", "Jennifer", "Michelle", "Lisa", "Kim", "Nicole", "Laura", "Anna", "Emily", "Rachel", "Stephanie", "Melissa", "Christina", "Amy", "Linda", "Karen", "Megan", "Kelly", "Angela", "Heather", "Samantha", "Vanessa", "Brittany", "Tina", "Diana", "Monica", "Rosa", "Olivia", "Natalie", "Hannah", "Sofia", "Grace", "Chloe", "Julia", "Claudia", "Erica", "Brenda", "Denise", "Crystal", "Tiffany", "Veronica", "Kayla", "Jasmine", "Mia"]
-MEN = ["Mike", "Chris", "David", "John", "Daniel", "Jose", "Kevin", "Brian", "Matt", "Eric", "Jason", "Tony", "Carlos", "Alex", "Steve", "Mark", "Ryan", "James", "Luis", "Josh", "Andrew", "Robert", "Nick", "Justin", "Juan", "Scott", "Tim", "Ben", "Sam", "Adam", "Jeff", "Greg", "Paul", "Marco", "Victor", "Miguel", "Sean", "Kyle", "Derek", "Omar", "Hector", "Ivan", "Dmitri", "Frank", "Rick", "Pedro", "Aaron", "Brandon", "Trevor", "Andre"]
-CITIES = ["Phoenix", "Chicago", "Philadelphia", "Tampa", "Nashville", "Tucson", "New Orleans", "Indianapolis", "Reno", "St. Louis", "Santa Barbara", "Boise", "Edmonton", "Las Vegas", "Cleveland", "Pittsburgh", "Charlotte", "Toronto", "San Diego", "Los Angeles", "New York", "Boston", "Seattle", "Portland", "Denver", "Dallas", "Houston", "Austin", "Atlanta", "Miami", "Detroit", "Minneapolis", "Milwaukee", "Sacramento", "Oakland", "Omaha", "Albuquerque"]
+WOMEN = (
+    "Maria Jessica Ashley Sarah Amanda Jennifer Michelle Lisa Kim Nicole Laura Anna Emily Rachel Stephanie Melissa "
+    "Christina Amy Linda Karen Megan Kelly Angela Heather Samantha Vanessa Brittany Tina Diana Monica Rosa Olivia "
+    "Natalie Hannah Sofia Grace Chloe Julia Claudia Erica Brenda Denise Crystal Tiffany Veronica Kayla Jasmine Mia"
+)
+MEN = (
+    "Mike Chris David John Daniel Jose Kevin Brian Matt Eric Jason Tony Carlos Alex Steve Mark Ryan James Luis "
+    "Josh Andrew Robert Nick Justin Juan Scott Tim Ben Sam Adam Jeff Greg Paul Marco Victor Miguel Sean Kyle Derek "
+    "Omar Hector Ivan Dmitri Frank Rick Pedro Aaron Brandon Trevor Andre"
+)
+CITIES = (
+    "Phoenix, Chicago, Philadelphia, Tampa, Nashville, Tucson, New Orleans, Indianapolis, Reno, St. Louis, "
+    "Santa Barbara, Boise, Edmonton, Las Vegas, Cleveland, Pittsburgh, Charlotte, Toronto, San Diego, Los Angeles, "
+    "New York, Boston, Seattle, Portland, Denver, Dallas, Houston, Austin, Atlanta, Miami, Detroit, Minneapolis, "
+    "Milwaukee, Sacramento, Oakland, Omaha, Albuquerque"
+)
 COMPANY = {
     "my wife": "she", "my husband": "he", "my girlfriend": "she", "my boyfriend": "he", "my mom": "she",
     "my sister": "she", "my dad": "he", "my brother": "he", "my best friend": "she", "my coworker": "he",
     "my son": "he", "my daughter": "she", "my roommate": "he", "my mother-in-law": "she", "my fiancé": "he",
     "my boss": "she", "my neighbor": "he", "my cousin": "she", "my grandmother": "she", "my uncle": "he",
 }
+SIZES = "four five six eight seven ten twelve nine three fifteen eleven twenty"
+MINUTES = "20 30 15 45 10 40 25 5 35 50 90 55 75 65 80"
+PRICES = "$20 $15 $12 $30 $25 $10 $40 $18 $50 $35 $14 $60 $9 $45 $22 $100 $16 $28 $80 $75 $11 $13 $17 $19 $23 $24 $26 "
+PRICES += "$32 "
+PRICES += "$38 $55 $65 $70 $85 $90 $95 $120 $150"
+EVENTS = "birthday, anniversary, graduation, promotion, retirement party, baby shower, bachelorette party, "
+EVENTS += "housewarming, "
+EVENTS += "engagement, going away party, reunion, bridal shower"
+DAYS = "Friday, Saturday, Sunday, Friday night, Saturday night, Tuesday, Monday, Thursday, Wednesday, Sunday morning, "
+DAYS += "weeknight, Saturday afternoon, Thursday evening, holiday weekend"
 PERSON_SYLLABLES = "ka ri el a jo la ni ve ra mi sha da ze lu ana to bri cy ni len ma no ri el"
-CITY_STEMS = "Oak Mill River Cedar Ash Maple Glen Spring Fair West North Lake Stone Green Clear Elm Red Bright Hill Wood"
+CITY_STEMS = "Oak Mill River Cedar Ash Maple Glen Spring Fair West North Lake Stone Green Clear Elm Red Bright Hill"
 CITY_ENDS = "ville ton field dale wood brook port haven ford view burg side crest mont hurst bury"
 
 
 def zipf(values: list[str]) -> dict[str, float]:
     """Return weights by rank, most popular first."""
     return {value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)}
+
+
+def words(block: str) -> list[str]:
+    """Return the words of a block."""
+    return block.split()
 
 
 def split(block: str) -> list[str]:

@@ -1,0 +1,179 @@
+"""The forward algorithm against brute force over small grammars, and against sampling over the real one."""
+
+from itertools import product
+from math import exp, fsum, log
+from random import Random
+
+import pytest
+
+from corpus import grammar
+from corpus.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
+from corpus.grammar_probability import Forward
+from corpus.typos import TOKEN, corruptions, eligible
+
+NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}
+AGREE = {"was": {"hot tea": "was", "hot teas": "were", "soup": "was", "stews": "were"}}
+DOMAINS = {
+    "stars": Domain({"": {"1": 1, "5": 1}}),
+    "told": Domain({"": {"yes": 1, "no": 1}}, initial="no"),
+    "where": Domain({"": {"bar": 2, "den": 1}}, {"name": {"bar": "bar", "den": "den"}}),
+    "mood": Domain({"1": {"bad": 3, "good": 1}, "5": {"good": 1}}, key="stars"),
+    "dish": Domain(
+        {"bar": {"hot tea": 3, "hot teas": 1, "soup": 2}, "den": {"soup": 1, "stews": 5}},
+        {**NAMES, **AGREE}, key="where", lazy=True,
+    ),
+}
+RULES = {
+    "start": [
+        (2, "{!where}{first}{last}"), "{!where}{!mood}A {where}.{last}",
+        "{!where}The {+dish}{told=yes}, the {+dish}.{last}",
+    ],
+    "first": [
+        "Their {+dish}{told=yes} {dish.was} ok.", (0.5, "Their [soup*3|stews] was[|*2] ok."), "{!mood}{judged}",
+    ],
+    "judged": By("mood", {"good": "[Good|Fine].", "bad": ["Bad.", "Fine."]}),
+    "last": By("told", {"yes": " That {dish}[!|]", "no": ["", " {+dish}!"]}),
+}
+
+
+def derivations(automaton, given, state=None, values=None):
+    """Yield (intended text, probability) of every derivation, by walking the table one choice at a time."""
+    state = automaton.start if state is None else state
+    values = list(automaton.initial(given)) if values is None else values
+    op = automaton.ops[state]
+    if op[0] in (TEXT, SLOT):
+        text = op[1] if op[0] == TEXT else op[2][values[op[1]]][0]
+        for rest, share in derivations(automaton, given, op[3], values):
+            yield text + rest, share
+    elif op[0] == PICK:
+        for target, logp in zip(op[2], op[3], strict=True):
+            for text, share in derivations(automaton, given, target, values):
+                yield text, share * exp(logp)
+    elif op[0] == BIND:
+        _, names, logs = op[2][values[op[3]] if op[3] >= 0 else ""]
+        for name, logp in zip(names, logs, strict=True):
+            bound = [*values[: op[1]], name, *values[op[1] + 1 :]]
+            for text, share in derivations(automaton, given, op[4], bound):
+                yield text, share * exp(logp)
+    elif op[0] == BY:
+        yield from derivations(automaton, given, op[2][values[op[1]]], values)
+    elif op[0] == SET:
+        bound = [*values[: op[1]], op[2], *values[op[1] + 1 :]]
+        yield from derivations(automaton, given, op[3], bound)
+    else:
+        yield "", 1.0
+
+
+def typed(text, rate):
+    """Yield (written text, probability) for every way of mistyping a text."""
+    ways = [
+        [(token, 1 - rate), *((wrong, rate * share) for wrong, share in corruptions(token).items())]
+        if rate and eligible(token) else [(token, 1.0)]
+        for token in TOKEN.findall(text)
+    ]
+    for way in product(*ways):
+        probability = 1.0
+        for _, share in way:
+            probability *= share
+        yield "".join(token for token, _ in way), probability
+
+
+def all_texts(automaton, given):
+    shares: dict[str, list[float]] = {}
+    for text, share in derivations(automaton, given):
+        for written, chance in typed(text, automaton.typo_rate):
+            shares.setdefault(written, []).append(share * chance)
+    return {text: fsum(parts) for text, parts in shares.items()}
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+@pytest.mark.parametrize("stars", ["1", "5"])
+def test_forward_equals_the_sum_over_all_derivations(rate, stars):
+    automaton = Automaton(RULES, DOMAINS, rate)
+    forward, expected = Forward(automaton), all_texts(automaton, {"stars": stars})
+    for text, probability in expected.items():
+        assert forward.log_probability(text, {"stars": stars}) == pytest.approx(log(probability), abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_probabilities_of_all_texts_sum_to_one(rate):
+    automaton = Automaton(RULES, DOMAINS, rate)
+    forward, texts = Forward(automaton), all_texts(automaton, {"stars": "1"})
+    assert fsum(exp(forward.log_probability(text, {"stars": "1"})) for text in texts) == pytest.approx(1, abs=1e-12)
+
+
+def test_toy_grammar_holds_texts_with_more_than_one_derivation():
+    automaton = Automaton(RULES, DOMAINS)
+    texts = [text for text, _ in derivations(automaton, {"stars": "1"})]
+    assert len(set(texts)) < len(texts)
+
+
+def test_known_probabilities_by_hand():
+    forward = Forward(Automaton({"start": "[a*3|b] {+drink}[ {drink}|]"}, {"drink": Domain({"": {"tea": 1, "gin": 3}}, {
+        "name": {"tea": "tea", "gin": "gin"}}, lazy=True)}))
+    assert forward.log_probability("a gin gin", {}) == pytest.approx(log(3 / 4 * 3 / 4 / 2))
+    assert forward.log_probability("b tea", {}) == pytest.approx(log(1 / 4 * 1 / 4 / 2))
+    assert forward.log_probability("a gin tea", {}) is None
+    assert forward.log_probability("a gin gin gin", {}) is None
+    assert forward.log_probability("", {}) is None
+
+
+def test_two_words_that_share_a_misspelling_are_summed():
+    forward = Forward(Automaton({"start": "[from|form*3]"}, {}, 0.2))
+    swapped_from, swapped_form = corruptions("from")["form"], corruptions("form")["from"]
+    assert forward.log_probability("form", {}) == pytest.approx(log(0.75 * 0.8 + 0.25 * 0.2 * swapped_from))
+    assert forward.log_probability("from", {}) == pytest.approx(log(0.25 * 0.8 + 0.75 * 0.2 * swapped_form))
+
+
+def test_long_texts_do_not_underflow():
+    words = [f"w{number}" for number in range(50)]
+    domain = Domain({"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True)
+    forward = Forward(Automaton({"start": "{+v} " * 400 + "end"}, {"v": domain}))
+    assert forward.log_probability("w7 " * 400 + "end", {}) == pytest.approx(-400 * log(50))
+
+
+def test_sampled_review_is_at_least_as_probable_as_its_derivation():
+    draw = Random(11)
+    for number in range(60):
+        stars = 1 + number % 5
+        text, _, derivation = grammar.write_review(stars, draw.random)
+        assert grammar.log_probability(text, stars) >= derivation - 1e-9
+
+
+def test_sampled_derivations_average_no_less_than_the_floor():
+    # Both have the same text; the derivation's own choices can only cost more.
+    draw = Random(12)
+    made = [(grammar.write_review(5, draw.random), 5) for _ in range(40)]
+    floor = grammar.floor([text for (text, _, _), _ in made], [5] * 40)
+    assert floor["nats"] <= -fsum(logp for (_, _, logp), _ in made)
+    assert floor["missing"] == 0
+    assert floor["reviews"] == 40
+    assert floor["bytes"] == sum(len(text.encode()) + 1 for (text, _, _), _ in made)
+    assert floor["bits_per_byte"] == pytest.approx(floor["nats"] / floor["bytes"] / log(2))
+
+
+def test_text_of_others_is_missing_from_the_floor():
+    floor = grammar.floor(["It was a dark and stormy night.", grammar.sample_review(3, 1)], [3, 3])
+    assert (floor["missing"], floor["reviews"]) == (1, 1)
+
+
+def test_unknown_rating_is_the_mixture_over_ratings():
+    text = grammar.sample_review(4, 2)
+    known = [grammar.log_probability(text, stars) for stars in range(1, 6)]
+    shares = list(grammar.STARS.values())
+    expected = log(fsum(share * exp(logp) for share, logp in zip(shares, known, strict=True) if logp is not None))
+    assert grammar.log_probability(text, 0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_true_rating_is_the_likeliest_for_most_reviews():
+    hits = sum(
+        max(range(1, 6), key=lambda star: grammar.log_probability(text, star) or -1e9) == stars
+        for stars in (1, 3, 5) for text in (grammar.sample_review(stars, seed) for seed in range(8))
+    )
+    assert hits >= 18
+
+
+def test_description_measures_the_entropy_with_its_error():
+    facts = grammar.describe(reviews=60, seed=3)
+    assert 1.0 < facts["bits_per_word"] < 4.5
+    assert 0 < facts["bits_per_review_error"] < 0.2 * facts["bits_per_review"]
