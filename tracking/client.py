@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from reviewlm.errors import NotWritable, ReviewLMError, TrackingUnavailable, disk_errors
+from reviewlm.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable, disk_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,6 +35,11 @@ SETTINGS = {
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "PERMISSION_DENIED"}
+DISK: dict[str, type[ReviewLMError]] = {  # SQLite's words for what the operating system refused
+    "disk is full": StoreFull,
+    "readonly database": NotWritable,
+    "unable to open database file": NotWritable,
+}
 
 
 def quiet() -> None:
@@ -82,7 +87,10 @@ def _create(uri: str, file: Path) -> None:
     from mlflow import MlflowClient
 
     with disk_errors(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise NotWritable("The folder of the tracking database is a file", where=file.parent) from error
         with FileLock(f"{file}.lock"):
             with closing(sqlite3.connect(file)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
@@ -92,28 +100,35 @@ def _create(uri: str, file: Path) -> None:
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable."""
-    try:
-        yield
-    except ReviewLMError:
-        raise
-    except sqlite3.OperationalError as error:
-        raise NotWritable("The tracking database cannot be opened", where=uri, cause=str(error)) from error
-    except Exception as error:
-        if not _is_mlflow(error):
+    with disk_errors(uri):
+        try:
+            yield
+        except ReviewLMError:
             raise
-        code = getattr(error, "error_code", "")
-        cause = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        if code in REFUSED:
-            raise ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause) from error
-        raise TrackingUnavailable(
-            "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
-            remedy="start the server (`make ui`), or leave the address empty for the local database",
-        ) from error
+        except Exception as error:
+            if not _is_mlflow(error):
+                raise
+            raise _translated(error, uri) from error
+
+
+def _translated(error: Exception, uri: str) -> ReviewLMError:
+    code = str(getattr(error, "error_code", ""))
+    cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+    for words, kind in DISK.items():
+        if words in str(error):
+            return kind(f"The tracking database cannot be written: {words}", where=uri, cause=cause)
+    if code in REFUSED:
+        return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
+    return TrackingUnavailable(
+        "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
+        remedy="start the server (`make ui`), or leave the address empty for the local database",
+    )
 
 
 def _is_mlflow(error: Exception) -> bool:
     """Tell MLflow's own errors and those of the libraries that it talks through from everybody else's."""
-    return any(base.__module__.split(".")[0] in ("mlflow", "requests", "sqlalchemy") for base in type(error).__mro__)
+    origins = ("mlflow", "requests", "sqlalchemy", "sqlite3")
+    return any(base.__module__.split(".")[0] in origins for base in type(error).__mro__)
 
 
 def error_code(error: BaseException | None) -> str:

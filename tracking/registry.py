@@ -54,10 +54,10 @@ class Registry:
         A repeated call returns the same version; one that was already decided upon does not become challenger again.
         """
         self._create_model()
-        known = next((version for version in self.versions() if version.source == model_uri), None)
-        number = known.version if known else self._create_version(model_uri, run_id, tags or {}, description)
-        if known is None or OUTCOME not in known.tags:
-            with self._change() as change:
+        with self._change() as change:
+            known = next((version for version in self.versions() if version.source == model_uri), None)
+            number = known.version if known else self._create_version(model_uri, run_id, tags or {}, description)
+            if known is None or OUTCOME not in known.tags:
                 change.set_alias(CHALLENGER, number)
         return number
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,3 +143,51 @@ class Store:
 @pytest.fixture
 def store(tracker: Tracker, tmp_path: Path) -> Store:
     return Store(tracker, Registry(tracker, "reviewlm"), tracker.start_run("fit"), tmp_path)
+
+
+@contextmanager
+def _started(command: Callable[[int], list[str]], folder: Path, ping: str, **environment: str) -> Iterator[str]:
+    """Start `mlflow COMMAND(port)` in its own process group, give its address, and stop the whole group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    binaries = Path(sys.executable).parent
+    path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(binaries / "mlflow"), *command(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": path, "PYTHONPATH": "", **environment}, start_new_session=True,
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}{ping}", process, folder / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            _stop(process)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"no answer from {address}:\n{log.read_text()[-3000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(20)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+@pytest.fixture(scope="session")
+def started() -> Callable[..., AbstractContextManager[str]]:
+    """`with started(command, folder, ping, **environment) as address:`: an MLflow server for a while."""
+    return _started

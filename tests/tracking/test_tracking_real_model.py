@@ -6,14 +6,12 @@ import json
 import math
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from tracking.opening import open_champion
 from tracking.registry import Registry
 from tracking.runs import Tracker
 
+Started = Callable[..., AbstractContextManager[str]]
 TEXTS = [
     f"The {food} was {taste} and the staff {were} friendly."
     for food in ("pizza", "soup", "burger") for taste in ("good", "cold", "great") for were in ("was", "is")
@@ -107,49 +106,13 @@ def test_an_open_champion_names_the_digest_that_its_version_is_tagged_with(track
 
 
 @pytest.fixture(scope="module")
-def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow models serve` on the champion, in its own process group, stopped as a whole."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("mlflow")), "models", "serve", "-m", "models:/reviewlm@champion",
-        "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port),
-    ]
-    folder = tmp_path_factory.mktemp("server")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracker.uri, "PATH": path, "PYTHONPATH": ""}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/ping", process, folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            stop(process)
+def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory, started: Started) -> Iterator[str]:
+    def command(port: int) -> list[str]:
+        where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+        return ["models", "serve", "-m", "models:/reviewlm@champion", *where]
 
-
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"no answer from {address}:\n{log.read_text()[-3000:]}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(20)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    with started(command, tmp_path_factory.mktemp("server"), "/ping", MLFLOW_TRACKING_URI=tracker.uri) as address:
+        yield address
 
 
 def post(server: str, body: dict[str, Any]) -> tuple[int, Any]:

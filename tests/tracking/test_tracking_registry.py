@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,24 @@ def test_the_champion_moves_last(store, monkeypatch):
     store.registry.settle(second, first, True, "text", {"gate/outcome": "promoted"})
     assert moved[-1] == CHAMPION
     assert moved.count(CHAMPION) == 1
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(store):
+    first, *others = (store.version(word) for word in "abc")
+    store.registry.promote(first, None)
+
+    def attempt(version: int) -> str:
+        try:
+            store.registry.promote(version, first)
+        except ReviewLMError as error:
+            return error.what
+        return "won"
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = sorted(pool.map(attempt, others))
+    assert outcomes[1] == "won"
+    assert outcomes[0].startswith("Another version became champion")
+    assert aliases(store)[PREVIOUS] == first
 
 
 def test_rollback_swaps_champion_and_previous(store):

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from reviewlm.errors import ReviewLMError, TrackingUnavailable
+from reviewlm.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from tracking.runs import Tracker, run_tags
 
 
@@ -251,6 +251,33 @@ def test_processes_create_and_share_a_new_database(tmp_path: Path):
 def test_a_folder_that_cannot_hold_the_database_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     tracker = Tracker(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", "reviewlm", tmp_path)
-    with pytest.raises((ReviewLMError, OSError)) as caught:
+    with pytest.raises(NotWritable, match=str(tmp_path / "file")):
         tracker.start_run("a")
-    assert "file" in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path):
+    file = tmp_path / "mlflow.db"
+    file.write_text("dear diary, " * 100)
+    with pytest.raises(TrackingUnavailable, match="not a database"):
+        Tracker(f"sqlite:///{file}", "reviewlm", tmp_path).start_run("a")
+    assert file.read_text() == "dear diary, " * 100
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("(sqlite3.OperationalError) database or disk is full", StoreFull),
+        ("(sqlite3.OperationalError) attempt to write a readonly database", NotWritable),
+        ("(sqlite3.OperationalError) database is locked", TrackingUnavailable),
+    ],
+)
+def test_what_the_disk_refuses_is_no_outage(tracker: Tracker, monkeypatch, message: str, kind: type[Exception]):
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise MlflowException(message)
+
+    run_id = tracker.start_run("a")
+    monkeypatch.setattr(tracker.client, "log_batch", refuse)
+    with pytest.raises(kind):
+        tracker.log_metrics(run_id, {"a": 1.0})
