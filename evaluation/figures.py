@@ -15,7 +15,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from evaluation.floor import Floor
 
@@ -37,6 +37,8 @@ def read_journal(path: Path) -> list[dict[str, float]]:
 
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Draw perplexity against training tokens: validation as marked lines, training thin and pale behind them.
+
+    Only curves of models of one vocabulary compare with each other.
 
     Args:
         histories: Per model the lines of its journal: `step` (tokens seen), `train/perplexity` and
@@ -167,18 +169,15 @@ def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -
 
 
 def _plain_log_ticks(axes: Axes) -> None:
-    """Label a log axis 50, 100, 200 instead of powers of ten."""
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    """Label a log axis 50, 100, 200 instead of powers of ten; the wider it is, the fewer labels between these."""
     low, high = axes.get_ylim()
-    if high / low < 30:
-        axes.yaxis.set_minor_formatter(FuncFormatter(_one_two_five))
-    else:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
 
+    def label(value: float, _: object) -> str:
+        return f"{value:g}" if f"{value:e}"[0] in between else ""
 
-def _one_two_five(value: float, _: object) -> str:
-    text = f"{value:g}"
-    return text if text.lstrip("0.")[:1] in ("2", "3", "5", "7") else ""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(label))
 
 
 def _thousands(value: float) -> str:

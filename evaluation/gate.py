@@ -233,9 +233,8 @@ class _Case:
         if self.interval is None:
             return RuleOutcome(name, False, "no interval can be computed from scores that are not finite")
         low, high = self.interval.low, self.interval.high
-        verdict = "excludes" if high < 0 else "does not exclude"
-        detail = (f"the {self.interval.confidence:.0%} interval of the difference, {low:+.5f} to {high:+.5f} bits per "
-                  f"byte, {verdict} that the challenger is no better")
+        share, verdict = f"{self.interval.confidence:.0%}", _verdict(low, high)
+        detail = f"the {share} interval of the difference is {low:+.5f} to {high:+.5f} bits per byte: {verdict}"
         return RuleOutcome(name, high < 0, detail, high, 0.0)
 
     def _no_slice_worse(self) -> RuleOutcome:
@@ -277,6 +276,14 @@ def _said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
     if passed is None:
         return RuleOutcome(name, False, detail or f"there is no result of the {name}")
     return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
+
+
+def _verdict(low: float, high: float) -> str:
+    if low == high == 0:
+        return "there is none"
+    if low <= 0 <= high:
+        return "it may be luck"
+    return "the challenger is better" if high < 0 else "the challenger is worse"
 
 
 def _change(gain: float) -> str:

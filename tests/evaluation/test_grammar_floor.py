@@ -3,7 +3,6 @@ import math
 import polars as pl
 import pytest
 
-from evaluation import floor as room
 from evaluation.floor import floor_of
 
 
@@ -20,7 +19,7 @@ def fair_letters(monkeypatch):
         asked.append((text, stars))
         return (len(text) + 1) * math.log(1 / 3) if set(text) <= set("ab") else None
 
-    monkeypatch.setattr(room, "log_probability", log_probability)
+    monkeypatch.setattr("corpus.grammar.log_probability", log_probability)
     return asked
 
 
@@ -45,3 +44,11 @@ def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
 
 def test_no_reviews_have_no_floor(fair_letters):
     assert floor_of(reviews([]).cast({"text": pl.String, "stars": pl.Int8, "bytes": pl.Int64})) is None
+
+
+def test_a_sample_is_drawn_by_seed_and_says_its_size(fair_letters):
+    texts = ["a" * (i % 7) for i in range(200)]
+    one, same, other = (floor_of(reviews(texts), sample=50, seed=seed) for seed in (1, 1, 2))
+    assert one == same != other
+    assert (one.reviews, one.explained) == (50, 50)
+    assert floor_of(reviews(texts), sample=500).reviews == 200
