@@ -37,7 +37,7 @@ CATEGORIES = {
         "tamales+, huevos rancheros+, nachos+, tortilla soup, mole poblano, barbacoa bowl, machaca plate, sopes+",
         "guacamole, chips and salsa+, street corn, refried beans+, horchata, margarita, queso, churros+, flan, "
         "michelada, ceviche, jalapeño poppers+",
-        "server, waitress, waiter, bartender, cashier", "cha mo que ta li ro pi za te na co xi lo ra me",
+        "server, host, food runner, bartender, cashier", "cha mo que ta li ro pi za te na co xi lo ra me",
         "tacos+, burrito, plate, torta, enchiladas+, salsa, bowl", "Cantina, Taqueria, Cocina, Grill",
     ),
     "italian": Category(
@@ -47,7 +47,7 @@ CATEGORIES = {
         "osso buco, baked ziti, chicken marsala, lobster ravioli, cacio e pepe, shrimp scampi, pepperoni pizza",
         "garlic knots+, bruschetta, caesar salad, tiramisu, cannoli+, minestrone, calamari, house red, caprese, "
         "garlic bread, burrata, arancini+",
-        "server, waiter, waitress, hostess, owner", "bri so la tto gna ri vel mo ca ne fio re do ti",
+        "server, food runner, host, sommelier, owner", "bri so la tto gna ri vel mo ca ne fio re do ti",
         "pasta, pizza, risotto, ravioli, panini, salad, sauce", "Trattoria, Ristorante, Kitchen, Pizzeria",
     ),
     "thai": Category(
@@ -57,7 +57,7 @@ CATEGORIES = {
         "tom kha soup, cashew chicken, crying tiger",
         "spring rolls+, papaya salad, thai iced tea, mango sticky rice, chicken satay, fish cakes+, crab rangoons+, "
         "dumplings+, coconut ice cream",
-        "server, waitress, waiter, owner", "kha pra nam tom lo rai sut bang ya mi phu wan dok",
+        "server, host, food runner, owner", "kha pra nam tom lo rai sut bang ya mi phu wan dok",
         "curry, noodles+, soup, salad, duck, fried rice", "Thai Kitchen, Garden, Orchid, Noodle House",
     ),
     "sushi": Category(
@@ -67,7 +67,7 @@ CATEGORIES = {
         "miso black cod, shoyu ramen, caterpillar roll, udon, tempura platter, toro",
         "miso soup, edamame, gyoza+, seaweed salad, hot sake, shrimp tempura, green tea ice cream, takoyaki+, "
         "agedashi tofu, house salad",
-        "server, sushi chef, waitress, hostess", "ki sa to mu ra shi ha na ko ya ma zu do ri",
+        "server, sushi chef, host, host", "ki sa to mu ra shi ha na ko ya ma zu do ri",
         "roll, ramen, nigiri, bowl, maki, sashimi", "Sushi, Izakaya, Ramen, House",
     ),
     "american": Category(
@@ -77,7 +77,7 @@ CATEGORIES = {
         "reuben, chicken tenders+, blt, mac and cheese, blue cheese burger, chili, prime rib, salmon burger",
         "sweet potato fries+, onion rings+, fries+, milkshake, coleslaw, fried pickles+, tater tots+, house salad, "
         "mozzarella sticks+, draft beer, clam chowder, root beer float",
-        "server, bartender, waitress, waiter, manager", "bar ton wick hol der red rock den lan mer ber cliff",
+        "server, bartender, host, food runner, manager", "bar ton wick hol der red rock den lan mer ber cliff",
         "burger, sandwich, melt, wings+, steak, sliders+", "Tavern, Grill, Burgers, Pub, Bar and Grill",
     ),
     "breakfast": Category(
@@ -87,7 +87,7 @@ CATEGORIES = {
         "buttermilk pancakes+, shrimp and grits, breakfast skillet, crepes+, huevos omelette, lox bagel",
         "hash browns+, bacon, home fries+, mimosa, bloody mary, orange juice, fruit cup, coffee, cinnamon roll, "
         "sausage links+, grits+",
-        "server, waitress, waiter, hostess, owner", "maple sun glen dale brook win ter berry ford ham wil low",
+        "server, host, food runner, host, owner", "maple sun glen dale brook win ter berry ford ham wil low",
         "pancakes+, omelette, scramble, toast, skillet, hash", "Diner, Cafe, Kitchen, Pancake House",
     ),
     "bbq": Category(
@@ -104,11 +104,11 @@ CATEGORIES = {
         "chicken tikka masala, butter chicken, lamb vindaloo, saag paneer, chicken biryani, lamb korma, chana masala, "
         "palak paneer, tandoori chicken, goat curry, malai kofta, rogan josh, masala dosa, shrimp curry, dal makhani",
         "garlic naan, samosas+, mango lassi, raita, vegetable pakoras+, basmati rice, gulab jamun, kheer, masala chai",
-        "server, waiter, owner, host", "ra ma sha ni kar vin da lo pa nee ja tri vat",
+        "server, food runner, owner, host", "ra ma sha ni kar vin da lo pa nee ja tri vat",
         "curry, masala, biryani, dosa, kebab, korma", "Palace, Curry House, Tandoor, Spice",
     ),
     "coffee": Category(
-        "food", 7, "coffee shop", "coffee", "a latte",
+        "food", 7, "coffee shop", "cafe", "a latte",
         "vanilla latte, cold brew, cappuccino, mocha, chai latte, iced latte, americano, matcha latte, flat white, "
         "pour over, caramel macchiato, espresso, cortado, lavender latte, drip coffee, hot chocolate, nitro cold brew",
         "almond croissant, blueberry muffin, scone, banana bread, bagel, chocolate chip cookie, cinnamon roll, "
@@ -189,7 +189,7 @@ EVENTS = "birthday, anniversary, graduation, promotion, retirement party, baby s
 EVENTS += "housewarming, "
 EVENTS += "engagement, going away party, reunion, bridal shower"
 DAYS = "Friday, Saturday, Sunday, Friday night, Saturday night, Tuesday, Monday, Thursday, Wednesday, Sunday morning, "
-DAYS += "weeknight, Saturday afternoon, Thursday evening, holiday weekend"
+DAYS += "Saturday afternoon, Thursday evening, holiday weekend"
 PERSON_SYLLABLES = "ka ri el a jo la ni ve ra mi sha da ze lu ana to bri cy ni len ma no ri el"
 CITY_STEMS = "Oak Mill River Cedar Ash Maple Glen Spring Fair West North Lake Stone Green Clear Elm Red Bright Hill"
 CITY_ENDS = "ville ton field dale wood brook port haven ford view burg side crest mont hurst bury"
