@@ -40,7 +40,10 @@ UTF-8 length of the cleaned text + 1 for its end; `words` counts what spaces and
 SLICE_BYTES = 256 << 20
 """About how much text is sorted at a time."""
 
-_SURELY_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
+ROW_GROUP = 50_000
+"""Rows that are read at once; a split passes over the groups of the others."""
+
+_PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
 
 
 def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
@@ -71,7 +74,7 @@ def _nfc(texts: pl.Series) -> pl.Series:
     def change(some: pl.Series) -> pl.Series:
         return pl.Series([unicodedata.normalize("NFC", text) for text in some.to_list()], dtype=pl.String)
 
-    return _where(texts, texts.str.contains(_SURELY_NFC), change)
+    return _where(texts, texts.str.contains(_PERHAPS_NOT_NFC), change)
 
 
 def _unescape(texts: pl.Series) -> pl.Series:
@@ -183,7 +186,7 @@ def _write(folder: Path, work: Path, slices: int, leaving: pl.DataFrame) -> dict
     with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for frame in _slices(work, slices, leaving):
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
-            writer.write_table(table, row_group_size=50_000)
+            writer.write_table(table, row_group_size=ROW_GROUP)
             for name, total in totals.items():
                 side = frame.filter(pl.col("split") == name)
                 total.update(reviews=side.height, bytes=int(side["bytes"].sum()), words=int(side["words"].sum()))

@@ -48,7 +48,7 @@ def settle(folder: Path, raw: Path, request: dict[str, Any]) -> dict[str, Any]:
             kept, dropped = _split_off(frame, losers, renamed)
             quarantine.add(_as_quarantine(dropped))
             if count["good"]:
-                _put_part(kept, raw / f"{name}.parquet", folder / "parts" / f"{name}.parquet", len(kept) == len(frame))
+                _put_part(kept, raw / f"{name}.parquet", folder / "parts" / f"{name}.parquet", kept is frame)
             fingerprint.add(kept)
             start += count["good"]
     facts = _facts(request, fingerprint, reasons, duplicates=losers.len(), parts=sum(1 for c in counts if c["good"]))
@@ -82,19 +82,21 @@ def _repeated(raw: Path, names: list[str]) -> tuple[pl.Series, pl.DataFrame]:
 
 
 def _split_off(frame: pl.DataFrame, losers: pl.Series, renamed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what stays, under its new names, and what goes; a part that does not change is returned as it is."""
     losing = frame["row"].is_in(losers.implode())
+    changing = frame["row"].is_in(renamed["row"].implode())
+    if not losing.any() and not changing.any():
+        return frame, frame.clear()
     kept, dropped = frame.filter(~losing), frame.filter(losing)
-    if frame["row"].is_in(renamed["row"].implode()).any():
-        joined = kept.join(renamed, on="row", how="left", maintain_order="left")
-        kept = joined.with_columns(review_id=pl.coalesce("new", "review_id")).drop("new")
-    return kept, dropped
+    joined = kept.join(renamed, on="row", how="left", maintain_order="left")
+    return joined.with_columns(review_id=pl.coalesce("new", "review_id")).drop("new"), dropped
 
 
-def _put_part(kept: pl.DataFrame, raw: Path, final: Path, whole: bool) -> None:
+def _put_part(kept: pl.DataFrame, raw: Path, final: Path, unchanged: bool) -> None:
     """Link an unchanged part instead of writing it again."""
-    final.unlink(missing_ok=True)
-    if whole and kept.drop("row").equals(pl.read_parquet(raw)):
+    if unchanged:
         try:
+            final.unlink(missing_ok=True)
             os.link(raw, final)
             return
         except OSError:

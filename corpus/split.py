@@ -12,6 +12,8 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyarrow.parquet import ParquetFile
+
     from reviewlm.config import SplitConfig
 
 SPLITS = ("test", "validation", "train")
@@ -87,8 +89,18 @@ def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[p
     """
     from pyarrow import parquet
 
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
     with parquet.ParquetFile(folder / "clean.parquet") as file:
-        for batch in file.iter_batches(batch_rows):
+        column = file.schema_arrow.names.index("split")
+        groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
+        for batch in file.iter_batches(batch_rows, row_groups=groups):
             frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
             if frame.height:
                 yield frame
+
+
+def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
+    """Return whether a row group may hold reviews of the split; the splits lie one after another in the file."""
+    statistics = file.metadata.row_group(group).column(column).statistics
+    return statistics is None or not statistics.has_min_max or statistics.min <= split <= statistics.max

@@ -314,7 +314,7 @@ PIECES = [bad for bad, _ in BAD_LINES] + [
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_fast_way_never_differs_from_the_slow_one(lines, final):
     block = b"\n".join(lines) + (b"\n" if final else b"")
     assume(block)

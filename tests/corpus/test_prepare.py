@@ -125,12 +125,18 @@ def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path)
 
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 10_000])
-def test_a_split_is_read_in_batches_in_its_order(tmp_path, batch_rows):
+def test_a_split_is_read_in_batches_in_its_order(tmp_path, batch_rows, monkeypatch):
+    monkeypatch.setattr("corpus.clean.ROW_GROUP", 30)
     _, frame = prepared(tmp_path, DIFFERENT)
     for name in ("train", "validation", "test"):
         batches = list(iter_split(tmp_path / "p", name, batch_rows))
         assert all(0 < batch.height <= batch_rows for batch in batches)
         assert pl.concat(batches).equals(frame.filter(pl.col("split") == name))
+
+
+def test_an_unknown_split_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="dev"):
+        next(iter_split(tmp_path, "dev"))
 
 
 def test_a_second_run_after_an_interrupted_one_gives_the_same(tmp_path):
