@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from prefect import flow
-from tasks.evaluate import Evaluated, compare_models, measure
 
 from reviewlm.config import RunConfig
+from tasks.compare import Evaluated, compare_models
+from tasks.evaluate import measure
 from tasks.fit import Fitted
 from tasks.prepare import Prepared
 

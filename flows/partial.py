@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
 
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
+from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
 from tasks.track import parent_run
 
 Arguments = list[str] | None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from prefect import flow
-from tasks.evaluate import Evaluated
-from tasks.promote import Promotion, choose_challenger, decide, register, score_champion
 
 from reviewlm.config import RunConfig
+from tasks.compare import Evaluated
 from tasks.prepare import Prepared
+from tasks.promote import Promotion, choose_challenger, decide, register, score_champion
 
 
 @flow(name="promote", persist_result=False)

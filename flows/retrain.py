@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from tasks.stage import recorded_stages
-from tasks.summary import Summary, summarise
 
 from flows.evaluate import evaluate
 from flows.ingest import ingest
@@ -14,6 +12,8 @@ from flows.prepare import prepare
 from flows.promote import promote
 from flows.train import train
 from reviewlm.config import RunConfig, load_config
+from tasks.stage import recorded_stages
+from tasks.summary import Summary, summarise
 from tasks.track import parent_run
 
 

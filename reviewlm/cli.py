@@ -30,6 +30,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.")]
 Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
+Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
 Result = TypeVar("Result")
 Model = Annotated[str, typer.Option("--model", help="Alias or number of a registered version.")]
 
@@ -55,7 +56,9 @@ def _run_flow(name: str, preset: str, input: list[str] | None, overrides: list[s
 
 
 @app.command()
-def run(input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def run(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
     """Run the whole pipeline: reviews in, a registered model out. Without --input: the embedded corpus."""
     result = _run_flow("retrain", preset, input, _overrides(set, rebuild))
     terminal.show_run(result)
@@ -86,28 +89,36 @@ def demo(set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
 
 
 @app.command()
-def ingest(input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def ingest(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
     """Read, type and check reviews; bad records go to the quarantine."""
     terminal.show_facts(result := _run_flow("ingest_only", preset, input, _overrides(set, rebuild)))
     terminal.last_line(result, json)
 
 
 @app.command()
-def prepare(input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def prepare(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
     """Run up to the token streams: clean text, frozen split, vocabularies."""
     terminal.show_facts(result := _run_flow("prepare_only", preset, input, _overrides(set, rebuild)))
     terminal.last_line(result, json)
 
 
 @app.command()
-def train(input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def train(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
     """Run up to the fitted models."""
     terminal.show_facts(result := _run_flow("train_only", preset, input, _overrides(set, rebuild)))
     terminal.last_line(result, json)
 
 
 @app.command()
-def evaluate(input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def evaluate(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
     """Run up to the table that compares the models; the registry is not touched."""
     terminal.show_models(result := _run_flow("evaluate_only", preset, input, _overrides(set, rebuild)))
     terminal.last_line(result, json)
@@ -132,7 +143,6 @@ def synth(
     """Write synthetic reviews whose exact probability is known."""
     _config(preset, set)
     from corpus.synth import write_reviews
-
     from reviewlm.errors import disk_errors
 
     with disk_errors(out):
@@ -159,7 +169,7 @@ def _checked(work: Callable[[], Result]) -> Result:
 
 @app.command()
 def generate(
-    stars: Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating asked for; none: as in the data.")] = None,
+    stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1)] = 1,
     seed: Annotated[int, typer.Option("--seed")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
@@ -183,7 +193,7 @@ def generate(
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
     k: Annotated[int, typer.Option("--k", min=1)] = 5,
-    stars: Annotated[int | None, typer.Option("--stars", min=0, max=5)] = None,
+    stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Suggest the next whole words, with their probabilities."""
@@ -199,7 +209,7 @@ def suggest(
 @app.command()
 def score(
     file: Annotated[str, typer.Argument(help="One text a line; '-' reads standard input.")],
-    stars: Annotated[int | None, typer.Option("--stars", min=0, max=5)] = None,
+    stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Measure how surprising texts are to the champion: nats, perplexity, bits per byte."""

@@ -10,6 +10,8 @@ import logging
 import os
 from pathlib import Path
 
+from reviewlm.errors import disk_errors
+
 ROOMS = ("reviewlm", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
 HOME_VARIABLE = "REVIEWLM_HOME"
 
@@ -20,11 +22,18 @@ def home_folder(configured: str = ".reviewlm") -> Path:
 
 
 def prepare_environment(home: Path) -> None:
-    """Set what Prefect, MLflow, Great Expectations and tokenizers read at import; what the user has set stays."""
+    """Make the home folder, and set what the frameworks read at import; what the user has set stays.
+
+    Raises:
+        StoreFull, NotWritable: The home folder cannot be made.
+    """
+    with disk_errors(home):
+        (home / "prefect").mkdir(parents=True, exist_ok=True)
     defaults = {
         HOME_VARIABLE: str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

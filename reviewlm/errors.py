@@ -159,14 +159,14 @@ def disk_errors(where: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFull(
                 "No space is left on the disk", where=where, cause=str(error),
                 remedy="free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise NotWritable(
                 "The folder cannot be written to", where=where, cause=str(error),
-                remedy="give write permission, or move the store with REVIEWLM_HOME",
+                remedy="make it a folder with write permission, or move the store with REVIEWLM_HOME",
             ) from error
         raise

@@ -50,8 +50,10 @@ def running(home: Path) -> list[Service]:
     try:
         services = [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
-        remedy = "stop the processes by hand and delete it"
-        raise Unreadable("The list of running services cannot be read", where=file, cause=str(error), remedy=remedy) from error
+        raise Unreadable(
+            "The list of running services cannot be read", where=file, cause=str(error),
+            remedy="stop the processes by hand and delete it",
+        ) from error
     return [service for service in services if _process(service) is not None]
 
 
@@ -106,10 +108,10 @@ def stop(home: Path) -> list[str]:
 
 
 def _launch_mlflow(home: Path, services: dict[str, Service]) -> None:
-    port = _free_port(MLFLOW_PORT)
+    port, root = _free_port(MLFLOW_PORT), (home / "mlartifacts").as_uri()
     command = [
         "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}", "--default-artifact-root", (home / "mlartifacts").as_uri(),
+        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}", "--default-artifact-root", root,
     ]
     _launch(home, services, "mlflow", command, f"http://127.0.0.1:{port}", "/health")
 

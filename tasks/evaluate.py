@@ -1,10 +1,9 @@
-"""Scores, figures and samples of every model on the same reviews, and the table that compares them."""
+"""Scores, figures and samples of one model: the same stage for n-gram and network, champion and challenger."""
 
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +11,26 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.clean import iter_split
-from evaluation.figures import loss_curves, perplexity_bars, read_journal, star_bars
-from evaluation.floor import floor_of
-from evaluation.metrics import (
-    Figures,
-    comparison_table,
-    figures_of,
-    figures_of_bundle,
-    policies,
-    star_slices,
-    usefulness,
-)
+from evaluation.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices, usefulness
 from evaluation.score import score_stream
-from models.bundle import bundle_digest, load_bundle
+from models.bundle import load_bundle
 from models.sampling import generate, suggest
 from models.streams import TokenStream
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
-from tasks.fit import Fitted, device_of
-from tasks.prepare import Prepared, check_table, read_report
+from tasks.fit import Fitted, bundle_digest, device_of
+from tasks.prepare import Prepared, check_table
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, show_markdown, show_table
-from tasks.track import JOURNAL, ModelRun, tracker_of
+from tasks.stage import converted_errors, finished, run_stage
+from tasks.track import tracker_of
+from tracking.runs import Tracker
 
 SCORE_VERSION = 1
 SAMPLES_VERSION = 1
-FLOOR_VERSION = 1
 SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
     "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
 )
-TABLE_COLUMNS = ("model", "kind", "unit", "perplexity", "word_perplexity", "bits_per_byte", "open_bits_per_byte", "gain")
-log = logging.getLogger(__name__)
+SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 
 @dataclass(frozen=True)
@@ -61,18 +48,6 @@ class Measured:
         return self.fitted.spec.name
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """All models of a run, measured on the same test reviews."""
-
-    models: tuple[Measured, ...]
-    floor: dict[str, Any] | None = field(default=None)
-
-    def named(self, name: str) -> Measured:
-        """Return the model of this name."""
-        return next(model for model in self.models if model.name == name)
-
-
 @task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
     """Score one model on the validation and the test split, and let it write."""
@@ -83,11 +58,11 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
         samples = draw_samples(config, fitted.bundle)
     for built in (test, validation):
         check_table.fn(config, "predictions", built.artifact, f"predictions {fitted.spec.name}")
-    tracker = tracker_of(config)
-    if not test.reused or not fitted.reused:
-        _log_figures(ModelRun(tracker, fitted.run_id, known=False), test.artifact, validation.artifact, samples.artifact)
     measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact)
-    return finished(Built(test.artifact, test.reused and validation.reused and samples.reused), measured)
+    reused = test.reused and validation.reused and samples.reused
+    if not (reused and fitted.reused):
+        _log_figures(tracker_of(config), measured)
+    return finished(Built(test.artifact, reused), measured)
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
@@ -115,13 +90,11 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 def draw_samples(config: RunConfig, bundle_folder: Path) -> Built:
     """Return reviews that a bundle wrote for each star rating, and its suggestions for the prompts."""
     chosen = config.evaluation
-    names = {
-        "sample_stars", "samples_per_star", "temperature", "top_k", "top_p", "max_tokens", "prompts", "suggestions", "seed",
-    }
+    names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
 
     def make(work: Path) -> dict[str, Any]:
         bundle = load_bundle(bundle_folder, device_of(config))
-        how = {name: getattr(chosen, name) for name in ("temperature", "top_k", "top_p", "max_tokens", "seed")}
+        how = {name: getattr(chosen, name) for name in SAMPLING}
         rows = [
             {"stars": stars, "number": number, "text": text, "seed": chosen.seed}
             for stars in chosen.sample_stars
@@ -152,81 +125,16 @@ def figures_of_artifact(artifact: Artifact) -> Figures:
     return figures_of(scores_of(artifact), **labels)
 
 
-def _log_figures(run: ModelRun, test: Artifact, validation: Artifact, samples: Artifact) -> None:
+def _log_figures(tracker: Tracker, model: Measured) -> None:
     """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
-    for split, artifact in (("test", test), ("validation", validation)):
+    run = model.fitted.run_id
+    for split, artifact in (("test", model.test), ("validation", model.validation)):
         numbers = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
-        run.tracker.log_metrics(run.run_id, {f"{split}/{name}": value for name, value in numbers.items()})
-    stars = star_slices(scores_of(test), figures_of_artifact(test))
-    run.tracker.log_table(run.run_id, stars, "per_star.json")
-    run.tracker.log_metrics(
-        run.run_id, {f"test/stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
-    )
-    run.tracker.log_text(run.run_id, (test.folder / FIGURES_FILE).read_text(encoding="utf-8"), "policies.json")
+        tracker.log_metrics(run, {f"{split}/{name}": value for name, value in numbers.items()})
+    stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
+    by_star = {f"test/stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
+    tracker.log_metrics(run, by_star)
+    tracker.log_table(run, stars, "per_star.json")
+    tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
     for file in (SAMPLES_FILE, SUGGESTIONS_FILE):
-        run.tracker.log_table(run.run_id, pl.read_parquet(samples.folder / file), Path(file).with_suffix(".json").name)
-
-
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
-    """Draw and log what compares the models: table, perplexity bars, curves, per-star bars, and the floor."""
-    table = table_of(config, measured)
-    floor = estimate_floor(config, prepared)
-    found = floor.artifact.facts if floor.artifact.facts.get("explained") else None
-    tracker = tracker_of(config)
-    tracker.log_table(parent_run_id, table, "models.json")
-    for row in table.to_dicts():
-        numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and value is not None}
-        tracker.log_metrics(parent_run_id, {f"{row['model']}/{name}": value for name, value in numbers.items()})
-    _draw(config, measured, table, found, parent_run_id)
-    _log_documents(config, prepared, parent_run_id)
-    shown = table.select(column for column in TABLE_COLUMNS if column in table.columns)
-    show_table("models", shown.to_dicts(), f"Test reviews, best first. MLflow: {tracker.link(parent_run_id)}")
-    for model in measured:
-        samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-        text = "\n\n".join(f"**{row['stars']} stars**\n\n> {row['text']}".replace("\n\n>", "\n\n>") for row in samples)
-        show_markdown(f"samples-{model.name}", text, f"Reviews written by {model.name}")
-    return Evaluated(tuple(measured), found)
-
-
-def table_of(config: RunConfig, measured: list[Measured] | tuple[Measured, ...]) -> pl.DataFrame:
-    """Return the comparison table on the test split, best first."""
-    figures = {model.name: figures_of_artifact(model.test) for model in measured}
-    kinds = {model.name: model.fitted.spec.kind for model in measured}
-    return comparison_table(figures, kinds, config.baseline)
-
-
-def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
-    """Return what the test reviews cost the grammar that wrote them; empty facts where it has not written them."""
-
-    def make(work: Path) -> dict[str, Any]:
-        reviews = pl.concat([batch.select("text", "stars", "bytes") for batch in iter_split(prepared.clean.folder, "test")])
-        floor = floor_of(reviews)
-        facts = {} if floor is None else floor.to_dict()
-        (work / "floor.json").write_text(json.dumps(facts), encoding="utf-8")
-        return facts
-
-    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make)
-
-
-def _draw(
-    config: RunConfig, measured: list[Measured], table: pl.DataFrame, floor: dict[str, Any] | None, run_id: str
-) -> None:
-    from evaluation.floor import Floor
-
-    tracker = tracker_of(config)
-    histories = {model.name: read_journal(model.fitted.artifact.folder / JOURNAL) for model in measured}
-    line = Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None
-    slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
-    tracker.log_figure(run_id, loss_curves(histories), "plots/loss_curves.png")
-    tracker.log_figure(run_id, perplexity_bars(table, line, config.baseline), "plots/perplexity_by_model.png")
-    tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
-
-
-def _log_documents(config: RunConfig, prepared: Prepared, run_id: str) -> None:
-    """Copy the Data Docs of the checks into the run, and say what they found."""
-    tracker = tracker_of(config)
-    for artifact in prepared.checks:
-        report = read_report(artifact)
-        tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{artifact.manifest['options']['label']}")
-        tracker.set_tags(run_id, {f"checks.{artifact.manifest['options']['label']}": "passed" if report.passed else "failed"})
+        tracker.log_table(run, pl.read_parquet(model.samples.folder / file), Path(file).with_suffix(".json").name)

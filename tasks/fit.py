@@ -18,11 +18,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.base import ModelError
+from models.bundle import SPEC
 from models.specs import ModelSpec, identity
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import RankFailed
-from reviewlm.store import Artifact, Store
+from reviewlm.store import Artifact, Store, sha256_of_file
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import Report, progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts
@@ -72,6 +73,11 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def bundle_digest(folder: Path) -> str:
+    """Return the digest that `models.bundle.load_bundle` gives a bundle, without opening its model."""
+    return sha256_of_file(folder / SPEC)
 
 
 def device_of(config: RunConfig) -> str:

@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.bundle import save_bundle
-from models.streams import TokenStream
-from models.vocabulary import Vocabulary
-
 from models.base import FitContext, ModelError, Progress
+from models.bundle import save_bundle
 from models.specs import model_class, spec_from_dict
+from models.streams import TokenStream, stars_prior
+from models.vocabulary import Vocabulary
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -35,15 +34,10 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
     context = FitContext(Path(job["work"]), device=job["device"], threads=job["threads"], report=_report)
     result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
-    facts = {**job["facts"], "stars_prior": stars_prior(train), "summary": dict(result.summary)}
+    # No figure that differs from run to run: equal fits give equal bundles.
+    facts = {**job["facts"], "stars_prior": stars_prior(train)}
     save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
-
-
-def stars_prior(stream: TokenStream) -> list[float]:
-    """Return the shares of the ratings 0 (unknown) to 5 among the training reviews."""
-    stars = stream.documents["stars"].fill_null(0).to_list()
-    return [stars.count(value) / max(len(stars), 1) for value in range(6)]
 
 
 def _report(news: Progress) -> None:

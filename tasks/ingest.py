@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from corpus.ingest import expand_inputs, ingest
-from corpus.synth import write_reviews
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.ingest import expand_inputs, ingest
+from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.store import Artifact, sha256_of_file
@@ -31,7 +31,7 @@ def synthesise(config: RunConfig) -> Artifact:
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
-                workers=available_cores(), report=report,
+                workers=available_cores(), report=lambda done, total: report(done),
             )
 
     built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from corpus.clean import iter_split, prepare
-from data_checks.suites import CheckReport, check
-from models.streams import TokenStream, write_stream
-from models.vocabulary import Vocabulary
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.clean import prepare
+from corpus.split import iter_split
+from data_checks.report import CheckReport
+from data_checks.suites import check
+from models.streams import write_stream
 from models.text import NormalForm
+from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.errors import EmptyInput
 from reviewlm.store import Artifact
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_facts, show_markdown
@@ -51,7 +52,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
-        report = check(stage, _checked_frame(stage, subject), config.checks, work / "docs", label, subject.facts)
+        report = check(stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
         return {
@@ -68,18 +69,14 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 
 
 def read_report(artifact: Artifact) -> CheckReport:
-    """Return the report that a check left, its page's path made absolute."""
+    """Return the report that a check left, with the full path of its page."""
     return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
 
 
-def _checked_frame(stage: str, subject: Artifact) -> pl.DataFrame:
-    if stage == "raw":
-        return pl.read_parquet(subject.folder / "parts" / "*.parquet")
-    if stage == "clean":
-        return pl.read_parquet(subject.folder / "clean.parquet")
-    if stage == "tokens":
-        return TokenStream.open(subject.folder).documents
-    return pl.read_parquet(subject.folder / "scores.parquet")
+def _checked_table(stage: str, subject: Artifact) -> Path:
+    """Return the file or folder that a suite reads: only the columns that it needs."""
+    names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet"}
+    return subject.folder / names[stage]
 
 
 @task(name="clean", cache_policy=NO_CACHE, persist_result=False)
@@ -119,14 +116,12 @@ def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifac
     vocabulary = Vocabulary.load(Path(vocabulary_file))
 
     def make(work: Path) -> dict[str, Any]:
-        total = int(clean.facts.get(split, 0))
+        total = int(clean.facts["splits"][split]["reviews"])
         with progress(f"tokens {label}", total, "reviews") as report:
             return write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make)
-    if not built.artifact.facts["documents"]:
-        raise EmptyInput(f"The {split} split has no reviews", remedy="give more reviews or a larger share of them")
     show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
     return finished(built)
 

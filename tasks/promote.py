@@ -13,11 +13,12 @@ from prefect.cache_policies import NO_CACHE
 from evaluation.decision import Decision
 from evaluation.gate import Evidence
 from evaluation.gate import decide as apply_rules
-from models.bundle import bundle_digest
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
-from tasks.evaluate import Evaluated, Measured, figures_of_artifact, score_bundle, scores_of
+from tasks.compare import Evaluated
+from tasks.evaluate import Measured, figures_of_artifact, score_bundle, scores_of
+from tasks.fit import bundle_digest
 from tasks.prepare import VOCABULARY_FILE, Prepared, read_report, tokenize
 from tasks.stage import converted_errors, show_markdown
 from tasks.track import registry_of, tracker_of

@@ -106,10 +106,21 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) ->
 
 def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
     """Show an artifact's facts (scalars only) as a table, with where it lies and whether it was reused."""
-    facts = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    facts = flat(artifact.facts)
     how = "reused" if reused else f"built in {artifact.manifest.get('seconds', 0)} s"
     description = f"**{stage}** `{artifact.digest}`, {how}. {note}\n\nFolder: `{artifact.path}`"
     show_table(stage, [{"what": name, "value": str(value)} for name, value in facts.items()], description)
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested facts under dotted names; lists are left out."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{name}."))
+        elif not isinstance(value, list):
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def show_markdown(key: str, markdown: str, description: str = "") -> None:

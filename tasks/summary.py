@@ -7,11 +7,12 @@ from typing import Any
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
-from tasks.evaluate import Evaluated, Measured
+from tasks.compare import Evaluated
+from tasks.evaluate import Measured
 from tasks.fit import Fitted
 from tasks.prepare import Prepared
 from tasks.promote import Promotion
-from tasks.stage import stages_of_this_run
+from tasks.stage import flat, stages_of_this_run
 
 FLOOR_STATEMENT = (
     "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
@@ -77,7 +78,7 @@ def describe_prepared(prepared: Prepared) -> dict[str, Any]:
         for name, splits in prepared.tokens.items()
         for split, stream in splits.items()
     }
-    return {**prepared.clean.facts, **streams, "digest": prepared.clean.digest}
+    return {**flat(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
 
 
 def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:

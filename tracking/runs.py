@@ -237,8 +237,16 @@ class Tracker:
 
         facts = describe(frame)
         data = Dataset(name=name, digest=digest[:36], source_type="local", **facts)
-        with self.reaching() as client:
-            client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
+        # MLflow looks whether it knows the data set and then inserts it: of two runs that log the same one at once, the
+        # slower fails, and finds it on the second try.
+        for last in (False, True):
+            try:
+                with self.reaching() as client:
+                    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
+                return
+            except ReviewLMError as error:
+                if last or "UNIQUE constraint" not in error.cause:
+                    raise
 
     def run_experiment(self, run_id: str) -> str:
         """Return the id of the experiment that a run belongs to."""

@@ -109,7 +109,9 @@ def test_a_missing_artifact_is_an_error_with_its_digest(tmp_path: Path) -> None:
         Store(tmp_path).open("stage", "abc")
 
 
-@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)]
+)
 def test_disk_errors_become_ours_and_leave_the_store_as_it_was(tmp_path: Path, code: int, kind: type) -> None:
     store = Store(tmp_path)
     before = store.build("stage", 1, {}, {}, write_hello).artifact
@@ -150,8 +152,8 @@ print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
 
 def content(root: Path) -> dict[str, bytes]:
     digest = Store.digest("stage", 1, {}, {})
-    folder = root / "stage" / digest
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST} if folder.exists() else {}
+    files = (root / "stage" / digest).glob("*")
+    return {path.name: path.read_bytes() for path in files if path.name != MANIFEST}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -174,6 +176,7 @@ def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_pa
 
 
 def test_processes_that_race_for_one_artifact_build_it_once(tmp_path: Path) -> None:
-    racers = [subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    command = [sys.executable, "-c", JOB, str(tmp_path)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = [racer.communicate()[0].strip() for racer in racers]
     assert sorted(said) == ["False", "True", "True"]

@@ -1,0 +1,48 @@
+"""What all tests share: quiet frameworks, one thread, the folder of real data where there is one, one Prefect server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reviewlm.environment import prepare_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder for the whole session: nothing is written outside of it."""
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["REVIEWLM_HOME"] = str(folder)
+    prepare_environment(folder)
+    return folder
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder for one test."""
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(home: Path) -> Iterator[None]:
+    """One temporary Prefect server for all flow tests."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real Yelp text, which may not be part of the project."""
+    folder = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set REVIEWLM_REAL_DATA)")
+    return folder

@@ -1,0 +1,202 @@
+"""The real flow, end to end, on a tiny corpus: everything a user relies on after `reviewlm run`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytestmark = pytest.mark.slow
+TINY = str(Path(__file__).with_name("tiny.toml"))
+
+
+@dataclass
+class Ran:
+    """A home folder in which the pipeline ran once, and what the flow returned."""
+
+    home: Path
+    result: dict[str, Any]
+
+    def again(self, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
+        return run_in(self.home, *overrides, input=input)
+
+
+def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
+    from flows.retrain import retrain
+
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(home)
+    try:
+        return retrain(TINY, input, list(overrides))
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def ran(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    home = tmp_path_factory.mktemp("pipeline")
+    return Ran(home, run_in(home))
+
+
+def mlflow_client(ran: Ran) -> Any:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{ran.home / 'mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
+    assert ran.result["promoted"] is True
+    assert ran.result["champion_version"] == 1
+    assert {model["name"] for model in ran.result["models"]} == {"kn2", "lstm", "gru-char"}
+
+
+def test_every_model_is_scored_on_the_same_bytes_and_the_floor_lies_below_all(ran: Ran) -> None:
+    tests = [model["test"] for model in ran.result["models"]]
+    assert len({figures["bytes"] for figures in tests}) == 1
+    assert ran.result["floor"]["bits_per_byte"] < min(figures["open_bits_per_byte"] for figures in tests)
+
+
+def test_figures_follow_from_the_stored_scores(ran: Ran) -> None:
+    from math import exp, log
+
+    for model in ran.result["models"]:
+        figures = model["test"]
+        assert figures["perplexity"] == pytest.approx(exp(figures["nats"] / figures["tokens"]), rel=1e-9)
+        assert figures["bits_per_byte"] == pytest.approx(figures["nats"] / figures["bytes"] / log(2), rel=1e-9)
+
+
+def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
+    again = ran.again()
+    assert again["stages"] == len(again["reused"])
+    assert again["promoted"] is False
+    assert "identical" in again["reason"]
+    assert again["champion_version"] == 1
+    assert again["models"] == ran.result["models"]
+
+
+def test_a_changed_learning_rate_fits_again_but_does_not_tokenize_again(ran: Ran) -> None:
+    again = ran.again("models.1.training.learning_rate=0.004")
+    assert {"ingest", "prepare", "vocabulary", "tokens", "check", "synthesise"} - {"check"} <= set(again["reused"])
+    assert "fit" not in again["reused"]
+
+
+def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    parent = client.get_run(ran.result["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["prefect.flow_run_id"]
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
+    assert {run.info.run_name for run in children} == {"kn2", "lstm", "gru-char"}
+    for run in children:
+        sections = {name.split(".")[0] for name in run.data.params}
+        assert {"data", "architecture", "objective", "optimiser"} - sections <= {"optimiser"}
+        assert run.data.metrics["test/open_bits_per_byte"] > 0
+        assert run.data.tags["prefect.flow_run_id"] == parent.data.tags["prefect.flow_run_id"]
+        names = {dataset.dataset.name for dataset in run.inputs.dataset_inputs}
+        assert len(names) == 3
+
+
+def test_metrics_have_one_point_per_step(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    lstm = next(model for model in ran.result["models"] if model["name"] == "lstm")
+    history = client.get_metric_history(lstm["mlflow_run_id"], "validation/perplexity")
+    steps = [point.step for point in history]
+    assert len(steps) == 2
+    assert len(set(steps)) == 2
+
+
+def artifacts_of(client: Any, run_id: str, path: str | None = None) -> set[str]:
+    found = set()
+    for entry in client.list_artifacts(run_id, path):
+        found |= artifacts_of(client, run_id, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    parent = artifacts_of(client, ran.result["mlflow_run_id"])
+    assert {"plots/loss_curves.png", "plots/perplexity_by_model.png", "plots/bits_per_byte_by_stars.png"} <= parent
+    assert {"decision.json", "decision.md", "models.json", "config.json"} <= parent
+    assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
+    child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
+    assert {"samples.json", "suggestions.json", "per_star.json", "tokenizer/vocabulary.json"} <= child
+
+
+def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    version = client.get_model_version_by_alias("reviewlm", "champion")
+    assert version.version == "1"
+    assert version.tags["gate/outcome"] == "promoted"
+    assert version.tags["gate/reason"]
+    assert "| rule |" in version.description
+
+
+def test_no_sample_shows_a_special_token(ran: Ran) -> None:
+    samples = pl.concat([pl.read_parquet(path) for path in (ran.home / "store" / "samples").glob("*/samples.parquet")])
+    assert len(samples) >= 9
+    assert not samples["text"].str.contains(r"<(unk|bos|eos|stars_\d)>").any()
+
+
+def test_quarantined_records_keep_their_raw_bytes_source_and_line(ran: Ran) -> None:
+    (folder,) = (ran.home / "store" / "ingest").iterdir()
+    quarantine = pl.read_parquet(folder / "quarantine.parquet")
+    assert len(quarantine) > 0
+    assert {"source", "line", "reason", "raw"} <= set(quarantine.columns)
+
+
+def test_prefect_shows_every_stage_as_an_artifact(ran: Ran) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        keys = {artifact.key for artifact in client.read_artifacts(limit=200)}
+    assert {"ingest", "prepare", "check-raw", "models", "gate", "fit-lstm", "samples-lstm"} <= keys
+
+
+def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
+    prefect_server: None, tmp_path: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from reviewlm.errors import CheckFailed
+
+    bad = tmp_path / "bad.jsonl"
+    lines = [{"review_id": f"r{i}", "stars": 9, "text": f"Fine place number {i}.", "date": "2020-01-01"} for i in range(60)]
+    bad.write_text("\n".join(json.dumps(line) for line in lines))
+    with get_client(sync_client=True) as client:
+        before = {run.id for run in client.read_task_runs()}
+    with pytest.raises(CheckFailed) as error:
+        run_in(tmp_path / "home", input=[str(bad)])
+    assert "stars" in str(error.value)
+    assert Path(error.value.report).is_file()
+    with get_client(sync_client=True) as client:
+        names = {run.name for run in client.read_task_runs() if run.id not in before}
+    assert names
+    assert not any("fit" in name or "vocabulary" in name for name in names)
+
+
+def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stays(ran: Ran) -> None:
+    weak = ran.again("models.0.order=1", "models.1.training.epochs=0.05", "models.2.training.epochs=0.02", "seed=5")
+    assert weak["promoted"] is False
+    client = mlflow_client(ran)
+    champion = client.get_model_version_by_alias("reviewlm", "champion").version
+    assert str(weak["champion_version"]) == champion
+    version = client.get_model_version("reviewlm", str(weak["version"]))
+    assert version.tags["gate/outcome"] == "refused"
+    assert "champion" in version.tags["gate/reason"]
+
+
+def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
+    from reviewlm.errors import FitError
+
+    with pytest.raises(FitError):
+        ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
+    runs = mlflow_client(ran).search_runs(["1"], "attributes.status = 'FAILED'")
+    assert {"lstm", "retrain"} <= {run.info.run_name for run in runs}

@@ -1,0 +1,72 @@
+"""The command line is a contract: verbs, exit codes, JSON on the last line, errors without tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    import os
+
+    command = [sys.executable, "-m", "reviewlm.cli", *arguments]
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    code = "import sys; from reviewlm import cli; print(sorted({'torch','prefect','mlflow','polars'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    done = reviewlm("--help", home=tmp_path)
+    for verb in ("run", "demo", "synth", "ingest", "train", "generate", "suggest", "score", "history", "rollback"):
+        assert verb in done.stdout
+
+
+def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    facts = []
+    for name in ("a.jsonl", "b.jsonl"):
+        done = reviewlm("synth", "--reviews", "50", "--seed", "3", "--out", str(tmp_path / name), "--json", home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        facts.append(last_json(done))
+    assert facts[0] == facts[1]
+    assert {"reviews", "bytes", "sha256"} <= set(facts[0])
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
+        (("run", "--preset", "smal"), 2, "did you mean 'small'"),
+        (("run", "--nonsense"), 2, "No such option"),
+        (("generate",), 7, "no champion"),
+        (("suggest", "the food was"), 7, "no champion"),
+        (("score", "/no/such/file"), 3, "cannot be read"),
+        (("generate", "--stars", "7"), 2, "stars"),
+    ],
+)
+def test_errors_have_their_exit_code_and_no_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = reviewlm(*arguments, home=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = reviewlm("score", "-", home=tmp_path, stdin="\n\n")
+    assert done.returncode == 3
+    assert "no text" in done.stderr
+    assert time.monotonic() - started < 60
