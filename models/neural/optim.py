@@ -20,7 +20,7 @@ def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
     """Return the rate of update number *update* (from 0) of *updates*: linear warm-up, then half a cosine."""
     warm = round(training.warmup * updates)
     if update < warm:
-        return training.learning_rate * (update + 1) / warm
+        return training.learning_rate * ((update + 1) / warm)
     done = (update - warm) / max(1, updates - 1 - warm)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return training.learning_rate * (training.final_rate + (1 - training.final_rate) * cosine)

@@ -1,0 +1,305 @@
+"""Exact resume: a training that is killed anywhere and started again ends with the same bits and the same journal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_streams import walks
+
+from models.base import FitContext, ModelError
+from models.neural import checkpoint, trainer
+from models.neural.checkpoint import Checkpoints, Journal
+from models.neural.optim import learning_rate
+from models.neural.recurrent import RecurrentNetwork
+from models.neural.trainer import CHECKPOINTS, train
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import unigram_counts
+
+V = 30
+TRAINING = TrainingSpec(
+    epochs=2, batch=4, window=6, backprop=15, learning_rate=2e-2, evaluations=3, reset=0.2, precision="bf16", seed=5
+)
+SPEC = RecurrentSpec(
+    kind="lstm", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=8, chunk=16), training=TRAINING
+)
+TRAIN, VALIDATION = walks(40, V, 1), walks(8, V, 2)
+WALL_CLOCK = ("time", "tokens_per_second")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the program may catch it."""
+
+
+def network_of(kill_at=None):
+    """A network that dies in the middle of its n-th training window."""
+    torch.manual_seed(TRAINING.seed)
+    network = RecurrentNetwork(SPEC, torch.from_numpy(unigram_counts(TRAIN, V)))
+    windows, forward = [0], network.output.loss
+
+    def loss(*arguments):
+        windows[0] += 1
+        if windows[0] == kill_at:
+            raise Killed
+        return forward(*arguments)
+
+    network.output.loss = loss
+    return network
+
+
+def run(folder, network=None, training=TRAINING):
+    folder.mkdir(exist_ok=True)
+    network = network or network_of()
+    summary = train(network, TRAIN, VALIDATION, training, FitContext(folder)).summary
+    return network, summary
+
+
+def bits(network):
+    return {name: parameter.detach().numpy().tobytes() for name, parameter in network.named_parameters()}
+
+
+def journal(folder):
+    """The journal's lines without what the clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
+
+
+def without_clock(summary):
+    return {name: value for name, value in summary.items() if name not in ("seconds", "tokens_per_second")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    network, summary = run(folder)
+    return bits(network), without_clock(summary), journal(folder)
+
+
+def same_as(undisturbed, folder, network, summary):
+    assert bits(network) == undisturbed[0]
+    assert without_clock(summary) == undisturbed[1]
+    assert journal(folder) == undisturbed[2]
+
+
+def kill(folder, at):
+    with pytest.raises(Killed):
+        run(folder, network_of(at))
+
+
+def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoint at every update", "at evaluations only"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
+    tmp_path, undisturbed, monkeypatch, seed, seconds
+):
+    """Kill points are counted over two epochs of U/2 windows each, so that resumes cross the border between them."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", seconds)
+    updates = undisturbed[1]["updates"]
+    rng = np.random.default_rng(seed)
+    for at in sorted(rng.integers(1, updates // 4, 4), reverse=True):
+        kill(tmp_path, at)
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeypatch):
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    half = undisturbed[1]["updates"] // 2
+    assert undisturbed[1]["updates"] == 2 * half
+    kill(tmp_path, half + 1)
+    kill(tmp_path, 2)
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.parametrize("rename", range(1, 10))
+def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
+    """Between any two renames of files, so also with tensors but without their description."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    renames, replace_file = [0], os.replace
+
+    def dying(*arguments):
+        renames[0] += 1
+        if renames[0] == rename:
+            raise Killed
+        replace_file(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "replace", dying)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch):
+    """At the full rate the 30th update makes a weight infinite; one of two such trainings is killed after that."""
+    step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
+
+    def exploding(optimizer, *arguments):
+        step(optimizer, *arguments)
+        if optimizer.param_groups[0]["lr"] == full_rate:
+            with torch.no_grad():
+                optimizer.param_groups[0]["params"][0].fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", exploding)
+    plain, summary = run(tmp_path / "plain")
+    assert summary["divergences"] == 1
+    (tmp_path / "killed").mkdir()
+    kill(tmp_path / "killed", 40)
+    resumed, other = run(tmp_path / "killed")
+    assert bits(resumed) == bits(plain)
+    assert without_clock(other) == without_clock(summary)
+    assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+import test_checkpoint as t
+t.torch.set_num_threads(1)
+t.trainer.CHECKPOINT_SECONDS = 0.0
+network = t.network_of()
+windows, loss = [0], network.output.loss
+def dying(*arguments):
+    windows[0] += 1
+    if windows[0] == int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(*arguments)
+network.output.loss = dying
+t.run(Path(sys.argv[3]), network)
+"""
+
+
+def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", PROGRAM, str(here), str(here.parents[2]), str(tmp_path), "33"]
+    assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
+    assert list((tmp_path / CHECKPOINTS).glob("*.json"))
+    network = network_of()
+    kill_free = undisturbed[1]["updates"]
+    calls, loss = [0], network.output.loss
+    network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
+    same_as(undisturbed, tmp_path, *run(tmp_path, network))
+    assert calls[0] == kill_free - 32  # it really went on
+
+
+# --- damage
+
+
+def newest(folder, suffix):
+    return max((folder / CHECKPOINTS).glob(f"*.{suffix}"))
+
+
+def flip(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) * 3 // 4] ^= 1
+    path.write_bytes(raw)
+
+
+DAMAGE = {
+    "a flipped bit in the tensors": lambda folder: flip(newest(folder, "safetensors")),
+    "a flipped bit in the description": lambda folder: flip(newest(folder, "json")),
+    "tensors cut short": lambda folder: os.truncate(newest(folder, "safetensors"), 1000),
+    "a description cut short": lambda folder: os.truncate(newest(folder, "json"), 100),
+    "an empty description": lambda folder: os.truncate(newest(folder, "json"), 0),
+    "missing tensors": lambda folder: newest(folder, "safetensors").unlink(),
+    "a missing description": lambda folder: newest(folder, "json").unlink(),
+    "a description that is another JSON": lambda folder: newest(folder, "json").write_text("[1, 2]"),
+    "a journal cut short": lambda folder: os.truncate(folder / "metrics.jsonl", 700),
+    "no journal": lambda folder: (folder / "metrics.jsonl").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) == 2
+    DAMAGE[damage](tmp_path)
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert ("is skipped" in caplog.text) == (damage != "a missing description")
+
+
+def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undisturbed):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    for path in (tmp_path / CHECKPOINTS).glob("*.safetensors"):
+        flip(path)
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
+    run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
+    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert "belongs to another training" in caplog.text
+
+
+def test_a_description_is_never_executed(tmp_path):
+    """All that is read is JSON and safetensors: the folder holds no other kind of file."""
+    run(tmp_path)
+    assert {path.suffix for path in (tmp_path / CHECKPOINTS).iterdir()} == {".json", ".safetensors"}
+
+
+# --- the two classes by themselves
+
+
+def numbers(checkpoints):
+    return sorted(int(path.stem) for path in checkpoints.folder.glob("*.json"))
+
+
+def test_the_two_newest_good_ones_and_the_newest_of_all_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    written = [(True, [1]), (False, [1, 2]), (False, [1, 3]), (True, [1, 4]), (False, [1, 4, 5]), (True, [4, 6])]
+    for good, kept in written:
+        checkpoints.save({"x": torch.zeros(2)}, {}, good)
+        assert numbers(checkpoints) == kept
+        assert len(list(tmp_path.iterdir())) == 2 * len(kept)
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    shared = torch.randn(3, 4)
+    tensors = {"a": shared, "b": shared, "c": shared.t(), "bool": torch.tensor([True]), "low": shared.bfloat16()}
+    facts = {"nats": 0.1 + 0.2, "inf": float("inf"), "list": [1, 2], "text": "ü"}
+    Checkpoints(tmp_path).save(tensors, facts, good=False)
+    found = Checkpoints(tmp_path).load()
+    assert found.facts == facts
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    assert Checkpoints(tmp_path).load(good=True) is None
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert Checkpoints(tmp_path / "new").load() is None
+
+
+def test_the_journal_is_cut_where_it_was(tmp_path):
+    first = Journal(tmp_path)
+    assert first.size() == 0
+    first.write(5, {"a": 1.5})
+    length = first.length
+    first.write(6, {"a": 2.5})
+    again = Journal(tmp_path)
+    assert again.size() == first.length
+    again.cut(length)
+    again.write(7, {"b": 3.5})
+    lines = [json.loads(line) for line in again.path.read_text().splitlines()]
+    assert [(line["step"], line.get("a"), line.get("b")) for line in lines] == [(5, 1.5, None), (7, None, 3.5)]
+
+
+def test_the_journal_refuses_what_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        Journal(tmp_path).write(1, {"a": float("nan")})
+
+
+def test_diverging_for_good_leaves_no_endless_loop_behind(tmp_path, monkeypatch):
+    """A second attempt in the same folder fails in the same way instead of going on from nothing."""
+    monkeypatch.setattr(trainer, "scale_and_clip", lambda *arguments: float("inf"))
+    for _ in range(2):
+        with pytest.raises(ModelError, match="diverged"):
+            run(tmp_path)
