@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def generate(
 ) -> list[str]:
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
-    Text i depends on `(seed, i)` and the other arguments alone, not on n or on what is written beside it.
+    Text i depends on `(seed, i)`, its rating and the prompt alone, not on n or on what is written beside it.
 
     Args:
         bundle: The model.
@@ -59,12 +60,13 @@ def generate(
     texts: list[str] = []
     context = bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()
     for first in range(0, n, BATCH):
-        # The first number of a text's stream draws its rating, the others its tokens.
-        last = min(n, first + BATCH)
-        uniforms_BT = np.array([np.random.default_rng([seed, i]).random(1 + max_tokens) for i in range(first, last)])
-        ratings = [_draw(bundle.stars_prior, u) if stars is None else stars for u in uniforms_BT[:, 0]]
+        numbers = range(first, min(n, first + BATCH))
+        ratings = [_rating(bundle.stars_prior, seed, i) if stars is None else stars for i in numbers]
+        # The rating and the prompt enter too: texts that differ in them alone would otherwise soon run alike.
+        keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
+        uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
         filters = (temperature, top_k, top_p)
-        rows = _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT[:, 1:], filters)
+        rows = _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT, filters)
         texts += [_on_page(bundle.vocabulary, prompt, ids) for ids in rows]
     return texts
 
@@ -105,9 +107,11 @@ def _on_page(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> str:
     return prompt + (text.lstrip() if not prompt or prompt[-1].isspace() else text)
 
 
-def _draw(shares: Sequence[float], uniform: float) -> int:
+def _rating(shares: Sequence[float], seed: int, number: int) -> int:
+    """Draw the rating of text *number*."""
     ends = np.cumsum(shares)
-    return int(min(np.searchsorted(ends, uniform * ends[-1], side="right"), len(shares) - 1))
+    uniform = np.random.default_rng([seed, number]).random()
+    return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
 
 
 def _allowed(logp_BV: torch.Tensor) -> torch.Tensor:
@@ -160,7 +164,8 @@ def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
     ranked = logp_BV.topk(min(HEAD, size)).values
     if bool((ranked.exp().sum(1) < top_p).any()):
         ranked = logp_BV.sort(1, descending=True).values
-    before = ranked.double().exp().cumsum(1) - ranked.double().exp()
+    p_BR = ranked.double().exp()
+    before = p_BR.cumsum(1) - p_BR
     last_B1 = (before < top_p).sum(1, keepdim=True) - 1
     return ranked.gather(1, last_B1)
 
@@ -174,7 +179,7 @@ def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
         logp_BV: Log-probabilities.
         uniforms_B: Numbers in [0, 1).
     """
-    ends_BV = logp_BV.double().exp().cumsum(1)
+    ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
     targets_B1 = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)[:, None] * ends_BV[:, -1:]
     # An entry of probability 0 ends where the one before it ends: "right" never stops there.
     ids = torch.searchsorted(ends_BV, targets_B1, right=True)[:, 0]

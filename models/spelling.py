@@ -36,8 +36,8 @@ class Spelling:
     def train(cls, words: Iterable[str]) -> Spelling:
         """Estimate the model on distinct words, each counted once: unknown words resemble types, not tokens.
 
-        The share of unseen characters is the Good–Turing estimate N1/N (Good 1953), with one added to both so that
-        it is never 0.
+        The share of unseen characters is the Good–Turing estimate N1/N (Good 1953), kept away from 0 and 1 by adding
+        1 above and 2 below.
         """
         counts: Counter[str] = Counter()
         ends = 0
@@ -46,7 +46,7 @@ class Spelling:
             ends += 1
         total = sum(counts.values()) + ends
         once = sum(1 for count in counts.values() if count == 1)
-        unseen = (once + 1) / (total + 1 + once)
+        unseen = (once + 1) / (total + 2)
         known = max(total, 1) / (1 - unseen)
         # Rounded, so that the stored text is the same on every machine.
         nats = {char: round(-log(count / known), 6) for char, count in sorted(counts.items())}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -24,6 +24,9 @@ SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s
 """GPT-2's cut before BPE (Radford et al. 2019): no piece crosses from letters to digits or punctuation."""
 UNKNOWN = "<unk>"
 """Entry 0 of the tokenizer's own table. Never met: `SPLIT` cuts such a text into three pieces."""
+
+SPARE = 243
+"""Bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
 
 
 class LosslessUnit:
@@ -95,24 +98,24 @@ class SubwordUnit(LosslessUnit):
     def train_unigram(cls, texts: Iterable[str], size: int, min_count: int) -> SubwordUnit:
         """Unigram language model (Kudo 2018) with one entry per byte for characters seen less than *min_count* times.
 
-        The trainer's sums depend on the order of a randomly seeded hash table in their last digits, and with threads
-        even the order of the pieces does: it runs in one thread, scores are rounded and pieces sorted.
+        The trainer walks randomly seeded hash tables, and with threads the order of its pieces changes too: it runs in
+        one thread, and `_in_order` takes out what is left of the tables' order.
         """
-        _require_room("unigram", size, 256)
+        _require_room("unigram", size, SPARE)
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
         trainer = trainers.UnigramTrainer(
-            vocab_size=size - FIRST - 256 + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
+            vocab_size=size - FIRST - SPARE + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
         )
         seen: Counter[str] = Counter()
         with _one_thread():
             tokenizer.train_from_iterator(_counting(texts, seen), trainer)
         values = json.loads(tokenizer.to_str())
-        scores = [(piece, round(score, 6)) for piece, score in values["model"]["vocab"] if piece != UNKNOWN]
-        kept = [(piece, score) for piece, score in scores if len(piece) > 1 or seen[piece] >= min_count]
-        kept.sort(key=lambda item: (-item[1], item[0]))
+        pieces = _in_order({piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN})
+        kept = [(piece, score) for piece, score in pieces if len(piece) > 1 or seen[piece] >= min_count]
         floor = min((score for _, score in kept), default=0.0) - 10.0
-        values["model"]["vocab"] = [[UNKNOWN, floor], *kept, *([f"<0x{byte:02X}>", floor] for byte in range(256))]
+        spare = [(f"<0x{byte:02X}>", floor) for byte in _spare(dict(kept))]
+        values["model"]["vocab"] = [(UNKNOWN, floor), *kept, *spare]
         values["model"].update(unk_id=0, byte_fallback=True)
         return cls({**values, "added_tokens": []})
 
@@ -143,9 +146,7 @@ class CharUnit(LosslessUnit):
 
     def __init__(self, characters: Sequence[str]) -> None:
         self._characters = list(characters)
-        known = set(self._characters)
-        # C0, C1 and F5..FF occur in no UTF-8 text; the byte of a known ASCII character is never needed.
-        spare = [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
+        spare = _spare(set(self._characters))
         super().__init__([char.encode() for char in self._characters] + [bytes([b]) for b in spare])
         self._char_ids = np.zeros(0x110000, np.int32)
         points = np.array([ord(char) for char in self._characters], np.int64)
@@ -156,13 +157,13 @@ class CharUnit(LosslessUnit):
     @classmethod
     def train(cls, texts: Iterable[str], size: int, min_count: int) -> CharUnit:
         """Keep the most frequent characters that are seen at least *min_count* times (ties by code point)."""
-        _require_room("char", size, 243)
+        _require_room("char", size, SPARE)
         seen: Counter[str] = Counter()
         for _ in _counting(texts, seen):
             pass
         ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
         kept = [char for char, count in ranked if count >= min_count]
-        return cls(kept[: size - FIRST - 243])
+        return cls(kept[: size - FIRST - SPARE])
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
@@ -190,6 +191,22 @@ class CharUnit(LosslessUnit):
         return cls(values["characters"])
 
 
+def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return pieces by falling score, the same for every run of the trainer.
+
+    Sums differ in their last digits: rounded. Characters that the trainer adds at its end, because no piece holds them,
+    get the lowest score + 0, 1, 2 … times 0.0001 in a random order: all of them get the lowest.
+    """
+    lowest = min(scores.values(), default=0.0)
+
+    def added(piece: str, score: float) -> bool:
+        steps = (score - lowest) / 1e-4
+        return len(piece) == 1 and steps < len(scores) and abs(steps - round(steps)) < 1e-3
+
+    same = [(piece, round(lowest if added(piece, score) else score, 6)) for piece, score in scores.items()]
+    return sorted(same, key=lambda item: (-item[1], item[0]))
+
+
 def _require_room(unit: str, size: int, bytes_needed: int) -> None:
     if size < FIRST + bytes_needed + 1:
         raise ModelError(
@@ -197,6 +214,11 @@ def _require_room(unit: str, size: int, bytes_needed: int) -> None:
             f"{FIRST} special tokens, {bytes_needed} bytes and one entry",
             "input",
         )
+
+
+def _spare(known: Container[str]) -> list[int]:
+    """Return the bytes that characters without an entry of their own can need."""
+    return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
 
 
 def _counting(texts: Iterable[str], seen: Counter[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from .base import ModelError
 from .spelling import Spelling
-from .writing import Writer, is_word
+from .writing import NO_SENTENCE_END, Writer, is_word
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ PATTERN = "|".join(
     (
         r"(?i:_(?:email|url|phone|card)_)",  # what the normal form writes for personal data
         r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
+        r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
         r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
         r"[\p{L}\p{M}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{M}]+)*",  # don't, y'all'll
         r"\p{N}+\p{L}*",  # 12, 90s, 2nd, 10am
@@ -31,7 +32,7 @@ PATTERN = "|".join(
         r" ?[:;=]-?(?:[()]|[DdPp]\b)| ?<3",  # emoticons
         r" ?[.,:]\p{N}+\p{L}*",  # the rest of 12.95, 1,000 and 7:30pm
         r" ?\.{2,3}| ?!{2,3}| ?\?{2,3}| ?-{2,3}",
-        r" ?[^\s\p{L}\p{M}\p{N}]",
+        r" ?[^\s\p{L}\p{M}\p{N}_]|_",  # a space taken with "_" would hide the `_url_` after it
     )
 )
 """Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
@@ -144,7 +145,7 @@ def count_pieces(texts: Iterable[str], fold: bool) -> pl.DataFrame:
 
     Returns:
         One row per distinct surface: `surface`, `word` (the folded surface), `count`, and `middle`: how often it
-        followed a word or a comma, where only a name or an acronym is written with a capital.
+        followed a word, a comma or "Dr.", where only a name or an acronym is written with a capital.
     """
     total = pl.DataFrame()
     for batch in batched(texts):
@@ -160,7 +161,8 @@ def _count_batch(texts: list[str]) -> pl.DataFrame:
     # A line break between texts: the first word of one does not follow the last word of another.
     pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
     before = pieces.shift(1, fill_value="\n")
-    frame = pl.DataFrame({"surface": pieces, "middle": before.str.contains(r"^[\p{L}\p{N},]")})
+    titled = (before == ".") & pieces.shift(2).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
+    frame = pl.DataFrame({"surface": pieces, "middle": before.str.contains(r"^[\p{L}\p{N},]") | titled})
     return frame.group_by("surface").agg(
         count=pl.len().cast(pl.Int64), middle=pl.col("middle").sum().cast(pl.Int64)
     )

@@ -12,7 +12,7 @@ SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])
 NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "approx", "dept"])
 """Abbreviations whose full stop does not end a sentence."""
 ALWAYS_OPEN = frozenset("([{¿¡«#")
-OPEN_IF_SPACED = frozenset("\"'`*_~")
+OPEN_IF_SPACED = frozenset("\"'`*~")
 """Open where a space stands before them, close where none does."""
 CURRENCY = frozenset("$£€¥")
 INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
@@ -89,7 +89,8 @@ class Writer:
 
     def _sentence_starts_after(self, body: str) -> bool:
         if body in SENTENCE_ENDS:
-            return self._last.lower() not in NO_SENTENCE_END
+            in_dots = body == "." and self._last.startswith("..")
+            return not in_dots and self._last.lower() not in NO_SENTENCE_END
         if _is_fraction(body) or body in ",;:" or body.startswith(".."):
             return False
         return self._starts

@@ -1,0 +1,283 @@
+"""The contract of models/base.py, run over every registered kind of model and a reference table.
+
+A new kind needs an entry in `models/specs.py` and at least one in `SPECS` here; nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from table_lm import TableLM, TableSpec
+
+import models.bundle
+import models.specs
+from models.base import FitContext, LanguageModel, State
+from models.bundle import load_bundle, save_bundle
+from models.specs import (
+    KINDS,
+    NGramSpec,
+    NPLMSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
+from models.streams import TokenStream, stars_prior, write_stream
+from models.text import NormalForm
+from models.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
+
+TRAINING = TrainingSpec(epochs=2, batch=4, window=12, precision="float32", evaluations=2, learning_rate=1e-2)
+SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
+SMALL = {"hidden": 8, "embedding": 8, "training": TRAINING}
+SPECS = {
+    "table": TableSpec(),
+    "ngram-1": NGramSpec(order=1),
+    "ngram-3": NGramSpec(order=3),
+    "ngram-kn": NGramSpec(order=3, smoothing="kneser_ney", kenlm_exact=False),
+    "rnn": RecurrentSpec(kind="rnn", objective=SOFTMAX, **SMALL),
+    "gru": RecurrentSpec(kind="gru", objective=TWO_LEVEL, **SMALL),
+    "lstm": RecurrentSpec(kind="lstm", objective=TWO_LEVEL, **SMALL),
+    "lstm-own": RecurrentSpec(kind="lstm", cells="own", objective=SOFTMAX, **{**SMALL, "embedding": 6}),
+    "lstm-untied": RecurrentSpec(kind="lstm", layers=2, tied=False, objective=SOFTMAX, **SMALL),
+    "nplm": NPLMSpec(context=2, objective=SOFTMAX, **SMALL),
+    "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),
+}
+WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
+"""How many tokens back a kind with a fixed window looks; the others look back without end."""
+NOUNS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread"]
+QUALITIES = ["great", "bad", "cold", "slow", "cheap", "fresh", "loud", "warm"]
+
+
+def reviews(count: int, seed: int) -> pl.DataFrame:
+    """Make short texts in which the second half refers back to the first."""
+    draw = np.random.default_rng(seed)
+    texts = []
+    for _ in range(count):
+        noun, quality = draw.choice(NOUNS), draw.choice(QUALITIES)
+        again = f"The {noun} is {quality}." if draw.random() < 0.5 else f"It was not {draw.choice(QUALITIES)}!"
+        texts.append(f"The {noun} was so {quality}, and I will be back for the {draw.choice(NOUNS)}. {again}")
+    stars = draw.integers(0, 6, count)
+    frame = pl.DataFrame({"review_id": [f"r{seed}-{i}" for i in range(count)], "text": texts, "stars": stars})
+    return frame.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contract")
+    frames = {"train": reviews(60, 1), "validation": reviews(12, 2)}
+    spec = VocabularySpec(unit="word", size=60, min_count=1)
+    vocabulary = Vocabulary.train(frames["train"]["text"].to_list(), spec, NormalForm())
+    for name, frame in frames.items():
+        write_stream(folder / name, vocabulary, [frame])
+    return vocabulary, TokenStream.open(folder / "train"), TokenStream.open(folder / "validation")
+
+
+def class_of(spec):
+    return TableLM if isinstance(spec, TableSpec) else models.specs.model_class(spec.kind)
+
+
+def fit(spec, data, folder):
+    vocabulary, train, validation = data
+    folder.mkdir(parents=True, exist_ok=True)
+    return class_of(spec).fit(spec, vocabulary, train, validation, FitContext(folder)).model
+
+
+@pytest.fixture(scope="session")
+def fitted(data, tmp_path_factory):
+    """Fit each kind once for all tests, when it is first asked for."""
+    cache: dict[str, LanguageModel] = {}
+
+    def of(name: str) -> LanguageModel:
+        if name not in cache:
+            cache[name] = fit(SPECS[name], data, tmp_path_factory.mktemp(name))
+        return cache[name]
+
+    return of
+
+
+@pytest.fixture(params=list(SPECS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def model(name, fitted):
+    return fitted(name)
+
+
+@pytest.fixture
+def ids_BT(data):
+    """Three streams of two reviews each, cut to one length: document borders lie at different places."""
+    stream = data[2]
+    rows = [np.concatenate([stream.document(2 * b), stream.document(2 * b + 1)])[:30] for b in range(3)]
+    return np.stack(rows).astype(np.int64)
+
+
+def test_every_registered_kind_is_in_the_suite():
+    assert set(KINDS) <= {spec.kind for spec in SPECS.values()}
+
+
+def test_models_and_states_keep_the_protocol(model, data):
+    assert isinstance(model, LanguageModel)
+    assert isinstance(model.start(2), State)
+    assert model.vocabulary_size == data[0].size
+
+
+def test_the_next_token_sums_to_one_and_given_tokens_are_impossible(model, ids_BT):
+    state = model.start(len(ids_BT))
+    for t in range(ids_BT.shape[1]):
+        logp_BV, state = model.step(ids_BT[:, t], state)
+        assert logp_BV.shape == (len(ids_BT), model.vocabulary_size)
+        assert logp_BV.dtype == torch.float32
+        assert torch.isneginf(logp_BV[:, sorted(GIVEN)]).all()
+        total = logp_BV.double().exp().sum(1)
+        assert total.tolist() == pytest.approx([1.0] * len(ids_BT), abs=2e-5)
+        others = [token for token in range(model.vocabulary_size) if token not in GIVEN]
+        assert torch.isfinite(logp_BV[:, others]).all()
+
+
+def test_score_equals_repeated_step(model, ids_BT):
+    nats_BT, _ = model.score(ids_BT, model.start(len(ids_BT)))
+    assert nats_BT.dtype == np.float64
+    assert nats_BT.shape == ids_BT.shape
+    state = model.start(len(ids_BT))
+    for t in range(ids_BT.shape[1] - 1):
+        logp_BV, state = model.step(ids_BT[:, t], state)
+        following = ids_BT[:, t + 1]
+        expected = -logp_BV.numpy()[np.arange(len(following)), following]
+        scored = ~np.isin(following, sorted(GIVEN))
+        assert nats_BT[scored, t + 1] == pytest.approx(expected[scored], rel=1e-4, abs=1e-5)
+
+
+def test_given_tokens_cost_nothing(model, ids_BT):
+    nats_BT, _ = model.score(ids_BT, model.start(len(ids_BT)))
+    given = np.isin(ids_BT, sorted(GIVEN))
+    assert (nats_BT[given] == 0).all()
+    assert (nats_BT[~given] > 0).all()
+
+
+@pytest.mark.parametrize("cuts", [(1,), (7,), (2, 3, 19), (29,)])
+def test_score_in_chunks_equals_one_go(model, ids_BT, cuts):
+    whole, end = model.score(ids_BT, model.start(len(ids_BT)))
+    state, parts = model.start(len(ids_BT)), []
+    for chunk in np.split(ids_BT, cuts, axis=1):
+        nats, state = model.score(chunk, state)
+        parts.append(nats)
+    assert np.concatenate(parts, 1) == pytest.approx(whole, rel=1e-5, abs=1e-6)
+    after = np.full(len(ids_BT), EOS)
+    assert_same(model.step(after, state)[0], model.step(after, end)[0])
+
+
+def test_step_goes_on_where_score_ended(model, ids_BT):
+    _, state = model.score(ids_BT[:, :-1], model.start(len(ids_BT)))
+    stepped = model.start(len(ids_BT))
+    for t in range(ids_BT.shape[1] - 1):
+        _, stepped = model.step(ids_BT[:, t], stepped)
+    assert_same(model.step(ids_BT[:, -1], state)[0], model.step(ids_BT[:, -1], stepped)[0])
+
+
+def test_scoring_nothing_changes_nothing(model, ids_BT):
+    _, state = model.score(ids_BT, model.start(len(ids_BT)))
+    nats_BT, after = model.score(ids_BT[:, :0], state)
+    assert nats_BT.shape == (len(ids_BT), 0)
+    assert_same(model.step(ids_BT[:, 0], after)[0], model.step(ids_BT[:, 0], state)[0])
+
+
+def test_a_batch_of_one_equals_a_batch_of_many(model, ids_BT):
+    together, _ = model.score(ids_BT, model.start(len(ids_BT)))
+    for row, ids_T in enumerate(ids_BT):
+        alone, _ = model.score(ids_T[None], model.start(1))
+        assert alone[0] == pytest.approx(together[row], rel=1e-5, abs=1e-6)
+
+
+def test_states_are_taken_and_joined_row_by_row(model, ids_BT):
+    nats_BT, state = model.score(ids_BT, model.start(3))
+    expected, _ = model.step(ids_BT[:, 0], state)
+    taken = state.take([2, 0, 2])
+    assert_same(model.step(ids_BT[[2, 0, 2], 0], taken)[0], expected[[2, 0, 2]])
+    joined = type(state).join([state.take([1]), state.take([0, 2])])
+    assert_same(model.step(ids_BT[[1, 0, 2], 0], joined)[0], expected[[1, 0, 2]])
+    again, _ = model.score(ids_BT[[1, 0, 2]], type(state).join([model.start(2), model.start(1)]))
+    assert again == pytest.approx(nats_BT[[1, 0, 2]], rel=1e-5, abs=1e-6)
+
+
+def test_a_state_can_be_used_twice(model, ids_BT):
+    """Prefix caches and beams go on from one state in several ways."""
+    _, state = model.score(ids_BT[:, :10], model.start(3))
+    first, _ = model.step(ids_BT[:, 10], state)
+    model.step(ids_BT[:, 11], state)
+    model.score(ids_BT, state)
+    assert_same(model.step(ids_BT[:, 10], state)[0], first)
+
+
+def test_a_later_token_never_changes_an_earlier_score(model, ids_BT):
+    nats_BT, _ = model.score(ids_BT, model.start(3))
+    for t in (5, 17, 29):
+        changed = ids_BT.copy()
+        changed[:, t] = np.where(changed[:, t] == EOS, 9, EOS)
+        again, _ = model.score(changed, model.start(3))
+        assert again[:, :t] == pytest.approx(nats_BT[:, :t], rel=1e-6, abs=1e-7)
+
+
+def test_saved_and_loaded_answers_the_same(model, name, data, ids_BT, tmp_path):
+    model.save(tmp_path)
+    again = class_of(SPECS[name]).load(tmp_path, SPECS[name], data[0], "cpu")
+    assert again.vocabulary_size == model.vocabulary_size
+    assert_same(
+        torch.as_tensor(again.score(ids_BT, again.start(3))[0]), torch.as_tensor(model.score(ids_BT, model.start(3))[0])
+    )
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pt", ".pth", ".pickle"}]
+
+
+def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "table", (TableSpec, "table_lm:TableLM"))
+    monkeypatch.setattr(models.bundle, "model_class", lambda kind: class_of(SPECS[name]))
+    probes = [("The soup was great.", 5), ("", 0), ("An unheard-of word!", 1)]
+    save_bundle(tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])})
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.spec == SPECS[name]
+    text = "The staff was slow. I will be back"
+    stream = [*data[0].prefix(2), *data[0].encode(text), EOS]
+    nats, _ = model.score(np.array([stream]), model.start(1))
+    assert bundle.score_text(text, 2).nats == pytest.approx(nats.sum(), rel=1e-6)
+
+
+def test_fitting_twice_gives_the_same_model(model, name, data, ids_BT, tmp_path):
+    again = fit(SPECS[name], data, tmp_path / "work")
+    assert again.score(ids_BT, again.start(3))[0] == pytest.approx(model.score(ids_BT, model.start(3))[0], rel=1e-6)
+
+
+def test_fitting_learns_something(model, data):
+    stream = data[2]
+    nats = [model.score(stream.document(i)[None].astype(np.int64), model.start(1))[0].sum() for i in range(len(stream))]
+    uniform = np.log(model.vocabulary_size - len(GIVEN))
+    assert sum(nats) / stream.tokens < 0.95 * uniform
+
+
+# B5: the independence assumption
+
+
+def last_token_nats(model, before: list[int], token: int) -> float:
+    return float(model.score(np.array([[*before, token]]), model.start(1))[0][0, -1])
+
+
+def test_words_before_the_window_matter_only_to_models_without_one(model, name, data):
+    vocabulary = data[0]
+    ids = vocabulary.encode("The soup was so great, and I will be back for the pizza").tolist()
+    before, token = [BOS, STARS[5], *ids[:-1]], ids[-1]
+    nats = last_token_nats(model, before, token)
+    other = vocabulary.encode("menu").tolist()[0]
+    for back in range(1, len(before) - 1):
+        changed = before.copy()
+        changed[-back] = other if changed[-back] != other else other + 1
+        again = last_token_nats(model, changed, token)
+        if back > WINDOW.get(name, len(before)):
+            assert again == nats, f"{name} looks {back} tokens back"
+        elif name not in WINDOW and back <= 4:
+            assert again != nats, f"{name} does not look {back} tokens back"
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,18 @@
+import pytest
+import torch
+from table_lm import TableLM, TableSpec
+
+import models.bundle
+import models.specs
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def table_kind(monkeypatch):
+    """Register the kind "table" for the time of one test."""
+    monkeypatch.setitem(models.specs.KINDS, "table", (TableSpec, "table_lm:TableLM"))
+    monkeypatch.setattr(models.bundle, "model_class", lambda kind: TableLM)

@@ -1,0 +1,84 @@
+"""A bigram table behind the contract of models/base.py: small enough to compute every expected number by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from models.base import FitResult
+from models.specs import TrainingSpec
+from models.vocabulary import EOS, GIVEN
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    kind: str = "table"
+    name: str = "table"
+    vocabulary: str = "word"
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+
+
+@dataclass(frozen=True)
+class TableState:
+    last_B: np.ndarray
+
+    def take(self, rows):
+        return TableState(self.last_B[list(rows)])
+
+    @classmethod
+    def join(cls, states):
+        return cls(np.concatenate([state.last_B for state in states]))
+
+
+class TableLM:
+    """p(next | last) = table[last, next]; the last row is the distribution before the first token."""
+
+    def __init__(self, p_VV: np.ndarray) -> None:
+        self.vocabulary_size = p_VV.shape[1]
+        self.p_VV = p_VV
+
+    @classmethod
+    def random(cls, size: int, seed: int = 0, sharpness: float = 1.0) -> TableLM:
+        weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(size + 1, size)))
+        return cls.normalised(weights)
+
+    @classmethod
+    def normalised(cls, weights: np.ndarray) -> TableLM:
+        weights = weights.copy()
+        weights[:, sorted(GIVEN)] = 0
+        return cls(weights / weights.sum(1, keepdims=True))
+
+    @classmethod
+    def fit(cls, spec, vocabulary, train, validation, context):
+        weights = np.random.default_rng(spec.training.seed).random((vocabulary.size + 1, vocabulary.size)) * 0.01
+        np.add.at(weights, (train.ids[:-1], train.ids[1:]), 1)
+        return FitResult(cls.normalised(weights), {"parameters": float(weights.size)})
+
+    @classmethod
+    def load(cls, folder, spec, vocabulary, device):
+        return cls(np.load(folder / "table.npy"))
+
+    def save(self, folder):
+        np.save(folder / "table.npy", self.p_VV)
+
+    def start(self, batch):
+        return TableState(np.full(batch, -1))
+
+    def step(self, ids_B, state):
+        return torch.as_tensor(self.p_VV[ids_B]).float().log(), TableState(np.asarray(ids_B))
+
+    def score(self, ids_BT, state):
+        before = np.concatenate([state.last_B[:, None], ids_BT[:, :-1]], 1)
+        given = np.isin(ids_BT, sorted(GIVEN))
+        p = self.p_VV[before, ids_BT]
+        nats = -np.log(np.where(given, 1.0, p))
+        return nats, TableState(ids_BT[:, -1] if ids_BT.shape[1] else state.last_B)
+
+
+def always_ends(size: int) -> TableLM:
+    """A model that expects nothing but the end."""
+    weights = np.zeros((size + 1, size))
+    weights[:, EOS] = 1
+    return TableLM.normalised(weights)
