@@ -72,7 +72,8 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     lines.next_record()
     names = [ALIASES.get(name.strip(), name.strip()) for name in header]
     if "text" not in names:
-        raise missing_text(source, [name or "(nameless)" for name in names])
+        shown = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in names]
+        raise missing_text(source, shown)
     places = {name: names.index(name) for name in FIELDS if name in names}
     while True:
         block = _block(lines, delimiter, len(names), places, source, limits)

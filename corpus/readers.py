@@ -113,12 +113,17 @@ def is_review_member(name: str) -> bool:
 def source_names(paths: Sequence[Path]) -> list[str]:
     """Return what the `source` column says for each file: the path below the folder that all files share."""
     if len(paths) == 1:
-        return [paths[0].name]
+        return [printable(paths[0].name)]
     parts = [path.absolute().parts for path in paths]
     shared = 0
     while all(len(other) - 1 > shared and other[shared] == parts[0][shared] for other in parts):
         shared += 1
-    return ["/".join(other[shared:]) for other in parts]
+    return [printable("/".join(other[shared:])) for other in parts]
+
+
+def printable(name: str) -> str:
+    """Return a file's name with question marks for bytes that are not UTF-8, which no table could hold."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def read(paths: Sequence[Path], limits: Limits, progress: Progress) -> Iterator[Block]:
@@ -211,7 +216,7 @@ def _members(
             found.append(member.name)
             content = archive.extractfile(member) if wanted(member.name) else None
             if content is not None:
-                yield from _unpack(content, f"{name}:{member.name}", limits)
+                yield from _unpack(content, f"{name}:{printable(member.name)}", limits)
 
 
 def _zip(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block]:
@@ -223,7 +228,7 @@ def _zip(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block
         _require(bool(chosen), found, name)
         for member in chosen:
             with archive.open(member) as content:
-                yield from _unpack(content, f"{name}:{member}", limits)
+                yield from _unpack(content, f"{name}:{printable(member)}", limits)
 
 
 def _require(reviews: bool, found: Sequence[str], name: str) -> None:
