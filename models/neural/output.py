@@ -24,11 +24,12 @@ from torch.nn import functional as F
 
 from ..base import ModelError
 from ..specs import ObjectiveSpec
+from ..vocabulary import GIVEN as GIVEN_IDS
 from .softmax import Gradients, level_gradients, level_nats
 
 log = logging.getLogger(__name__)
 
-GIVEN = (1, 3, 4, 5, 6, 7, 8)
+GIVEN = tuple(sorted(GIVEN_IDS))
 """Ids of `<bos>` and the stars: read, never predicted, probability exactly 0 in every model."""
 
 NOT_SCORED = -1
