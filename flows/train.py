@@ -6,14 +6,14 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from reviewlm.config import RunConfig
-from tasks.fit import Fitted, fit
+from tasks.fit import Fitted, fit, relative_cost
 from tasks.prepare import Prepared
 
 
 @flow(name="fit-models", persist_result=False)
 def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
-    """Return the fitted models in the configuration's order; the baseline is fitted first."""
-    first = sorted(config.models, key=lambda spec: spec.name != config.baseline)
+    """Return the fitted models in the configuration's order; the baseline is fitted first, then the costly ones."""
+    first = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
     futures = {spec.name: fit.submit(config, spec, prepared, parent_run_id) for spec in first}
     return [futures[spec.name].result() for spec in config.models]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log
@@ -16,7 +17,8 @@ RESULT_WIDTH = 110
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
-    """Show the rooms' log messages on standard error, plainly."""
+    """Show the rooms' log messages on standard error, plainly, and once: Prefect's own console would repeat them."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     for room in rooms:

@@ -82,7 +82,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
         (work / "floor.json").write_text(json.dumps(facts), encoding="utf-8")
         return facts
 
-    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make)
+    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
 
 
 def _draw(

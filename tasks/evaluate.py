@@ -55,7 +55,7 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
     with converted_errors(fitted.spec.name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
-        samples = draw_samples(config, fitted.bundle)
+        samples = draw_samples(config, fitted.bundle, fitted.spec.name)
     for built in (test, validation):
         check_table.fn(config, "predictions", built.artifact, f"predictions {fitted.spec.name}")
     measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact)
@@ -84,10 +84,10 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         return figures
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
-    return run_stage(config, "score", SCORE_VERSION, options, inputs, make)
+    return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
 
 
-def draw_samples(config: RunConfig, bundle_folder: Path) -> Built:
+def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle wrote for each star rating, and its suggestions for the prompts."""
     chosen = config.evaluation
     names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
@@ -111,7 +111,7 @@ def draw_samples(config: RunConfig, bundle_folder: Path) -> Built:
         return {"samples": len(rows), "suggestions": len(words)}
 
     options = chosen.model_dump(mode="json", include=names)
-    return run_stage(config, "samples", SAMPLES_VERSION, options, {"bundle": bundle_digest(bundle_folder)}, make)
+    return run_stage(config, "samples", SAMPLES_VERSION, options, {"bundle": bundle_digest(bundle_folder)}, make, label)
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:

@@ -69,7 +69,7 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
                 _remove(leftover)
             return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
-        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make)
+        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make, spec.name)
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
@@ -78,6 +78,12 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
 def bundle_digest(folder: Path) -> str:
     """Return the digest that `models.bundle.load_bundle` gives a bundle, without opening its model."""
     return sha256_of_file(folder / SPEC)
+
+
+def relative_cost(spec: ModelSpec) -> float:
+    """Return roughly how long a fit takes, in no unit: the longest are started first, so that workers end together."""
+    training = getattr(spec, "training", None)
+    return 0.0 if training is None else training.epochs * getattr(spec, "hidden", 1)
 
 
 def device_of(config: RunConfig) -> str:

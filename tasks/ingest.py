@@ -34,7 +34,7 @@ def synthesise(config: RunConfig) -> Artifact:
                 workers=available_cores(), report=lambda done, total: report(done),
             )
 
-    built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make)
+    built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make, "embedded corpus")
     show_facts("synthesise", built.artifact, built.reused, "A synthetic corpus: no input was given.")
     return finished(built)
 
@@ -50,7 +50,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
         with progress("ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
             return ingest(paths, work, config.source, lambda rows, done, total: report(done, {"reviews": rows}))
 
-    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make)
+    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make, f"{len(paths)} file(s)")
     show_facts("ingest", built.artifact, built.reused)
     return finished(built)
 

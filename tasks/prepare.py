@@ -61,7 +61,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
-    built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make)
+    built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
     report.require()
@@ -87,7 +87,8 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         return prepare(dataset.folder, work, config.clean, config.split)
 
-    built = run_stage(config, "prepare", PREPARE_VERSION, options, {"dataset": dataset.digest}, make)
+    inputs = {"dataset": dataset.digest}
+    built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
     return finished(built)
 
@@ -105,7 +106,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
         return {"name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest}
 
     options = {"spec": asdict(spec), "normal_form": config.clean.model_dump(mode="json")}
-    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make)
+    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return finished(built)
 
@@ -121,7 +122,7 @@ def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifac
             return write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
-    built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make)
+    built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
     show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
     return finished(built)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -98,11 +99,17 @@ class _Line:
             self.shown = now
             share = min(100.0, 100 * done / self.total)
             if self.artifact is None:
-                self.artifact = create_progress_artifact(share, key=f"{self.label}-progress".lower())
+                self.artifact = create_progress_artifact(share, key=slug(f"{self.label}-progress"))
             else:
                 update_progress_artifact(self.artifact, share)
 
 
+def slug(key: str) -> str:
+    """Return a key that Prefect accepts for an artifact: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+
+
 def _show(figures: Mapping[str, float], prefix: str = "") -> str:
-    parts = [f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in figures.items()]
+    known = {name.replace("_", " "): value for name, value in figures.items() if name != "seconds_left"}
+    parts = [f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in known.items()]
     return prefix + ", ".join(parts) if parts else ""

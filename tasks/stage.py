@@ -7,7 +7,6 @@ own result cache is off, since the store is the one truth about what is finished
 from __future__ import annotations
 
 import logging
-import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from models.base import ModelError
 from reviewlm.config import RunConfig
 from reviewlm.errors import BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
 from reviewlm.store import Artifact, Built, Store
+from tasks.progress import slug
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,9 @@ def run_stage(
     options: Mapping[str, Any],
     inputs: Mapping[str, str],
     make: Callable[[Path], Mapping[str, Any]],
+    label: str = "",
 ) -> Built:
-    """Return the stage's artifact, built only where it is not there already; the log says which."""
+    """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json")}
     with converted_errors(stage):
         built = store_of(config).build(
@@ -70,8 +71,8 @@ def run_stage(
     if (record := _stages.get()) is not None:
         record.append((stage, built.reused))
     seconds = built.artifact.manifest.get("seconds", 0)
-    how = "reused" if built.reused else f"built in {seconds:.1f} s"
-    log.info("%-10s %s %s", stage, built.artifact.digest, how)
+    how = "finished already" if built.reused else f"{seconds:.1f} s"
+    log.info("%-10s %-24s %s", stage, label or "-", how)
     return built
 
 
@@ -101,7 +102,7 @@ def finished(built: Built, result: Any = None) -> Any:
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
     """Show rows as a table artifact of the current run; outside a run there is nothing to show it in."""
     if TaskRunContext.get() is not None:
-        create_table_artifact(key=_slug(key), table=[dict(row) for row in rows], description=description)
+        create_table_artifact(key=slug(key), table=[dict(row) for row in rows], description=description)
 
 
 def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
@@ -126,11 +127,7 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def show_markdown(key: str, markdown: str, description: str = "") -> None:
     """Show a markdown artifact of the current run."""
     if TaskRunContext.get() is not None:
-        create_markdown_artifact(key=_slug(key), markdown=markdown, description=description or None)
-
-
-def _slug(key: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+        create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What all tests share: quiet frameworks, one thread, the folder of real data where there is one, one Prefect server."""
+"""What all tests share: quiet frameworks, one thread, the folder of real data if there is one, one Prefect server."""
 
 from __future__ import annotations
 

@@ -168,7 +168,8 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
     from reviewlm.errors import CheckFailed
 
     bad = tmp_path / "bad.jsonl"
-    lines = [{"review_id": f"r{i}", "stars": 9, "text": f"Fine place number {i}.", "date": "2020-01-01"} for i in range(60)]
+    fine = {"stars": 9, "date": "2020-01-01"}
+    lines = [{"review_id": f"r{i}", "text": f"Fine place number {i}.", **fine} for i in range(60)]
     bad.write_text("\n".join(json.dumps(line) for line in lines))
     with get_client(sync_client=True) as client:
         before = {run.id for run in client.read_task_runs()}
