@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -38,6 +39,8 @@ PATTERN = "|".join(
 """Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
 STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
 BATCH = 20_000
+FEW = 5_000
+"""Pieces up to which a dictionary is faster than casting a column, which first hashes the whole vocabulary."""
 FIRST = 9
 """Id of the first entry that is not special (`models/vocabulary.py` names those)."""
 
@@ -56,6 +59,7 @@ class WordUnit:
 
     def __init__(self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling) -> None:
         self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
+        self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
         self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
@@ -98,14 +102,15 @@ class WordUnit:
         lists = cut(folded(texts, self._fold))
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
         pieces = lists.filter(lengths > 0).explode()
+        if len(pieces) < FEW:
+            return np.array([self._ids.get(piece, 0) for piece in pieces], np.int32), lengths, pieces
         codes = pieces.cast(self._entries, strict=False).to_physical().cast(pl.Int32)
         return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
         """Return the text that continues *before*; special tokens leave no trace."""
         writer = Writer(self._casing, self._fold)
-        # Only the end of the page matters: quotes, sentence start, spacing.
-        writer.read(cut(folded([before[-200:]], self._fold))[0], spaced=before[-1:].isspace())
+        writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
         return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
 
     def piece(self, token: int) -> str:
@@ -131,6 +136,12 @@ def folded(texts: Sequence[str], fold: bool) -> pl.Series:
 def cut(texts: pl.Series) -> pl.Series:
     """Return the list of pieces of each text."""
     return texts.str.extract_all(PATTERN)
+
+
+@lru_cache(maxsize=64)
+def _end_of_page(text: str, fold: bool) -> tuple[str, ...]:
+    """Return the last pieces of a prompt: spacing, quotes and sentence start depend on no more. Many texts share it."""
+    return tuple(cut(folded([text], fold))[0])
 
 
 def batched(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:

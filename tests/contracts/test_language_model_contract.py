@@ -193,14 +193,19 @@ def test_a_batch_of_one_equals_a_batch_of_many(model, ids_BT):
 
 
 def test_states_are_taken_and_joined_row_by_row(model, ids_BT):
-    nats_BT, state = model.score(ids_BT, model.start(3))
-    expected, _ = model.step(ids_BT[:, 0], state)
-    taken = state.take([2, 0, 2])
-    assert_same(model.step(ids_BT[[2, 0, 2], 0], taken)[0], expected[[2, 0, 2]])
+    # Read to where the three streams stand at three different words, so that mixed-up rows show.
+    t = next(t for t in range(2, 30) if len(set(ids_BT[:, t - 1])) == 3)
+    _, state = model.score(ids_BT[:, :t], model.start(3))
+    following = np.tile(ids_BT[0, 2:6], (3, 1))
+    expected, _ = model.score(following, state)
+    taken = model.score(following, state.take([2, 0, 2]))[0]
+    assert taken == pytest.approx(expected[[2, 0, 2]], rel=1e-5, abs=1e-6)
     joined = type(state).join([state.take([1]), state.take([0, 2])])
-    assert_same(model.step(ids_BT[[1, 0, 2], 0], joined)[0], expected[[1, 0, 2]])
-    again, _ = model.score(ids_BT[[1, 0, 2]], type(state).join([model.start(2), model.start(1)]))
-    assert again == pytest.approx(nats_BT[[1, 0, 2]], rel=1e-5, abs=1e-6)
+    assert model.score(following, joined)[0] == pytest.approx(expected[[1, 0, 2]], rel=1e-5, abs=1e-6)
+    stepped = model.step(following[:, 0], joined)[0]
+    assert_same(stepped, model.step(following[:, 0], state)[0][[1, 0, 2]])
+    fresh = type(state).join([model.start(2), model.start(1)])
+    assert model.score(ids_BT, fresh)[0] == pytest.approx(model.score(ids_BT, model.start(3))[0], rel=1e-5, abs=1e-6)
 
 
 def test_a_state_can_be_used_twice(model, ids_BT):

@@ -72,8 +72,8 @@ class TableLM:
     def score(self, ids_BT, state):
         before = np.concatenate([state.last_B[:, None], ids_BT[:, :-1]], 1)
         given = np.isin(ids_BT, sorted(GIVEN))
-        p = self.p_VV[before, ids_BT]
-        nats = -np.log(np.where(given, 1.0, p))
+        with np.errstate(divide="ignore"):
+            nats = -np.log(np.where(given, 1.0, self.p_VV[before, ids_BT]))
         return nats, TableState(ids_BT[:, -1] if ids_BT.shape[1] else state.last_B)
 
 
