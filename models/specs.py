@@ -157,6 +157,8 @@ class RecurrentSpec:
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
         variational: One dropout mask for all positions of a window instead of one per position.
+        remind: Add the embedding of the review's star token to every input, so that a wanted rating is not forgotten
+            along a review; False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.
         training: Optimisation.
     """
@@ -173,6 +175,7 @@ class RecurrentSpec:
     tied: bool = True
     dropout: float = 0.1
     variational: bool = False
+    remind: bool = True
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
 

@@ -1,6 +1,7 @@
 """Recurrent language models (Mikolov et al. 2010): embedding, L recurrent layers, softmax tied to the embedding.
 
     x_t = C[w_t]                              look-up, the same as the one-hot vector times C
+    x_t = C[w_t] + C[s]                       with `remind`: s is the star token of the review, known at its beginning
     h_t^1 = cell(x_t, h_{t−1}^1), h_t^l = cell(h_t^{l−1}, h_{t−1}^l)
     y_t = P h_t^L                             only where H differs from E and the output is tied
     p(w_{t+1} | w_1 … w_t) = softmax(C y_t + b)
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
+from ..vocabulary import STARS
 from .cells import CELLS, OwnLayer, unroll
 from .dropout import Dropout
 from .lm import NeuralLM
@@ -91,6 +93,7 @@ class RecurrentNetwork(Network):
         self.layers = nn.ModuleList(
             make_layer(spec.kind, size, spec.hidden, spec.cells, spec.nonlinearity) for size in sizes
         )
+        self.remind = spec.remind
         self.dropout = Dropout(spec.dropout, spec.variational)
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
@@ -104,24 +107,49 @@ class RecurrentNetwork(Network):
         return nn.Parameter(nn.init.normal_(rows_VH, 0.0, EMBEDDING_STD))
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
-        """Return zeros: h_LBH, and c_LBH for the LSTM."""
+        """Return zeros: h_LBH, c_LBH for the LSTM, and the star token of each stream (1, B), 0 for none yet."""
         shape = len(self.layers), batch, self.hidden
         zeros = torch.zeros(shape, dtype=self.embedding.weight.dtype, device=device)
-        return (zeros,) * CELLS[self.kind].states
+        stars_1B = torch.zeros(1, batch, dtype=torch.int64, device=device)
+        return *(zeros,) * CELLS[self.kind].states, stars_1B
 
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """See `Network.forward`; under "bf16" the layers and the projection run in bfloat16 while training."""
         bf16 = self.training and self.precision == "bf16"
-        x_BTE = self.dropout(self.embedding(ids_BT))
+        *memory, stars_1B = state
+        stars_BT = stars_so_far(ids_BT, stars_1B[0])
+        x_BTE = self.dropout(self._inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
-                x_BTE, last = run_layer(self.kind, layer, x_BTE, tuple(tensor[index] for tensor in state))
+                x_BTE, last = run_layer(self.kind, layer, x_BTE, tuple(tensor[index] for tensor in memory))
                 x_BTE = self.dropout(x_BTE)
                 after.append(last)
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
-        return features_BTE.to(dtype), tuple(tensor.to(dtype) for tensor in _stack(after))
+        state = *(tensor.to(dtype) for tensor in _stack(after)), stars_BT[:, -1][None]
+        return features_BTE.to(dtype), state
+
+    def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
+        x_BTE = self.embedding(ids_BT)
+        if not self.remind:
+            return x_BTE
+        known_BT1 = (stars_BT > STARS[0])[..., None]
+        return x_BTE + self.embedding(stars_BT) * known_BT1
+
+
+def stars_so_far(ids_BT: Tensor, before_B: Tensor) -> Tensor:
+    """Return at each position the star token that the stream has read last.
+
+    Args:
+        ids_BT: Tokens.
+        before_B: The star token read before them, 0 for none.
+    """
+    position_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    is_star_BT = (ids_BT >= STARS[0]) & (ids_BT <= STARS[-1])
+    last_BT = torch.where(is_star_BT, position_T, -1).cummax(1).values
+    stars_BT = ids_BT.gather(1, last_BT.clamp(min=0))
+    return torch.where(last_BT >= 0, stars_BT, before_B[:, None])
 
 
 def _stack(layers: Sequence[NetworkState]) -> NetworkState:

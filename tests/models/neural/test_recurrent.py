@@ -11,6 +11,7 @@ from models.neural.dropout import Dropout
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork, make_layer, run_layer
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.vocabulary import BOS, STARS
 
 KINDS = ["rnn", "gru", "lstm"]
 FLOAT32 = TrainingSpec(precision="float32")
@@ -230,12 +231,44 @@ def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_do
 @pytest.mark.parametrize("kind", KINDS)
 def test_reset_puts_chosen_streams_back_to_their_start_and_leaves_the_others(kind):
     network = make(kind, layers=2)
-    _, state = network(random_ids(B, T), network.start(B, "cpu"))
+    ids = random_ids(B, T)
+    ids[:, 0] = STARS[2]
+    _, state = network(ids, network.start(B, "cpu"))
     changed = network.reset(state, torch.tensor([True, False, True]))
     for before, after in zip(state, changed, strict=True):
         assert torch.equal(after[:, [0, 2]], before[:, [0, 2]])
         assert not after[:, 1].any()
         assert before[:, 1].any()
+
+
+def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
+    """C[w] + C[s], equation by equation: a network without the reminder that is given the sums says the same."""
+    network, plain = make("gru"), make("gru", remind=False)
+    plain.load_state_dict(network.state_dict())
+    ids = torch.tensor([[BOS, STARS[1], 20, 21, 2, BOS, STARS[4], 30, 31, 32]])
+    star = torch.tensor([[0, 4, 4, 4, 4, 4, 7, 7, 7, 7]])
+    rows = network.embedding.weight
+    sums_BTE = rows[ids] + rows[star] * (star > 0)[..., None]
+    h_BTH, _ = run_layer("gru", plain.layers[0], sums_BTE, (torch.zeros(1, 12),))
+    features, _ = network(ids, network.start(1, "cpu"))
+    torch.testing.assert_close(features, plain.project(h_BTH))
+
+
+def test_an_unknown_rating_reminds_of_nothing():
+    network, plain = make("lstm"), make("lstm", remind=False)
+    plain.load_state_dict(network.state_dict())
+    ids = torch.cat([torch.tensor([[BOS, STARS[0]]]), random_ids(1, T)], 1)
+    features = [net(ids, net.start(1, "cpu"))[0] for net in (network, plain)]
+    assert torch.equal(*features)
+
+
+def test_the_reminder_reaches_a_window_that_starts_in_the_middle_of_a_review():
+    network = make("lstm").eval()
+    ids = torch.cat([torch.tensor([[BOS, STARS[5]]]), random_ids(1, T)], 1)
+    whole, _ = network(ids, network.start(1, "cpu"))
+    _, state = network(ids[:, :6], network.start(1, "cpu"))
+    rest, _ = network(ids[:, 6:], state)
+    torch.testing.assert_close(rest, whole[:, 6:], atol=1e-6, rtol=1e-5)
 
 
 def test_gradients_of_the_whole_network_pass_the_numeric_check():
@@ -260,7 +293,7 @@ def test_bf16_holds_in_training_only_and_stays_close(kind):
     rough, state = network(ids, network.start(B, "cpu"))
     sharp, _ = exact(ids, exact.start(B, "cpu"))
     assert rough.dtype == torch.float32
-    assert all(tensor.dtype == torch.float32 for tensor in state)
+    assert {tensor.dtype for tensor in state} == {torch.float32, torch.int64}, "memory, and the star token"
     assert not torch.equal(rough, sharp)
     assert (rough - sharp).abs().max() < 0.02 * sharp.abs().max()
     rough.sum().backward()

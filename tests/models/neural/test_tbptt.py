@@ -64,8 +64,8 @@ def oracle(network, k1, k2, keep=None):
             if t == end - k2:
                 state = tuple(s.detach() for s in state)
             if t % k1 == 0 and keep and t // k1 in keep:
-                keep_B = keep[t // k1].double()[:, None]
-                state = tuple(s * keep_B for s in state)
+                keep_B = keep[t // k1]
+                state = tuple(s * keep_B.to(s.dtype).view(1, -1, *[1] * (s.dim() - 2)) for s in state)
             with torch.set_grad_enabled(t >= end - k2):
                 feature, state = network(x_BT[:, t : t + 1], state)
             features.append(feature)
