@@ -19,8 +19,8 @@ __all__ = ["Suggestions", "filter_logp", "generate", "pick", "suggest"]
 
 BATCH = 64
 """Texts written side by side."""
-HEAD = 1024
-"""Entries among which the nucleus is looked for before all are sorted."""
+HEADS = (64, 1024)
+"""Numbers of entries among which the nucleus is looked for before all are ranked."""
 
 
 def generate(
@@ -159,15 +159,23 @@ def _keep_from(logp_BV: torch.Tensor, floor_B1: torch.Tensor) -> torch.Tensor:
 
 
 def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Return the log-probability of the last entry that is needed to reach *top_p*."""
-    size = logp_BV.shape[1]
-    ranked = logp_BV.topk(min(HEAD, size)).values
-    if bool((ranked.exp().sum(1) < top_p).any()):
-        ranked = logp_BV.sort(1, descending=True).values
-    p_BR = ranked.double().exp()
-    before = p_BR.cumsum(1) - p_BR
-    last_B1 = (before < top_p).sum(1, keepdim=True) - 1
-    return ranked.gather(1, last_B1)
+    """Return the log-probability of the last entry that is needed to reach *top_p* (B, 1).
+
+    Ranking all entries is slow and seldom needed: a row is looked at in wider and wider heads until one suffices.
+    """
+    floor_B1 = torch.empty_like(logp_BV[:, :1])
+    rows = torch.arange(len(logp_BV), device=logp_BV.device)
+    for width in (*(head for head in HEADS if head < logp_BV.shape[1]), logp_BV.shape[1]):
+        ranked = logp_BV[rows].topk(width).values
+        ends = ranked.exp().cumsum(1, dtype=torch.float64)
+        enough = (ends[:, -1] >= top_p) | (width == logp_BV.shape[1])
+        # Entries before which the share is not reached yet are needed.
+        needed = 1 + (ends[:, :-1] < top_p).sum(1, keepdim=True)
+        floor_B1[rows[enough]] = ranked.gather(1, needed - 1)[enough]
+        rows = rows[~enough]
+        if not len(rows):
+            break
+    return floor_B1
 
 
 def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:

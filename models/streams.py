@@ -146,6 +146,7 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
         **documents,
         "vocabulary_digest": vocabulary.digest,
         "vocabulary_size": vocabulary.size,
+        "lossless": vocabulary.lossless,
         "boundary_policy": vocabulary.boundary_policy,
         "sha256": {IDS: hasher.hexdigest(), OFFSETS: _sha256(folder / OFFSETS), DOCUMENTS: _sha256(folder / DOCUMENTS)},
     }

@@ -161,6 +161,7 @@ class Vocabulary:
         return {
             "format": FORMAT,
             "boundary_policy": self.boundary_policy,
+            "lossless": self.lossless,
             "spec": asdict(self.spec),
             "normal_form": self.normal_form.to_dict(),
             "unit": self._unit.to_dict(),

@@ -372,3 +372,15 @@ def test_greedy_text_follows_from_pairs_of_tokens(bundle):
         p_V[sorted({UNK, *GIVEN})] = 0
         assert p_V.argmax() == b
     assert BOS not in ids
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.999, 1 - 1e-9])
+def test_a_nucleus_does_not_depend_on_its_neighbours(top_p):
+    """Rows that need heads of different widths, together and alone."""
+    draw = np.random.default_rng(1)
+    p_BV = np.stack([draw.dirichlet(np.full(3000, a)) for a in (0.001, 0.02, 0.2, 10.0)])
+    logp_BV = torch.as_tensor(np.log(np.maximum(p_BV, 1e-30))).float()
+    together = filter_logp(logp_BV, top_p=top_p)
+    for row, p_V in enumerate(p_BV):
+        assert torch.equal(filter_logp(logp_BV[row : row + 1], top_p=top_p)[0], together[row])
+        assert together[row].exp().numpy() == pytest.approx(brute_force(p_V, 1, 0, top_p), abs=1e-4)

@@ -89,6 +89,11 @@ def test_stored_and_read_again_is_the_same(vocabulary, tmp_path):
     assert again.encode(text).tolist() == vocabulary.encode(text).tolist()
 
 
+def test_what_is_lossless_says_so(vocabulary):
+    assert vocabulary.lossless == (vocabulary.unit != "word")
+    assert f'"lossless":{str(vocabulary.lossless).lower()}' in vocabulary.to_json()
+
+
 def test_the_digest_changes_with_entries_and_normal_form():
     base = train("word")
     assert train("word", TRAIN[1:]).digest != base.digest
