@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from table_lm import TableLM, TableSpec, always_ends
+from table_lm import HistoryLM, TableLM, TableSpec, always_ends
 
 from models.base import ModelError
 from models.bundle import Bundle
@@ -187,22 +187,46 @@ def test_a_model_that_knows_nothing_but_unknown_words_ends(bundle):
     assert generate(lost, 3) == ["", "", ""]
 
 
-def test_a_text_is_the_same_alone_and_in_any_crowd(bundle):
-    crowd = generate(bundle, BATCH + 40, seed=5, max_tokens=25, top_p=0.9)
-    assert generate(bundle, 3, seed=5, max_tokens=25, top_p=0.9) == crowd[:3]
-    assert generate(bundle, BATCH + 1, seed=5, max_tokens=25, top_p=0.9) == crowd[: BATCH + 1]
+@pytest.mark.parametrize("table", [TableLM, HistoryLM])
+def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
+    model = Bundle(TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior)
+    options = {"seed": 5, "max_tokens": 25, "top_p": 0.9, "prompt": "The soup"}
+    crowd = generate(model, BATCH + 40, **options)
     assert len(set(crowd)) > BATCH
+    assert len({len(text) for text in crowd}) > 10  # they leave the batch at different times
+    assert generate(model, 3, **options) == crowd[:3]
+    for batch in (1, 7):
+        monkeypatch.setattr("models.sampling.BATCH", batch)
+        assert generate(model, BATCH + 40, **options) == crowd
 
 
-def test_the_seed_the_rating_and_the_prompt_change_the_draw(bundle):
-    def words(**options):
-        return [text.split()[-8:] for text in generate(bundle, 3, max_tokens=40, **options)]
+def test_the_seed_the_rating_and_the_prompt_change_the_draw(plain):
+    """In a table of pairs two texts under the same random numbers soon run alike: their ends would be equal."""
+    weights = plain.model.p_VV.copy()
+    weights[:, EOS] = 0
+    endless = with_table(plain, weights)
 
-    base = words(seed=1, stars=2)
-    assert words(seed=1, stars=2) == base
-    assert words(seed=2, stars=2) != base
-    assert words(seed=1, stars=4) != base
-    assert words(seed=1, stars=2, prompt="The") != base
+    def ends(**options):
+        return [text.split()[-8:] for text in generate(endless, 3, max_tokens=40, **options)]
+
+    base = ends(seed=1, stars=2)
+    assert ends(seed=1, stars=2) == base
+    for other in (ends(seed=2, stars=2), ends(seed=1, stars=4), ends(seed=1, stars=2, prompt="The")):
+        assert not any(a == b for a, b in zip(base, other, strict=True))
+
+
+def test_a_prompt_that_ends_in_a_space_gets_no_second_one():
+    for unit in ("word", "bpe"):
+        model = bundle_of(unit, texts=["The soup was hot", "It was so", "He was so hot"] * 50)
+        was = model.vocabulary.encode("The soup was")[-1]
+        assert model.vocabulary.token(was).strip() == "was"
+        weights = np.zeros((model.vocabulary.size + 1, model.vocabulary.size))
+        weights[:, was], weights[was] = 1, 0
+        weights[was, EOS] = 1
+        model = with_table(model, weights)
+        for prompt in ("The soup ", "The soup", "The soup\n"):
+            glue = "" if prompt[-1].isspace() else " "
+            assert generate(model, 1, prompt=prompt)[0].lower() == (prompt + glue + "was").lower()
 
 
 def test_ratings_are_drawn_from_the_prior(bundle):
