@@ -144,13 +144,18 @@ class Journal:
         self.length = length
 
 
-def network_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return copies (on the processor) of all weights and buffers, a tensor with two names (tied) only once."""
+def stored_once(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict (the very tensors) without second names of the same one: a tied output's rows."""
     unique: dict[int | str, tuple[str, Tensor]] = {}
     for name, tensor in network.state_dict().items():
         # Empty tensors all have address 0 without being the same.
         unique.setdefault(tensor.data_ptr() or name, (name, tensor))
-    return {name: tensor.to("cpu", copy=True) for name, tensor in unique.values()}
+    return dict(unique.values())
+
+
+def network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies (on the processor) of all weights and buffers, a tensor with two names (tied) only once."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in stored_once(network).items()}
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

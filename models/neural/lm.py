@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..base import FitContext, FitResult, ModelError
 from ..specs import NPLMSpec, RecurrentSpec
+from .checkpoint import stored_once
 from .network import Network, NetworkState, join, take
 from .output import GIVEN
 
@@ -115,7 +116,8 @@ class NeuralLM:
 
     def save(self, folder: Path) -> None:
         """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights once."""
-        save_file(_stored_once(self.network), folder / WEIGHTS)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
+        save_file(tensors, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
@@ -159,18 +161,8 @@ class NeuralLM:
         return FitResult(cls(spec, network, vocabulary.size), summary)
 
 
-def _stored_once(network: Network) -> dict[str, Tensor]:
-    """Return the state dict, on the processor, without second names of the same tensor (the tied output's rows)."""
-    unique: dict[int | str, tuple[str, Tensor]] = {}
-    for name, tensor in network.state_dict().items():
-        # Empty tensors all have address 0 without being the same.
-        unique.setdefault(tensor.data_ptr() or name, (name, tensor))
-    return {name: tensor.cpu().contiguous() for name, tensor in unique.values()}
-
-
 def _fill(network: Network, weights: dict[str, Tensor], folder: Path) -> None:
-    expected = _stored_once(network)
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if shapes != found:
         name = min(set(shapes.items()) ^ set(found.items()))[0]

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import NPLMSpec
+from ..vocabulary import BOS
 from .dropout import Dropout
 from .lm import NeuralLM
 from .network import Network, NetworkState
 from .output import build_output
 
-BOS = 1
 INITIAL_STD = 0.05
 
 
