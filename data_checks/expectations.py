@@ -4,6 +4,7 @@
     clean        what *prepare* wrote: three splits, no text in two of them, bytes counted
     tokens       a token stream: ids inside the vocabulary, lengths that add up, few unknown words
     predictions  scores: finite, at least one token and byte a review
+    samples      what a model wrote: whole texts of sane length, of characters that people write
 
 Each expectation carries its words (`description`, shown in the Data Docs and in errors) and its severity: "critical"
 stops the run, "warning" is shown beside its result, "info" is only logged. The values of `text` are its lengths.
@@ -20,13 +21,18 @@ import polars as pl
 
 from data_checks.engine import great_expectations
 from data_checks.report import CRITICAL, INFO, WARNING
+from models.text import CHARACTERS
+from models.vocabulary import SPECIAL
 from reviewlm.config import ChecksConfig
 from reviewlm.errors import ReviewLMError
 
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 100_000
 MAX_NATS = 1e12
+MAX_WRITTEN = 5_000
+"""Characters that Yelp lets a review have."""
 MOSTLY = 0.99
+(INVISIBLE,) = (rule for rule in CHARACTERS if rule.name == "invisible")
 INTEGERS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 FLOATS = ("Float32", "Float64")
 TEXTS = ("String",)
@@ -38,6 +44,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "clean": {"review_id": TEXTS, "text": TEXTS, "stars": INTEGERS, "bytes": INTEGERS, "split": TEXTS},
     "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},
     "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
+    "samples": {"stars": INTEGERS, "text": TEXTS},
 }
 """Columns that a table must have, and the types (of polars, without their parameters) that will do."""
 
@@ -221,6 +228,35 @@ def _predictions_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
     ]
 
 
+def _samples_rows(case: Case) -> list[Any]:
+    gx = _gx()
+    return [
+        gx.ExpectColumnValuesToNotBeNull(column="text", description="Every sample has a text"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="stars", min_value=0, max_value=5, description="Samples have 1 to 5 stars, or 0 for unknown"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="text", min_value=1, max_value=MAX_WRITTEN, severity=WARNING,
+            description=f"Every sample has 1 to {MAX_WRITTEN:,} characters"),
+    ]
+
+
+def _samples_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
+    """Warnings only: a model of bytes may write a sign that nobody reads, or spell "<eos>", however seldom."""
+    if "text" not in case.usable:
+        return pl.DataFrame(), []
+    gx, text = _gx(), pl.col("text")
+    unreadable = text.str.contains(INVISIBLE.rust).sum().alias("unreadable")
+    special = text.str.contains_any(list(SPECIAL)).sum().alias("special")
+    return case.table.select(unreadable, special).collect(), [
+        gx.ExpectColumnMaxToBeBetween(
+            column="unreadable", max_value=0, severity=WARNING,
+            description="No sample holds control or invisible characters (the value is how many do)"),
+        gx.ExpectColumnMaxToBeBetween(
+            column="special", max_value=0, severity=WARNING,
+            description="No sample shows a special token (the value is how many do)"),
+    ]
+
+
 def _identified(case: Case) -> list[Any]:
     gx = _gx()
     return [
@@ -236,9 +272,11 @@ def _gx() -> Any:
 
 ROWS: dict[str, Callable[[Case], list[Any]]] = {
     "raw": _raw_rows, "clean": _clean_rows, "tokens": _tokens_rows, "predictions": _predictions_rows,
+    "samples": _samples_rows,
 }
 """Per stage what is expected of each row."""
 WHOLE: dict[str, Callable[[Case], tuple[pl.DataFrame, list[Any]]]] = {
     "raw": _raw_whole, "clean": _clean_whole, "tokens": _tokens_whole, "predictions": _predictions_whole,
+    "samples": _samples_whole,
 }
 """Per stage a table of one row with facts of the whole, and what is expected of it."""

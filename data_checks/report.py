@@ -40,7 +40,7 @@ class CheckReport:
     """The outcome of one suite.
 
     Args:
-        stage: "raw", "clean", "tokens" or "predictions".
+        stage: "raw", "clean", "tokens", "predictions" or "samples".
         name: Of the checked table.
         passed: No critical expectation failed and none was broken.
         results: In the order of the suite.

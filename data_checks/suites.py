@@ -38,7 +38,7 @@ def check(
     """Hold a table against the suite of its stage and write the Data Docs.
 
     Args:
-        stage: "raw", "clean", "tokens" or "predictions".
+        stage: "raw", "clean", "tokens", "predictions" or "samples".
         frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For
             "tokens" the folder of the stream, or what `token_table` returns.
         limits: Of the configuration.

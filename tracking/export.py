@@ -144,9 +144,11 @@ def signature() -> ModelSignature:
 
     long, double, string = DataType.long, DataType.double, DataType.string
     word = Object([Property("word", string), Property("probability", double)])
+    token = Object([Property("token", string), Property("nats", double)])
     answers: list[tuple[str, Any]] = [
         ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
         ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+        ("per_token", Array(token)),
     ]
     kinds = {str: string, float: double, int: long, type(None): long}
     params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]

@@ -8,7 +8,7 @@ One input column `text`, one answer per row; `task` says what is asked of it:
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
     suggest   `text` is what was typed so far                     → {"words": [{"word", "probability"}], "rest"}
     score     `text` is a whole review                            → {"tokens", "bytes", "nats", "oov", "perplexity",
-                                                                     "bits_per_byte"}
+                                                                     "bits_per_byte", "per_token": [{"token", "nats"}]}
 
 Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag.
 A row's answer never depends on its neighbours: every row starts from the same seed.
@@ -91,6 +91,7 @@ class ReviewModel(PythonModel):
             "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
             "oov": int(score.oov), "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
             "bits_per_byte": float(score.nats / score.bytes / math.log(2)),
+            "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
         }
 
 

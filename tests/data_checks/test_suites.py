@@ -55,7 +55,15 @@ def predictions_table():
     )
 
 
-TABLES = {"raw": raw_table, "clean": clean_table, "tokens": tokens_frame, "predictions": predictions_table}
+def samples_table():
+    texts = [f"The food was great, number {i}." for i in range(COUNT)]
+    return pl.DataFrame({"stars": [i % 6 for i in range(COUNT)], "number": range(COUNT), "text": texts})
+
+
+TABLES = {
+    "raw": raw_table, "clean": clean_table, "tokens": tokens_frame, "predictions": predictions_table,
+    "samples": samples_table,
+}
 FACTS = {
     "raw": {"rows": COUNT, "quarantined": 2},
     "clean": {},
@@ -63,6 +71,7 @@ FACTS = {
         "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
     },
     "predictions": {},
+    "samples": {},
 }
 
 
@@ -122,10 +131,19 @@ DEFECTS = {
         "at most 20 nats": planted("nats", 1e6),
         "each of its type": pl.col("nats").cast(pl.String),
     },
+    "samples": {
+        "Every sample has a text": planted("text", None),
+        "Samples have 1 to 5 stars": planted("stars", 6),
+        "Every sample has 1 to": planted("text", "so " * 2_000),
+        "control or invisible": planted("text", "The\u200b food\x07"),
+        "special token": planted("text", "The food <eos>"),
+        "each of its type": pl.col("stars").cast(pl.String),
+    },
 }
 SEVERITY = {
     "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
     "At least half of the reviews": "warning", "at most 20 nats": "info",
+    "Every sample has 1 to": "warning", "control or invisible": "warning", "special token": "warning",
 }
 
 
@@ -184,6 +202,12 @@ def test_an_empty_table_fails(tmp_path):
     assert any("at least one review" in result.sentence for result in report.failed)
 
 
+def test_a_sample_without_a_sign_is_a_warning(tmp_path):
+    report = hold("samples", tmp_path, samples_table().with_columns(planted("text", "")))
+    assert report.passed
+    assert ["Every sample has 1 to" in result.sentence for result in report.warnings] == [True]
+
+
 def test_infinite_scores_fail(tmp_path):
     report = hold("predictions", tmp_path, predictions_table().with_columns(planted("nats", float("inf"))))
     assert any("finite" in result.sentence for result in report.failed)
@@ -233,8 +257,8 @@ def test_an_id_beyond_the_vocabulary_is_found(stream_folder, tmp_path):
 
 
 def test_a_suite_that_there_is_not_and_a_fact_that_is_absent_are_errors(tmp_path):
-    with pytest.raises(ReviewLMError, match="raw, clean, tokens, predictions"):
-        check("samples", raw_table(), ChecksConfig(), tmp_path, "example")
+    with pytest.raises(ReviewLMError, match="raw, clean, tokens, predictions, samples"):
+        check("reviews", raw_table(), ChecksConfig(), tmp_path, "example")
     with pytest.raises(ReviewLMError, match="needs the fact 'quarantined'"):
         check("raw", raw_table(), ChecksConfig(), tmp_path, "example", {"rows": COUNT})
 

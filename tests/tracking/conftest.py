@@ -42,13 +42,14 @@ class TextScore:
     bytes: int
     nats: float
     oov: int
+    per_token: list
 
 class Bundle:
     def __init__(self, word):
         self.word, self.digest = word, "d1ge57" * 8
     def score_text(self, text, stars=None):
-        tokens = len(text.split()) + 1
-        return TextScore(tokens, len(text.encode()) + 1, tokens * math.log(2), 0)
+        each = [(word, math.log(2)) for word in [*text.split(), "<eos>"]]
+        return TextScore(len(each), len(text.encode()) + 1, len(each) * math.log(2), 0, each)
 
 def load_bundle(folder, device="cpu", check_probes=True):
     return Bundle(json.loads((folder / "spec.json").read_text())["word"])

@@ -182,6 +182,8 @@ def test_score_gives_the_figures_of_a_text(model: Any):
     assert (answer["tokens"], answer["bytes"], answer["oov"]) == (4, 15, 0)
     assert answer["perplexity"] == pytest.approx(2)
     assert answer["bits_per_byte"] == pytest.approx(4 / 15)
+    assert [each["token"] for each in answer["per_token"]] == ["good", "food", "here", "<eos>"]
+    assert sum(each["nats"] for each in answer["per_token"]) == pytest.approx(answer["nats"])
 
 
 def test_every_row_is_answered_for_itself(model: Any):

@@ -141,6 +141,9 @@ def test_mlflow_serves_the_champion_over_http(server: str, tracker: Tracker):
     nats = [bundle.score_text(text).nats for text in (TEXT, "The pizza was great")]
     assert [answer["nats"] for answer in answers] == pytest.approx(nats)
     assert all(math.isfinite(answer["bits_per_byte"]) for answer in answers)
+    expected = bundle.score_text(TEXT).per_token
+    assert [each["token"] for each in answers[0]["per_token"]] == [token for token, _ in expected]
+    assert [each["nats"] for each in answers[0]["per_token"]] == pytest.approx([nats for _, nats in expected])
     assert answers[0]["bundle"] == bundle.digest[:12]
 
 
