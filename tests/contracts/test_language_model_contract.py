@@ -9,21 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import chisquare
 from table_lm import TableLM, TableSpec
 
 import models.bundle
 import models.specs
 from models.base import FitContext, LanguageModel, State
 from models.bundle import load_bundle, save_bundle
-from models.specs import (
-    KINDS,
-    NGramSpec,
-    NPLMSpec,
-    ObjectiveSpec,
-    RecurrentSpec,
-    TrainingSpec,
-    VocabularySpec,
-)
+from models.sampling import filter_logp, pick
+from models.specs import KINDS, NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text import NormalForm
 from models.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
@@ -259,6 +253,22 @@ def test_fitting_learns_something(model, data):
     nats = [model.score(stream.document(i)[None].astype(np.int64), model.start(1))[0].sum() for i in range(len(stream))]
     uniform = np.log(model.vocabulary_size - len(GIVEN))
     assert sum(nats) / stream.tokens < 0.95 * uniform
+
+
+def test_100_000_samples_have_the_frequencies_of_the_model(model):
+    """The one sampler draws from a network as from a table of counts: chi-square against the model's own scores."""
+    draw, samples = np.random.default_rng(11), 100_000
+    state = model.score(np.array([[BOS]]), model.start(1))[1].take([0] * samples)
+    logp_BV, _ = model.step(np.full(samples, STARS[4]), state)
+    drawn = np.bincount(pick(filter_logp(logp_BV), draw.random(samples)), minlength=model.vocabulary_size)
+    nats_V = [last_token_nats(model, [BOS, STARS[4]], token) for token in range(model.vocabulary_size)]
+    expected = samples * np.exp(-np.array(nats_V))
+    expected[sorted(GIVEN)] = 0
+    often = expected >= 5  # what the test's theory asks for
+    assert drawn[sorted(GIVEN)].sum() == 0
+    assert drawn[~often].sum() < 0.005 * samples
+    assert chisquare(drawn[often], expected[often], sum_check=False).pvalue > 1e-3
+    assert chisquare(drawn[often], np.roll(expected[often], 1), sum_check=False).pvalue < 1e-9
 
 
 # B5: the independence assumption

@@ -98,7 +98,9 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
         assert {"data", "architecture", "objective", "optimiser"} - sections <= {"optimiser"}
-        assert run.data.metrics["test/open_bits_per_byte"] > 0
+        wanted = {"perplexity", "tokens", "oov", "open_bits_per_byte", "hit_at_1", "hit_at_3", "hit_at_5"}
+        assert {f"test/{name}" for name in wanted} <= run.data.metrics.keys()
+        assert ("test/bits_per_character" in run.data.metrics) == (run.info.run_name == "gru-char")
         assert run.data.tags["prefect.flow_run_id"] == parent.data.tags["prefect.flow_run_id"]
         names = {dataset.dataset.name for dataset in run.inputs.dataset_inputs}
         assert len(names) == 3
@@ -127,7 +129,7 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     assert {"decision.json", "decision.md", "models.json", "config.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
     child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
-    assert {"samples.json", "suggestions.json", "per_star.json", "tokenizer/vocabulary.json"} <= child
+    assert {"samples.json", "suggestions.json", "per_star.json", "tokenizer/vocabulary.json", "figures.json"} <= child
 
 
 def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:

@@ -22,6 +22,12 @@ def test_the_presets_that_the_readme_names_are_there() -> None:
     assert {"demo", "small", "full", "gpu"} <= set(preset_names())
 
 
+def test_the_demo_compares_every_kind_of_model_on_the_same_tokens() -> None:
+    config = load_config("demo")
+    assert {spec.kind for spec in config.models} == set(KINDS)
+    assert len({spec.vocabulary for spec in config.models}) == 1
+
+
 def test_overrides_reach_into_lists_and_nested_sections() -> None:
     config = load_config("small", ["models.1.hidden=96", "models.1.training.clip=2.5", 'split.salt="x"', "seed=7"])
     spec = config.models[1]

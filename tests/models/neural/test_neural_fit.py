@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.base import FitContext, ModelError
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
+from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
@@ -75,6 +75,14 @@ def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
     reached = perplexity(result.model, validation)
     assert 0.98 * floor < reached < 0.92 * bigram
     assert result.summary["validation_perplexity"] == pytest.approx(reached, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_a_recurrent_model_beats_the_unigram_and_the_trigram(name, data, tmp_path):
+    """What the animal says follows from a word that a trigram no longer sees."""
+    reached = perplexity(fit(SPECS[name], data, tmp_path).model, data[2])
+    unigram, trigram = (perplexity(fit(NGramSpec(order=n), data, tmp_path / str(n)).model, data[2]) for n in (1, 3))
+    assert reached < 0.92 * trigram < 0.5 * unigram
 
 
 def test_the_summary_is_made_of_numbers_and_names_what_matters(data, tmp_path):
