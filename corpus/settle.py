@@ -24,6 +24,7 @@ from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
 from reviewlm.errors import EmptyInput
 
 FACTS = "ingest.json"
+QUARANTINE_FILE = "quarantine.parquet"
 IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
 
 
@@ -38,7 +39,7 @@ def settle(folder: Path, raw: Path, request: dict[str, Any]) -> dict[str, Any]:
     losers, renamed = _repeated(raw, names)
     (folder / "parts").mkdir(exist_ok=True)
     fingerprint, reasons, start = _Fingerprint(), Counter[str](), 0
-    with _Quarantine(folder / "quarantine.parquet") as quarantine:
+    with _Quarantine(folder / QUARANTINE_FILE) as quarantine:
         for name, count in zip(names, counts, strict=True):
             bad = pl.read_parquet(raw / f"{name}.bad.parquet")
             reasons.update(bad["reason"].to_list())
@@ -207,11 +208,11 @@ def _nothing_left(folder: Path, facts: dict[str, Any]) -> EmptyInput:
     if not facts["records"]:
         return EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
     common, count = max(facts["reasons"].items(), key=lambda item: item[1])
-    example = next(_examples(folder / "quarantine.parquet", common))
+    example = next(_examples(folder / QUARANTINE_FILE, common))
     return EmptyInput(
         f"None of the {facts['records']} records can be used", where=f"{example['source']}, line {example['line']}",
         value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})",
-        remedy=f"correct the input; all records with their reasons stand in {folder / 'quarantine.parquet'}",
+        remedy=f"correct the input; all records with their reasons stand in {folder / QUARANTINE_FILE}",
     )
 
 

@@ -164,9 +164,10 @@ def _split_facts(case: Case) -> pl.DataFrame:
     if not {"text", "split"} <= case.usable:
         return pl.DataFrame()
     split = pl.col("split")
-    splits_of_text = case.table.group_by("text").agg(split.n_unique().alias("splits"))
+    # By hash (64 bits), part by part: grouped by the texts themselves, all of them would be in memory at once.
+    splits_of_text = case.table.group_by(pl.col("text").hash()).agg(split.n_unique().alias("splits"))
     shares = [(split == name).mean().fill_null(0.0).alias(name) for name in SPLITS]
-    straddling = splits_of_text.filter(pl.col("splits") > 1).select(pl.len()).collect().item()
+    straddling = splits_of_text.filter(pl.col("splits") > 1).select(pl.len()).collect(engine="streaming").item()
     return case.table.select(shares).collect().with_columns(straddling=pl.lit(straddling))
 
 

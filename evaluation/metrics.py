@@ -9,6 +9,8 @@ figures of parts add up. Denominators, fixed for all models:
 
 An unknown word is scored as `<unk>`, which stands for many words at once and is therefore too cheap. The *open*
 figures add what it costs to spell the word (`spelling_nats`), and only they compare models of different vocabularies.
+What a vocabulary of words folds away (case, typographic quotes, repeated spaces) is paid for in no figure: between
+vocabularies that fold differently even the open figures favour the one that folds more.
 """
 
 from __future__ import annotations
@@ -179,6 +181,7 @@ def policies(boundary: str, vocabulary: str, unit: str) -> dict[str, str]:
         "end of review": "one <eos> token a review is scored and counted; 1 byte and 1 word a review stand for it",
         "begin and stars": "<bos> and the star token are given, never scored",
         "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
+        "folding": "what the vocabulary folds away (words: case, quotes, spacing) is not paid for in any figure",
         "state": "every review starts from the fresh state",
         "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
         "boundary": boundary,

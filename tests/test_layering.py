@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_a_file_imports_only_what_lies_below_its_room(path: Path) -> None:
             if not allowed:
                 wrong.append(f"{name}:{line}: {room} may not import {module}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_file_imports_of_ours_is_there(path: Path) -> None:
+    """Also inside functions, where an import is first tried when a user asks for that very thing."""
+    absent = [
+        f"line {line}: {module}"
+        for module, line in imports_of(path)
+        if module.split(".")[0] in ROOMS and not find_spec(module)
+    ]
+    assert absent == []
 
 
 def test_models_import_themselves_only_relatively_so_that_a_vendored_copy_works() -> None:

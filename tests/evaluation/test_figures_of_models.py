@@ -150,7 +150,7 @@ def test_an_unknown_metric_is_refused_with_those_there_are():
 def test_policies_state_end_unknown_words_log_base_state_and_boundary():
     stated = policies(BOUNDARY_POLICY, "digest", "word")
     assert stated["boundary"] == BOUNDARY_POLICY
-    assert {"log base", "end of review", "unknown words", "state", "vocabulary"} <= stated.keys()
+    assert {"log base", "end of review", "unknown words", "folding", "state", "vocabulary"} <= stated.keys()
 
 
 def ranks_by_hand(bundle, stream, rows):
