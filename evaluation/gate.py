@@ -1,8 +1,9 @@
 """The gate: policy + evidence → decision. Pure; whoever calls it moves the alias.
 
 A challenger becomes champion only if no rule fails. Both models must have been scored now, on the same frozen test
-reviews, and are compared by open bits per byte, which no vocabulary can make look better than it is. A tie keeps the
-champion; a figure that is not a number never promotes; evidence that is missing counts against the challenger.
+reviews, and are compared by open bits per byte, which no vocabulary makes look better by hiding words behind `<unk>`
+(what it folds away is not paid for, see `evaluation/metrics.py`). A tie keeps the champion; a figure that is not a
+number never promotes; evidence that is missing counts against the challenger.
 """
 
 from __future__ import annotations

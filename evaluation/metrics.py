@@ -86,7 +86,7 @@ class Figures:
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits of a byte of text, unknown words spelt out: the figure that compares any two models."""
+        """Bits of a byte of text, unknown words spelt out: the figure that compares models of any vocabularies."""
         return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
 
     @property
