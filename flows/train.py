@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from reviewlm.config import RunConfig
-from tasks.fit import Fitted, fit, relative_cost
+from tasks.fit import Fitted, fit, interruptible_fits, relative_cost
 from tasks.prepare import Prepared
 
 
@@ -14,11 +16,12 @@ from tasks.prepare import Prepared
 def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Return the fitted models in the configuration's order; the baseline is fitted first, then the costly ones."""
     first = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
-    futures = {spec.name: fit.submit(config, spec, prepared, parent_run_id) for spec in first}
-    return [futures[spec.name].result() for spec in config.models]
+    with interruptible_fits():
+        futures = {spec.name: fit.submit(config, spec, prepared, parent_run_id) for spec in first}
+        return [futures[spec.name].result() for spec in config.models]
 
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Fit the models, as many side by side as the configuration has workers."""
-    runner = ThreadPoolTaskRunner(max_workers=config.execution.workers)
+    runner: Any = ThreadPoolTaskRunner(max_workers=config.execution.workers)
     return fit_models.with_options(task_runner=runner)(config, prepared, parent_run_id)

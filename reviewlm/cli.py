@@ -16,7 +16,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.config import RunConfig, load_config
-from reviewlm.environment import ROOMS, available_cores, prepare_environment
+from reviewlm.environment import ROOMS, available_cores, prepare_environment, reaching_prefect, wake_on_interrupt
 from reviewlm.errors import ConfigError, InputError, ReviewLMError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -52,7 +52,9 @@ def _run_flow(name: str, preset: str, input: list[str] | None, overrides: list[s
     import flows.retrain
 
     chosen: Callable[..., dict[str, Any]] = getattr(flows.retrain if name == "retrain" else flows.partial, name)
-    return chosen(preset, [str(Path(path)) for path in input or []], overrides)
+    wake_on_interrupt()
+    with reaching_prefect():
+        return chosen(preset, list(input or []), overrides)
 
 
 @app.command()
@@ -275,9 +277,11 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
 
 def main() -> None:
     """Run a verb; an error of ours becomes a message on standard error and its class's exit code."""
+    terminal.allow_any_terminal()
     terminal.log_to_stderr(ROOMS)
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # Typer turns Ctrl-C into an exit code and hands that back
+            raise KeyboardInterrupt
     except ReviewLMError as error:
         terminal.show_error(error)
         sys.exit(error.exit_code)

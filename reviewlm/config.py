@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
 from reviewlm.environment import home_folder
 from reviewlm.errors import ConfigError
 
 PRESETS = Path(__file__).resolve().parent.parent / "config"
+Stage = Literal[
+    "synthesise", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor"
+]
+Stars = Annotated[int, Field(ge=0, le=5)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -30,7 +36,7 @@ class SyntheticConfig(Section):
     """The embedded corpus, used where no input is given."""
 
     reviews: Annotated[int, Field(ge=1)] = 20_000
-    seed: int = 1
+    seed: Seed = 1
     malformed: Annotated[float, Field(ge=0, le=0.5)] = 0.001
     duplicates: Annotated[float, Field(ge=0, le=0.5)] = 0.005
 
@@ -59,6 +65,11 @@ class ChecksConfig(Section):
     max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
     earliest: str = "2004-01-01"
 
+    @field_validator("earliest")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat()
+
 
 class SplitConfig(Section):
     """Shares of the frozen split; changing the salt draws another one."""
@@ -73,7 +84,7 @@ class EvaluationConfig(Section):
 
     resamples: Annotated[int, Field(ge=100)] = 10_000
     usefulness_reviews: Annotated[int, Field(ge=1)] = 100
-    sample_stars: tuple[int, ...] = (1, 3, 5)
+    sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[int, Field(ge=1)] = 2
     temperature: Annotated[float, Field(gt=0)] = 0.8
     top_k: Annotated[int, Field(ge=0)] = 0
@@ -81,7 +92,7 @@ class EvaluationConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 200
     prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
     suggestions: Annotated[int, Field(ge=1)] = 5
-    seed: int = 1
+    seed: Seed = 1
 
 
 class PromotionConfig(Section):
@@ -107,7 +118,7 @@ class ExecutionConfig(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     tracking_uri: str = ""
     experiment: str = "reviewlm"
-    rebuild: tuple[str, ...] = ()
+    rebuild: tuple[Stage, ...] = ()
 
 
 class RunConfig(Section):
@@ -191,6 +202,8 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("The preset is not valid TOML", where=path, cause=str(error)) from error
     parent = options.pop("extends", None)
+    if parent is not None and not isinstance(parent, str):
+        raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)
     return _merge(_read_preset(parent, (*seen, preset)), options) if parent else options
 
 

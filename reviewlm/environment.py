@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from reviewlm.errors import disk_errors
+from reviewlm.errors import TrackingUnavailable, disk_errors
 
 ROOMS = ("reviewlm", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
 HOME_VARIABLE = "REVIEWLM_HOME"
@@ -49,6 +52,30 @@ def prepare_environment(home: Path) -> None:
         os.environ.setdefault(name, value)
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.INFO)
+
+
+def wake_on_interrupt() -> None:
+    """Let Ctrl-C end a wait at once. To be called after polars is imported.
+
+    Its signal handler asks the system to resume what was interrupted, so that a main thread that waits for a stage
+    would notice Ctrl-C only at the stage's end.
+    """
+    if hasattr(signal, "siginterrupt"):
+        signal.siginterrupt(signal.SIGINT, True)
+
+
+@contextmanager
+def reaching_prefect() -> Iterator[None]:
+    """Turn Prefect's complaint about its server into ours; it raises a bare RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("Failed to reach API", "ephemeral Prefect API server")):
+            raise
+        raise TrackingUnavailable(
+            "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a server of its own"),
+            cause=str(error), remedy="start it (`make ui`), or unset PREFECT_API_URL; on a busy machine try again",
+        ) from error
 
 
 def available_cores() -> int:

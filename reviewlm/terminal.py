@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, log
+from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,32 @@ RESULT_WIDTH = 110
 def log_to_stderr(rooms: Iterable[str]) -> None:
     """Show the rooms' log messages on standard error, plainly, and once: Prefect's own console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     for room in rooms:
         logger = logging.getLogger(room)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+
+
+class _StandardError(logging.StreamHandler[Any]):
+    """Writes to whatever standard error is now: a live bar puts itself in its place, so that lines go above it."""
+
+    @property
+    def stream(self) -> Any:
+        """Standard error."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, ignored: Any) -> None:
+        pass
+
+
+def allow_any_terminal() -> None:
+    """Show what a terminal's encoding lacks (stars, dashes) as question marks instead of ending in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str = "") -> None:
@@ -33,9 +53,13 @@ def say(text: str = "") -> None:
 
 
 def last_line(result: Mapping[str, Any], wanted: bool) -> None:
-    """Write the JSON object that ends a verb's standard output, if it was asked for."""
+    """Write the JSON object that ends a verb's standard output, if it was asked for.
+
+    In ASCII: the same on any terminal, and no character of a text can be taken for the end of the line.
+    """
     if wanted:
-        say(json.dumps(result, ensure_ascii=False, default=str))
+        say(json.dumps(_plain(result), default=str, allow_nan=False))
+        sys.stdout.flush()
 
 
 def show_error(error: ReviewLMError) -> None:
@@ -56,6 +80,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Write rows as an aligned table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         say("(none)")
@@ -64,7 +89,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # a plain str may hold rich's [markup]
     Console(width=None if sys.stdout.isatty() else RESULT_WIDTH).print(table)
 
 
@@ -141,7 +166,7 @@ def read_texts(file: str) -> list[str]:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]  # not at U+2028 and its like, which texts contain
     if not lines:
         raise EmptyInput("There is no text to score", where=file, remedy="give one text a line")
     return lines
@@ -159,6 +184,15 @@ def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
             for score in scores
         ],
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return the value with null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -30,6 +30,7 @@ SAMPLES_VERSION = 1
 SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
     "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
 )
+MEASURED_TAG = "reviewlm.measured"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 
@@ -59,10 +60,8 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
     for built in (test, validation):
         check_table.fn(config, "predictions", built.artifact, f"predictions {fitted.spec.name}")
     measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact)
-    reused = test.reused and validation.reused and samples.reused
-    if not (reused and fitted.reused):
-        _log_figures(tracker_of(config), measured)
-    return finished(Built(test.artifact, reused), measured)
+    _log_once(tracker_of(config), measured)
+    return finished(Built(test.artifact, test.reused and validation.reused and samples.reused), measured)
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
@@ -123,6 +122,14 @@ def figures_of_artifact(artifact: Artifact) -> Figures:
     """Return the figures of a score artifact, added up from its rows."""
     labels = {name: artifact.facts[name] for name in ("unit", "vocabulary", "boundary")}
     return figures_of(scores_of(artifact), **labels)
+
+
+def _log_once(tracker: Tracker, model: Measured) -> None:
+    """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
+    stamp = " ".join(artifact.digest for artifact in (model.test, model.validation, model.samples))
+    if tracker.tag(model.fitted.run_id, MEASURED_TAG) != stamp:
+        _log_figures(tracker, model)
+        tracker.set_tags(model.fitted.run_id, {MEASURED_TAG: stamp})
 
 
 def _log_figures(tracker: Tracker, model: Measured) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,19 @@ from models.bundle import SPEC
 from models.specs import ModelSpec, identity
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import RankFailed
+from reviewlm.errors import Damaged, RankFailed, TrackingUnavailable
 from reviewlm.store import Artifact, Store, sha256_of_file
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import Report, progress
-from tasks.stage import converted_errors, finished, run_stage, show_facts
+from tasks.stage import converted_errors, finished, run_stage, show_facts, store_of
 from tasks.track import JOURNAL, ModelRun, open_model_run
 
 FIT_VERSION = 1
 BUNDLE_FOLDER = "bundle"
+log = logging.getLogger(__name__)
+
+_interrupted = threading.Event()
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     digest = Store.digest("fit", FIT_VERSION, identity(spec), inputs)
-    with open_model_run(config, spec, digest, prepared, parent_run_id) as run:
+    with open_model_run(config, spec, digest, prepared, parent_run_id, _is_there(config, digest)) as run:
 
         def make(work: Path) -> dict[str, Any]:
             job = {
@@ -73,6 +80,14 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def _is_there(config: RunConfig, digest: str) -> bool:
+    """Return whether the fit will be taken from the store."""
+    try:
+        return "fit" not in config.execution.rebuild and store_of(config).find("fit", digest) is not None
+    except Damaged:
+        return False
 
 
 def bundle_digest(folder: Path) -> str:
@@ -103,6 +118,7 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
 
     Raises:
         FitError, InputError: What the model itself said.
+        OSError: What the operating system said to it, e.g. that the disk is full.
         RankFailed: The process died without a word, e.g. killed for want of memory.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -111,12 +127,21 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "MKL_NUM_THREADS": str(job["threads"])}
         command = [sys.executable, "-m", "tasks.fit_worker", str(file)]
         with errors.open("wb") as stderr:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
+            # The worker ends when its standard input does: no fit outlives the process that wanted it.
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            )
+            _running.add(process)
             try:
+                if _interrupted.is_set():
+                    process.kill()
                 last = _listen(process, report)
             finally:
-                process.kill() if process.poll() is None else None
-                process.wait()
+                _running.discard(process)
+                process.kill()
+                process.communicate()
+        if "errno" in last:
+            raise OSError(last["errno"], last["error"])
         if "error" in last:
             with converted_errors(job["spec"]["name"]):
                 raise ModelError(last["error"], last["kind"])
@@ -125,15 +150,37 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         return last["summary"]
 
 
+@contextmanager
+def interruptible_fits() -> Iterator[None]:
+    """End the fits where the block is interrupted: their threads cannot be, and the flow would wait for them."""
+    _interrupted.clear()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        _interrupted.set()
+        for process in tuple(_running):
+            process.kill()
+        raise
+
+
 def _listen(process: subprocess.Popen[str], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Pass on progress and log messages until the process ends; return its last word, empty if it said none."""
     last: dict[str, Any] = {}
     for line in process.stdout or ():
         try:
-            last = json.loads(line)
+            news = json.loads(line)
         except ValueError:
             continue
-        if "step" in last:
-            report(last)
+        if not isinstance(news, dict):
+            continue
+        if "step" in news:
+            report(news)
+        elif "log" in news:
+            logging.getLogger(news["logger"]).log(news["level"], "%s", news["log"])
+        else:
+            last = news
     process.wait()
     return last
 
@@ -155,7 +202,10 @@ def _both(report: Report, run: ModelRun, journal: Path) -> Callable[[dict[str, A
         report(news["step"], news["figures"], total=news["total"])
         if time.monotonic() - forwarded > 20:
             forwarded = time.monotonic()
-            run.forward(journal)
+            try:
+                run.forward(journal)
+            except TrackingUnavailable as error:  # the journal keeps what MLflow misses; a fit goes on without it
+                log.warning("%s; its figures follow later", error.what)
 
     return listen
 

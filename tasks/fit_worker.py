@@ -2,16 +2,23 @@
 
 A process per fit keeps its threads and memory to itself, lets several fits use several cores, and turns a kill by the
 operating system into an error with a sentence instead of the end of the whole flow. News go to standard output as JSON
-lines: {"step", "total", "figures"}, then {"summary"} or {"error", "kind"}.
+lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
+Standard input is the lifeline: when it ends, so does the process.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from models.base import FitContext, ModelError, Progress
 from models.bundle import save_bundle
@@ -24,7 +31,7 @@ PROBES = (
     ("It was okay, but I would not go back.", 3),
     ("We waited an hour and the server was rude!", 1),
 )
-log = logging.getLogger(__name__)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run(job: dict[str, Any]) -> dict[str, float]:
@@ -49,15 +56,42 @@ def _say(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+class _LogToParent(logging.Handler):
+    """Sends log messages the way of the news: the terminal and the Prefect UI show them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)  # at once: a second fit may be at work in the same folder
+
+
 def main() -> int:
     """Run the job named on the command line; the exit code is 0, or 6 with the error as the last line."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger("models").addHandler(_LogToParent())
+    logging.getLogger("models").setLevel(logging.INFO)
     try:
         _say({"summary": run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))})
     except ModelError as error:
         _say({"error": str(error), "kind": error.kind})
         return 6
+    except (OSError, SafetensorError) as error:
+        if (number := _errno_of(error)) is None:
+            raise
+        _say({"error": str(error), "errno": number})
+        return 6
     return 0
+
+
+def _errno_of(error: Exception) -> int | None:
+    """Return the number of an error of the disk, else None; safetensors has it only in the text."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return number if number in DISK_ERRORS else None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from corpus.ingest import expand_inputs, ingest
 from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
+from reviewlm.errors import Unreadable, disk_errors
 from reviewlm.store import Artifact, sha256_of_file
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_facts, store_of
@@ -28,6 +29,8 @@ def synthesise(config: RunConfig) -> Artifact:
     options = config.source.synthetic
 
     def make(work: Path) -> dict[str, Any]:
+        for leftover in work.glob(".*.partial"):  # of a killed attempt: the artifact would list it
+            leftover.unlink()
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
@@ -56,14 +59,26 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
 
 
 def _file_digest(config: RunConfig, path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, remembered by device, inode, size and time of change."""
-    stat = path.stat()
-    memo = store_of(config).root / ".files" / f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+    """Return the SHA-256 of a file's bytes, remembered by device, inode, size and time of change.
+
+    Raises:
+        Unreadable: The file is not there any more, or may not be read.
+        StoreFull, NotWritable: The store.
+    """
+    store = store_of(config).root
+    try:
+        stat = path.stat()
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise Unreadable("The file cannot be read", where=path, cause=str(error)) from error
+    memo = store / ".files" / f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
     if memo.is_file():
         return memo.read_text()
     digest = sha256_of_file(path)
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    temporary = memo.with_suffix(f".{os.getpid()}")
-    temporary.write_text(digest)
-    temporary.rename(memo)
+    with disk_errors(store):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memo.with_suffix(f".{os.getpid()}")
+        temporary.write_text(digest)
+        temporary.rename(memo)
     return digest

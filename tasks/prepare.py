@@ -21,7 +21,7 @@ from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
 from tasks.progress import progress
-from tasks.stage import finished, run_stage, show_facts, show_markdown
+from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
 CHECK_VERSION = 1
 PREPARE_VERSION = 1
@@ -53,6 +53,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 
     def make(work: Path) -> dict[str, Any]:
         report = check(stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts)
+        if report.broken:
+            report.located(work).require()  # raises: a check that judged nothing is no result to keep
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
         return {
@@ -114,7 +116,8 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
 @task(name="tokens", cache_policy=NO_CACHE, persist_result=False)
 def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "") -> Artifact:
     """Encode one split with one vocabulary: the same artifact whoever asks for it."""
-    vocabulary = Vocabulary.load(Path(vocabulary_file))
+    with converted_errors(vocabulary_file):
+        vocabulary = Vocabulary.load(Path(vocabulary_file))
 
     def make(work: Path) -> dict[str, Any]:
         total = int(clean.facts["splits"][split]["reviews"])

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
@@ -62,8 +63,9 @@ def _terminal() -> Iterator[Progress | None]:
     with _lock:
         if _bars is None:
             columns = (
-                TextColumn("{task.description:<12}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.description:<12}", markup=False), BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
             )
             _bars = Progress(*columns, console=Console(stderr=True), transient=True)
             _bars.start()
@@ -85,7 +87,7 @@ class _Line:
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.started = self.logged = self.shown = time.monotonic()
-        self.artifact = None
+        self.artifact: Any = None
 
     def tell(self, done: int, figures: Mapping[str, float], to_log: bool) -> None:
         now = time.monotonic()
@@ -97,11 +99,16 @@ class _Line:
             log.info("%s %.0f %%, %.0f s left%s", self.label, share, left, _show(figures, prefix="; "))
         if now - self.shown >= ARTIFACT_SECONDS and TaskRunContext.get() is not None:
             self.shown = now
-            share = min(100.0, 100 * done / self.total)
+            self._show_in_prefect(min(100.0, 100 * done / self.total))
+
+    def _show_in_prefect(self, share: float) -> None:
+        try:
             if self.artifact is None:
                 self.artifact = create_progress_artifact(share, key=slug(f"{self.label}-progress"))
             else:
                 update_progress_artifact(self.artifact, share)
+        except Exception as error:  # a bar that cannot be drawn must not end hours of work
+            log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
 
 
 def slug(key: str) -> str:

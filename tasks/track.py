@@ -7,7 +7,7 @@ aliases and the bundles of registered versions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_UI_URL
 
 from models.specs import ModelSpec
 from reviewlm.config import RunConfig
+from reviewlm.errors import ReviewLMError
 from reviewlm.store import Artifact
 from tasks.prepare import Prepared
 from tasks.stage import git_commit
@@ -53,19 +54,29 @@ def prefect_tags() -> dict[str, str]:
 
 @contextmanager
 def parent_run(config: RunConfig, name: str) -> Iterator[str]:
-    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED with the error in its description."""
+    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description."""
     tracker = tracker_of(config)
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit()), "reviewlm.preset": config.preset}
     run_id = tracker.start_run(name, tags, None)
-    tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
-    tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
-    try:
+    with _ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
+        tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
         yield run_id
-    except BaseException as error:
-        tracker.set_tags(run_id, {"mlflow.note.content": f"Failed: {error}"[:4000]})
-        tracker.end_run(run_id, "FAILED")
-        raise
     tracker.end_run(run_id, "FINISHED")
+
+
+@contextmanager
+def _ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """End a run as FAILED, or as KILLED where it was interrupted, if the block does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"
+            tracker.set_tags(run_id, {"mlflow.note.content": note[:4000]})
+            tracker.end_run(run_id, "FAILED" if failed else "KILLED")
+        raise
 
 
 @dataclass
@@ -100,29 +111,30 @@ class ModelRun:
 
 @contextmanager
 def open_model_run(
-    config: RunConfig, spec: ModelSpec, digest: str, prepared: Prepared, parent_run_id: str
+    config: RunConfig, spec: ModelSpec, digest: str, prepared: Prepared, parent_run_id: str, there: bool
 ) -> Iterator[ModelRun]:
-    """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started."""
+    """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started.
+
+    A fit that is not *there* and will be built anew gets a new run too: its bundle may differ from the one that the old
+    run logged, and what the gate measures must be what is registered.
+    """
     tracker = tracker_of(config)
-    finished_run = tracker.find_run(FIT_TAG, digest, "FINISHED")
+    finished_run = tracker.find_run(FIT_TAG, digest, "FINISHED") if there else None
     if finished_run:
         tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
     tags = {FIT_TAG: digest, "reviewlm.kind": spec.kind, **prefect_tags()}
     run_id = tracker.start_run(spec.name, tags, parent_run_id)
-    tracker.log_params(run_id, parameters_of(config, spec, prepared))
-    for split in ("train", "validation", "test"):
-        stream = prepared.tokens[spec.vocabulary][split]
-        name = f"{spec.vocabulary}-{split}"
-        tracker.log_dataset(run_id, stream.folder / "documents.parquet", name, stream.digest, split)
-    tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
-    tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
-    try:
+    with _ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, parameters_of(config, spec, prepared))
+        for split in ("train", "validation", "test"):
+            stream = prepared.tokens[spec.vocabulary][split]
+            name = f"{spec.vocabulary}-{split}"
+            tracker.log_dataset(run_id, stream.folder / "documents.parquet", name, stream.digest, split)
+        tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
+        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
-    except BaseException:
-        tracker.end_run(run_id, "FAILED")
-        raise
 
 
 def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
