@@ -7,12 +7,14 @@ of Okabe and Ito (2008), which colour-blind readers can tell apart.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -59,7 +61,7 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         ends += values
     axes.set_yscale("log")
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
-    _plain_log_ticks(axes)
+    _plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
     axes.set_xlabel("training tokens seen (repeats included)")
@@ -88,7 +90,11 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     _bars(left, grouped.sort("group", "perplexity"), "perplexity", colours, "{:.4g}")
     _bars(right, table.sort("open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
     one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
-    left.set_xlabel(f"perplexity per token{one}")
+    # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
+    left.set_xscale("log")
+    left.set_xlim(1, 2 * max(value for value in table["perplexity"].to_list() if value < math.inf))
+    _plain_log_ticks(left.xaxis)
+    left.set_xlabel(f"perplexity per token (log scale){one}")
     right.set_xlabel(PER_BYTE)
     _mark(right, table, floor, baseline)
     size = f"{_count(table['reviews'].max())} reviews, {_count(table['bytes'].max())} bytes"
@@ -168,16 +174,16 @@ def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
 
 
-def _plain_log_ticks(axes: Axes) -> None:
+def _plain_log_ticks(axis: Axis) -> None:
     """Label a log axis 50, 100, 200 instead of powers of ten; the wider it is, the fewer labels between these."""
-    low, high = axes.get_ylim()
+    low, high = axis.get_view_interval()
     between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
 
     def label(value: float, _: object) -> str:
         return f"{value:g}" if f"{value:e}"[0] in between else ""
 
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(label))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(label))
 
 
 def _thousands(value: float) -> str:

@@ -18,49 +18,11 @@ import polars as pl
 
 from evaluation.bootstrap import Interval, ratio_interval
 from evaluation.decision import Decision, RuleOutcome, rounded
+from evaluation.evidence import Evidence as Evidence
 from evaluation.metrics import LN2, Figures, figures_of
 from reviewlm.config import PromotionConfig
 
 METRIC = "open bits per byte (lower is better)"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that a decision rests on.
-
-    Args:
-        challenger: Rows of `evaluation.score.score_stream`, scored now.
-        challenger_digest: Digest of the challenger's bundle.
-        challenger_test: Digest of the test reviews that it was scored on.
-        champion: The same of the champion; None where there is none yet.
-        champion_digest: See above.
-        champion_test: See above.
-        baseline: Figures of the baseline named in the configuration, on the same reviews.
-        baseline_name: Its name.
-        baseline_digest: Digest of its bundle.
-        checks_passed: Whether the data checks passed; None where they were not run.
-        checks_detail: What they said.
-        smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
-        smoke_detail: What it said.
-        resamples: Draws of the bootstrap.
-        seed: Of the bootstrap.
-    """
-
-    challenger: pl.DataFrame
-    challenger_digest: str
-    challenger_test: str
-    champion: pl.DataFrame | None = None
-    champion_digest: str | None = None
-    champion_test: str | None = None
-    baseline: Figures | None = None
-    baseline_name: str = "baseline"
-    baseline_digest: str | None = None
-    checks_passed: bool | None = None
-    checks_detail: str = ""
-    smoke_passed: bool | None = None
-    smoke_detail: str = ""
-    resamples: int = 10_000
-    seed: int = 1
 
 
 def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
@@ -89,6 +51,7 @@ class _Case:
     def rules(self) -> Iterator[RuleOutcome]:
         yield self._another_model()
         yield self._same_test_set()
+        yield self._same_reading()
         yield self._enough_reviews()
         yield self._finite_figures()
         yield _said("data checks", self.evidence.checks_passed, self.evidence.checks_detail)
@@ -189,6 +152,16 @@ class _Case:
             return RuleOutcome(name, False, "the champion was not scored on the challenger's test reviews")
         match = f"both were scored on {self.evidence.challenger_test}, {self.challenger.reviews} reviews, one by one"
         return RuleOutcome(name, not self.problem, self.problem or match)
+
+    def _same_reading(self) -> RuleOutcome:
+        name = "same reading of the text"
+        if self.evidence.champion_digest is None:
+            return RuleOutcome(name, None, "there is no champion yet")
+        if self.evidence.unfair and self.policy.allow_other_reading:
+            return RuleOutcome(name, None, f"{self.evidence.unfair}; the policy allows it")
+        return RuleOutcome(
+            name, not self.evidence.unfair, self.evidence.unfair or "the challenger models no less of the text"
+        )
 
     def _enough_reviews(self) -> RuleOutcome:
         count, limit = self.challenger.reviews, self.policy.min_test_reviews

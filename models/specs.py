@@ -139,6 +139,8 @@ class NGramSpec:
 
     def __post_init__(self) -> None:
         require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
+        for count, discount in enumerate(self.fallback, start=1):
+            require(0 < discount <= count, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class RecurrentSpec:
         vocabulary: Name of the vocabulary in the configuration.
         layers: L.
         hidden: H.
-        embedding: E. Where it differs from H, a linear layer projects H to E before the tied output.
+        embedding: E. Where it differs from H, a linear layer projects H to E before the tied output; an untied
+            output has rows of size H.
         nonlinearity: Of the "rnn" kind.
         cells: "fused" uses torch.nn's layer, "own" the equations of `models/neural/cells.py`; same numbers.
         tied: Output rows are the embedding's rows.

@@ -271,7 +271,7 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     config = _config(preset, set)
     from reviewlm.services import stop
 
-    terminal.show_facts(result := {"stopped": stop(config.home)})
+    terminal.show_facts(result := {"stopped": ", ".join(stop(config.home)) or "nothing was running"})
     terminal.last_line(result, json)
 
 

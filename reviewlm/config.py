@@ -6,6 +6,7 @@ below). `--set models.1.hidden=650` overrides single values. Unknown keys are er
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from datetime import date
@@ -96,7 +97,11 @@ class EvaluationConfig(Section):
 
 
 class PromotionConfig(Section):
-    """The gate's policy: a challenger must beat the champion on the same frozen test reviews, in bits per byte."""
+    """The gate's policy: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
+
+    `allow_other_reading` lets a challenger pass that models less of the text than the champion (it folds case, or the
+    section `clean` has changed), for which the figures do not charge it.
+    """
 
     model_name: str = "reviewlm"
     min_relative_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -104,6 +109,7 @@ class PromotionConfig(Section):
     min_gain_over_baseline: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_slice_loss: Annotated[float, Field(ge=0)] = 0.05
     min_test_reviews: Annotated[int, Field(ge=1)] = 30
+    allow_other_reading: bool = False
 
 
 class ExecutionConfig(Section):
@@ -125,7 +131,7 @@ class RunConfig(Section):
     """Everything that a run of the pipeline depends on."""
 
     preset: str = "small"
-    seed: int = 1
+    seed: Seed = 1
     source: SourceConfig = SourceConfig()
     clean: CleanConfig = CleanConfig()
     checks: ChecksConfig = ChecksConfig()
@@ -136,6 +142,22 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed_for_all(cls, options: Any) -> Any:
+        """Hand `seed` down to every part that draws at random and has no seed of its own."""
+        if not isinstance(options, dict) or "seed" not in options:
+            return options
+        options = copy.deepcopy(options)
+        sections = [_below(options, "source", "synthetic"), _below(options, "evaluation")]
+        specs = options.get("models")
+        for spec in specs if isinstance(specs, list) else []:
+            if isinstance(spec, dict) and spec.get("kind") != "ngram":
+                sections.append(_below(spec, "training"))
+        for section in sections:
+            section.setdefault("seed", options["seed"])
+        return options
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> RunConfig:
@@ -156,6 +178,14 @@ class RunConfig(Section):
     def home(self) -> Path:
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
         return home_folder(self.execution.home)
+
+
+def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a section, made where it is missing; a throw-away one where something else is in its place."""
+    for name in names:
+        found = options.setdefault(name, {})
+        options = found if isinstance(found, dict) else {}
+    return options
 
 
 def preset_names() -> list[str]:

@@ -74,7 +74,9 @@ def start(home: Path) -> dict[str, str]:
             _launch_mlflow(home, services)
         api = services["prefect"].address + "/api"
         addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
-        environment = {**os.environ, **addresses, "REVIEWLM_PROJECT": str(PROJECT)}
+        # A run's page in Prefect shows what the rooms log; on a terminal the command line shows it itself.
+        environment = {**os.environ, **addresses, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
+        environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
         _deploy(environment)
         for pool in POOLS if Path("/dev/nvidiactl").exists() else POOLS[:1]:
             if f"worker-{pool}" not in services:

@@ -16,7 +16,7 @@ from evaluation.figures import loss_curves, perplexity_bars, read_journal, star_
 from evaluation.floor import Floor, floor_of
 from evaluation.metrics import comparison_table, star_slices
 from reviewlm.config import RunConfig
-from reviewlm.store import Built
+from reviewlm.store import Artifact, Built
 from tasks.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
 from tasks.prepare import Prepared, read_report
 from tasks.stage import run_stage, show_markdown, show_table
@@ -52,7 +52,7 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and value is not None}
         tracker.log_metrics(parent_run_id, {f"{row['model']}/{name}": value for name, value in numbers.items()})
     _draw(config, measured, table, found, parent_run_id)
-    _log_documents(config, prepared, parent_run_id)
+    _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = table.select(column for column in TABLE_COLUMNS if column in table.columns)
     show_table("models", shown.to_dicts(), f"Test reviews, best first. MLflow: {tracker.link(parent_run_id)}")
     for model in measured:
@@ -97,10 +97,10 @@ def _draw(
     tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
 
 
-def _log_documents(config: RunConfig, prepared: Prepared, run_id: str) -> None:
+def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
     """Copy the Data Docs of the checks into the run, and say what they found."""
     tracker = tracker_of(config)
-    for artifact in prepared.checks:
+    for artifact in checks:
         report = read_report(artifact)
         label = artifact.manifest["options"]["label"]
         tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")

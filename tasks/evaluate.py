@@ -42,6 +42,7 @@ class Measured:
     test: Artifact
     validation: Artifact
     samples: Artifact
+    checks: tuple[Artifact, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,9 +58,13 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
         samples = draw_samples(config, fitted.bundle, fitted.spec.name)
-    for built in (test, validation):
-        check_table.fn(config, "predictions", built.artifact, f"predictions {fitted.spec.name}")
-    measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact)
+    name = fitted.spec.name
+    checks = (
+        check_table.submit(config, "predictions", test.artifact, f"predictions {name}").result(),
+        check_table.submit(config, "predictions", validation.artifact, f"predictions {name} validation").result(),
+        check_table.submit(config, "samples", samples.artifact, f"samples {name}").result(),
+    )
+    measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact, checks)
     _log_once(tracker_of(config), measured)
     return finished(Built(test.artifact, test.reused and validation.reused and samples.reused), measured)
 

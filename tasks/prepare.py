@@ -77,7 +77,8 @@ def read_report(artifact: Artifact) -> CheckReport:
 
 def _checked_table(stage: str, subject: Artifact) -> Path:
     """Return the file or folder that a suite reads: only the columns that it needs."""
-    names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet"}
+    names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
+             "samples": "samples.parquet"}
     return subject.folder / names[stage]
 
 

@@ -34,6 +34,7 @@ class Champion:
 
     version: int
     digest: str
+    folder: Path
     scores: Artifact
 
 
@@ -66,7 +67,25 @@ def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) 
     with converted_errors(folder):
         tokens = _tokens_for(config, folder, prepared)
         built = score_bundle(config, folder, tokens, f"champion v{version.version}")
-    return Champion(version.version, bundle_digest(folder), built.artifact)
+    return Champion(version.version, bundle_digest(folder), folder, built.artifact)
+
+
+def _unfair(config: RunConfig, challenger: Measured, champion: Champion | None) -> str:
+    """Return what the challenger need not model and the champion must; nobody pays for it in the figures."""
+    if champion is None:
+        return ""
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger.fitted.bundle, champion.folder))
+    if ours.digest == theirs.digest:
+        return ""
+    if theirs.normal_form != ours.normal_form:
+        return "the section 'clean' has changed: the champion was trained on another normal form of the text"
+    if _folds(ours) and not _folds(theirs):
+        return "the challenger folds case and spacing, which the champion must predict"
+    return ""
+
+
+def _folds(vocabulary: Vocabulary) -> bool:
+    return not vocabulary.lossless and vocabulary.spec.lowercase
 
 
 def _tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
@@ -132,6 +151,7 @@ def _evidence(
         baseline_digest=bundle_digest(baseline.fitted.bundle),
         checks_passed=all(report.passed for report in reports),
         checks_detail=f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations",
+        unfair=_unfair(config, challenger, champion),
         smoke_passed=smoke.passed if smoke else None,
         smoke_detail=smoke.detail if smoke else "nothing new was registered",
         resamples=config.evaluation.resamples,

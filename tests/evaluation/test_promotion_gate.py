@@ -63,6 +63,17 @@ def test_a_better_challenger_is_promoted():
     assert "better than the champion by 9." in decision.reason or "by 10." in decision.reason
 
 
+def test_a_challenger_that_models_less_of_the_text_is_refused_unless_the_policy_allows_it():
+    folds = "the challenger folds case, the champion does not"
+    refused_by(judge(unfair=folds), "same reading of the text")
+    assert judge(unfair=folds).reason == folds
+    allowed = judge(PromotionConfig(allow_other_reading=True), unfair=folds)
+    assert allowed.promote
+    assert rule(allowed, "same reading of the text").passed is None
+    first = judge(unfair=folds, champion=None, champion_digest=None, champion_test=None)
+    assert first.promote, "where there is no champion there is nothing to have an advantage over"
+
+
 def test_the_champion_itself_is_not_promoted_again():
     decision = judge(challenger_digest="old", challenger=scores(), smoke_passed=None)
     assert not decision.promote

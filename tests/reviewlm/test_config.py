@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.specs import KINDS, RecurrentSpec, identity, spec_from_dict
+from models.specs import KINDS, NGramSpec, RecurrentSpec, identity, spec_from_dict
 from reviewlm.config import RunConfig, load_config, preset_names
 from reviewlm.errors import ConfigError
 
@@ -58,6 +58,13 @@ def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("small", [override])
     assert error.value.exit_code == 2
+
+
+def test_one_seed_reaches_every_part_that_draws_at_random_and_has_none_of_its_own() -> None:
+    config = load_config("demo", ["seed=7", "models.2.training.seed=3"])
+    seeds = {spec.name: spec.training.seed for spec in config.models if not isinstance(spec, NGramSpec)}
+    assert seeds == {"nplm": 3, "rnn": 7, "gru": 7, "lstm": 7}
+    assert (config.evaluation.seed, config.source.synthetic.seed) == (7, 7)
 
 
 def test_an_unknown_preset_names_the_nearest_and_lists_all() -> None:

@@ -1,0 +1,51 @@
+"""What a decision of the gate rests on: scores made now, and what was found out about both models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from evaluation.metrics import Figures
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a decision rests on.
+
+    Args:
+        challenger: Rows of `evaluation.score.score_stream`, scored now.
+        challenger_digest: Digest of the challenger's bundle.
+        challenger_test: Digest of the test reviews that it was scored on.
+        champion: The same of the champion; None where there is none yet.
+        champion_digest: See above.
+        champion_test: See above.
+        baseline: Figures of the baseline named in the configuration, on the same reviews.
+        baseline_name: Its name.
+        baseline_digest: Digest of its bundle.
+        checks_passed: Whether the data checks passed; None where they were not run.
+        checks_detail: What they said.
+        unfair: Why the challenger has an advantage that the figures do not charge for (it folds case where the
+            champion does not, say); empty where it has none.
+        smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
+        smoke_detail: What it said.
+        resamples: Draws of the bootstrap.
+        seed: Of the bootstrap.
+    """
+
+    challenger: pl.DataFrame
+    challenger_digest: str
+    challenger_test: str
+    champion: pl.DataFrame | None = None
+    champion_digest: str | None = None
+    champion_test: str | None = None
+    baseline: Figures | None = None
+    baseline_name: str = "baseline"
+    baseline_digest: str | None = None
+    checks_passed: bool | None = None
+    checks_detail: str = ""
+    unfair: str = ""
+    smoke_passed: bool | None = None
+    smoke_detail: str = ""
+    resamples: int = 10_000
+    seed: int = 1
