@@ -52,5 +52,5 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
 
 @flow(name="promote-only", persist_result=False)
 def promote_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Hold the best model that the store has for this configuration against the champion."""
+    """Hold the best model of this configuration against the champion; what is not in the store yet is made first."""
     return run_pipeline(resolve(preset, input, overrides)).to_dict()

@@ -11,7 +11,8 @@ from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.train import train
-from reviewlm.config import RunConfig, load_config
+from reviewlm.config import RunConfig
+from reviewlm.presets import load_config
 from tasks.stage import recorded_stages
 from tasks.summary import Summary, summarise
 from tasks.track import parent_run

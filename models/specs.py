@@ -107,7 +107,8 @@ class TrainingSpec:
         require(self.window >= 1, "window", self.window, "at least 1")
         if self.backprop is not None:
             require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "above 0 and finite")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
         for name in ("warmup", "final_rate", "reset", "beta1", "beta2"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")

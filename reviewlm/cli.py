@@ -14,10 +14,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from reviewlm import terminal
-from reviewlm.config import RunConfig, load_config
+from reviewlm import services, terminal
+from reviewlm.config import RunConfig
 from reviewlm.environment import ROOMS, available_cores, prepare_environment, reaching_prefect, wake_on_interrupt
 from reviewlm.errors import ConfigError, InputError, ReviewLMError
+from reviewlm.presets import load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
@@ -38,6 +39,7 @@ Model = Annotated[str, typer.Option("--model", help="Alias or number of a regist
 def _config(preset: str, overrides: list[str] | None) -> RunConfig:
     config = load_config(preset, overrides or [])
     prepare_environment(config.home)
+    services.join(config.home)
     return config
 
 
@@ -259,9 +261,7 @@ def quarantine_show(preset: Preset = "small", set: Set = None, json: Json = Fals
 def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     config = _config(preset, set)
-    from reviewlm.services import start
-
-    terminal.show_facts(result := start(config.home))
+    terminal.show_facts(result := services.start(config.home))
     terminal.last_line(result, json)
 
 
@@ -269,9 +269,7 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop exactly what `ui start` started."""
     config = _config(preset, set)
-    from reviewlm.services import stop
-
-    terminal.show_facts(result := {"stopped": ", ".join(stop(config.home)) or "nothing was running"})
+    terminal.show_facts(result := {"stopped": ", ".join(services.stop(config.home)) or "nothing was running"})
     terminal.last_line(result, json)
 
 

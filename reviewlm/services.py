@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ def start(home: Path) -> dict[str, str]:
     """
     home.mkdir(parents=True, exist_ok=True)
     services = {service.name: service for service in running(home)}
+    before = set(services)
     try:
         if "prefect" not in services:
             port = _free_port(PREFECT_PORT)
@@ -83,7 +84,7 @@ def start(home: Path) -> dict[str, str]:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 _launch(home, services, f"worker-{pool}", command, environment=environment)
     except BaseException:
-        stop(home)
+        stop(home, keep=before)
         raise
     return {
         "Prefect": services["prefect"].address, "MLflow": services["mlflow"].address,
@@ -91,12 +92,23 @@ def start(home: Path) -> dict[str, str]:
     }
 
 
-def stop(home: Path) -> list[str]:
-    """Stop what `start` started, workers first, each with its children; return the names."""
-    stopped = []
+def join(home: Path) -> None:
+    """Let this process use the services that run already: one Prefect server per database, and links lead there."""
+    for service in running(home):
+        variable = {"prefect": "PREFECT_API_URL", "mlflow": "REVIEWLM_MLFLOW_URL"}.get(service.name)
+        if variable:
+            os.environ.setdefault(variable, service.address + ("/api" if service.name == "prefect" else ""))
+
+
+def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
+    """Stop what `start` started except *keep*, workers first, each with its children; return the names."""
+    stopped, kept = [], []
     for service in reversed(running(home)):
         process = _process(service)
         if process is None:
+            continue
+        if service.name in keep:
+            kept.append(service)
             continue
         family = [*process.children(recursive=True), process]
         for member in family:
@@ -105,7 +117,10 @@ def stop(home: Path) -> list[str]:
         for member in alive:
             _quietly(member.kill)
         stopped.append(service.name)
-    (home / STATE).unlink(missing_ok=True)
+    if kept:
+        _remember(home, kept[::-1])
+    else:
+        (home / STATE).unlink(missing_ok=True)
     return stopped
 
 
@@ -134,11 +149,15 @@ def _launch(
             cwd=PROJECT, start_new_session=True,
         )
     services[name] = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
-    temporary = home / f"{STATE}.new"
-    temporary.write_text(json.dumps([asdict(service) for service in services.values()]), encoding="utf-8")
-    temporary.rename(home / STATE)
+    _remember(home, services.values())
     if health:
         _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
+
+
+def _remember(home: Path, services: Iterable[Service]) -> None:
+    temporary = home / f"{STATE}.new"
+    temporary.write_text(json.dumps([asdict(service) for service in services]), encoding="utf-8")
+    temporary.rename(home / STATE)
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
@@ -151,7 +170,8 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
+            pass
+        time.sleep(0.5)
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
 
 

@@ -2,8 +2,8 @@
 
 An artifact is a folder `store/<stage>/<digest>` whose digest is the SHA-256 of everything its content depends on:
 stage, version of the stage's code, options and the digests of its inputs. It is built in `store/.work/<digest>`,
-which survives a crash so that a stage can go on where it stopped, and appears under its final name in one rename.
-A folder without that name does not exist for readers.
+which survives a crash so that a resumable stage goes on where it stopped, and appears under its final name in one
+rename. A folder without that name does not exist for readers.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ class Store:
         *,
         environment: Mapping[str, Any] | None = None,
         rebuild: bool = False,
+        resumable: bool = False,
     ) -> Built:
         """Return the artifact for these inputs, calling *make* only where it is not there already.
 
@@ -152,10 +153,10 @@ class Store:
             version: Bumped by hand when the stage's result changes for equal inputs.
             options: The stage's own settings; JSON values only.
             inputs: Names to digests.
-            make: Writes its files into the given work folder (which may hold what a killed attempt left) and
-                returns facts for the manifest.
+            make: Writes its files into the given work folder and returns facts for the manifest.
             environment: What does not change the result but is worth recording (device, threads, versions).
             rebuild: Build anew even where the artifact is there.
+            resumable: Hand *make* the files that a killed attempt left; otherwise it starts in an empty folder.
 
         Raises:
             StoreFull, NotWritable: From the operating system, as ours.
@@ -172,6 +173,7 @@ class Store:
                     return Built(found, reused=True)
                 if rebuild:
                     self._set_aside(stage, digest)
+                if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
                 started = time.time()

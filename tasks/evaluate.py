@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from tasks.stage import converted_errors, finished, run_stage
 from tasks.track import tracker_of
 from tracking.runs import Tracker
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 SAMPLES_VERSION = 1
 SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
     "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
@@ -82,13 +83,20 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         useful = usefulness(bundle, stream, options["usefulness_reviews"], options["seed"])
         vocabulary = bundle.vocabulary
         stated = policies(vocabulary.boundary_policy, vocabulary.digest, vocabulary.unit)
-        figures = {**whole.to_dict(), **{name: useful[name] for name in ("hit@1", "hit@3", "hit@5", "mrr")}}
+        hits = {name: useful[name] for name in ("hit@1", "hit@3", "hit@5", "mrr")}
+        figures = {"reviews_digest": _digest_of(rows), **whole.to_dict(), **hits}
         text = json.dumps({"figures": figures, "policies": stated, "usefulness": useful}, indent=2)
         (work / FIGURES_FILE).write_text(text, encoding="utf-8")
         return figures
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+
+
+def _digest_of(rows: pl.DataFrame) -> str:
+    """Return what tells one set of scored reviews from another: their ids and sizes, whatever their order."""
+    lines = rows.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:

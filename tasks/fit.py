@@ -76,7 +76,7 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
                 _remove(leftover)
             return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
-        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make, spec.name)
+        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make, spec.name, resumable=True)
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from reviewlm.store import Artifact, sha256_of_file
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_facts, store_of
 
+log = logging.getLogger(__name__)
+
 SYNTH_VERSION = 1
 INGEST_VERSION = 1
 SYNTHETIC_FILE = "reviews.jsonl"
@@ -26,6 +29,7 @@ SYNTHETIC_FILE = "reviews.jsonl"
 @task(name="synthesise", cache_policy=NO_CACHE, persist_result=False)
 def synthesise(config: RunConfig) -> Artifact:
     """Write the embedded corpus; every run without `--input` says that it is synthetic."""
+    log.info("no input was given: the reviews are synthetic, written by the embedded grammar")
     options = config.source.synthetic
 
     def make(work: Path) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
         with progress("ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
             return ingest(paths, work, config.source, lambda rows, done, total: report(done, {"reviews": rows}))
 
-    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make, f"{len(paths)} file(s)")
+    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make, f"{len(paths)} file(s)", resumable=True)
     show_facts("ingest", built.artifact, built.reused)
     return finished(built)
 

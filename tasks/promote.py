@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
 from evaluation.decision import Decision
 from evaluation.gate import Evidence
@@ -21,7 +23,7 @@ from tasks.evaluate import Measured, figures_of_artifact, score_bundle, scores_o
 from tasks.fit import bundle_digest
 from tasks.prepare import VOCABULARY_FILE, Prepared, read_report, tokenize
 from tasks.stage import converted_errors, show_markdown
-from tasks.track import registry_of, tracker_of
+from tasks.track import registry_of, tracker_of, tracking_was_away
 from tracking.export import smoke_test
 from tracking.registry import CHAMPION, Version, outcome_tags
 
@@ -51,7 +53,8 @@ class Promotion:
 @task(name="choose challenger", cache_policy=NO_CACHE, persist_result=False)
 def choose_challenger(config: RunConfig, evaluated: Evaluated) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; the test split has no say."""
-    best = min(evaluated.models, key=lambda model: figures_of_artifact(model.validation).open_bits_per_byte)
+    figures = {model.name: figures_of_artifact(model.validation).open_bits_per_byte for model in evaluated.models}
+    best = min(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
     log.info("challenger is '%s', the best of %d models on validation", best.name, len(evaluated.models))
     return best
 
@@ -98,7 +101,10 @@ def _tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact
     return tokenize.submit(config, str(file), "test", prepared.clean, "champion").result()
 
 
-@task(name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10])
+@task(
+    name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
 def register(config: RunConfig, challenger: Measured, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; the champion itself is not registered again."""
     digest = bundle_digest(challenger.fitted.bundle)
@@ -110,7 +116,10 @@ def register(config: RunConfig, challenger: Measured, champion: Champion | None)
     return registry_of(config).register(uri, challenger.fitted.run_id, tags)
 
 
-@task(name="gate", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="gate", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
 def decide(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Champion | None,
     version: int | None, parent_run_id: str,
@@ -119,9 +128,10 @@ def decide(
     decision = apply_rules(config.promotion, _evidence(config, prepared, evaluated, challenger, champion, version))
     if version is not None:
         expected = champion.version if champion else None
-        registry_of(config).settle(
-            version, expected, decision.promote, decision.to_markdown(), outcome_tags(decision)
-        )
+        with concurrency("promotion", occupy=1):
+            registry_of(config).settle(
+                version, expected, decision.promote, decision.to_markdown(), outcome_tags(decision)
+            )
     tracker = tracker_of(config)
     tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
@@ -135,17 +145,16 @@ def _evidence(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Champion | None,
     version: int | None,
 ) -> Evidence:
-    test_set = str(prepared.clean.facts["test_digest"])
     reports = [read_report(artifact) for artifact in prepared.checks]
     baseline = evaluated.named(config.baseline)
     smoke = _smoke(config, challenger) if version is not None else None
     return Evidence(
         challenger=scores_of(challenger.test),
         challenger_digest=bundle_digest(challenger.fitted.bundle),
-        challenger_test=test_set,
+        challenger_test=challenger.test.facts["reviews_digest"],
         champion=scores_of(champion.scores) if champion else None,
         champion_digest=champion.digest if champion else None,
-        champion_test=test_set if champion else None,
+        champion_test=champion.scores.facts["reviews_digest"] if champion else None,
         baseline=figures_of_artifact(baseline.test),
         baseline_name=baseline.name,
         baseline_digest=bundle_digest(baseline.fitted.bundle),

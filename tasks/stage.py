@@ -60,13 +60,14 @@ def run_stage(
     inputs: Mapping[str, str],
     make: Callable[[Path], Mapping[str, Any]],
     label: str = "",
+    resumable: bool = False,
 ) -> Built:
     """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json")}
     with converted_errors(stage):
         built = store_of(config).build(
             stage, version, options, inputs, make,
-            environment=environment, rebuild=stage in config.execution.rebuild,
+            environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
     if (record := _stages.get()) is not None:
         record.append((stage, built.reused))

@@ -14,10 +14,11 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_UI_URL
+from prefect.states import State
 
 from models.specs import ModelSpec
 from reviewlm.config import RunConfig
-from reviewlm.errors import ReviewLMError
+from reviewlm.errors import ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
 from tasks.prepare import Prepared
 from tasks.stage import git_commit
@@ -52,6 +53,17 @@ def prefect_tags() -> dict[str, str]:
     return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), "prefect.flow_run_name": run.name}
 
 
+def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
+    """Return whether a failed task may be tried again: only where MLflow could not be reached."""
+    try:
+        state.result()
+    except TrackingUnavailable:
+        return True
+    except Exception:
+        return False
+    return False
+
+
 @contextmanager
 def parent_run(config: RunConfig, name: str) -> Iterator[str]:
     """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description."""
@@ -75,6 +87,8 @@ def _ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
         with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"
             tracker.set_tags(run_id, {"mlflow.note.content": note[:4000]})
+            if isinstance(error, CheckFailed) and Path(error.report).is_file():
+                tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")
         raise
 

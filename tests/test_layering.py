@@ -1,4 +1,4 @@
-"""Dependencies point one way, and each framework stays in its room (ARCHITECTURE.md, "Rules")."""
+"""Dependencies point one way, and each framework stays in its room (ARCHITECTURE.md, "Rooms")."""
 
 from __future__ import annotations
 

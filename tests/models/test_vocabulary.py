@@ -400,7 +400,7 @@ def test_typographic_quotes_are_read_as_straight_ones(vocabularies):
 
 @pytest.mark.real_data
 def test_real_reviews_survive_the_round_trip_up_to_case_and_spaces():
-    path = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT.parent / "shared" / "data")) / "kaggle_yelp_10k.csv.gz"
+    path = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT / "data")) / "kaggle_yelp_10k.csv.gz"
     if not path.is_file():
         pytest.skip(f"no real reviews at {path.parent} (REVIEWLM_REAL_DATA)")
     raw = pl.read_csv(path.read_bytes(), columns=["text"], n_rows=400)["text"].to_list()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from models.specs import KINDS, NGramSpec, RecurrentSpec, identity, spec_from_dict
-from reviewlm.config import RunConfig, load_config, preset_names
+from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError
+from reviewlm.presets import load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -60,14 +60,27 @@ def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):
-        store.build("stage", 1, {}, {}, fail)
+        store.build("stage", 1, {}, {}, fail, resumable=True)
     assert store.find("stage", Store.digest("stage", 1, {}, {})) is None
 
     def go_on(work: Path) -> dict[str, int]:
         assert (work / "part0").read_text() == "done"
         return {}
 
-    assert not store.build("stage", 1, {}, {}, go_on).reused
+    assert not store.build("stage", 1, {}, {}, go_on, resumable=True).reused
+
+
+def test_a_stage_that_cannot_resume_starts_in_an_empty_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(work: Path) -> dict[str, int]:
+        (work / "half").write_text("…")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        store.build("stage", 1, {}, {}, fail)
+    artifact = store.build("stage", 1, {}, {}, write_hello).artifact
+    assert set(artifact.manifest["files"]) == {"hello.txt"}
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "manifest"])
@@ -146,7 +159,7 @@ def make(work):
             temporary.write_text(str(part) * 1000); temporary.rename(file); time.sleep(0.01)
     for leftover in work.glob(".tmp*"): leftover.unlink()
     return {"parts": 20}
-print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
+print(Store(sys.argv[1]).build("stage", 1, {}, {}, make, resumable=True).reused)
 """
 
 
