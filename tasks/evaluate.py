@@ -148,7 +148,8 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
 def _log_figures(tracker: Tracker, model: Measured) -> None:
     """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
     run = model.fitted.run_id
-    for split, artifact in (("test", model.test), ("validation", model.validation)):
+    # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step.
+    for split, artifact in (("test", model.test), ("final_validation", model.validation)):
         numbers = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         tracker.log_metrics(run, {f"{split}/{name}": value for name, value in numbers.items()})
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))

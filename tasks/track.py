@@ -18,7 +18,7 @@ from prefect.states import State
 
 from models.specs import ModelSpec
 from reviewlm.config import RunConfig
-from reviewlm.errors import ReviewLMError, TrackingUnavailable
+from reviewlm.errors import CheckFailed, ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
 from tasks.prepare import Prepared
 from tasks.stage import git_commit

@@ -154,11 +154,11 @@ def test_a_store_that_cannot_be_written_is_named(reviewlm: Callable[..., Done], 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte, where we may mount one."""
+    """A file system of eight megabytes, where we may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("mounting a small file system needs the rights to do so")
@@ -174,6 +174,6 @@ def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_wh
     home = small_disk / "home"
     first = reviewlm("ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)
     assert first.code == 0, first.err[-2000:]
-    long = [{**row, "text": f"{row['text']} {os.urandom(2000).hex()}"} for row in reviews(900)]
+    long = [{**row, "text": f"{row['text']} {os.urandom(2000).hex()}"} for row in reviews(6_000)]
     refused(reviewlm("ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
     assert len(list((home / "store" / "ingest").iterdir())) == 1
