@@ -1,0 +1,86 @@
+"""`make ui` and `make down`: exactly what was started is stopped, and the deployments name what there is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from reviewlm import services
+from reviewlm.presets import preset_names
+from reviewlm.services import STATE, Service
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def remember(home: Path, *entries: Service) -> None:
+    home.mkdir(exist_ok=True)
+    (home / STATE).write_text(json.dumps([asdict(entry) for entry in entries]))
+
+
+def service(process: subprocess.Popen[bytes], name: str, created: float | None = None) -> Service:
+    started = psutil.Process(process.pid).create_time() if created is None else created
+    return Service(name, process.pid, started, "http://127.0.0.1:4299")
+
+
+def test_stop_ends_what_was_started(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect"))
+    assert services.stop(tmp_path) == ["prefect"]
+    assert not psutil.pid_exists(sleeper.pid)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect", created=1.0))
+    assert services.running(tmp_path) == []
+    assert services.stop(tmp_path) == []
+    assert sleeper.poll() is None
+
+
+def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect"))
+    assert services.stop(tmp_path, keep={"prefect"}) == []
+    assert [entry.name for entry in services.running(tmp_path)] == ["prefect"]
+
+
+def test_the_command_line_joins_a_running_server(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    remember(tmp_path, service(sleeper, "prefect"))
+    services.join(tmp_path)
+    assert os.environ.pop("PREFECT_API_URL") == "http://127.0.0.1:4299/api"
+
+
+def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {"retrain", "train"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
+    for entry in deployments:
+        signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
+        assert set(entry["parameters"]) <= set(signature.parameters)
+        assert entry["parameters"]["preset"] in preset_names()
+        assert entry["work_pool"]["name"] in services.POOLS
+    assert any(entry.get("schedules") for entry in deployments)
+
+
+def flow_of(entrypoint: str) -> object:
+    module, name = entrypoint.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)

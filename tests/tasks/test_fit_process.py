@@ -1,0 +1,106 @@
+"""A fit runs in a process of its own: its errors come back as ours, and it never outlives who wanted it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from models.bundle import load_bundle
+from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.errors import Diverged, RankFailed
+from tasks.fit import run_job
+
+TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary.save(folder / "vocabulary.json")
+    for split in ("train", "validation"):
+        frame = pl.DataFrame(
+            {"review_id": [f"{split}{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
+             "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
+        )
+        write_stream(folder / split, vocabulary, [frame])
+    return folder
+
+
+def job(data: Path, work: Path, spec: Any) -> dict[str, Any]:
+    work.mkdir(exist_ok=True)
+    paths = {split: str(data / split) for split in ("train", "validation")}
+    return {
+        "spec": asdict(spec), "vocabulary": str(data / "vocabulary.json"), "work": str(work),
+        "bundle": str(work / "bundle"), "device": "cpu", "threads": 1, "facts": {"fit_digest": "x"}, **paths,
+    }
+
+
+def long_fit(epochs: float = 1e5) -> RecurrentSpec:
+    training = TrainingSpec(epochs=epochs, batch=2, window=8, precision="float32", evaluations=1)
+    return RecurrentSpec(hidden=8, embedding=8, training=training)
+
+
+def test_a_fit_leaves_a_bundle_that_opens(data: Path, tmp_path: Path) -> None:
+    summary = run_job(job(data, tmp_path / "work", NGramSpec(order=2)), lambda news: None)
+    assert summary["validation/perplexity"] > 1
+    assert load_bundle(tmp_path / "work" / "bundle").spec == NGramSpec(order=2)
+
+
+def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
+    digests = set()
+    for name in ("one", "two"):
+        run_job(job(data, tmp_path / name, NGramSpec(order=2)), lambda news: None)
+        digests.add(load_bundle(tmp_path / name / "bundle").digest)
+    assert len(digests) == 1
+
+
+def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
+    training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, window=8, epochs=50)
+    spec = RecurrentSpec(hidden=8, embedding=8, training=training)
+    with pytest.raises(Diverged):
+        run_job(job(data, tmp_path / "work", spec), lambda news: None)
+
+
+def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
+    def kill_at_first_news(news: dict[str, Any]) -> None:
+        for child in psutil.Process().children(recursive=True):
+            if "tasks.fit_worker" in " ".join(child.cmdline()):
+                child.kill()
+
+    with pytest.raises(RankFailed, match="want of memory"):
+        run_job(job(data, tmp_path / "work", long_fit()), kill_at_first_news)
+
+
+def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(job(data, tmp_path / "work", long_fit())))
+    code = f"import json; from tasks.fit import run_job; run_job(json.load(open({str(file)!r})), lambda news: None)"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    worker = wait_for_worker(parent)
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs([worker], timeout=20)[1] == []
+
+
+def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for child in psutil.Process(parent.pid).children(recursive=True):
+            if "tasks.fit_worker" in " ".join(child.cmdline()):
+                time.sleep(1)
+                return child
+        time.sleep(0.1)
+    raise AssertionError("no fit was started")
