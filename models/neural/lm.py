@@ -9,6 +9,7 @@ Shape legend: see `models/base.py`.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class NeuralLM:
         self.device = next(network.parameters()).device
 
     @classmethod
+    @abstractmethod
     def build(cls, spec: Any, unigram_counts_V: Tensor) -> Network:
         """Return the network that *spec* describes, with fresh weights from torch's current random stream."""
         raise NotImplementedError

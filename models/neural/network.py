@@ -7,6 +7,7 @@ probabilities. Recurrent and feed-forward models differ only in how they make fe
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,12 @@ class Network(nn.Module):
     output: OutputLayer
     precision: str = "float32"
 
+    @abstractmethod
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
         """Return the state of *batch* streams before their first token."""
         raise NotImplementedError
 
+    @abstractmethod
     def forward(self, ids_BT: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, NetworkState]:
         """Read T tokens of each stream.
 

@@ -14,6 +14,7 @@ Shapes: N positions, V vocabulary entries, E features, C entries of one level, P
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -105,14 +106,17 @@ class OutputLayer(nn.Module):
         return nats_N
 
     @torch.no_grad()
+    @abstractmethod
     def logp(self, features_NE: Tensor) -> Tensor:
         """Return log p of every entry (N, V), float32, no gradient; −inf for the given ids; exp sums to 1."""
         raise NotImplementedError
 
+    @abstractmethod
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """Return −log p (N) of targets that are all scored; products in the dtype of h_NE."""
         raise NotImplementedError
 
+    @abstractmethod
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """Return −log p of targets that are all scored, and the gradients of its sum in the order of the parameters."""
         raise NotImplementedError

@@ -66,6 +66,7 @@ def test_curves_have_a_log_scale_and_their_best_value():
 @pytest.mark.parametrize("histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": float("nan")}]}])
 def test_curves_without_points_are_drawn_empty(histories, tmp_path):
     figures.save(figures.loss_curves(histories), tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").stat().st_size > 0
 
 
 def test_a_journal_is_read_up_to_a_torn_last_line(tmp_path):

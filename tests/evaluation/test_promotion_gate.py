@@ -51,7 +51,7 @@ def rule(decision, name):
     return next(rule for rule in decision.rules if rule.name == name)
 
 
-def refused_by(decision, *names):
+def assert_refused_by(decision, *names):
     assert not decision.promote
     assert [rule.name for rule in decision.rules if rule.passed is False] == list(names)
 
@@ -65,7 +65,7 @@ def test_a_better_challenger_is_promoted():
 
 def test_a_challenger_that_models_less_of_the_text_is_refused_unless_the_policy_allows_it():
     folds = "the challenger folds case, the champion does not"
-    refused_by(judge(unfair=folds), "same reading of the text")
+    assert_refused_by(judge(unfair=folds), "same reading of the text")
     assert judge(unfair=folds).reason == folds
     allowed = judge(PromotionConfig(allow_other_reading=True), unfair=folds)
     assert allowed.promote
@@ -81,11 +81,11 @@ def test_the_champion_itself_is_not_promoted_again():
 
 
 def test_an_equal_model_keeps_the_champion():
-    refused_by(judge(challenger=scores()), "better than the champion", "surely better")
+    assert_refused_by(judge(challenger=scores()), "better than the champion", "surely better")
 
 
 def test_a_worse_model_is_refused():
-    refused_by(
+    assert_refused_by(
         judge(challenger=scores(1.02, seed=1)), "better than the champion", "surely better"
     )
 
@@ -106,27 +106,27 @@ def test_a_score_that_is_no_number_never_promotes(bad, whose):
 
 def test_different_test_sets_are_refused_and_both_are_named():
     decision = judge(champion_test="test2")
-    refused_by(decision, "same test reviews")
+    assert_refused_by(decision, "same test reviews")
     assert "test1" in decision.reason
     assert "test2" in decision.reason
 
 
 def test_stored_figures_of_other_reviews_are_refused():
     renamed = scores().with_columns(pl.col("review_id") + "x")
-    refused_by(judge(champion=renamed), "same test reviews")
-    refused_by(judge(champion=scores().head(199)), "same test reviews")
-    refused_by(judge(champion=scores().with_columns(pl.col("bytes") + 1)), "same test reviews")
+    assert_refused_by(judge(champion=renamed), "same test reviews")
+    assert_refused_by(judge(champion=scores().head(199)), "same test reviews")
+    assert_refused_by(judge(champion=scores().with_columns(pl.col("bytes") + 1)), "same test reviews")
 
 
 def test_a_review_scored_twice_is_refused():
     twice = pl.concat([scores(0.9, seed=1).head(199), scores(0.9, seed=1).head(1)])
     decision = judge(challenger=twice, champion=twice, baseline=figures_of(twice.with_columns(pl.col("nats") * 2)))
-    refused_by(decision, "same test reviews")
+    assert_refused_by(decision, "same test reviews")
     assert "twice" in decision.reason
 
 
 def test_a_champion_that_was_not_scored_blocks_the_promotion():
-    refused_by(judge(champion=None), "same test reviews")
+    assert_refused_by(judge(champion=None), "same test reviews")
 
 
 def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
@@ -135,26 +135,26 @@ def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
     assert decision.champion is None
     assert rule(decision, "better than the champion").outcome == "not applicable"
     worse = judge(champion=None, champion_digest=None, champion_test=None, challenger=scores(1.3))
-    refused_by(worse, "better than the baseline")
+    assert_refused_by(worse, "better than the baseline")
 
 
 def test_too_few_test_reviews_are_refused():
-    refused_by(judge(PromotionConfig(min_test_reviews=201)), "enough reviews")
+    assert_refused_by(judge(PromotionConfig(min_test_reviews=201)), "enough reviews")
 
 
 @pytest.mark.parametrize("name", ["checks", "smoke"])
 @pytest.mark.parametrize("outcome", [False, None])
 def test_failed_or_missing_checks_and_smoke_tests_are_refused(name, outcome):
     decision = judge(**{f"{name}_passed": outcome, f"{name}_detail": "it said so"})
-    refused_by(decision, {"checks": "data checks", "smoke": "smoke test"}[name])
+    assert_refused_by(decision, {"checks": "data checks", "smoke": "smoke test"}[name])
     assert decision.reason == "it said so"
 
 
 def test_a_baseline_that_is_as_good_is_reason_to_refuse():
-    refused_by(judge(baseline=figures_of(scores(0.9, seed=1))), "better than the baseline")
-    refused_by(judge(baseline=None), "better than the baseline")
-    refused_by(judge(baseline=figures_of(scores(1.2, reviews=100))), "better than the baseline")
-    refused_by(judge(PromotionConfig(min_gain_over_baseline=0.5)), "better than the baseline")
+    assert_refused_by(judge(baseline=figures_of(scores(0.9, seed=1))), "better than the baseline")
+    assert_refused_by(judge(baseline=None), "better than the baseline")
+    assert_refused_by(judge(baseline=figures_of(scores(1.2, reviews=100))), "better than the baseline")
+    assert_refused_by(judge(PromotionConfig(min_gain_over_baseline=0.5)), "better than the baseline")
 
 
 def test_the_baseline_need_not_beat_itself():
@@ -164,7 +164,7 @@ def test_the_baseline_need_not_beat_itself():
 
 
 def test_a_gain_below_the_wanted_one_is_refused():
-    refused_by(judge(PromotionConfig(min_relative_gain=0.2)), "better than the champion")
+    assert_refused_by(judge(PromotionConfig(min_relative_gain=0.2)), "better than the champion")
 
 
 def test_a_gain_that_may_be_luck_is_refused():
@@ -177,7 +177,7 @@ def test_a_gain_that_may_be_luck_is_refused():
 def test_a_star_rating_that_gets_much_worse_is_refused():
     ones_worse = pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.3).otherwise(pl.col("nats") * 0.7)
     decision = judge(challenger=scores().with_columns(nats=ones_worse))
-    refused_by(decision, "no slice worse")
+    assert_refused_by(decision, "no slice worse")
     assert rule(decision, "no slice worse").value == pytest.approx(0.3)
     assert "1 stars" in decision.reason
 

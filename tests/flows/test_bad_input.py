@@ -68,7 +68,7 @@ def reviewlm(
     return call
 
 
-def refused(done: Done, code: int, *said: str) -> None:
+def assert_refused(done: Done, code: int, *said: str) -> None:
     message = done.err[done.err.rfind("error: ") :]
     assert done.code == code, done.err[-3000:]
     for words in said:
@@ -110,7 +110,7 @@ def csv_without_text(folder: Path) -> Path:
 def test_input_that_cannot_be_used_is_named_and_nothing_is_left_that_looks_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, make: Callable[[Path], Path], said: str
 ) -> None:
-    refused(reviewlm("ingest", make(tmp_path)), 3, said)
+    assert_refused(reviewlm("ingest", make(tmp_path)), 3, said)
     assert not list((tmp_path / "home" / "store" / "ingest").glob("*"))
 
 
@@ -135,21 +135,21 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
 def test_three_reviews_in_all_are_too_few_to_split_and_the_error_says_so(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
-    refused(reviewlm("run", write_lines(tmp_path / "three.jsonl", reviews(3))), 3, "split")
+    assert_refused(reviewlm("run", write_lines(tmp_path / "three.jsonl", reviews(3))), 3, "split")
 
 
 def test_identical_reviews_leave_nothing_to_test_on_and_the_error_says_so(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
     same = [{**row, "text": "The very same words."} for row in reviews(200)]
-    refused(reviewlm("run", write_lines(tmp_path / "same.jsonl", same)), 3, "split")
+    assert_refused(reviewlm("run", write_lines(tmp_path / "same.jsonl", same)), 3, "split")
 
 
 def test_a_store_that_cannot_be_written_is_named(reviewlm: Callable[..., Done], tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "store").write_text("not a folder")
-    refused(reviewlm("ingest", write_lines(tmp_path / "fine.jsonl", reviews(300))), 5, "store")
+    assert_refused(reviewlm("ingest", write_lines(tmp_path / "fine.jsonl", reviews(300))), 5, "store")
 
 
 @pytest.fixture
@@ -175,5 +175,5 @@ def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_wh
     first = reviewlm("ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)
     assert first.code == 0, first.err[-2000:]
     long = [{**row, "text": f"{row['text']} {os.urandom(2000).hex()}"} for row in reviews(6_000)]
-    refused(reviewlm("ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
+    assert_refused(reviewlm("ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
     assert len(list((home / "store" / "ingest").iterdir())) == 1

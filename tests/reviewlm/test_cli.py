@@ -66,6 +66,17 @@ def test_errors_have_their_exit_code_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    done = reviewlm("run", "--input", str(empty), "--json", home=tmp_path / "home")
+    assert done.returncode == 3, done.stderr
+    assert str(empty) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:
     started = time.monotonic()
     done = reviewlm("score", "-", home=tmp_path, stdin="\n\n")

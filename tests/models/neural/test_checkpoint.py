@@ -81,7 +81,7 @@ def undisturbed(tmp_path_factory):
     return bits(network), without_clock(summary), journal(folder)
 
 
-def same_as(undisturbed, folder, network, summary):
+def assert_same_as(undisturbed, folder, network, summary):
     assert bits(network) == undisturbed[0]
     assert without_clock(summary) == undisturbed[1]
     assert journal(folder) == undisturbed[2]
@@ -93,7 +93,7 @@ def kill(folder, at):
 
 
 def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoint at every update", "at evaluations only"])
@@ -107,7 +107,7 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     rng = np.random.default_rng(seed)
     for at in sorted(rng.integers(1, updates // 4, 4), reverse=True):
         kill(tmp_path, at)
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
 def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeyp
     assert undisturbed[1]["updates"] == 2 * half
     kill(tmp_path, half + 1)
     kill(tmp_path, 2)
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
 @pytest.mark.parametrize("rename", range(1, 10))
@@ -149,7 +149,7 @@ def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch
         patch.setattr(checkpoint.os, "replace", dying)
         with pytest.raises(Killed):
             run(tmp_path)
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -202,7 +202,7 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     kill_free = undisturbed[1]["updates"]
     calls, loss = [0], network.output.loss
     network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
-    same_as(undisturbed, tmp_path, *run(tmp_path, network))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path, network))
     assert calls[0] == kill_free - 32  # it really went on
 
 
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) == 2
     DAMAGE[damage](tmp_path)
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert ("is skipped" in caplog.text) == (damage != "a missing description")
 
 
@@ -246,12 +246,12 @@ def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undist
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     for path in (tmp_path / CHECKPOINTS).glob("*.safetensors"):
         flip(path)
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
 def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
     run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
-    same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert "belongs to another training" in caplog.text
 
 
