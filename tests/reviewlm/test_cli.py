@@ -72,7 +72,7 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     empty.touch()
     done = reviewlm("run", "--input", str(empty), "--json", home=tmp_path / "home")
     assert done.returncode == 3, done.stderr
-    assert str(empty) in done.stderr
+    assert "where:  empty.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
