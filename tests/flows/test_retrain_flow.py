@@ -185,6 +185,19 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
     assert not any("fit" in name or "vocabulary" in name for name in names)
 
 
+def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) -> None:
+    from flows.generate import generate
+    from reviewlm.errors import InputError
+
+    uri = f"sqlite:///{ran.home / 'mlflow.db'}"
+    first, again = (generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2))
+    assert first == again
+    assert first["version"] == ran.result["champion_version"]
+    assert [text.startswith("The staff") for text in first["texts"]] == [True, True]
+    with pytest.raises(InputError, match="stars"):
+        generate(tracking_uri=uri, stars=9)
+
+
 def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stays(ran: Ran) -> None:
     weak = ran.again("models.0.order=1", "models.1.training.epochs=0.05", "models.2.training.epochs=0.02", "seed=5")
     assert weak["promoted"] is False

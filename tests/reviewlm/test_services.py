@@ -72,11 +72,11 @@ def test_the_command_line_joins_a_running_server(
 
 def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert {"retrain", "train"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
+    assert {"retrain", "train", "generate"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
     for entry in deployments:
         signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
         assert set(entry["parameters"]) <= set(signature.parameters)
-        assert entry["parameters"]["preset"] in preset_names()
+        assert entry["parameters"].get("preset", "demo") in preset_names()
         assert entry["work_pool"]["name"] in services.POOLS
     assert any(entry.get("schedules") for entry in deployments)
 

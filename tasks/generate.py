@@ -1,0 +1,32 @@
+"""Reviews written by a registered version: all it needs is the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.sampling import generate
+from reviewlm.config import RunConfig
+from tasks.stage import converted_errors, show_markdown
+from tracking.opening import open_version
+
+
+@task(name="generate", cache_policy=NO_CACHE, persist_result=False)
+def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any) -> dict[str, Any]:
+    """Return the version that answered and its reviews, which the UI shows, too.
+
+    Args:
+        config: Says where the registry is.
+        reference: An alias, a number, or a whole `models:/…` address.
+        n: How many reviews.
+        stars: 1 to 5, 0 for unknown, None for as in the training data.
+        sampling: prompt, temperature, top_k, top_p, max_tokens, seed of `models.sampling.generate`.
+    """
+    bundle, version = open_version(config, reference)
+    with converted_errors(reference):
+        texts = generate(bundle, n, stars, **sampling)
+    quoted = "\n\n".join("> " + text.replace("\n", "\n> ") for text in texts)
+    show_markdown("generated-reviews", quoted, f"{n} reviews by version {version.version}, stars: {stars or 'any'}")
+    return {"version": version.version, "texts": texts}
