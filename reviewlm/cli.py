@@ -50,6 +50,7 @@ def _overrides(overrides: list[str] | None, rebuild: list[str] | None) -> list[s
 def _run_flow(name: str, preset: str, input: list[str] | None, overrides: list[str]) -> dict[str, Any]:
     """Import the flows only now, run one, and give back its result."""
     _config(preset, overrides)
+    logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
     import flows.partial
     import flows.retrain
 
