@@ -11,7 +11,7 @@ sentences (`grammar_rules*.py`), typing errors (`typos.py`), the engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from math import exp, fsum, log, sqrt
 from random import Random
@@ -93,21 +93,6 @@ def log_probability(text: str, stars: int) -> float | None:
     known = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
     terms = [logp + log(STARS[star]) for star, logp in known.items() if logp is not None]
     return max(terms) + log(fsum(exp(term - max(terms)) for term in terms)) if terms else None
-
-
-def floor(texts: Sequence[str], stars: Sequence[int]) -> dict[str, float]:
-    """Return what the grammar itself needs for these reviews: the floor under every model's figures.
-
-    Returns:
-        nats (sum of -log P), bytes (UTF-8 length + 1 per review), bits_per_byte, reviews (that count in these), and
-        missing (that the grammar cannot write; they count in nothing else).
-    """
-    rows = [(log_probability(text, star), len(text.encode()) + 1) for text, star in zip(texts, stars, strict=True)]
-    known = [(-logp, size) for logp, size in rows if logp is not None]
-    nats, size = fsum(nats for nats, _ in known), sum(size for _, size in known)
-    bits = nats / size / log(2) if size else float("nan")
-    counts = {"reviews": len(known), "missing": len(rows) - len(known)}
-    return {"nats": nats, "bytes": size, "bits_per_byte": bits, **counts}
 
 
 def describe(reviews: int = 1_000, seed: int = 1) -> dict[str, float]:

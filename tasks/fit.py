@@ -12,13 +12,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
 from models.base import ModelError
 from models.bundle import SPEC
@@ -70,7 +71,7 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
                 "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest},
                 **{split: str(tokens[split].folder) for split in ("train", "validation")},
             }
-            with progress(spec.name, 1, "tokens") as report:
+            with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
                 summary = run_job(job, _both(report, run, work / JOURNAL))
             for leftover in work.glob("checkpoint*"):
                 _remove(leftover)
@@ -80,6 +81,11 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def _gpu_slot(device: str) -> AbstractContextManager[Any]:
+    """Wait for one of the slots of the limit `gpu`, which `make ui` creates; fits on the processor need none."""
+    return concurrency("gpu", occupy=1) if device == "cuda" else nullcontext()
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:

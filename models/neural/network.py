@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NetworkState = tuple[torch.Tensor, ...]
 """What a network remembers of B streams: tensors whose dimension 1 counts the streams, e.g. h_LBH."""
 
+EMBEDDING_STD = 0.05
+"""Of initial embeddings and output rows: so small that the first logits are nearly equal, and the untrained model
+starts at log V (or at its bias)."""
 STREAMS = 1
 """The dimension of every state tensor that counts the streams."""
 

@@ -18,10 +18,8 @@ from ..specs import NPLMSpec
 from ..vocabulary import BOS
 from .dropout import Dropout
 from .lm import NeuralLM
-from .network import Network, NetworkState
+from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
-
-INITIAL_STD = 0.05
 
 
 class NPLMNetwork(Network):
@@ -42,12 +40,12 @@ class NPLMNetwork(Network):
         self.precision, self.context, self.direct = spec.training.precision, spec.context, spec.direct
         inputs = spec.context * spec.embedding
         self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
-        nn.init.normal_(self.embedding.weight, 0.0, INITIAL_STD)
+        nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         self.hidden = nn.Linear(inputs, spec.hidden)
         self.dropout = Dropout(spec.dropout)
         weight_VF = torch.empty(len(unigram_counts_V), (inputs if spec.direct else 0) + spec.hidden)
         self.output = build_output(
-            spec.objective, nn.Parameter(nn.init.normal_(weight_VF, 0.0, INITIAL_STD)), unigram_counts_V
+            spec.objective, nn.Parameter(nn.init.normal_(weight_VF, 0.0, EMBEDDING_STD)), unigram_counts_V
         )
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:

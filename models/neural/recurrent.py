@@ -22,11 +22,8 @@ from ..vocabulary import STARS
 from .cells import CELLS, OwnLayer, unroll
 from .dropout import Dropout
 from .lm import NeuralLM
-from .network import Network, NetworkState
+from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
-
-EMBEDDING_STD = 0.05
-"""Small enough that the first logits are nearly equal: the untrained model starts at log V (or at its bias)."""
 
 
 def make_layer(kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh") -> nn.Module:

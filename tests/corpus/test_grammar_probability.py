@@ -140,23 +140,6 @@ def test_sampled_review_is_at_least_as_probable_as_its_derivation():
         assert grammar.log_probability(text, stars) >= derivation - 1e-9
 
 
-def test_sampled_derivations_average_no_less_than_the_floor():
-    # Both have the same text; the derivation's own choices can only cost more.
-    draw = Random(12)
-    made = [(grammar.write_review(5, draw.random), 5) for _ in range(40)]
-    floor = grammar.floor([text for (text, _, _), _ in made], [5] * 40)
-    assert floor["nats"] <= -fsum(logp for (_, _, logp), _ in made)
-    assert floor["missing"] == 0
-    assert floor["reviews"] == 40
-    assert floor["bytes"] == sum(len(text.encode()) + 1 for (text, _, _), _ in made)
-    assert floor["bits_per_byte"] == pytest.approx(floor["nats"] / floor["bytes"] / log(2))
-
-
-def test_text_of_others_is_missing_from_the_floor():
-    floor = grammar.floor(["It was a dark and stormy night.", grammar.sample_review(3, 1)], [3, 3])
-    assert (floor["missing"], floor["reviews"]) == (1, 1)
-
-
 def test_unknown_rating_is_the_mixture_over_ratings():
     text = grammar.sample_review(4, 2)
     known = [grammar.log_probability(text, stars) for stars in range(1, 6)]

@@ -1,8 +1,10 @@
 import math
+from random import Random
 
 import polars as pl
 import pytest
 
+from corpus import grammar
 from evaluation.floor import floor_of
 
 
@@ -52,3 +54,21 @@ def test_a_sample_is_drawn_by_seed_and_says_its_size(fair_letters):
     assert one == same != other
     assert (one.reviews, one.explained) == (50, 50)
     assert floor_of(reviews(texts), sample=500).reviews == 200
+
+
+def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
+    # Both have the same text; the derivation's own choices can only cost more.
+    draw = Random(12)
+    made = [grammar.write_review(5, draw.random) for _ in range(40)]
+    sizes = [len(text.encode()) + 1 for text, _, _ in made]
+    floor = floor_of(pl.DataFrame({"text": [text for text, _, _ in made], "stars": [5] * 40, "bytes": sizes}))
+    assert floor.nats <= -math.fsum(logp for _, _, logp in made)
+    assert (floor.explained, floor.reviews, floor.bytes) == (40, 40, sum(sizes))
+    assert floor.bits_per_byte == pytest.approx(floor.nats / floor.bytes / math.log(2))
+
+
+def test_text_of_others_has_no_floor():
+    texts = ["It was a dark and stormy night.", grammar.sample_review(3, 1)]
+    sizes = [len(text.encode()) + 1 for text in texts]
+    assert floor_of(pl.DataFrame({"text": texts, "stars": [3, 3], "bytes": sizes})) is None
+    assert floor_of(pl.DataFrame({"text": texts[1:], "stars": [3], "bytes": sizes[1:]})).explained == 1

@@ -104,3 +104,22 @@ def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
                 return child
         time.sleep(0.1)
     raise AssertionError("no fit was started")
+
+
+def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
+    from contextlib import contextmanager
+
+    import tasks.fit
+
+    taken: list[tuple[str, int]] = []
+
+    @contextmanager
+    def concurrency(name: str, occupy: int) -> Any:
+        taken.append((name, occupy))
+        yield
+
+    monkeypatch.setattr(tasks.fit, "concurrency", concurrency)
+    for device in ("cpu", "cuda"):
+        with tasks.fit._gpu_slot(device):
+            pass
+    assert taken == [("gpu", 1)]
