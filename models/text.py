@@ -1,8 +1,8 @@
 r"""The normal form of a text, which training data and prompts share: it travels in every bundle.
 
-The rules stand in one table of patterns. `NormalForm.apply` runs them with Python's `re`; `corpus/clean.py` runs the
-same table as polars expressions. The two engines agree on any string because the patterns name their characters one
-by one (`\s`, `\w` and case folding differ between Python and Rust) and use nothing but what both have.
+The rules stand in one table of patterns. `NormalForm.apply` runs them with Python's `re`; `corpus/normalise.py` runs
+the same table as polars expressions. The two engines agree on any string because the patterns name their characters
+one by one (`\s`, `\w` and case folding differ between Python and Rust) and use nothing but what both have.
 
 The order of the steps makes the form idempotent: whatever a later step writes, no earlier step would change.
 """
@@ -129,6 +129,8 @@ class NormalForm:
     """
 
     unescape_entities: bool = True
+    repair_encoding: bool = True
+    restore_breaks: bool = True
     mask_personal_data: bool = True
 
     def apply(self, text: str) -> str:

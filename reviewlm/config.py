@@ -39,11 +39,19 @@ class SyntheticConfig(Section):
 
 
 class SourceConfig(Section):
-    """Where reviews come from: files, folders or globs; none means the embedded corpus."""
+    """Where reviews come from: files, folders or globs; none means the embedded corpus.
+
+    `business` names Yelp's table of businesses, whose names, cities and categories then become columns. A record of
+    more than `max_record_bytes`, and a packed file that unpacks to more than `max_expansion` times its size, are
+    refused: neither is a review, and neither may fill the memory.
+    """
 
     input: tuple[str, ...] = ()
+    business: str = ""
     synthetic: SyntheticConfig = SyntheticConfig()
     max_chars: Annotated[int, Field(ge=1)] = 100_000
+    max_record_bytes: Annotated[int, Field(ge=1_000)] = 8 << 20
+    max_expansion: Annotated[float, Field(ge=2)] = 200.0
     part_rows: Annotated[int, Field(ge=1)] = 100_000
 
 
@@ -51,7 +59,29 @@ class CleanConfig(Section):
     """The normal form of a text; it travels with every model."""
 
     unescape_entities: bool = True
+    repair_encoding: bool = True
+    restore_breaks: bool = True
     mask_personal_data: bool = True
+
+
+class SelectionConfig(Section):
+    """Which clean reviews are used: in the languages named (ISO 639-1; none: all), as far as they can be told."""
+
+    languages: tuple[str, ...] = ()
+    min_language_words: Annotated[int, Field(ge=1)] = 5
+
+
+class DuplicatesConfig(Section):
+    """When two texts count as near-duplicates, which may not stand in two splits.
+
+    Of their sets of word `shingle`s the Jaccard similarity is at least `similarity`; candidates are found by MinHash
+    with `permutations` values.
+    """
+
+    near: bool = True
+    similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
+    shingle: Annotated[int, Field(ge=1)] = 3
+    permutations: Annotated[int, Field(ge=16)] = 128
 
 
 class ChecksConfig(Section):
@@ -61,6 +91,7 @@ class ChecksConfig(Section):
     min_stars_known: Annotated[float, Field(ge=0, le=1)] = 0.99
     max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
     earliest: str = "2004-01-01"
+    chunk_rows: Annotated[int, Field(ge=1)] = 200_000
 
     @field_validator("earliest")
     @classmethod
@@ -68,12 +99,55 @@ class ChecksConfig(Section):
         return date.fromisoformat(value).isoformat()
 
 
+class DriftConfig(Section):
+    """When new reviews count as drifted away from those a model was trained on.
+
+    A figure is flagged that exceeds its limit *and* what same-source samples of this size reach with probability
+    `false_alarm`. `psi_*` are population stability indices, `js_*` Jensen-Shannon divergences in bits; `coverage`
+    is the loss of the share of words that the champion's vocabulary knows, `surprisal` the relative rise of its bits
+    per byte.
+    """
+
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    psi_stars: Annotated[float, Field(ge=0)] = 0.1
+    psi_length: Annotated[float, Field(ge=0)] = 0.1
+    js_words: Annotated[float, Field(ge=0)] = 0.02
+    js_categories: Annotated[float, Field(ge=0)] = 0.05
+    coverage: Annotated[float, Field(ge=0)] = 0.01
+    surprisal: Annotated[float, Field(ge=0)] = 0.02
+    reviews: Annotated[int, Field(ge=50)] = 2_000
+    resamples: Annotated[int, Field(ge=100)] = 1_000
+
+
 class SplitConfig(Section):
-    """Shares of the frozen split; changing the salt draws another one."""
+    """Shares of the frozen split; changing the salt draws another one.
+
+    `by` says what stays together on one side: a review, all reviews of a user or of a business, or a month. The
+    months of the test are the latest ones, from `test_from` on (ISO date), those of the validation the ones before,
+    from `validation_from` on; where no date is given, whole months are taken until the shares are reached.
+    """
 
     salt: str = "reviewlm"
+    by: Literal["review", "user", "business", "month"] = "review"
+    validation_from: str = ""
+    test_from: str = ""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+
+    @field_validator("validation_from", "test_from")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat() if value else ""
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> SplitConfig:
+        if (self.validation_from or self.test_from) and self.by != "month":
+            raise ValueError(f"validation_from and test_from mean something only with by='month', not {self.by!r}")
+        if bool(self.validation_from) != bool(self.test_from):
+            raise ValueError("validation_from and test_from belong together: give both or none")
+        if self.test_from and self.test_from <= self.validation_from:
+            raise ValueError(f"test_from {self.test_from} must lie after validation_from {self.validation_from}")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -106,6 +180,7 @@ class PromotionConfig(Section):
     max_slice_loss: Annotated[float, Field(ge=0)] = 0.05
     min_test_reviews: Annotated[int, Field(ge=1)] = 30
     allow_other_reading: bool = False
+    require_leak_certificate: bool = True
 
 
 class ExecutionConfig(Section):
@@ -130,7 +205,10 @@ class RunConfig(Section):
     seed: Seed = 1
     source: SourceConfig = SourceConfig()
     clean: CleanConfig = CleanConfig()
+    selection: SelectionConfig = SelectionConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     checks: ChecksConfig = ChecksConfig()
+    drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
     vocabulary: dict[str, VocabularySpec] = {"word": VocabularySpec()}
     models: tuple[Annotated[ModelSpec, Field(discriminator="kind")], ...] = (NGramSpec(), RecurrentSpec())

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.clean import normalise
+from corpus.normalise import normalise
 from models.text import MASKS, PATTERNS, NormalForm
 
 PIECES = [

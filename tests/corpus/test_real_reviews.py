@@ -6,8 +6,9 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus.clean import normalise, prepare
+from corpus.clean import prepare
 from corpus.ingest import ingest, iter_parts
+from corpus.normalise import normalise
 from corpus.schema import FIELDS
 from models.text import NormalForm
 from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
