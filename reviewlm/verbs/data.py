@@ -1,0 +1,52 @@
+"""Verbs that look at the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.environment import available_cores
+from reviewlm.verbs.options import (
+    Json,
+    Preset,
+    Set,
+    configured,
+)
+
+app = typer.Typer()
+quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
+app.add_typer(quarantine_app, name="quarantine")
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
+    reviews: Annotated[int, typer.Option("--reviews", min=1)] = 20_000,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
+    duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write synthetic reviews whose exact probability is known."""
+    configured(preset, set)
+    from corpus.synth import write_reviews
+    from reviewlm.errors import disk_errors
+
+    with disk_errors(out):
+        result = write_reviews(out, reviews, seed, malformed, duplicates, workers=available_cores())
+    terminal.show_facts({**result, "out": str(out)})
+    terminal.last_line(result, json)
+
+
+@quarantine_app.command("show")
+def quarantine_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Sum up the records that the newest ingestion set aside, with an example of each reason."""
+    config = configured(preset, set)
+    from corpus.quarantine import newest_quarantine, summarise
+
+    rows = summarise(newest_quarantine(config.home / "store"))
+    terminal.show_rows(rows)
+    terminal.last_line({"reasons": rows}, json)

@@ -1,0 +1,96 @@
+"""Verbs that ask a registered model, or the registry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.verbs.options import (
+    Json,
+    Model,
+    Preset,
+    Set,
+    Stars,
+    checked,
+    configured,
+    opened,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(
+    stars: Stars = None,
+    n: Annotated[int, typer.Option("--n", min=1)] = 1,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
+    temperature: Annotated[float, typer.Option("--temperature", min=0)] = 0.8,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 0.95,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 300,
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write reviews with the registered champion."""
+    bundle, version = opened(configured(preset, set), model)
+    from models.sampling import generate as sample
+
+    texts = checked(lambda: sample(bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+    for text in texts:
+        terminal.show_review(stars, text)
+    terminal.last_line({"version": version.version, "texts": texts}, json)
+
+
+@app.command()
+def suggest(
+    prompt: Annotated[str, typer.Argument(help="The text so far.")],
+    k: Annotated[int, typer.Option("--k", min=1)] = 5,
+    stars: Stars = None,
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Suggest the next whole words, with their probabilities."""
+    bundle, version = opened(configured(preset, set), model)
+    from models.sampling import suggest as next_words
+
+    found = checked(lambda: next_words(bundle, prompt, k, stars))
+    terminal.show_suggestions(prompt, found)
+    words = [{"word": word, "probability": probability} for word, probability in found.words]
+    terminal.last_line({"version": version.version, "words": words, "rest": found.rest}, json)
+
+
+@app.command()
+def score(
+    file: Annotated[str, typer.Argument(help="One text a line; '-' reads standard input.")],
+    stars: Stars = None,
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Measure how surprising texts are to the champion: nats, perplexity, bits per byte."""
+    texts = terminal.read_texts(file)
+    bundle, version = opened(configured(preset, set), model)
+    result = checked(lambda: terminal.sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    terminal.show_facts(result)
+    terminal.last_line({"version": version.version, **result}, json)
+
+
+@app.command()
+def history(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """List the registered versions with the gate's outcome and reason."""
+    config = configured(preset, set)
+    from tasks.track import registry_of
+
+    rows = registry_of(config).history()
+    terminal.show_rows(rows)
+    terminal.last_line({"versions": rows}, json)
+
+
+@app.command()
+def rollback(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Give the alias `champion` back to the version that had it before."""
+    config = configured(preset, set)
+    from tasks.track import registry_of
+
+    version = registry_of(config).rollback()
+    terminal.show_facts({"champion_version": version})
+    terminal.last_line({"champion_version": version}, json)

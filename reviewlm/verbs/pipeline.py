@@ -1,0 +1,96 @@
+"""Verbs that run the pipeline, or a part of it."""
+
+from __future__ import annotations
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.verbs.options import (
+    Input,
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    configured,
+    opened,
+    run_flow,
+    with_rebuild,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Run the whole pipeline: reviews in, a registered model out. Without --input: the embedded corpus."""
+    result = run_flow("retrain", preset, input, with_rebuild(set, rebuild))
+    terminal.show_run(result)
+    terminal.last_line(result, json)
+
+
+@app.command()
+def demo(set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+    """Run the pipeline on the embedded corpus, then show reviews and next words of the champion."""
+    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
+    terminal.show_run(result)
+    config = configured("demo", set)
+    bundle, version = opened(config, "champion")
+    from models.sampling import generate as sample
+    from models.sampling import suggest as next_words
+
+    options = config.evaluation
+    for stars in (1, 3, 5):
+        text = sample(
+            bundle, 1, stars, temperature=options.temperature, top_p=options.top_p,
+            max_tokens=options.max_tokens, seed=options.seed,
+        )[0]
+        terminal.show_review(stars, text)
+    prompt = options.prompts[0]
+    terminal.show_suggestions(prompt, next_words(bundle, prompt, options.suggestions))
+    terminal.show_next_steps(version)
+    terminal.last_line(result, json)
+
+
+@app.command()
+def ingest(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Read, type and check reviews; bad records go to the quarantine."""
+    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.last_line(result, json)
+
+
+@app.command()
+def prepare(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Run up to the token streams: clean text, frozen split, vocabularies."""
+    terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.last_line(result, json)
+
+
+@app.command()
+def train(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Run up to the fitted models."""
+    terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.last_line(result, json)
+
+
+@app.command()
+def evaluate(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Run up to the table that compares the models; the registry is not touched."""
+    terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.last_line(result, json)
+
+
+@app.command()
+def promote(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Hold the best model for this configuration against the champion, both scored now."""
+    terminal.show_run(result := run_flow("promote_only", preset, input, with_rebuild(set, None)))
+    terminal.last_line(result, json)
