@@ -1,0 +1,162 @@
+"""Measured runs in fresh processes: wall seconds, CPU seconds, peak memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+SAMPLE_SECONDS = 0.02
+MIB = 1 << 20
+
+Contender = Callable[[], Any] | Sequence[str]
+
+
+class ContenderFailed(RuntimeError):
+    """A measured run raised, or ended with another exit status than 0."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run.
+
+    Attributes:
+        wall: Seconds from the call to its return; the start of the interpreter and imports at module level are not in
+            it (of a command line they are).
+        cpu: CPU seconds of the same stretch, user and system, all threads and finished child processes.
+        peak_mib: Highest resident memory of the process with its children; sampled every 20 ms, and for the process
+            itself never less than the kernel's own high-water mark.
+        base_mib: Resident memory just before the call; 0 of a command line.
+        result: What the function returned; of a command line its standard output.
+    """
+
+    wall: float
+    cpu: float
+    peak_mib: float
+    base_mib: float = 0.0
+    result: Any = None
+
+
+def measure(contender: Contender, threads: int) -> Run:
+    """Run a function or a command line in a fresh process that may use *threads* threads.
+
+    `THREAD_VARIABLES` say so to most libraries; others (DuckDB) must be told by the contender itself.
+
+    Raises:
+        ContenderFailed: With the traceback or the end of standard error.
+    """
+    with _environment(dict.fromkeys(THREAD_VARIABLES, str(threads))):
+        return _call(contender) if callable(contender) else _command(list(contender))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Watch(threading.Thread):
+    """Follows the resident memory of a process and its children; the kernel's mark of a process counts too."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak, self._ended = pid, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            try:
+                process = psutil.Process(self.pid)
+                family = [process, *process.children(recursive=True)]
+                self.peak = max(self.peak, sum(one.memory_info().rss for one in family), _high_water(self.pid))
+            except (psutil.Error, OSError):
+                continue
+
+    def end(self) -> int:
+        self._ended.set()
+        self.join()
+        return self.peak
+
+
+def _high_water(pid: int | str = "self") -> int:
+    """Return VmHWM in bytes: unlike ru_maxrss it does not remember the process that forked this one."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(marks[0]) << 10 if marks else 0
+
+
+def _cpu() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _call(function: Callable[[], Any]) -> Run:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_inside, args=(function, theirs))
+    process.start()
+    theirs.close()
+    watch = _Watch(process.pid or 0)
+    watch.start()
+    try:
+        outcome = ours.recv()
+    except EOFError:
+        outcome = f"the process ended without a result, exit status {process.exitcode}"
+    peak = watch.end()
+    process.join()
+    if isinstance(outcome, str):
+        raise ContenderFailed(outcome)
+    wall, cpu, high, base, result = outcome
+    return Run(wall, cpu, max(peak, high) / MIB, base / MIB, result)
+
+
+def _inside(function: Callable[[], Any], answer: Connection) -> None:
+    """Call the function here, in the fresh process."""
+    try:
+        gc.collect()
+        base, cpu, started = psutil.Process().memory_info().rss, _cpu(), time.perf_counter()
+        result = function()
+        wall, cpu = time.perf_counter() - started, _cpu() - cpu
+        answer.send((wall, cpu, _high_water(), base, result))
+    except BaseException:
+        answer.send(traceback.format_exc())
+
+
+def _command(argv: list[str]) -> Run:
+    started, before = time.perf_counter(), os.times()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        watch = _Watch(process.pid)
+        watch.start()
+        out, err = process.communicate()
+        peak = watch.end()
+    wall, after = time.perf_counter() - started, os.times()
+    if process.returncode:
+        raise ContenderFailed(f"{argv[0]} ended with {process.returncode}: {err[-2000:]}")
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Run(wall, cpu, peak / MIB, result=out)

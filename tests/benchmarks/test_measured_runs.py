@@ -1,0 +1,89 @@
+"""The harness of the benchmarks: what a run costs is measured in a process of its own."""
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from benchmarks import harness
+from benchmarks.harness import ContenderFailed, Ratio, Report, Run, finish, measure, ratio, summary
+
+MIB = 1 << 20
+
+
+def busy(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return {"rows": 3}
+
+
+def hold(mib):
+    return len(b"1" * (mib * MIB))
+
+
+def threads():
+    import polars
+
+    return polars.thread_pool_size()
+
+
+def fail():
+    raise ValueError("of its own")
+
+
+def test_wall_and_cpu_seconds_are_told_apart():
+    slept, worked = measure(partial(time.sleep, 0.3), 1), measure(partial(busy, 0.3), 1)
+    assert slept.wall >= 0.3
+    assert slept.cpu < 0.15
+    assert worked.cpu >= 0.29
+    assert worked.result == {"rows": 3}
+
+
+def test_peak_memory_is_that_of_the_run_alone():
+    here = bytearray(200 * MIB)  # of this process, not of the measured one
+    run = measure(partial(hold, 100), 1)
+    assert 95 <= run.peak_mib - run.base_mib <= 160
+    assert run.base_mib < 150
+    del here
+
+
+def test_the_number_of_threads_reaches_the_libraries():
+    assert measure(threads, 2).result == 2
+
+
+def test_a_failure_in_the_process_is_one_here():
+    with pytest.raises(ContenderFailed, match="of its own"):
+        measure(fail, 1)
+    with pytest.raises(ContenderFailed, match="with 3"):
+        measure([sys.executable, "-c", "raise SystemExit(3)"], 1)
+
+
+def test_a_command_line_is_measured_with_its_children():
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10_000_000))']); print('said')"
+    run = measure([sys.executable, "-c", code], 1)
+    assert run.result == "said\n"
+    assert run.cpu > 0.1
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_larger_is_better_for_us():
+    runs = {"ours": [Run(1, 4, 10), Run(2, 4, 10), Run(4, 4, 10)], "peer": [Run(3, 2, 9), Run(4, 2, 9), Run(4, 2, 9)]}
+    assert ratio(runs, "ours", "peer", 1.5) == Ratio(2.0, 1.5, "peer", (1.0, 3.0))
+    assert ratio(runs, "ours", "peer", None, "cpu").value == 0.5
+
+
+def test_the_report_is_one_json_line_and_a_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    runs = {"ours": [Run(1, 1, 10, result={"rows": 5})], "peer": [Run(2, 1, 10)]}
+    report = Report("x", "A thing", summary(runs), {"x.peer": ratio(runs, "ours", "peer", 1.5)}, ["polars", "nope"])
+    finish(argparse.Namespace(json=True, write=True), report)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(found) == {"machine", "versions", "command", "measurements", "ratios"}
+    assert found["ratios"]["x.peer"] == {"value": 2.0, "goal": 1.5, "peer": "peer", "spread": [2.0, 2.0]}
+    assert found["measurements"]["ours"]["rows"] == 5
+    assert found["versions"]["nope"] == "absent"
+    page = next(tmp_path.glob("*-x.md")).read_text()
+    assert "| x.peer | 2.00 | 2.00 to 2.00 | 1.5 | yes |" in page
