@@ -1,0 +1,133 @@
+"""Near-duplicates among millions of texts, by MinHash and locality-sensitive hashing, on disk.
+
+    near = NearDuplicates(work, config.duplicates)
+    for keys, texts in batches:
+        near.add(keys, texts)          # one representative of every exact text
+    found = near.pairs(sides)          # only pairs whose two texts stand on different sides
+
+Candidates come from the S-curve of `corpus.banding` and are then compared exactly, by the Jaccard similarity of their
+sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never a near-duplicate: "Great
+food!" says nothing about who wrote it first. What `add` is given goes to files; in memory stand 30 to 40 bytes a text
+while a band is joined.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from corpus.banding import Bands, buckets
+from corpus.compare import Comparison, Grouped, Rule, Straddling, pairs_of
+from corpus.shingles import Fingerprints, bytes_of, slices, word_form
+from reviewlm.config import DuplicatesConfig
+
+PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
+"""Columns of what `pairs` returns."""
+
+
+class NearDuplicates:
+    """Finds near-duplicates among the texts that it is given.
+
+    Args:
+        work: A folder of its own for files of about the size of the texts; made anew.
+        config: When two texts are near-duplicates.
+
+    Raises:
+        ConfigError: So few permutations find too few of such pairs.
+    """
+
+    def __init__(self, work: Path, config: DuplicatesConfig) -> None:
+        self.bands = Bands.of(config)
+        self.texts = 0
+        """Texts long enough to be compared."""
+        self.short = 0
+        """Texts of fewer than `shingle + 2` words, which are not."""
+        self.examined = 0
+        """Pairs of texts that were compared exactly."""
+        self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
+        self._fingerprints = Fingerprints(config.shingle)
+        self._work = work
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        self._end = 0
+        self._append(self._work / "offsets.u64", np.zeros(1, np.uint64))
+
+    def add(self, keys: np.ndarray, texts: pl.Series) -> None:
+        """Take in a batch of different texts.
+
+        Args:
+            keys: (D,) as uint64, a key of its own for each text.
+            texts: The D texts in their normal form.
+        """
+        words = word_form(texts)
+        long = (words.str.count_matches(" ", literal=True) + 1 >= self._least_words).to_numpy()
+        keys, words = np.asarray(keys, np.uint64)[long], words.filter(pl.Series(long))
+        self.short += int((~long).sum())
+        self.texts += len(words)
+        self._append(self._work / "keys.u64", keys)
+        for some in slices(words):
+            data, offsets = bytes_of(some)
+            self._append(self._work / "words.utf8", data)
+            self._append(self._work / "offsets.u64", (offsets[1:] + self._end).astype(np.uint64))
+            self._end += len(data)
+            band_keys = self.bands.keys(*self._fingerprints.of(data, offsets))
+            for number, keys_D in enumerate(band_keys):
+                self._append(self._band_file(number), keys_D)
+
+    def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
+        """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
+
+        Args:
+            sides: Gives the side of each key as uint8, 0 for the most sacred. Then only pairs count whose texts stand
+                on different sides, and of these enough are returned that every text with a near-duplicate on a more
+                sacred side stands in a pair with one on the most sacred side that it has one on. Without it: all
+                pairs; only in a crowd (more than `corpus.compare.CROWD` pairs in a bucket) texts that are one group by
+                other pairs already are not compared.
+        """
+        if not self.texts:
+            return pl.DataFrame(schema=PAIRS)
+        keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
+        offsets = np.memmap(self._work / "offsets.u64", np.uint64, "r")
+        rule: Rule = Grouped(self.texts) if sides is None else Straddling(sides(np.asarray(keys)))
+        comparison = Comparison(self._work / "words.utf8", offsets, self._shingle)
+        found = []
+        for number in range(self.bands.count):
+            for first, second, crowd in pairs_of(*buckets(self._band(number))):
+                needed = rule.needed(first, second, crowd)
+                a, b = self._not_yet_met(first[needed], second[needed], number)
+                similarity = comparison.similarities(a, b)
+                self.examined += len(a)
+                near = similarity >= np.float32(self._similarity)
+                rule.found(a[near], b[near])
+                if near.any():
+                    found.append(self._frame(keys[a[near]], keys[b[near]], similarity[near]))
+        return pl.concat(found).sort("a", "b") if found else pl.DataFrame(schema=PAIRS)
+
+    def _not_yet_met(self, a: np.ndarray, b: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:
+        """Leave out the pairs that have met in an earlier band."""
+        for number in range(band):
+            if not len(a):
+                break
+            keys = np.memmap(self._band_file(number), np.uint64, "r")
+            new = keys[a] != keys[b]
+            a, b = a[new], b[new]
+        return a, b
+
+    @staticmethod
+    def _frame(a: np.ndarray, b: np.ndarray, similarity: np.ndarray) -> pl.DataFrame:
+        return pl.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity}, schema=PAIRS)
+
+    def _band(self, number: int) -> np.ndarray:
+        return np.fromfile(self._band_file(number), np.uint64)
+
+    def _band_file(self, number: int) -> Path:
+        return self._work / f"band-{number:03d}.u64"
+
+    @staticmethod
+    def _append(file: Path, values: np.ndarray) -> None:
+        with file.open("ab") as out:
+            values.tofile(out)

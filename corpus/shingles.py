@@ -1,0 +1,119 @@
+"""Texts as sets of word shingles, by fingerprint: what two near-duplicates are compared by.
+
+A shingle is a run of k consecutive words, a word a run of letters, marks and digits in lower case; a text of fewer than
+k words is one shingle. A shingle's fingerprint is that of its bytes in the word form, where one space parts two words:
+a polynomial over random values of the bytes modulo 2^64 (Karp and Rabin, 1987), so that prefix sums give the
+fingerprint of any stretch at once, mixed by SplitMix64's finaliser. Two different shingles share one with probability
+about 2^-64. The values are the same in every process and version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+SLICE_BYTES = 1 << 21
+"""Bytes that are fingerprinted at a time, unless one text alone is longer: 32 bytes of memory for each of them."""
+
+_SPACE = ord(" ")
+_GOLDEN = 0x9E3779B97F4A7C15
+_BASE = 0xD1342543DE82EF95
+_BASE_INVERSE = pow(_BASE, -1, 1 << 64)
+
+
+def word_form(texts: pl.Series) -> pl.Series:
+    """Return the words of each text, in lower case and parted by one space.
+
+    Apostrophes vanish ("don't" and "dont" are one word), all else that is no letter, mark or digit parts words.
+    """
+    words = texts.str.to_lowercase().str.replace_all("['\u2019]", "")
+    return words.str.replace_all(r"[^\p{L}\p{M}\p{N}]+", " ").str.strip_chars(" ")
+
+
+def slices(words: pl.Series) -> Iterator[pl.Series]:
+    """Cut a batch of word forms into stretches of about `SLICE_BYTES`, at least one text each."""
+    ends = words.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
+    start = 0
+    while start < len(words):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + SLICE_BYTES, side="right")))
+        yield words[start:stop]
+        start = stop
+
+
+class Fingerprints:
+    """Turns word forms into fingerprints of their shingles; keeps the powers of the base between calls."""
+
+    def __init__(self, shingle: int) -> None:
+        self.shingle = shingle
+        self._values = mix(np.arange(1, 257, dtype=np.uint64) * np.uint64(_GOLDEN))
+        self._powers = self._inverses = np.ones(0, np.uint64)
+
+    def of(self, data_N: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the fingerprints of each text's shingles.
+
+        Args:
+            data_N: The UTF-8 bytes of D word forms, one after another.
+            offsets: (D + 1,) where each begins and the last one ends.
+
+        Returns:
+            Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them: a
+            text of w words has max(1, w - shingle + 1), one without words none.
+        """
+        self._grow(len(data_N))
+        first, last, shingle_offsets = self._bounds(data_N, offsets)
+        prefix = np.zeros(len(data_N) + 1, np.uint64)
+        np.take(self._values, data_N, out=prefix[1:])
+        prefix[1:] *= self._powers[: len(data_N)]
+        np.cumsum(prefix, out=prefix)
+        fingerprints = prefix[last] - prefix[first]
+        fingerprints *= self._inverses[first]
+        return mix(fingerprints), shingle_offsets
+
+    def _bounds(self, data_N: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return first byte and end of each shingle, and each text's offsets into them."""
+        spaces = np.flatnonzero(data_N == _SPACE)
+        filled = offsets[1:] > offsets[:-1]
+        starts = np.sort(np.concatenate([offsets[:-1][filled], spaces + 1]), kind="stable")
+        ends = np.sort(np.concatenate([offsets[1:][filled], spaces]), kind="stable")
+        words = np.diff(np.searchsorted(spaces, offsets)) + filled
+        shingles = np.where(filled, np.maximum(words - self.shingle + 1, 1), 0)
+        before_words, before_shingles = _from_zero(words), _from_zero(shingles)
+        first = np.arange(before_shingles[-1]) + np.repeat(before_words[:-1] - before_shingles[:-1], shingles)
+        last = np.minimum(first + self.shingle, np.repeat(before_words[1:], shingles)) - 1
+        return starts[first], ends[last], before_shingles
+
+    def _grow(self, size: int) -> None:
+        if len(self._powers) < size:
+            self._powers, self._inverses = _powers(_BASE, size), _powers(_BASE_INVERSE, size)
+
+
+def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the UTF-8 bytes of texts, one after another, and the D + 1 offsets of the texts in them."""
+    array = words.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    offset_D = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
+    data_N = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    return data_N[offset_D[0] : offset_D[-1]], offset_D - offset_D[0]
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """Return the finaliser of SplitMix64 of uint64 values (Steele, Lea and Flood, 2014): a bijection."""
+    values = values ^ (values >> np.uint64(30))
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+def _from_zero(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _powers(base: int, size: int) -> np.ndarray:
+    powers = np.full(size, base, np.uint64)
+    powers[:1] = 1
+    return np.cumprod(powers, dtype=np.uint64)
