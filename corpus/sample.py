@@ -1,0 +1,52 @@
+"""A random sample of an ingested data set, the same whatever the order of its files: the reviews with lowest places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from corpus.ingest import iter_parts
+from corpus.normalise import normalise
+from corpus.split import places
+from models.text import NormalForm
+
+COLUMNS = ("review_id", "text", "stars", "bytes", "words", "date", "business_id")
+SALT = "sample"
+
+
+def sample_reviews(
+    dataset_folder: Path,
+    reviews: int,
+    form: NormalForm,
+    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+) -> pl.DataFrame:
+    """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
+
+    Args:
+        dataset_folder: With `parts/`.
+        reviews: How many at most; texts that are empty once cleaned are left out afterwards.
+        form: Normal form of the texts.
+        wanted: Given a part's review_ids, says which may be drawn.
+
+    Returns:
+        Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id.
+    """
+    chosen: list[pl.DataFrame] = []
+    for part in iter_parts(dataset_folder):
+        rows = part.filter(wanted(part["review_id"]))
+        chosen.append(rows.with_columns(places(rows["review_id"], SALT)).bottom_k(reviews, by="place"))
+        chosen = [pl.concat(chosen).bottom_k(reviews, by="place")]
+    if not chosen:
+        return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
+    rows = chosen[0].sort("place", "review_id")
+    rating = pl.col("stars")
+    whole = rating.is_between(1, 5) & (rating == rating.floor())
+    return rows.with_columns(normalise(rows["text"], form).alias("text")).filter(pl.col("text") != "").select(
+        "review_id", "text",
+        pl.when(whole).then(rating).otherwise(0).cast(pl.Int8).alias("stars"),
+        (pl.col("text").str.len_bytes() + 1).cast(pl.Int32).alias("bytes"),
+        pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32).alias("words"),
+        "date", "business_id",
+    )
