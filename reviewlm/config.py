@@ -17,7 +17,7 @@ from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
 from reviewlm.environment import home_folder
 
 Stage = Literal[
-    "synthesise", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor"
+    "synthesise", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor", "drift",
 ]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]

@@ -71,6 +71,13 @@ def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     return {**dataset.facts, "digest": dataset.digest, "folder": dataset.path}
 
 
+def describe_drift(artifact: Artifact | None) -> dict[str, Any]:
+    """Return the verdict on new reviews; `compared` is false where there was nothing to compare with."""
+    if artifact is None:
+        return {"compared": False, "drifted": [], "sentence": "nothing to compare: see the log"}
+    return {"compared": True, **artifact.facts, "digest": artifact.digest, "folder": artifact.path}
+
+
 def describe_prepared(prepared: Prepared) -> dict[str, Any]:
     """Return the sizes of the splits and of every token stream."""
     streams = {

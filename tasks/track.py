@@ -28,6 +28,8 @@ from tracking.runs import Tracker, run_tags
 
 JOURNAL = "metrics.jsonl"
 FIT_TAG = "reviewlm.fit"
+DATA_TAG = "data"
+"""Of a registered version: the digest of the prepared data set that its model was trained on."""
 
 
 def tracker_of(config: RunConfig) -> Tracker:

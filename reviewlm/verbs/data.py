@@ -50,3 +50,12 @@ def quarantine_show(preset: Preset = "small", set: Set = None, json: Json = Fals
     rows = summarise(newest_quarantine(config.home / "store"))
     terminal.show_rows(rows)
     terminal.last_line({"reasons": rows}, json)
+
+
+@app.command()
+def drift(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+) -> None:
+    """Compare new reviews with those that the champion knows; drift that is found is also an event."""
+    terminal.show_facts(result := run_flow("drift", preset, input, with_rebuild(set, rebuild)))
+    terminal.last_line(result, json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -21,6 +22,8 @@ Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder o
 Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
 Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
 Result = TypeVar("Result")
+WHOLE_FLOWS = ("retrain", "drift")
+"""Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
 Model = Annotated[str, typer.Option("--model", help="Alias or number of a registered version.")]
 
 
@@ -41,10 +44,8 @@ def run_flow(name: str, preset: str, input: list[str] | None, overrides: list[st
     """Import the flows only now, run one, and give back its result."""
     configured(preset, overrides)
     logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
-    import flows.partial
-    import flows.retrain
-
-    chosen: Callable[..., dict[str, Any]] = getattr(flows.retrain if name == "retrain" else flows.partial, name)
+    module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
+    chosen: Callable[..., dict[str, Any]] = getattr(module, name)
     wake_on_interrupt()
     with reaching_prefect():
         return chosen(preset, list(input or []), overrides)

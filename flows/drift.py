@@ -1,0 +1,29 @@
+"""New reviews against the champion: have they drifted? An event tells whoever waits for it, such as a retraining."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.ingest import ingest
+from flows.retrain import resolve
+from tasks.drift import measure_drift
+from tasks.summary import describe_drift
+from tasks.track import parent_run
+
+
+@flow(name="drift", persist_result=False)
+def drift(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Read new reviews and compare those that the champion's data do not have with those that they have.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews.
+        overrides: Settings as `key=value`, e.g. `drift.false_alarm=0.05`.
+    """
+    config = resolve(preset, input, overrides)
+    with parent_run(config, "drift") as run_id:
+        return describe_drift(measure_drift.submit(config, ingest(config), run_id).result())
