@@ -9,12 +9,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.environment import available_cores
-from reviewlm.verbs.options import (
-    Json,
-    Preset,
-    Set,
-    configured,
-)
+from reviewlm.verbs.options import Input, Json, Preset, Rebuild, Set, configured, run_flow, with_rebuild
 
 app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
