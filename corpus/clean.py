@@ -1,155 +1,220 @@
 """Typed parts → one cleaned table with its split: the normal form, and the duplicate filter.
 
-Rows are ordered by their place in the split (see `corpus.split`), that is like a shuffle, but the same for any order
-of the input. The splits therefore lie one after another in the file, and the table can be sorted in slices.
+Rows stand in the order of the splits, and within a split in that of their places (see `corpus.split`), that is like a
+shuffle, but the same for any order of the input. Nothing is held in memory but a batch for each thread, a slice of the
+order, and some numbers for each review (`corpus.keys`, `corpus.slices`).
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from corpus.business import read_businesses
+from corpus.dedupe import NearDuplicates
+from corpus.grouping import Grouping, Keys
 from corpus.ingest import iter_parts
+from corpus.keys import Repeats, hash_texts
 from corpus.normalise import normalise
-from corpus.parts import parquet_bytes, part_name, write_whole
-from corpus.split import SPLITS, duplicates, places, sides
+from corpus.slices import Slices
+from corpus.split import SPLITS, places
+from corpus.clean_table import ROWS, write_clean
 from models.text import NormalForm
-from reviewlm.config import CleanConfig, SplitConfig
+from reviewlm.config import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
+from reviewlm.environment import available_cores
 from reviewlm.errors import EmptyInput, disk_errors
 
-CLEAN: dict[str, pl.DataType] = {
-    "review_id": pl.String(),
-    "text": pl.String(),
-    "stars": pl.Int8(),
-    "bytes": pl.Int32(),
-    "words": pl.Int32(),
-    "date": pl.Datetime("us"),
-    "split": pl.String(),
-    "business_id": pl.String(),
-    "user_id": pl.String(),
-}
-"""Columns of clean.parquet. `stars` is 0 where the rating is unknown or not a whole number from 1 to 5; `bytes` is the
-UTF-8 length of the cleaned text + 1 for its end; `words` counts what spaces and line breaks separate."""
+log = logging.getLogger(__name__)
 
-SLICE_BYTES = 256 << 20
+SLICE_BYTES = 128 << 20
 """About how much text is sorted at a time."""
 
-ROW_GROUP = 50_000
-"""Rows that are read at once; a split passes over the groups of the others."""
+BATCH_ROWS = 20_000
+"""Reviews that a thread cleans at a time."""
 
-def prepare(dataset_folder: Path, folder: Path, clean: CleanConfig, split: SplitConfig) -> dict[str, Any]:
-    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet` with the columns `CLEAN`.
+Report = Callable[[int], None]
+"""Called with the number of reviews cleaned."""
+
+
+def prepare(
+    dataset_folder: Path,
+    folder: Path,
+    clean: CleanConfig,
+    split: SplitConfig,
+    *,
+    selection: SelectionConfig | None = None,
+    duplicates: DuplicatesConfig | None = None,
+    business: Path | None = None,
+    report: Report | None = None,
+    threads: int = 0,
+) -> dict[str, Any]:
+    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet`.
+
+    The same reviews give the same bytes, in whatever order and however cut into parts they come.
+
+    Args:
+        dataset_folder: What `corpus.ingest.ingest` wrote.
+        folder: Where to write; needs space for about three times the text while it works.
+        clean: The normal form.
+        split: Shares, salt, and what stays together.
+        selection: Languages wanted; default: all.
+        duplicates: What counts as a near-duplicate, if anything does.
+        business: Yelp's table of businesses.
+        report: Told the progress.
+        threads: Threads that clean; 0: one for each core.
 
     Returns:
-        Facts: rows, `splits` {name: {reviews, bytes, words}}, `empty` (texts with nothing left), `duplicates`
-        {split: {of_test, of_validation, of_train}}, test_digest (SHA-256 of the test's ids and texts), normal_form.
+        Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the test's ids and texts),
+        `normal_form`. Of those that are not there: `empty` (texts with nothing left), `languages` {code: reviews set
+        aside}, `duplicates` {split: {reason of `corpus.keys.REASONS`: reviews}}. rows + empty + these = the dataset's.
+        `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `grouping`
+        {by, without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}; with a table of
+        businesses `business` {businesses, repeated, without_id, unmatched}.
 
     Raises:
         EmptyInput: A split would be empty; says why and what to do.
+        ConfigError: A split by month does not begin with a month.
+        Unreadable, MissingColumn: The table of businesses.
         StoreFull, NotWritable: The disk.
     """
     form = NormalForm(**clean.model_dump())
+    businesses = read_businesses(business) if business else None
     work = folder / "slices"
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
-        slices = max(1, -(-3 * size // SLICE_BYTES))  # text packs to about a third
-        keys, empty = _clean_parts(dataset_folder, work, slices, form, split)
-        keys = duplicates(keys)
-        dropped = _dropped(keys)
-        _require_all_splits(keys, empty, dropped, dataset_folder)
-        leaving = keys.filter(pl.col("left").is_not_null()).select("review_id")
-        facts = _write(folder, work, slices, leaving)
+        grouping = Grouping(split, dataset_folder)
+        slices = Slices(work, -(-3 * size // SLICE_BYTES), grouping.shares)  # text packs to about a third
+        make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
+        counts = _clean_all(dataset_folder, slices, make, threads or available_cores(), report)
+        repeats = Repeats(*slices.text_hashes())
+        near = _drop_near(repeats, slices, work / "near", duplicates or DuplicatesConfig())
+        _require_all_splits(repeats, counts, dataset_folder)
+        keys = Keys(split)
+        written = write_clean(folder, slices, repeats.code, businesses, keys)
         shutil.rmtree(work)
-    return {**facts, "empty": empty, "duplicates": dropped, "normal_form": form.to_dict()}
+    return {
+        **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
+        "languages": dict(sorted(counts.languages.items())), "duplicates": repeats.left(), "near": near,
+        "normal_form": form.to_dict(),
+    }
 
 
-def _clean_parts(
-    dataset_folder: Path, work: Path, slices: int, form: NormalForm, split: SplitConfig
-) -> tuple[pl.DataFrame, int]:
-    """Clean part by part into slices by place; return a row of keys per review, and how many texts were empty."""
-    keys, empty = [], 0
-    for number, part in enumerate(iter_parts(dataset_folder)):
-        cleaned = _clean(part, form, split)
-        empty += part.height - cleaned.height
-        keys.append(cleaned.select("place", "review_id", "split", text_key=_text_keys(cleaned["text"])))
-        index = (pl.col("place") // 2**32 * slices // 2**32).alias("slice")
-        for (which,), rows in cleaned.group_by(index, maintain_order=True):
-            write_whole(work / f"{which:05d}-{part_name(number)}.parquet", parquet_bytes(rows))
-    schema = {"place": pl.UInt64, "review_id": pl.String, "split": pl.String, "text_key": pl.Binary}
-    return pl.concat(keys) if keys else pl.DataFrame(schema=schema), empty
+@dataclass
+class _Counts:
+    """What was met while cleaning, besides what stays."""
+
+    read: int = 0
+    empty: int = 0
+    without_key: int = 0
+    languages: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: _Counts) -> None:
+        self.read += other.read
+        self.empty += other.empty
+        self.without_key += other.without_key
+        self.languages.update(other.languages)
 
 
-def _clean(part: pl.DataFrame, form: NormalForm, split: SplitConfig) -> pl.DataFrame:
-    place = places(part["review_id"], split.salt)
+def _clean_all(
+    dataset_folder: Path, slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]], threads: int,
+    report: Report | None,
+) -> _Counts:
+    """Clean batch by batch, in several threads but in the order of the input, into the slices."""
+    total = _Counts()
+    batches = (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
+    for rows, counts in _in_order(make, batches, threads):
+        slices.add(rows)
+        total.add(counts)
+        if report:
+            report(total.read)
+    return total
+
+
+def _in_order(
+    make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]], batches: Iterator[pl.DataFrame], threads: int
+) -> Iterator[tuple[pl.DataFrame, _Counts]]:
+    """Yield what *make* returns for each batch, in their order; at most one batch more than threads is under way."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[tuple[pl.DataFrame, _Counts]]] = deque()
+        for batch in batches:
+            pending.append(pool.submit(make, batch))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _clean(
+    batch: pl.DataFrame, form: NormalForm, grouping: Grouping, selection: SelectionConfig
+) -> tuple[pl.DataFrame, _Counts]:
+    """Return the columns of `ROWS` and the keys of `Slices` for the reviews that are used."""
+    frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
+    some = frame.filter(pl.col("text") != "")
+    counts = _Counts(batch.height, batch.height - some.height)
     rating = pl.col("stars")
     whole = rating.is_between(1, 5) & (rating == rating.floor())
-    frame = part.with_columns(normalise(part["text"], form).alias("text"), place, sides(place, split)).with_columns(
+    some = some.with_columns(
         stars=pl.when(whole).then(rating).otherwise(0).cast(pl.Int8),
         bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
         words=pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32),
     )
-    return frame.filter(pl.col("text") != "").select(*CLEAN, "place")
+    if selection.languages:
+        some, counts.languages = _selected(some, selection)
+    counts.without_key = grouping.without_key(some)
+    place = places(some["review_id"], grouping.config.salt)
+    return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
 
-def _text_keys(texts: pl.Series) -> pl.Series:
-    return pl.Series([hashlib.sha256(text.encode()).digest()[:16] for text in texts.to_list()], dtype=pl.Binary)
+def _selected(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:
+    """Set aside what is surely in another language than those wanted; short texts stay."""
+    from corpus.language import detect  # here, since it loads a model, which most runs do not need
+
+    language = detect(reviews["text"])
+    enough = reviews["words"] >= selection.min_language_words
+    foreign = enough & (language != "") & ~language.is_in(list(selection.languages))
+    return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 
 
-def _dropped(keys: pl.DataFrame) -> dict[str, dict[str, int]]:
-    counts = Counter(keys.filter(pl.col("left").is_not_null()).select("split", "left").iter_rows())
-    kinds = {"validation": ("of_test",), "train": ("of_test", "of_validation", "of_train")}
-    return {side: {kind: counts[side, kind] for kind in names} for side, names in kinds.items()}
+def _drop_near(repeats: Repeats, slices: Slices, work: Path, config: DuplicatesConfig) -> dict[str, Any]:
+    """Let near-duplicates leave; each text is compared once, however often it occurs."""
+    if not config.near:
+        return {}
+    near = NearDuplicates(work, config)
+    start = 0
+    for frame in slices:
+        chosen = repeats.distinct(start, start + frame.height)
+        numbers = np.flatnonzero(chosen).astype(np.uint64) + np.uint64(start)
+        near.add(numbers, frame["text"].filter(pl.Series(chosen)))
+        start += frame.height
+    repeats.drop_near(near.pairs(repeats.ranks))
+    shutil.rmtree(work)
+    return {"pairs": repeats.near_pairs, "examined": near.examined, "within": repeats.near_within}
 
 
-def _require_all_splits(keys: pl.DataFrame, empty: int, dropped: dict[str, dict[str, int]], folder: Path) -> None:
-    kept = Counter(keys.filter(pl.col("left").is_null())["split"].to_list())
+def _require_all_splits(repeats: Repeats, counts: _Counts, folder: Path) -> None:
+    kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:
-            gone = sum(dropped.get(name, {}).values())
-            causes = [f"there are {keys.height} reviews in all"]
-            causes += [f"{gone} left this split because the same text stands elsewhere"] if gone else []
-            causes += [f"{empty} had no text left after cleaning"] if empty else []
+            gone = sum(left.get(name, {}).values())
+            aside = sum(counts.languages.values())
+            causes = [f"there are {counts.read} reviews in all"]
+            causes += [f"{gone} left this split because the same text stands elsewhere, or nearly so"] if gone else []
+            causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
+            causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(
                 f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),
                 value=", ".join(f"{side} {kept[side]}" for side in SPLITS),
                 remedy="give more (different) reviews, or larger shares: split.validation, split.test",
             )
-
-
-def _write(folder: Path, work: Path, slices: int, leaving: pl.DataFrame) -> dict[str, Any]:
-    """Sort slice by slice into the final file and count."""
-    from pyarrow import parquet
-
-    schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    totals = {name: Counter[str]() for name in ("train", "validation", "test")}
-    digest = hashlib.sha256()
-    temporary = folder / "clean.parquet.tmp"
-    with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for frame in _slices(work, slices, leaving):
-            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
-            writer.write_table(table, row_group_size=ROW_GROUP)
-            for name, total in totals.items():
-                side = frame.filter(pl.col("split") == name)
-                total.update(reviews=side.height, bytes=int(side["bytes"].sum()), words=int(side["words"].sum()))
-            for review_id, text in frame.filter(pl.col("split") == "test").select("review_id", "text").iter_rows():
-                digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
-    temporary.replace(folder / "clean.parquet")
-    splits = {name: dict(total) for name, total in totals.items()}
-    return {"rows": sum(s["reviews"] for s in splits.values()), "splits": splits, "test_digest": digest.hexdigest()}
-
-
-def _slices(work: Path, slices: int, leaving: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    for index in range(slices):
-        files = sorted(work.glob(f"{index:05d}-*.parquet"))
-        if files:
-            frame = pl.concat([pl.read_parquet(path) for path in files])
-            kept = frame.join(leaving, on="review_id", how="anti")
-            yield kept.sort("place", "review_id").drop("place")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.split import SPLITS, assign, duplicates, places
+from corpus.split import SPLITS, assign, places
 from reviewlm.config import SplitConfig
 
 IDS = pl.Series([f"id-{number}" for number in range(20_000)])
@@ -49,27 +49,3 @@ def test_each_review_has_one_side_that_no_other_review_changes(ids, data):
     some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
     assert assign(pl.Series(some, dtype=pl.String), SplitConfig()).to_list() == [whole[name] for name in some]
     assert set(whole.values()) <= set(SPLITS)
-
-
-def leaving(rows):
-    """The rule, row by row, in plain Python."""
-    result = []
-    for place, name, side, text in rows:
-        others = {other[2] for other in rows if other[3] == text}
-        earlier = [r for r in rows if r[3] == text and r[2] == side == "train" and (r[0], r[1]) < (place, name)]
-        if side != "test" and "test" in others:
-            result.append("of_test")
-        elif side == "train" and "validation" in others:
-            result.append("of_validation")
-        else:
-            result.append("of_train" if earlier else None)
-    return result
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(SPLITS), st.integers(0, 4)), max_size=25))
-@settings(max_examples=200, deadline=None)
-def test_duplicates_leave_as_the_rule_says(drawn):
-    rows = [(place, f"r{number}", side, bytes([text])) for number, (place, side, text) in enumerate(drawn)]
-    schema = {"place": pl.UInt64, "review_id": pl.String, "split": pl.String, "text_key": pl.Binary}
-    keys = pl.DataFrame(rows, schema=schema, orient="row")
-    assert duplicates(keys)["left"].to_list() == leaving(rows)

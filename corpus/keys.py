@@ -1,0 +1,125 @@
+"""Which reviews leave because their text, or nearly their text, stands elsewhere too.
+
+Reviews are known here by their number in the final order, in which the splits follow one another from the most sacred
+to the least: of two equal texts the one with the lower number stays. About 40 bytes a review are held while sorting,
+afterwards 5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import polars as pl
+
+from corpus.split import SPLITS
+
+REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation")
+"""Why a review leaves: the same text stands in that split, or nearly the same. A review's code is 1 + the position."""
+
+STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION = 0, 1, 3, 4, 5
+TEST, VALIDATION, TRAIN = range(len(SPLITS))
+LEAVES = {"validation": ("of_test", "near_test"), "train": REASONS}
+"""The reasons that there can be in each split. The test is never touched."""
+
+
+def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the first 16 bytes of each text's SHA-256 as two columns, text_high and text_low (UInt64)."""
+    joined = b"".join([hashlib.sha256(text.encode()).digest()[:16] for text in texts.to_list()])
+    halves = np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
+
+
+class Repeats:
+    """Who stays and who leaves, of reviews in the order of the splits.
+
+    Test and validation keep what repeats within them: they are samples of what is really written. Validation loses
+    the texts of the test; train loses the texts of both, and of what repeats within it keeps the first.
+
+    Args:
+        high: One half of each text's hash (N,) UInt64, in the final order.
+        low: The other half.
+        bounds: The numbers of the first review of the validation and of the train split.
+    """
+
+    def __init__(self, high: np.ndarray, low: np.ndarray, bounds: tuple[int, int]) -> None:
+        self.bounds = bounds
+        self.first = _first_with_this_text(high, low)
+        """The number (N,) UInt32 of the first review with the same text."""
+        own, best = self.ranks(np.arange(len(high), dtype=np.uint32)), self.ranks(self.first)
+        self.code = np.where(own > best, OF_TEST + best, STAYS).astype(np.uint8)
+        """Why each review leaves (N,) UInt8: 0 for one that stays, else 1 + the position in `REASONS`."""
+        again = (own == TRAIN) & (best == TRAIN) & (self.first != np.arange(len(high), dtype=np.uint32))
+        self.code[again] = OF_TRAIN
+        self.near_within = dict.fromkeys(SPLITS, 0)
+        self.near_pairs = 0
+
+    def ranks(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the split (UInt8, a position in `SPLITS`) of each review, given by its number."""
+        bounds = np.array(self.bounds, np.uint64)
+        return np.searchsorted(bounds, numbers.astype(np.uint64), side="right").astype(np.uint8)
+
+    def distinct(self, start: int, stop: int) -> np.ndarray:
+        """Return which of the reviews from *start* to *stop* are the first with their text: each text once."""
+        return self.first[start:stop] == np.arange(start, stop, dtype=np.uint32)
+
+    def drop_near(self, pairs: pl.DataFrame) -> None:
+        """Let the less sacred side of each pair leave, with all reviews of the same text.
+
+        It is pairs that decide, not chains of them: where a test text is near to one of train, and that to a second
+        one of train, only the first leaves. What is promised is that no near pair stands in two splits. (A train text
+        leaves for a validation text also where that leaves itself: then one more goes than would have to.)
+
+        Args:
+            pairs: Columns a < b (UInt64), the numbers of reviews that `distinct` named.
+        """
+        a, b = (pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b"))
+        rank_a, rank_b = self.ranks(a), self.ranks(b)
+        self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
+        losing = b[(rank_a == VALIDATION) & (rank_b == TRAIN)]
+        self.code[losing[self.code[losing] == STAYS]] = NEAR_VALIDATION
+        self._follow_first()
+        within = (rank_a == rank_b) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
+        self._count_within(np.concatenate([a[within], b[within]]))
+        self.near_pairs = len(a)
+
+    def _follow_first(self) -> None:
+        """Let the other reviews of a text leave with the first one."""
+        inherited = self.code[self.first]
+        follows = (self.code == STAYS) & (inherited >= NEAR_TEST)
+        self.code[follows] = inherited[follows]
+
+    def _count_within(self, numbers: np.ndarray) -> None:
+        marked = np.zeros(len(self.code), dtype=bool)
+        marked[numbers] = True
+        staying = marked[self.first] & (self.code == STAYS)
+        self.near_within = {name: int(staying[self._side(rank)].sum()) for rank, name in enumerate(SPLITS)}
+
+    def _side(self, rank: int) -> slice:
+        edges = (0, *self.bounds, len(self.code))
+        return slice(edges[rank], edges[rank + 1])
+
+    def left(self) -> dict[str, dict[str, int]]:
+        """Return how many reviews leave each split, by reason."""
+        counts = {}
+        for name, reasons in LEAVES.items():
+            found = np.bincount(self.code[self._side(SPLITS.index(name))], minlength=len(REASONS) + 1)
+            counts[name] = {reason: int(found[1 + REASONS.index(reason)]) for reason in reasons}
+        return counts
+
+    def kept(self) -> dict[str, int]:
+        """Return how many reviews each split keeps."""
+        return {name: int((self.code[self._side(rank)] == STAYS).sum()) for rank, name in enumerate(SPLITS)}
+
+
+def _first_with_this_text(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    order = np.lexsort((low, high)).astype(np.uint32)  # stable: of equal texts the lowest number comes first
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = False
+    for half in (high, low):
+        arranged = half[order]
+        new[1:] |= arranged[1:] != arranged[:-1]
+    starts = np.flatnonzero(new)
+    first = np.empty(len(order), dtype=np.uint32)
+    first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+    return first
