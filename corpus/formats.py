@@ -1,23 +1,22 @@
 """What lies inside a file once it is unpacked: which format it is, and the readers of the simple ones.
 
-JSON lines have `corpus.jsonlines`, CSV has `corpus.delimited`. All readers yield blocks of typed records, bounded by
-`Limits.block_bytes`; only a JSON array, and a Parquet file inside an archive, are read into memory whole.
+JSON lines have `corpus.jsonlines`, JSON arrays `corpus.arrays`, CSV has `corpus.delimited`. All readers yield blocks of
+typed records, bounded by `Limits.block_bytes`; only a Parquet file inside an archive is read into memory whole.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 import orjson
 import polars as pl
 
+from corpus.arrays import read_array
 from corpus.convert import convert
 from corpus.delimited import read_delimited
-from corpus.jsonlines import from_objects, read_json_lines
+from corpus.jsonlines import read_json_lines
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
 from reviewlm.errors import Unreadable
 
@@ -45,7 +44,7 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
         head = head[3:]
     if not head:
         return
-    reader = {"array": _read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": _read_parquet,
+    reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": _read_parquet,
               "text": _read_text}[_format(head, source)]
     yield from reader(stream, source, limits)
 
@@ -102,71 +101,6 @@ def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
         yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
         first_line += len(lines)
-
-
-def _read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """A JSON array, read whole."""
-    data = stream.read()
-    try:
-        values = orjson.loads(data)
-        problems: list[Problem] = []
-        numbers = list(range(1, len(values) + 1))
-    except orjson.JSONDecodeError:
-        numbers, values, problems = _elements(data, source)
-    if values and not any(isinstance(value, dict) and "text" in value for value in values):
-        keys = {key: None for value in values[:100] if isinstance(value, dict) for key in value}
-        raise missing_text(source, list(keys))
-    for start in range(0, max(len(values), 1), RECORDS_PER_BLOCK):
-        part = slice(start, start + RECORDS_PER_BLOCK)
-        yield from_objects(values[part], numbers[part], orjson_of(values[part]), source, limits, problems)
-        problems = []
-
-
-def orjson_of(values: list[Any]) -> list[bytes]:
-    """Return each value as JSON."""
-    return [orjson.dumps(value) for value in values]
-
-
-def _elements(data: bytes, source: str) -> tuple[list[int], list[Any], list[Problem]]:
-    """Decode the elements one by one, so that one with broken characters does not take the others with it.
-
-    Raises:
-        Unreadable: The array's syntax is broken; nothing after that place can be told apart.
-    """
-    text, decoder = data.decode("utf-8", "surrogateescape"), json.JSONDecoder()
-    numbers, values, problems = [], [], []
-    place, number = text.index("[") + 1, 0
-    try:
-        while (place := _skip(text, place, " \t\r\n,")) < len(text) and text[place] != "]":
-            number += 1
-            value, end = decoder.raw_decode(text, place)
-            try:
-                orjson.dumps(value)
-                values.append(value)
-                numbers.append(number)
-            except (TypeError, orjson.JSONEncodeError):
-                raw = text[place:end].encode("utf-8", "surrogateescape")
-                problems.append(Problem(number, Reason.ENCODING, "not UTF-8, or half of an escaped character", raw))
-            place = end
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise _cut_off(source, number - 1, str(error)) from error
-    if place >= len(text):
-        raise _cut_off(source, number, "the closing bracket is missing")
-    return numbers, values, problems
-
-
-def _skip(text: str, place: int, signs: str) -> int:
-    while place < len(text) and text[place] in signs:
-        place += 1
-    return place
-
-
-def _cut_off(source: str, records: int, cause: str) -> Unreadable:
-    return Unreadable(
-        "The JSON array is damaged or was cut off", where=source,
-        value=f"{records} records were read before the damage", cause=cause,
-        remedy="fetch or copy the file again; nothing of it has been kept",
-    )
 
 
 def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:

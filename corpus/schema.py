@@ -69,10 +69,15 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is held in memory at a time, and the longest text that is let through."""
+    """How much of a file is held in memory at a time, and the longest text, record and file that are let through.
+
+    A packed file may unpack to `max_expansion` times its size: reviews shrink to a third, seldom to a tenth.
+    """
 
     max_chars: int = 100_000
     block_bytes: int = 8 << 20
+    max_record_bytes: int = 8 << 20
+    max_expansion: float = 200.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""JSON arrays: the borders of their elements are found in blocks of any size, and broken elements stand alone."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.arrays import read_array
+from corpus.schema import Limits
+from reviewlm.errors import MissingColumn, Unreadable
+
+
+def read(content: bytes, **limits: int) -> tuple[list[str], list[tuple]]:
+    """Texts that were read, and (number, reason, raw bytes) of what was not."""
+    texts, bad = [], []
+    for block in read_array(io.BufferedReader(io.BytesIO(content)), "x.json", Limits(**limits)):
+        texts += block.good["text"].to_list()
+        bad += block.bad.select("line", "reason", "raw").rows()
+    return texts, bad
+
+
+anything = st.text(st.characters(codec="utf-8"), max_size=30)
+records = st.lists(
+    st.fixed_dictionaries(
+        {"text": anything},
+        optional={"user_id": anything, "other": st.lists(anything, max_size=3), "deep": st.just([[{}]])},
+    ),
+    max_size=12,
+)
+
+
+@given(records, st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_any_array_gives_its_texts_whatever_the_block_size(values, block_bytes, indent, ascii_only):
+    content = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()
+    texts, bad = read(content, block_bytes=block_bytes)
+    assert texts == [value["text"] for value in values]
+    assert bad == []
+
+
+def test_a_broken_element_takes_no_other_with_it_and_keeps_its_bytes():
+    content = b'[{"text": "a"}, {"text": "b" "c"},\n {"text": "\xff"}, {"text": "\\ud800"}, 7, {"text": "d"}]'
+    texts, bad = read(content)
+    assert texts == ["a", "d"]
+    assert bad == [
+        (2, "malformed", b'{"text": "b" "c"}'), (3, "encoding", b'{"text": "\xff"}'),
+        (4, "encoding", b'{"text": "\\ud800"}'), (5, "not_a_record", b"7"),
+    ]
+
+
+def test_arrays_one_after_another_are_read_like_one():
+    assert read(b'[{"text": "a"}]\n[{"text": "b"}]\n') == (["a", "b"], [])
+
+
+def test_what_stands_behind_the_array_is_quarantined():
+    assert read(b'[{"text": "a"}] and more') == (["a"], [(2, "malformed", b"and more")])
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"), [(b'[{"text": "a"}', 0), (b'[{"text": "a"}, {"text": "b', 1), (b'[{"text": "a"},', 1), (b"[", 0)]
+)
+def test_an_array_that_was_cut_off_says_how_much_of_it_was_read(content, whole):
+    with pytest.raises(Unreadable, match="cut off") as caught:
+        read(content, block_bytes=5)
+    assert f"{whole} records were read" in str(caught.value)
+
+
+def test_a_missing_quote_does_not_fill_the_memory():
+    content = b'[{"text": "a"}, {"text": "' + b"x" * 100_000 + b'}, {"text": "b"}]'
+    with pytest.raises(Unreadable, match="too long") as caught:
+        read(content, block_bytes=1_000, max_record_bytes=10_000)
+    assert "record 2" in str(caught.value)
+    assert "max_record_bytes" in str(caught.value)
+
+
+def test_objects_without_a_text_name_their_fields():
+    with pytest.raises(MissingColumn, match="business_id"):
+        read(b'[{"business_id": "x", "name": "y"}]')
+
+
+def test_an_empty_array_has_no_records():
+    assert read(b" [ ] ") == ([], [])
