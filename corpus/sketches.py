@@ -1,0 +1,129 @@
+"""Summaries of unbounded lists that stay small and merge: counts of the most frequent names, and a sample of types.
+
+Both are merged without regard to order or grouping: `a + b == b + a` and `(a + b) + c == a + (b + c)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SAMPLE = 1_024
+"""Types a `TypeSample` holds; the relative standard error of its estimates is 1/√(SAMPLE − 2), about 3 %."""
+
+
+@dataclass
+class Tally:
+    """How often each name occurs, for at most `capacity` names once it is written down.
+
+    Merging never drops a name; `to_dict` does, and raises `unlisted` by the largest count it drops.
+
+    Args:
+        capacity: Names that `to_dict` keeps: the most frequent, of equal ones the alphabetically first.
+        counts: Name → count.
+        total: Sum of all counts, of names that are not listed too.
+        unlisted: No count here is lower than the truth by more than this; a name that is missing has at most this.
+    """
+
+    capacity: int
+    counts: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    unlisted: int = 0
+
+    def add(self, pairs: Iterable[tuple[str, int]]) -> None:
+        """Count names."""
+        for name, count in pairs:
+            self.counts[name] = self.counts.get(name, 0) + count
+            self.total += count
+
+    def __add__(self, other: Tally) -> Tally:
+        merged = Tally(
+            max(self.capacity, other.capacity), dict(self.counts), self.total, self.unlisted + other.unlisted
+        )
+        for name, count in other.counts.items():
+            merged.counts[name] = merged.counts.get(name, 0) + count
+        return merged
+
+    def top(self, number: int | None = None) -> list[tuple[str, int]]:
+        """Return the most frequent names with their counts."""
+        ranked = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ranked[:number]
+
+    def shortened(self) -> Tally:
+        """Return the tally of at most `capacity` names."""
+        kept = self.top(self.capacity + 1)
+        dropped = kept[self.capacity][1] if len(kept) > self.capacity else 0
+        return Tally(self.capacity, dict(kept[: self.capacity]), self.total, self.unlisted + dropped)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values of at most `capacity` names."""
+        return asdict(self.shortened())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Tally:
+        """Rebuild what `to_dict` gave."""
+        return cls(**values)
+
+
+@dataclass
+class TypeSample:
+    """How many different names there are, and how many occur once, from those with the lowest hashes.
+
+    The k lowest hashes are a uniform sample of the distinct names, whatever their frequency (Bar-Yossef et al. 2002;
+    estimator (k − 1)/h_k: Beyer et al. 2007). A name that belongs to the sample of the whole belongs to the sample of
+    every part that has it, so counts are exact and a merge equals the sample of the whole.
+
+    Args:
+        counts: Hash → how often that name occurs; at most `SAMPLE` of them.
+    """
+
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def add(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Count names, given by their `name_hash`."""
+        # Above the highest hash of a full sample nothing can enter any more.
+        limit = max(self.counts) if len(self.counts) >= SAMPLE else 1 << 64
+        for key, count in pairs:
+            if key <= limit:
+                self.counts[key] = self.counts.get(key, 0) + count
+        if len(self.counts) > SAMPLE:
+            self.counts = {key: self.counts[key] for key in sorted(self.counts)[:SAMPLE]}
+
+    def __add__(self, other: TypeSample) -> TypeSample:
+        merged = TypeSample(dict(self.counts))
+        merged.add(other.counts.items())
+        return merged
+
+    @property
+    def exact(self) -> bool:
+        """Whether all names are in the sample."""
+        return len(self.counts) < SAMPLE
+
+    @property
+    def types(self) -> int:
+        """Number of different names: exact below `SAMPLE`, else estimated."""
+        if self.exact:
+            return len(self.counts)
+        return round((SAMPLE - 1) * 2.0**64 / (max(self.counts) + 1))
+
+    @property
+    def hapaxes(self) -> int:
+        """Number of names that occur once, estimated as `types` is."""
+        once = sum(1 for count in self.counts.values() if count == 1)
+        return round(self.types * once / max(1, len(self.counts)))
+
+    def to_dict(self) -> dict[str, int]:
+        """Return JSON values: hashes in hexadecimal, since not every reader of JSON knows 64-bit integers."""
+        return {f"{key:016x}": count for key, count in sorted(self.counts.items())}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, int]) -> TypeSample:
+        """Rebuild what `to_dict` gave."""
+        return cls({int(key, 16): count for key, count in values.items()})
+
+
+def name_hash(name: str) -> int:
+    """Return 64 bits that are the same for a name on every machine and in every version."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -1,0 +1,177 @@
+"""Exact counts of all words of a corpus in bounded memory.
+
+Words are the pieces of the word unit (`models/words.py`: words, numbers, punctuation, line breaks), case folded, so
+that out-of-vocabulary shares are those of a word vocabulary of that size. About `HELD` counts are in memory; more go
+to the disk as runs ordered by hash, which are merged one range of hashes after another at the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from corpus.sketches import Tally, TypeSample, name_hash
+from corpus.word_statistics import (
+    OOV_SIZES,
+    WordStatistics,
+    contrast,
+    heaps_points,
+    out_of_vocabulary,
+    zipf_points,
+)
+from models.words import cut, folded
+
+ENDS = {"one_star": 1, "five_stars": 5}
+"""Columns and ratings of the two ends of the scale."""
+LISTED = 10_000
+"""Most frequent words listed of each side."""
+RANGES = 1_024
+"""Ranges of hashes that the runs are ordered by."""
+
+
+class WordCounts:
+    """Counts words batch by batch.
+
+    Args:
+        work: Folder for the runs; made when needed. The caller removes it.
+        sides: What is counted apart, e.g. "train", "validation", "test". The first is what vocabularies are made from.
+        held: Rows of counts in memory before they are merged; spilled where half of them are left then. About as many
+            rows of the runs are merged at a time in the end.
+    """
+
+    def __init__(self, work: Path, sides: Sequence[str], held: int = 300_000) -> None:
+        self._work, self._sides, self._held = work, tuple(sides), held
+        self._schema = {"word": pl.String, **dict.fromkeys((*sides, *ENDS), pl.Int64), "first": pl.Int32}
+        self._pending = [pl.DataFrame(schema=self._schema)]
+        self._rows = self._spilled = self._runs = 0
+        self._ends: list[int] = []
+        self.tokens: Counter[str] = Counter()
+
+    def add(self, texts: pl.Series, side: str, stars: pl.Series) -> None:
+        """Count the words of reviews of one side.
+
+        Each call ends at a point of the curve of types over tokens. One and five stars are told apart in the first
+        side only.
+        """
+        counts = self._count(texts, side, stars)
+        self.tokens.update(counts.select(pl.col(*self._sides, *ENDS).sum()).to_dicts()[0])
+        self._ends.append(sum(self.tokens[name] for name in self._sides))
+        self._pending.append(counts)
+        self._rows += counts.height
+        if self._rows >= self._held:
+            self._merge()
+
+    def _count(self, texts: pl.Series, side: str, stars: pl.Series) -> pl.DataFrame:
+        pieces = pl.DataFrame({"word": cut(folded(texts.to_list(), True)), "stars": stars})
+        counts = pieces.explode("word").drop_nulls("word").group_by("word", "stars").agg(n=pl.len().cast(pl.Int64))
+        columns = {name: pl.lit(0, pl.Int64) for name in self._schema if name != "word"}
+        columns[side] = pl.col("n").sum()
+        if side == self._sides[0]:
+            columns |= {name: pl.col("n").filter(pl.col("stars") == star).sum() for name, star in ENDS.items()}
+        columns["first"] = pl.lit(len(self._ends), pl.Int32)
+        return counts.group_by("word").agg(**columns).select(*self._schema)
+
+    def _merge(self) -> None:
+        merged = _summed(self._pending)
+        if merged.height > self._held // 2:
+            self._spill(merged)
+            merged = merged.clear()
+        self._pending, self._rows = [merged], merged.height
+
+    def _spill(self, counts: pl.DataFrame) -> None:
+        self._work.mkdir(parents=True, exist_ok=True)
+        ordered = counts.with_columns(range=(pl.col("word").hash(0) % RANGES).cast(pl.UInt16)).sort("range")
+        ordered.write_parquet(self._work / f"run-{self._runs:05d}.parquet", compression="lz4", row_group_size=4_096)
+        self._runs += 1
+        self._spilled += counts.height
+
+    def tables(self) -> Iterator[pl.DataFrame]:
+        """Yield the counts of all words, each word in one table: word, the sides, `ENDS`, first (number of the call).
+
+        Nothing can be added afterwards.
+        """
+        rest = _summed(self._pending)
+        if not self._runs:
+            yield rest
+            return
+        self._spill(rest)
+        width = max(1, RANGES * self._held // self._spilled)
+        runs = pl.scan_parquet(sorted(self._work.glob("run-*.parquet")))
+        for start in range(0, RANGES, width):
+            some = runs.filter(pl.col("range").is_between(start, start + width - 1))
+            yield _summed([some.select(*self._schema).collect()])
+
+    def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
+        """Return the statistics of all that was counted, and of each side its most frequent words and its types."""
+        found = _Findings(self._sides, self.tokens)
+        for table in self.tables():
+            found.add(table)
+        return found.statistics(self._ends), found.most_frequent(), found.samples
+
+
+def _summed(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(frames).group_by("word").agg(pl.exclude("word", "first").sum(), pl.col("first").min())
+
+
+class _Findings:
+    """What is kept of the tables of counts while they pass by."""
+
+    def __init__(self, sides: Sequence[str], tokens: Mapping[str, int]) -> None:
+        self._sides, self._tokens = sides, tokens
+        self._types, self._hapaxes, self._known = Counter[str](), Counter[str](), Counter[str]()
+        self._spectrum, self._firsts = Counter[int](), Counter[int]()
+        self._tops: dict[str, pl.DataFrame] = {}
+        self._contrast = pl.DataFrame()
+        self.samples = {name: TypeSample() for name in sides}
+
+    def add(self, table: pl.DataFrame) -> None:
+        """Take one table of `WordCounts.tables`."""
+        words = table.drop("first")
+        hashes = [name_hash(word) for word in table["word"].to_list()]
+        for name in self._sides:
+            self._count(name, table[name])
+            self.samples[name].add((key, count) for key, count in zip(hashes, table[name], strict=True) if count)
+            seen = words.filter(pl.col(name) > 0)
+            # A tie goes to the alphabet, as in the word vocabulary.
+            best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])
+            self._tops[name] = best.head(max(OOV_SIZES))
+        total = table.select(pl.sum_horizontal(self._sides).alias("all")).to_series()
+        self._count("all", total)
+        self._spectrum.update(dict(total.value_counts().iter_rows()))
+        self._firsts.update(dict(table["first"].value_counts().iter_rows()))
+        base = self._sides[0]
+        self._known.update(words.filter(pl.col(base) > 0).select(pl.col(*self._sides).sum()).to_dicts()[0])
+        rated = words.select("word", *ENDS, prior=pl.col(base))
+        sizes = [self._tokens[name] for name in (*ENDS, base)]
+        candidates = [self._contrast.select(rated.columns), rated] if self._contrast.width else [rated]
+        self._contrast = contrast(pl.concat(candidates), *sizes)
+
+    def _count(self, name: str, counts: pl.Series) -> None:
+        self._types[name] += int((counts > 0).sum())
+        self._hapaxes[name] += int((counts == 1).sum())
+
+    def statistics(self, ends: list[int]) -> WordStatistics:
+        """Return what was found, given the tokens counted at the end of each call."""
+        tokens = {name: self._tokens[name] for name in self._sides}
+        base, *others = self._sides
+        rest = {name: tokens[name] for name in others}
+        return WordStatistics(
+            tokens=tokens,
+            types=dict(self._types),
+            hapaxes=dict(self._hapaxes),
+            oov=out_of_vocabulary(self._tops[base], rest, self._known, self._types[base]),
+            zipf=zipf_points(self._spectrum),
+            heaps=heaps_points(ends, self._firsts),
+            contrast=list(self._contrast.select("word", "z", *ENDS).iter_rows()),
+        )
+
+    def most_frequent(self) -> dict[str, Tally]:
+        """Return the `LISTED` most frequent words of each side."""
+        tallies = {}
+        for name, top in self._tops.items():
+            listed = dict(top.select("word", name).head(LISTED + 1).iter_rows())
+            tallies[name] = Tally(LISTED, listed, self._tokens[name]).shortened()
+        return tallies
