@@ -1,9 +1,9 @@
-"""Records of any input → typed Parquet parts and a quarantine, restartable per part.
+"""Records of any input → typed Parquet parts and a quarantine, file by file and restartable per part.
 
-The work happens in `raw/` below the result's folder: a part of `source.part_rows` good records, the bad ones met on
-the way, and a small JSON file that says where in the input the part ended. That JSON is written last and by renaming,
-so a part either exists whole or does not exist; a run that was killed goes on after the last whole part and yields
-the same bytes as one that was not. `corpus.settle` then turns `raw/` into the result.
+`read_source` reads one file. It writes a part of `source.part_rows` good records, the bad ones met on the way, and a
+small JSON file that says where in the file the part ended. That JSON is written last and by renaming, so a part
+either exists whole or does not exist; a reading that was killed goes on after the last whole part and yields the same
+bytes as one that was not. `corpus.settle` then makes one data set of all files.
 """
 
 from __future__ import annotations
@@ -12,23 +12,41 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 
-from corpus.parts import finished_parts, parquet_bytes, part_name, write_whole
-from corpus.readers import Progress, expand_inputs, read, source_names
-from corpus.schema import COLUMNS, QUARANTINE, Block, Limits
-from corpus.settle import FACTS, settle
+from corpus.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    READING_FILE,
+    QuarantineWriter,
+    Reading,
+    describe,
+    parquet_bytes,
+    part_name,
+    spread,
+    write_whole,
+)
+from corpus.readers import Progress, read
+from corpus.schema import QUARANTINE, Block, Limits
+from corpus.settle import DATASET_FILE, assemble
+from corpus.sources import Source, cause_of, identify, originals, source_names
 from reviewlm.config import SourceConfig
-from reviewlm.errors import disk_errors
+from reviewlm.errors import InputError, disk_errors
 
 log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 8 << 20
-EDGE_BYTES = 1 << 16
+JOURNAL = "journal"
+READINGS = "readings"
+SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
+"""The settings on which the reading of a file depends."""
 
 Report = Callable[[int, int, int], None]
 """Called with records done, bytes done and bytes in all (of the files as they lie on the disk)."""
@@ -47,46 +65,96 @@ def ingest(
 
     Args:
         inputs: Files, folders or globs.
-        folder: Where to write; what a killed run of the same inputs left there is used, anything else is removed.
-        config: Longest text and rows per part.
+        folder: Where to write; what a killed run of the same inputs left there is used, anything else is replaced.
+        config: Longest text, rows per part and so on: `SETTINGS`.
         report: Told the progress after each block.
 
     Returns:
-        Facts: records, rows, quarantined, duplicates, reasons, parts, bytes (UTF-8 of the kept texts), input_bytes,
-        date_min, date_max, content_sha256 (of the rows in order, whatever the format they came in), sources.
+        Facts, see `corpus.settle.assemble`.
 
     Raises:
         EmptyInput: No records, or all of them bad.
-        Unreadable: An input is missing, damaged, cut off or in no known format.
+        Unreadable: An input is missing, damaged, cut off, in no known format, or changed while it was read.
         MissingColumn: A file has no text.
         StoreFull, NotWritable: The disk.
     """
-    paths = expand_inputs(inputs)
-    request = _request(paths, config)
-    if (done := _finished(folder, request)) is not None:
+    sources = [identify(path, name) for path, name in source_names(inputs).items()]
+    if (done := _finished(folder, sources, config)) is not None:
         return done
-    raw = folder / "raw"
+    chosen = originals(sources)
+    total = sum(source.bytes for source in chosen.values())
+    readings: dict[str, Reading] = {}
+    records = size = 0
     with disk_errors(folder):
-        _prepare_folder(folder, raw, request)
-        _read_into(raw, paths, config, report or (lambda records, done, total: None))
-        return settle(folder, raw, request)
+        for digest, source in chosen.items():
+            def tell(more: int, done: int, _: int, records: int = records, size: int = size) -> None:
+                if report:
+                    report(records + more, size + done, total)
+
+            readings[digest] = read_source(source, folder / READINGS / _key(source, config), config, tell)
+            records, size = records + readings[digest].facts["records"], size + source.bytes
+        facts = assemble(folder, sources, readings)
+        shutil.rmtree(folder / READINGS)
+    return facts
 
 
-def _request(paths: Sequence[Path], config: SourceConfig) -> dict[str, Any]:
-    """Return what tells one ingestion from another: names, sizes, both ends of each file, and the settings."""
-    files = []
-    for path, name in zip(paths, source_names(paths), strict=True):
-        with disk_errors(path), path.open("rb") as file:
-            edge = file.read(EDGE_BYTES)
-            file.seek(max(path.stat().st_size - EDGE_BYTES, 0))
-            edges = hashlib.sha256(edge + file.read()).hexdigest()
-        files.append({"name": name, "bytes": path.stat().st_size, "edges": edges})
-    return {"files": files, "max_chars": config.max_chars, "part_rows": config.part_rows}
+def _finished(folder: Path, sources: Sequence[Source], config: SourceConfig) -> IngestFacts | None:
+    """Return the facts of a data set that was made of the same files with the same settings."""
+    facts = _json(folder / DATASET_FILE)
+    if not facts or facts["settings"] != settings_of(config):
+        return None
+    files = [(source.name, source.sha256) for source in sources]
+    return dict(facts) if [(entry["name"], entry["sha256"]) for entry in facts["sources"]] == files else None
 
 
-def _finished(folder: Path, request: dict[str, Any]) -> IngestFacts | None:
-    facts = _json(folder / FACTS)
-    return facts["facts"] if facts and facts["request"] == request else None
+def _key(source: Source, config: SourceConfig) -> str:
+    """Return the name of the folder in which a file is read."""
+    return hashlib.sha256(json.dumps([source.name, source.sha256, settings_of(config)]).encode()).hexdigest()[:16]
+
+
+def settings_of(config: SourceConfig) -> dict[str, Any]:
+    """Return the settings on which the reading of a file depends."""
+    return {name: getattr(config, name) for name in SETTINGS}
+
+
+def limits_of(config: SourceConfig) -> Limits:
+    """Return the limits of the readers; each is the setting of the same name."""
+    known = {field.name for field in fields(Limits)} & set(SETTINGS)
+    return Limits(block_bytes=BLOCK_BYTES, **{name: getattr(config, name) for name in known})
+
+
+def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> Reading:
+    """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `Reading`).
+
+    Args:
+        source: The file as it was identified; it must not have changed since.
+        folder: What a killed reading of the same file left there is used, anything else is removed.
+        config: See `SETTINGS`.
+        report: Told the progress after each block.
+
+    Raises:
+        Unreadable, MissingColumn, EmptyInput: See `corpus.readers.read`; also where the file changes meanwhile.
+        StoreFull, NotWritable: The disk.
+    """
+    about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config)}
+    journal = folder / JOURNAL
+    with disk_errors(folder):
+        if not (folder / READING_FILE).exists():
+            _prepare_folder(folder, {**about, "block_bytes": BLOCK_BYTES})
+            _read_parts(source, folder, config, report or (lambda records, done, total: None))
+            _finish(folder, about)
+        shutil.rmtree(journal, ignore_errors=True)
+    return Reading(folder)
+
+
+def _prepare_folder(folder: Path, request: dict[str, Any]) -> None:
+    """Keep what an interrupted reading of the same file left; remove everything else."""
+    journal = folder / JOURNAL
+    if _json(journal / "request.json") != request:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / PARTS).mkdir(parents=True)
+        journal.mkdir()
+        write_whole(journal / "request.json", json.dumps(request).encode())
 
 
 def _json(path: Path) -> Any:
@@ -96,28 +164,47 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _prepare_folder(folder: Path, raw: Path, request: dict[str, Any]) -> None:
-    """Keep what an interrupted run of the same request left; remove everything else that this stage writes."""
-    (folder / FACTS).unlink(missing_ok=True)
-    shutil.rmtree(folder / "parts", ignore_errors=True)
-    if _json(raw / "request.json") != request:
-        shutil.rmtree(raw, ignore_errors=True)
-        raw.mkdir(parents=True)
-        write_whole(raw / "request.json", json.dumps(request).encode())
-
-
-def _read_into(raw: Path, paths: Sequence[Path], config: SourceConfig, report: Report) -> None:
-    total = sum(path.stat().st_size for path in paths)
+def _read_parts(source: Source, folder: Path, config: SourceConfig, report: Report) -> None:
     progress = Progress()
-    writer = _PartWriter(raw, config.part_rows)
+    writer = _PartWriter(folder, config.part_rows)
     if writer.complete:
         return
-    limits = Limits(max_chars=config.max_chars, block_bytes=BLOCK_BYTES)
-    for block in read(paths, limits, progress):
-        progress.records += block.records
-        writer.add(block)
-        report(progress.records, progress.bytes_done, total)
+    try:
+        for block in read(source.path, source.name, limits_of(config), progress):
+            progress.records += block.records
+            writer.add(block)
+            report(progress.records, progress.bytes_done, source.bytes)
+    except InputError as error:
+        raise cause_of(error, source) from error
+    source.require_unchanged()
     writer.finish()
+
+
+def _finish(folder: Path, about: dict[str, Any]) -> None:
+    """Join the bad records of all parts and write the facts."""
+    journal = folder / JOURNAL
+    places = [_json(journal / f"{part_name(number)}.json") for number in range(finished_parts(journal))]
+    reasons: Counter[str] = Counter()
+    with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+        for number in range(len(places)):
+            bad = pl.read_parquet(journal / f"{part_name(number)}.bad.parquet")
+            reasons.update(bad["reason"].to_list())
+            quarantine.add(bad)
+    parts = [place["part"] for place in places if place["part"]["rows"]]
+    rows, quarantined = spread(parts)["rows"], sum(reasons.values())
+    facts = {
+        **about, "records": rows + quarantined, "rows": rows, "quarantined": quarantined,
+        "reasons": dict(sorted(reasons.items())), "parts": parts,
+    }
+    write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+
+
+def finished_parts(journal: Path) -> int:
+    """Return how many parts stand whole, counted from the first."""
+    number = 0
+    while (journal / f"{part_name(number)}.json").exists():
+        number += 1
+    return number
 
 
 class _PartWriter:
@@ -127,12 +214,12 @@ class _PartWriter:
     part that is written after the block was met, so after a part that ended inside a block they are already saved.
     """
 
-    def __init__(self, raw: Path, part_rows: int) -> None:
-        self.raw, self.part_rows = raw, part_rows
-        self.parts = finished_parts(raw)
-        place = _json(raw / f"{part_name(self.parts - 1)}.json") if self.parts else {"blocks": 0, "rows": 0}
-        self.complete = bool(place.get("last"))
-        self.skip_blocks, self.skip_rows = place["blocks"], place["rows"]
+    def __init__(self, folder: Path, part_rows: int) -> None:
+        self.folder, self.journal, self.part_rows = folder / PARTS, folder / JOURNAL, part_rows
+        self.parts = finished_parts(self.journal)
+        last = _json(self.journal / f"{part_name(self.parts - 1)}.json") if self.parts else {"blocks": 0, "rows": 0}
+        self.complete = bool(last.get("last"))
+        self.skip_blocks, self.skip_rows = last["blocks"], last["rows"]
         self.blocks = 0
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
@@ -161,22 +248,25 @@ class _PartWriter:
         self.good = [] if ended else [rest]
 
     def finish(self) -> None:
-        """Write what is left; also when that is nothing, so that the end of the input is on record."""
-        rows = pl.concat(self.good) if self.good else pl.DataFrame(schema=COLUMNS)
+        """Write what is left; also when that is nothing, so that the end of the file is on record."""
+        rows = pl.concat(self.good) if self.good else None
         self._save(rows, {"blocks": self.blocks, "rows": 0, "last": True})
 
-    def _save(self, rows: pl.DataFrame, place: dict[str, Any]) -> None:
+    def _save(self, rows: pl.DataFrame | None, place: dict[str, Any]) -> None:
         name = part_name(self.parts)
         bad = pl.concat(self.bad) if self.bad else pl.DataFrame(schema=QUARANTINE)
-        write_whole(self.raw / f"{name}.parquet", parquet_bytes(rows))
-        write_whole(self.raw / f"{name}.bad.parquet", parquet_bytes(bad))
-        counts = {"good": rows.height, "bad": bad.height}
-        write_whole(self.raw / f"{name}.json", json.dumps({**place, **counts}).encode())
+        if rows is not None and rows.height:
+            write_whole(self.folder / f"{name}.parquet", parquet_bytes(rows))
+            part = describe(rows)
+        else:
+            part = {"rows": 0}
+        write_whole(self.journal / f"{name}.bad.parquet", parquet_bytes(bad))
+        write_whole(self.journal / f"{name}.json", json.dumps({**place, "part": part}).encode())
         self.parts += 1
         self.bad = []
 
 
 def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
     """Yield the finished parts of an ingested dataset, in order, each with the columns of `COLUMNS`."""
-    for path in sorted((folder / "parts").glob("part-*.parquet")):
+    for path in sorted((folder / PARTS).glob("part-*.parquet")):
         yield pl.read_parquet(path)

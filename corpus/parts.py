@@ -1,24 +1,33 @@
-"""The files of an ingestion: names of parts, and writing that leaves a whole file or none."""
+"""The files of ingestion: names of parts, writing that leaves a whole file or none, and what is said of a part."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import orjson
 import polars as pl
+
+from corpus.schema import FIELDS, QUARANTINE
+
+PARTS = "parts"
+QUARANTINE_FILE = "quarantine.parquet"
+READING_FILE = "read.json"
+SLICE = 20_000
+"""Rows whose bytes stand in memory at a time while they are hashed."""
 
 
 def part_name(number: int) -> str:
     """Return a part's name without its suffix."""
     return f"part-{number:05d}"
-
-
-def finished_parts(raw: Path) -> int:
-    """Return how many parts stand whole, counted from the first."""
-    number = 0
-    while (raw / f"{part_name(number)}.json").exists():
-        number += 1
-    return number
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
@@ -33,3 +42,131 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def link_whole(old: Path, new: Path) -> None:
+    """Give a finished file a second name; where the file system has no links, copy it."""
+    temporary = new.with_name(new.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(old, temporary)
+    except OSError:
+        shutil.copyfile(old, temporary)
+    temporary.replace(new)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source file as it was read: `parts/`, `quarantine.parquet` and `read.json` in a folder."""
+
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """name, bytes, sha256, settings, records, rows, quarantined, reasons, and `parts`: `describe` of each."""
+        return dict(orjson.loads((self.folder / READING_FILE).read_bytes()))
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the parts, in order."""
+        return [self.folder / PARTS / f"{part_name(number)}.parquet" for number in range(len(self.facts["parts"]))]
+
+    @property
+    def quarantine(self) -> Path:
+        """The file of the records that could not be used."""
+        return self.folder / QUARANTINE_FILE
+
+
+def describe(frame: pl.DataFrame, content: np.ndarray | None = None) -> dict[str, Any]:
+    """Return what is said of a part: rows, bytes (UTF-8 of the texts), dates and content (see `content_of`)."""
+    content = content_of(frame) if content is None else content
+    return {
+        "rows": frame.height,
+        "bytes": int(frame["text"].str.len_bytes().sum()),
+        **{f"date_{end}": _date(getattr(frame["date"], end)()) for end in ("min", "max")},
+        "content": content.tobytes().hex(),
+    }
+
+
+def _date(value: Any) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def content_of(frame: pl.DataFrame) -> np.ndarray:
+    """Return the sum of the SHA-256 of all rows, as four unsigned 64-bit numbers that wrap around.
+
+    Sums of parts add up to the sum of the whole, whatever the order and the cut, and a row that leaves is subtracted:
+    a multiset hash (Bellare and Micciancio 1997, "AdHash"). Of a row it sees `FIELDS`, not where the row stood.
+    """
+    total = np.zeros(4, dtype=np.uint64)
+    for rows in frame.select(_row_bytes()).to_series().to_frame("row").iter_slices(SLICE):
+        hashed = b"".join([hashlib.sha256(row).digest() for row in rows["row"].to_list()])
+        total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
+    return total
+
+
+def _row_bytes() -> pl.Expr:
+    """All fields of a row in one string of bytes: lengths and numbers first, so that no two rows look the same."""
+    texts = [name for name in FIELDS if name in ("review_id", "user_id", "business_id", "text")]
+    numbers = [pl.col(name).str.len_bytes() for name in texts]
+    numbers += [pl.col(name).to_physical() for name in FIELDS if name not in texts]
+    heads = [number.cast(pl.String).fill_null("-") for number in numbers]
+    bodies = [pl.col(name).fill_null("") for name in texts]
+    return pl.concat_str([*heads, *bodies], separator=" ").cast(pl.Binary)
+
+
+def added(contents: Sequence[str]) -> np.ndarray:
+    """Return the sum of contents as `describe` wrote them."""
+    total = np.zeros(4, dtype=np.uint64)
+    for content in contents:
+        total += np.frombuffer(bytes.fromhex(content), dtype="<u8")
+    return total
+
+
+def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows, bytes, date_min and date_max over several parts."""
+    first = [part["date_min"] for part in parts if part["date_min"] is not None]
+    last = [part["date_max"] for part in parts if part["date_max"] is not None]
+    return {
+        "rows": sum(part["rows"] for part in parts), "bytes": sum(part["bytes"] for part in parts),
+        "date_min": min(first, default=None), "date_max": max(last, default=None),
+    }
+
+
+def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:
+    """Yield the records of a quarantine in order, a row group at a time."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield pl.DataFrame(pl.from_arrow(file.read_row_group(number))).cast(pl.Schema(QUARANTINE))
+
+
+class QuarantineWriter:
+    """Writes a quarantine bit by bit, so that it may be larger than the memory; the file appears when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        self.path, self.temporary = path, path.with_name(path.name + ".tmp")
+        empty = pl.DataFrame(schema=QUARANTINE).to_arrow(compat_level=pl.CompatLevel.oldest())
+        self.file = self.temporary.open("wb")
+        self.schema: pyarrow.Schema = empty.schema
+        self.writer = parquet.ParquetWriter(self.file, self.schema, compression="zstd")
+
+    def __enter__(self) -> QuarantineWriter:
+        return self
+
+    def add(self, bad: pl.DataFrame) -> None:
+        """Append records."""
+        if bad.height:
+            self.writer.write_table(bad.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self.schema))
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            self.writer.close()
+        finally:
+            self.file.close()
+        if kind is None:
+            self.temporary.replace(self.path)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from corpus.formats import read_stream
 from corpus.schema import Block, Limits
@@ -25,11 +26,14 @@ log = logging.getLogger(__name__)
 
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
 PACKED_SUFFIXES = frozenset({".gz", ".zst", ".tar", ".tgz", ".zip"})
+ENCRYPTED = 0x1
+"""Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
 SIBLINGS = ("business", "checkin", "tip", "user", "photo", "photos")
 """The other tables of the Yelp Open Dataset, which are no reviews; ignored in a folder or an archive."""
 
 BUFFER = 1 << 20
-CHECK_PATH = "check the spelling and the working directory"
+ALWAYS_ALLOWED = 64 << 20
+"""Bytes that any packed file may unpack to, however small it is."""
 
 
 @dataclass
@@ -46,50 +50,6 @@ class Progress:
     def bytes_done(self) -> int:
         """Bytes of the finished files and of the one being read."""
         return self.bytes_before + (self.file.tell() if self.file and not self.file.closed else 0)
-
-
-def expand_inputs(patterns: Iterable[str | Path]) -> list[Path]:
-    """Return the files that the patterns mean, each once: paths, folders (searched recursively) and globs.
-
-    Raises:
-        Unreadable: A path does not exist, or a glob matches nothing.
-        EmptyInput: A folder holds nothing that looks like reviews.
-    """
-    files: dict[Path, None] = {}
-    for pattern in patterns:
-        for path in _expand(Path(pattern)):
-            files.setdefault(path)
-    if not files:
-        raise EmptyInput("No input was given", where="source.input", remedy="name a file, a folder or a glob")
-    return list(files)
-
-
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists():
-        return [path]
-    if any(sign in str(path) for sign in "*?["):
-        anchor = Path(path.anchor) if path.is_absolute() else Path()
-        relative = path.relative_to(path.anchor) if path.is_absolute() else path
-        matches = sorted(match for match in anchor.glob(str(relative)) if match.is_file())
-        if matches:
-            return matches
-        raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
-    raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    seen = sorted(path for path in folder.rglob("*") if path.is_file())
-    chosen = [path for path in seen if looks_like_data(path.relative_to(folder).as_posix())]
-    if not chosen:
-        raise EmptyInput(
-            "The folder holds no reviews", where=folder, value=f"{len(seen)} files" if seen else "an empty folder",
-            remedy=f"files ending in {' '.join(sorted(DATA_SUFFIXES | PACKED_SUFFIXES))} are read",
-        )
-    if len(chosen) < len(seen):
-        log.info("%s: %d of %d files are read, the others do not look like reviews", folder, len(chosen), len(seen))
-    return chosen
 
 
 def looks_like_data(name: str) -> bool:
@@ -110,36 +70,31 @@ def is_review_member(name: str) -> bool:
     return "review" in path.name.lower() and not hidden and path.suffix.lower() not in {".pdf", ".md", ".html"}
 
 
-def source_names(paths: Sequence[Path]) -> list[str]:
-    """Return what the `source` column says for each file: the path below the folder that all files share."""
-    if len(paths) == 1:
-        return [printable(paths[0].name)]
-    parts = [path.absolute().parts for path in paths]
-    shared = 0
-    while all(len(other) - 1 > shared and other[shared] == parts[0][shared] for other in parts):
-        shared += 1
-    return [printable("/".join(other[shared:])) for other in parts]
-
-
 def printable(name: str) -> str:
     """Return a file's name with question marks for bytes that are not UTF-8, which no table could hold."""
     return name.encode("utf-8", "replace").decode()
 
 
-def read(paths: Sequence[Path], limits: Limits, progress: Progress) -> Iterator[Block]:
-    """Yield the blocks of all files, in order; the same files give the same blocks.
+def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[Block]:
+    """Yield the blocks of a file, in order; the same file gives the same blocks.
+
+    Args:
+        path: The file.
+        name: What the column `source` says of it.
+        limits: See `Limits`.
+        progress: Told how far the reading is.
 
     Raises:
-        Unreadable: A file is truncated or in no known format; says how many of its records were read before.
-        MissingColumn: A file has no text.
+        Unreadable: The file is truncated or in no known format; says how many of its records were read before.
+        MissingColumn: The file has no text.
     """
-    for path, name in zip(paths, source_names(paths), strict=True):
-        progress.source, progress.in_source = name, 0
-        with _open(path) as file:
-            progress.file = file
-            yield from _guarded(path, progress, lambda file=file, name=name: _unpack(file, name, limits))  # type: ignore[misc]
-            progress.file = None
-        progress.bytes_before += path.stat().st_size
+    progress.source, progress.in_source = name, 0
+    with _open(path) as file:
+        progress.file, size = file, os.fstat(file.fileno()).st_size
+        room = max(ALWAYS_ALLOWED, int(size * limits.max_expansion))
+        yield from _guarded(path, progress, lambda: _unpack(file, name, limits, room))
+        progress.file = None
+        progress.bytes_before += size
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -157,7 +112,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
             progress.in_source += block.records
     except InputError:
         raise
-    except (EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk, not the content
         raise Unreadable(
@@ -167,20 +122,53 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
         ) from error
 
 
-def _unpack(file: IO[bytes], name: str, limits: Limits) -> Iterator[Block]:
-    """Look at the first bytes and go one layer deeper, until there is plain content."""
+def _unpack(file: IO[bytes] | io.RawIOBase, name: str, limits: Limits, room: int) -> Iterator[Block]:
+    """Look at the first bytes and go one layer deeper, to the plain content; no layer gives more than *room* bytes."""
     stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
     head = stream.peek(512)
     if head.startswith(b"\x1f\x8b"):
-        yield from _unpack(cast(IO[bytes], gzip.GzipFile(fileobj=stream)), name, limits)
+        yield from _unpack(_Unpacked(cast(IO[bytes], gzip.GzipFile(fileobj=stream)), name, room), name, limits, room)
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
-        yield from _unpack(_zstd(stream), name, limits)
+        yield from _unpack(_Unpacked(_zstd(stream), name, room), name, limits, room)
     elif head[257:262] == b"ustar":
-        yield from _tar(stream, name, limits)
+        yield from _tar(stream, name, limits, room)
     elif head.startswith(b"PK\x03\x04"):
-        yield from _zip(stream, name, limits)
+        yield from _zip(stream, name, limits, room)
     else:
         yield from read_stream(stream, name, limits)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a packed stream holds, up to a limit: a few kilobytes may claim to be petabytes."""
+
+    def __init__(self, stream: IO[bytes], name: str, room: int) -> None:
+        self.stream, self.source, self.room, self.given = stream, name, room, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return whether the packed stream can start again."""
+        return self.stream.seekable()
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; what is read again does not count twice."""
+        self.given = 0
+        return self.stream.seek(place, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; Unreadable beyond the limit."""
+        content = self.stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self.given += len(content)
+        if self.given > self.room:
+            raise Unreadable(
+                "The file unpacks to far more than its size", where=self.source, value=f"over {self.room:,} bytes",
+                cause="it is made to fill a disk or a memory, or it is no text",
+                remedy="if you trust it, raise source.max_expansion",
+            )
+        return len(content)
 
 
 def _zstd(stream: IO[bytes]) -> IO[bytes]:
@@ -189,14 +177,14 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
     return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
 
 
-def _tar(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block]:
+def _tar(stream: io.BufferedReader, name: str, limits: Limits, room: int) -> Iterator[Block]:
     """Read the members named like reviews in one pass; only an archive without such a member is read twice."""
     found: list[str] = []
-    yield from _members(stream, name, limits, found, is_review_member)
+    yield from _members(stream, name, limits, room, found, is_review_member)
     if not any(is_review_member(member) for member in found):
         _require(any(looks_like_data(member) for member in found) and _can_start_again(stream), found, name)
         stream.seek(0)
-        yield from _members(stream, name, limits, found, looks_like_data)
+        yield from _members(stream, name, limits, room, found, looks_like_data)
 
 
 def _can_start_again(stream: io.BufferedReader) -> bool:
@@ -207,19 +195,21 @@ def _can_start_again(stream: io.BufferedReader) -> bool:
 
 
 def _members(
-    stream: io.BufferedReader, name: str, limits: Limits, found: list[str], wanted: Callable[[str], bool]
+    stream: io.BufferedReader, name: str, limits: Limits, room: int, found: list[str], wanted: Callable[[str], bool]
 ) -> Iterator[Block]:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
+            if (member.issym() or member.islnk()) and wanted(member.name):
+                log.warning("%s: %s is a link, which is not followed", name, printable(member.name))
             if not member.isfile():
                 continue
             found.append(member.name)
             content = archive.extractfile(member) if wanted(member.name) else None
             if content is not None:
-                yield from _unpack(content, f"{name}:{printable(member.name)}", limits)
+                yield from _unpack(content, f"{name}:{printable(member.name)}", limits, room)
 
 
-def _zip(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block]:
+def _zip(stream: io.BufferedReader, name: str, limits: Limits, room: int) -> Iterator[Block]:
     plain = isinstance(stream.raw, io.FileIO)  # a packed stream goes backwards only by starting again
     seekable = cast(IO[bytes], stream) if plain else io.BytesIO(stream.read())
     with zipfile.ZipFile(seekable) as archive:
@@ -227,8 +217,13 @@ def _zip(stream: io.BufferedReader, name: str, limits: Limits) -> Iterator[Block
         chosen = list(filter(is_review_member, found)) or list(filter(looks_like_data, found))
         _require(bool(chosen), found, name)
         for member in chosen:
+            source = f"{name}:{printable(member)}"
+            if archive.getinfo(member).flag_bits & ENCRYPTED:
+                raise Unreadable("The archive is encrypted", where=source, remedy="unpack it with its password first")
             with archive.open(member) as content:
-                yield from _unpack(content, f"{name}:{printable(member)}", limits)
+                unpacked = _Unpacked(content, source, room)
+                yield from _unpack(unpacked, source, limits, room)
+                room -= unpacked.given
 
 
 def _require(reviews: bool, found: Sequence[str], name: str) -> None:

@@ -1,28 +1,35 @@
-"""Raw input, or the embedded corpus where none is given → typed Parquet parts and a quarantine."""
+"""Raw input, or the embedded corpus where none is given → typed Parquet parts and a quarantine.
+
+Every source file is an artifact of its own (stage "read"), so that of a growing folder only what is new is read. The
+data set (stage "ingest") is made of those artifacts and of the records that were replayed from their quarantines.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.ingest import expand_inputs, ingest
+from corpus.ingest import read_source, settings_of
+from corpus.parts import Reading
+from corpus.settle import assemble
+from corpus.sources import Listed, Source, identify, originals, source_names
 from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import Unreadable, disk_errors
-from reviewlm.store import Artifact, sha256_of_file
-from tasks.progress import progress
+from reviewlm.store import Artifact, Built
+from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, store_of
 
 log = logging.getLogger(__name__)
 
 SYNTH_VERSION = 1
-INGEST_VERSION = 1
+READ_VERSION = 1
+INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
 
 
@@ -48,41 +55,69 @@ def synthesise(config: RunConfig) -> Artifact:
 
 @task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
-    """Read the input files; raw files enter the digest by the SHA-256 of their bytes."""
-    paths = [synthetic.folder / SYNTHETIC_FILE] if synthetic else expand_inputs(config.source.input)
-    inputs = {f"{index:05d}:{path.name}": _file_digest(config, path) for index, path in enumerate(paths)}
-    options = config.source.model_dump(mode="json", include={"max_chars", "part_rows"})
+    """Read the files that are new, and make one data set of all; raw files enter by the SHA-256 of their bytes."""
+    files = {synthetic.folder / SYNTHETIC_FILE: SYNTHETIC_FILE} if synthetic else source_names(config.source.input)
+    memory = store_of(config).root / ".files"
+    sources = [identify(path, name, memory) for path, name in files.items()]
+    read = _read_all(config, originals(sources))
+    readings = {digest: built.artifact for digest, built in read.items()}
+    new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
+    return finished(make_data_set(config, sources, readings, new))
+
+
+def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
+    """Return the artifact of every source file, by SHA-256 of the file."""
+    read: dict[str, Built] = {}
+    records = size = 0
+    with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
+        for digest, source in sources.items():
+            read[digest] = _read_one(config, source, _after(report, records, size))
+            records, size = records + read[digest].artifact.facts["records"], size + source.bytes
+            report(size, {"reviews": records})
+    return read
+
+
+def _after(report: Report, records: int, size: int) -> Report:
+    """Return the progress of a file that is read after so many records and bytes of others."""
+    return lambda more, done, total: report(size + done, {"reviews": records + more})
+
+
+def _read_one(config: RunConfig, source: Source, report: Report) -> Built:
+    def make(work: Path) -> dict[str, Any]:
+        facts = read_source(source, work, config.source, report).facts
+        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
+
+    options = {**settings_of(config.source), "name": source.name}
+    inputs = {"file": source.sha256}
+    return run_stage(config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True)
+
+
+def make_data_set(
+    config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact], new: Sequence[str]
+) -> Built:
+    """Return the data set of sources that have been read.
+
+    Args:
+        config: Whose store is used.
+        sources: All source files, in order.
+        read: Their artifacts, by SHA-256 of the file.
+        new: Names of the sources that were read just now; only shown.
+    """
+    facts_of_this_run = {"new_sources": len(new), "reused_sources": len(read) - len(new)}
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("ingest", sum(path.stat().st_size for path in paths), "bytes") as report:
-            return ingest(paths, work, config.source, lambda rows, done, total: report(done, {"reviews": rows}))
+        readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
+        return {**assemble(work, sources, readings), **facts_of_this_run}
 
-    built = run_stage(config, "ingest", INGEST_VERSION, options, inputs, make, f"{len(paths)} file(s)", resumable=True)
-    show_facts("ingest", built.artifact, built.reused)
-    return finished(built)
+    inputs = {f"{index:05d}:{source.name}": read[source.sha256].digest for index, source in enumerate(sources)}
+    built = run_stage(config, "ingest", INGEST_VERSION, {}, inputs, make, f"{len(sources)} file(s)")
+    show_facts("ingest", built.artifact, built.reused, _news(new, len(sources)))
+    return built
 
 
-def _file_digest(config: RunConfig, path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, remembered by device, inode, size and time of change.
-
-    Raises:
-        Unreadable: The file is not there any more, or may not be read.
-        StoreFull, NotWritable: The store.
-    """
-    store = store_of(config).root
-    try:
-        stat = path.stat()
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise Unreadable("The file cannot be read", where=path, cause=str(error)) from error
-    memo = store / ".files" / f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
-    if memo.is_file():
-        return memo.read_text()
-    digest = sha256_of_file(path)
-    with disk_errors(store):
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memo.with_suffix(f".{os.getpid()}")
-        temporary.write_text(digest)
-        temporary.rename(memo)
-    return digest
+def _news(new: Sequence[str], count: int) -> str:
+    """Say which source files were read just now."""
+    if not new:
+        return f"None of the {count} source files is new."
+    some = ", ".join(f"`{name}`" for name in new[:10]) + (" …" if len(new) > 10 else "")
+    return f"{len(new)} of the {count} source files are new: {some}"

@@ -12,7 +12,7 @@ import pytest
 from review_lines import BAD_LINES, line
 
 from corpus.ingest import ingest, iter_parts
-from corpus.readers import expand_inputs
+from corpus.sources import expand_inputs
 from reviewlm.config import SourceConfig
 from reviewlm.errors import EmptyInput, StoreFull, Unreadable
 

@@ -11,8 +11,8 @@ import pytest
 from review_files import FILES, REVIEWS, YELP, as_csv, ingested, json_lines, zstd
 
 from corpus.ingest import ingest
-from corpus.readers import expand_inputs
 from corpus.schema import COLUMNS
+from corpus.sources import expand_inputs
 from reviewlm.config import SourceConfig
 from reviewlm.errors import EmptyInput, MissingColumn, Unreadable
 
@@ -76,13 +76,15 @@ def test_a_real_zstd_file_of_several_frames_is_read(tmp_path, expected):
     assert facts["content_sha256"] == expected[0]["content_sha256"]
 
 
-def test_several_files_are_read_in_order_and_named_below_their_common_folder(tmp_path, expected):
+def test_several_files_are_read_in_order_and_have_the_content_of_one(tmp_path, expected):
     files = [("in/a/x.jsonl", json_lines(REVIEWS[:100])), ("in/b/x.csv", as_csv(REVIEWS[100:]))]
     facts, frame, _ = ingested(tmp_path, *files)
-    assert frame["source"].unique(maintain_order=True).to_list() == ["a/x.jsonl", "b/x.csv"]
+    assert frame["source"].unique(maintain_order=True).to_list() == ["x.jsonl", "x.csv"]
+    assert frame["review_id"].to_list() == expected[1]["review_id"].to_list()
     assert facts["content_sha256"] == expected[0]["content_sha256"]
     again = ingest([tmp_path / "in"], tmp_path / "again", SourceConfig())
     assert again["content_sha256"] == expected[0]["content_sha256"]
+    assert [source["name"] for source in again["sources"]] == ["a/x.jsonl", "b/x.csv"]
 
 
 def test_a_folder_of_the_open_dataset_gives_its_reviews_only(tmp_path, expected):

@@ -13,8 +13,9 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus import settle
+from corpus import parts, settle
 from corpus.ingest import ingest, iter_parts
+from corpus.settle import DATASET_FILE
 from reviewlm.config import SourceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ class Killed(BaseException):
 def killed_after(monkeypatch, writes):
     """Let the process "die" at its n-th write, leaving a half-written temporary file behind."""
     count = 0
-    whole = settle.write_whole
+    whole = parts.write_whole
 
     def write(path, content):
         nonlocal count
@@ -79,7 +80,7 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
                 ingest(inputs, folder, CONFIG)
                 break
             except Killed:
-                assert not (folder / settle.FACTS).exists()
+                assert not (folder / DATASET_FILE).exists()
         assert ingest(inputs, folder, CONFIG) == facts
         assert digest(folder) == expected
     else:
@@ -91,12 +92,14 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
         killed_after(patch, 20)
         with pytest.raises(Killed):
             ingest(inputs, tmp_path / "out", CONFIG)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "raw").glob("part-*.json")}
+    finished = {path.stem for path in (tmp_path / "out").glob("readings/*/journal/part-*.json")}
+    written = [path for path in (tmp_path / "out").glob("readings/*/parts/*.parquet") if path.stem in finished]
+    before = {path: path.stat().st_ino for path in written}
     assert len(before) > 3
     kept = {}
-    original = settle.settle
-    monkeypatch.setattr("corpus.ingest.settle", lambda folder, raw, request: (
-        kept.update({path: path.stat().st_mtime_ns for path in before}), original(folder, raw, request))[1])
+    original = settle.assemble
+    monkeypatch.setattr("corpus.ingest.assemble", lambda folder, sources, readings: (
+        kept.update({path: path.stat().st_ino for path in before}), original(folder, sources, readings))[1])
     ingest(inputs, tmp_path / "out", CONFIG)
     assert kept == before
 
@@ -115,12 +118,17 @@ def test_other_inputs_or_settings_start_afresh(inputs, tmp_path):
     assert ingest(inputs[:1], tmp_path / "out", SourceConfig(part_rows=1000))["parts"] == 1
 
 
+def without_parts(facts):
+    sources = [{**source, "parts": 0} for source in facts["sources"]]
+    return {**facts, "parts": 0, "settings": {}, "sources": sources}
+
+
 @pytest.mark.parametrize("part_rows", [3, 40, 10_000])
 def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
     facts = ingest(inputs, tmp_path / "out", SourceConfig(part_rows=part_rows))
     other = ingest(inputs, tmp_path / "other", CONFIG)
     assert pl.concat(iter_parts(tmp_path / "out")).equals(pl.concat(iter_parts(tmp_path / "other")))
-    assert {**facts, "parts": 0} == {**other, "parts": 0}
+    assert without_parts(facts) == without_parts(other)
     rows = [part.height for part in iter_parts(tmp_path / "out")]
     assert max(rows) <= part_rows
 
@@ -139,7 +147,9 @@ def test_processes_killed_at_random_moments_end_in_the_same_bytes(inputs, tmp_pa
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
         deadline = time.time() + 20
         wanted = draw.randrange(1, 12)
-        while process.poll() is None and time.time() < deadline and len(list(folder.glob("raw/part-*.json"))) < wanted:
+        while process.poll() is None and time.time() < deadline:
+            if len(list(folder.glob("readings/*/journal/part-*.json"))) >= wanted:
+                break
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait()
