@@ -3,7 +3,7 @@
     near = NearDuplicates(work, config.duplicates)
     for keys, texts in batches:
         near.add(keys, texts)          # one representative of every exact text
-    found = near.pairs(sides)          # only pairs whose two texts stand on different sides
+    found = near.pairs(sides)          # sides(keys): 0 for test, 1 for validation, 2 for train
 
 Candidates come from the S-curve of `corpus.banding` and are then compared exactly, by the Jaccard similarity of their
 sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never a near-duplicate: "Great
@@ -14,14 +14,14 @@ while a band is joined.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from corpus.banding import Bands, buckets
-from corpus.compare import Comparison, Grouped, Rule, Straddling, pairs_of
+from corpus.compare import STAYS, Comparison, Pairs, Round
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
 from reviewlm.config import DuplicatesConfig
 
@@ -78,34 +78,51 @@ class NearDuplicates:
             for number, keys_D in enumerate(band_keys):
                 self._append(self._band_file(number), keys_D)
 
-    def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
+    def pairs(
+        self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
+    ) -> pl.DataFrame:
         """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
 
         Args:
-            sides: Gives the side of each key as uint8, 0 for the most sacred. Then only pairs count whose texts stand
-                on different sides, and of these enough are returned that every text with a near-duplicate on a more
-                sacred side stands in a pair with one on the most sacred side that it has one on. Without it: all
-                pairs; only in a crowd (more than `corpus.compare.CROWD` pairs in a bucket) texts that are one group by
-                other pairs already are not compared.
+            sides: Gives the side of each key as uint8, 0 for the most sacred. Then a text leaves that is nearly one
+                which stays on a more sacred side, and every text that leaves stands in at least one such pair: two that
+                stay are never on different sides. Without it all texts are on one side.
+            within: Whether pairs on the same side, of texts that stay, are wanted too. All are found but in a crowd
+                (see `corpus.compare.Round`).
         """
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
         keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
-        offsets = np.memmap(self._work / "offsets.u64", np.uint64, "r")
-        rule: Rule = Grouped(self.texts) if sides is None else Straddling(sides(np.asarray(keys)))
-        comparison = Comparison(self._work / "words.utf8", offsets, self._shingle)
+        comparison = Comparison(self._work / "words.utf8", self._work / "offsets.u64", self._shingle)
+        self._meet()
         found = []
-        for number in range(self.bands.count):
-            for first, second, crowd in pairs_of(*buckets(self._band(number))):
-                needed = rule.needed(first, second, crowd)
-                a, b = self._not_yet_met(first[needed], second[needed], number)
-                similarity = comparison.similarities(a, b)
-                self.examined += len(a)
-                near = similarity >= np.float32(self._similarity)
-                rule.found(a[near], b[near])
-                if near.any():
-                    found.append(self._frame(keys[a[near]], keys[b[near]], similarity[near]))
+        for pairs, similarity in self._compared(comparison, _rounds(sides, keys, within)):
+            a, b = (keys[texts] for texts in pairs)
+            columns = {"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity}
+            found.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(found).sort("a", "b") if found else pl.DataFrame(schema=PAIRS)
+
+    def _compared(self, comparison: Comparison, rounds: Iterable[Round]) -> Iterator[tuple[Pairs, np.ndarray]]:
+        """Yield near-duplicates and their similarities, some at a time."""
+        for each in rounds:
+            for number in range(self.bands.count):
+                with np.load(self._met_file(number)) as met:
+                    members, starts = met["members"], met["starts"]
+                for pairs in each.pairs(members, starts):
+                    a, b = self._not_yet_met(*pairs, number)
+                    similarity = comparison.similarities(a, b)
+                    self.examined += len(a)
+                    near = similarity >= np.float32(self._similarity)
+                    if near.any():
+                        each.found((a[near], b[near]))
+                        yield (a[near], b[near]), similarity[near]
+
+    def _meet(self) -> None:
+        """Write down who meets in each band, once."""
+        for number in range(self.bands.count):
+            if not self._met_file(number).exists():
+                members, starts = buckets(np.fromfile(self._band_file(number), np.uint64))
+                np.savez(self._met_file(number), members=members, starts=starts)
 
     def _not_yet_met(self, a: np.ndarray, b: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:
         """Leave out the pairs that have met in an earlier band."""
@@ -117,17 +134,24 @@ class NearDuplicates:
             a, b = a[new], b[new]
         return a, b
 
-    @staticmethod
-    def _frame(a: np.ndarray, b: np.ndarray, similarity: np.ndarray) -> pl.DataFrame:
-        return pl.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity}, schema=PAIRS)
-
-    def _band(self, number: int) -> np.ndarray:
-        return np.fromfile(self._band_file(number), np.uint64)
-
     def _band_file(self, number: int) -> Path:
         return self._work / f"band-{number:03d}.u64"
+
+    def _met_file(self, number: int) -> Path:
+        return self._work / f"met-{number:03d}.npz"
 
     @staticmethod
     def _append(file: Path, values: np.ndarray) -> None:
         with file.open("ab") as out:
             values.tofile(out)
+
+
+def _rounds(
+    sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool
+) -> Iterator[Round]:
+    side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
+    near_D = np.full(len(keys), STAYS, np.uint8)
+    for side in np.unique(side_D)[:-1].tolist():
+        yield Round(side_D, near_D, side)
+    if within:
+        yield Round(side_D, near_D, None)
