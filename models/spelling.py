@@ -40,17 +40,23 @@ class Spelling:
         1 above and 2 below.
         """
         counts: Counter[str] = Counter()
-        ends = 0
+        types = 0
         for word in words:
             counts.update(word)
-            ends += 1
-        total = sum(counts.values()) + ends
-        once = sum(1 for count in counts.values() if count == 1)
+            types += 1
+        return cls.estimate(counts.items(), types)
+
+    @classmethod
+    def estimate(cls, characters: Iterable[tuple[str, int]], words: int) -> Spelling:
+        """Estimate the model from how often each character stands in so many distinct *words*; see `train`."""
+        counts = sorted(characters)
+        total = sum(count for _, count in counts) + words
+        once = sum(1 for _, count in counts if count == 1)
         unseen = (once + 1) / (total + 2)
         known = max(total, 1) / (1 - unseen)
         # Rounded, so that the stored text is the same on every machine.
-        nats = {char: round(-log(count / known), 6) for char, count in sorted(counts.items())}
-        return cls(nats, round(-log(max(ends, 1) / known), 6), round(-log(unseen), 6))
+        nats = {char: round(-log(count / known), 6) for char, count in counts}
+        return cls(nats, round(-log(max(words, 1) / known), 6), round(-log(unseen), 6))
 
     def nats(self, word: str) -> float:
         """Return −log p(word) including its end, in nats."""

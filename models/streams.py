@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,23 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError
-from .vocabulary import BOS, GIVEN, Vocabulary
+from .vocabulary import BOS, GIVEN, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 HEADER, IDS, OFFSETS, DOCUMENTS = "stream.json", "ids.bin", "offsets.npy", "documents.parquet"
+ROWS = pl.Schema({
+    "review_id": pl.String(),
+    "stars": pl.Int8(),
+    "bytes": pl.Int64(),
+    "words": pl.Int32(),
+    "tokens": pl.Int32(),
+    "oov": pl.Int32(),
+    "spelling_nats": pl.Float64(),
+})
+"""Columns of documents.parquet."""
+COMPATIBLE = pl.CompatLevel.oldest()
 CHUNK = 1 << 22
 """Tokens that are handled at a time where a whole stream is passed through."""
 
@@ -108,42 +119,46 @@ class TokenStream:
 
 
 def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
-    """Encode reviews and write them as a stream; memory follows the size of one batch.
+    """Encode reviews and write them as a stream; memory follows the size of one batch, and 8 bytes a review.
 
     Args:
         folder: Written to; made if need be.
         vocabulary: Encodes the texts.
-        batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`.
+        batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
 
     Returns:
         The header: counts, type, checksums, vocabulary digest, boundary policy.
     """
+    from pyarrow import parquet
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).unlink(missing_ok=True)
     dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
-    starts, end, parts = [np.zeros(1, np.int64)], 0, 0
-    hasher = hashlib.sha256()
-    with (folder / IDS).open("wb") as file:
-        for parts, batch in enumerate(batches, start=1):
-            encoded = vocabulary.encode_documents(batch["text"].to_list(), batch["stars"].fill_null(0).to_numpy())
-            raw = encoded.ids.astype(dtype).tobytes()
-            file.write(raw)
-            hasher.update(raw)
-            starts.append(encoded.offsets[1:] + end)
-            end += len(encoded.ids)
-            _rows(batch, encoded.offsets, encoded.oov, encoded.spelling_nats).write_parquet(_part(folder, parts))
-    offsets = np.concatenate(starts)
+    lengths, totals, hasher = [np.zeros(0, np.int32)], dict.fromkeys(("bytes", "words", "oov"), 0), hashlib.sha256()
+    schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=COMPATIBLE).schema
+    with (folder / IDS).open("wb") as file, parquet.ParquetWriter(folder / DOCUMENTS, schema) as table:
+        for batch in batches:
+            encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy())
+            raw = encoded.ids.astype(dtype)
+            file.write(raw.data)
+            hasher.update(raw.data)
+            lengths.append(np.diff(encoded.offsets).astype(np.int32))
+            rows = _rows(batch, encoded)
+            table.write_table(rows.to_arrow(compat_level=COMPATIBLE))
+            totals = {name: total + int(rows[name].sum()) for name, total in totals.items()}
+    offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
+    np.cumsum(np.concatenate(lengths), out=offsets[1:])
     np.save(folder / OFFSETS, offsets)
-    documents = _merge_parts(folder, parts)
-    count = len(offsets) - 1
+    end, count = int(offsets[-1]), len(offsets) - 1
     header = {
         "format": FORMAT,
         "dtype": dtype,
         "ids": end,
         "documents": count,
         "tokens": end - 2 * count,
-        **documents,
+        **totals,
+        **_shares(end - 3 * count, totals),
         "vocabulary_digest": vocabulary.digest,
         "vocabulary_size": vocabulary.size,
         "lossless": vocabulary.lossless,
@@ -155,35 +170,27 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
     return header
 
 
-def _rows(batch: pl.DataFrame, offsets: np.ndarray, oov: np.ndarray, spelling_nats: np.ndarray) -> pl.DataFrame:
+def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
+    words = pl.col("words") if "words" in batch.columns else pl.col("text").str.count_matches(r"\S+")
     return batch.select(
         "review_id",
-        pl.col("stars").fill_null(0).cast(pl.Int8),
-        pl.col("bytes").cast(pl.Int64),
-        words=pl.col("text").str.count_matches(r"\S+").cast(pl.Int32),
-        tokens=pl.Series(np.diff(offsets) - 2, dtype=pl.Int32),
-        oov=pl.Series(oov, dtype=pl.Int32),
-        spelling_nats=pl.Series(spelling_nats, dtype=pl.Float64),
-    )
+        pl.col("stars").fill_null(0),
+        "bytes",
+        words=words,
+        tokens=pl.Series(np.diff(encoded.offsets) - 2),
+        oov=pl.Series(encoded.oov),
+        spelling_nats=pl.Series(encoded.spelling_nats),
+    ).cast(ROWS)
 
 
-def _part(folder: Path, number: int) -> Path:
-    return folder / f"documents-{number:05d}.part"
-
-
-def _merge_parts(folder: Path, parts: int) -> dict[str, int]:
-    """Make one Parquet file of all parts without holding them in memory; return its totals."""
-    if not parts:
-        schema = {"review_id": pl.String, "stars": pl.Int8, "bytes": pl.Int64, "words": pl.Int32, "tokens": pl.Int32}
-        schema |= {"oov": pl.Int32, "spelling_nats": pl.Float64}
-        pl.DataFrame(schema=schema).write_parquet(folder / DOCUMENTS)
-        return {"bytes": 0, "words": 0, "oov": 0}
-    paths = [_part(folder, number) for number in range(1, parts + 1)]
-    pl.scan_parquet(paths).sink_parquet(folder / DOCUMENTS)
-    for path in folder.glob("documents-*.part"):
-        path.unlink()
-    totals = pl.scan_parquet(folder / DOCUMENTS).select(pl.col("bytes", "words", "oov").cast(pl.Int64).sum()).collect()
-    return totals.to_dicts()[0]
+def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
+    """Return tokens per word, the share of unknown tokens, and that of known ones; `<eos>` does not count here."""
+    oov_share = totals["oov"] / max(text_tokens, 1)
+    return {
+        "fertility": round(text_tokens / max(totals["words"], 1), 6),
+        "oov_share": round(oov_share, 6),
+        "coverage": round(1 - oov_share, 6),
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -209,7 +216,8 @@ def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
 
 def stars_prior(stream: TokenStream) -> list[float]:
     """Return the share of each rating 0 (unknown) to 5 among the reviews."""
-    counts = np.bincount(stream.documents["stars"].to_numpy(), minlength=6).astype(float)
+    stars = pl.read_parquet(stream.folder / DOCUMENTS, columns=["stars"])["stars"]
+    counts = np.bincount(stars.to_numpy(), minlength=6).astype(float)
     return [float(share) for share in counts / max(counts.sum(), 1.0)]
 
 
@@ -245,36 +253,43 @@ class TBPTTBatches:
         self._target_V = masked
 
     def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
-        """Yield the windows of epoch *n* from number *start* on."""
-        width = self.windows_per_epoch * self._window
-        tokens = self._shuffled(n)
-        x_BL = tokens[:-1].reshape(self._batch, self._lane)
-        y_BL = tokens[1:].reshape(self._batch, self._lane)
-        for index in range(start, self.windows_per_epoch):
-            here = slice(index * self._window, min((index + 1) * self._window, self._lane))
-            missing = (index + 1) * self._window - self._lane if here.stop == self._lane < width else 0
-            yield Window(
-                np.pad(x_BL[:, here].astype(np.int64), ((0, 0), (0, missing)), constant_values=BOS),
-                np.pad(self._target_V[y_BL[:, here]], ((0, 0), (0, missing)), constant_values=-1),
-                index,
-                self.windows_per_epoch,
-            )
+        """Yield the windows of epoch *n* from number *start* on; some windows are read from the stream at a time."""
+        order = np.random.default_rng([self._seed, n]).permutation(len(self._stream))
+        ends = np.cumsum(np.diff(self._stream.offsets)[order])
+        together = max(1, CHUNK // (self._batch * self._window))
+        for first in range(start, self.windows_per_epoch, together):
+            last = min(first + together, self.windows_per_epoch)
+            tokens_BL = self._lanes(order, ends, first * self._window, last * self._window + 1)
+            for index in range(first, last):
+                here = (index - first) * self._window
+                yield self._cut(tokens_BL[:, here : here + self._window + 1], index)
 
-    def _shuffled(self, n: int) -> np.ndarray:
-        """Return the reviews in the order of epoch *n*, filled up with `<bos>` (never scored) to full lanes."""
+    def _cut(self, tokens_BL: np.ndarray, index: int) -> Window:
+        x_BT, y_BT = tokens_BL[:, :-1].astype(np.int64), self._target_V[tokens_BL[:, 1:]]
+        beyond = self._lane - index * self._window
+        # What follows the end of a lane belongs to the next one.
+        x_BT[:, beyond:], y_BT[:, beyond:] = BOS, -1
+        return Window(x_BT, y_BT, index, self.windows_per_epoch)
+
+    def _lanes(self, order: np.ndarray, ends: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return the tokens from *start* to *stop* of every lane, `<bos>` (never scored) beyond the last review.
+
+        Args:
+            order: Reviews in the order of the epoch.
+            ends: Where each of them ends, one after another.
+            start: Place in the lane.
+            stop: Place in the lane, may be beyond its end.
+        """
         stream = self._stream
-        tokens = np.full(self._lane * self._batch + 1, BOS, stream.ids.dtype)
-        order = np.random.default_rng([self._seed, n]).permutation(len(stream))
-        lengths = np.diff(stream.offsets)[order]
-        ends = np.cumsum(lengths)
-        done = 0
-        while done < len(order):
-            base = int(ends[done] - lengths[done])
-            until = max(done + 1, int(np.searchsorted(ends, base + CHUNK, side="right")))
-            part = slice(done, until)
-            # Position in the stream of every token of these reviews.
-            shift = np.repeat(stream.offsets[order[part]] - (ends[part] - lengths[part]), lengths[part])
-            stop = int(ends[until - 1])
-            tokens[base:stop] = stream.ids[np.arange(base, stop) + shift]
-            done = until
-        return tokens
+        tokens_BL = np.full((self._batch, stop - start), BOS, stream.ids.dtype)
+        for lane, row in enumerate(tokens_BL):
+            begin = lane * self._lane + start
+            end = min(begin + len(row), len(stream.ids))
+            if begin >= end:
+                break
+            some = slice(np.searchsorted(ends, begin, "right"), np.searchsorted(ends, end - 1, "right") + 1)
+            lengths = np.diff(np.concatenate([[begin], np.minimum(ends[some], end)]))
+            # Where in the stream the token would stand that is first in the epoch.
+            shift = stream.offsets[order[some] + 1] - ends[some]
+            row[: end - begin] = stream.ids[np.repeat(shift, lengths) + np.arange(begin, end)]
+        return tokens_BL

@@ -7,24 +7,21 @@ so no text can be mistaken for one.
 from __future__ import annotations
 
 import json
-import os
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+import polars as pl
+from tokenizers import Tokenizer
 
 from .base import ModelError
+from .pieces import PieceEncoder, gathered, joined
+from .type_counts import CharacterCounts, batched
 from .words import FIRST
 
-SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""GPT-2's cut before BPE (Radford et al. 2019): no piece crosses from letters to digits or punctuation."""
 UNKNOWN = "<unk>"
-"""Entry 0 of the tokenizer's own table. Never met: `SPLIT` cuts such a text into three pieces."""
+"""Entry 0 of the tokenizer's own table. Never met: such a text is cut into three pieces."""
 
 SPARE = 243
 """Bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
@@ -57,11 +54,11 @@ class LosslessUnit:
             return "".join(f"<0x{byte:02X}>" for byte in raw)
 
     @abstractmethod
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
         raise NotImplementedError
 
-    def encode_priced(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ids and lengths as `encode_batch`, and zeros: nothing is unknown, nothing has to be spelled."""
         ids, lengths = self.encode_batch(texts)
         return ids, lengths, np.zeros(len(ids))
@@ -77,57 +74,19 @@ class SubwordUnit(LosslessUnit):
     def __init__(self, tokenizer: dict[str, Any]) -> None:
         self._json = tokenizer
         self._tokenizer = Tokenizer.from_str(json.dumps(tokenizer))
+        self._pieces = PieceEncoder(self._encode)
         byte_level = tokenizer["model"]["type"] == "BPE"
         names = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
         to_bytes = _byte_level if byte_level else _byte_fallback
         super().__init__([to_bytes(name) for name, _ in names[1:]])
 
-    @classmethod
-    def train_bpe(cls, texts: Iterable[str], size: int, min_count: int) -> SubwordUnit:
-        """Byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); a pair is merged if seen *min_count* times."""
-        _require_room("bpe", size, 256)
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=size - FIRST + 1, min_frequency=min_count, special_tokens=[UNKNOWN], show_progress=False,
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        )
-        tokenizer.train_from_iterator(texts, trainer)
-        return cls({**json.loads(tokenizer.to_str()), "added_tokens": []})
-
-    @classmethod
-    def train_unigram(cls, texts: Iterable[str], size: int, min_count: int) -> SubwordUnit:
-        """Unigram language model (Kudo 2018) with one entry per byte for characters seen less than *min_count* times.
-
-        The trainer walks randomly seeded hash tables, and with threads the order of its pieces changes too: it runs in
-        one thread, and `_in_order` takes out what is left of the tables' order.
-        """
-        _require_room("unigram", size, SPARE)
-        tokenizer = Tokenizer(models.Unigram())
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
-        trainer = trainers.UnigramTrainer(
-            vocab_size=size - FIRST - SPARE + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
-        )
-        seen: Counter[str] = Counter()
-        with _one_thread():
-            tokenizer.train_from_iterator(_counting(texts, seen), trainer)
-        values = json.loads(tokenizer.to_str())
-        pieces = _in_order({piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN})
-        kept = [(piece, score) for piece, score in pieces if len(piece) > 1 or seen[piece] >= min_count]
-        floor = min((score for _, score in kept), default=0.0) - 10.0
-        spare = [(f"<0x{byte:02X}>", floor) for byte in _spare(dict(kept))]
-        values["model"]["vocab"] = [(UNKNOWN, floor), *kept, *spare]
-        values["model"].update(unk_id=0, byte_fallback=True)
-        return cls({**values, "added_tokens": []})
-
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        lists = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-        raw = np.fromiter(chain.from_iterable(lists), np.int32, int(lengths.sum()))
-        return raw + np.int32(FIRST - 1), lengths
+        ids, lengths = self._pieces(pl.Series(texts, dtype=pl.String))
+        return ids + np.int32(FIRST - 1), lengths
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -148,7 +107,7 @@ class CharUnit(LosslessUnit):
 
     def __init__(self, characters: Sequence[str]) -> None:
         self._characters = list(characters)
-        spare = _spare(set(self._characters))
+        spare = spare_bytes(set(self._characters))
         super().__init__([char.encode() for char in self._characters] + [bytes([b]) for b in spare])
         self._char_ids = np.zeros(0x110000, np.int32)
         points = np.array([ord(char) for char in self._characters], np.int64)
@@ -157,29 +116,40 @@ class CharUnit(LosslessUnit):
         self._byte_ids[spare] = np.arange(len(spare)) + FIRST + len(points)
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int) -> CharUnit:
-        """Keep the most frequent characters that are seen at least *min_count* times (ties by code point)."""
-        _require_room("char", size, SPARE)
-        seen: Counter[str] = Counter()
-        for _ in _counting(texts, seen):
-            pass
-        ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-        kept = [char for char, count in ranked if count >= min_count]
-        return cls(kept[: size - FIRST - SPARE])
+    def train(cls, texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
+        """Keep the most frequent characters that are seen at least *min_count* times (ties by code point).
 
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        Returns:
+            The unit, and how much was counted.
+        """
+        require_room("char", size, SPARE)
+        seen = CharacterCounts()
+        for batch in batched(texts):
+            seen.add(batch)
+        ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        kept = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
+        total = sum(count for _, count in ranked)
+        facts: dict[str, int | float] = {
+            "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
+            "coverage": round(sum(count for _, count in kept) / max(total, 1), 6),
+        }
+        return cls([char for char, _ in kept]), facts
+
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        texts = texts.to_list() if isinstance(texts, pl.Series) else texts
         points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         ids = self._char_ids[points]
         rare = np.flatnonzero(ids == 0)
         if not len(rare):
             return ids, sizes
-        spelled = [self._byte_ids[list(chr(point).encode())] for point in points[rare]]
+        distinct, which = np.unique(points[rare], return_inverse=True)
+        spelled, bytes_of = joined([self._byte_ids[list(chr(point).encode())].tolist() for point in distinct])
         widths = np.ones(len(ids), np.int64)
-        widths[rare] = [len(part) for part in spelled]
+        widths[rare] = bytes_of[which]
         wide = np.repeat(ids, widths)
-        wide[wide == 0] = np.concatenate(spelled)
+        wide[wide == 0] = gathered(spelled, (np.cumsum(bytes_of) - bytes_of)[which], bytes_of[which])
         ends = np.concatenate([[0], np.cumsum(widths)])[np.concatenate([[0], np.cumsum(sizes)])]
         return wide, np.diff(ends)
 
@@ -193,23 +163,12 @@ class CharUnit(LosslessUnit):
         return cls(values["characters"])
 
 
-def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return pieces by falling score, the same for every run of the trainer.
+def require_room(unit: str, size: int, bytes_needed: int) -> None:
+    """Refuse a size in which not every text could be written.
 
-    Sums differ in their last digits: rounded. Characters that the trainer adds at its end, because no piece holds them,
-    get the lowest score + 0, 1, 2 … times 0.0001 in a random order: all of them get the lowest.
+    Raises:
+        ModelError: kind "input"; names what is needed.
     """
-    lowest = min(scores.values(), default=0.0)
-
-    def added(piece: str, score: float) -> bool:
-        steps = (score - lowest) / 1e-4
-        return len(piece) == 1 and steps < len(scores) and abs(steps - round(steps)) < 1e-3
-
-    same = [(piece, round(lowest if added(piece, score) else score, 6)) for piece, score in scores.items()]
-    return sorted(same, key=lambda item: (-item[1], item[0]))
-
-
-def _require_room(unit: str, size: int, bytes_needed: int) -> None:
     if size < FIRST + bytes_needed + 1:
         raise ModelError(
             f"size is {size}; a vocabulary of unit {unit!r} needs at least {FIRST + bytes_needed + 1}: "
@@ -218,30 +177,9 @@ def _require_room(unit: str, size: int, bytes_needed: int) -> None:
         )
 
 
-def _spare(known: Container[str]) -> list[int]:
+def spare_bytes(known: Container[str]) -> list[int]:
     """Return the bytes that characters without an entry of their own can need."""
     return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
-
-
-def _counting(texts: Iterable[str], seen: Counter[str]) -> Iterator[str]:
-    """Pass the texts on and count their characters."""
-    for text in texts:
-        seen.update(text)
-        yield text
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _byte_fallback(name: str) -> bytes:
@@ -257,8 +195,9 @@ def _alphabet() -> dict[str, int]:
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
-_BYTE_OF = _alphabet()
+BYTE_OF = _alphabet()
+"""The byte that each character of a byte-level entry stands for."""
 
 
 def _byte_level(name: str) -> bytes:
-    return bytes(_BYTE_OF[char] for char in name)
+    return bytes(BYTE_OF[char] for char in name)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from .base import ModelError
 from .specs import VocabularySpec
+from .subwords import train_bpe, train_unigram
 from .text import NormalForm
 from .units import CharUnit, SubwordUnit
 from .words import FIRST, WordUnit
@@ -53,6 +55,10 @@ class Vocabulary:
         spec: How it was made.
         normal_form: That of the training text; prompts are brought into it before `encode`.
         unit: The table and its rules.
+
+    Attributes:
+        lossless: Whether any text comes back from its ids byte for byte.
+        facts: Of the training: distinct strings, occurrences, and what share of them was learned from. Not stored.
     """
 
     boundary_policy = BOUNDARY_POLICY
@@ -62,23 +68,37 @@ class Vocabulary:
         self.unit: str = spec.unit
         self.size: int = unit.size
         self.lossless: bool = unit.lossless
+        self.facts: dict[str, int | float] = {}
 
     @classmethod
-    def train(cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm) -> Vocabulary:
-        """Learn the entries from cleaned training texts (read once). The same texts give the same bytes.
+    def train(
+        cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None
+    ) -> Vocabulary:
+        """Learn the entries from cleaned training texts (read once), in bounded memory.
+
+        The same texts in any order give the same bytes. `facts` says how much was learned from.
+
+        Args:
+            texts: Cleaned texts.
+            spec: Unit, size and the least count.
+            normal_form: That of the texts.
+            work: Folder for counts that do not fit in memory; the system's for temporary files where None.
 
         Raises:
             ModelError: kind "input": no text, or `spec.size` too small for the unit.
         """
         if spec.unit == "word":
-            unit: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase)
+            learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work)
         elif spec.unit == "bpe":
-            unit = SubwordUnit.train_bpe(texts, spec.size, spec.min_count)
+            learned = train_bpe(texts, spec.size, spec.min_count, work)
         elif spec.unit == "unigram":
-            unit = SubwordUnit.train_unigram(texts, spec.size, spec.min_count)
+            learned = train_unigram(texts, spec.size, spec.min_count, work)
         else:
-            unit = CharUnit.train(texts, spec.size, spec.min_count)
-        return cls(spec, normal_form, unit)
+            learned = CharUnit.train(texts, spec.size, spec.min_count)
+        unit, facts = learned
+        vocabulary = cls(spec, normal_form, unit)
+        vocabulary.facts.update(facts)
+        return vocabulary
 
     def __len__(self) -> int:
         return self.size
@@ -94,7 +114,9 @@ class Vocabulary:
         ids, lengths = self._unit.encode_batch(texts)
         return np.split(ids, np.cumsum(lengths)[:-1])
 
-    def encode_documents(self, texts: Sequence[str], stars: Sequence[int] | np.ndarray) -> EncodedDocuments:
+    def encode_documents(
+        self, texts: Sequence[str] | pl.Series, stars: Sequence[int] | np.ndarray
+    ) -> EncodedDocuments:
         """Return whole reviews as streams, with what their unknown words would cost.
 
         Args:

@@ -7,9 +7,9 @@ training text and encoding any text cannot disagree, and the surface of an unkno
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 
 from .base import ModelError
 from .spelling import Spelling
+from .type_counts import CharacterCounts, TypeCounts, batched
 from .writing import NO_SENTENCE_END, Writer, is_word
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ PATTERN = "|".join(
 )
 """Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
 STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
-BATCH = 20_000
 FEW = 5_000
 """Pieces up to which a dictionary is faster than casting a column, which first hashes the whole vocabulary."""
 FIRST = 9
@@ -65,30 +65,35 @@ class WordUnit:
         self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int, fold: bool) -> WordUnit:
-        """Count words in batches, so that memory follows the number of distinct words, not the length of the text.
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None
+    ) -> tuple[WordUnit, dict[str, int | float]]:
+        """Keep the most frequent words, counted exactly in bounded memory; return also how much was counted.
 
         Raises:
             ModelError: No word is frequent enough.
         """
-        counts = count_pieces(texts, fold)
-        totals = counts.group_by("word").agg(pl.col("count").sum())
-        kept = totals.filter(pl.col("count") >= min_count).sort(["count", "word"], descending=[True, False])
-        if kept.is_empty():
+        found = Words(size - FIRST, min_count)
+        with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
+            for batch in batched(texts):
+                counts.add(count_pieces(batch))
+            for part in counts.parts():
+                found.add(part.with_columns(word=_word(fold)))
+        words = found.kept["word"].to_list()
+        if not words:
             raise ModelError(
                 f"no word of the training text is seen at least {min_count} times; give more text or a lower min_count",
                 "input",
             )
-        words = kept["word"].head(size - FIRST).to_list()
-        casing = usual_case(counts, words) if fold else {}
-        return cls(words, fold, casing, Spelling.train(totals["word"].sort().to_list()))
+        casing = usual_case(found.forms, found.kept) if fold else {}
+        return cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types)), found.facts()
 
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
         ids, lengths, _ = self._encode(texts)
         return ids, lengths
 
-    def encode_priced(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ids and lengths as `encode_batch`, and the spelling price of each token (0 for known ones)."""
         ids, lengths, pieces = self._encode(texts)
         unknown = np.flatnonzero(ids == 0)
@@ -98,7 +103,7 @@ class WordUnit:
         nats[unknown] = [price[surface] for surface in surfaces]
         return ids, lengths, nats
 
-    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, pl.Series]:
+    def _encode(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lists = cut(folded(texts, self._fold))
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
         pieces = lists.filter(lengths > 0).explode()
@@ -127,7 +132,7 @@ class WordUnit:
         return cls(values["words"], fold, values["casing"], Spelling.from_dict(values["spelling"]))
 
 
-def folded(texts: Sequence[str], fold: bool) -> pl.Series:
+def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
     """Return the texts with straight quotes, and in lower case where *fold* is set."""
     straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
     return straight.str.to_lowercase() if fold else straight
@@ -144,31 +149,54 @@ def _end_of_page(text: str, fold: bool) -> tuple[str, ...]:
     return tuple(cut(folded([text], fold))[0])
 
 
-def batched(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
-    """Yield lists of at most *size* texts."""
-    iterator = iter(texts)
-    while batch := list(islice(iterator, size)):
-        yield batch
+class Words:
+    """What is learned of the words of a text, share by share of its distinct words.
+
+    Attributes:
+        kept: The most frequent words so far: `word`, `count`, most frequent first, ties by text.
+        forms: How those are written: rows of `count_pieces` with `word`.
+        letters: The characters of all distinct words.
+        types: Distinct words.
+    """
+
+    def __init__(self, size: int, min_count: int) -> None:
+        self._size, self._min_count = size, min_count
+        self.kept = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64})
+        self.forms = pl.DataFrame()
+        self.letters, self.types, self.occurrences = CharacterCounts(), 0, 0
+
+    def add(self, counts: pl.DataFrame) -> None:
+        """Take in the counts of some words, in all their forms: `surface, count, middle, word`."""
+        totals = counts.group_by("word").agg(pl.col("count").sum())
+        self.types += totals.height
+        self.occurrences += int(totals["count"].sum())
+        self.letters.add(totals["word"].to_list())
+        frequent = pl.concat([self.kept, totals.filter(pl.col("count") >= self._min_count)])
+        self.kept = frequent.sort(["count", "word"], descending=[True, False]).head(self._size)
+        forms = counts.filter(pl.col("middle") > 0)
+        self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
+        self.forms = self.forms.join(self.kept, on="word", how="semi")
+
+    def facts(self) -> dict[str, int | float]:
+        """Return how many words were counted, and what share of the text the kept ones are."""
+        kept = int(self.kept["count"].sum())
+        return {
+            "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
+            "coverage": round(kept / max(self.occurrences, 1), 6),
+        }
 
 
-def count_pieces(texts: Iterable[str], fold: bool) -> pl.DataFrame:
-    """Count the pieces of the training text.
+def _word(fold: bool) -> pl.Expr:
+    return pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
+
+
+def count_pieces(texts: list[str]) -> pl.DataFrame:
+    """Count the pieces of some texts.
 
     Returns:
-        One row per distinct surface: `surface`, `word` (the folded surface), `count`, and `middle`: how often it
-        followed a word, a comma or "Dr.", where only a name or an acronym is written with a capital.
+        One row per distinct surface: `surface`, `count`, and `middle`: how often it followed a word, a comma or "Dr.",
+        where only a name or an acronym is written with a capital.
     """
-    total = pl.DataFrame()
-    for batch in batched(texts):
-        rows = pl.concat([total, _count_batch(batch)]) if total.height else _count_batch(batch)
-        total = rows.group_by("surface").agg(pl.col("count", "middle").sum())
-    if total.is_empty():
-        return pl.DataFrame(schema={"surface": pl.String, "word": pl.String, "count": pl.Int64, "middle": pl.Int64})
-    word = pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
-    return total.with_columns(word=word)
-
-
-def _count_batch(texts: list[str]) -> pl.DataFrame:
     # A line break between texts: the first word of one does not follow the last word of another.
     pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
     before = pieces.shift(1, fill_value="\n")
@@ -179,10 +207,11 @@ def _count_batch(texts: list[str]) -> pl.DataFrame:
     )
 
 
-def usual_case(counts: pl.DataFrame, words: Sequence[str]) -> dict[str, str]:
-    """Return folded word → most frequent form in mid-sentence, for words that are not usually in lower case."""
-    forms = (
-        counts.filter(pl.col("middle") > 0, pl.col("word").is_in(words))
+def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
+    """Return folded word → most frequent form in mid-sentence, for *words* that are not usually in lower case."""
+    usual = (
+        forms.filter(pl.col("middle") > 0)
+        .join(words, on="word", how="semi")
         .with_columns(pl.col("surface", "word").str.strip_chars(" "))
         .group_by("word", "surface").agg(pl.col("middle").sum())
         # A tie goes to the lower case, which sorts last.
@@ -190,4 +219,4 @@ def usual_case(counts: pl.DataFrame, words: Sequence[str]) -> dict[str, str]:
         .unique("word", keep="first", maintain_order=True)
         .filter(pl.col("surface") != pl.col("word"))
     )
-    return dict(zip(forms["word"].to_list(), forms["surface"].to_list(), strict=True))
+    return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))

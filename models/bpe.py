@@ -1,0 +1,145 @@
+"""Byte-pair encoding learned from counted words (Sennrich et al. 2016): exact, deterministic, in bounded memory.
+
+The result is that of the trainer of the `tokenizers` package on the whole text: the most frequent pair is merged, of
+equal ones that with the lower ids. But that trainer takes no counts, so it reads the whole text, and it keeps the
+places of every pair that ever was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+TRACKED = 100_000
+"""Pairs whose places are known at a time. The rest are less frequent, and are looked for when their turn comes."""
+END, GONE = -1, -2
+"""Symbols between words, and in place of what was merged into the symbol before."""
+
+
+class Merges:
+    """Words as chains of symbols, in which the most frequent pair becomes a symbol, again and again.
+
+    Args:
+        words: Distinct words as bytes.
+        counts: How often each was seen (int64).
+        alphabet: 256 ids, that of each byte.
+        least: A pair that is seen less often is not merged.
+    """
+
+    def __init__(self, words: Sequence[bytes], counts: np.ndarray, alphabet: np.ndarray, least: int) -> None:
+        self._least = max(least, 1)
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        chained = np.full(int(lengths.sum()) + len(words) + 1, END, np.int32)
+        word_of = np.repeat(np.arange(len(words), dtype=np.int32), lengths)
+        chained[np.arange(len(word_of)) + word_of + 1] = alphabet[np.frombuffer(b"".join(words), np.uint8)]
+        self._counts = np.asarray(counts, np.int64)
+        self._symbols, self._word_of = chained, np.zeros(len(chained), np.int32)
+        self._word_of[chained != END] = word_of
+        self._track()
+
+    def most_frequent(self) -> tuple[int, int] | None:
+        """Return the most frequent pair of symbols, or None where none is frequent enough."""
+        while True:
+            while self._queue:
+                negative, code = self._queue[0]
+                count = self._totals.get(code, 0)
+                if count == -negative and count >= self._floor:
+                    return code >> 32, code & 0xFFFFFFFF
+                heappop(self._queue)
+                if count >= self._floor:
+                    heappush(self._queue, (-count, code))
+            if self._floor == self._least:
+                return None
+            self._track()
+
+    def merge(self, left: int, right: int, merged: int) -> None:
+        """Write the symbol *merged* in place of every pair, from left to right in each word."""
+        code = left << 32 | right
+        symbols, after, before = self._symbols, self._after, self._before
+        at = np.concatenate(self._places.pop(code))
+        del self._totals[code]
+        at = at[(symbols[at] == left) & (symbols[after[at]] == right)]
+        if left == right:
+            at = _every_other(np.sort(at), after)
+        second = after[at]
+        third = after[second]
+        gone_codes, gone, _ = self._pairs(np.unique(np.concatenate([before[at], at, second])))
+        symbols[at], symbols[second] = merged, GONE
+        after[at], before[third] = third, at
+        new_codes, new, places = self._pairs(np.unique(np.concatenate([before[at], at])))
+        totals = self._totals
+        for pair, count in zip(gone_codes.tolist(), gone.tolist(), strict=True):
+            if pair in totals:
+                totals[pair] -= count
+        for index in np.flatnonzero(new >= self._floor).tolist():
+            pair = int(new_codes[index])
+            totals[pair] = totals.get(pair, 0) + int(new[index])
+            self._places.setdefault(pair, []).append(places[index])
+            heappush(self._queue, (-totals[pair], pair))
+
+    def _pairs(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Places]:
+        """Return the pairs that begin at these places: codes, how often each is seen, and its places."""
+        first, second = self._symbols[at], self._symbols[self._after[at]]
+        whole = (first >= 0) & (second >= 0)
+        at, codes = at[whole], first[whole].astype(np.int64) << 32 | second[whole]
+        order = np.argsort(codes, kind="stable")
+        at, codes = at[order], codes[order]
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        totals = np.add.reduceat(self._counts[self._word_of[at]], starts) if len(starts) else np.zeros(0, np.int64)
+        return codes[starts], totals, _Places(at, starts)
+
+    def _track(self) -> None:
+        """Drop what was merged away, count all pairs anew, and note the places of the most frequent ones."""
+        left = self._symbols != GONE
+        self._symbols, self._word_of = self._symbols[left], self._word_of[left]
+        index = np.arange(len(self._symbols), dtype=np.int32)
+        self._after, self._before = index + np.int32(1), index - np.int32(1)
+        codes, totals, places = self._pairs(index[1:-1])
+        floor = int(np.partition(totals, -TRACKED)[-TRACKED]) if len(totals) > TRACKED else 1
+        self._floor = max(floor, self._least)
+        kept = np.flatnonzero(totals >= self._floor).tolist()
+        self._totals = {int(codes[i]): int(totals[i]) for i in kept}
+        self._places = {int(codes[i]): [places[i].copy()] for i in kept}
+        self._queue = [(-count, code) for code, count in self._totals.items()]
+        heapify(self._queue)
+
+
+class _Places:
+    """Positions grouped by pair: item i are those of the i-th pair."""
+
+    def __init__(self, at: np.ndarray, starts: np.ndarray) -> None:
+        self._at, self._bounds = at, [*starts.tolist(), len(at)]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._at[self._bounds[index] : self._bounds[index + 1]]
+
+
+def _every_other(at: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return which of the overlapping pairs of equal symbols a reader from the left takes: in "aaa" the first."""
+    begins = np.ones(len(at), bool)
+    begins[1:] = after[at[:-1]] != at[1:]
+    index = np.arange(len(at))
+    return at[(index - np.maximum.accumulate(np.where(begins, index, 0))) % 2 == 0]
+
+
+def learn_merges(
+    words: Sequence[bytes], counts: np.ndarray, alphabet: np.ndarray, first: int, entries: int, least: int
+) -> list[tuple[int, int]]:
+    """Return the pairs of symbols that become new symbols *first*, *first* + 1 …, in the order of merging.
+
+    Args:
+        words: Distinct words as bytes.
+        counts: How often each was seen (int64).
+        alphabet: 256 ids below *first*, that of each byte.
+        first: Id of the first new symbol.
+        entries: New symbols at most.
+        least: A pair that is seen less often is not merged.
+    """
+    chains = Merges(words, counts, alphabet, least)
+    found: list[tuple[int, int]] = []
+    while len(found) < entries and (pair := chains.most_frequent()):
+        chains.merge(*pair, first + len(found))
+        found.append(pair)
+    return found

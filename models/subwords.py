@@ -1,0 +1,175 @@
+"""Learning the entries of BPE and Unigram from counted pieces, in bounded memory, the same in every run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .bpe import learn_merges
+from .pieces import SPLIT, count_pieces
+from .type_counts import CharacterCounts, TypeCounts, batched
+from .units import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
+from .words import FIRST
+
+BPE_TYPES = 1_000_000
+"""Distinct pieces that BPE learns from; of more, the most frequent ones."""
+BPE_BYTES = 12 << 20
+"""Their bytes, together."""
+UNIGRAM_TYPES = 300_000
+UNIGRAM_BYTES = 4 << 20
+FED = 20_000_000
+"""Occurrences of pieces that the Unigram trainer is fed with, since it takes no counts; of more, a sample."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces that entries are learned from, with their counts, and what share of the text they are.
+
+    `table`: `piece`, `count`, most frequent first; `types` and `occurrences` are of the whole text, `used` and
+    `covered` of the table; `characters` of the whole text.
+    """
+
+    table: pl.DataFrame
+    types: int
+    occurrences: int
+    characters: dict[str, int]
+
+    def facts(self) -> dict[str, int | float]:
+        """Return how much of the text was counted, and how much was learned from."""
+        covered = int(self.table["count"].sum())
+        return {
+            "types": self.types, "types_used": self.table.height, "occurrences": self.occurrences,
+            "share_used": round(covered / max(self.occurrences, 1), 6),
+        }
+
+
+def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None) -> Pieces:
+    """Count the pieces of all texts, exactly, and keep the most frequent ones (ties by text).
+
+    Args:
+        texts: Read once.
+        types: Pieces to keep at most.
+        size: Their bytes at most.
+        work: For temporary files.
+    """
+    kept, found, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
+    characters = CharacterCounts()
+    with TypeCounts("piece", ["count"], work) as counts:
+        for batch in batched(texts):
+            counts.add(count_pieces(batch))
+        for part in counts.parts():
+            found, total = found + part.height, total + int(part["count"].sum())
+            characters.add(part["piece"].to_list(), part["count"].to_numpy())
+            kept = pl.concat([kept, part]).sort(["count", "piece"], descending=[True, False]).head(types)
+            kept = kept.filter(pl.col("piece").str.len_bytes().cum_sum() <= size)
+    return Pieces(kept, found, total, dict(characters.items()))
+
+
+def train_bpe(
+    texts: Iterable[str], size: int, min_count: int, work: Path | None = None
+) -> tuple[SubwordUnit, dict[str, int | float]]:
+    """Byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); a pair is merged if seen *min_count* times.
+
+    Up to `BPE_TYPES` distinct pieces the result is that of the `tokenizers` package on the whole text.
+    """
+    require_room("bpe", size, 256)
+    pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work)
+    names = [UNKNOWN, *sorted(BYTE_OF)]
+    alphabet = np.zeros(256, np.int32)
+    alphabet[[BYTE_OF[name] for name in names[1:]]] = np.arange(1, 257)
+    words = [piece.encode() for piece in pieces.table["piece"].to_list()]
+    merges = learn_merges(words, pieces.table["count"].to_numpy(), alphabet, 257, size - FIRST - 256, min_count)
+    pairs = []
+    for left, right in merges:
+        pairs.append((names[left], names[right]))
+        names.append(names[left] + names[right])
+    tokenizer = Tokenizer(models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return SubwordUnit({**json.loads(tokenizer.to_str()), "added_tokens": []}), pieces.facts()
+
+
+def train_unigram(
+    texts: Iterable[str], size: int, min_count: int, work: Path | None = None
+) -> tuple[SubwordUnit, dict[str, int | float]]:
+    """Unigram language model (Kudo 2018) with one entry per byte for characters seen less than *min_count* times.
+
+    The trainer walks randomly seeded hash tables, and with threads the order of its pieces changes too: it runs in one
+    thread, and `_in_order` takes out what is left of the tables' order.
+    """
+    require_room("unigram", size, SPARE)
+    pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work)
+    names, times = pieces.table["piece"].to_list(), _thinned(pieces.table)
+    tokenizer = Tokenizer(models.Unigram())
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size - FIRST - SPARE + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
+    )
+    with _one_thread():
+        tokenizer.train_from_iterator(chain.from_iterable(map(repeat, names, times.tolist())), trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
+    values = json.loads(tokenizer.to_str())
+    ranked = _in_order({piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN})
+    frequent = pieces.characters
+    kept = [(piece, score) for piece, score in ranked if len(piece) > 1 or frequent.get(piece, 0) >= min_count]
+    floor = min((score for _, score in kept), default=0.0) - 10.0
+    spare = [(f"<0x{byte:02X}>", floor) for byte in spare_bytes(dict(kept))]
+    values["model"]["vocab"] = [(UNKNOWN, floor), *kept, *spare]
+    values["model"].update(unk_id=0, byte_fallback=True)
+    return SubwordUnit({**values, "added_tokens": []}), {**pieces.facts(), "occurrences_fed": int(times.sum())}
+
+
+def _thinned(table: pl.DataFrame) -> np.ndarray:
+    """Return the counts, scaled down to about `FED` in all where they are more.
+
+    A fraction is rounded up as often as it is large, by the hash of the piece: nothing depends on the order of the
+    text, and rare pieces have their share together.
+    """
+    counts = table["count"].to_numpy()
+    total = int(counts.sum())
+    if total <= FED:
+        return counts
+    scaled = counts * (FED / total)
+    dice = np.frombuffer(
+        b"".join(hashlib.blake2b(piece.encode(), digest_size=4).digest() for piece in table["piece"].to_list()), "<u4"
+    )
+    return np.floor(scaled + dice / 2.0**32).astype(np.int64)
+
+
+def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return pieces by falling score, the same for every run of the trainer.
+
+    Sums differ in their last digits: rounded. Characters that the trainer adds at its end, because no piece holds them,
+    get the lowest score + 0, 1, 2 … times 0.0001 in a random order: all of them get the lowest.
+    """
+    lowest = min(scores.values(), default=0.0)
+
+    def added(piece: str, score: float) -> bool:
+        steps = (score - lowest) / 1e-4
+        return len(piece) == 1 and steps < len(scores) and abs(steps - round(steps)) < 1e-3
+
+    same = [(piece, round(lowest if added(piece, score) else score, 6)) for piece, score in scores.items()]
+    return sorted(same, key=lambda item: (-item[1], item[0]))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,119 @@
+"""Exact counts over any amount of text in bounded memory: of distinct strings, and of characters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import polars as pl
+
+ROWS = 1_000_000
+"""Distinct strings that are held before their counts go to the disk."""
+BYTES = 64 << 20
+"""The same in bytes, for strings that are long."""
+PARTS = 64
+"""Shares by hash; one of them is summed up at a time."""
+BATCH_ROWS, BATCH_BYTES = 20_000, 16 << 20
+"""Texts, and their characters, that are cut and counted at a time."""
+
+
+class TypeCounts:
+    """A table of distinct strings with their sums, added up exactly however many there are.
+
+    New rows are gathered, summed up now and then, and written to the disk by the hash of their string when the table
+    has `ROWS` rows; at the end each share of the hashes is summed up by itself. (Partitioned hash aggregation, Graefe
+    1993.) Which strings share a part follows from their hash alone, not from the order of the rows.
+
+    Args:
+        key: Column of the strings.
+        sums: Columns that are added up (Int64).
+        work: Folder for temporary files; the system's where None. They are gone after the `with` block.
+        share: What decides the part of a row; the string itself where None.
+    """
+
+    def __init__(self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None) -> None:
+        self._key, self._sums = key, list(sums)
+        self._share = (pl.col(key) if share is None else share).hash(0) % PARTS
+        self._folder = tempfile.TemporaryDirectory(prefix="counts-", dir=work)
+        self._pending: list[pl.DataFrame] = []
+        self._rows = self._bytes = self.spills = 0
+
+    def __enter__(self) -> TypeCounts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._folder.cleanup()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows; a string may stand in several of them."""
+        self._pending.append(rows)
+        self._rows += rows.height
+        self._bytes += int(rows.estimated_size())
+        if self._rows > ROWS or self._bytes > BYTES:
+            table = self._summed(self._pending)
+            # Rows that were mostly repetitions stay: half a table is room for as many again.
+            if table.height > ROWS // 2 or table.estimated_size() > BYTES // 2:
+                self._spill(table)
+                table = table.clear()
+            self._pending, self._rows, self._bytes = [table], table.height, int(table.estimated_size())
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """Yield the totals, each string in exactly one row of one part; at least one part, which may be empty."""
+        if not self.spills:
+            if self._pending:
+                yield self._summed(self._pending)
+            return
+        self._spill(self._summed(self._pending))
+        self._pending = []
+        for part in range(PARTS):
+            runs = sorted(Path(self._folder.name).glob(f"{part:03d}-*.parquet"))
+            if runs:
+                yield self._summed([pl.read_parquet(run) for run in runs])
+
+    def _summed(self, tables: list[pl.DataFrame]) -> pl.DataFrame:
+        return pl.concat(tables).group_by(self._key).agg(pl.col(*self._sums).sum())
+
+    def _spill(self, table: pl.DataFrame) -> None:
+        by_part = table.with_columns(part=self._share).partition_by("part", as_dict=True, include_key=False)
+        for (part,), rows in by_part.items():
+            path = Path(self._folder.name) / f"{part:03d}-{self.spills:06d}.parquet"
+            rows.write_parquet(path, compression="lz4", statistics=False)
+        self.spills += 1
+
+
+class CharacterCounts:
+    """How often each character occurs: one number per code point, whatever the amount of text."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(0x110000, np.int64)
+
+    def add(self, texts: Sequence[str], times: np.ndarray | None = None) -> None:
+        """Count the characters of all texts, each text as often as *times* (int64) says."""
+        points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        if times is None:
+            self._counts += np.bincount(points, minlength=len(self._counts))
+        else:
+            lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+            np.add.at(self._counts, points, np.repeat(times, lengths))
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Yield the characters that occur, by code point, with their counts."""
+        for point in np.flatnonzero(self._counts):
+            yield chr(point), int(self._counts[point])
+
+
+def batched(texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_BYTES) -> Iterator[list[str]]:
+    """Yield lists of at most *rows* texts, which end with the text that reaches so many *characters*."""
+    iterator = iter(texts)
+    while batch := list(islice(iterator, 1)):
+        size = len(batch[0])
+        for text in islice(iterator, rows - 1) if size < characters else ():
+            batch.append(text)
+            size += len(text)
+            if size >= characters:
+                break
+        yield batch
