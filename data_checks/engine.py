@@ -1,4 +1,7 @@
-"""Runs suites with Great Expectations and translates its results; knows nothing of reviews.
+"""Holds tables against suites and writes the Data Docs; knows nothing of reviews.
+
+The judging is done by polars (`data_checks/evaluation.py`); what it makes are Great Expectations' own result objects,
+which its stores, pages, checkpoints and actions take as their own.
 
 Great Expectations takes over two seconds to import, so it is imported inside functions. Its context lives in memory:
 nothing but the Data Docs touches the disk. It keeps that context in one global place, hence the lock.
@@ -9,21 +12,24 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from data_checks.evaluation import Report, evaluate
+from data_checks.metrics import Metric
 from data_checks.report import ExpectationResult
+from data_checks.tables import CHUNK_ROWS, Table
 
 SITE = "docs"
 PARTS = ("expectations", "validations", "static")
 EXAMPLES = 5
+SUMMARY: Mapping[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 _lock = threading.Lock()
 
 
@@ -33,13 +39,24 @@ class Batch:
 
     Args:
         name: Of the suite and the table, as the Data Docs show it.
-        frame: The table; only the columns that are looked at.
+        table: Read in chunks.
         expectations: Instances of Great Expectations' classes, each with a description in words.
+        tallies: What else is measured in the same pass.
     """
 
     name: str
-    frame: pl.DataFrame
+    table: Table
     expectations: Sequence[Any]
+    tallies: Mapping[str, Metric] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A batch with Great Expectations' results, in the order of its expectations, and the values of its tallies."""
+
+    batch: Batch
+    results: Sequence[Any]
+    tallied: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,26 +67,75 @@ class Outcome:
     broken: tuple[str, ...]
 
 
-def run(batches: Sequence[Batch], docs_folder: Path, name: str) -> Outcome:
-    """Validate the batches and write the Data Docs.
+def validate(
+    batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None, result_format: Mapping[str, Any] = SUMMARY
+) -> Validated:
+    """Judge a batch, by chunks of at most so many *rows*; *report* is told how many are done, and of how many.
+
+    Raises:
+        ReviewLMError: An expectation cannot be evaluated, or the table cannot be read.
+    """
+    with quiet():
+        great_expectations()
+        for expectation in batch.expectations:
+            expectation.id = expectation.id or str(uuid.uuid4())
+        results, tallied = evaluate(batch.table, batch.expectations, result_format, rows, batch.tallies, report)
+    return Validated(batch, results, tallied)
+
+
+def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Outcome:
+    """Write the Data Docs of what was judged, and return it in plain values.
 
     Args:
-        batches: At least one.
+        validated: At least one.
         docs_folder: Gets index.html and what it needs; an earlier report in it is replaced.
         name: Of the run, as the Data Docs show it.
     """
-    with _lock, _quiet():
+    with _lock, quiet():
         context = _context(docs_folder)
-        validated = [(batch, _validate(context, batch, name)) for batch in batches]
+        for each in validated:
+            _store(context, each, name)
         _write_pages(context)
     results, broken = [], []
-    for batch, validations in validated:
-        for expectation, validation in _in_order(batch.expectations, validations):
+    for each in validated:
+        for expectation, validation in zip(each.batch.expectations, each.results, strict=True):
             if error := exception_in(validation.exception_info):
                 broken.append(f"{expectation.description} ({error})")
             else:
                 results.append(_translated(expectation, validation))
     return Outcome(tuple(results), tuple(broken))
+
+
+def run(batches: Sequence[Batch], docs_folder: Path, name: str, rows: int = CHUNK_ROWS) -> Outcome:
+    """Judge batches and write the Data Docs: `validate` and `publish` in one."""
+    return publish([validate(batch, rows) for batch in batches], docs_folder, name)
+
+
+def suite_result(validated: Validated, name: str) -> Any:
+    """Return Great Expectations' result object of a whole suite, as its stores, checkpoints and actions take it."""
+    from great_expectations import __version__
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.validator.validator import calc_validation_statistics
+
+    run = RunIdentifier(run_name=name, run_time=datetime.now(UTC))
+    results, batch = list(validated.results), validated.batch
+    statistics = calc_validation_statistics(results)
+    return ExpectationSuiteValidationResult(
+        results=results, success=statistics.success, suite_name=batch.name, batch_id=f"{batch.name}-whole",
+        statistics={
+            "evaluated_expectations": statistics.evaluated_expectations,
+            "successful_expectations": statistics.successful_expectations,
+            "unsuccessful_expectations": statistics.unsuccessful_expectations,
+            "success_percent": statistics.success_percent,
+        },
+        meta={
+            "great_expectations_version": __version__, "run_id": run, "validation_time": run.run_time,
+            "batch_spec": {"rows": f"{batch.table.height:,}", "columns": ", ".join(batch.table.schema)},
+            "batch_markers": {},
+            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": batch.name},
+        },
+    )
 
 
 def exception_in(info: Mapping[str, Any] | None) -> str:
@@ -111,33 +177,27 @@ def _context(docs_folder: Path) -> Any:
     return context
 
 
-def _validate(context: Any, batch: Batch, name: str) -> Any:
-    from great_expectations.core.run_identifier import RunIdentifier
-
-    gx = great_expectations()
-    suite = context.suites.add(gx.ExpectationSuite(name=batch.name))
-    for expectation in batch.expectations:
-        suite.add_expectation(expectation)
-    asset = context.data_sources.add_pandas(batch.name).add_dataframe_asset(batch.name)
-    definition = gx.ValidationDefinition(
-        name=batch.name, data=asset.add_batch_definition_whole_dataframe("whole"), suite=suite
+def _store(context: Any, validated: Validated, name: str) -> None:
+    """Add the suite and its results to the stores from which the pages are made."""
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
     )
-    return context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": batch.frame.to_pandas()},
-        result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
-        run_id=RunIdentifier(run_name=name, run_time=datetime.now(UTC)),
-    ).results
+
+    suite = great_expectations().ExpectationSuite(name=validated.batch.name)
+    suite.expectations = list(validated.batch.expectations)
+    context.suites.add(suite)
+    result = suite_result(validated, name)
+    identifier = ExpectationSuiteIdentifier(name=suite.name)
+    context.validation_results_store.store_validation_results(
+        suite_validation_result=result, expectation_suite_identifier=identifier,
+        suite_validation_result_identifier=ValidationResultIdentifier(
+            batch_identifier=result.batch_id, expectation_suite_identifier=identifier, run_id=result.meta["run_id"]),
+    )
 
 
 def _write_pages(context: Any) -> None:
     context.build_data_docs(site_names=[SITE])
-
-
-def _in_order(expectations: Iterable[Any], validations: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Pair expectations and results; Great Expectations puts those that raised an error first."""
-    by_id = {validation.expectation_config.id: validation for validation in validations}
-    for expectation in expectations:
-        yield expectation, by_id[expectation.id]
 
 
 def _translated(expectation: Any, validation: Any) -> ExpectationResult:
@@ -169,7 +229,7 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what Great Expectations says of its own use of pandas and pydantic, and nothing else."""
     with warnings.catch_warnings():
         for module in ("great_expectations", "pydantic", "marshmallow"):

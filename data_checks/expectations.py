@@ -7,82 +7,36 @@
     samples      what a model wrote: whole texts of sane length, of characters that people write
 
 Each expectation carries its words (`description`, shown in the Data Docs and in errors) and its severity: "critical"
-stops the run, "warning" is shown beside its result, "info" is only logged. The values of `text` are its lengths.
+stops the run, "warning" is shown beside its result, "info" is only logged. Of a text no report quotes a word: of those
+that are not as expected, it shows the lengths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from data_checks.engine import great_expectations
+from data_checks import expectations_of_models as of_models
+from data_checks.case import COLUMNS, INVISIBLE, Case, Tallied, expect, identified
+from data_checks.metrics import Metric, Total
+from data_checks.repeated import Straddling
 from data_checks.report import CRITICAL, INFO, WARNING
-from models.text import CHARACTERS
-from models.vocabulary import SPECIAL
-from reviewlm.config import ChecksConfig
-from reviewlm.errors import ReviewLMError
+from data_checks.texts import MOJIBAKE
 
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 100_000
-MAX_NATS = 1e12
-MAX_WRITTEN = 5_000
-"""Characters that Yelp lets a review have."""
-MOSTLY = 0.99
-(INVISIBLE,) = (rule for rule in CHARACTERS if rule.name == "invisible")
-INTEGERS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
-FLOATS = ("Float32", "Float64")
-TEXTS = ("String",)
-COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
-    "raw": {
-        "review_id": TEXTS, "user_id": TEXTS, "business_id": TEXTS, "stars": FLOATS, "useful": INTEGERS,
-        "funny": INTEGERS, "cool": INTEGERS, "text": TEXTS, "date": ("Datetime",), "source": TEXTS, "line": INTEGERS,
-    },
-    "clean": {"review_id": TEXTS, "text": TEXTS, "stars": INTEGERS, "bytes": INTEGERS, "split": TEXTS},
-    "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},
-    "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
-    "samples": {"stars": INTEGERS, "text": TEXTS},
-}
-"""Columns that a table must have, and the types (of polars, without their parameters) that will do."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One table to be judged.
-
-    Args:
-        stage: Its suite.
-        table: The columns of the suite that can be judged.
-        usable: Their names.
-        limits: Of the configuration.
-        facts: What the stage said of its result.
-    """
-
-    stage: str
-    table: pl.LazyFrame
-    usable: frozenset[str]
-    limits: ChecksConfig
-    facts: dict[str, Any]
-
-    def fact(self, name: str) -> Any:
-        """Return a fact that must be there.
-
-        Raises:
-            ReviewLMError: It is not: a suite must not pass for want of numbers.
-        """
-        if name not in self.facts:
-            remedy = "give the stream's folder instead of a table" if self.stage == "tokens" else ""
-            what = f"The suite '{self.stage}' needs the fact '{name}'"
-            raise ReviewLMError(what, value=list(self.facts), remedy=remedy)
-        return self.facts[name]
+MOSTLY, MOSTLY_CLEAN = 0.99, 0.999
+MIN_DIFFERENT = 0.9
+MIN_ONE_LANGUAGE = 0.9
+MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
 
 
 def columns(stage: str) -> Any:
     """Expect of a table (column, type) that every column is there with a type that will do."""
-    return _gx().ExpectColumnPairValuesToBeInSet(
+    return expect().ExpectColumnPairValuesToBeInSet(
         column_A="column", column_B="type", severity=CRITICAL,
         value_pairs_set=[(column, kind) for column, kinds in COLUMNS[stage].items() for kind in kinds],
         description=f"The table has the columns {', '.join(COLUMNS[stage])}, each of its type",
@@ -90,16 +44,23 @@ def columns(stage: str) -> Any:
 
 
 def _raw_rows(case: Case) -> list[Any]:
-    gx, known = _gx(), case.limits.min_stars_known
+    gx, known = expect(), case.limits.min_stars_known
     longest = int(case.facts.get("max_chars", MAX_CHARACTERS))
     # Dates may be local times: tomorrow is still plausible.
     tomorrow = datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=1)
     return [
-        *_identified(case),
+        *identified(),
         gx.ExpectColumnValuesToNotBeNull(column="text", description="Every review has a text"),
-        gx.ExpectColumnValuesToBeBetween(
+        gx.ExpectColumnValueLengthsToBeBetween(
             column="text", min_value=1, max_value=longest, mostly=MOSTLY, severity=WARNING,
             description=f"At least {MOSTLY:.0%} of the texts have 1 to {longest:,} characters"),
+        gx.ExpectColumnValuesToNotMatchRegex(
+            column="text", regex=INVISIBLE.pattern, mostly=MOSTLY, severity=INFO,
+            description=f"At least {MOSTLY:.0%} of the texts are free of control and invisible characters"),
+        *_texts(MOSTLY),
+        gx.ExpectColumnProportionOfUniqueValuesToBeBetween(
+            column="text", min_value=MIN_DIFFERENT, severity=WARNING,
+            description=f"At least {MIN_DIFFERENT:.0%} of the texts are different (the value is their share)"),
         gx.ExpectColumnValuesToBeInSet(
             column="stars", value_set=[1, 2, 3, 4, 5], mostly=known,
             description=f"At least {known:.1%} of the ratings are 1, 2, 3, 4 or 5 stars"),
@@ -112,12 +73,15 @@ def _raw_rows(case: Case) -> list[Any]:
     ]
 
 
-def _raw_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
-    gx, limit = _gx(), case.limits.max_quarantined
+def _raw_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+    del tallied
+    gx, limit = expect(), case.limits.max_quarantined
     rows, quarantined = case.fact("rows"), case.fact("quarantined")
-    counted = case.table.select(pl.len()).collect().item()
-    share = quarantined / max(1, rows + quarantined)
-    return pl.DataFrame({"rows": [counted], "lost": [rows - counted], "quarantined": [share]}), [
+    facts = {
+        "rows": case.table.height, "lost": rows - case.table.height,
+        "quarantined": quarantined / max(1, rows + quarantined),
+    }
+    return facts, [
         gx.ExpectColumnMinToBeBetween(column="rows", min_value=1, description="There is at least one review"),
         gx.ExpectColumnMaxToBeBetween(
             column="lost", min_value=0, max_value=0, description=f"All {rows:,} reviews read are in the table"),
@@ -128,11 +92,17 @@ def _raw_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
 
 
 def _clean_rows(case: Case) -> list[Any]:
-    gx = _gx()
+    gx = expect()
     return [
-        *_identified(case),
+        *identified(),
         gx.ExpectColumnValuesToNotBeNull(column="text", description="Every review has a text"),
-        gx.ExpectColumnValuesToBeBetween(column="text", min_value=1, description="No text is empty"),
+        gx.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1, description="No text is empty"),
+        gx.ExpectColumnValuesToNotMatchRegex(
+            column="text", regex=INVISIBLE.pattern, description="No text holds control or invisible characters"),
+        *_texts(MOSTLY_CLEAN),
+        gx.ExpectColumnProportionOfUniqueValuesToBeBetween(
+            column="text", min_value=MIN_DIFFERENT, severity=INFO,
+            description=f"At least {MIN_DIFFERENT:.0%} of the texts are different (the value is their share)"),
         gx.ExpectColumnValuesToBeBetween(
             column="stars", min_value=0, max_value=5, description="Stars are 1 to 5, or 0 for unknown"),
         gx.ExpectColumnValuesToBeBetween(
@@ -143,9 +113,16 @@ def _clean_rows(case: Case) -> list[Any]:
     ]
 
 
-def _clean_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
-    gx = _gx()
-    return _split_facts(case), [
+def _clean_tallies(case: Case) -> dict[str, Metric]:
+    del case
+    in_split = {split: Total(("split",), (pl.col("split") == split).sum()) for split in SPLITS}
+    return {**in_split, "straddling": Straddling("text", "split", SPLITS)}
+
+
+def _clean_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+    gx, rows = expect(), max(1, case.table.height)
+    facts = {name: count / rows if name in SPLITS else count for name, count in tallied.items()}
+    return {**facts, **_language(case)}, [
         *(
             gx.ExpectColumnMinToBeBetween(
                 column=split, min_value=0, strict_min=True,
@@ -156,128 +133,47 @@ def _clean_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
             column="train", min_value=0.5, severity=WARNING,
             description="At least half of the reviews are there to train on (the value is their share)"),
         gx.ExpectColumnMaxToBeBetween(column="straddling", max_value=0, description="No text is in two splits"),
+        gx.ExpectColumnMinToBeBetween(
+            column="one_language", min_value=MIN_ONE_LANGUAGE, severity=INFO,
+            description=f"At least {MIN_ONE_LANGUAGE:.0%} of the texts whose language can be told are in one language "
+                        "(the value is their share)"),
     ]
 
 
-def _split_facts(case: Case) -> pl.DataFrame:
-    """Return the share of each split and the number of texts in two of them; empty without those columns."""
-    if not {"text", "split"} <= case.usable:
-        return pl.DataFrame()
-    split = pl.col("split")
-    # By hash (64 bits), part by part: grouped by the texts themselves, all of them would be in memory at once.
-    splits_of_text = case.table.group_by(pl.col("text").hash()).agg(split.n_unique().alias("splits"))
-    shares = [(split == name).mean().fill_null(0.0).alias(name) for name in SPLITS]
-    straddling = splits_of_text.filter(pl.col("splits") > 1).select(pl.len()).collect(engine="streaming").item()
-    return case.table.select(shares).collect().with_columns(straddling=pl.lit(straddling))
+def _language(case: Case) -> dict[str, float]:
+    """Return the share of the commonest language, where the stage has told languages; "" is one that it cannot tell."""
+    languages = case.facts.get("languages") or {}
+    told = [count for language, count in languages.items() if language]
+    return {"one_language": max(told) / sum(told)} if sum(told) else {}
 
 
-def _tokens_rows(case: Case) -> list[Any]:
-    gx, total = _gx(), case.fact("tokens")
+def _texts(mostly: float) -> list[Any]:
+    """What may be in a review now and then, but not often: traces of a wrong encoding, and repetition."""
+    gx, share = expect(), f"At least {mostly * 100:.4g}%"
     return [
-        *_identified(case),
+        gx.ExpectColumnValuesToNotMatchRegex(
+            column="text", regex=MOJIBAKE, mostly=mostly, severity=WARNING,
+            description=f"{share} of the texts show no trace of a wrong encoding (mojibake)"),
         gx.ExpectColumnValuesToBeBetween(
-            column="tokens", min_value=1, description="Every review has at least one scored token"),
-        gx.ExpectColumnSumToBeBetween(
-            column="tokens", min_value=total, max_value=total,
-            description=f"The lengths of the reviews add up to the stream's {total:,} tokens"),
+            column="word_run", max_value=MAX_WORD_RUN, mostly=mostly, severity=WARNING,
+            description=f"{share} of the texts repeat no word more than {MAX_WORD_RUN} times in a row"),
         gx.ExpectColumnValuesToBeBetween(
-            column="bytes", min_value=1, description="Every review has at least one byte"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="oov", min_value=0, description="Counts of unknown words are not negative"),
+            column="character_run", max_value=MAX_CHARACTER_RUN, mostly=mostly, severity=WARNING,
+            description=f"{share} of the texts repeat no character more than {MAX_CHARACTER_RUN} times in a row"),
     ]
-
-
-def _tokens_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
-    gx, size, limit = _gx(), case.fact("vocabulary_size"), case.limits.max_unknown_tokens
-    share = case.fact("unknown") / max(1, case.fact("tokens"))
-    facts = {"largest_id": case.fact("largest_id"), "unknown": share, "disagreeing": case.fact("disagreeing")}
-    return pl.DataFrame(facts), [
-        gx.ExpectColumnMaxToBeBetween(
-            column="disagreeing", max_value=0, description="Every review is as long as its row says"),
-        gx.ExpectColumnMaxToBeBetween(
-            column="largest_id", min_value=0, max_value=size - 1,
-            description=f"Every id is below the vocabulary's size, {size:,} (the value is the largest id)"),
-        gx.ExpectColumnMaxToBeBetween(
-            column="unknown", max_value=limit,
-            description=f"At most {limit:.1%} of the tokens are unknown words (the value is their share)"),
-    ]
-
-
-def _predictions_rows(case: Case) -> list[Any]:
-    gx = _gx()
-    return [
-        *_identified(case),
-        gx.ExpectColumnValuesToNotBeNull(column="nats", description="Every score is a number"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="nats", min_value=0, max_value=MAX_NATS, description="Scores are finite and not negative (nats)"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="tokens", min_value=1, description="Every review has at least one token"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="bytes", min_value=1, description="Every review has at least one byte"),
-    ]
-
-
-def _predictions_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
-    if not {"nats", "tokens"} <= case.usable:
-        return pl.DataFrame(), []
-    # What is no number has its own expectation.
-    mean = pl.col("nats").fill_nan(None).sum() / pl.col("tokens").sum()
-    return case.table.select(nats_per_token=mean).collect(), [
-        _gx().ExpectColumnMaxToBeBetween(
-            column="nats_per_token", max_value=20, severity=INFO,
-            description="A token costs at most 20 nats on average (the value is the mean)"),
-    ]
-
-
-def _samples_rows(case: Case) -> list[Any]:
-    gx = _gx()
-    return [
-        gx.ExpectColumnValuesToNotBeNull(column="text", description="Every sample has a text"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="stars", min_value=0, max_value=5, description="Samples have 1 to 5 stars, or 0 for unknown"),
-        gx.ExpectColumnValuesToBeBetween(
-            column="text", min_value=1, max_value=MAX_WRITTEN, severity=WARNING,
-            description=f"Every sample has 1 to {MAX_WRITTEN:,} characters"),
-    ]
-
-
-def _samples_whole(case: Case) -> tuple[pl.DataFrame, list[Any]]:
-    """Warnings only: a model of bytes may write a sign that nobody reads, or spell "<eos>", however seldom."""
-    if "text" not in case.usable:
-        return pl.DataFrame(), []
-    gx, text = _gx(), pl.col("text")
-    unreadable = text.str.contains(INVISIBLE.rust).sum().alias("unreadable")
-    special = text.str.contains_any(list(SPECIAL)).sum().alias("special")
-    return case.table.select(unreadable, special).collect(), [
-        gx.ExpectColumnMaxToBeBetween(
-            column="unreadable", max_value=0, severity=WARNING,
-            description="No sample holds control or invisible characters (the value is how many do)"),
-        gx.ExpectColumnMaxToBeBetween(
-            column="special", max_value=0, severity=WARNING,
-            description="No sample shows a special token (the value is how many do)"),
-    ]
-
-
-def _identified(case: Case) -> list[Any]:
-    gx = _gx()
-    return [
-        gx.ExpectColumnValuesToNotBeNull(column="review_id", description="Every review has an id"),
-        gx.ExpectColumnValuesToBeUnique(column="review_id", description="No two reviews have one id"),
-    ]
-
-
-def _gx() -> Any:
-    """Great Expectations' classes; the severity of an expectation is critical unless it says otherwise."""
-    return great_expectations().expectations
 
 
 ROWS: dict[str, Callable[[Case], list[Any]]] = {
-    "raw": _raw_rows, "clean": _clean_rows, "tokens": _tokens_rows, "predictions": _predictions_rows,
-    "samples": _samples_rows,
+    "raw": _raw_rows, "clean": _clean_rows, "tokens": of_models.tokens_rows, "predictions": of_models.predictions_rows,
+    "samples": of_models.samples_rows,
 }
 """Per stage what is expected of each row."""
-WHOLE: dict[str, Callable[[Case], tuple[pl.DataFrame, list[Any]]]] = {
-    "raw": _raw_whole, "clean": _clean_whole, "tokens": _tokens_whole, "predictions": _predictions_whole,
-    "samples": _samples_whole,
+TALLIES: dict[str, Callable[[Case], dict[str, Metric]]] = {
+    "clean": _clean_tallies, "predictions": of_models.predictions_tallies,
 }
-"""Per stage a table of one row with facts of the whole, and what is expected of it."""
+"""Per stage what is measured of the rows for facts of the whole."""
+WHOLE: dict[str, Callable[[Case, Tallied], tuple[dict[str, Any], list[Any]]]] = {
+    "raw": _raw_whole, "clean": _clean_whole, "tokens": of_models.tokens_whole,
+    "predictions": of_models.predictions_whole,
+}
+"""Per stage the facts of the whole, from what was measured, and what is expected of them."""

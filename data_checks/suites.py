@@ -14,10 +14,13 @@ import numpy as np
 import polars as pl
 
 from data_checks import expectations
-from data_checks.engine import Batch, run
-from data_checks.expectations import COLUMNS, Case
+from data_checks.case import COLUMNS, PRIVATE, Case
+from data_checks.engine import Batch, Validated, publish, validate
+from data_checks.evaluation import Broken, Report
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
-from models.streams import CHUNK, TokenStream
+from data_checks.tables import Table
+from data_checks.texts import MEASURES
+from models.streams import CHUNK, DOCUMENTS, TokenStream
 from models.vocabulary import UNK
 from reviewlm.config import ChecksConfig
 from reviewlm.errors import ReviewLMError
@@ -34,6 +37,7 @@ def check(
     docs_folder: Path,
     name: str,
     facts: Mapping[str, Any] | None = None,
+    report: Report | None = None,
 ) -> CheckReport:
     """Hold a table against the suite of its stage and write the Data Docs.
 
@@ -45,6 +49,7 @@ def check(
         docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
         name: Of the table, as the report shows it.
         facts: What the stage said of its result. raw: rows, quarantined. tokens, of a table: see `token_table`.
+        report: Told how many rows are done, and of how many.
 
     Raises:
         models.base.ModelError: The folder of a token stream cannot be opened.
@@ -54,60 +59,84 @@ def check(
         raise ReviewLMError(f"There is no suite '{stage}'", remedy=f"one of {', '.join(COLUMNS)}")
     if stage == "tokens" and isinstance(frame, Path):
         frame, facts = token_table(TokenStream.open(frame))
-    table = frame.lazy() if isinstance(frame, pl.DataFrame) else pl.scan_parquet(frame)
-    schema = {column: str(kind.base_type()) for column, kind in table.collect_schema().items()}
-    usable = [column for column, kinds in COLUMNS[stage].items() if schema.get(column) in kinds]
-    case = Case(stage, table.select(usable), frozenset(usable), limits, dict(facts or {}))
-    outcome = run([_columns(stage, schema), *_values(case)], docs_folder, name)
+    table = Table.of(frame, MEASURES, PRIVATE)
+    types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
+    usable = [column for column, kinds in COLUMNS[stage].items() if types.get(column) in kinds]
+    measured = [name for name, each in MEASURES.items() if each.source in usable]
+    case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
+    with_columns = validate(_columns(stage, types))
+    rows = validate(_rows(case), limits.chunk_rows, report)
+    judged = [with_columns, rows, *_whole(case, rows.tallied)]
+    outcome = publish([each for each in judged if each.batch.expectations], docs_folder, name)
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
     return CheckReport(stage, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
 
 
-def token_table(stream: TokenStream) -> tuple[pl.DataFrame, dict[str, Any]]:
+def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
     """Return the table and the facts that the suite "tokens" wants of a stream, counted anew from its ids.
 
+    A piece at a time: the stream may be larger than the memory.
+
     Returns:
-        `stream.documents` with the column tokens as the offsets have it (the length of a review without the begin and
-        the star token), and the facts tokens (as the stream says), disagreeing (reviews whose row says otherwise than
-        the offsets), unknown, largest_id and vocabulary_size.
+        The table with a row per review, and the facts tokens (as the stream says), disagreeing (reviews whose row says
+        otherwise than the offsets), unknown, largest_id and vocabulary_size.
     """
-    counts_V = _counts(stream)
-    lengths = np.diff(stream.offsets).astype(np.int64) - 2
+    unknown, largest = 0, -1
+    for start in range(0, len(stream.ids), CHUNK):
+        piece = np.asarray(stream.ids[start : start + CHUNK])
+        unknown, largest = unknown + int(np.count_nonzero(piece == UNK)), max(largest, int(piece.max()))
     facts = {
-        "tokens": int(stream.tokens),
-        "disagreeing": int(np.count_nonzero(lengths != stream.documents["tokens"].to_numpy())),
-        "unknown": int(counts_V[UNK]),
-        "largest_id": len(counts_V) - 1,
+        "tokens": int(stream.tokens), "disagreeing": _disagreeing(stream), "unknown": unknown, "largest_id": largest,
         "vocabulary_size": int(stream.vocabulary_size),
     }
-    return stream.documents.with_columns(tokens=pl.Series(lengths)), facts
+    return stream.folder / DOCUMENTS, facts
 
 
-def _counts(stream: TokenStream) -> np.ndarray:
-    """Count each id up to the largest; a piece at a time, so that a stream larger than the memory can be checked."""
-    counts_V = np.zeros(UNK + 1, np.int64)
-    for start in range(0, len(stream.ids), CHUNK):
-        piece_V = np.bincount(stream.ids[start : start + CHUNK], minlength=len(counts_V))
-        counts_V = piece_V + np.pad(counts_V, (0, len(piece_V) - len(counts_V)))
-    return counts_V
+def _disagreeing(stream: TokenStream) -> int:
+    """Count the reviews whose row has another number of tokens than the offsets, those without a row included."""
+    wrong = done = 0
+    for rows in Table.of(stream.folder / DOCUMENTS).chunks(["tokens"]):
+        # Neither the begin nor the star token is counted.
+        lengths = np.diff(stream.offsets[done : done + rows.height + 1]).astype(np.int64) - 2
+        found = rows["tokens"].to_numpy()
+        wrong += int(np.count_nonzero(found[: len(lengths)] != lengths)) + abs(len(found) - len(lengths))
+        done += rows.height
+    return wrong + max(0, len(stream) - done)
 
 
 def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
     """Return one row per column that must be there, with the type it has ("missing" if it is not there)."""
     wanted = list(COLUMNS[stage])
     frame = pl.DataFrame({"column": wanted, "type": [schema.get(column, "missing") for column in wanted]})
-    return Batch(f"{stage} columns", frame, [expectations.columns(stage)])
+    return Batch(f"{stage} columns", Table.of(frame), [expectations.columns(stage)])
 
 
-def _values(case: Case) -> list[Batch]:
-    """Return the rows, and the facts of the whole; of each only what can be judged."""
+def _rows(case: Case) -> Batch:
+    """Return what is expected of each row, of the columns that can be judged, and what is measured beside it."""
     expected = [each for each in expectations.ROWS[case.stage](case) if each.column in case.usable]
-    looked_at = case.table.select(list(dict.fromkeys(each.column for each in expected)))
-    if any(each.column == "text" for each in expected):
-        # Lengths are all that is looked at: texts need not leave polars, and Data Docs must not quote reviews.
-        looked_at = looked_at.with_columns(pl.col("text").str.len_chars().alias("text"))
-    whole, of_whole = expectations.WHOLE[case.stage](case)
-    batches = [Batch(f"{case.stage} rows", looked_at.collect(), expected)]
-    of_whole = [each for each in of_whole if each.column in whole.columns]
-    return [batch for batch in [*batches, Batch(f"{case.stage} whole", whole, of_whole)] if batch.expectations]
+    tallies = {
+        name: metric for name, metric in expectations.TALLIES.get(case.stage, lambda case: {})(case).items()
+        if case.usable.issuperset(metric.columns)
+    }
+    return Batch(f"{case.stage} rows", case.table, expected, tallies)
+
+
+def _whole(case: Case, tallied: Mapping[str, Any]) -> list[Validated]:
+    """Return the verdicts on the facts of the whole; of each only what can be judged.
+
+    Raises:
+        ReviewLMError: What they rest on could not be measured, which says nothing of the data.
+    """
+    for name, value in tallied.items():
+        if isinstance(value, Broken):
+            raise ReviewLMError(
+                f"A data check of '{case.stage}' is broken: '{name}' could not be measured", cause=value.message,
+                remedy="correct data_checks/expectations.py",
+            )
+    if case.stage not in expectations.WHOLE:
+        return []
+    facts, expected = expectations.WHOLE[case.stage](case, tallied)
+    frame = pl.DataFrame({fact: [value] for fact, value in facts.items()})
+    return [validate(Batch(
+        f"{case.stage} whole", Table.of(frame), [each for each in expected if each.column in frame.columns]))]

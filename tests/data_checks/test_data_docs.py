@@ -9,6 +9,7 @@ from data_checks import engine, suites
 from data_checks.engine import Batch, exception_in, great_expectations, run
 from data_checks.report import CheckReport, ExpectationResult
 from data_checks.suites import check
+from data_checks.tables import Table
 from reviewlm.config import ChecksConfig
 from reviewlm.errors import CheckFailed, ReviewLMError
 
@@ -153,7 +154,7 @@ def test_results_keep_the_order_of_the_suite(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_write_pages", lambda context: None)
     gx = great_expectations().expectations
     words = ["last letter", "first letter", "any letter"]
-    batch = Batch("t", table(), [
+    batch = Batch("t", Table.of(table()), [
         gx.ExpectColumnMaxToBeBetween(column="bytes", max_value=1, description=words[0]),
         gx.ExpectColumnValuesToNotBeNull(column="stars", description=words[1]),
         gx.ExpectColumnMinToBeBetween(column="bytes", min_value=1, description=words[2]),
