@@ -33,7 +33,7 @@ NEW = "new"
 """The side of reviews that have no split: those that have just come in."""
 LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
 """Lower edges of the bins of words per review: 1, 2, … then 8 per doubling. The last bin has no end; bin 0 is below."""
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 """Text that is counted at a time; a single longer review is one batch."""
 FIRST_BYTES = 16 << 10
 COLUMNS: dict[str, pl.DataType] = {
@@ -42,7 +42,9 @@ COLUMNS: dict[str, pl.DataType] = {
     "city": pl.String(),
 }
 SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
-TALLIES = ("months", "categories", "cities", "top_words")
+PLACEHOLDERS = ("_email_", "_url_", "_card_", "_phone_")
+"""What the normal form writes in place of personal data (`models/text.py`)."""
+TALLIES = ("masks", "months", "categories", "cities", "top_words")
 TYPES = ("types", "businesses", "users")
 MONTHS, NAMES = 2_400, 2_000
 """Months, and categories or cities, that are kept."""
@@ -59,6 +61,7 @@ class Summary:
         stars: Reviews with unknown rating, 1, …, 5 stars.
         lengths: Reviews by number of words, in bins that begin at 0 and at each of `LENGTH_EDGES`.
         byte_values: How often each of the 256 byte values occurs in the texts.
+        masks: How often each of `PLACEHOLDERS` occurs.
         months: Reviews by month ("2015-03"); undated ones are missing.
         categories: Reviews by category of their business; a review may have several.
         cities: Reviews by city of their business.
@@ -74,6 +77,7 @@ class Summary:
     stars: list[int] = field(default_factory=lambda: [0] * 6)
     lengths: list[int] = field(default_factory=lambda: [0] * (len(LENGTH_EDGES) + 1))
     byte_values: list[int] = field(default_factory=lambda: [0] * 256)
+    masks: Tally = field(default_factory=partial(Tally, len(PLACEHOLDERS)))
     months: Tally = field(default_factory=partial(Tally, MONTHS))
     categories: Tally = field(default_factory=partial(Tally, NAMES))
     cities: Tally = field(default_factory=partial(Tally, NAMES))
@@ -92,6 +96,7 @@ class Summary:
         self.lengths = _added(self.lengths, np.bincount(bins, minlength=len(self.lengths)))
         raw = np.frombuffer("".join(reviews["text"].to_list()).encode(), np.uint8)
         self.byte_values = _added(self.byte_values, np.bincount(raw, minlength=256))
+        self.masks.add((name, _occurrences(reviews["text"], name)) for name in PLACEHOLDERS)
         self.months.add(_counted(reviews["date"].dt.strftime("%Y-%m")))
         self.categories.add(_counted(reviews["categories"].str.split(", ").explode()))
         self.cities.add(_counted(reviews["city"]))
@@ -141,6 +146,10 @@ class Summary:
 
 def _added(left: list[int], right: Iterable[int]) -> list[int]:
     return [int(a) + int(b) for a, b in zip(left, right, strict=True)]
+
+
+def _occurrences(texts: pl.Series, name: str) -> int:
+    return int(texts.str.count_matches(name, literal=True).sum())
 
 
 def _counted(values: pl.Series) -> Iterator[tuple[str, int]]:
