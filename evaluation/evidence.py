@@ -25,6 +25,10 @@ class Evidence:
         baseline_digest: Digest of its bundle.
         checks_passed: Whether the data checks passed; None where they were not run.
         checks_detail: What they said.
+        leak_free: Whether a certificate, verified now, says that no review of the test set stands in the training data,
+            exactly or nearly; None where there is none.
+        leak_detail: What it said, and what is known of the champion's training data.
+        leak_test: Digest of the test reviews that it is of, to be compared with those that were scored.
         unfair: Why the challenger has an advantage that the figures do not charge for (it folds case where the
             champion does not, say); empty where it has none.
         smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
@@ -44,6 +48,9 @@ class Evidence:
     baseline_digest: str | None = None
     checks_passed: bool | None = None
     checks_detail: str = ""
+    leak_free: bool | None = None
+    leak_detail: str = ""
+    leak_test: str = ""
     unfair: str = ""
     smoke_passed: bool | None = None
     smoke_detail: str = ""

@@ -55,6 +55,7 @@ class _Case:
         yield self._enough_reviews()
         yield self._finite_figures()
         yield _said("data checks", self.evidence.checks_passed, self.evidence.checks_detail)
+        yield self._no_leak()
         yield self._smoke_test()
         yield self._better_than_baseline()
         yield self._better_than_champion()
@@ -174,6 +175,17 @@ class _Case:
                if not np.isfinite(open_nats(rows)).all()]
         detail = f"a score of the {' and of the '.join(bad)} is not a finite number" if bad else "all scores are finite"
         return RuleOutcome("finite figures", not bad and math.isfinite(self.challenger.open_bits_per_byte), detail)
+
+    def _no_leak(self) -> RuleOutcome:
+        name, evidence = "leak certificate", self.evidence
+        if not self.policy.require_leak_certificate:
+            return RuleOutcome(name, None, f"the policy asks for none; {evidence.leak_detail or 'nothing is known'}")
+        if evidence.leak_free is None:
+            return RuleOutcome(name, False, evidence.leak_detail or "there is no leak certificate")
+        if evidence.leak_free and evidence.leak_test != evidence.challenger_test:
+            seen = f"the leak certificate is of the test set {evidence.leak_test}"
+            return RuleOutcome(name, False, f"{seen}, but {evidence.challenger_test} was scored")
+        return _said(name, evidence.leak_free, evidence.leak_detail)
 
     def _smoke_test(self) -> RuleOutcome:
         if self.identical and self.evidence.smoke_passed is None:

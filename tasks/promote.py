@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from math import isfinite
@@ -12,11 +13,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
+from corpus.leaks import CERTIFICATE_FILE, verify
 from evaluation.decision import Decision
 from evaluation.gate import Evidence
 from evaluation.gate import decide as apply_rules
+from models.bundle import SPEC
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
+from reviewlm.errors import CheckFailed, Damaged
 from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.evaluate import Measured, figures_of_artifact, score_bundle, scores_of
@@ -135,6 +139,8 @@ def decide(
     tracker = tracker_of(config)
     tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
+    if (certificate := prepared.clean.folder / CERTIFICATE_FILE).exists():
+        tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
     tracker.set_tags(parent_run_id, {"gate/outcome": decision.headline, "mlflow.note.content": decision.to_markdown()})
     show_markdown("gate", decision.to_markdown(), decision.headline)
     now = registry_of(config).alias(CHAMPION)
@@ -148,6 +154,7 @@ def _evidence(
     reports = [read_report(artifact) for artifact in prepared.checks]
     baseline = evaluated.named(config.baseline)
     smoke = _smoke(config, challenger) if version is not None else None
+    leaks = _leaks(prepared.clean, champion)
     return Evidence(
         challenger=scores_of(challenger.test),
         challenger_digest=bundle_digest(challenger.fitted.bundle),
@@ -160,12 +167,49 @@ def _evidence(
         baseline_digest=bundle_digest(baseline.fitted.bundle),
         checks_passed=all(report.passed for report in reports),
         checks_detail=f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations",
+        leak_free=leaks.free,
+        leak_detail=leaks.detail,
+        leak_test=leaks.test,
         unfair=_unfair(config, challenger, champion),
         smoke_passed=smoke.passed if smoke else None,
         smoke_detail=smoke.detail if smoke else "nothing new was registered",
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )
+
+
+@dataclass(frozen=True)
+class _Leaks:
+    """What the leak certificate of the prepared data says, and of which test reviews it is."""
+
+    free: bool | None
+    detail: str
+    test: str = ""
+
+
+def _leaks(clean: Artifact, champion: Champion | None) -> _Leaks:
+    """Hold the prepared data against its leak certificate, now."""
+    if not (clean.folder / CERTIFICATE_FILE).exists():
+        return _Leaks(None, "the prepared data has no leak certificate")
+    try:
+        certificate = verify(clean.folder)
+    except (CheckFailed, Damaged) as error:
+        return _Leaks(False, ": ".join(part for part in (error.what, str(error.value or "")) if part))
+    stated = clean.facts.get("certificate", certificate.digest)
+    if stated != certificate.digest:
+        return _Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
+    said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
+    return _Leaks(True, said, certificate.test_reviews)
+
+
+def _other_data(clean: Artifact, champion: Champion | None) -> str:
+    """Return a remark where the champion has learnt from data that the certificate does not speak of."""
+    if champion is None:
+        return ""
+    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
+    if spec.get("clean_digest") == clean.digest:
+        return ""
+    return "; the champion was trained on other data, of which it is not known whether these test reviews were in it"
 
 
 def _smoke(config: RunConfig, challenger: Measured) -> Any:

@@ -38,7 +38,7 @@ def evidence(**changes):
         "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
         "champion": scores(), "champion_digest": "old", "champion_test": "test1",
         "baseline": figures_of(scores(1.2)), "baseline_name": "kn5", "baseline_digest": "base",
-        "checks_passed": True, "smoke_passed": True, "resamples": 500,
+        "checks_passed": True, "smoke_passed": True, "resamples": 500, "leak_free": True, "leak_test": "test1",
     }
     return Evidence(**{**values, **changes})
 
@@ -148,6 +148,38 @@ def test_failed_or_missing_checks_and_smoke_tests_are_refused(name, outcome):
     decision = judge(**{f"{name}_passed": outcome, f"{name}_detail": "it said so"})
     assert_refused_by(decision, {"checks": "data checks", "smoke": "smoke test"}[name])
     assert decision.reason == "it said so"
+
+
+def test_a_leak_or_a_missing_certificate_is_refused():
+    assert_refused_by(judge(leak_free=False, leak_detail="a test review stands in train"), "leak certificate")
+    assert judge(leak_free=False, leak_detail="a test review stands in train").reason == "a test review stands in train"
+    assert_refused_by(judge(leak_free=None, leak_test=""), "leak certificate")
+    assert judge(leak_free=None).reason == "there is no leak certificate"
+    first = judge(champion=None, champion_digest=None, champion_test=None, leak_free=None)
+    assert_refused_by(first, "leak certificate")
+
+
+def test_a_certificate_of_another_test_set_is_refused_and_both_are_named():
+    decision = judge(leak_test="test2")
+    assert_refused_by(decision, "leak certificate")
+    assert "test1" in decision.reason
+    assert "test2" in decision.reason
+    assert rule(judge(champion=None, champion_digest=None, champion_test=None), "leak certificate").passed
+
+
+def test_without_the_policy_a_leak_is_only_told():
+    lax = PromotionConfig(require_leak_certificate=False)
+    for found in ({"leak_free": None}, {"leak_free": False, "leak_detail": "3 texts leak"}, {"leak_test": "test2"}):
+        decision = judge(lax, **found)
+        assert decision.promote
+        assert rule(decision, "leak certificate").passed is None
+        assert found.get("leak_detail", "") in rule(decision, "leak certificate").detail
+
+
+def test_what_is_known_of_the_champions_training_data_is_told_and_refuses_nothing():
+    decision = judge(leak_detail="no text leaks; the champion was trained on other data")
+    assert decision.promote
+    assert "the champion was trained on other data" in rule(decision, "leak certificate").detail
 
 
 def test_a_baseline_that_is_as_good_is_reason_to_refuse():
