@@ -1,14 +1,16 @@
-"""Looking at what ingestion set aside: how many records for which reason, with an example of each."""
+"""Looking at what ingestion set aside: a summary by reason, and the records themselves for a person to correct."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from corpus.settle import QUARANTINE_FILE
-from reviewlm.errors import EmptyInput
+from corpus.parts import QUARANTINE_FILE, iter_quarantine
+from corpus.schema import Reason
+from reviewlm.errors import EmptyInput, disk_errors
 
 SHOWN = 80
 """Characters of an example's raw bytes that are shown."""
@@ -40,3 +42,53 @@ def summarise(path: Path) -> list[dict[str, Any]]:
 def _shown(raw: bytes) -> str:
     text = " ".join(raw.decode("utf-8", "replace").split())
     return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
+
+
+def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
+    """Write quarantined records as JSON lines: source, line, reason, detail and raw.
+
+    A person corrects `raw` and gives the file back to `corpus.replay`. Bytes that are not UTF-8 appear as lone
+    surrogates (`\\udce9` for E9), Python's "surrogateescape", so that nothing is lost on the way.
+
+    Args:
+        path: A quarantine.
+        out: The file to write; it appears when it is whole.
+        reason: Only records with this reason; none: all but repeated ids, which no correction brings back.
+
+    Returns:
+        records and out.
+
+    Raises:
+        EmptyInput: There are no such records.
+        StoreFull, NotWritable: The disk.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    records = 0
+    with disk_errors(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            for bad in iter_quarantine(path):
+                wanted = pl.col("reason") == reason if reason else pl.col("reason") != Reason.DUPLICATE_ID.value
+                for record in bad.filter(wanted).iter_rows(named=True):
+                    file.write(_as_json(record) + b"\n")
+                    records += 1
+        if not records:
+            temporary.unlink()
+            raise _nothing_to_export(path, reason)
+        temporary.replace(out)
+    return {"records": records, "out": str(out)}
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    values = {**record, "raw": record["raw"].decode("utf-8", "surrogateescape")}
+    try:
+        return json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(values).encode()
+
+
+def _nothing_to_export(path: Path, reason: str | None) -> EmptyInput:
+    found = {row["reason"]: row["records"] for row in summarise(path)}
+    there = ", ".join(f"{name} ({count})" for name, count in found.items()) or "it is empty"
+    what = f"with the reason {reason!r}" if reason else "that could be corrected"
+    return EmptyInput(f"The quarantine holds no record {what}", where=path, value=there)

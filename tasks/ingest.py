@@ -14,14 +14,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.ingest import read_source, settings_of
+from corpus.ingest import limits_of, read_source, settings_of
 from corpus.parts import Reading
-from corpus.settle import assemble
+from corpus.replay import assemble_with, replay, replays_of
 from corpus.sources import Listed, Source, identify, originals, source_names
 from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.store import Artifact, Built
+from reviewlm.errors import EmptyInput
+from reviewlm.store import Artifact, Built, sha256_of_file
 from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, store_of
 
@@ -31,6 +32,8 @@ SYNTH_VERSION = 1
 READ_VERSION = 1
 INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
+REPLAYS = "replays"
+"""Folder below the home that holds what came back from quarantine; it is data, not a result that could be rebuilt."""
 
 
 @task(name="synthesise", cache_policy=NO_CACHE, persist_result=False)
@@ -104,15 +107,42 @@ def make_data_set(
         new: Names of the sources that were read just now; only shown.
     """
     facts_of_this_run = {"new_sources": len(new), "reused_sources": len(read) - len(new)}
+    replays = {digest: replays_of(config.home / REPLAYS, digest) for digest in read}
 
     def make(work: Path) -> dict[str, Any]:
         readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
-        return {**assemble(work, sources, readings), **facts_of_this_run}
+        return {**assemble_with(work, sources, readings, replays), **facts_of_this_run}
 
-    inputs = {f"{index:05d}:{source.name}": read[source.sha256].digest for index, source in enumerate(sources)}
+    inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
+    for digest, paths in replays.items():
+        inputs |= {f"replay:{digest}:{path.stem}": sha256_of_file(path) for path in paths}
     built = run_stage(config, "ingest", INGEST_VERSION, {}, inputs, make, f"{len(sources)} file(s)")
     show_facts("ingest", built.artifact, built.reused, _news(new, len(sources)))
     return built
+
+
+def _input_name(index: int, source: Listed) -> str:
+    return f"{index:05d}:{source.name}"
+
+
+@task(name="replay", cache_policy=NO_CACHE, persist_result=False)
+def replay_quarantine(config: RunConfig, fixed: Path | None = None) -> Artifact:
+    """Read the newest data set's quarantine again, or what a person corrected of it, and make the data set anew."""
+    store = store_of(config)
+    dataset = next((each for each in store.all("ingest") if each.manifest["version"] == INGEST_VERSION), None)
+    if dataset is None:
+        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm ingest` first")
+    sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+    inputs = dataset.manifest["inputs"]
+    read = {
+        source.sha256: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
+    }
+    facts = replay(
+        sources, {digest: Reading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
+        limits_of(config.source), fixed, {digest: Path(artifact.facts["path"]) for digest, artifact in read.items()},
+    )
+    log.info("%d records came back from quarantine, %d are left", facts["replayed"], facts["left"])
+    return finished(make_data_set(config, sources, read, []))
 
 
 def _news(new: Sequence[str], count: int) -> str:
