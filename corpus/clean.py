@@ -7,10 +7,9 @@ order, and some numbers for each review (`corpus.keys`, `corpus.slices`).
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from corpus.business import read_businesses
+from corpus.clean_table import ROWS, write_clean
 from corpus.dedupe import NearDuplicates
 from corpus.grouping import Grouping, Keys
 from corpus.ingest import iter_parts
@@ -28,22 +28,19 @@ from corpus.keys import Repeats, hash_texts
 from corpus.normalise import normalise
 from corpus.slices import Slices
 from corpus.split import SPLITS, places
-from corpus.clean_table import ROWS, write_clean
 from models.text import NormalForm
 from reviewlm.config import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import EmptyInput, disk_errors
 
-log = logging.getLogger(__name__)
-
-SLICE_BYTES = 128 << 20
+SLICE_BYTES = 64 << 20
 """About how much text is sorted at a time."""
 
 BATCH_ROWS = 20_000
 """Reviews that a thread cleans at a time."""
 
-Report = Callable[[int], None]
-"""Called with the number of reviews cleaned."""
+Report = Callable[[int, int], None]
+"""Called with how many reviews have been worked on, and how many that will be: each once in every pass."""
 
 
 def prepare(
@@ -96,13 +93,15 @@ def prepare(
         size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
         grouping = Grouping(split, dataset_folder)
         slices = Slices(work, -(-3 * size // SLICE_BYTES), grouping.shares)  # text packs to about a third
+        duplicates = duplicates or DuplicatesConfig()
+        passes = _Passes(dataset_folder, 2 + duplicates.near, report)
         make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-        counts = _clean_all(dataset_folder, slices, make, threads or available_cores(), report)
+        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads or available_cores())
         repeats = Repeats(*slices.text_hashes())
-        near = _drop_near(repeats, slices, work / "near", duplicates or DuplicatesConfig())
+        near = _drop_near(repeats, passes.through(slices), work / "near", duplicates) if duplicates.near else {}
         _require_all_splits(repeats, counts, dataset_folder)
         keys = Keys(split)
-        written = write_clean(folder, slices, repeats.code, businesses, keys)
+        written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         shutil.rmtree(work)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
@@ -127,18 +126,38 @@ class _Counts:
         self.languages.update(other.languages)
 
 
+class _Passes:
+    """Reports how far the work is that goes over the reviews several times."""
+
+    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
+        scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+        self.reviews = scan.select(pl.len()).collect().item()
+        self.report, self.passes, self.finished = report, passes, 0
+
+    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the frames of the next pass."""
+        done = self.finished * self.reviews
+        for frame in frames:
+            yield frame
+            done += frame.height
+            if self.report:
+                self.report(done, self.passes * self.reviews)
+        self.finished += 1
+
+
+def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
+    return (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
+
+
 def _clean_all(
-    dataset_folder: Path, slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]], threads: int,
-    report: Report | None,
+    batches: Iterator[pl.DataFrame], slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]],
+    threads: int,
 ) -> _Counts:
     """Clean batch by batch, in several threads but in the order of the input, into the slices."""
     total = _Counts()
-    batches = (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
     for rows, counts in _in_order(make, batches, threads):
         slices.add(rows)
         total.add(counts)
-        if report:
-            report(total.read)
     return total
 
 
@@ -187,13 +206,13 @@ def _selected(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.Dat
     return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 
 
-def _drop_near(repeats: Repeats, slices: Slices, work: Path, config: DuplicatesConfig) -> dict[str, Any]:
+def _drop_near(
+    repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig
+) -> dict[str, Any]:
     """Let near-duplicates leave; each text is compared once, however often it occurs."""
-    if not config.near:
-        return {}
     near = NearDuplicates(work, config)
     start = 0
-    for frame in slices:
+    for frame in (batch for each in slices for batch in each.select("text").iter_slices(BATCH_ROWS)):
         chosen = repeats.distinct(start, start + frame.height)
         numbers = np.flatnonzero(chosen).astype(np.uint64) + np.uint64(start)
         near.add(numbers, frame["text"].filter(pl.Series(chosen)))

@@ -13,7 +13,7 @@ import polars as pl
 
 from corpus.business import BUSINESS, Businesses
 from corpus.grouping import Keys
-from corpus.slices import Slices, regrouped
+from corpus.slices import regrouped
 from corpus.split import SPLITS
 
 CLEAN: dict[str, pl.DataType] = {
@@ -40,7 +40,7 @@ ROW_GROUP = 50_000
 
 
 def write_clean(
-    folder: Path, slices: Slices, code: np.ndarray, businesses: Businesses | None, keys: Keys
+    folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None, keys: Keys
 ) -> dict[str, Any]:
     """Write the reviews that stay to `folder/clean.parquet`.
 
@@ -49,7 +49,7 @@ def write_clean(
 
     Args:
         folder: Where to write.
-        slices: The reviews, with the column rank.
+        slices: The reviews in their order, each frame of one split, with the column rank.
         code: (N,) for each review in the order of the slices: 0 if it stays.
         businesses: Names, cities and categories to be joined.
         keys: Told which reviews stand in which split.
@@ -70,7 +70,7 @@ def write_clean(
     return tally.facts()
 
 
-def _staying(slices: Slices, code: np.ndarray) -> Iterator[tuple[str, pl.DataFrame]]:
+def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield a split's name and reviews of it, slice by slice."""
     start = 0
     for frame in slices:
