@@ -19,12 +19,13 @@ from models.streams import write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.store import Artifact
+from reviewlm.errors import Unreadable
+from reviewlm.store import Artifact, sha256_of_file
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
 CHECK_VERSION = 1
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 VOCABULARY_VERSION = 1
 TOKENS_VERSION = 1
 VOCABULARY_FILE = "vocabulary.json"
@@ -84,16 +85,40 @@ def _checked_table(stage: str, subject: Artifact) -> Path:
 
 @task(name="clean", cache_policy=NO_CACHE, persist_result=False)
 def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
-    """Bring texts to their normal form, count bytes once, and draw the frozen split."""
-    options = {"clean": config.clean.model_dump(mode="json"), "split": config.split.model_dump(mode="json")}
+    """Bring texts to their normal form, count bytes once, draw the frozen split, and drop what stands in two splits.
+
+    Raises:
+        Unreadable, MissingColumn: The table of businesses.
+        EmptyInput: A split would be empty.
+    """
+    sections = ("clean", "selection", "duplicates", "split")
+    options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    business = Path(config.source.business) if config.source.business else None
+    inputs = {"dataset": dataset.digest}
+    if business:
+        inputs["business"] = _digest_of(business)
 
     def make(work: Path) -> dict[str, Any]:
-        return prepare(dataset.folder, work, config.clean, config.split)
+        with progress("prepare", 1, "reviews") as report:
+            return prepare(
+                dataset.folder, work, config.clean, config.split, selection=config.selection,
+                duplicates=config.duplicates, business=business, threads=config.execution.threads,
+                report=lambda done, total: report(done, total=total),
+            )
 
-    inputs = {"dataset": dataset.digest}
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
     return finished(built)
+
+
+def _digest_of(business: Path) -> str:
+    try:
+        return sha256_of_file(business)
+    except OSError as error:
+        raise Unreadable(
+            "The table of businesses cannot be read", where=business, cause=str(error),
+            remedy="correct the path source.business, or leave it empty",
+        ) from error
 
 
 @task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
