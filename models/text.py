@@ -1,10 +1,11 @@
 r"""The normal form of a text, which training data and prompts share: it travels in every bundle.
 
-The rules stand in one table of patterns. `NormalForm.apply` runs them with Python's `re`; `corpus/normalise.py` runs
-the same table as polars expressions. The two engines agree on any string because the patterns name their characters
-one by one (`\s`, `\w` and case folding differ between Python and Rust) and use nothing but what both have.
+The steps stand in tables: `rules` (characters, layout), `mojibake`, `line_breaks`, `personal_data`. `NormalForm.apply`
+runs them on one text; `corpus/normalise.py` runs the same tables on columns, and agrees on any string.
 
-The order of the steps makes the form idempotent: whatever a later step writes, no earlier step would change.
+The order of the steps makes the form idempotent: whatever a later step writes, no earlier step would change. The one
+library call is Python's own Unicode table (NFC), so that upgrading a package leaves a trained model's form alone; what
+is improved later gets a new edition, and a model keeps its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,19 @@ from functools import lru_cache
 from html.entities import html5
 from typing import Any
 
+from .line_breaks import BREAKS, ESCAPES
+from .mojibake import REPAIR
+from .personal_data import EARLIER_MASKS, MASKS
+from .rules import CHARACTERS, LAYOUT, Step, substitute
+
+__all__ = [
+    "BREAKS", "CHARACTERS", "EDITION", "ENTITY", "ENTITY_ROUNDS", "ESCAPES", "LAYOUT", "MASKS", "REPAIR",
+    "NormalForm", "Step", "decode_entity",
+]
+
+EDITION = 2
+"""The edition of the tables. 1 had other patterns for addresses, cards and telephone numbers."""
+
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 """A character reference with its semicolon; without one, `&copy=1` in an address would be taken for a sign."""
 
@@ -25,83 +39,7 @@ ENTITY_ROUNDS = 3
 """Texts that were escaped more often than this keep a space in place of the reference."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One substitution: every leftmost, non-overlapping match of *pattern* becomes *replacement* (literal text).
-
-    Args:
-        name: What the rule is for.
-        pattern: In Python's syntax; `rust` gives the same in that of polars.
-        replacement: Literal text without `$` or a backslash, which the engines read differently.
-    """
-
-    name: str
-    pattern: str
-    replacement: str
-
-    @property
-    def rust(self) -> str:
-        """The pattern for polars: only the flag for ASCII word boundaries is spelled differently."""
-        return self.pattern.replace("(?a:", "(?-u:")
-
-
-CHARACTERS: tuple[Rule, ...] = (
-    # Controls (C0 without tab, line feed, VT, FF, CR; DEL; C1 without NEL), soft hyphen, zero-width space, word joiner,
-    # direction marks, byte order mark, non-characters. The joiners U+200C/D stay: emoji and some scripts need them.
-    Rule(
-        "invisible",
-        r"[\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\u00AD\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF\uFFFE\uFFFF]",
-        "",
-    ),
-    Rule("line breaks", r"\r\n|[\r\x0B\x0C\x85\u2028\u2029]", "\n"),
-    Rule("spaces", r"[\u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]", " "),
-)
-
-LAYOUT: tuple[Rule, ...] = (
-    Rule("runs of spaces", r"[ \t]+", " "),
-    Rule("spaces at line ends", r" ?\n ?", "\n"),
-    Rule("empty lines", r"\n{3,}", "\n\n"),
-)
-
-_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
-# Every repetition is bounded or anchored by a sign, so that no text makes Python's engine run in quadratic time.
-MASKS: tuple[Rule, ...] = (
-    Rule(
-        "e-mail",
-        r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
-        "_email_",
-    ),
-    Rule(
-        "web address",
-        rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
-        rf"|(?a:\b)(?:[A-Za-z0-9-]{{1,63}}\.){{1,5}}(?:com|net|org|edu|gov|info|biz|us)/(?:{_TAIL})?",
-        "_url_",
-    ),
-    Rule(
-        "card number",
-        r"(?a:\b)(?:[3-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,4}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5})(?a:\b)",
-        "_card_",
-    ),
-    Rule(
-        "telephone number",
-        r"(?:\+?(?a:\b)1[-. ]?)?(?:\([2-9][0-9]{2}\)[- ]?|(?a:\b)[2-9][0-9]{2}[-. ]?)"
-        r"[2-9][0-9]{2}[-. ]?[0-9]{4}(?a:\b)",
-        "_phone_",
-    ),
-)
-
-PATTERNS: Mapping[str, tuple[Rule, ...]] = {"characters": CHARACTERS, "layout": LAYOUT, "masks": MASKS}
-"""All rules by step. Between "characters" and "layout" stand Unicode's NFC and the character references."""
-
 _ENTITY = re.compile(ENTITY)
-_COMPILED = {rule.name: re.compile(rule.pattern) for rules in PATTERNS.values() for rule in rules}
-
-
-def substitute(rules: tuple[Rule, ...], text: str) -> str:
-    """Return *text* after the rules, one after another."""
-    for rule in rules:
-        text = _COMPILED[rule.name].sub(rule.replacement, text)
-    return text
 
 
 @lru_cache(maxsize=4096)
@@ -121,44 +59,69 @@ def decode_entity(reference: str) -> str | None:
 class NormalForm:
     """How a text is brought into the form that models see.
 
-    Entities are decoded, line ends become `\\n`, invisible characters and lone surrogates go, other spaces become one
-    plain space, Unicode is NFC, at most one empty line stands between paragraphs, the ends are stripped; then personal
-    data is replaced by `_email_`, `_url_`, `_card_`, `_phone_`.
+    Mojibake is turned back, entities are decoded, escaped line breaks become real ones, line ends become `\\n`,
+    invisible characters and lone surrogates go, other spaces become one plain space, Unicode is NFC, at most one empty
+    line stands between paragraphs, the ends are stripped; then personal data is replaced by `_email_`, `_url_`,
+    `_card_`, `_phone_`, and a sentence that runs into the next gets a space between.
 
     `apply(apply(text)) == apply(text)` for any text.
+
+    Args:
+        unescape_entities: Decode character references such as `&#39;`.
+        repair_encoding: Turn mojibake and Windows-1252 controls back (`models.mojibake`).
+        restore_breaks: Escaped and lost line breaks (`models.line_breaks`).
+        mask_personal_data: Write placeholders (`models.personal_data`).
+        edition: Which edition of the tables; see `EDITION`.
     """
 
     unescape_entities: bool = True
     repair_encoding: bool = True
     restore_breaks: bool = True
     mask_personal_data: bool = True
+    edition: int = EDITION
+
+    @property
+    def masks(self) -> tuple[Step, ...]:
+        """The steps that write placeholders."""
+        if not self.mask_personal_data:
+            return ()
+        return MASKS if self.edition > 1 else EARLIER_MASKS
 
     def apply(self, text: str) -> str:
         """Return the normal form of *text*; never fails, whatever the string holds."""
         text = text.encode("utf-8", "ignore").decode("utf-8")  # lone surrogates are no text
+        if self.repair_encoding:
+            text = REPAIR.apply(text)  # before the characters, since damaged text holds controls and soft hyphens
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
         if self.unescape_entities and "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
+        if self.repair_encoding:  # again, since what stood between two halves may be gone
+            text = unicodedata.normalize("NFC", REPAIR.apply(text))
+        if self.restore_breaks:
+            text = ESCAPES.apply(text)
         text = substitute(LAYOUT, text).strip(" \n")
-        return substitute(MASKS, text) if self.mask_personal_data else text
+        text = substitute(self.masks, text)  # before the breaks, which would cut addresses
+        return BREAKS.apply(text) if self.restore_breaks else text
 
-    def to_dict(self) -> dict[str, bool]:
+    def to_dict(self) -> dict[str, bool | int]:
         """Return the options as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> NormalForm:
-        """Return the form with these options; missing ones take their defaults.
+        """Return the form with these options. Those that an older bundle lacks are off: it was trained without them.
 
         Raises:
-            ModelError: (kind "bundle") An option is unknown: a newer version may have written it.
+            ModelError: (kind "bundle") An option or the edition is unknown: a newer version may have written it.
         """
         unknown = set(options) - {field.name for field in fields(cls)}
-        if unknown:
+        edition = options.get("edition", 1)
+        if unknown or edition not in range(1, EDITION + 1):
             from .base import ModelError  # here, since it brings torch, which a text does not need
 
-            raise ModelError(f"The normal form of text has unknown options {sorted(unknown)}", kind="bundle")
-        return cls(**options)
+            what = f"unknown options {sorted(unknown)}" if unknown else f"edition {edition!r}, known are 1 to {EDITION}"
+            raise ModelError(f"The normal form of text has {what}", kind="bundle")
+        return cls(**{**{field.name: False for field in fields(cls)}, **options, "edition": edition})
 
 
 def _unescape(text: str) -> str:

@@ -4,25 +4,38 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.normalise import normalise
-from models.text import MASKS, PATTERNS, NormalForm
+from corpus.normalise import count_masks, normalise
+from models.personal_data import EARLIER_MASKS, MASKS
+from models.rules import CHARACTERS, LAYOUT
+from models.text import BREAKS, ESCAPES, REPAIR, NormalForm
 
 PIECES = [
     *"&#;@._-+ \n\t\r\x00\x1c\x85()1234567890axKſ<>\"',]",
     "amp", "&amp;", "&#38;", "&lt;", "&nbsp;", "&#97;", "&#769;", "&#894;", "&semi;", "&num;", "&notaname;", "&#0;",
     "http://", "HTTPS://", "www.", "www.x.org", "a@b.com", "@b.com", ".com/", "foo.com/", "480-555-1234", "(480) ",
-    "4111 1111", "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u0661",
+    "4111 1111", "\\", "\\n", "\\t", "\\r\\n", "n", "Ã", "©", "Ãƒ", "Â", "â€", "™", "\x9d", "\x92", "\u0303", "&Atilde;",
+    ".The", "!I ", ")", " at ", " dot com", " (at) ", "480", "555-1234", "4111111111111111", "+44 20 ", " x1", "É", "”",
+    "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u0661",
 ]
 text = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=60
 )
 
 
-@given(st.lists(text, max_size=8), st.booleans(), st.booleans())
-@settings(max_examples=400, deadline=None)
-def test_polars_and_python_agree_on_any_texts(texts, unescape, mask):
-    form = NormalForm(unescape_entities=unescape, mask_personal_data=mask)
+forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 2]))
+
+
+@given(st.lists(text, max_size=8), forms)
+@settings(max_examples=500, deadline=None)
+def test_polars_and_python_agree_on_any_texts(texts, form):
     assert normalise(pl.Series(texts, dtype=pl.String), form).to_list() == [form.apply(t) for t in texts]
+
+
+def test_placeholders_are_counted_by_kind():
+    raw = pl.Series(["_url_ is a mark", "mail a@b.com, c@d.org", "480-555-1234", None, "my_card_ here"])
+    before, after = count_masks(raw), count_masks(normalise(raw.fill_null(""), NormalForm()))
+    assert before == {"email": 0, "url": 1, "card": 1, "phone": 0}
+    assert after == {"email": 2, "url": 1, "card": 1, "phone": 1}
 
 
 def test_every_single_character_is_treated_alike():
@@ -32,7 +45,8 @@ def test_every_single_character_is_treated_alike():
 
 
 def test_rules_have_unique_names_and_replacements_that_both_engines_read_literally():
-    rules = [rule for group in PATTERNS.values() for rule in group]
-    assert len({rule.name for rule in rules}) == len(rules)
-    assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in rules)
+    steps = [*CHARACTERS, *LAYOUT, *MASKS, *EARLIER_MASKS, REPAIR, ESCAPES, BREAKS]
+    rules = {step.name: step for step in steps}
+    assert len(rules) == len(set(steps))
+    assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in steps)
     assert {rule.replacement for rule in MASKS} == {"_email_", "_url_", "_card_", "_phone_"}

@@ -12,11 +12,14 @@ PIECES = [
     "amp", "&amp;", "&#38;", "&lt;", "&nbsp;", "&#97;", "&#769;", "&#894;", "&semi;", "&num;", "&notaname;", "&#xD800;",
     "http://", "www.", "www.x.org", "a@b.com", "@b.com", ".com/", "foo.com/", "480-555-1234", "(480) ", "4111 1111",
     "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u200d",
+    "\\", "\\n", "\\r\\n", "\\t", "n", "Ã", "©", "Ãƒ", "Â", "â€", "™", "\x9d", "\u0303", "\u00ad", "&Atilde;", "&copy;",
+    "&#92;", ".The", "!I ", ")", "Www.", ".Com", " at ", " dot com", " (at) ", "480", "555", "4111111111111111", "+44 ",
+    " x1", "â„ª", "Í¾", "É”", "”",
 ]
 """Fragments whose combinations are dangerous for rules that follow one another."""
 
 dirty = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=60)
-forms = st.builds(NormalForm, unescape_entities=st.booleans(), mask_personal_data=st.booleans())
+forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_personal_data_is_masked(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["Awww...so cute", "quickly.The", "$12.50 for 2", "since 2010 2011 2012 2013", "@home", "10:30-11:45"]
+    "text", ["Awww...so cute", "quickly.the", "$12.50 for 2", "since 2010 2011 2012 2013", "@home", "10:30-11:45"]
 )
 def test_ordinary_text_is_not_masked(text):
     assert NormalForm().apply(text) == text
@@ -90,7 +93,9 @@ def test_text_escaped_too_often_ends_in_a_fixed_point():
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a.", "a@", "a@b.", "www.", "1 ", "4-", "&amp;", "&", "-", "http://.", "\n ", "(480)"]
+    "unit",
+    ["a", "a.", "a@", "a@b.", "www.", "1 ", "4-", "&amp;", "&", "-", "http://.", "\n ", "(480)", "\\", "\\n", "Ã", "Ãƒ",
+     "Ãƒ" + "ƒ" * 5000, "ðŸ", "a.The", "a.Thewww.", "!", "a at ", " dot ", "555-", "+4", "4111 ", "I\u0300"],
 )
 def test_no_text_takes_more_than_linear_time(unit):
     started = time.perf_counter()
@@ -101,6 +106,75 @@ def test_no_text_takes_more_than_linear_time(unit):
 def test_options_survive_the_bundle_and_unknown_ones_are_refused():
     form = NormalForm(unescape_entities=False)
     assert NormalForm.from_dict(form.to_dict()) == form
-    with pytest.raises(ModelError, match="lower_case") as caught:
-        NormalForm.from_dict({"lower_case": True})
-    assert caught.value.kind == "bundle"
+    for options, words in (({"lower_case": True}, "lower_case"), ({"edition": 3}, "edition 3")):
+        with pytest.raises(ModelError, match=words) as caught:
+            NormalForm.from_dict(options)
+        assert caught.value.kind == "bundle"
+
+
+def test_a_bundle_of_before_keeps_the_form_that_its_model_was_trained_with():
+    form = NormalForm.from_dict({"unescape_entities": True, "mask_personal_data": True})
+    assert form == NormalForm(repair_encoding=False, restore_breaks=False, edition=1)
+    old = "cafÃ© quickly.The\\n\\n555-1234 bit.ly/x"
+    assert form.apply(f"{old} &amp; 480-555-1234") == f"{old} & _phone_"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"Good.\n\nBad.", "Good.\n\nBad."),
+        (r"Good.\r\nBad", "Good.\nBad"),
+        (r"one\r\ntwo", "one\ntwo"),
+        (r"Good. \nwell", "Good.\nwell"),
+        (r"Good\nBad\t(x)", "Good\nBad (x)"),
+        (r"so good\nwill be back.\n", "so good\nwill be back."),
+        (r"so good\\\nWill be back", "so good\nWill be back"),
+        (r"he said \"hi\" twice", 'he said "hi" twice'),
+        ("&#92;nThe", "The"),
+    ],
+)
+def test_escaped_line_breaks_become_real_ones(text, expected):
+    assert NormalForm().apply(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", [r"infant\toddler", r"barn\restaurant", r"C:\new\temp", r"4\5", ":-\\", r"\m/", r"(R\_)", r"\(^o^)/"]
+)
+def test_a_backslash_for_a_stroke_stays(text):
+    assert NormalForm().apply(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quickly.The", "quickly. The"),
+        ("great!We", "great! We"),
+        ("ok.I got", "ok. I got"),
+        ("no?Either", "no? Either"),
+        ("really!?The", "really!? The"),
+        ("(etc.)We", "(etc.) We"),
+        ("5 p.m.The", "5 p.m. The"),
+        ("AMAZING!Will", "AMAZING! Will"),
+        ("of it.P.S. ok", "of it. P.S. ok"),
+        ("of 10.Desserts", "of 10. Desserts"),
+        ("see www.x.com/a but go.The", "see _url_ but go. The"),
+        ("bob@x.com left.He", "_email_ left. He"),
+        ("café.Élan", "café. Élan"),
+    ],
+)
+def test_sentences_that_run_into_each_other_are_separated(text, expected):
+    assert NormalForm().apply(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["U.S.A", "P.F.Chang", "Yelp.Com", "AMAZON.COM", "so...The", "so..The", "3.5", "$4.50", "10.30am", "Ph.D", "e.g. x",
+     "menu.PDF", "ASP.NET", "T.T", "B.B.Q", "food.the", "will.i.am", "McDonald's", "St. Louis", "7.30pm", "L.A"],
+)
+def test_abbreviations_ellipses_and_names_stay_whole(text):
+    assert NormalForm().apply(text) == text
+
+
+def test_breaks_leave_addresses_whole_where_nothing_masks_them():
+    text = "see http://x.com/A.The or www.Foo.Bar or Bob.Smith@x.com"
+    assert NormalForm(mask_personal_data=False).apply(text) == text

@@ -1,0 +1,125 @@
+"""Personal data in a text becomes placeholders: `_email_`, `_url_`, `_card_`, `_phone_`.
+
+Patterns alone, so that the result is the same everywhere. Recall goes first where a shape is hardly ever anything else;
+where it often is (ranges, years, order numbers) a second sign is asked for: a cue such as "call", a check digit, no
+currency in front. A bare `yelp.com` is a name and stays; with a path behind it, it is an address.
+
+Every repetition is bounded or anchored by a sign, so that no text makes Python's engine run in quadratic time. Looks at
+the neighbours (in the repairs) go one character far and count "_" among the letters: what one placeholder replaced,
+another pattern then meets as blocked, so that masking twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .rules import Repair, Rule, Step
+
+_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
+_DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
+
+EMAIL = Rule(
+    "e-mail",
+    r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
+    "_email_",
+)
+EARLIER_URL = Rule(
+    "earlier web address",
+    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
+    rf"|{_DOMAIN}(?:com|net|org|edu|gov|info|biz|us)/(?:{_TAIL})?",
+    "_url_",
+)
+URL = Rule(
+    "web address",
+    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
+    rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
+    rf"|{_DOMAIN}(?:ly|gl|gd|co|io|me|be|tv|to|cc|ca|uk|au|nz|ie|de|fr|es|it|nl|mx|jp|in)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?",
+    "_url_",
+)
+EARLIER_CARD = Rule(
+    "earlier card number",
+    r"(?a:\b)(?:[3-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,4}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5})(?a:\b)",
+    "_card_",
+)
+EARLIER_PHONE = Rule(
+    "earlier telephone number",
+    r"(?:\+?(?a:\b)1[-. ]?)?(?:\([2-9][0-9]{2}\)[- ]?|(?a:\b)[2-9][0-9]{2}[-. ]?)"
+    r"[2-9][0-9]{2}[-. ]?[0-9]{4}(?a:\b)",
+    "_phone_",
+)
+
+
+def _mask(name: str, hint: str, pattern: str, replacement: str) -> Repair:
+    expression = re.compile(pattern)
+    return Repair(name, hint, lambda text: expression.sub(replacement, text), replacement)
+
+
+_PROVIDER = (
+    r"(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|comcast|msn|live|mac|protonmail|sbcglobal|att|verizon)"
+)
+_TOP = r"(?:com|net|org|edu|gov|info|biz|us|uk|ca|co|io|de|fr)"
+_NAME = r"[A-Za-z0-9._%+-]{1,64}"
+_LABEL = r"[A-Za-z0-9-]{1,63}"
+_AT = r" ?(?:\(at\)|\[at\]|\{at\}|<at>|\(@\)|\[@\]) ?"
+_DOT = r"(?:\.| ?\(dot\) ?| ?\[dot\] ?| ?\{dot\} ?| dot )"
+WRITTEN_EMAIL = _mask(
+    "written-out e-mail",
+    r"\([Aa][Tt]\)|\[[Aa][Tt]\]|\{[Aa][Tt]\}|<[Aa][Tt]>|\(@\)|\[@\]| [Dd][Oo][Tt] | @|@ ",
+    rf"{_NAME}(?i:{_AT}){_LABEL}(?i:(?:{_DOT}{_LABEL}){{0,3}}{_DOT}{_TOP})(?![A-Za-z0-9_])"
+    rf"|{_NAME} (?i:at) {_LABEL}(?i:(?: dot {_LABEL}){{0,3}} dot {_TOP})(?![A-Za-z0-9_])"
+    rf"|{_NAME} ?@ ?(?i:{_PROVIDER} ?\. ?(?:com|net))(?![A-Za-z0-9_])",
+    "_email_",
+)
+
+_NOT_IN_WORD = r"(?<![A-Za-z0-9_])"
+_NO_MORE = r"(?![A-Za-z0-9_])"
+_GROUPED_CARD = (
+    r"(?:[3-6][0-9]{3}|2[2-7][0-9]{2})(?:[ -]?[0-9]{4}){3}(?:[ -]?[0-9]{3})?"
+    r"|3[0-9]{3}[ -]?[0-9]{6}[ -]?[0-9]{4,5}"
+    r"|[3-6][0-9]{3}(?:[ -][0-9]{3}){3}"
+    r"|[3-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]{1,3}"
+)
+_CARD = re.compile(rf"{_NOT_IN_WORD}(?:{_GROUPED_CARD}|(?P<plain>[2-9][0-9]{{12,18}})){_NO_MORE}")
+
+
+def _valid(digits: str) -> bool:
+    """Whether the last digit is the check digit of the others (Luhn; ISO/IEC 7812-1)."""
+    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (sum(int(digit) for digit in digits[::-2]) + sum(doubled)) % 10 == 0
+
+
+def _mask_cards(text: str) -> str:
+    return _CARD.sub(lambda m: m[0] if m["plain"] and not _valid(m["plain"]) else "_card_", text)
+
+
+CARD = Repair("card number", r"[0-9]{4}[ -]?[0-9]{3}[ -]?[0-9]", _mask_cards, "_card_")
+
+# What may follow: an extension, or anything that does not go on with the number.
+_END = rf"(?:,? ?(?i:extension|ext\.?|x\.?|#) ?[0-9]{{1,6}}{_NO_MORE}|{_NO_MORE})"
+_CUE = (
+    r"(?i:(?<=call )|(?<=calling )|(?<=called )|(?<=phone )|(?<=phone: )|(?<=tel )|(?<=tel: )|(?<=tel\. )|(?<=cell )"
+    r"|(?<=cell: )|(?<=text )|(?<=dial )|(?<=fax )|(?<=fax: )|(?<=us at )|(?<=me at ))"
+)
+_DASH = "-–‐‑"
+_GAP = rf"(?: - |[{_DASH}./ ])?"
+_LINE = rf"[2-9][0-9]{{2}}{_GAP}[0-9]{{4}}{_END}"
+_UNITS = r"(?! ?(?i:cal|deg|people|ppl|star|sq|lbs|mile|word|dollar|bucks|guest|seat|points))"
+PHONE = _mask(
+    "telephone number",
+    rf"(?:[0-9][{_DASH}./() ]{{0,3}}){{6}}[0-9]",
+    # North America: +1 (480) 555-1234 x99; the area code in brackets may stand right behind a word
+    r"(?=[0-9(+])(?:"  # fails fast
+    rf"(?:\+1[-. ]{{0,2}}|(?<![A-Za-z0-9_-])1[-. ]{{0,2}})?\([2-9][0-9]{{2}}\)[-. /]{{0,2}}{_LINE}"
+    rf"|(?:\+1[-. ]{{0,2}}|(?<![A-Za-z0-9_-])1[-. ]{{0,2}}|(?<![A-Za-z0-9_$]))[2-9][0-9]{{2}}{_GAP}{_LINE}"
+    # international, at least eight digits: +44 (0)20 7946 0958
+    r"|(?<![A-Za-z0-9_$+])(?:\+|00|011[- ])(?=(?:[-. ()/]{0,3}[0-9]){8})[1-9][0-9]{0,2}(?:[-. ]?\(0?[0-9]{0,4}\))?"
+    rf"(?:[-. /]?[0-9]{{1,5}}){{2,7}}{_NO_MORE}"
+    # local, seven digits: no prices, no round numbers as in 700-1200; with a space or nothing only behind a cue
+    rf"|(?<![A-Za-z0-9_$£€.,/#%+=–-])[2-9][0-9]{{2}}[{_DASH}.](?![0-9]{{2}}00)[0-9]{{4}}(?![A-Za-z0-9_%/-]|\.[0-9]){_UNITS}"
+    rf"|{_CUE}[2-9][0-9]{{2}}[{_DASH}. ]?[0-9]{{4}}{_END})",
+    "_phone_",
+)
+
+MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, CARD, PHONE)
+EARLIER_MASKS: tuple[Step, ...] = (EMAIL, EARLIER_URL, EARLIER_CARD, EARLIER_PHONE)
+"""Those of edition 1, which models keep that were trained with them."""
