@@ -35,7 +35,8 @@ class Months:
 
     def ranks(self, dates: pl.Series) -> pl.Series:
         """Return each date's split as its position in `SPLITS`; reviews without a date are for training."""
-        later = [(dates >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
+        days = dates.dt.date()
+        later = [(days >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
         return (TRAIN - later[0] - later[1]).cast(pl.UInt8).alias("rank")
 
 

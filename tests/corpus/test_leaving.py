@@ -1,0 +1,112 @@
+"""Who leaves for whose sake: known cases, and the rule written out in plain Python."""
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.keys import REASONS, Repeats, hash_texts
+from corpus.split import SPLITS
+
+RANK = {name: rank for rank, name in enumerate(SPLITS)}
+
+
+def repeats(rows):
+    """Of (split, text) in the order of the splits; text is any small number."""
+    sides = [side for side, _ in rows]
+    assert sides == sorted(sides, key=RANK.__getitem__)
+    text = np.array([text for _, text in rows], dtype=np.uint64)
+    bounds = (sides.count("test"), sides.count("test") + sides.count("validation"))
+    return Repeats(text // np.uint64(3), text % np.uint64(3), bounds)
+
+
+def reasons(found):
+    return [None if code == 0 else REASONS[code - 1] for code in found.code]
+
+
+def pairs(*numbers):
+    return pl.DataFrame(list(numbers), schema={"a": pl.UInt64, "b": pl.UInt64}, orient="row")
+
+
+def test_hashes_of_texts_are_the_first_16_bytes_of_sha_256():
+    # printf 'great food' | sha256sum
+    high, low = hash_texts(pl.Series(["great food", ""]))
+    assert (high[0], low[0]) == (0x7FDD467CCFA46B3B, 0x5E9529B9B0129D57)
+    assert (high[1], low[1]) == (0xE3B0C44298FC1C14, 0x9AFBF4C8996FB924)
+
+
+def test_a_chain_of_near_texts_is_broken_at_its_first_link_only():
+    found = repeats([("test", 1), ("train", 2), ("train", 3)])
+    found.drop_near(pairs((0, 1), (1, 2)))
+    assert reasons(found) == [None, "near_test", None]
+    assert found.near_within == {"test": 0, "validation": 0, "train": 0}
+
+
+def test_the_nearest_to_the_test_counts_as_that_and_the_test_is_never_touched():
+    found = repeats([("test", 1), ("test", 2), ("validation", 3), ("train", 4)])
+    found.drop_near(pairs((0, 1), (0, 2), (0, 3), (2, 3)))
+    assert reasons(found) == [None, None, "near_test", "near_test"]
+    assert found.near_within == {"test": 2, "validation": 0, "train": 0}
+    assert found.kept() == {"test": 2, "validation": 0, "train": 0}
+
+
+def test_copies_of_a_near_text_leave_with_it():
+    found = repeats([("test", 1), ("validation", 2), ("validation", 2), ("train", 2), ("train", 3), ("train", 3)])
+    found.drop_near(pairs((0, 1)))
+    assert reasons(found) == [None, "near_test", "near_test", "of_validation", None, "of_train"]
+    assert found.left() == {
+        "validation": {"of_test": 0, "near_test": 2},
+        "train": {"of_test": 0, "of_validation": 1, "of_train": 1, "near_test": 0, "near_validation": 0},
+    }
+
+
+def test_near_texts_of_one_split_stay_and_are_counted_with_their_copies():
+    found = repeats([("validation", 1), ("validation", 1), ("validation", 2), ("train", 3), ("train", 4), ("train", 5)])
+    found.drop_near(pairs((0, 2), (3, 4)))
+    assert reasons(found) == [None] * 6
+    assert found.near_within == {"test": 0, "validation": 3, "train": 2}
+
+
+def by_hand(rows, near):
+    """The rule, row by row: exact first, then every near pair of texts on two sides."""
+    left = []
+    for number, (side, text) in enumerate(rows):
+        others = {other for other, same in rows if same == text}
+        if side != "test" and "test" in others:
+            left.append("of_test")
+        elif side == "train" and "validation" in others:
+            left.append("of_validation")
+        elif side == "train" and (side, text) in rows[:number]:
+            left.append("of_train")
+        else:
+            left.append(None)
+    best = {text: min((RANK[side] for side, same in rows if same == text)) for _, text in rows}
+    for number, (_, text) in enumerate(rows):
+        sides = {best[other] for pair in near if text in pair for other in pair if other != text}
+        if left[number] is None and min(sides, default=9) < best[text]:
+            left[number] = ("near_test", "near_validation")[min(sides)]
+    return left
+
+
+@st.composite
+def tables(draw):
+    rows = draw(st.lists(st.tuples(st.sampled_from(SPLITS), st.integers(0, 6)), max_size=25))
+    rows.sort(key=lambda row: RANK[row[0]])
+    texts = sorted({text for _, text in rows})
+    possible = [(one, two) for one in texts for two in texts if one < two]
+    return rows, draw(st.lists(st.sampled_from(possible), unique=True)) if possible else []
+
+
+@given(tables())
+@settings(max_examples=300, deadline=None)
+def test_reviews_leave_as_the_rule_says(table):
+    rows, near = table
+    found = repeats(rows)
+    first = {text: number for number, (_, text) in reversed(list(enumerate(rows)))}
+    assert found.first.tolist() == [first[text] for _, text in rows]
+    assert np.flatnonzero(found.distinct(0, len(rows))).tolist() == sorted(first.values())
+    found.drop_near(pairs(*[tuple(sorted((first[one], first[two]))) for one, two in near]))
+    assert reasons(found) == by_hand(rows, near)
+    kept = {text: side for (side, text), reason in zip(rows, reasons(found), strict=True) if reason is None}
+    assert not [pair for pair in near if len({kept[text] for text in pair if text in kept}) > 1]
+    assert sum(sum(counts.values()) for counts in found.left().values()) == len(rows) - sum(found.kept().values())

@@ -1,0 +1,216 @@
+"""Splits by review, user, business and month: no key on two sides, and nothing moves as the data grows."""
+
+import random
+from datetime import date, datetime, timedelta
+from math import sqrt
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from corpus.clean import prepare
+from corpus.grouping import Grouping, Keys, months_of
+from corpus.ingest import ingest
+from corpus.schema import COLUMNS
+from corpus.split import SPLITS, assign, places
+from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.errors import ConfigError, EmptyInput
+
+FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
+CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
+           "month": FROZEN}
+START = datetime(2018, 1, 1)
+
+
+def record(number, **more):
+    return {
+        "review_id": f"r{number}", "text": f"review number {number} is a review of its own", "stars": 4,
+        "user_id": f"u{number * 7 % 97}", "business_id": f"b{number * 5 % 41}",
+        "date": (START + timedelta(hours=7 * number)).isoformat(sep=" "), **more,
+    }
+
+
+RECORDS = [record(number) for number in range(500)]  # 2018-01-01 to 2018-05-26
+
+
+def dataset(folder, records, **settings):
+    folder.mkdir(exist_ok=True)
+    (folder / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in records))
+    ingest([folder / "r.jsonl"], folder / "data", SourceConfig(**settings))
+    return folder / "data"
+
+
+def prepared(folder, records, config, **settings):
+    facts = prepare(dataset(folder, records, **settings), folder / "clean", CleanConfig(), config)
+    return facts, pl.read_parquet(folder / "clean" / "clean.parquet")
+
+
+def sides(reviews, config, folder=None):
+    """The split of each review by the rule alone."""
+    grouping = Grouping(config, folder)
+    return [SPLITS[rank] for rank in grouping.ranks(reviews, places(reviews["review_id"], config.salt))]
+
+
+@pytest.mark.parametrize("by", ["user", "business"])
+def test_all_reviews_of_a_key_stand_where_the_hash_of_the_key_says(tmp_path, by):
+    facts, frame = prepared(tmp_path, RECORDS, CONFIGS[by])
+    assert frame["split"].to_list() == assign(frame[f"{by}_id"], CONFIGS[by]).to_list()
+    assert frame.group_by(f"{by}_id").agg(pl.col("split").n_unique())["split"].max() == 1
+    keys = {name: frame.filter(pl.col("split") == name)[f"{by}_id"].n_unique() for name in SPLITS}
+    assert facts["grouping"] == {"by": by, "without_key": 0, "keys": keys, "in_two_splits": 0}
+
+
+def test_reviews_without_a_user_are_groups_of_their_own_and_counted(tmp_path):
+    records = [record(number, user_id=[None, "", f"u{number}"][number % 3]) for number in range(400)]
+    facts, frame = prepared(tmp_path, records, CONFIGS["user"])
+    assert facts["grouping"]["without_key"] == 267
+    alone = frame.filter(pl.col("user_id").is_null() | (pl.col("user_id") == ""))
+    assert alone["split"].to_list() == assign(alone["review_id"], SplitConfig()).to_list()
+    assert alone["split"].n_unique() == 3
+
+
+def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_path):
+    facts, frame = prepared(tmp_path, [*RECORDS, record(900, date=None)], FROZEN)
+    day = pl.col("date")
+    expected = frame.select(
+        pl.when(day >= date(2018, 5, 1)).then(pl.lit("test")).when(day >= date(2018, 3, 1)).then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    ).to_series()
+    assert frame["split"].to_list() == expected.to_list()
+    assert facts["grouping"] == {
+        "by": "month", "without_key": 1, "keys": {"test": 1, "validation": 2, "train": 2}, "in_two_splits": 0,
+        "validation_from": "2018-03-01", "test_from": "2018-05-01", "dates_from_data": False,
+    }
+    order = places(frame["review_id"], "reviewlm")
+    ranks = frame["split"].replace_strict({name: rank for rank, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
+    assert frame.select(ranks, order).equals(frame.select(ranks, order).sort("split", "place"))
+
+
+def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_how_to_freeze_them(tmp_path, caplog):
+    caplog.set_level("INFO", "corpus.grouping")
+    facts, frame = prepared(tmp_path, RECORDS, SplitConfig(by="month", validation=0.3, test=0.1))
+    found = facts["grouping"]
+    assert (found["validation_from"], found["test_from"], found["dates_from_data"]) == ("2018-03-01", "2018-05-01", True)
+    assert 'split.validation_from = "2018-03-01" and split.test_from = "2018-05-01"' in caplog.text
+    frozen, same = prepared(tmp_path / "frozen", RECORDS, FROZEN)
+    assert same.equals(frame)
+    assert frozen["splits"] == facts["splits"]
+
+
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=15), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
+@settings(max_examples=50, deadline=None)
+def test_the_fewest_latest_months_that_reach_the_share_are_taken(tmp_path_factory, sizes, test, validation):
+    folder = tmp_path_factory.mktemp("months")
+    months = [date(2010 + index // 12, index % 12 + 1, 1) for index in range(len(sizes))]
+    days = [day for day, size in zip(months, sizes, strict=True) for _ in range(size)]
+    (folder / "parts").mkdir()
+    table = pl.DataFrame({"date": days}, schema={"date": pl.Date}).cast(pl.Datetime("us"))
+    table.write_parquet(folder / "parts" / "part-00000.parquet")
+    found = months_of(folder, SplitConfig(by="month", test=test, validation=validation))
+
+    def share(first, last=date.max):
+        return sum(first <= day < last for day in days) / len(days)
+
+    at, before = months.index(found.test_from), months.index(found.validation_from)
+    assert 1 <= before < at
+    assert share(found.test_from) >= test or at == 2
+    assert at == len(months) - 1 or share(months[at + 1]) < test
+    assert share(found.validation_from, found.test_from) >= validation or before == 1
+    assert before == at - 1 or share(months[before + 1], found.test_from) < validation
+    assert found.shares == pytest.approx((share(found.test_from), share(found.validation_from, found.test_from),
+                                          share(date.min, found.validation_from)))
+
+
+@pytest.mark.parametrize(("dates", "words"), [([None], "no dates"), (["2018-01-01", "2018-02-01"], "too short a time")])
+def test_too_few_months_are_refused_with_what_else_to_do(tmp_path, dates, words):
+    data = dataset(tmp_path, [record(number, date=dates[number % len(dates)]) for number in range(50)])
+    with pytest.raises(EmptyInput, match=rf"(?s){words}.*split\.by"):
+        prepare(data, tmp_path / "clean", CleanConfig(), SplitConfig(by="month"))
+
+
+def test_a_split_within_a_month_is_refused_with_the_date_to_take(tmp_path):
+    data = dataset(tmp_path, RECORDS)
+    config = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-04-15")
+    with pytest.raises(ConfigError, match=r"(?s)split\.test_from.*2018-04-15.*2018-04-01"):
+        prepare(data, tmp_path / "clean", CleanConfig(), config)
+
+
+def test_dates_without_a_split_by_month_are_refused():
+    with pytest.raises(ValidationError, match="by='month'"):
+        SplitConfig(by="user", validation_from="2018-03-01", test_from="2018-05-01")
+
+
+reviews = st.lists(
+    st.tuples(st.integers(0, 400), st.none() | st.integers(0, 9), st.none() | st.integers(0, 300)),
+    max_size=40, unique_by=lambda row: row[0],
+).map(lambda rows: pl.DataFrame(
+    {
+        "review_id": [f"r{number}" for number, _, _ in rows],
+        "user_id": [None if key is None else f"u{key}" for _, key, _ in rows],
+        "business_id": [None if key is None else f"b{key}" for _, key, _ in rows],
+        "date": [None if day is None else START + timedelta(days=day) for _, _, day in rows],
+    },
+    schema={name: COLUMNS[name] for name in ("review_id", "user_id", "business_id", "date")},
+))
+
+
+@pytest.mark.parametrize("by", list(CONFIGS))
+@given(reviews, st.data())
+@settings(max_examples=60, deadline=None)
+def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory, by, frame, data):
+    folder = tmp_path_factory.getbasetemp() / "one"
+    if not folder.exists():
+        (folder / "parts").mkdir(parents=True)
+        pl.DataFrame(schema=COLUMNS).write_parquet(folder / "parts" / "part-00000.parquet")
+    whole = sides(frame, CONFIGS[by], folder)
+    chosen = data.draw(st.lists(st.integers(0, max(0, frame.height - 1)), unique=True)) if frame.height else []
+    assert sides(frame[chosen], CONFIGS[by], folder) == [whole[number] for number in chosen]
+    keys = Keys(CONFIGS[by])
+    for split in SPLITS:
+        keys.add(split, frame.filter(pl.Series([side == split for side in whole], dtype=pl.Boolean)))
+    assert keys.facts()["in_two_splits"] == 0
+
+
+def test_a_key_on_two_sides_would_be_noticed():
+    keys = Keys(CONFIGS["user"])
+    keys.add("train", pl.DataFrame({"user_id": ["a", "b", "b", None]}))
+    keys.add("test", pl.DataFrame({"user_id": ["b", "c", "d", None]}))
+    assert keys.facts() == {"keys": {"test": 3, "validation": 0, "train": 2}, "in_two_splits": 1}
+
+
+@pytest.mark.parametrize("by", ["review", "user", "business"])
+@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.3, 0.05)])
+def test_shares_of_the_keys_are_right_within_binomial_noise(tmp_path, by, validation, test):
+    keys = 20_000
+    names = [f"{by}-{number}" for number in range(keys)]
+    frame = pl.DataFrame({"review_id": names, "user_id": names, "business_id": names})
+    config = SplitConfig(by=by, validation=validation, test=test)
+    found = sides(frame, config, tmp_path)
+    for split, share in (("test", test), ("validation", validation)):
+        assert abs(found.count(split) - keys * share) < 4 * sqrt(keys * share * (1 - share))
+
+
+@pytest.mark.parametrize("by", list(CONFIGS))
+def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
+    monkeypatch.setattr("corpus.clean_table.ROW_GROUP", 70)
+    records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]
+    one = prepared(tmp_path / "one", records, CONFIGS[by])
+    random.Random(1).shuffle(records)
+    monkeypatch.setattr("corpus.clean.SLICE_BYTES", 3000)
+    monkeypatch.setattr("corpus.clean.BATCH_ROWS", 13)
+    two = prepared(tmp_path / "two", records, CONFIGS[by], part_rows=31)
+    files = [(tmp_path / name / "clean" / "clean.parquet").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert two[0] == one[0]
+
+
+@pytest.mark.parametrize("by", list(CONFIGS))
+def test_more_data_moves_no_prepared_review(tmp_path, by):
+    _, before = prepared(tmp_path / "before", RECORDS[:300] + RECORDS[450:], CONFIGS[by])
+    _, after = prepared(tmp_path / "after", RECORDS, CONFIGS[by])
+    both = before.join(after, on="review_id", suffix="_after")
+    assert both.height == before.height
+    assert (both["split"] == both["split_after"]).all()
