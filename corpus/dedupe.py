@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from corpus.banding import Bands, buckets
-from corpus.compare import STAYS, Comparison, Pairs, Round
+from corpus.compare import STAYS, Near, Pairs, Round
+from corpus.jaccard import Comparison
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
 from reviewlm.config import DuplicatesConfig
 
@@ -96,26 +98,27 @@ class NearDuplicates:
         comparison = Comparison(self._work / "words.utf8", self._work / "offsets.u64", self._shingle)
         self._meet()
         found = []
-        for pairs, similarity in self._compared(comparison, _rounds(sides, keys, within)):
-            a, b = (keys[texts] for texts in pairs)
-            columns = {"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity}
+        for a, b, similarity in self._near(self._rounds(sides, keys, within, comparison)):
+            first, second = keys[a], keys[b]
+            columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             found.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(found).sort("a", "b") if found else pl.DataFrame(schema=PAIRS)
 
-    def _compared(self, comparison: Comparison, rounds: Iterable[Round]) -> Iterator[tuple[Pairs, np.ndarray]]:
-        """Yield near-duplicates and their similarities, some at a time."""
+    def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
         for each in rounds:
             for number in range(self.bands.count):
                 with np.load(self._met_file(number)) as met:
                     members, starts = met["members"], met["starts"]
-                for pairs in each.pairs(members, starts):
-                    a, b = self._not_yet_met(*pairs, number)
-                    similarity = comparison.similarities(a, b)
-                    self.examined += len(a)
-                    near = similarity >= np.float32(self._similarity)
-                    if near.any():
-                        each.found((a[near], b[near]))
-                        yield (a[near], b[near]), similarity[near]
+                yield from each.pairs(members, starts, partial(self._new, number))
+            self.examined += each.examined
+
+    def _rounds(
+        self, sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool, comparison: Comparison
+    ) -> Iterator[Round]:
+        side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
+        near_D = np.full(len(keys), STAYS, np.uint8)
+        for side in [*np.unique(side_D)[:-1].tolist(), *([None] if within else [])]:
+            yield Round(side_D, near_D, side, comparison, self._similarity)
 
     def _meet(self) -> None:
         """Write down who meets in each band, once."""
@@ -124,15 +127,13 @@ class NearDuplicates:
                 members, starts = buckets(np.fromfile(self._band_file(number), np.uint64))
                 np.savez(self._met_file(number), members=members, starts=starts)
 
-    def _not_yet_met(self, a: np.ndarray, b: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:
-        """Leave out the pairs that have met in an earlier band."""
+    def _new(self, band: int, pairs: Pairs) -> np.ndarray:
+        """Return the mask of the pairs that have met in no earlier band."""
+        new = np.ones(len(pairs[0]), bool)
         for number in range(band):
-            if not len(a):
-                break
             keys = np.memmap(self._band_file(number), np.uint64, "r")
-            new = keys[a] != keys[b]
-            a, b = a[new], b[new]
-        return a, b
+            new[new] = keys[pairs[0][new]] != keys[pairs[1][new]]
+        return new
 
     def _band_file(self, number: int) -> Path:
         return self._work / f"band-{number:03d}.u64"
@@ -144,14 +145,3 @@ class NearDuplicates:
     def _append(file: Path, values: np.ndarray) -> None:
         with file.open("ab") as out:
             values.tofile(out)
-
-
-def _rounds(
-    sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool
-) -> Iterator[Round]:
-    side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
-    near_D = np.full(len(keys), STAYS, np.uint8)
-    for side in np.unique(side_D)[:-1].tolist():
-        yield Round(side_D, near_D, side)
-    if within:
-        yield Round(side_D, near_D, None)
