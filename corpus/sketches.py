@@ -39,9 +39,8 @@ class Tally:
             self.total += count
 
     def __add__(self, other: Tally) -> Tally:
-        merged = Tally(
-            max(self.capacity, other.capacity), dict(self.counts), self.total, self.unlisted + other.unlisted
-        )
+        capacity, unlisted = max(self.capacity, other.capacity), self.unlisted + other.unlisted
+        merged = Tally(capacity, dict(self.counts), self.total + other.total, unlisted)
         for name, count in other.counts.items():
             merged.counts[name] = merged.counts.get(name, 0) + count
         return merged

@@ -131,24 +131,28 @@ def _provenance(origin: Origin) -> list[Section]:
     found, clean = origin.dataset, origin.clean
     sources = [source for source in found.get("sources", []) if isinstance(source, Mapping)]
     columns = ("records", "rows", "quarantined", "duplicates")
+    names = [str(source.get("name", "")) for source in sources]
     files = Table(
-        ("file", "bytes", *columns, "SHA-256"),
-        [
-            (str(source.get("name", "")), _number(source.get("bytes")), *(_number(source.get(c)) for c in columns),
-             str(source.get("sha256", "")))
-            for source in sources
-        ],
+        ("file", "bytes", *columns),
+        [(name, *(_number(source.get(column)) for column in ("bytes", *columns)))
+         for name, source in zip(names, sources, strict=True)],
+    )
+    hashes = Table(
+        ("file", "SHA-256"),
+        [(name, str(source.get("sha256", ""))) for name, source in zip(names, sources, strict=True)], words=True,
     )
     accounts = [(name, _number(found[name])) for name in columns if name in found]
     accounts += [(f"quarantined: {name}", _number(count)) for name, count in _flat(found.get("reasons"))]
     accounts += [("empty after cleaning", _number(clean["empty"]))] if "empty" in clean else []
     accounts += [(f"set aside, language {name}", _number(count)) for name, count in _flat(clean.get("languages"))]
-    accounts += [(f"left out of {name}", _number(count)) for name, count in _flat(clean.get("duplicates"))]
-    accounts += [(f"near-duplicates: {name}", _number(count)) for name, count in _flat(clean.get("near"))]
+    accounts += [(f"left out of {_reason(name)}", _number(count)) for name, count in _flat(clean.get("duplicates"))]
+    near = clean.get("near") or {}
+    accounts += [(f"near-duplicates, {name}", _number(near[name])) for name in ("examined", "pairs") if name in near]
+    accounts += [(f"kept in {name} beside a near-duplicate", _number(n)) for name, n in _flat(near.get("within"))]
     accounts += [("clean reviews", _number(clean["rows"]))] if "rows" in clean else []
     form = Table(("rule", "on"), [(name.replace("_", " "), "yes" if on is True else "no" if on is False else str(on))
                                   for name, on in _flat(clean.get("normal_form"))], "Normal form of the text", True)
-    tables = [files] if sources else []
+    tables = [files, hashes] if sources else []
     tables += [Table(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
     return [Section("Provenance", text, [*tables, form] if form.rows else tables)]
@@ -192,7 +196,7 @@ def _vocabulary(survey: Survey, pictures: list[Picture]) -> Section:
     tables = [Table(header, rows, "Tokens out of vocabulary, by its size; the last is all of train")] if rows else []
     laws = [("Zipf's exponent", words.zipf_law, "rank"), ("Heaps' β", words.heaps_law, "tokens")]
     fitted = [
-        (name, f"{abs(law.exponent):.3f}", f"{law.factor:.4g}", f"{law.low:,} – {law.high:,} {unit}",
+        (name, f"{abs(law.exponent):.3f}", f"{law.factor:,.3g}", f"{unit} {law.low:,} – {law.high:,}",
          f"{10**law.error - 1:.1%}")
         for name, law, unit in laws if law is not None
     ]
@@ -227,6 +231,11 @@ def _dated(dated: int, reviews: int) -> str:
     return "All reviews have a date." if dated == reviews else f"{reviews - dated:,} reviews have no date."
 
 
+def _reason(name: str) -> str:
+    """Return "train, near test" as a phrase."""
+    return name.replace(", of ", ": same text in ").replace(", near ", ": nearly the same text in ")
+
+
 def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
     """Yield nested counts under joined names."""
     for name, value in (values or {}).items():
@@ -254,7 +263,7 @@ def _scaled(value: float, units: Iterable[tuple[float, str]], plain: Callable[[f
 
 
 def _short(value: float) -> str:
-    return _scaled(value, ((1e9, "G"), (1e6, "M"), (1e4, "k")), lambda number: f"{number:,.0f}")
+    return f"{value:,.0f}" if value < 1e5 else _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k")), str)
 
 
 def _size(value: float) -> str:

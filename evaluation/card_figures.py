@@ -131,12 +131,13 @@ def oov_figure(words: WordStatistics) -> Figure:
         sizes, shares = zip(*curve, strict=True)
         axes.plot(sizes, shares, color=SIDE_COLOURS[name], marker="o", markersize=5, linewidth=1.8, label=name)
     labelled = words.oov.get("test") or next(iter(words.oov.values()), [])
-    for size, share in labelled:
+    for (before, _), (size, share) in pairwise([(0, 0.0), *labelled]):
+        place = (4, 7) if size > 1.6 * before else (-14, -16)  # of two close points one is labelled below
         axes.annotate(
-            f"{share:.2%}", (size, share), textcoords="offset points", xytext=(4, 7), fontsize=9, color=GREY
+            f"{share:.2%}", (size, share), textcoords="offset points", xytext=place, fontsize=9, color=GREY
         )
     _log_axes(axes, y_percent=True)
-    axes.set_xlabel("words in the vocabulary: the most frequent ones of train (log scale; last: all of them)")
+    axes.set_xlabel("types in the vocabulary: the most frequent ones of train (log scale; last: all of them)")
     axes.set_ylabel("tokens out of vocabulary\n(log scale)")
     axes.set_title("Out-of-vocabulary share by vocabulary size")
     axes.margins(x=0.08, y=0.15)
@@ -146,34 +147,34 @@ def oov_figure(words: WordStatistics) -> Figure:
 
 
 def zipf_figure(words: WordStatistics) -> Figure:
-    """Draw count against rank of all words, and the fitted power law."""
+    """Draw count against rank of all types, and the fitted power law."""
     figure, axes = _canvas(7.5, 4.4)
-    _points(axes, words.zipf, "words")
+    _points(axes, words.zipf, "types")
     if (law := words.zipf_law) is not None:
         label = f"count ∝ rank$^{{{law.exponent:.2f}}}$, fitted to ranks {law.low:,} to {law.high:,}"
         _law(axes, law, words.zipf, label)
     _log_axes(axes)
     axes.set_ylim(bottom=0.7)
-    axes.set_xlabel("rank of the word (log scale)")
+    axes.set_xlabel("rank of the type (log scale)")
     axes.set_ylabel("occurrences (log scale)")
-    axes.set_title(f"Zipf: {words.types['all']:,} different words, {words.hapaxes['all']:,} of them once")
+    axes.set_title(f"Zipf: {words.types['all']:,} types, {words.hapaxes['all']:,} of them seen once")
     axes.legend(frameon=False, loc="lower left")
     return figure
 
 
 def heaps_figure(words: WordStatistics) -> Figure:
-    """Draw different words against tokens seen, and the fitted power law."""
+    """Draw types against tokens seen, and the fitted power law."""
     figure, axes = _canvas(7.5, 4.4)
-    _points(axes, words.heaps, "different words seen")
+    _points(axes, words.heaps, "types seen")
     if (law := words.heaps_law) is not None:
         label = (
             f"K · tokens$^{{β}}$ with K = {law.factor:.3g}, β = {law.exponent:.3f},\n"
-            f"fitted from {_thousands(law.low)} tokens on"
+            f"fitted from {law.low:,} tokens on"
         )
         _law(axes, law, words.heaps, label)
     _log_axes(axes)
     axes.set_xlabel("tokens read, in the order of the file, which is shuffled (log scale)")
-    axes.set_ylabel("different words (log scale)")
+    axes.set_ylabel("types (log scale)")
     axes.set_title("Heaps: growth of the vocabulary")
     axes.legend(frameon=False, loc="upper left")
     return figure
@@ -204,6 +205,7 @@ def names_figure(summary: Summary, number: int = 15) -> Figure:
     known = (summary.categories.top(number), summary.cities.top(number))
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
+        axes.set_ylim(-0.6, number - 0.4)
         axes.set_yticks(range(len(rows)), [name[:28].replace("$", r"\$") for name, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -233,6 +235,8 @@ def _log_axes(axes: Axes, y_percent: bool = False) -> None:
     axes.set_yscale("log")
     axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
     for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1_000 else (1,)))
         axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
     if y_percent:

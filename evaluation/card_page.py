@@ -8,30 +8,20 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from evaluation.page import page, paragraph, section
+
 STYLE = """
-:root { color-scheme: light; --line: #d9d9d9; --soft: #595959; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; color: #1a1a1a; background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
-h1 { font-size: 1.75rem; margin: 0 0 .25rem; } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
-p { margin: .5rem 0; max-width: 46rem; } .lead, figcaption, caption { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
-.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }
+.tiles, .quotes { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.quotes { grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); }
+.tile { border: 1px solid #ddd; border-radius: .5rem; padding: .6rem .8rem; }
 .tile b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--soft); font-size: .85rem; }
-.scroll { overflow-x: auto; margin: .75rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .25rem; }
-th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child, .left td, .left th { text-align: left; overflow-wrap: anywhere; }
-th { font-weight: 600; } code { font-size: .85em; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } figure img { display: block; width: 100%; max-width: 50rem; height: auto; }
-.quotes { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: .75rem; }
-blockquote { margin: 0; padding: .6rem .8rem; border-left: 4px solid var(--line); background: #fafafa;
-  font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere; }
-blockquote b { display: block; }
-li { max-width: 46rem; }
-@media print { body { max-width: none; } h2, figure, .tile, blockquote { break-inside: avoid; } }
+.tile span, caption { color: #555; font-size: .85rem; } caption { text-align: left; padding-bottom: .25rem; }
+.tables { display: flex; flex-wrap: wrap; gap: 1rem 3rem; align-items: flex-start; margin: .75rem 0; }
+.tables table { max-width: 100%; } th.number { text-align: right; } td { overflow-wrap: anywhere; min-width: 4rem; }
+figure img { display: block; width: 100%; max-width: 50rem; }
+.quotes blockquote { margin: 0; font-size: .9rem; overflow-wrap: anywhere; } blockquote b { display: block; }
+p, li { max-width: 46rem; }
+@media print { figure, .tile, blockquote, tr { break-inside: avoid; } }
 """.strip()
 
 
@@ -47,11 +37,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, what it shows in words, and a caption."""
+    """A PNG file, and in words what it shows."""
 
     path: Path
     alt: str
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,65 +66,58 @@ class Page:
 
     def to_html(self) -> str:
         """Return one page with its pictures inside, for screens of any width and for paper."""
-        tiles = "".join(f"<div class=tile><b>{escape(value)}</b><span>{escape(what)}</span></div>"
-                        for value, what in self.tiles)
-        return (
-            "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-            '<meta name=viewport content="width=device-width, initial-scale=1">\n'
-            f"<title>{escape(self.title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n"
-            f"<h1>{escape(self.title)}</h1>\n<p class=lead>{escape(self.lead)}</p>\n<div class=tiles>{tiles}</div>\n"
-            + "\n".join(_section_html(section) for section in self.sections)
-            + "\n</body>\n</html>\n"
+        tiles = "".join(
+            f"<div class=tile><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in self.tiles
         )
+        parts = [f"<style>{STYLE}</style>", f"<div class=tiles>{tiles}</div>", *map(_section_html, self.sections)]
+        return page(self.title, self.lead, parts)
 
     def to_markdown(self) -> str:
         """Return the page without pictures and quotations."""
         glance = Table(("figure", "value"), [(what, value) for value, what in self.tiles])
         parts = [f"# {_plain(self.title)}", _plain(self.lead), _table_markdown(glance)]
-        for section in self.sections:
-            if section.tables or section.points:
-                parts += [f"## {_plain(section.title)}", _plain(section.text)]
-                parts += [_table_markdown(table) for table in section.tables]
-                parts += ["\n".join(f"- {_plain(point)}" for point in section.points)]
-        return "\n\n".join(part for part in parts if part) + "\n"
+        for part in self.sections:
+            if part.tables or part.points:
+                parts += [f"## {_plain(part.title)}", _plain(part.text)]
+                parts += [_table_markdown(table) for table in part.tables]
+                parts += ["\n".join(f"- {_plain(point)}" for point in part.points)]
+        return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _section_html(section: Section) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>"]
-    parts += [f"<p>{escape(section.text)}</p>"] if section.text else []
-    parts += [_table_html(table) for table in section.tables]
-    parts += [_picture_html(picture) for picture in section.pictures]
-    if section.quotes:
-        quotes = "".join(f"<blockquote><b>{escape(head)}</b>{escape(text)}</blockquote>"
-                         for head, text in section.quotes)
+def _section_html(part: Section) -> str:
+    parts = [paragraph(part.text)] if part.text else []
+    parts += [f"<div class=tables>{''.join(map(_table_html, part.tables))}</div>"] if part.tables else []
+    parts += map(_picture_html, part.pictures)
+    if part.quotes:
+        quotes = "".join(f"<blockquote><b>{escape(head)}</b>{escape(text)}</blockquote>" for head, text in part.quotes)
         parts.append(f"<div class=quotes>{quotes}</div>")
-    if section.points:
-        parts.append("<ul>" + "".join(f"<li>{escape(point)}</li>" for point in section.points) + "</ul>")
-    return "\n".join(parts)
+    if part.points:
+        parts.append("<ul>" + "".join(f"<li>{escape(point)}</li>" for point in part.points) + "</ul>")
+    return section(part.title, *parts)
 
 
 def _table_html(table: Table) -> str:
-    kind = " class=left" if table.words else ""
+    kinds = ["" if table.words or not column else " class=number" for column in range(len(table.header))]
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        pairs = zip(kinds, cells, strict=True)
+        return "<tr>" + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in pairs) + "</tr>"
+
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
-    return f"<div class=scroll><table{kind}>{caption}{body}</table></div>"
+    body = "".join(row(cells, "td") for cells in table.rows)
+    return f"<table>{caption}<thead>{row(table.header, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def _picture_html(picture: Picture) -> str:
     data = base64.b64encode(picture.path.read_bytes()).decode()
-    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
-    return f'<figure><img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">{caption}</figure>'
+    return f'<figure><img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}"></figure>'
 
 
 def _table_markdown(table: Table) -> str:
-    lines = [table.header, ["---" if table.words or not column else "---:" for column in range(len(table.header))]]
-    text = "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in lines[:1])
-    rule = "|" + "|".join(lines[1]) + "|"
-    rows = "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in table.rows)
-    head = f"{_plain(table.caption)}\n\n" if table.caption else ""
-    return f"{head}{text}\n{rule}\n{rows}"
+    rule = ["---" if table.words or not column else "---:" for column in range(len(table.header))]
+    rows = [[*map(_plain, table.header)], rule, *([*map(_plain, row)] for row in table.rows)]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{_plain(table.caption)}\n\n{text}" if table.caption else text
 
 
 def _plain(text: str) -> str:
