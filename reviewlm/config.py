@@ -17,7 +17,8 @@ from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
 from reviewlm.environment import home_folder
 
 Stage = Literal[
-    "synthesise", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor", "drift",
+    "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
+    "drift", "card",
 ]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]
