@@ -1,0 +1,97 @@
+"""The data stages as one program over a small store, and a way to end it at its n-th touch of the file system."""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import corpus.ingest
+from corpus.clean import prepare
+from corpus.ingest import read_source
+from corpus.parts import Reading
+from corpus.replay import assemble_with
+from corpus.sources import identify, source_names
+from corpus.split import iter_split
+from models.specs import VocabularySpec
+from models.streams import write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.store import Store
+
+CONFIG = SourceConfig(part_rows=40)
+TOUCHES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
+UNITS = ("word", "bpe")
+
+
+class Touches:
+    """Counts what the process does to files below a folder; at the wanted one it ends at once, like a power cut.
+
+    Args:
+        folder: Files elsewhere do not count.
+        fatal: A stage and the number of its touch, from 1; none: it lives.
+    """
+
+    def __init__(self, folder: Path, fatal: tuple[str, int] | None) -> None:
+        self.folder, self.fatal, self.stage = os.fsencode(folder), fatal, ""
+        self.counts: Counter[str] = Counter()
+
+    def hook(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Be told of an audit event (PEP 578), before it takes effect."""
+        if event not in TOUCHES or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        if os.fsencode(arguments[0]).startswith(self.folder):
+            self.counts[self.stage] += 1
+            if (self.stage, self.counts[self.stage]) == self.fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str = "") -> None:
+    """Build all artifacts that are not there yet; write to *trace* how many touches each stage had."""
+    corpus.ingest.BLOCK_BYTES = 3000
+    touches = Touches(Path(home), fatal)
+    sys.addaudithook(touches.hook)
+    build(Path(home), Path(inputs), touches)
+    if trace:
+        Path(trace).write_text(json.dumps(touches.counts))
+
+
+def build(home: Path, inputs: Path, touches: Touches) -> None:
+    """Go through the stages as the tasks do."""
+    store = Store(home / "store")
+
+    def stage(name, options, parents, make, resumable=False):
+        touches.stage = name
+        return store.build(name, 1, options, parents, make, resumable=resumable).artifact
+
+    sources = [identify(path, name, store.root / ".files") for path, name in source_names([inputs]).items()]
+    read = {
+        source.sha256: stage("read", {"name": source.name}, {"file": source.sha256},
+                             lambda work, source=source: read_source(source, work, CONFIG).facts, resumable=True)
+        for source in sources
+    }
+    readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
+    data = stage("ingest", {}, {digest: artifact.digest for digest, artifact in read.items()},
+                 lambda work: assemble_with(work, sources, readings, {}))
+    clean = stage("prepare", {}, {"data": data.digest},
+                  lambda work: prepare(data.folder, work, CleanConfig(), SplitConfig()))
+    vocabularies = [
+        stage("vocabulary", {"unit": unit}, {"clean": clean.digest},
+              lambda work, unit=unit: _vocabulary(work, clean.folder, VocabularySpec(unit=unit, size=300)))
+        for unit in UNITS
+    ]
+    for artifact in vocabularies:
+        vocabulary = Vocabulary.load(artifact.folder / "vocabulary.json")
+        for split in ("train", "test"):
+            parents = {"clean": clean.digest, "vocabulary": artifact.digest}
+            stage("tokens", {"split": split}, parents, lambda work, vocabulary=vocabulary, split=split: write_stream(
+                work, vocabulary, iter_split(clean.folder, split)))
+
+
+def _vocabulary(work, clean, spec):
+    texts = (text for batch in iter_split(clean, "train") for text in batch["text"])
+    vocabulary = Vocabulary.train(texts, spec, NormalForm(**CleanConfig().model_dump()))
+    vocabulary.save(work / "vocabulary.json")
+    return {"size": vocabulary.size}
