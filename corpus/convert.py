@@ -93,6 +93,9 @@ def parse_dates(column: pl.Series) -> pl.Series:
         zone = getattr(column.dtype, "time_zone", None)
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
         return naive.cast(pl.Datetime("us"))
+    usual = column.str.to_datetime(DATE_FORMATS[0], time_unit="us", strict=False)
+    if usual.null_count() == column.null_count():
+        return usual
     text = column.str.strip_suffix("Z").str.strip_suffix(" UTC")
     parsed = pl.Series(column.name, [None] * len(text), dtype=pl.Datetime("us"))
     for date_format in DATE_FORMATS:

@@ -1,52 +1,121 @@
-r"""JSON lines: polars for blocks that are clean beyond doubt, orjson line by line for all others.
+r"""JSON lines: plain lines are cut by their shape, all others are read one by one by orjson.
 
-polars is fast, but silent where it should not be: a repeated key keeps the first value, a text that is a number or a
-list becomes a string, half of an escaped character becomes NUL. `_fast` therefore takes a block only when counting
-shows that none of this can have happened; the property test compares it with the slow way on damaged blocks.
+The plain lines of a block are found and cut with numpy (`corpus.byte_index`, `corpus.shapes`); a line that is not
+plain beyond doubt, be it bad or only unusual, goes to `read_carefully`, so a bad line costs itself alone. The property
+tests compare both ways on damaged lines. Blocks are parsed in `Limits.workers` threads and come in order.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
-from corpus.convert import convert
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from corpus.byte_index import PAD, ByteIndex, Positions
+from corpus.convert import convert, with_ids
+from corpus.parallel import ordered
+from corpus.schema import COLUMNS, FIELDS, QUARANTINE, VOTES, Block, Limits, Problem, Reason, missing_text, quarantine
+from corpus.shapes import Shape, cut, learn
 
 BOM = b"\xef\xbb\xbf"
-PIECE_BYTES = 128 << 10
-"""A block that is not clean is tried again in pieces of this size, so that one bad line slows few others."""
-
 IDS = ("review_id", "user_id", "business_id")
-_TYPES: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in (*IDS, "text", "date")},
-    "stars": pl.Float64(),
-    **{name: pl.Int64() for name in VOTES},
-}
-_UNLIKE_ID = r"^(?:[\[{]|(?:-?[0-9][0-9.eE+-]*|true|false)$)"
-"""What polars makes of a number, a truth value, a list or an object where an id should be."""
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+RAW_BYTES = 64 << 10
+"""What the quarantine keeps of a record that is longer than `Limits.max_record_bytes`."""
+
+SHAPES, TRIES = 8, 32
+"""How many shapes are cut in one block at most, and how many lines are asked for a shape that is not yet known."""
+FEW_LINES = 64
+"""So few lines are read one by one sooner than their shape is looked for; but for the first shape of a block."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Whole lines of a file.
+
+    Attributes:
+        buffer: The lines, then at least `PAD` bytes of anything.
+        size: Bytes of the lines.
+        first_line: Number of the first one.
+        end: Bytes of the unpacked file up to the end of the stretch.
+        problems: A line that was too long to be held, if that is all there is in this stretch.
+    """
+
+    buffer: bytearray
+    size: int
+    first_line: int
+    end: int
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, lines: bytes, first_line: int = 1) -> Stretch:
+        """Return bytes as a stretch."""
+        return cls(bytearray(lines + bytes(PAD)), len(lines), first_line, len(lines))
+
+    def line(self, begin: int, end: int) -> bytes:
+        """Return some of the bytes."""
+        return bytes(self.buffer[begin:end])
 
 
 def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
     """Yield the records of a file with one JSON object a line; blank lines are skipped.
 
+    Holds a few blocks at a time, each of up to `block_bytes + max_record_bytes`, however long the lines are.
+
     Raises:
         MissingColumn: The first block has objects, and none of them has a text.
     """
-    first_line, seen_text = 1, False
-    while block := stream.read(limits.block_bytes):
-        block += stream.readline()
-        if not seen_text:
-            _require_text(block, source)
-            seen_text = True
-        yield _parse(block, first_line, source, limits)
-        first_line += block.count(b"\n")
+    yield from ordered(partial(parse, source=source, limits=limits), _stretches(stream, source, limits), limits.workers)
+
+
+def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:
+    rest, line, end = b"", 1, 0
+    started = False
+    while True:
+        buffer = bytearray(len(rest) + limits.block_bytes + PAD)
+        buffer[: len(rest)] = rest
+        filled = len(rest) + stream.readinto(memoryview(buffer)[len(rest) : -PAD])
+        size = filled if filled == len(rest) else buffer.rfind(b"\n", 0, filled) + 1
+        if not filled:
+            return
+        rest = bytes(memoryview(buffer)[size:filled])
+        if size:
+            end += size
+            stretch = Stretch(buffer, size, line, end)
+            if not started:
+                _require_text(stretch.line(0, size), source)
+                started = True
+            yield stretch
+            line += int(np.count_nonzero(np.frombuffer(buffer, np.uint8, size) == ord("\n")))
+        if len(rest) > limits.max_record_bytes:
+            problem, length = _pass_over(stream, rest, line, limits)
+            rest, end = b"", end + length
+            yield Stretch(bytearray(PAD), 0, line, end, (problem,))
+            line += 1
+
+
+def _pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:
+    """Read to the end of a line too long to be held; return the problem and the bytes with the newline."""
+    sha, head, length, piece = hashlib.sha256(), begun[:RAW_BYTES], 0, begun
+    while True:
+        ended = piece.endswith(b"\n")
+        sha.update(piece[:-1] if ended else piece)
+        length += len(piece)
+        if ended or not (piece := stream.readline(limits.block_bytes)):
+            break
+        head += piece[: RAW_BYTES - len(head)]
+    return _too_long(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits), length
+
+
+def _too_long(line: int, head: bytes, length: int, sha256: str, limits: Limits) -> Problem:
+    detail = f"the record has {length} bytes, source.max_record_bytes allows {limits.max_record_bytes}; sha256 {sha256}"
+    return Problem(line, Reason.TOO_LONG, detail, head)
 
 
 def _require_text(block: bytes, source: str) -> None:
@@ -64,82 +133,68 @@ def _loads(line: bytes) -> Any:
         return None
 
 
-def _parse(block: bytes, first_line: int, source: str, limits: Limits) -> Block:
-    whole = _fast(block, first_line, source, limits)
-    if whole is not None:
-        return whole
-    parts = []
-    for piece in _pieces(block):
-        parsed = _fast(piece, first_line, source, limits) if len(piece) < len(block) else None
-        parts.append(parsed or _slow(piece, first_line, source, limits))
-        first_line += piece.count(b"\n")
-    return Block(pl.concat([part.good for part in parts]), pl.concat([part.bad for part in parts]))
+def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
+    """Return the records of a stretch, in order."""
+    if not stretch.size:
+        return Block(pl.DataFrame(schema=COLUMNS), quarantine(source, stretch.problems), stretch.end)
+    index = ByteIndex(stretch.buffer, stretch.size)
+    good, others = _plain(index, stretch, source, limits)
+    bad = pl.DataFrame(schema=QUARANTINE)
+    if len(others):
+        numbers = (others + stretch.first_line).tolist()
+        edges = zip(index.starts[others].tolist(), index.ends[others].tolist(), strict=True)
+        careful = read_carefully(zip(numbers, (stretch.line(*at) for at in edges), strict=True), source, limits)
+        bad = careful.bad
+        good += [] if careful.good.is_empty() else [careful.good]
+    if len(good) == 1:
+        return Block(good[0], bad, stretch.end)
+    return Block(pl.concat([pl.DataFrame(schema=COLUMNS), *good]).sort("line"), bad, stretch.end)
 
 
-def _pieces(block: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(block):
-        end = block.find(b"\n", start + PIECE_BYTES) + 1 or len(block)
-        yield block[start:end]
-        start = end
+def _plain(index: ByteIndex, stretch: Stretch, source: str, limits: Limits) -> tuple[list[pl.DataFrame], Positions]:
+    """Return the plain records, shape by shape, and the lines left."""
+    left: Positions = np.arange(len(index.starts))
+    index.odd |= index.ends - index.starts > limits.max_record_bytes
+    found: list[pl.DataFrame] = []
+    known: set[Shape] = set()
+    while len(left) > (FEW_LINES if known else 0) and len(known) < SHAPES:
+        shape = _new_shape(index, stretch, left, known)
+        if shape is None:
+            break
+        known.add(shape)
+        lines, fields = cut(index, left, shape, limits.max_chars)
+        if len(lines):
+            found.append(_table(fields, lines + stretch.first_line, source))
+            left = np.setdiff1d(left, lines, assume_unique=True)
+    return found, left
 
 
-def _fast(block: bytes, first_line: int, source: str, limits: Limits) -> Block | None:
-    """Return the block's records if every line is a plain complete record, else None."""
-    first = _loads(block[: block.find(b"\n") + 1 or len(block)])
-    schema = _schema(first)
-    if schema is None:
-        return None
-    try:
-        frame = pl.read_ndjson(io.BytesIO(block), schema=schema)
-    except pl.exceptions.PolarsError:
-        return None
-    rows = frame.height
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if rows != lines or not _is_exact(block, frame, len(first) + len(first.get("votes", ()))):
-        return None
-    if "votes" in schema:
-        frame = frame.unnest("votes")
-    if any(frame[name].null_count() for name in frame.columns):
-        return None
-    frame = frame.with_columns(line=pl.int_range(first_line, first_line + rows, dtype=pl.Int64))
-    parsed = convert(frame, source, lambda row: b"", limits.max_chars)
-    return parsed if parsed.bad.is_empty() else None
+def _new_shape(index: ByteIndex, stretch: Stretch, lines: Positions, known: set[Shape]) -> Shape | None:
+    for line in lines[:TRIES].tolist():
+        if not index.odd[line]:
+            shape = learn(stretch.line(int(index.starts[line]), int(index.ends[line])))
+            if shape is not None and shape not in known:
+                return shape
+    return None
 
 
-def _schema(first: Any) -> dict[str, pl.DataType] | None:
-    """Return the types of a record like the first one, or None if it is of a shape that the fast way does not know."""
-    if not isinstance(first, dict) or "text" not in first or not set(first) <= {*FIELDS, "votes"}:
-        return None
-    schema = {name: _TYPES[name] for name in first if name != "votes"}
-    if "votes" in first:
-        if not isinstance(first["votes"], dict) or set(first["votes"]) != set(VOTES) or set(VOTES) & set(first):
-            return None
-        schema["votes"] = pl.Struct({name: pl.Int64() for name in first["votes"]})
-    return schema
+def _table(fields: pl.DataFrame, lines: Positions, source: str) -> pl.DataFrame:
+    """Return fields and places as `COLUMNS`."""
+    rows = fields.height
+    absent = [pl.Series(name, [None], COLUMNS[name]).new_from_index(0, rows) for name in FIELDS if name not in fields]
+    place = [pl.Series("source", [source]).new_from_index(0, rows), pl.Series("line", lines, pl.Int64)]
+    table = fields.hstack([*absent, *place])[list(COLUMNS)]
+    return with_ids(table) if "review_id" not in fields else table
 
 
-def _is_exact(block: bytes, frame: pl.DataFrame, keys: int) -> bool:
-    """Return whether the block has as many keys as *frame* has cells, and strings where *frame* has them.
-
-    Together with the absence of nulls this rules out repeated keys and values that polars turned into strings.
-    A quote inside a string is escaped, so `":` without a backslash before it ends a key (or begins a text, which only
-    costs the fast way).
-    """
-    if block.count(b'":') - block.count(b'\\":') != keys * frame.height:
-        return False
-    ids = [name for name in IDS if name in frame.columns and frame[name].str.contains(_UNLIKE_ID).any()]
-    for name in ("text", *ids):
-        key = f'"{name}":'.encode()
-        if frame.height not in (block.count(key + b'"'), block.count(key + b' "')):
-            return False
-    return not (_SURROGATE.search(block) and frame["text"].str.contains("\x00", literal=True).any())
-
-
-def _slow(block: bytes, first_line: int, source: str, limits: Limits) -> Block:
-    """Read line by line, with a reason for each that cannot be read."""
+def read_carefully(lines: Iterable[tuple[int, bytes]], source: str, limits: Limits) -> Block:
+    """Read numbered lines one by one, with a reason for each that cannot be used."""
     objects, numbers, raws, problems = [], [], [], []
-    for number, line in enumerate(block.split(b"\n"), first_line):
+    for number, line in lines:
+        if len(line) > limits.max_record_bytes:
+            sha256 = hashlib.sha256(line).hexdigest()
+            problems.append(_too_long(number, line[:RAW_BYTES], len(line), sha256, limits))
+            continue
         content = line.strip()
         content = content.removeprefix(BOM)  # files that were put together with `cat` have it in the middle
         if not content:

@@ -58,7 +58,8 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     """The text is not a string, or an id is a list, an object or a truth value."""
     TOO_LONG = "too_long"
-    """The text has more characters than `source.max_chars`."""
+    """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`;
+    of such a record `raw` holds only the beginning, and the detail says its length and SHA-256."""
     BAD_STARS = "bad_stars"
     """The stars are no finite number ("five"). Numbers out of range are left to the data checks."""
     BAD_VOTES = "bad_votes"
@@ -71,13 +72,15 @@ class Reason(StrEnum):
 class Limits:
     """How much of a file is held in memory at a time, and the longest text, record and file that are let through.
 
-    A packed file may unpack to `max_expansion` times its size: reviews shrink to a third, seldom to a tenth.
+    A packed file may unpack to `max_expansion` times its size: reviews shrink to a third, seldom to a tenth. Of JSON
+    lines up to `workers` blocks are parsed at a time, in as many threads.
     """
 
     max_chars: int = 100_000
     block_bytes: int = 8 << 20
     max_record_bytes: int = 8 << 20
     max_expansion: float = 200.0
+    workers: int = 2
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Block:
-    """The records of one stretch of a file: *good* has `COLUMNS`, *bad* has `QUARANTINE`."""
+    """The records of one stretch of a file: *good* has `COLUMNS`, *bad* has `QUARANTINE`.
+
+    *end* is where the stretch ends in the unpacked file, in bytes, if the reader knows.
+    """
 
     good: pl.DataFrame
     bad: pl.DataFrame
+    end: int | None = None
 
     @property
     def records(self) -> int:

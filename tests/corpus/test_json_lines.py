@@ -1,55 +1,227 @@
-"""The fast way of reading JSON lines gives what the slow one gives, and is taken where it may be."""
+"""The fast way of reading JSON lines gives what the careful one gives, and is taken where it may be."""
 
+import hashlib
+import io
 from collections import Counter
 
 import orjson
-from hypothesis import assume, given, settings
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from review_lines import BAD_LINES, GOOD, line
 
 from corpus import jsonlines
-from corpus.jsonlines import _fast, _parse, _slow
-from corpus.schema import Limits
+from corpus.jsonlines import Stretch, parse, read_carefully, read_json_lines
+from corpus.schema import COLUMNS, Limits
+from corpus.shapes import learn
+from reviewlm.errors import MissingColumn
 
-PIECES = [bad for bad, _ in BAD_LINES] + [
-    b"", b"  ", line(), line(review_id="é"), line(user_id=None), line(review_id=12), line(review_id="12"),
-    line(user_id=1.5), line(user_id=True), line(text="[1]"), line(text='say \\" ": x'), line(text='"text":"'),
-    line(text="a\x00b"), line(stars="4"),
-    line(stars=4), line(useful=-3), line(useful=3.0), line(text="\\"), line(date=20180101), line(date="2018-01-01"),
+LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
+VOTES = {"useful": 1, "funny": 2, "cool": 3}
+NESTED = {**{k: GOOD[k] for k in ("review_id", "text")}, "votes": VOTES}
+UNUSUAL = [
+    b"", b"  ", b"\t", line(), line(review_id="é"), line(review_id="é" * 9), line(user_id=None), line(review_id=12),
+    line(review_id="12"), line(user_id=1.5), line(user_id=True), line(user_id=""), line(user_id=" u"),
+    line(user_id="u\u3000"), line(user_id="with twelve."), line(user_id="with thirteen"), line(text="[1]"),
+    line(text='say \\" ": x'), line(text='"text":"'), line(text="a\x00b"), line(text="a\nb\t\u007f\u2028"),
+    line(text="\\"), line(text="\\\\n"), line(text="ends \\"), line(text='"'), line(text=""),
+    line(text="é☕\U0001f600"),
+    line(text="x" * 1000), line(text="é" * 1000), line(text="x" * 3000), line(stars="4"), line(stars=4),
+    line(stars=4.25), line(stars=10.0), line(stars=-1), line(stars=None), line(useful=-3), line(useful=3.0),
+    line(useful=123456), line(useful=1234567), line(useful=None), line(date=20180101), line(date="2018-01-01"),
+    line(date="2018-07-07T22:09:11Z"), line(date=" 2018-07-07 22:09:11"), line(date=""), line(date=None),
     line()[:-1] + b',"text":"again"}', line()[:-1] + b',"stars":1}', line()[:-1] + b',"extra":"x"}',
+    line()[:-1] + b',"extra":7}', line()[:-1] + b',"extra":[1]}', line()[:-1] + b',"useful":"1"}', line() + b" ",
     line().replace(b'":', b'" :'), line().replace(b'":', b'": '), b"\xef\xbb\xbf" + line(), line() + b"\r",
-    line(text=""),
-    orjson.dumps({**{k: GOOD[k] for k in ("review_id", "text")}, "votes": {"useful": 1, "funny": 2, "cool": 3}}),
-    orjson.dumps({"text": "only"}), line(text="\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")),
-    line(text="X").replace(b'"X"', rb'"\ud83d\ude00"'), line(text="X").replace(b'"X"', rb'"\u0000"'),
+    b" " + line(), orjson.dumps(NESTED), orjson.dumps({**NESTED, "cool": 4}), orjson.dumps({**NESTED, "votes": None}),
+    orjson.dumps({**NESTED, "votes": 5}), orjson.dumps({**NESTED, "votes": {**VOTES, "text": "x"}}),
+    orjson.dumps({"votes": VOTES, **NESTED}), orjson.dumps({"text": "only"}), orjson.dumps({"text": "on\nly"}),
+    *(line(text="X").replace(b'"X"', text) for text in (
+        rb'"\ud83d\ude00"', rb'"\u0000"', rb'"\u00e9\/\b\f"', rb'"\x"', rb'"\u00g0"', rb'"\U00e9"', b'"\x01"',
+        b'"\x7f"', b'"\xed\xa0\x80"', b'"\xc3"', b'"a\rb"', rb'"half \udc00"', rb'"\u12"',
+    )),
+    line(useful=7).replace(b"7", b"07"), line(stars=4).replace(b"4", b"4."), line(useful=7).replace(b":7", b":\n7"),
+    line(review_id="X").replace(b"X", rb"\u0041"), line(review_id="X").replace(b"X", rb"\n"),
+    line().replace(b'"stars"', rb'"st\u0061rs"'), line().replace(b'"text"', rb'"te\u0078t"'),
+]
+PIECES = [bad for bad, _ in BAD_LINES] + UNUSUAL
+
+
+def carefully(block, first_line=7):
+    return read_carefully(enumerate(block.split(b"\n"), first_line), "s", LIMITS)
+
+
+def agrees(block):
+    slow, parsed = carefully(block), parse(Stretch.of(block, 7), "s", LIMITS)
+    assert parsed.good.schema == pl.Schema(COLUMNS)
+    assert parsed.good.equals(slow.good)
+    assert parsed.bad.equals(slow.bad)
+    return parsed
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans(), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_the_fast_way_never_differs_from_the_careful_one(lines, final, few):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonlines, "FEW_LINES", few)
+        agrees(b"\n".join(lines) + (b"\n" if final else b""))
+
+
+@pytest.mark.parametrize("piece", range(len(PIECES)))
+def test_each_unusual_line_alone_and_among_plain_ones(piece):
+    agrees(PIECES[piece])
+    agrees(b"\n".join([line(), PIECES[piece], line(text='a "quoted" \n\\text')]))
+
+
+DAMAGE = st.tuples(st.integers(0, 600), st.sampled_from(["put", "insert", "delete"]), st.sampled_from(list(
+    b'"\\\n\r{}[],: 0123456789.eE+-aurnt\x00\x1f\x7f\x80\xc3\xe9\xed\xff')))
+PLAIN = [
+    line(review_id=f"r{n}", user_id="u" * 22, text=f'no "{n}"/\n☕', stars=n % 5 + 0.5, useful=n * 90, date=date)
+    for n, date in enumerate(["2018-07-07 22:09:11", "2012-01-03 15:28:18", "2014-02-05 20:30:30"])
 ]
 
 
-@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=200, deadline=None)
-def test_the_fast_way_never_differs_from_the_slow_one(lines, final):
-    block = b"\n".join(lines) + (b"\n" if final else b"")
-    assume(block)
-    limits = Limits(max_chars=1000)
-    slow, parsed = _slow(block, 7, "s", limits), _parse(block, 7, "s", limits)
-    assert parsed.good.equals(slow.good)
-    assert parsed.bad.equals(slow.bad)
-    fast = _fast(block, 7, "s", limits)
-    assert fast is None or (fast.good.equals(slow.good) and slow.bad.is_empty())
+@given(st.lists(DAMAGE, min_size=1, max_size=4))
+@example([(len(PLAIN[0]), "delete", 0)])
+@settings(max_examples=600, deadline=None)
+def test_any_damaged_byte_is_seen(damage):
+    block = bytearray(b"\n".join(PLAIN))
+    for place, way, value in damage:
+        at = place % len(block)
+        if way == "delete":
+            del block[at]
+        elif way == "insert":
+            block.insert(at, value)
+        else:
+            block[at] = value
+    agrees(bytes(block))
 
 
-def test_clean_blocks_do_take_the_fast_way():
-    block = b"".join(line(review_id=f"r{n}", text=f'said "hi": \\ {n}\n☕') + b"\n" for n in range(100))
-    assert _fast(block, 1, "s", Limits()) is not None
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3),
+    st.sampled_from([*GOOD, "votes", "other"]), st.permutations(list(GOOD)), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_value_in_any_field_and_order(value, name, order, spaced):
+    record = {field: GOOD[field] for field in order} | {name: value}
+    written = orjson.dumps(record)
+    agrees(b"\n".join([written.replace(b'":', b'": ') if spaced else written] * 2 + [line()]))
 
 
-def test_one_bad_line_slows_only_its_own_piece(monkeypatch):
-    monkeypatch.setattr(jsonlines, "PIECE_BYTES", 1000)
-    slow = []
-    monkeypatch.setattr(jsonlines, "_slow", lambda piece, *rest: slow.append(piece) or _slow(piece, *rest))
+def no_careful_way(monkeypatch, allowed=0):
+    seen = []
+
+    def careful(lines, *rest):
+        seen.extend(lines)
+        assert len(seen) <= allowed, seen
+        return read_carefully(seen, *rest)
+
+    monkeypatch.setattr(jsonlines, "read_carefully", careful)
+    return seen
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_plain_lines_do_take_the_fast_way(monkeypatch, ending):
+    no_careful_way(monkeypatch)
+    lines = [line(review_id=f"r{n}", user_id="u" * (n + 1), text=f'said "hi": {n}\n☕') for n in range(100)]
+    assert parse(Stretch.of(ending.join(lines) + ending), "s", Limits()).good.height == 100
+
+
+def test_a_second_shape_is_fast_too(monkeypatch):
+    no_careful_way(monkeypatch)
+    lines = [line(review_id=f"r{n}", **({"date": None} if n % 3 else {})) for n in range(300)]
+    parsed = parse(Stretch.of(b"\n".join(lines)), "s", Limits())
+    assert parsed.good["line"].to_list() == list(range(1, 301))
+    assert parsed.good["date"].null_count() == 200
+
+
+def test_a_bad_line_costs_itself_alone(monkeypatch):
+    seen = no_careful_way(monkeypatch, allowed=1)
     lines = [line(review_id=f"r{n}") for n in range(100)]
     lines[50] = b"{"
-    parsed = _parse(b"\n".join(lines), 1, "s", Limits())
-    assert len(slow) == 1
+    parsed = parse(Stretch.of(b"\n".join(lines)), "s", Limits())
+    assert seen == [(51, b"{")]
     assert parsed.good["line"].to_list() == [n for n in range(1, 101) if n != 51]
     assert Counter(parsed.bad["line"]) == {51: 1}
+
+
+def test_a_shape_is_what_a_line_has_besides_its_values():
+    shape = learn(b'{"text": "a", "kind": "b", "stars": 4.0, "n": 3}')
+    assert shape.literals == (b'{"text": "', b'", "kind": "', b'", "stars": ', b', "n": 3}')
+    assert shape.names == ("text", "", "stars")
+    assert learn(b'{"text":"a","text":"b"}') is None
+    assert learn(b'{"body":"a"}') is None
+
+
+def read(content, **limits):
+    return list(read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", Limits(**limits)))
+
+
+def joined(blocks):
+    return pl.concat([block.good for block in blocks]), pl.concat([block.bad for block in blocks])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("block_bytes", [1, 100, 1000, 1 << 20])
+def test_blocks_of_any_size_and_any_number_of_threads_give_the_same(workers, block_bytes):
+    pieces = [piece for piece in PIECES if b"\n" not in piece]
+    content = b"\n".join([line(), *pieces, line()]) + b"\n"
+    blocks = read(content, block_bytes=block_bytes, workers=workers, max_chars=1000, max_record_bytes=3000)
+    good, bad = joined(blocks)
+    slow = carefully(content, 1)
+    assert good.equals(slow.good)
+    assert bad.equals(slow.bad)
+    ends = [block.end for block in blocks]
+    assert ends == sorted(ends)
+    assert ends[-1] == len(content)
+    assert all(content[end - 1 : end] == b"\n" for end in ends)
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 10, 1 << 20])
+@pytest.mark.parametrize("final", [b"", b"\n", b"\n" + line()])
+def test_a_record_too_long_to_hold_leaves_its_head_length_and_digest(block_bytes, final):
+    long = line(text="long " * 40_000)
+    content = line() + b"\n" + long + final
+    good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=2000))
+    assert bad["line"].to_list() == [2]
+    assert bad["reason"].to_list() == ["too_long"]
+    assert bad["raw"][0] == long[: 64 << 10]
+    assert str(len(long)) in bad["detail"][0]
+    assert hashlib.sha256(long).hexdigest() in bad["detail"][0]
+    assert good["line"].to_list() == ([1, 3] if len(final) > 1 else [1])
+
+
+def test_a_record_of_exactly_the_limit_is_read():
+    exact = line(text="x" * 500)
+    for block_bytes in (64, 1 << 20):
+        content = exact + b"\n" + exact[:-2] + b'x"}\n'
+        good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=len(exact)))
+        assert (good["line"].to_list(), bad["line"].to_list()) == ([1], [2])
+
+
+def test_a_long_line_is_never_in_memory():
+    class Endless(io.RawIOBase):
+        left, most = 200 << 20, 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            size = min(len(buffer), self.left)
+            self.most = max(self.most, len(buffer))
+            buffer[:size] = b"x" * size
+            self.left -= size
+            return size
+
+    raw = Endless()
+    limits = Limits(block_bytes=1 << 20, max_record_bytes=1 << 20)
+    _, bad = joined(list(read_json_lines(io.BufferedReader(raw), "s", limits)))
+    assert raw.most <= 1 << 20
+    assert bad["reason"].to_list() == ["too_long"]
+    assert str(200 << 20) in bad["detail"][0]
+
+
+def test_a_file_without_texts_is_another_table():
+    with pytest.raises(MissingColumn):
+        read(b'{"name": "x"}\n' * 3)
