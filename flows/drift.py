@@ -26,4 +26,4 @@ def drift(
     """
     config = resolve(preset, input, overrides)
     with parent_run(config, "drift") as run_id:
-        return describe_drift(measure_drift.submit(config, ingest(config), run_id).result())
+        return describe_drift(measure_drift.submit(config, ingest(config), run_id, announce=True).result())

@@ -15,5 +15,5 @@ def promote(config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_
     """Return the decision; a refused promotion is no error."""
     challenger = choose_challenger.submit(config, evaluated).result()
     champion = score_champion.submit(config, prepared, challenger).result()
-    version = register.submit(config, challenger, champion).result()
+    version = register.submit(config, prepared, challenger, champion).result()
     return decide.submit(config, prepared, evaluated, challenger, champion, version, parent_run_id).result()

@@ -13,6 +13,7 @@ from flows.promote import promote
 from flows.train import train
 from reviewlm.config import RunConfig
 from reviewlm.presets import load_config
+from tasks.drift import measure_drift
 from tasks.stage import recorded_stages
 from tasks.summary import Summary, summarise
 from tasks.track import parent_run
@@ -44,6 +45,7 @@ def run_pipeline(config: RunConfig) -> Summary:
     """Run all stages under one MLflow parent run."""
     with recorded_stages(), parent_run(config, "retrain") as run_id:
         dataset = ingest(config)
+        measure_drift.submit(config, dataset, run_id).result()  # a figure for people; the gate decides on scores
         prepared = prepare(config, dataset)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)

@@ -39,8 +39,14 @@ EVENT = "reviewlm.drift.flagged"
 
 
 @task(name="drift", cache_policy=NO_CACHE, persist_result=False)
-def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str = "") -> Any:
+def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Any:
     """Hold the reviews of *dataset* that the champion's data do not have against those that they have.
+
+    Args:
+        config: Limits and sample sizes are in its section `drift`.
+        dataset: As ingested.
+        parent_run_id: The MLflow run that gets the report.
+        announce: Emit an event where drift is found for the first time; a run that retrains anyway does not.
 
     Returns:
         The artifact with the report; None where there is nothing to compare: no champion yet, its data are not in
@@ -72,7 +78,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str = "")
         return {"sentence": flagged_sentence(report), "drifted": list(report.drifted), "new": new, "excess": excesses}
 
     built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
-    _tell(config, built.artifact, version, parent_run_id, again=built.reused)
+    _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
     return finished(built)
 
 
@@ -141,18 +147,17 @@ def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[.
     return scores
 
 
-def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, again: bool) -> None:
+def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, announce: bool) -> None:
     """Show the report in Prefect and MLflow; drift that was not known before is an event that may start a run."""
     facts = artifact.facts
     log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
     show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
-    if parent_run_id:
-        tracker = tracker_of(config)
-        tracker.log_folder(parent_run_id, artifact.folder, "drift")
-        tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in facts["excess"].items()})
-        tracker.set_tags(parent_run_id, {"drift": ", ".join(facts["drifted"]) or "none"})
-    if facts["drifted"] and not again and FlowRunContext.get() is not None:
+    tracker = tracker_of(config)
+    tracker.log_folder(parent_run_id, artifact.folder, "drift")
+    tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in facts["excess"].items()})
+    tracker.set_tags(parent_run_id, {"drift": ", ".join(facts["drifted"]) or "none"})
+    if facts["drifted"] and announce and FlowRunContext.get() is not None:
         emit_event(
             EVENT,
             resource={"prefect.resource.id": f"reviewlm.model.{config.promotion.model_name}",

@@ -27,7 +27,7 @@ from tasks.evaluate import Measured, figures_of_artifact, score_bundle, scores_o
 from tasks.fit import bundle_digest
 from tasks.prepare import VOCABULARY_FILE, Prepared, read_report, tokenize
 from tasks.stage import converted_errors, show_markdown
-from tasks.track import registry_of, tracker_of, tracking_was_away
+from tasks.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
 from tracking.export import smoke_test
 from tracking.registry import CHAMPION, Version, outcome_tags
 
@@ -109,14 +109,17 @@ def _tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact
     name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
     retry_condition_fn=tracking_was_away,
 )
-def register(config: RunConfig, challenger: Measured, champion: Champion | None) -> int | None:
+def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; the champion itself is not registered again."""
     digest = bundle_digest(challenger.fitted.bundle)
     if champion is not None and champion.digest == digest:
         return None
     tracker = tracker_of(config)
     uri = tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri")
-    tags = {"kind": challenger.fitted.spec.kind, "model": challenger.name, "bundle": digest}
+    tags = {
+        "kind": challenger.fitted.spec.kind, "model": challenger.name, "bundle": digest,
+        DATA_TAG: prepared.clean.digest,
+    }
     return registry_of(config).register(uri, challenger.fitted.run_id, tags)
 
 
