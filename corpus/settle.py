@@ -61,6 +61,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Rea
     chosen = originals(sources)
     used = [readings[digest] for digest in chosen]
     _require_rows(sources, used)
+    (folder / DATASET_FILE).unlink(missing_ok=True)  # from here on there is no data set, until there is a new one
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
     repeats = find_repeats(
