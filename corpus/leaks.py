@@ -27,7 +27,6 @@ import polars as pl
 from corpus.banding import SEED
 from corpus.dedupe import NearDuplicates
 from corpus.split import SPLITS
-from reviewlm import __version__
 from reviewlm.config import DuplicatesConfig
 from reviewlm.errors import CheckFailed, Damaged, disk_errors
 
@@ -84,7 +83,7 @@ class Certificate:
         values = json.loads(text)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}; known is {FORMAT}")
-        sides = {name: Side(**side) for name, side in values["sides"].items()}
+        sides = {name: Side(**values["sides"][name]) for name in SPLITS}
         return cls(**{**values, "sides": sides})
 
     @property
@@ -119,7 +118,7 @@ def certify(folder: Path, config: DuplicatesConfig) -> Certificate:
         work = folder / "leaks.work"
         near = _near(texts, config, work) if config.near else None
         certificate = Certificate(
-            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, __version__
+            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, version("reviewlm")
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     return certificate

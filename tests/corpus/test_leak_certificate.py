@@ -1,0 +1,192 @@
+import hashlib
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from corpus.leaks import CERTIFICATE_FILE, Certificate, certify, read, reviews_digest, verify
+from reviewlm.config import DuplicatesConfig
+from reviewlm.errors import CheckFailed, Damaged
+
+CONFIG = DuplicatesConfig()
+SPLITS = ["test"] * 20 + ["validation"] * 20 + ["train"] * 60
+
+
+def review(number):
+    """Forty words of its own."""
+    return " ".join(f"w{n}" for n in np.random.default_rng(number).integers(0, 3_000, 40))
+
+
+def table(**changed):
+    """100 different reviews; `changed` gives row numbers (r7) other texts."""
+    texts = [changed.get(f"r{i}", review(i)) for i in range(len(SPLITS))]
+    return pl.DataFrame(
+        {
+            "review_id": [f"id{i:03d}" for i in range(len(SPLITS))],
+            "text": texts,
+            "stars": [i % 6 for i in range(len(SPLITS))],
+            "bytes": [len(text.encode()) + 1 for text in texts],
+            "split": SPLITS,
+        }
+    )
+
+
+def write(folder, frame):
+    folder.mkdir(exist_ok=True)
+    frame.write_parquet(folder / "clean.parquet")
+    return folder
+
+
+@pytest.fixture
+def certified(tmp_path):
+    """Prepared data with its certificate; two reviews of the test have one text."""
+    folder = write(tmp_path / "clean", table(r3=review(4)))
+    certify(folder, CONFIG)
+    return folder
+
+
+def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certified):
+    certificate = read(certified)
+    texts = {name: table(r3=review(4)).filter(split=name)["text"].to_list() for name in ("test", "validation", "train")}
+    for name, side in certificate.sides.items():
+        hashes = sorted(hashlib.sha256(text.encode()).digest()[:8] for text in texts[name])
+        assert side.sha256 == hashlib.sha256(b"".join(hashes)).hexdigest()
+        assert (side.reviews, side.texts) == (len(texts[name]), len(set(texts[name])))
+    assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
+    assert certificate.near["left"] == 0
+    assert certificate.near["recall"] == pytest.approx(0.98995)
+    assert (certificate.near["similarity"], certificate.near["shingle"], certificate.near["bands"]) == (0.7, 3, 25)
+    assert "test 20, validation 20, train 60" in certificate.summary
+
+
+def test_equal_tables_get_equal_certificates_and_leave_nothing_else_behind(certified, tmp_path):
+    again = write(tmp_path / "again", table(r3=review(4)))
+    assert certify(again, CONFIG) == read(certified)
+    assert (again / CERTIFICATE_FILE).read_bytes() == (certified / CERTIFICATE_FILE).read_bytes()
+    assert read(again).digest == hashlib.sha256((again / CERTIFICATE_FILE).read_bytes()).hexdigest()
+    assert sorted(path.name for path in again.iterdir()) == ["clean.parquet", CERTIFICATE_FILE]
+
+
+def test_a_certificate_survives_json(certified):
+    certificate = read(certified)
+    assert Certificate.from_json(certificate.to_json()) == certificate
+    assert verify(certified) == verify(certified, near=True) == certificate
+
+
+@pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
+def test_a_text_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
+    folder = write(tmp_path / "clean", table(**{f"r{right}": review(left)}))
+    with pytest.raises(CheckFailed, match="1 texts stand in more than one split") as refused:
+        certify(folder, CONFIG)
+    for row in (left, right):
+        assert f"{SPLITS[row]} id{row:03d}: '{review(left)[:20]}" in str(refused.value)
+    assert not (folder / CERTIFICATE_FILE).exists()
+
+
+@pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
+def test_a_near_duplicate_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
+    folder = write(tmp_path / "clean", table(**{f"r{right}": review(left).upper() + "! P.S.: so good"}))
+    with pytest.raises(CheckFailed, match="1 near-duplicates stand in two splits") as refused:
+        certify(folder, CONFIG)
+    assert f"id{left:03d}" in str(refused.value)
+    assert f"id{right:03d}" in str(refused.value)
+    assert not (folder / CERTIFICATE_FILE).exists()
+
+
+def test_repeats_within_a_split_are_no_leak(tmp_path):
+    folder = write(tmp_path / "clean", table(r1=review(2), r51=review(50) + " indeed"))
+    assert certify(folder, CONFIG).near["left"] == 0
+
+
+def test_where_near_duplicates_do_not_count_the_certificate_says_so(tmp_path):
+    folder = write(tmp_path / "clean", table(r50=review(5) + " indeed"))
+    certificate = certify(folder, DuplicatesConfig(near=False))
+    assert certificate.near is None
+    assert "near-duplicates were not looked for" in certificate.summary
+    assert verify(folder, near=True) == certificate
+
+
+def test_a_test_review_planted_in_train_afterwards_is_found(certified):
+    write(certified, table(r3=review(4), r50=review(5)))
+    with pytest.raises(CheckFailed, match=r"id005.*id050"):
+        verify(certified)
+
+
+def test_a_near_duplicate_that_a_forged_certificate_hides_is_found(tmp_path):
+    folder = write(tmp_path / "clean", table(r50=review(5) + " indeed"))
+    honest = certify(folder, DuplicatesConfig(near=False))
+    other = certify(write(tmp_path / "other", table()), CONFIG)
+    forged = Certificate(honest.sides, honest.test_digest, honest.test_reviews, honest.exact, other.near, honest.code)
+    (folder / CERTIFICATE_FILE).write_text(forged.to_json())
+    assert verify(folder) == forged
+    with pytest.raises(CheckFailed, match=r"id005.*id050"):
+        verify(folder, near=True)
+
+
+@pytest.mark.parametrize("row", [0, 25, 99])
+def test_a_certificate_of_another_table_is_refused(row, certified):
+    write(certified, table(r3=review(4), **{f"r{row}": review(1_000)}))
+    with pytest.raises(Damaged, match=SPLITS[row]):
+        verify(certified)
+
+
+def test_other_ids_or_stars_of_the_test_are_another_test_set(certified):
+    for changed in (
+        pl.when(pl.col("review_id") == "id003").then(pl.lit("id999")).otherwise(pl.col("review_id")).alias("review_id"),
+        pl.when(pl.col("review_id") == "id003").then(5).otherwise(pl.col("stars")).alias("stars"),
+    ):
+        write(certified, table(r3=review(4)).with_columns(changed))
+        with pytest.raises(Damaged, match="not of this test set"):
+            verify(certified)
+
+
+def damaged(text, how):
+    values = json.loads(text)
+    match how:
+        case "cut off":
+            return text[:100]
+        case "not JSON":
+            return "leak free!"
+        case "a list":
+            return "[1, 2]"
+        case "another format":
+            values["format"] = 99
+        case "no sides":
+            del values["sides"]
+        case "a pair left":
+            values["near"]["left"] = 1
+        case "an exact pair left":
+            values["exact"]["left"] = 1
+        case "other digest":
+            values["sides"]["train"]["sha256"] = "0" * 64
+        case "fewer reviews":
+            values["sides"]["test"]["reviews"] -= 1
+        case "unknown field":
+            values["signed"] = True
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut off", "not JSON", "a list", "another format", "no sides", "a pair left", "an exact pair left",
+     "other digest", "fewer reviews", "unknown field"],
+)
+def test_a_damaged_certificate_is_refused(how, certified):
+    file = certified / CERTIFICATE_FILE
+    file.write_text(damaged(file.read_text(), how))
+    with pytest.raises(Damaged, match="leak certificate"):
+        verify(certified)
+
+
+def test_a_missing_certificate_is_refused(certified):
+    (certified / CERTIFICATE_FILE).unlink()
+    with pytest.raises(Damaged, match="no readable leak certificate"):
+        verify(certified)
+
+
+def test_the_digest_of_reviews_is_that_of_ids_stars_and_sizes_in_any_order():
+    frame = table().select("review_id", "stars", "bytes")
+    lines = sorted(f"{review_id} {stars} {size}" for review_id, stars, size in frame.iter_rows())
+    assert reviews_digest(frame) == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert reviews_digest(frame.reverse()) == reviews_digest(frame) != reviews_digest(frame.head(99))

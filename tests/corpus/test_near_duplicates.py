@@ -1,0 +1,322 @@
+import re
+from itertools import combinations, pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.banding import Bands, buckets
+from corpus.dedupe import PAIRS, NearDuplicates
+from corpus.grammar import write_review
+from corpus.shingles import Fingerprints, bytes_of, slices, word_form
+from reviewlm.config import DuplicatesConfig
+from reviewlm.errors import ConfigError
+
+CONFIG = DuplicatesConfig()
+TEST, VALIDATION, TRAIN = 0, 1, 2
+
+
+def words(text):
+    return re.findall(r"[^\W_]+", text.lower().replace("'", "").replace("\u2019", ""))
+
+
+def shingles(text, size=3):
+    found = words(text)
+    return {tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))} if found else set()
+
+
+def jaccard(one, other, size=3):
+    one, other = shingles(one, size), shingles(other, size)
+    return len(one & other) / len(one | other)
+
+
+def brute_force(texts, config=CONFIG):
+    """All pairs that are near-duplicates, by comparing every two texts."""
+    long = [i for i, text in enumerate(texts) if len(words(text)) >= config.shingle + 2]
+    similar = {(i, j): jaccard(texts[i], texts[j], config.shingle) for i, j in combinations(long, 2)}
+    return {pair: value for pair, value in similar.items() if value >= config.similarity}
+
+
+def finder(folder, texts, config=CONFIG, keys=None, batch=1_000):
+    near = NearDuplicates(folder / "near", config)
+    keys = np.arange(len(texts)) if keys is None else np.array(keys)
+    for start in range(0, len(texts), batch):
+        some = slice(start, start + batch)
+        near.add(keys[some].astype(np.uint64), pl.Series(texts[some], dtype=pl.String))
+    return near
+
+
+def found_by(near, *args, **options):
+    return {(a, b): value for a, b, value in near.pairs(*args, **options).iter_rows()}
+
+
+def random_text(random, low=8, high=120, vocabulary=5_000):
+    return " ".join(f"w{n}" for n in random.integers(0, vocabulary, random.integers(low, high)))
+
+
+def embedded(count, random):
+    return [write_review(1 + i % 5, random.random)[0] for i in range(count)]
+
+
+def altered(random, text):
+    """A near-duplicate as people and crawlers make them; at least as similar as the limit."""
+    while True:
+        new = text.split()
+        for _ in range(random.integers(1, max(2, len(new) // 10))):
+            place = random.integers(len(new))
+            match random.integers(5):
+                case 0:
+                    new[place] = f"other{random.integers(1000)}"
+                case 1:
+                    del new[place]
+                case 2:
+                    new.insert(place, f"more{random.integers(1000)}")
+                case 3:
+                    new[place] = new[place].upper() + "!"
+                case 4:
+                    new += ["P.S.:", "I", "will", "be", "back"]
+            new = new or ["nothing"]
+        if jaccard(text, result := " ".join(new)) >= CONFIG.similarity:
+            return result
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """3,000 unrelated texts, 300 near-duplicates of some of them, and 300 that share half of a template."""
+    random = np.random.default_rng(7)
+    texts = [random_text(random) for _ in range(2_000)]
+    texts += embedded(1_000, random)
+    pairs = {}
+    for number in range(300):
+        pairs[number, len(texts)] = True
+        texts.append(altered(random, texts[number]))
+    template = [f"t{n}" for n in range(60)]
+    texts += [" ".join([*template, *random_text(random, 40, 60).split()]) for _ in range(300)]
+    return texts, pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("Great food!", "great food"),
+        ("  Don't --\n\nDON\u2019T  miss it: 5/5 ", "dont dont miss it 5 5"),
+        ("Crème brûlée, СУПЕР, 美味しい", "crème brûlée супер 美味しい"),
+        ("\U0001f44d!!! ...", ""),
+        ("", ""),
+    ],
+)
+def test_words_are_letters_and_digits_in_lower_case(text, form):
+    assert word_form(pl.Series([text])).to_list() == [form]
+
+
+some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), max_size=12).map(" ".join)
+
+
+@given(texts=st.lists(some_words, min_size=1, max_size=12), size=st.integers(1, 4))
+def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size):
+    hashes, offsets = Fingerprints(size).of(*bytes_of(pl.Series(texts)))
+    of_shingle, of_hash = {}, {}
+    for number, text in enumerate(texts):
+        found = text.split()
+        expected = [tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))] if found else []
+        got = hashes[offsets[number] : offsets[number + 1]].tolist()
+        assert len(got) == len(expected)
+        for shingle, value in zip(expected, got, strict=True):
+            assert of_shingle.setdefault(shingle, value) == value
+            assert of_hash.setdefault(value, shingle) == shingle
+
+
+def fingerprint(shingle):
+    """The definition in whole numbers: sum of value(byte) * base^place modulo 2^64, then SplitMix64's finaliser."""
+
+    def mixed(value):
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+        return value ^ value >> 31
+
+    values = [mixed((byte + 1) * 0x9E3779B97F4A7C15 % 2**64) for byte in shingle]
+    return mixed(sum(value * 0xD1342543DE82EF95**place for place, value in enumerate(values)) % 2**64)
+
+
+def test_a_fingerprint_does_not_depend_on_what_stands_before_it_nor_on_the_process():
+    alone, _ = Fingerprints(3).of(*bytes_of(pl.Series(["the food was good"])))
+    behind, offsets = Fingerprints(3).of(*bytes_of(pl.Series(["x " * 999 + "x", "", "the food was good"])))
+    assert behind[offsets[2] :].tolist() == alone.tolist()
+    assert alone.tolist() == [fingerprint(b"the food was"), fingerprint(b"food was good")]
+    assert alone.tolist() == [17562438123284412657, 4919050775351902090]
+
+
+def test_slices_keep_every_text_and_bound_their_bytes(monkeypatch):
+    monkeypatch.setattr("corpus.shingles.SLICE_BYTES", 10)
+    texts = pl.Series(["aaaa", "bbbb", "", "c" * 50, "dd", "ee"])
+    parts = list(slices(texts))
+    assert pl.concat(parts).to_list() == texts.to_list()
+    assert [part.to_list() for part in parts] == [["aaaa", "bbbb", ""], ["c" * 50], ["dd", "ee"]]
+
+
+def test_the_bands_of_the_defaults_lose_one_pair_in_a_hundred_at_the_limit():
+    """1 - (1 - s^r)^b with b = 25 bands of r = 5 values."""
+    bands = Bands.of(CONFIG)
+    assert (bands.count, bands.rows) == (25, 5)
+    assert bands.recall(0.7) == pytest.approx(1 - (1 - 0.16807) ** 25)
+    assert [round(bands.recall(s), 3) for s in (0.3, 0.5, 0.7, 0.8, 0.9)] == [0.059, 0.548, 0.99, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("permutations", [16, 64, 128, 256])
+@pytest.mark.parametrize("similarity", [0.5, 0.7, 0.9, 1.0])
+def test_bands_use_no_more_values_than_there_are_and_find_nineteen_pairs_of_twenty(permutations, similarity):
+    bands = Bands.of(DuplicatesConfig(permutations=permutations, similarity=similarity))
+    assert bands.count * bands.rows <= permutations
+    assert bands.recall(similarity) >= 0.95
+
+
+def test_too_few_permutations_for_the_similarity_are_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"16 permutations find only 56% of the pairs that are 0\.05 similar"):
+        Bands.of(DuplicatesConfig(permutations=16, similarity=0.05))
+
+
+def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
+    """1,000 pairs of similarity 0.5 meet with probability 0.548: three standard deviations are 0.047."""
+    random = np.random.default_rng(3)
+    values = random.integers(0, 2**64, (1_000, 120), np.uint64)  # 80 of each, 40 of them shared: 40 / 120
+    values = np.concatenate([values[:, :90], values[:, 30:]])  # 90 of each, 60 shared: 60 / 120 = 0.5
+    keys = Bands(25, 5).keys(values.ravel(), np.arange(2_001) * 90)
+    met = (keys[:, :1_000] == keys[:, 1_000:]).any(axis=0).mean()
+    assert met == pytest.approx(0.548, abs=0.047)
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_buckets_hold_all_who_share_a_key_and_no_one_else(keys):
+    members, starts = buckets(np.array(keys, np.uint64))
+    got = [members[a:b].tolist() for a, b in pairwise(starts)]
+    expected = [[i for i, key in enumerate(keys) if key == value] for value in sorted(set(keys))]
+    assert got == [group for group in expected if len(group) > 1]
+
+
+def test_planted_near_duplicates_are_found_and_little_else(planted, tmp_path):
+    texts, pairs = planted
+    found = found_by(finder(tmp_path, texts))
+    assert len(pairs.keys() & found.keys()) / len(pairs) >= 0.95
+    assert len(pairs.keys() & found.keys()) / len(found) >= 0.9
+
+
+@pytest.mark.parametrize(("similarity", "shingle"), [(0.7, 3), (0.5, 2), (0.9, 1), (1.0, 3)])
+def test_pairs_are_those_of_brute_force(similarity, shingle, tmp_path):
+    random = np.random.default_rng(11)
+    config = DuplicatesConfig(similarity=similarity, shingle=shingle)
+    texts = [random_text(random, 3, 30, 60) for _ in range(120)]
+    texts += [altered(random, texts[n]) for n in random.integers(0, 120, 120)]
+    found, expected = found_by(finder(tmp_path, texts, config)), brute_force(texts, config)
+    assert found.keys() <= expected.keys()
+    assert len(found) >= 0.95 * len(expected)
+    assert len(expected) > 20
+    for pair, value in found.items():
+        assert value == pytest.approx(expected[pair], abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts=st.lists(some_words, min_size=2, max_size=25), batch=st.integers(1, 25), seed=st.integers(0, 99))
+def test_nothing_is_found_but_near_duplicates_in_whatever_order_and_batches(texts, batch, seed, tmp_path_factory):
+    config = DuplicatesConfig(similarity=0.6, shingle=2)
+    order = np.random.default_rng(seed).permutation(len(texts))
+    plain = found_by(finder(tmp_path_factory.mktemp("plain"), texts, config))
+    mixed = finder(tmp_path_factory.mktemp("mixed"), [texts[i] for i in order], config, order, batch)
+    assert found_by(mixed) == plain
+    assert plain.keys() <= brute_force(texts, config).keys()
+
+
+def leaving(found, sides):
+    """The less sacred text of each pair that straddles."""
+    return {max(pair, key=sides.__getitem__) for pair in found if sides[pair[0]] != sides[pair[1]]}
+
+
+def test_who_leaves_is_nearly_a_text_that_stays_on_a_more_sacred_side(planted, tmp_path):
+    texts, _ = planted
+    sides = np.random.default_rng(5).choice(3, len(texts), p=[0.2, 0.2, 0.6]).astype(np.uint8)
+    near = finder(tmp_path, texts)
+    whole = found_by(near)
+    found = found_by(near, lambda keys: sides[keys], within=False)
+    gone = leaving(found, sides)
+    assert found.items() <= whole.items()
+    assert all(sides[a] != sides[b] for a, b in found)
+    assert all(sides[min(pair, key=sides.__getitem__)] < TRAIN for pair in found)
+    assert not [pair for pair in whole if sides[pair[0]] != sides[pair[1]] and not gone & set(pair)]
+    stays = [{a, b} - gone for a, b in found]
+    assert all(len(one) == 1 for one in stays)
+
+
+def test_a_train_text_stays_that_is_only_near_a_validation_text_which_leaves(tmp_path):
+    random = np.random.default_rng(2)
+    first = [f"w{n}" for n in range(60)]
+    second = [*first[:-7], *random_text(random, 7, 8).split()]
+    third = [*second[7:], *random_text(random, 7, 8).split()]
+    texts = [" ".join(text) for text in (first, second, third)]
+    assert jaccard(texts[0], texts[1]) > 0.7 < jaccard(texts[1], texts[2])
+    assert jaccard(texts[0], texts[2]) < 0.7
+    sides = np.array([TEST, VALIDATION, TRAIN], np.uint8)
+    assert found_by(finder(tmp_path, texts), lambda keys: sides[keys]).keys() == {(0, 1)}
+    assert found_by(finder(tmp_path, texts)).keys() == {(0, 1), (1, 2)}
+
+
+def test_ten_thousand_copies_of_a_form_letter_cost_few_comparisons_and_all_leave(tmp_path):
+    letter = " ".join(f"w{n}" for n in range(60))
+    texts = [f"Dear Joe {number} {letter}" for number in range(10_000)]
+    sides = np.random.default_rng(1).choice(3, len(texts), p=[0.1, 0.1, 0.8]).astype(np.uint8)
+    near = finder(tmp_path, texts)
+    found = found_by(near, lambda keys: sides[keys], within=False)
+    assert leaving(found, sides) == set(np.flatnonzero(sides > TEST).tolist())
+    assert len(found) < 2 * len(texts)
+    assert near.examined < 20 * len(texts)
+
+
+def test_in_a_crowd_of_half_alike_texts_the_near_duplicates_are_still_found(tmp_path):
+    random = np.random.default_rng(9)
+    template = [f"t{n}" for n in range(80)]
+    texts = [" ".join([*template, *random_text(random, 30, 31).split()]) for _ in range(1_500)]
+    pairs = {(number, len(texts) + number) for number in range(40)}
+    texts += [f"{texts[number]} indeed" for number in range(40)]
+    sides = np.array([TEST] * 300 + [TRAIN] * 1_240, np.uint8)
+    near = finder(tmp_path, texts)
+    found = found_by(near, lambda keys: sides[keys], within=False)
+    assert found.keys() == pairs
+    assert near.examined > 10_000, "there was no crowd"
+
+
+def test_short_texts_are_no_near_duplicates_and_are_counted(tmp_path):
+    near = finder(tmp_path, ["Great food!", "great food", "So very good.", "so very good", "", "\U0001f44d"])
+    assert found_by(near) == {}
+    assert (near.texts, near.short) == (0, 6)
+    five = finder(tmp_path, ["The food was really good", "the food was REALLY good!!"])
+    assert found_by(five) == {(0, 1): 1.0}
+
+
+def test_no_texts_give_no_pairs_with_the_columns(tmp_path):
+    near = NearDuplicates(tmp_path / "near", CONFIG)
+    near.add(np.zeros(0, np.uint64), pl.Series([], dtype=pl.String))
+    assert near.pairs().schema == PAIRS
+
+
+def test_keys_are_those_given_however_large(tmp_path):
+    text = "one two three four five six"
+    keys = [2**64 - 1, 2**63 + 5]
+    near = finder(tmp_path, [text, text.upper()], keys=np.array(keys, np.uint64))
+    assert near.pairs().rows() == [(2**63 + 5, 2**64 - 1, 1.0)]
+
+
+def test_asking_twice_gives_the_same(planted, tmp_path):
+    near = finder(tmp_path, planted[0])
+    assert near.pairs().equals(near.pairs())
+
+
+def test_the_embedded_corpus_repeats_phrases_but_not_reviews(tmp_path):
+    texts = sorted(set(embedded(2_000, np.random.default_rng(1))))
+    assert len(found_by(finder(tmp_path, texts))) <= 2
+
+
+@pytest.mark.real_data
+def test_real_reviews_are_hardly_ever_near_duplicates(tmp_path, real_data):
+    """The one pair of the 10,000: on one day, one author posted a long review at two branches of a restaurant."""
+    texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].unique(maintain_order=True).to_list()
+    assert len(found_by(finder(tmp_path, texts))) == 1

@@ -1,0 +1,73 @@
+"""What the gate is told of leaks: of the prepared data as they are now."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from corpus.leaks import CERTIFICATE_FILE, certify, read, reviews_digest
+from reviewlm.config import DuplicatesConfig
+from reviewlm.store import Artifact
+from tasks.promote import Champion, _leaks
+
+SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
+
+
+def reviews(**changed):
+    random = np.random.default_rng(1)
+    texts = [" ".join(f"w{n}" for n in random.integers(0, 900, 20)) for _ in SPLITS]
+    for name, other in changed.items():
+        texts[int(name[1:])] = texts[other]
+    sizes = [len(text) + 1 for text in texts]
+    ids = [f"id{i}" for i in range(len(SPLITS))]
+    return pl.DataFrame({"review_id": ids, "text": texts, "stars": 3, "bytes": sizes, "split": SPLITS})
+
+
+@pytest.fixture
+def clean(tmp_path):
+    reviews().write_parquet(tmp_path / "clean.parquet")
+    digest = certify(tmp_path, DuplicatesConfig()).digest
+    return Artifact("prepare", "clean1", str(tmp_path), {"facts": {"certificate": digest}})
+
+
+def champion(tmp_path, clean_digest):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "spec.json").write_text(json.dumps({"kind": "ngram", "clean_digest": clean_digest}))
+    return Champion(1, "bundle1", folder, Artifact("score", "s", str(folder)))
+
+
+def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean):
+    leaks = _leaks(clean, None)
+    assert leaks.free
+    assert leaks.test == reviews_digest(reviews().filter(split="test"))
+    assert "no text of one split stands in another" in leaks.detail
+    assert read(clean.folder).digest[:16] in leaks.detail
+
+
+def test_without_a_certificate_nothing_is_known(clean):
+    (clean.folder / CERTIFICATE_FILE).unlink()
+    assert _leaks(clean, None).free is None
+
+
+def test_one_test_review_planted_in_train_is_seen_and_named(clean):
+    reviews(r30=2).write_parquet(clean.folder / "clean.parquet")
+    leaks = _leaks(clean, None)
+    assert leaks.free is False
+    assert "id2" in leaks.detail
+    assert "id30" in leaks.detail
+
+
+def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean):
+    certify(clean.folder, DuplicatesConfig(near=False))
+    leaks = _leaks(clean, None)
+    assert leaks.free is False
+    assert "not the one of the prepared data" in leaks.detail
+
+
+def test_a_champion_of_other_data_is_remarked_upon(clean, tmp_path):
+    assert "other data" in _leaks(clean, champion(tmp_path, "clean0")).detail
+    (tmp_path / "bundle" / "spec.json").unlink()
+    (tmp_path / "bundle").rmdir()
+    assert "other data" not in _leaks(clean, champion(tmp_path, "clean1")).detail
