@@ -25,7 +25,8 @@ from corpus.dedupe import NearDuplicates
 from corpus.grouping import Grouping, Keys
 from corpus.ingest import iter_parts
 from corpus.keys import Repeats, hash_texts
-from corpus.normalise import normalise
+from corpus.leaks import certify
+from corpus.normalise import count_masks, normalise
 from corpus.slices import Slices
 from corpus.split import SPLITS, places
 from models.text import NormalForm
@@ -55,7 +56,7 @@ def prepare(
     report: Report | None = None,
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet`.
+    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet` and its leak certificate.
 
     The same reviews give the same bytes, in whatever order and however cut into parts they come.
 
@@ -76,10 +77,12 @@ def prepare(
         aside}, `duplicates` {split: {reason of `corpus.keys.REASONS`: reviews}}. rows + empty + these = the dataset's.
         `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `grouping`
         {by, without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}; with a table of
-        businesses `business` {businesses, repeated, without_id, unmatched}.
+        businesses `business` {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: how often
+        it was replaced}, `certificate` (digest of the leak certificate).
 
     Raises:
         EmptyInput: A split would be empty; says why and what to do.
+        CheckFailed: A text of one split stands in another, which the certificate must not say.
         ConfigError: A split by month does not begin with a month.
         Unreadable, MissingColumn: The table of businesses.
         StoreFull, NotWritable: The disk.
@@ -91,8 +94,9 @@ def prepare(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
+        count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
         grouping = Grouping(split, dataset_folder)
-        slices = Slices(work, -(-3 * size // SLICE_BYTES), grouping.shares)  # text packs to about a third
+        slices = Slices(work, count, grouping.shares, grouping.ranges)
         duplicates = duplicates or DuplicatesConfig()
         passes = _Passes(dataset_folder, 2 + duplicates.near, report)
         make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
@@ -103,10 +107,11 @@ def prepare(
         keys = Keys(split)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         shutil.rmtree(work)
+    certificate = certify(folder, duplicates)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
-        "languages": dict(sorted(counts.languages.items())), "duplicates": repeats.left(), "near": near,
-        "normal_form": form.to_dict(),
+        "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
+        "duplicates": repeats.left(), "near": near, "normal_form": form.to_dict(), "certificate": certificate.digest,
     }
 
 
@@ -118,12 +123,14 @@ class _Counts:
     empty: int = 0
     without_key: int = 0
     languages: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: _Counts) -> None:
         self.read += other.read
         self.empty += other.empty
         self.without_key += other.without_key
         self.languages.update(other.languages)
+        self.masks.update(other.masks)
 
 
 class _Passes:
@@ -182,6 +189,9 @@ def _clean(
     frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
     some = frame.filter(pl.col("text") != "")
     counts = _Counts(batch.height, batch.height - some.height)
+    if form.mask_personal_data:
+        before = count_masks(batch["text"])
+        counts.masks = Counter({name: n - before[name] for name, n in count_masks(frame["text"]).items()})
     rating = pl.col("stars")
     whole = rating.is_between(1, 5) & (rating == rating.floor())
     some = some.with_columns(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from reviewlm.errors import ConfigError, EmptyInput
 log = logging.getLogger(__name__)
 
 TRAIN = SPLITS.index("train")
+
+KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
+"""The column that decides, by `split.by`."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,14 @@ class Grouping:
             return self.months.shares
         return (self.config.test, self.config.validation, 1 - self.config.test - self.config.validation)
 
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """From where to where the places of each of `SPLITS` go: what decides about single reviews is their place."""
+        if self.config.by != "review":
+            return [(0.0, 1.0)] * len(SPLITS)
+        edges = (0.0, self.config.test, self.config.test + self.config.validation, 1.0)
+        return list(pairwise(edges))
+
     def ranks(self, reviews: pl.DataFrame, place: pl.Series) -> pl.Series:
         """Return each review's split as its position in `SPLITS`; *place* are the `places` of the review_ids.
 
@@ -134,6 +146,9 @@ class Grouping:
 
     def facts(self, without_key: int) -> dict[str, Any]:
         """Return the rule and, for a split by month, the dates under their names in the settings."""
+        if without_key:
+            fate = "are for training" if self.months else "stand where their review_id puts them"
+            log.warning("%d reviews have no %s to split by; they %s", without_key, KEYS[self.config.by], fate)
         facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
         if self.months:
             facts["validation_from"] = self.months.validation_from.isoformat()
@@ -146,8 +161,7 @@ def _key(by: str) -> pl.Expr:
     """Return the column that decides; an empty id is none."""
     if by == "month":
         return pl.col("date").dt.truncate("1mo")
-    name = f"{by}_id"
-    return pl.when(pl.col(name) != "").then(pl.col(name))
+    return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))
 
 
 class Keys:

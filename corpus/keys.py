@@ -46,18 +46,18 @@ class Repeats:
         self.bounds = bounds
         self.first = _first_with_this_text(high, low)
         """The number (N,) UInt32 of the first review with the same text."""
-        own, best = self.ranks(np.arange(len(high), dtype=np.uint32)), self.ranks(self.first)
-        self.code = np.where(own > best, OF_TEST + best, STAYS).astype(np.uint8)
+        numbers = np.arange(len(high), dtype=np.uint32)
+        own, best = self.ranks(numbers), self.ranks(self.first)
+        self.code = np.where(own > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
         """Why each review leaves (N,) UInt8: 0 for one that stays, else 1 + the position in `REASONS`."""
-        again = (own == TRAIN) & (best == TRAIN) & (self.first != np.arange(len(high), dtype=np.uint32))
-        self.code[again] = OF_TRAIN
+        self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
         self.near_within = dict.fromkeys(SPLITS, 0)
         self.near_pairs = 0
 
     def ranks(self, numbers: np.ndarray) -> np.ndarray:
         """Return the split (UInt8, a position in `SPLITS`) of each review, given by its number."""
-        bounds = np.array(self.bounds, np.uint64)
-        return np.searchsorted(bounds, numbers.astype(np.uint64), side="right").astype(np.uint8)
+        validation, train = (numbers >= numbers.dtype.type(bound) for bound in self.bounds)
+        return validation.view(np.uint8) + train.view(np.uint8)
 
     def distinct(self, start: int, stop: int) -> np.ndarray:
         """Return which of the reviews from *start* to *stop* are the first with their text: each text once."""
@@ -67,17 +67,18 @@ class Repeats:
         """Let the less sacred side of each pair leave, with all reviews of the same text.
 
         It is pairs that decide, not chains of them: where a test text is near to one of train, and that to a second
-        one of train, only the first leaves. What is promised is that no near pair stands in two splits. (A train text
-        leaves for a validation text also where that leaves itself: then one more goes than would have to.)
+        one of train, only the first leaves; and a train text stays that is near to a validation text which leaves
+        itself for the test's sake. What is promised is that no near pair stands in two splits.
 
         Args:
-            pairs: Columns a < b (UInt64), the numbers of reviews that `distinct` named.
+            pairs: Columns a < b (UInt64), the numbers of reviews that `distinct` named; those of pairs within a split
+                only serve for counting.
         """
         a, b = (pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b"))
         rank_a, rank_b = self.ranks(a), self.ranks(b)
         self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
-        losing = b[(rank_a == VALIDATION) & (rank_b == TRAIN)]
-        self.code[losing[self.code[losing] == STAYS]] = NEAR_VALIDATION
+        losing = (rank_a == VALIDATION) & (rank_b == TRAIN) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
+        self.code[b[losing]] = NEAR_VALIDATION
         self._follow_first()
         within = (rank_a == rank_b) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
         self._count_within(np.concatenate([a[within], b[within]]))
@@ -119,7 +120,8 @@ def _first_with_this_text(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     for half in (high, low):
         arranged = half[order]
         new[1:] |= arranged[1:] != arranged[:-1]
-    starts = np.flatnonzero(new)
+    start = np.where(new, np.arange(len(order), dtype=np.uint32), np.uint32(0))
+    np.maximum.accumulate(start, out=start)  # where the run of equal texts begins that each stands in
     first = np.empty(len(order), dtype=np.uint32)
-    first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+    first[order] = order[start]
     return first

@@ -24,18 +24,24 @@ class Slices:
         folder: An empty folder.
         count: Into how many slices the whole is cut, about.
         shares: The expected share of each split, by rank.
+        ranges: From where to where the places of each split go, as shares of 2^64.
     """
 
-    def __init__(self, folder: Path, count: int, shares: Sequence[float]) -> None:
+    def __init__(
+        self, folder: Path, count: int, shares: Sequence[float], ranges: Sequence[tuple[float, float]]
+    ) -> None:
         self.folder = folder
         self.counts = np.array([max(1, ceil(count * share)) for share in shares], dtype=np.uint64)
+        self.low = np.array([int(low * 2**32) for low, _ in ranges], dtype=np.uint64)
+        self.width = np.array([int((high - low) * 2**32) + 1 for low, high in ranges], dtype=np.uint64)
         self.first = np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
         self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
         rank = rows["rank"].to_numpy()
-        within = (rows["place"].to_numpy() >> np.uint64(32)) * self.counts[rank] >> np.uint64(32)
+        place = (rows["place"].to_numpy() >> np.uint64(32)) - self.low[rank]
+        within = np.minimum(place * self.counts[rank] // self.width[rank], self.counts[rank] - np.uint64(1))
         index = pl.Series("slice", self.first[rank] + within)
         for (which,), part in rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False).items():
             _append(self.folder / f"{which:05d}.arrows", part)

@@ -1,6 +1,8 @@
 """Cleaning, splitting and dropping duplicates, from an ingested dataset to clean.parquet."""
 
 import random
+import sys
+from types import SimpleNamespace
 
 import orjson
 import polars as pl
@@ -9,8 +11,9 @@ import pytest
 from corpus.clean import prepare
 from corpus.clean_table import CLEAN
 from corpus.ingest import ingest
-from corpus.split import assign, iter_split
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from corpus.leaks import verify
+from corpus.split import SPLITS, assign, iter_split
+from reviewlm.config import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
 from reviewlm.errors import EmptyInput
 
 SPLIT = SplitConfig()
@@ -146,3 +149,95 @@ def test_a_second_run_after_an_interrupted_one_gives_the_same(tmp_path):
     (tmp_path / "p" / "slices" / "00000-part-00009.parquet").write_bytes(b"left by a killed run")
     assert prepare(tmp_path / "p-data", tmp_path / "p", CleanConfig(), SPLIT) == facts
     assert pl.read_parquet(tmp_path / "p" / "clean.parquet").equals(frame)
+
+
+def sides_of(names):
+    return dict(zip(names, assign(pl.Series(names), SPLIT).to_list(), strict=True))
+
+
+WORDS = [f"w{number}" for number in range(5000)]
+
+
+def long_text(seed, words=40):
+    return " ".join(random.Random(seed).sample(WORDS, words))
+
+
+def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path):
+    where = sides_of([f"r{number}" for number in range(400)])
+    test, validation, train = ([name for name in where if where[name] == side] for side in SPLITS)
+    rows = {name: {"review_id": name, "text": long_text(name), "stars": 5} for name in where}
+    near = {test[0]: "1", validation[0]: "2", train[0]: "3", train[1]: "3 again", train[2]: "4"}
+    for name, ending in near.items():
+        rows[name]["text"] = f"{long_text('planted')} {ending}"
+    within = {train[3]: "5", train[4]: "6"}
+    for name, ending in within.items():
+        rows[name]["text"] = f"{long_text('other')} {ending}"
+    for name, ending in {validation[1]: "7", train[5]: "8"}.items():
+        rows[name]["text"] = f"{long_text('third')} {ending}"
+    facts, frame = prepared(tmp_path, list(rows.values()))
+    assert set(where) - set(frame["review_id"]) == {validation[0], *train[:3], train[5]}
+    assert facts["duplicates"]["validation"] == {"of_test": 0, "near_test": 1}
+    assert facts["duplicates"]["train"]["near_test"] == 3
+    assert facts["duplicates"]["train"]["near_validation"] == 1
+    assert facts["near"]["within"] == {"test": 0, "validation": 0, "train": 2}
+    assert verify(tmp_path / "p", near=True).digest == facts["certificate"]
+
+
+def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
+    rows = [record(number, f"{long_text('planted')} {number}") for number in range(60)]
+    prepared(tmp_path, [record(number, long_text(number)) for number in range(60)])
+    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
+    facts = prepare(
+        tmp_path / "data", tmp_path / "all", CleanConfig(), SPLIT, duplicates=DuplicatesConfig(near=False)
+    )
+    assert (facts["rows"], facts["near"]) == (60, {})
+    with pytest.raises(EmptyInput, match="or nearly so"):
+        prepare(tmp_path / "data", tmp_path / "none", CleanConfig(), SPLIT)
+
+
+def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_path, monkeypatch):
+    def detect(texts):
+        return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
+
+    monkeypatch.setitem(sys.modules, "corpus.language", SimpleNamespace(detect=detect))
+    kinds = ["en", "fr", "de", "unsure", "de short"]
+    rows = [record(number, f"{kinds[number % 5]} {number}" + " more" * (4 * (number % 5 < 4))) for number in range(400)]
+    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
+    facts = prepare(
+        tmp_path / "data", tmp_path / "p", CleanConfig(), SPLIT, selection=SelectionConfig(languages=("en",)),
+        duplicates=DuplicatesConfig(near=False),
+    )
+    assert facts["languages"] == {"de": 80, "fr": 80}
+    assert facts["rows"] == 240
+    left = pl.read_parquet(tmp_path / "p" / "clean.parquet")["text"].str.extract(r"^(\w+)").value_counts().rows()
+    assert dict(left) == {"en": 80, "unsure": 80, "de": 80}
+
+
+def test_placeholders_that_masking_wrote_are_counted_and_those_of_the_writer_are_not(tmp_path):
+    rows = [record("m1", "a@b.com or c@d.org, call 602-555-0147"), record("m2", "he wrote _email_ himself")]
+    facts, _ = prepared(tmp_path, [*DIFFERENT, *rows])
+    assert facts["masks"] == {"card": 0, "email": 2, "phone": 1, "url": 0}
+
+
+def test_every_review_is_accounted_for_and_progress_reaches_the_end(tmp_path):
+    rows = [record(number, f"{long_text(number % 300)} {number % 7}") for number in range(600)]
+    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in [*rows, record("e", " ")]))
+    data = ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
+    told = []
+    facts = prepare(tmp_path / "data", tmp_path / "p", CleanConfig(), SPLIT, report=lambda *told_: told.append(told_))
+    left = sum(sum(counts.values()) for counts in facts["duplicates"].values())
+    assert facts["rows"] + facts["empty"] + left == data["rows"] == 601
+    assert told == sorted(told)
+    assert told[-1][0] <= told[-1][1] == 3 * 601
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_number_of_threads_changes_no_byte(tmp_path, threads, monkeypatch):
+    monkeypatch.setattr("corpus.clean.BATCH_ROWS", 23)
+    facts, _ = prepared(tmp_path, DIFFERENT)
+    again = prepare(tmp_path / "p-data", tmp_path / "again", CleanConfig(), SPLIT, threads=threads)
+    assert again == facts
+    names = ("clean.parquet", "leak_certificate.json")
+    assert all((tmp_path / "p" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)

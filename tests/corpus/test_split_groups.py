@@ -92,8 +92,8 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
 def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_how_to_freeze_them(tmp_path, caplog):
     caplog.set_level("INFO", "corpus.grouping")
     facts, frame = prepared(tmp_path, RECORDS, SplitConfig(by="month", validation=0.3, test=0.1))
-    found = facts["grouping"]
-    assert (found["validation_from"], found["test_from"], found["dates_from_data"]) == ("2018-03-01", "2018-05-01", True)
+    found = [facts["grouping"][name] for name in ("validation_from", "test_from", "dates_from_data")]
+    assert found == ["2018-03-01", "2018-05-01", True]
     assert 'split.validation_from = "2018-03-01" and split.test_from = "2018-05-01"' in caplog.text
     frozen, same = prepared(tmp_path / "frozen", RECORDS, FROZEN)
     assert same.equals(frame)
