@@ -91,8 +91,9 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
         Unreadable, MissingColumn: The table of businesses.
         EmptyInput: A split would be empty.
     """
-    sections = ("clean", "selection", "duplicates", "split")
+    sections = ("selection", "duplicates", "split")
     options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    options["clean"] = NormalForm(**config.clean.model_dump()).to_dict()  # with the edition of its tables
     business = Path(config.source.business) if config.source.business else None
     inputs = {"dataset": dataset.digest}
     if business:
