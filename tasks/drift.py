@@ -23,6 +23,7 @@ from evaluation.score import score_stream
 from models.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from reviewlm.config import RunConfig
+from reviewlm.errors import EmptyInput
 from reviewlm.store import Artifact
 from tasks.fit import bundle_digest, device_of
 from tasks.progress import progress
@@ -77,7 +78,11 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
         excesses = {figure.name: figure.excess for figure in report.figures}
         return {"sentence": flagged_sentence(report), "drifted": list(report.drifted), "new": new, "excess": excesses}
 
-    built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
+    try:
+        built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
+    except EmptyInput as error:  # too few to compare, which must not end a retraining
+        log.info("drift: %s", error)
+        return None
     _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
     return finished(built)
 
@@ -121,21 +126,22 @@ def _report(
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
-    held_out = _first(known.folder, "validation", count)
+    held_out = _first(known.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
     batch = batch.with_columns(scored[0].select("nats", "tokens", "oov"))
-    return compare(_first(known.folder, "train", count), scored[1], batch, config.drift, config.seed)
+    return compare(_first(known.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
 
 
-def _first(clean_folder: Path, split: str, count: int) -> pl.DataFrame:
-    """Return the first reviews of a split, which lie in the order of a hash: a random sample."""
+def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
+    """Return the first reviews of the splits, which lie in the order of a hash: a random sample."""
     found: list[pl.DataFrame] = []
-    for batch in iter_split(clean_folder, split, count):
-        found.append(batch)
-        if sum(rows.height for rows in found) >= count:
-            break
-    return pl.concat(found).head(count)
+    for split in splits:
+        for batch in iter_split(clean_folder, split, count):
+            found.append(batch)
+            if sum(rows.height for rows in found) >= count:
+                return pl.concat(found).head(count)
+    return pl.concat(found)
 
 
 def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:

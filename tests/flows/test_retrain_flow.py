@@ -198,6 +198,42 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
         generate(tracking_uri=uri, stars=9)
 
 
+def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from corpus.synth import write_reviews
+    from flows.drift import drift
+
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.drift.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
+    write_reviews(tmp_path / "same.jsonl", 300, seed=77)
+    lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
+    planted = {"stars": 1.0, "text": "Masks! " * 9}
+    other = [{**row, **planted, "review_id": f"x{row['review_id']}"} for row in lines]
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, other)))
+
+    same = drift(TINY, [str(tmp_path / "same.jsonl")])
+    assert (same["compared"], same["new"], same["drifted"]) == (True, 300, [])
+    found = [drift(TINY, [str(tmp_path / "other.jsonl")]) for _ in range(2)]
+    assert {"stars", "words"} <= set(found[0]["drifted"])
+    assert found[0] == found[1]
+    assert [(event["event"], event["payload"]["drifted"]) for event in events] == [
+        ("reviewlm.drift.flagged", found[0]["drifted"])
+    ]
+    runs = mlflow_client(ran).search_runs(["1"], "tags.mlflow.runName = 'drift'")
+    assert runs[0].data.metrics["drift/stars"] > 0.1
+    assert "drift/drift.html" in {file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")}
+
+
+def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.drift import drift
+
+    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
+    [known] = (ran.home / "store" / "synthesise").glob("*/reviews.jsonl")
+    assert drift(TINY, [str(known)])["compared"] is False
+
+
 def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stays(ran: Ran) -> None:
     weak = ran.again("models.0.order=1", "models.1.training.epochs=0.05", "models.2.training.epochs=0.02", "seed=5")
     assert weak["promoted"] is False
