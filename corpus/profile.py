@@ -11,10 +11,10 @@ any order is the profile of the whole, but for words so rare that they are not l
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ NEW = "new"
 """The side of reviews that have no split: those that have just come in."""
 LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
 """Lower edges of the bins of words per review: 1, 2, … then 8 per doubling. The last bin has no end; bin 0 is below."""
-BATCH_BYTES = 2 << 20
+BATCH_BYTES = 1 << 20
 """Text that is counted at a time; a single longer review is one batch."""
 FIRST_BYTES = 16 << 10
 COLUMNS: dict[str, pl.DataType] = {
@@ -221,21 +221,19 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
     Raises:
         EmptyInput: There are no reviews.
     """
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        profile, samples = Profile({}), dict[int, list[str]]()
-        counts = None
-        for batch in _growing(map(_completed, batches)):
-            if counts is None:
-                sides = (NEW,) if batch["split"][0] == NEW else SIDES
-                counts = WordCounts(Path(folder), sides)
-                profile = Profile({name: Summary() for name in sides})
+    regrouped = _growing(map(_completed, batches))
+    first = next(regrouped, None)
+    if first is None:
+        raise EmptyInput("There are no reviews to describe", remedy="give a data set with at least one review")
+    sides = (NEW,) if first["split"][0] == NEW else SIDES
+    profile, samples = Profile({name: Summary() for name in sides}), dict[int, list[str]]()
+    with WordCounts(sides, work) as counts:
+        for batch in chain([first], regrouped):
             for (side,), reviews in batch.group_by("split", maintain_order=True):
                 profile.sides[str(side)].add(reviews)
                 counts.add(reviews["text"], str(side), reviews["stars"])
                 if side == sides[0]:
                     _sample(reviews, samples)
-        if counts is None:
-            raise EmptyInput("There are no reviews to describe", remedy="give a data set with at least one review")
         words, tops, types = counts.finish()
     for name, summary in profile.sides.items():
         summary.top_words, summary.types = tops[name], types[name]

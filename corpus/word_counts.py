@@ -1,15 +1,15 @@
 """Exact counts of all words of a corpus in bounded memory.
 
 Words are the pieces of the word unit (`models/words.py`: words, numbers, punctuation, line breaks), case folded, so
-that out-of-vocabulary shares are those of a word vocabulary of that size. About `HELD` counts are in memory; more go
-to the disk as runs ordered by hash, which are merged one range of hashes after another at the end.
+that out-of-vocabulary shares are those of a word vocabulary of that size.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import polars as pl
 
@@ -22,33 +22,44 @@ from corpus.word_statistics import (
     out_of_vocabulary,
     zipf_points,
 )
+from models.type_counts import TypeCounts
 from models.words import cut, folded
 
 ENDS = {"one_star": 1, "five_stars": 5}
 """Columns and ratings of the two ends of the scale."""
 LISTED = 10_000
 """Most frequent words listed of each side."""
-RANGES = 1_024
-"""Ranges of hashes that the runs are ordered by."""
+
+
+class _Occurrences(TypeCounts):
+    """Sums, and in the column `first` the lowest number of all rows of a word.
+
+    The sums have 32 bits, which halves the memory: enough for words that occur 4 billion times.
+    """
+
+    def _summed(self, tables: list[pl.DataFrame]) -> pl.DataFrame:
+        return pl.concat(tables).group_by(self._key).agg(pl.col(*self._sums).sum(), pl.col("first").min())
 
 
 class WordCounts:
-    """Counts words batch by batch.
+    """Counts words batch by batch, within a `with` block.
 
     Args:
-        work: Folder for the runs; made when needed. The caller removes it.
         sides: What is counted apart, e.g. "train", "validation", "test". The first is what vocabularies are made from.
-        held: Rows of counts in memory before they are merged; spilled where half of them are left then. About as many
-            rows of the runs are merged at a time in the end.
+        work: Folder for temporary files; the system's where None.
     """
 
-    def __init__(self, work: Path, sides: Sequence[str], held: int = 300_000) -> None:
-        self._work, self._sides, self._held = work, tuple(sides), held
-        self._schema = {"word": pl.String, **dict.fromkeys((*sides, *ENDS), pl.Int64), "first": pl.Int32}
-        self._pending = [pl.DataFrame(schema=self._schema)]
-        self._rows = self._spilled = self._runs = 0
+    def __init__(self, sides: Sequence[str], work: Path | None = None) -> None:
+        self._sides, self._columns = tuple(sides), (*sides, *ENDS)
+        self._table = _Occurrences("word", self._columns, work)
         self._ends: list[int] = []
         self.tokens: Counter[str] = Counter()
+
+    def __enter__(self) -> WordCounts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._table.__exit__(kind, error, at)
 
     def add(self, texts: pl.Series, side: str, stars: pl.Series) -> None:
         """Count the words of reviews of one side.
@@ -57,63 +68,24 @@ class WordCounts:
         side only.
         """
         counts = self._count(texts, side, stars)
-        self.tokens.update(counts.select(pl.col(*self._sides, *ENDS).sum()).to_dicts()[0])
+        self.tokens.update(counts.select(pl.col(*self._columns).sum()).to_dicts()[0])
         self._ends.append(sum(self.tokens[name] for name in self._sides))
-        self._pending.append(counts)
-        self._rows += counts.height
-        if self._rows >= self._held:
-            self._merge()
+        self._table.add(counts)
 
     def _count(self, texts: pl.Series, side: str, stars: pl.Series) -> pl.DataFrame:
-        pieces = pl.DataFrame({"word": cut(folded(texts.to_list(), True)), "stars": stars})
-        counts = pieces.explode("word").drop_nulls("word").group_by("word", "stars").agg(n=pl.len().cast(pl.Int64))
-        columns = {name: pl.lit(0, pl.Int64) for name in self._schema if name != "word"}
-        columns[side] = pl.col("n").sum()
+        pieces = pl.DataFrame({"word": cut(folded(texts, True)), "stars": stars})
+        counts = pieces.explode("word").drop_nulls("word").group_by("word", "stars").agg(n=pl.len().cast(pl.UInt32))
+        columns = {name: pl.lit(0, pl.UInt32) for name in self._columns} | {side: pl.col("n").sum()}
         if side == self._sides[0]:
             columns |= {name: pl.col("n").filter(pl.col("stars") == star).sum() for name, star in ENDS.items()}
-        columns["first"] = pl.lit(len(self._ends), pl.Int32)
-        return counts.group_by("word").agg(**columns).select(*self._schema)
-
-    def _merge(self) -> None:
-        merged = _summed(self._pending)
-        if merged.height > self._held // 2:
-            self._spill(merged)
-            merged = merged.clear()
-        self._pending, self._rows = [merged], merged.height
-
-    def _spill(self, counts: pl.DataFrame) -> None:
-        self._work.mkdir(parents=True, exist_ok=True)
-        ordered = counts.with_columns(range=(pl.col("word").hash(0) % RANGES).cast(pl.UInt16)).sort("range")
-        ordered.write_parquet(self._work / f"run-{self._runs:05d}.parquet", compression="lz4", row_group_size=4_096)
-        self._runs += 1
-        self._spilled += counts.height
-
-    def tables(self) -> Iterator[pl.DataFrame]:
-        """Yield the counts of all words, each word in one table: word, the sides, `ENDS`, first (number of the call).
-
-        Nothing can be added afterwards.
-        """
-        rest = _summed(self._pending)
-        if not self._runs:
-            yield rest
-            return
-        self._spill(rest)
-        width = max(1, RANGES * self._held // self._spilled)
-        runs = pl.scan_parquet(sorted(self._work.glob("run-*.parquet")))
-        for start in range(0, RANGES, width):
-            some = runs.filter(pl.col("range").is_between(start, start + width - 1))
-            yield _summed([some.select(*self._schema).collect()])
+        return counts.group_by("word").agg(**columns, first=pl.lit(len(self._ends), pl.Int32))
 
     def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
         """Return the statistics of all that was counted, and of each side its most frequent words and its types."""
         found = _Findings(self._sides, self.tokens)
-        for table in self.tables():
+        for table in self._table.parts():
             found.add(table)
         return found.statistics(self._ends), found.most_frequent(), found.samples
-
-
-def _summed(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(frames).group_by("word").agg(pl.exclude("word", "first").sum(), pl.col("first").min())
 
 
 class _Findings:
@@ -129,16 +101,16 @@ class _Findings:
 
     def add(self, table: pl.DataFrame) -> None:
         """Take one table of `WordCounts.tables`."""
-        words = table.drop("first")
+        words = table.drop("first").with_columns(pl.col(*self._sides, *ENDS).cast(pl.Int64))
         hashes = [name_hash(word) for word in table["word"].to_list()]
         for name in self._sides:
-            self._count(name, table[name])
-            self.samples[name].add((key, count) for key, count in zip(hashes, table[name], strict=True) if count)
+            self._count(name, words[name])
+            self.samples[name].add((key, count) for key, count in zip(hashes, words[name], strict=True) if count)
             seen = words.filter(pl.col(name) > 0)
             # A tie goes to the alphabet, as in the word vocabulary.
             best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])
             self._tops[name] = best.head(max(OOV_SIZES))
-        total = table.select(pl.sum_horizontal(self._sides).alias("all")).to_series()
+        total = words.select(pl.sum_horizontal(self._sides).alias("all")).to_series()
         self._count("all", total)
         self._spectrum.update(dict(total.value_counts().iter_rows()))
         self._firsts.update(dict(table["first"].value_counts().iter_rows()))

@@ -17,7 +17,7 @@ from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_markdown, show_table
-from tasks.track import tracker_of
+from tasks.track import tracker_of, tracking_was_away
 
 CARD_VERSION = 1
 PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
@@ -94,7 +94,10 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
     return pl.DataFrame(rows)
 
 
-@task(name="card-tracking", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="card-tracking", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
 def log_card(
     config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]],
     vocabularies: Mapping[str, Artifact], parent_run_id: str,

@@ -1,0 +1,99 @@
+"""The stage "card": its files, its re-use, what MLflow gets of it, and the table of fertility."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from corpus.clean import prepare
+from corpus.ingest import ingest
+from corpus.synth import write_reviews
+from models.specs import VocabularySpec
+from reviewlm.config import CleanConfig, RunConfig, SourceConfig, SplitConfig
+from reviewlm.store import Artifact
+from tasks.card import describe_data, fertility_table, log_card, profile_of
+from tasks.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
+from tasks.track import tracker_of
+
+
+def built(config, stage, digest, make):
+    """An artifact of the store, made without its flow."""
+    from tasks.stage import run_stage
+
+    return run_stage(config, stage, 1, {"made": digest}, {}, make).artifact
+
+
+@pytest.fixture
+def config(own_home) -> RunConfig:
+    spec = VocabularySpec(unit="word", size=500, min_count=1)
+    return RunConfig(vocabulary={"word": spec, "char": VocabularySpec(unit="char")})
+
+
+@pytest.fixture
+def artifacts(config, tmp_path) -> tuple[Artifact, Artifact]:
+    raw = tmp_path / "reviews.jsonl"
+    write_reviews(raw, 300, seed=1, malformed=0.02)
+    dataset = built(config, "ingest", "d", lambda work: ingest([raw], work, SourceConfig()))
+    split = SplitConfig(validation=0.2, test=0.2)
+    clean = built(config, "prepare", "c", lambda work: prepare(dataset.folder, work, CleanConfig(), split))
+    return dataset, clean
+
+
+def test_the_card_is_an_artifact_and_is_drawn_once(config, artifacts):
+    dataset, clean = artifacts
+    card = describe_data.fn(config, dataset, clean)
+    files = {path.name for path in card.folder.iterdir()}
+    assert {"data_card.html", "data_card.md", "figures", "profile.json", "words.json", "manifest.json"} == files
+    facts = card.facts
+    assert facts["reviews"] == clean.facts["rows"]
+    assert facts["bytes"] == sum(side["bytes"] for side in clean.facts["splits"].values())
+    assert facts["types"]["all"] >= facts["types"]["train"] > 100
+    assert {name: side.reviews for name, side in profile_of(card).sides.items()} == {
+        name: side["reviews"] for name, side in clean.facts["splits"].items()
+    }
+    page = (card.folder / "data_card.md").read_text()
+    assert "synthetic" in page
+    assert f"| quarantined | {dataset.facts['quarantined']} |" in page
+    again = describe_data.fn(config, dataset, clean)
+    assert again.name == "Reused"
+
+
+def test_mlflow_gets_the_card_and_the_table(config, artifacts):
+    dataset, clean = artifacts
+    card = describe_data.fn(config, dataset, clean)
+    vocabularies = {name: train_vocabulary.fn(config, name, clean) for name in config.vocabulary}
+    tokens = {
+        name: {
+            split: tokenize.fn(config, str(artifact.folder / VOCABULARY_FILE), split, clean, name)
+            for split in ("train", "test")
+        }
+        for name, artifact in vocabularies.items()
+    }
+    tracker = tracker_of(config)
+    run_id = tracker.start_run("retrain")
+    log_card.fn(config, card, tokens, vocabularies, run_id)
+    root = next(Path(config.home / "mlartifacts").rglob("data_card"))
+    assert (root / "data_card.html").read_bytes() == (card.folder / "data_card.html").read_bytes()
+    assert (root / "figures" / "zipf.png").is_file()
+    rows = json.loads((root.parent / "fertility.json").read_text())
+    table = pl.DataFrame(rows["data"], schema=rows["columns"], orient="row")
+    assert table.select("vocabulary", "split").rows() == [(v, s) for v in ("word", "char") for s in ("train", "test")]
+    assert tracker.tag(run_id, "reviewlm.card") == card.digest
+    word, char = (table.filter(vocabulary=name, split="train").to_dicts()[0] for name in ("word", "char"))
+    assert word["unit"] == "word"
+    assert char["oov_share"] == 0
+    assert 0 < word["oov_share"] < 0.2
+    # A character is a byte here: the corpus is ASCII.
+    assert char["bytes_per_token"] == pytest.approx(1, abs=1e-9)
+    assert char["tokens"] == char["words"] * char["tokens_per_word"]
+
+
+def test_fertility_oov_and_coverage_of_known_streams():
+    facts = {"documents": 10, "words": 100, "tokens": 160, "bytes": 610, "oov": 3, "vocabulary_size": 50}
+    tokens = {"bpe": {"test": Artifact("tokens", "d", "/nowhere", {"facts": facts})}}
+    (row,) = fertility_table(tokens, {"bpe": "bpe"}).to_dicts()
+    assert row == {
+        "vocabulary": "bpe", "unit": "bpe", "size": 50, "split": "test", "reviews": 10, "words": 100, "tokens": 150,
+        "tokens_per_word": 1.5, "bytes_per_token": 4.0, "oov_share": 0.02, "coverage": 0.98,
+    }
