@@ -1,0 +1,52 @@
+"""When cleaning is done again: what counts for its digest."""
+
+import orjson
+import pytest
+
+from corpus.ingest import ingest
+from reviewlm.config import RunConfig, SourceConfig
+from reviewlm.errors import Unreadable
+from reviewlm.store import Artifact
+from tasks.prepare import clean_and_split
+from tasks.stage import run_stage
+
+
+@pytest.fixture
+def dataset(own_home, tmp_path):
+    """An ingested data set in a store of its own."""
+    rows = [{"review_id": f"r{n}", "business_id": f"b{n % 9}", "text": f"review {n} of a place"} for n in range(60)]
+    (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    return run_stage(
+        RunConfig(), "ingest", 1, {}, {}, lambda work: ingest([tmp_path / "r.jsonl"], work, SourceConfig())
+    ).artifact
+
+
+def cleaned(dataset, **options) -> Artifact:
+    result = clean_and_split.fn(RunConfig.model_validate(options), dataset)
+    return getattr(result, "data", result)
+
+
+def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dataset):
+    first = cleaned(dataset)
+    assert cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest == first.digest
+    changes = [
+        {"clean": {"mask_personal_data": False}}, {"duplicates": {"near": False}}, {"split": {"salt": "other"}},
+        {"selection": {"min_language_words": 9}},
+    ]
+    digests = [cleaned(dataset, **change).digest for change in changes]
+    assert len({first.digest, *digests}) == 5
+    assert (first.folder / "leak_certificate.json").exists()
+
+
+def test_one_byte_of_the_table_of_businesses_prepares_again(dataset, tmp_path):
+    table = tmp_path / "business.json"
+    source = {"source": {"business": str(table)}}
+    digests = set()
+    for name in ("Café", "Cafe", "Café"):
+        table.write_bytes(orjson.dumps({"business_id": "b1", "name": name}))
+        digests.add((found := cleaned(dataset, **source)).digest)
+        assert found.facts["business"]["unmatched"] == found.facts["rows"] - 7
+    assert len(digests) == 2
+    table.unlink()
+    with pytest.raises(Unreadable, match=r"(?s)table of businesses.*business\.json.*source\.business"):
+        cleaned(dataset, **source)
