@@ -23,7 +23,7 @@ from models.text import (
 )
 
 _BEYOND_ASCII = r"[^\n -~]"
-"""What mojibake, invisible characters and other spaces need; tabs and controls, too. Most reviews have nothing of it."""
+"""What mojibake, invisible characters and other spaces need; most reviews have nothing of it."""
 _PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
 
 
@@ -70,7 +70,6 @@ def _where(texts: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Seri
 
 def _nfc(texts: pl.Series) -> pl.Series:
     """Python's Unicode tables, not polars' own, so that both forms agree on characters that are newer than one."""
-
     change = _one_by_one(lambda text: unicodedata.normalize("NFC", text))
     return _where(texts, _PERHAPS_NOT_NFC, change)
 

@@ -2,8 +2,8 @@
 
 `cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is turned back where its bytes are valid
 UTF-8 for a character of `EXPECTED`. That is a table of our own and not a library's heuristic, since the result is part
-of what a model was trained on: it may not change because a package was upgraded. On a review corpus damaged on
-purpose it restores as many texts as ftfy 6.3 does (`tests/corpus/test_mojibake.py` compares the two).
+of what a model was trained on: it may not change because a package was upgraded. Of texts damaged on purpose it
+restores at least as many as ftfy 6.3 does (`tests/corpus/test_mojibake.py` compares the two).
 
 In good text, too, two neighbours can look like that: `CAFÉ”` is one. So a closing quotation mark, dash or ellipsis
 right behind a letter is left alone where it may be meant (`_meant`).
@@ -29,6 +29,7 @@ for _byte in range(0x80, 0xA0):
 
 EXPECTED = (
     (0x80, 0x17F),  # Latin
+    (0x192, 0x192), (0x2C6, 0x2C6), (0x2DC, 0x2DC),  # ƒ ˆ ˜, which only texts damaged twice have
     (0x370, 0x52F),  # Greek, Cyrillic
     (0x1E00, 0x1EFF),  # Vietnamese
     (0x2000, 0x2BFF),  # punctuation, currencies, symbols
@@ -39,14 +40,17 @@ EXPECTED = (
 """What a damaged character may have been, as closed ranges. No combining marks: they would merge with a neighbour."""
 
 _CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
+_LEADS = frozenset(byte for low, high in EXPECTED for code in range(low, high + 1) for byte in chr(code).encode()[:1])
 
 
-def _class(low: int, high: int) -> str:
-    return "".join(sign if sign not in "^-]\\" else f"\\{sign}" for sign, byte in BYTES.items() if low <= byte <= high)
 
 
-HINT = rf"[\x80-\x9F]|[{_class(0xC2, 0xF4)}][{_class(0x80, 0xBF)}]"
-_RUN = re.compile(f"[{_class(0x80, 0xFF)}]{{2,}}")
+def _class(*chosen: int) -> str:
+    return "".join(re.escape(sign) for sign, byte in BYTES.items() if byte in chosen)
+
+
+HINT = rf"[\x80-\x9F]|[{_class(*_LEADS)}][{_class(*range(0x80, 0xC0))}]"
+_RUN = re.compile(f"[{_class(*range(0x80, 0x100))}]{{2,}}")
 
 
 def repair(text: str) -> str:
@@ -59,16 +63,18 @@ REPAIR = Repair("encoding", HINT, repair)
 
 def _turn_back(run: re.Match[str]) -> str:
     """Reduce from the left with a stack; what is left holds no sequence, so a second time changes nothing."""
-    before = run.string[run.start() - 1] if run.start() else " "
-    stack = [before]
+    stack = [run.string[run.start() - 1] if run.start() else " "]
+    decoded = [False]
     for sign in run[0]:
         stack.append(sign)
+        decoded.append(False)
         while (size := _sequence(stack)) and (original := _original("".join(stack[-size:]))):
-            if _meant(stack[-size - 1], stack[-size], stack[-1]):
+            if _meant(stack[-size - 1], stack[-size:]):
                 break
-            del stack[-size:]
-            stack.extend(original)
-    return "".join(stack[1:])
+            del stack[-size:], decoded[-size:]
+            stack.append(original)
+            decoded.append(True)
+    return "".join(_normal(sign) if new else sign for sign, new in zip(stack[1:], decoded[1:], strict=True))
 
 
 def _sequence(stack: list[str]) -> int:
@@ -83,23 +89,31 @@ def _sequence(stack: list[str]) -> int:
 
 @lru_cache(maxsize=4096)
 def _original(sequence: str) -> str:
-    """Return the character that was damaged, in normal form, a space for an invisible one, or "" if it was none."""
+    """Return the character that was damaged, or "" if it was none."""
     try:
         sign = bytes(BYTES[each] for each in sequence).decode()
     except UnicodeDecodeError:
         return ""
     if not any(low <= ord(sign) <= high for low, high in EXPECTED):
         return ""
-    normal = unicodedata.normalize("NFC", substitute(CHARACTERS, _C1.get(ord(sign), sign))) or " "
-    # The Kelvin sign and the Greek question mark are K and ; in normal form, which may complete a character reference.
-    return "" if normal.isascii() and not normal.isspace() else normal
+    # Kelvin's sign is K in normal form, the Greek question mark a semicolon, Angstrom's sign half of a damaged letter:
+    # with their neighbours they could become what an earlier step would have changed.
+    other = unicodedata.normalize("NFC", sign) != sign
+    return "" if other and (_normal(sign).isascii() or _normal(sign) in BYTES) and not _normal(sign).isspace() else sign
 
 
-def _meant(before: str, lead: str, last: str) -> bool:
-    """Whether the characters are more likely what was written: a letter, and a mark that closes a word."""
-    if BYTES[last] not in _CLOSING:
+def _normal(sign: str) -> str:
+    """Return the character in normal form; a space for one that has no place there."""
+    return unicodedata.normalize("NFC", substitute(CHARACTERS, _C1.get(ord(sign), sign))) or " "
+
+
+def _meant(before: str, sequence: list[str]) -> bool:
+    """Whether the characters are more likely what was written: a letter, and marks that close a word."""
+    lead = sequence[0]
+    if lead in "âïð" or not all(BYTES[sign] in _CLOSING for sign in sequence[1:]):
         return False
-    latin = (before.isascii() and before.isalpha()) or "À" <= before <= "ÿ"
-    if lead in "ÂÃ":
-        return latin and before.isupper()
-    return latin and lead not in "âïð"
+    if len(sequence) == 2:  # these leads are capitals, which stand behind capitals; behind a lead, they are no letters
+        if BYTES.get(before) in _LEADS or (lead not in "ÂÃ" and sequence[1] == "™"):
+            return False
+        return before in "“‘\"'(" or before.isupper()
+    return (before.isascii() and before.isalpha()) or "À" <= before <= "ÿ"

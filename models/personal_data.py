@@ -15,7 +15,8 @@ import re
 
 from .rules import Repair, Rule, Step
 
-_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
+_EARLIER_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
+_TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens what it shows: x.com/biz_pho…Next
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 
 EMAIL = Rule(
@@ -25,15 +26,16 @@ EMAIL = Rule(
 )
 EARLIER_URL = Rule(
     "earlier web address",
-    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
-    rf"|{_DOMAIN}(?:com|net|org|edu|gov|info|biz|us)/(?:{_TAIL})?",
+    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_EARLIER_TAIL}"
+    rf"|{_DOMAIN}(?:com|net|org|edu|gov|info|biz|us)/(?:{_EARLIER_TAIL})?",
     "_url_",
 )
 URL = Rule(
     "web address",
     rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
     rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
-    rf"|{_DOMAIN}(?:ly|gl|gd|co|io|me|be|tv|to|cc|ca|uk|au|nz|ie|de|fr|es|it|nl|mx|jp|in)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?",
+    rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
+    rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
     "_url_",
 )
 EARLIER_CARD = Rule(
@@ -74,8 +76,8 @@ WRITTEN_EMAIL = _mask(
 _NOT_IN_WORD = r"(?<![A-Za-z0-9_])"
 _NO_MORE = r"(?![A-Za-z0-9_])"
 _GROUPED_CARD = (
-    r"(?:[3-6][0-9]{3}|2[2-7][0-9]{2})(?:[ -]?[0-9]{4}){3}(?:[ -]?[0-9]{3})?"
-    r"|3[0-9]{3}[ -]?[0-9]{6}[ -]?[0-9]{4,5}"
+    r"(?:[3-6][0-9]{3}|2[2-7][0-9]{2})[ -](?:[0-9]{4}[ -]?){2}[0-9]{4}(?:[ -]?[0-9]{3})?"
+    r"|3[0-9]{3}[ -][0-9]{6}[ -]?[0-9]{4,5}"
     r"|[3-6][0-9]{3}(?:[ -][0-9]{3}){3}"
     r"|[3-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]{1,3}"
 )
