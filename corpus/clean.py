@@ -40,6 +40,9 @@ SLICE_BYTES = 64 << 20
 BATCH_ROWS = 20_000
 """Reviews that a thread cleans at a time."""
 
+WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+"""Signs of scripts that put no space between words; where enough words are asked for, each counts as one."""
+
 Report = Callable[[int, int], None]
 """Called with how many reviews have been worked on, and how many that will be: each once in every pass."""
 
@@ -211,7 +214,8 @@ def _selected(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.Dat
     from corpus.language import detect  # here, since it loads a model, which most runs do not need
 
     language = detect(reviews["text"])
-    enough = reviews["words"] >= selection.min_language_words
+    signs = reviews["text"].str.count_matches(WITHOUT_SPACES)
+    enough = reviews["words"] + signs >= selection.min_language_words
     foreign = enough & (language != "") & ~language.is_in(list(selection.languages))
     return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 

@@ -201,8 +201,8 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
         return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
 
     monkeypatch.setitem(sys.modules, "corpus.language", SimpleNamespace(detect=detect))
-    kinds = ["en", "fr", "de", "unsure", "de short"]
-    rows = [record(number, f"{kinds[number % 5]} {number}" + " more" * (4 * (number % 5 < 4))) for number in range(400)]
+    kinds = ["en 1 2 3 4", "fr 1 2 3 4", "de 1 2 3 4", "unsure 1 2 3 4", "de short"]
+    rows = [record(number, f"{kinds[number % 5]} {number}") for number in range(400)]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
     ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
     facts = prepare(
@@ -213,6 +213,21 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     assert facts["rows"] == 240
     left = pl.read_parquet(tmp_path / "p" / "clean.parquet")["text"].str.extract(r"^(\w+)").value_counts().rows()
     assert dict(left) == {"en": 80, "unsure": 80, "de": 80}
+
+
+def test_real_detection_sets_chinese_aside_though_it_has_no_spaces(tmp_path):
+    pytest.importorskip("py3langid")
+    english = [f"We ordered the soup and the waiter brought table {number} some bread" for number in range(100)]
+    chinese = ["这家餐厅的服务很好，菜也很好吃，价格合理。", "好"]
+    rows = [record(number, text) for number, text in enumerate([*english, *chinese])]
+    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
+    facts = prepare(
+        tmp_path / "data", tmp_path / "p", CleanConfig(), SPLIT, selection=SelectionConfig(languages=("en",)),
+        duplicates=DuplicatesConfig(near=False),
+    )
+    assert facts["languages"] == {"zh": 1}
+    assert facts["rows"] == 101
 
 
 def test_placeholders_that_masking_wrote_are_counted_and_those_of_the_writer_are_not(tmp_path):
