@@ -111,7 +111,7 @@ def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> P
         ("length", population_stability, config.psi_length, "population stability index of the lengths in words"),
         ("words", jensen_shannon, config.js_words, "Jensen-Shannon divergence of single words, in bits"),
     ]
-    if "categories" in known.columns and "categories" in batch.columns:
+    if "categories" in known.columns and "categories" in batch.columns and known["categories"].count():
         names, flags_NC = _categories(pl.concat([known["categories"], batch["categories"]]))
         if len(names) > 1:
             blocks.append(flags_NC)

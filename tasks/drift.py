@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
+from corpus.business import read_businesses
 from corpus.sample import sample_reviews
 from corpus.split import iter_split
 from evaluation.drift import FEWEST, DriftReport, compare, flagged_sentence
@@ -63,7 +64,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
         log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
         return None
     folder = registry_of(config).bundle_folder(version)
-    options = {**config.drift.model_dump(mode="json"), "seed": config.seed}
+    options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business}
     inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
     facts = {"champion": f"version {version.version}", "champion's data": known.digest, "new data": dataset.digest,
              "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
@@ -126,6 +127,8 @@ def _report(
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
+    if config.source.business:
+        batch = read_businesses(Path(config.source.business)).join(batch)
     held_out = _first(known.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
