@@ -93,7 +93,8 @@ def parse_dates(column: pl.Series) -> pl.Series:
         zone = getattr(column.dtype, "time_zone", None)
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
         return naive.cast(pl.Datetime("us"))
-    usual = column.str.to_datetime(DATE_FORMATS[0], time_unit="us", strict=False)
+    # Moments seldom repeat, so polars need not remember those that it has seen.
+    usual = column.str.to_datetime(DATE_FORMATS[0], time_unit="us", strict=False, cache=False)
     if usual.null_count() == column.null_count():
         return usual
     text = column.str.strip_suffix("Z").str.strip_suffix(" UTC")

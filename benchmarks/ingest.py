@@ -1,0 +1,205 @@
+"""How fast JSON lines become typed Parquet, beside DuckDB, polars and pyarrow.
+
+    python -m benchmarks.ingest [--quick] [--json] [--write] [--gigabytes 1.0] [--data FOLDER] [--file REVIEWS.jsonl]
+
+Ours is the stage *read* as the pipeline runs it (`corpus.ingest.read_source`): read, parse, check and type every
+record, put the bad ones with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their content.
+*ingest* adds what no peer does: the SHA-256 of the file, and repeated review_ids. Everybody gets two threads, zstd of
+level 1 and a warm page cache, and writes the same columns.
+
+Peers are asked for what they can do best. DuckDB is told the columns and their types, so it need not guess them. polars
+and pyarrow stop at the first malformed line, so they get a copy of the file without the bad lines; ours and DuckDB
+read the file as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
+
+THREADS = 2
+GOALS = {"duckdb": 1.0, "polars": 1.5, "pyarrow": None}
+QUICK_GIGABYTES = 0.15
+BYTES_A_REVIEW = 591
+MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
+TYPES = {
+    "review_id": "VARCHAR", "user_id": "VARCHAR", "business_id": "VARCHAR", "stars": "FLOAT", "useful": "INTEGER",
+    "funny": "INTEGER", "cool": "INTEGER", "text": "VARCHAR", "date": "TIMESTAMP",
+}
+
+
+def read_stage(source: Any, folder: Path) -> dict[str, Any]:
+    """Ours: the stage *read* of one file that has been identified."""
+    from corpus.ingest import read_source
+    from reviewlm.config import SourceConfig
+
+    shutil.rmtree(folder, ignore_errors=True)
+    facts = read_source(source, folder, SourceConfig()).facts
+    return {name: facts[name] for name in ("rows", "quarantined")}
+
+
+def ingest_stage(path: Path, folder: Path) -> dict[str, Any]:
+    """Ours with all that the data set needs: identity of the file, repeated ids, facts."""
+    from corpus.ingest import ingest
+    from reviewlm.config import SourceConfig
+
+    shutil.rmtree(folder, ignore_errors=True)
+    facts = ingest([path], folder, SourceConfig())
+    return {name: facts[name] for name in ("rows", "quarantined", "duplicates")}
+
+
+def duckdb_copy(path: Path, out: Path) -> None:
+    """DuckDB: `read_json` with `ignore_errors`, copied to Parquet."""
+    import duckdb
+
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in TYPES.items())
+    reading = f"read_json('{path}', format='newline_delimited', ignore_errors=true, columns={{{columns}}})"
+    with duckdb.connect() as connection:
+        connection.execute(f"SET threads={THREADS}")
+        connection.execute(
+            f"COPY (SELECT * FROM {reading}) TO '{out}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        )
+
+
+def polars_sink(path: Path, out: Path) -> None:
+    """polars: `scan_ndjson` with `ignore_errors`, the date typed, streamed to Parquet."""
+    import polars as pl
+
+    frame = pl.scan_ndjson(path, ignore_errors=True)
+    typed = frame.with_columns(pl.col("date").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False))
+    typed.sink_parquet(out, compression="zstd", compression_level=1)
+
+
+def pyarrow_write(path: Path, out: Path) -> None:
+    """pyarrow: the table in memory, then Parquet."""
+    from pyarrow import json, parquet
+
+    parquet.write_table(json.read_json(path), out, compression="zstd", compression_level=1)
+
+
+PEERS = {"duckdb": duckdb_copy, "polars": polars_sink, "pyarrow": pyarrow_write}
+
+
+@contextmanager
+def folder_for(args: argparse.Namespace) -> Iterator[Path]:
+    """Yield where the data lie: a named folder keeps them for the next time, a temporary one goes."""
+    if args.data is None:
+        with tempfile.TemporaryDirectory(prefix="reviewlm-ingest-") as name:
+            yield Path(name)
+    else:
+        args.data.mkdir(parents=True, exist_ok=True)
+        yield args.data
+
+
+def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
+    """Return the file, its copy without bad lines, and how many lines of which kind there are."""
+    path = args.file
+    if path is None:
+        reviews = max(int((QUICK_GIGABYTES if args.quick else args.gigabytes) * 1e9 / BYTES_A_REVIEW), 100)
+        path = folder / f"reviews-{reviews}-{args.malformed}.jsonl"
+        if not path.exists():
+            from corpus.synth import write_reviews
+
+            say(f"writing {reviews:,} reviews")
+            write_reviews(path, reviews, SEED, args.malformed, DUPLICATES, workers=THREADS)
+    clean = folder / f"{path.stem}.clean.jsonl"
+    truth = {"bytes": path.stat().st_size, "lines": 0, "good": 0, "bad": 0}
+    with path.open("rb") as lines, clean.open("wb") as out:
+        for line in lines:
+            good = is_good(line)
+            truth["lines"] += 1
+            truth["good" if good else "bad"] += 1
+            if good:
+                out.write(line)
+    return path, clean, truth
+
+
+def is_good(line: bytes) -> bool:
+    """Return whether a line is a review by the plainest rule: an object with a text, its stars a number."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(record, dict) and isinstance(record.get("text"), str) and not isinstance(record["stars"], str)
+
+
+def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str, Any]:
+    """Return what a peer makes of the file as it is: rows, rows of nothing but nulls, or its error."""
+    import polars as pl
+
+    try:
+        PEERS[name](path, out)
+    except Exception as error:
+        return {"file as it is": f"fails: {str(error).splitlines()[0][:80]}"}
+    rows = pl.scan_parquet(out)
+    counts = rows.select(
+        pl.len().alias("rows"), pl.all_horizontal(pl.all().is_null()).sum().alias("empty"),
+        (pl.col("text").is_not_null() & pl.col("stars").is_null()).sum().alias("no_stars"),
+    ).collect().row(0, named=True)
+    return {"file as it is": (
+        f"{counts['rows']:,} rows of {truth['good']:,} good records: {counts['empty']} with nulls only, "
+        f"{counts['no_stars']} whose stars became null; no line, no reason, no bytes of the bad ones"
+    )}
+
+
+def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
+    """Measure everybody in turn."""
+    from corpus.sources import identify
+
+    contenders: dict[str, Any] = {
+        "ours": partial(read_stage, identify(path, path.name), folder / "ours"),
+        "ours_clean": partial(read_stage, identify(clean, clean.name), folder / "ours"),
+        "ingest": partial(ingest_stage, path, folder / "ours"),
+    }
+    for name, peer in PEERS.items():
+        if available(name):
+            contenders[name] = partial(peer, path if name == "duckdb" else clean, folder / f"{name}.parquet")
+    for file in (path, clean):
+        with file.open("rb") as content:  # into the page cache
+            while content.read(1 << 24):
+                pass
+    return interleave(contenders, THREADS, repeats)
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark as the command line asks."""
+    parser = arguments("JSON lines to typed Parquet: ours beside DuckDB, polars and pyarrow")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the generated file (default 1.0)")
+    parser.add_argument("--malformed", type=float, default=MALFORMED, help=f"share of bad lines (default {MALFORMED})")
+    parser.add_argument("--data", type=Path, help="keep the generated file here for the next time")
+    parser.add_argument("--file", type=Path, help="measure this JSON-lines file instead of a generated one")
+    args = parser.parse_args(argv)
+    with folder_for(args) as folder:
+        path, clean, truth = prepare(args, folder)
+        runs = compare(path, clean, folder, args.repeats)
+        measured = summary(runs)
+        for name, row in measured.items():
+            row["MB/s"] = round(truth["bytes"] / row["wall_s"] / 1e6, 1)
+            row["MB/CPU s"] = round(truth["bytes"] / row["cpu_s"] / 1e6, 1)
+            if name in PEERS:
+                row |= losses(name, path, folder / "lossy.parquet", truth)
+    ratios: dict[str, Ratio] = {}
+    for name in PEERS:
+        if name in runs:
+            ratios[f"ingest.{name}"] = ratio(runs, "ours", name, GOALS[name])
+            ratios[f"ingest.{name}.cpu"] = ratio(runs, "ours", name, None, "cpu")
+    return finish(args, Report(
+        "ingest", "JSON lines to typed Parquet", {**measured, "file": truth}, ratios,
+        ("polars", "duckdb", "pyarrow", "numpy"), notes=[paragraph for paragraph in NOTES if paragraph],
+    ))
+
+
+NOTES = (__doc__ or "").split("\n\n")[2:]
+
+if __name__ == "__main__":
+    main()
