@@ -60,14 +60,15 @@ def replay(
         limits: What is let through now.
         fixed: What `corpus.quarantine.export` wrote, with the field `raw` of some records corrected; none: read the
             records as they are.
-        paths: Where the source files lie, by SHA-256; CSV records can only be read again together with their header.
+        paths: Where the source files lie, by SHA-256; some records can only be read together with their file.
 
     Returns:
         Facts: replayed, left (in quarantine), and the `reasons` of those that were tried in vain.
 
     Raises:
         EmptyInput: Nothing is in quarantine, or nothing of it is good now.
-        Unreadable: The fixed file is not what `export` writes or names an unknown place; a CSV file is needed and gone.
+        Unreadable: The fixed file is not what `export` writes or names an unknown place; or the source file is
+            needed and gone.
         StoreFull, NotWritable: The disk.
     """
     chosen = originals(sources)

@@ -1,4 +1,7 @@
-"""Quarantined records, read again: alone where they can be (JSON, text), with their whole file where not (CSV)."""
+"""Quarantined records, read again: alone where they can be, or with their whole file.
+
+A CSV record needs its header, and of a record that was too large to be held only the beginning is in quarantine.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from corpus.sources import Listed, identify, input_errors
 from reviewlm.errors import MissingColumn, Unreadable
 
 BATCH = 20_000
+CUT = "source.max_record_bytes"
+"""What the detail of a record says of whose bytes only the beginning was kept."""
 PLACE = ["source", "line"]
 
 
@@ -94,14 +99,14 @@ def read_again(
         The good rows (`COLUMNS`, as of their original place), and how many of the others have which reason.
 
     Raises:
-        Unreadable: There are CSV records, and their file is gone or is another one now; or a person left one as CSV.
+        Unreadable: Some need their file, and it is gone or another one now; or a person left one as CSV.
     """
     pending = pending.select(QUARANTINE.keys())
-    kinds = pl.Series([_kind(*row) for row in pending.select("source", "raw").iter_rows()], dtype=pl.String)
+    kinds = pl.Series([_kind(*row) for row in pending.select("source", "detail", "raw").iter_rows()], dtype=pl.String)
     blocks: list[Block] = []
     for kind in ("json", "text"):
         blocks += _alone(pending.filter(kinds == kind), kind, limits)
-    if (rows := pending.filter(kinds == "csv")).height:
+    if (rows := pending.filter(kinds == "file")).height:
         if fixed:
             raise _headless(rows)
         blocks.append(_with_file(rows, source, path, limits))
@@ -112,8 +117,10 @@ def read_again(
     return good, reasons
 
 
-def _kind(source: str, raw: bytes) -> str:
+def _kind(source: str, detail: str, raw: bytes) -> str:
     """Tell how a record is read; a JSON object is one wherever it stands, since a person may write one."""
+    if CUT in detail and not raw.rstrip().endswith(b"}"):
+        return "file"
     if raw.lstrip().startswith(b"{"):
         return "json"
     path = PurePosixPath(source.rpartition(":")[2])
@@ -122,7 +129,7 @@ def _kind(source: str, raw: bytes) -> str:
     suffix = path.suffix.lower()
     if suffix == ".txt":
         return "text"
-    return "csv" if suffix in {".csv", ".tsv"} or raw.endswith(b"\n") else "json"
+    return "file" if suffix in {".csv", ".tsv"} or raw.endswith(b"\n") else "json"
 
 
 def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
@@ -153,8 +160,9 @@ def _with_file(pending: pl.DataFrame, source: Listed, path: Path | None, limits:
     """Read the whole file again and take what stands at the wanted places."""
     if path is None or not path.is_file() or identify(path, source.name).sha256 != source.sha256:
         raise Unreadable(
-            "CSV records can only be read again together with the header of their file", where=path or source.name,
-            value=f"{pending.height} records", cause="the file is gone, or its content has changed",
+            "These records can only be read again together with their file", where=path or source.name,
+            value=f"{pending.height} records, the first on line {pending['line'][0]}",
+            cause="they are CSV, which needs its header, or were too large to be kept; and the file is gone or changed",
             remedy="put the file back, or correct the records as JSON objects and give them as the fixed file",
         )
     places = pending.select(PLACE)
@@ -168,8 +176,8 @@ def _with_file(pending: pl.DataFrame, source: Listed, path: Path | None, limits:
 def _headless(pending: pl.DataFrame) -> Unreadable:
     first = pending.row(0, named=True)
     return Unreadable(
-        "A corrected CSV record must be a JSON object", where=f"{first['source']}, line {first['line']}",
+        "This record can only come back as a JSON object", where=f"{first['source']}, line {first['line']}",
         value=first["raw"][:200].decode("utf-8", "replace"),
-        cause="apart from its file the record has no header that names its fields",
+        cause="it is CSV without the header that names its fields, or only the beginning of a record",
         remedy='write {"review_id": …, "text": …} as its `raw`',
     )

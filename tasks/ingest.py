@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,21 +105,22 @@ def make_data_set(
         config: Whose store is used.
         sources: All source files, in order.
         read: Their artifacts, by SHA-256 of the file.
-        new: Names of the sources that were read just now; only shown.
+        new: Names of the sources that were read just now; told in the facts of this run, part of no result.
     """
-    facts_of_this_run = {"new_sources": len(new), "reused_sources": len(read) - len(new)}
     replays = {digest: replays_of(config.home / REPLAYS, digest) for digest in read}
 
     def make(work: Path) -> dict[str, Any]:
         readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
-        return {**assemble_with(work, sources, readings, replays), **facts_of_this_run}
+        return assemble_with(work, sources, readings, replays)
 
     inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
     for digest, paths in replays.items():
         inputs |= {f"replay:{digest}:{path.stem}": sha256_of_file(path) for path in paths}
     built = run_stage(config, "ingest", INGEST_VERSION, {}, inputs, make, f"{len(sources)} file(s)")
-    show_facts("ingest", built.artifact, built.reused, _news(new, len(sources)))
-    return built
+    facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
+    artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
+    show_facts("ingest", artifact, built.reused, _news(new, len(sources)))
+    return Built(artifact, built.reused)
 
 
 def _input_name(index: int, source: Listed) -> str:

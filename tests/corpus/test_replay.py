@@ -228,8 +228,20 @@ def test_a_fixed_file_of_another_kind_is_refused_with_its_line(home, tmp_path, c
 def test_csv_records_need_their_file(home, tmp_path):
     home.add("r.csv", as_csv([orjson.loads(each) for each in some_lines()]))
     (tmp_path / "r.csv").write_bytes(b"review_id,text\n")
-    with pytest.raises(Unreadable, match="header"):
+    with pytest.raises(Unreadable, match="together with their file"):
         home.replay(SourceConfig())
+
+
+def test_a_record_that_was_too_large_to_be_kept_is_read_from_its_file(home):
+    narrow = SourceConfig(max_record_bytes=20_000)
+    home.config = narrow
+    home.add("a.jsonl", line() + b"\n" + line(review_id="long", text="long " * 10_000) + b"\n" + line(review_id="z"))
+    _, _, quarantine = home.data_set("before")
+    assert quarantine["reason"].to_list() == ["too_long"]
+    assert home.replay(SourceConfig())["replayed"] == 1
+    _, frame, _ = home.data_set()
+    assert frame["review_id"].to_list() == ["a", "long", "z"]
+    assert frame["text"][1] == "long " * 10_000
 
 
 def test_exporting_another_reason_or_nothing_says_what_there_is(home, tmp_path):
