@@ -1,0 +1,98 @@
+"""Ingestion as stages: of a growing folder only new files are read; what was replayed is there for every later run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.quarantine import export, newest_quarantine
+from reviewlm.config import ExecutionConfig, RunConfig, SourceConfig
+from reviewlm.errors import EmptyInput
+from reviewlm.store import Artifact
+from tasks.ingest import ingest_files, replay_quarantine
+from tasks.stage import recorded_stages, stages_of_this_run
+
+
+def write(path: Path, *names: str, **fields: Any) -> None:
+    rows = [json.dumps({"review_id": name, "text": f"text of {name}", "stars": 4, **fields}) for name in names]
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def config(own_home: Path, tmp_path: Path) -> RunConfig:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.jsonl", "one", "two")
+    source, execution = SourceConfig(input=(str(tmp_path / "in"),)), ExecutionConfig(home=str(own_home))
+    return RunConfig(source=source, execution=execution)
+
+
+def run(task: Any, *arguments: Any) -> tuple[Artifact, list[tuple[str, bool]]]:
+    """Run a task's function without a server; return the artifact, and which stages were built or re-used."""
+    with recorded_stages():
+        result = task.fn(*arguments)
+        return (result if isinstance(result, Artifact) else result.data), stages_of_this_run()
+
+
+def test_of_a_growing_folder_only_the_new_file_is_read(config: RunConfig, tmp_path: Path) -> None:
+    first, stages = run(ingest_files, config)
+    assert stages == [("read", False), ("ingest", False)]
+    assert (first.facts["rows"], first.facts["new_sources"], first.facts["reused_sources"]) == (2, 1, 0)
+    write(tmp_path / "in" / "A0.jsonl", "three")
+    second, stages = run(ingest_files, config)
+    assert sorted(stages) == [("ingest", False), ("read", False), ("read", True)]
+    assert (second.facts["rows"], second.facts["new_sources"], second.facts["reused_sources"]) == (3, 1, 1)
+    again, stages = run(ingest_files, config)
+    assert all(reused for _, reused in stages)
+    assert (again, again.facts["new_sources"], again.facts["reused_sources"]) == (second, 0, 2)
+
+
+def test_a_copy_of_a_file_is_not_read_and_changes_no_row(config: RunConfig, tmp_path: Path) -> None:
+    first, _ = run(ingest_files, config)
+    (tmp_path / "in" / "a (1).jsonl").write_bytes((tmp_path / "in" / "a.jsonl").read_bytes())
+    second, stages = run(ingest_files, config)
+    assert stages == [("read", True), ("ingest", False)]
+    assert second.facts["content_sha256"] == first.facts["content_sha256"]
+    assert (second.facts["records"], second.facts["duplicates"]) == (4, 2)
+
+
+def test_another_limit_reads_again_and_another_clean_section_does_not(config: RunConfig) -> None:
+    first, _ = run(ingest_files, config)
+    source = config.source.model_copy(update={"max_chars": 5_000})
+    other, _ = run(ingest_files, config.model_copy(update={"source": source}))
+    assert other.digest != first.digest
+    clean = config.clean.model_copy(update={"mask_personal_data": False})
+    assert run(ingest_files, config.model_copy(update={"clean": clean}))[0] == first
+
+
+def test_what_a_person_corrected_is_there_in_every_later_run(config: RunConfig, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "b.jsonl", "bad", stars="five")
+    before, _ = run(ingest_files, config)
+    export(newest_quarantine(config.home / "store"), tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace('\\"five\\"', "5"))
+    replayed, stages = run(replay_quarantine, config, tmp_path / "bad.jsonl")
+    assert stages == [("ingest", False)]
+    assert (replayed.facts["rows"], replayed.facts["quarantined"], replayed.facts["replayed"]) == (3, 0, 1)
+    assert (before.facts["rows"], before.facts["quarantined"]) == (2, 1)
+    later, stages = run(ingest_files, config)
+    assert later == replayed
+    assert all(reused for _, reused in stages)
+    write(tmp_path / "in" / "c.jsonl", "new")
+    grown, _ = run(ingest_files, config)
+    assert (grown.facts["rows"], grown.facts["replayed"]) == (4, 1)
+
+
+def test_a_raised_limit_brings_records_back_without_reading_their_file(config: RunConfig, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "b.jsonl", "long", text="x" * 200)
+    strict = config.model_copy(update={"source": config.source.model_copy(update={"max_chars": 100})})
+    run(ingest_files, strict)
+    (tmp_path / "in" / "b.jsonl").unlink()
+    replayed, _ = run(replay_quarantine, config)
+    assert (replayed.facts["rows"], replayed.facts["replayed"], replayed.facts["settings"]["max_chars"]) == (3, 1, 100)
+
+
+def test_before_the_first_ingestion_there_is_nothing_to_replay(config: RunConfig) -> None:
+    with pytest.raises(EmptyInput, match="Nothing has been ingested"):
+        run(replay_quarantine, config)
