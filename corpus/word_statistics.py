@@ -41,8 +41,8 @@ class PowerLaw:
     high: int
     error: float
 
-    def at(self, x: float) -> float:
-        """Return the fitted value."""
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Return the fitted values."""
         return self.factor * x**self.exponent
 
 

@@ -148,12 +148,9 @@ def oov_figure(words: WordStatistics) -> Figure:
 
 def zipf_figure(words: WordStatistics) -> Figure:
     """Draw count against rank of all types, and the fitted power law."""
-    figure, axes = _canvas(7.5, 4.4)
-    _points(axes, words.zipf, "types")
-    if (law := words.zipf_law) is not None:
-        label = f"count ∝ rank$^{{{law.exponent:.2f}}}$, fitted to ranks {law.low:,} to {law.high:,}"
-        _law(axes, law, words.zipf, label)
-    _log_axes(axes)
+    law = words.zipf_law
+    fit = f"count ∝ rank$^{{{law.exponent:.2f}}}$, fitted to ranks {law.low:,} to {law.high:,}" if law else ""
+    figure, axes = _law_canvas(words.zipf, "types", law, fit)
     axes.set_ylim(bottom=0.7)
     axes.set_xlabel("rank of the type (log scale)")
     axes.set_ylabel("occurrences (log scale)")
@@ -164,20 +161,29 @@ def zipf_figure(words: WordStatistics) -> Figure:
 
 def heaps_figure(words: WordStatistics) -> Figure:
     """Draw types against tokens seen, and the fitted power law."""
-    figure, axes = _canvas(7.5, 4.4)
-    _points(axes, words.heaps, "types seen")
-    if (law := words.heaps_law) is not None:
-        label = (
-            f"K · tokens$^{{β}}$ with K = {law.factor:.3g}, β = {law.exponent:.3f},\n"
-            f"fitted from {law.low:,} tokens on"
-        )
-        _law(axes, law, words.heaps, label)
-    _log_axes(axes)
+    law = words.heaps_law
+    fit = f"K = {law.factor:.3g}, β = {law.exponent:.3f},\nfitted from {law.low:,} tokens on" if law else ""
+    figure, axes = _law_canvas(words.heaps, "types seen", law, f"K · tokens$^{{β}}$ with {fit}")
     axes.set_xlabel("tokens read, in the order of the file, which is shuffled (log scale)")
     axes.set_ylabel("types (log scale)")
     axes.set_title("Heaps: growth of the vocabulary")
     axes.legend(frameon=False, loc="upper left")
     return figure
+
+
+def _law_canvas(
+    points: Sequence[tuple[int, int]], label: str, law: PowerLaw | None, fit: str
+) -> tuple[Figure, Axes]:
+    """Draw points and the fitted line on log scales: strong where it was fitted, dotted beyond."""
+    figure, axes = _canvas(7.5, 4.4)
+    if points:
+        axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label=label)
+    if law is not None:
+        ends, used = np.array([points[0][0], points[-1][0]], float), np.array([law.low, law.high], float)
+        axes.plot(ends, law.at(ends), ":", color=PALETTE[1], linewidth=1.2, zorder=1)
+        axes.plot(used, law.at(used), "-", color=PALETTE[1], linewidth=2.0, label=fit, zorder=3)
+    _log_axes(axes)
+    return figure, axes
 
 
 def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
@@ -215,19 +221,6 @@ def names_figure(summary: Summary, number: int = 15) -> Figure:
         axes.set_xlabel("share of reviews")
     figure.suptitle("Reviewed businesses (a business has several categories)")
     return figure
-
-
-def _points(axes: Axes, points: Sequence[tuple[int, int]], label: str) -> None:
-    if points:
-        axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label=label)
-
-
-def _law(axes: Axes, law: PowerLaw, points: Sequence[tuple[int, int]], label: str) -> None:
-    """Draw the fitted line: strong where it was fitted, dotted beyond."""
-    ends = np.array([points[0][0], points[-1][0]], float)
-    axes.plot(ends, law.at(1) * ends**law.exponent, ":", color=PALETTE[1], linewidth=1.2, zorder=1)
-    used = np.array([law.low, law.high], float)
-    axes.plot(used, law.at(1) * used**law.exponent, "-", color=PALETTE[1], linewidth=2.0, label=label, zorder=3)
 
 
 def _log_axes(axes: Axes, y_percent: bool = False) -> None:
