@@ -101,11 +101,12 @@ def evaluate(
     """
     require_supported(expectations)
     metrics: dict[Hashable, Metric | Broken] = dict((tallies or {}).items())
-    plans = [_planned(expectation, table, result_format, metrics) for expectation in expectations]
+    wanted = [_dependencies(expectation, result_format) for expectation in expectations]
+    plans = [_planned(each, table, metrics) for each in wanted]
     values = measure(table, metrics, rows, report)
     results = [
-        _judged(expectation, needs, values, result_format)
-        for expectation, needs in zip(expectations, plans, strict=True)
+        _judged(expectation, each, needs, values, result_format)
+        for expectation, each, needs in zip(expectations, wanted, plans, strict=True)
     ]
     return results, {name: values[name] for name in tallies or {}}
 
@@ -194,11 +195,11 @@ def _known(name: str) -> bool:
 
 
 def _planned(
-    expectation: Any, table: Table, result_format: Mapping[str, Any], metrics: dict[Hashable, Metric | Broken]
+    wanted: Mapping[str, Any], table: Table, metrics: dict[Hashable, Metric | Broken]
 ) -> dict[str, _Need]:
     """Return how each value that an expectation asks for is made, and add what must be measured to *metrics*."""
     needs = {}
-    for name, configuration in _dependencies(expectation, result_format).items():
+    for name, configuration in wanted.items():
         options = configuration.metric_value_kwargs or {}
         options = {key: each for key, each in options.items() if key != "result_format"}
         asked = Asked(table, configuration.metric_domain_kwargs, options)
@@ -250,7 +251,8 @@ def _difference(name: str, found: frozenset[Any], members: Sequence[Any] | None)
 
 
 def _judged(
-    expectation: Any, needs: Mapping[str, _Need], values: Mapping[Hashable, Any], result_format: Mapping[str, Any]
+    expectation: Any, wanted: Mapping[str, Any], needs: Mapping[str, _Need], values: Mapping[Hashable, Any],
+    result_format: Mapping[str, Any],
 ) -> Any:
     """Return Great Expectations' result: its own verdict on our values, or the exception that there was."""
     broken = [values[key] for need in needs.values() for key in need.sources if isinstance(values[key], Broken)]
@@ -259,7 +261,7 @@ def _judged(
     try:
         by_id = {
             configuration.id: needs[name].make(*(values[key] for key in needs[name].sources))
-            for name, configuration in _dependencies(expectation, result_format).items()
+            for name, configuration in wanted.items()
         }
         return expectation.metrics_validate(
             metrics=by_id, execution_engine=None, runtime_configuration={"result_format": dict(result_format)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,10 @@ import polars as pl
 
 from reviewlm.errors import Unreadable
 
-CHUNK_BYTES = 48 << 20
+CHUNK_BYTES = 12 << 20
 """A chunk has fewer rows than asked for where its columns would take more than this (uncompressed)."""
 CHUNK_ROWS = 200_000
+READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ class Table:
 
     def chunks(self, columns: Sequence[str], rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the columns in chunks of at most *rows* rows, in order; at least one chunk, be it empty."""
+        yield from _ahead(self._chunks(columns, rows))
+
+    def _chunks(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         measures = {name: self.measures[name] for name in columns if name not in self.physical}
         wanted = [name for name in columns if name in self.physical]
         sources = list(dict.fromkeys([*wanted, *(each.source for each in measures.values())]))
@@ -106,11 +111,11 @@ class Table:
         for chunk in self._physical_chunks(sources, rows):
             empty = False
             derived = [each.of(chunk[each.source]).alias(name) for name, each in measures.items()]
-            yield chunk.select(wanted).with_columns(derived) if derived else chunk.select(wanted)
+            yield pl.DataFrame([*(chunk[name] for name in wanted), *derived]) if derived else chunk.select(wanted)
         if empty:
             yield pl.DataFrame(schema={name: self.schema[name] for name in columns})
 
-    def with_chunks_of_frame(self) -> pl.DataFrame:
+    def collect(self) -> pl.DataFrame:
         """Return the whole table in memory, measures included."""
         return pl.concat(list(self.chunks(list(self.schema))), rechunk=True)
 
@@ -135,12 +140,21 @@ class Table:
             raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
 
 
+def _ahead(chunks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the chunks, the next one being made in another thread while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = thread.submit(next, chunks, None)
+            yield chunk
+
+
 def _open(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
 

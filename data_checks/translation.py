@@ -63,6 +63,16 @@ class Asked:
         """The one column."""
         return str(self.domain["column"])
 
+    def open_to_all(self) -> pl.DataType:
+        """Return the type of the one column, values of which a report is to quote.
+
+        Raises:
+            ValueError: None may be quoted.
+        """
+        if self.column in self.table.private:
+            raise ValueError(f"the column {self.column!r} is private: no report may quote its values")
+        return self.kind(self.column)
+
     def kind(self, column: str) -> pl.DataType:
         """Return the type of a column.
 
@@ -271,8 +281,8 @@ def _sum(asked: Asked) -> Metric:
 
 
 AGGREGATES: dict[str, Callable[[Asked], Metric]] = {
-    "column.min": lambda asked: Extreme(asked.column, asked.kind(asked.column), least=True),
-    "column.max": lambda asked: Extreme(asked.column, asked.kind(asked.column), least=False),
+    "column.min": lambda asked: Extreme(asked.column, asked.open_to_all(), least=True),
+    "column.max": lambda asked: Extreme(asked.column, asked.open_to_all(), least=False),
     "column.sum": _sum,
     "column.mean": lambda asked: Moments(asked.column, asked.kind(asked.column), mean),
     "column.standard_deviation": lambda asked: Moments(asked.column, asked.kind(asked.column), deviation),
@@ -280,6 +290,6 @@ AGGREGATES: dict[str, Callable[[Asked], Metric]] = {
     "column.quantile_values": _quantiles,
     "column.distinct_values.count": lambda asked: DistinctCount((asked.column,), asked.values()),
     "column.non_null_count": lambda asked: Total((asked.column,), asked.values().is_not_null().sum()),
-    "column.distinct_values": lambda asked: Distinct(asked.column, asked.kind(asked.column)),
+    "column.distinct_values": lambda asked: Distinct(asked.column, asked.open_to_all()),
 }
 """Metrics of whole columns, each from what was asked."""

@@ -1,0 +1,33 @@
+"""The same suites by Great Expectations on pandas: the yardstick of tests and benchmarks, used by no stage."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_checks.engine import SUMMARY, great_expectations, quiet
+
+
+def validate_on_pandas(
+    frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any] = SUMMARY
+) -> list[Any]:
+    """Return Great Expectations' results for a pandas data frame, in the order of the expectations."""
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    gx, name = great_expectations(), uuid.uuid4().hex
+    with quiet():
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        suite = context.suites.add(gx.ExpectationSuite(name=name))
+        # Copies: a suite gives what is added to it an identity of its own.
+        added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
+        asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+        whole = asset.add_batch_definition_whole_dataframe("whole")
+        definition = gx.ValidationDefinition(name=name, data=whole, suite=suite)
+        results = context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": frame}, result_format=dict(result_format)
+        ).results
+    # Great Expectations puts those that raised an error first.
+    by_id = {result.expectation_config.id: result for result in results}
+    return [by_id[expectation.id] for expectation in added]
