@@ -36,8 +36,8 @@ ROWS = pl.Schema({
 })
 """Columns of documents.parquet."""
 COMPATIBLE = pl.CompatLevel.oldest()
-CHUNK = 1 << 22
-"""Tokens that are handled at a time where a whole stream is passed through."""
+BATCH_BYTES, CHUNK = 4 << 20, 1 << 22
+"""Text that is encoded, and tokens that are handled, at a time."""
 
 
 class TokenStream:
@@ -138,7 +138,7 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
     lengths, totals, hasher = [np.zeros(0, np.int32)], dict.fromkeys(("bytes", "words", "oov"), 0), hashlib.sha256()
     schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=COMPATIBLE).schema
     with (folder / IDS).open("wb") as file, parquet.ParquetWriter(folder / DOCUMENTS, schema) as table:
-        for batch in batches:
+        for batch in _bounded(batches):
             encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy())
             raw = encoded.ids.astype(dtype)
             file.write(raw.data)
@@ -170,6 +170,13 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
     return header
 
 
+def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the reviews in slices whose texts have about `BATCH_BYTES` at most."""
+    for batch in batches:
+        slices = -(-int(batch["text"].str.len_bytes().sum() or 1) // BATCH_BYTES)
+        yield from batch.iter_slices(max(1, -(-batch.height // slices)))
+
+
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
     words = pl.col("words") if "words" in batch.columns else pl.col("text").str.count_matches(r"\S+")
     return batch.select(
@@ -185,12 +192,9 @@ def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
 
 def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
     """Return tokens per word, the share of unknown tokens, and that of known ones; `<eos>` does not count here."""
-    oov_share = totals["oov"] / max(text_tokens, 1)
-    return {
-        "fertility": round(text_tokens / max(totals["words"], 1), 6),
-        "oov_share": round(oov_share, 6),
-        "coverage": round(1 - oov_share, 6),
-    }
+    unknown = totals["oov"] / max(text_tokens, 1)
+    fertility = text_tokens / max(totals["words"], 1)
+    return {"fertility": round(fertility, 6), "oov_share": round(unknown, 6), "coverage": round(1 - unknown, 6)}
 
 
 def _sha256(path: Path) -> str:

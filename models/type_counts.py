@@ -17,7 +17,7 @@ BYTES = 64 << 20
 """The same in bytes, for strings that are long."""
 PARTS = 64
 """Shares by hash; one of them is summed up at a time."""
-BATCH_ROWS, BATCH_BYTES = 20_000, 16 << 20
+BATCH_ROWS, BATCH_BYTES = 20_000, 4 << 20
 """Texts, and their characters, that are cut and counted at a time."""
 
 

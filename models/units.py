@@ -45,9 +45,13 @@ class LosslessUnit:
         raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
         return raw.decode("utf-8", "ignore")
 
+    def entry(self, token: int) -> bytes:
+        """Return the bytes of the entry."""
+        return self._entries[token - FIRST]
+
     def piece(self, token: int) -> str:
         """Return the entry as text; a part of a character shows as `<0xNN>`."""
-        raw = self._entries[token - FIRST]
+        raw = self.entry(token)
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -59,9 +63,8 @@ class LosslessUnit:
         raise NotImplementedError
 
     def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, and zeros: nothing is unknown, nothing has to be spelled."""
-        ids, lengths = self.encode_batch(texts)
-        return ids, lengths, np.zeros(len(ids))
+        """Return ids and lengths as `encode_batch`, and no prices: nothing is unknown, nothing has to be spelled."""
+        return *self.encode_batch(texts), np.zeros(0)
 
 
 class SubwordUnit(LosslessUnit):

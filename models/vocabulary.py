@@ -126,15 +126,17 @@ class Vocabulary:
         count = len(texts)
         if not count:
             return EncodedDocuments(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
-        tokens, lengths, nats = self._unit.encode_priced(texts)
+        tokens, lengths, unknown_nats = self._unit.encode_priced(texts)
         offsets = np.concatenate([[0], np.cumsum(lengths + 3)])
-        rows = np.repeat(np.arange(count), lengths)
-        ids = np.empty(offsets[-1], np.int32)
-        ids[np.arange(len(tokens)) + 3 * rows + 2] = tokens
-        ids[offsets[:-1]], ids[offsets[1:] - 1] = BOS, EOS
-        ids[offsets[:-1] + 1] = np.asarray(STARS, np.int32)[np.asarray(stars, np.int64)]
-        oov = np.bincount(rows, weights=tokens == UNK, minlength=count).astype(np.int32)
-        return EncodedDocuments(ids, offsets, oov, np.bincount(rows, weights=nats, minlength=count))
+        first, last = offsets[:-1], offsets[1:] - 1
+        ids, of_text = np.empty(offsets[-1], np.int32), np.ones(offsets[-1], bool)
+        of_text[first] = of_text[first + 1] = of_text[last] = False
+        ids[of_text] = tokens
+        ids[first], ids[last] = BOS, EOS
+        ids[first + 1] = np.asarray(STARS, np.int32)[np.asarray(stars, np.int64)]
+        rows = np.searchsorted(np.cumsum(lengths), np.flatnonzero(tokens == UNK), side="right")
+        oov = np.bincount(rows, minlength=count).astype(np.int32)
+        return EncodedDocuments(ids, offsets, oov, np.bincount(rows, weights=unknown_nats, minlength=count))
 
     @staticmethod
     def prefix(stars: int | None) -> list[int]:
@@ -154,6 +156,10 @@ class Vocabulary:
     def token(self, token: int) -> str:
         """Return the name of one entry, for tables."""
         return SPECIAL[token] if token < FIRST else self._unit.piece(int(token))
+
+    def entry(self, token: int) -> bytes:
+        """Return the UTF-8 bytes that one entry writes, if it is not special; they may be a part of a character."""
+        return self._unit.entry(int(token))
 
     @cached_property
     def word_start_V(self) -> np.ndarray:

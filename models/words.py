@@ -94,14 +94,12 @@ class WordUnit:
         return ids, lengths
 
     def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, and the spelling price of each token (0 for known ones)."""
+        """Return ids and lengths as `encode_batch`, and the spelling price of each unknown token."""
         ids, lengths, pieces = self._encode(texts)
         unknown = np.flatnonzero(ids == 0)
         surfaces = pieces.gather(unknown.astype(np.uint32)).to_list()
         price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
-        nats = np.zeros(len(ids))
-        nats[unknown] = [price[surface] for surface in surfaces]
-        return ids, lengths, nats
+        return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64)
 
     def _encode(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lists = cut(folded(texts, self._fold))
@@ -117,6 +115,10 @@ class WordUnit:
         writer = Writer(self._casing, self._fold)
         writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
         return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
+
+    def entry(self, token: int) -> bytes:
+        """Return the entry as it stands in the vocabulary, as UTF-8."""
+        return self.piece(token).encode()
 
     def piece(self, token: int) -> str:
         """Return the entry as it stands in the vocabulary."""
