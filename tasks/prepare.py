@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import polars as pl
@@ -26,8 +27,8 @@ from tasks.stage import converted_errors, finished, run_stage, show_facts, show_
 
 CHECK_VERSION = 1
 PREPARE_VERSION = 2
-VOCABULARY_VERSION = 1
-TOKENS_VERSION = 1
+VOCABULARY_VERSION = 2
+TOKENS_VERSION = 2
 VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
 SPLITS = ("train", "validation", "test")
@@ -129,10 +130,13 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
 
     def make(work: Path) -> dict[str, Any]:
         form = NormalForm(**config.clean.model_dump())
-        texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"])
-        vocabulary = Vocabulary.train(texts, spec, form)
+        texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"].to_list())
+        vocabulary = Vocabulary.train(texts, spec, form, work)
         vocabulary.save(work / VOCABULARY_FILE)
-        return {"name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest}
+        return {
+            "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
+            "lossless": vocabulary.lossless, **vocabulary.facts,
+        }
 
     options = {"spec": asdict(spec), "normal_form": config.clean.model_dump(mode="json")}
     built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make, name)
@@ -147,9 +151,10 @@ def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifac
         vocabulary = Vocabulary.load(Path(vocabulary_file))
 
     def make(work: Path) -> dict[str, Any]:
-        total = int(clean.facts["splits"][split]["reviews"])
+        total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report:
-            return write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
+            facts = write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
+        return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
