@@ -14,6 +14,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -166,18 +167,18 @@ def _json(path: Path) -> Any:
 
 def _read_parts(source: Source, folder: Path, config: SourceConfig, report: Report) -> None:
     progress = Progress()
-    writer = _PartWriter(folder, config.part_rows)
-    if writer.complete:
-        return
-    try:
-        for block in read(source.path, source.name, limits_of(config), progress):
-            progress.records += block.records
-            writer.add(block)
-            report(progress.records, progress.bytes_done, source.bytes)
-    except InputError as error:
-        raise cause_of(error, source) from error
-    source.require_unchanged()
-    writer.finish()
+    with _PartWriter(folder, config.part_rows) as writer:
+        if writer.complete:
+            return
+        try:
+            for block in read(source.path, source.name, limits_of(config), progress):
+                progress.records += block.records
+                writer.add(block)
+                report(progress.records, progress.bytes_done, source.bytes)
+        except InputError as error:
+            raise cause_of(error, source) from error
+        source.require_unchanged()
+        writer.finish()
 
 
 def _finish(folder: Path, about: dict[str, Any]) -> None:
@@ -212,6 +213,7 @@ class _PartWriter:
 
     The place is (blocks read, rows of the next block already written). The bad records of a block go with the first
     part that is written after the block was met, so after a part that ended inside a block they are already saved.
+    A part is written in a thread while the next one is read; never are two under way.
     """
 
     def __init__(self, folder: Path, part_rows: int) -> None:
@@ -223,8 +225,18 @@ class _PartWriter:
         self.blocks = 0
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
+        self.saving: Future[None] | None = None
         if self.parts:
             log.info("%d parts were finished before; reading goes on after them", self.parts)
+
+    def __enter__(self) -> _PartWriter:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self.thread.shutdown()
+        if kind is None:
+            self._wait()
 
     def add(self, block: Block) -> None:
         """Take the next block; blocks of finished parts are passed over."""
@@ -253,8 +265,18 @@ class _PartWriter:
         self._save(rows, {"blocks": self.blocks, "rows": 0, "last": True})
 
     def _save(self, rows: pl.DataFrame | None, place: dict[str, Any]) -> None:
-        name = part_name(self.parts)
         bad = pl.concat(self.bad) if self.bad else pl.DataFrame(schema=QUARANTINE)
+        self._wait()
+        self.saving = self.thread.submit(self._put, part_name(self.parts), rows, bad, place)
+        self.parts += 1
+        self.bad = []
+
+    def _wait(self) -> None:
+        """Wait for the part that is being written; raises what that raised."""
+        if self.saving is not None:
+            self.saving.result()
+
+    def _put(self, name: str, rows: pl.DataFrame | None, bad: pl.DataFrame, place: dict[str, Any]) -> None:
         if rows is not None and rows.height:
             write_whole(self.folder / f"{name}.parquet", parquet_bytes(rows))
             part = describe(rows)
@@ -262,8 +284,6 @@ class _PartWriter:
             part = {"rows": 0}
         write_whole(self.journal / f"{name}.bad.parquet", parquet_bytes(bad))
         write_whole(self.journal / f"{name}.json", json.dumps({**place, "part": part}).encode())
-        self.parts += 1
-        self.bad = []
 
 
 def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
