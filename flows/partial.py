@@ -5,12 +5,13 @@ Each is a whole flow of its own that takes finished stages from the store.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from flows.evaluate import evaluate
-from flows.ingest import ingest
+from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
@@ -24,6 +25,13 @@ Arguments = list[str] | None
 def ingest_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
     """Read and check the input; return rows, quarantined, parts, digest and dates."""
     return describe_dataset(ingest(resolve(preset, input, overrides)))
+
+
+@flow(name="replay-only", persist_result=False)
+def replay_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Read the newest quarantine again, or the one corrected file that *input* names; return the new data set."""
+    fixed = Path(input[0]) if input else None
+    return describe_dataset(replay(resolve(preset, None, overrides), fixed))
 
 
 @flow(name="prepare-only", persist_result=False)

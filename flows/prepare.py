@@ -6,6 +6,7 @@ from prefect import flow
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
+from tasks.card import describe_data
 from tasks.prepare import (
     SPLITS,
     VOCABULARY_FILE,
@@ -24,6 +25,7 @@ def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
     clean = clean_and_split.submit(config, dataset).result()
     # The first is a look-up after `ingest`; it makes the verdict on the raw table part of what the run reports.
     checks = [check_table.submit(config, *what).result() for what in (("raw", dataset), ("clean", clean))]
+    card = describe_data.submit(config, dataset, clean).result()
     vocabularies, tokens = {}, {}
     for name in vocabularies_in_use(config):
         vocabularies[name] = train_vocabulary.submit(config, name, clean).result()
@@ -31,4 +33,4 @@ def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
         tokens[name] = {split: tokenize.submit(config, file, split, clean, name).result() for split in SPLITS}
         for split in SPLITS:
             checks.append(check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}").result())
-    return Prepared(clean, vocabularies, tokens, tuple(checks))
+    return Prepared(clean, card, vocabularies, tokens, tuple(checks))

@@ -13,6 +13,7 @@ from flows.promote import promote
 from flows.train import train
 from reviewlm.config import RunConfig
 from reviewlm.presets import load_config
+from tasks.card import log_card
 from tasks.drift import measure_drift
 from tasks.stage import recorded_stages
 from tasks.summary import Summary, summarise
@@ -47,6 +48,7 @@ def run_pipeline(config: RunConfig) -> Summary:
         dataset = ingest(config)
         measure_drift.submit(config, dataset, run_id).result()  # a figure for people; the gate decides on scores
         prepared = prepare(config, dataset)
+        log_card.submit(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id).result()
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion = promote(config, prepared, evaluated, run_id)

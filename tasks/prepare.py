@@ -25,7 +25,7 @@ from reviewlm.store import Artifact, sha256_of_file
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 PREPARE_VERSION = 2
 VOCABULARY_VERSION = 2
 TOKENS_VERSION = 2
@@ -39,6 +39,7 @@ class Prepared:
     """Everything the models are fitted and measured on."""
 
     clean: Artifact
+    card: Artifact
     vocabularies: dict[str, Artifact] = field(default_factory=dict)
     tokens: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     checks: tuple[Artifact, ...] = ()
@@ -54,7 +55,11 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
-        report = check(stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts)
+        with progress(f"check {label}", 1, "reviews") as tell:
+            report = check(
+                stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
+                report=lambda done, total: tell(done, total=total),
+            )
         if report.broken:
             report.located(work).require()  # raises: a check that judged nothing is no result to keep
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")

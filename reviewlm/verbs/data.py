@@ -47,6 +47,33 @@ def quarantine_show(preset: Preset = "small", set: Set = None, json: Json = Fals
     terminal.last_line({"reasons": rows}, json)
 
 
+@quarantine_app.command("export")
+def quarantine_export(
+    out: Annotated[Path, typer.Option("--out", help="File to write: JSON lines, to be corrected by hand.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Only these; none: all but repeated ids.")] = None,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write the newest quarantine's records to a file in which the field `raw` can be corrected."""
+    config = configured(preset, set)
+    from corpus.quarantine import export, newest_quarantine
+
+    terminal.show_facts(result := export(newest_quarantine(config.home / "store"), out, reason))
+    terminal.last_line(result, json)
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    fixed: Annotated[
+        Path | None, typer.Option("--fixed", help="The corrected file; none: the records as they stand.")
+    ] = None,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Read quarantined records again: with other settings, or corrected. What is good now joins the data set."""
+    result = run_flow("replay_only", preset, [str(fixed)] if fixed else None, with_rebuild(set, None))
+    terminal.show_facts(result)
+    terminal.last_line(result, json)
+
+
 @app.command()
 def drift(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
