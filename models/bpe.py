@@ -7,13 +7,16 @@ places of every pair that ever was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
 TRACKED = 100_000
 """Pairs whose places are known at a time. The rest are less frequent, and are looked for when their turn comes."""
+SLICE = 1 << 20
+"""Places that are looked at together where all are."""
 END, GONE = -1, -2
 """Symbols between words, and in place of what was merged into the symbol before."""
 
@@ -81,14 +84,18 @@ class Merges:
 
     def _pairs(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Places]:
         """Return the pairs that begin at these places: codes, how often each is seen, and its places."""
-        first, second = self._symbols[at], self._symbols[self._after[at]]
-        whole = (first >= 0) & (second >= 0)
-        at, codes = at[whole], first[whole].astype(np.int64) << 32 | second[whole]
+        at, codes = self._codes(at)
         order = np.argsort(codes, kind="stable")
         at, codes = at[order], codes[order]
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
         totals = np.add.reduceat(self._counts[self._word_of[at]], starts) if len(starts) else np.zeros(0, np.int64)
         return codes[starts], totals, _Places(at, starts)
+
+    def _codes(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of the places at which a pair begins, and the pairs as numbers (int64)."""
+        first, second = self._symbols[at], self._symbols[self._after[at]]
+        whole = (first >= 0) & (second >= 0)
+        return at[whole], first[whole].astype(np.int64) << 32 | second[whole]
 
     def _track(self) -> None:
         """Drop what was merged away, count all pairs anew, and note the places of the most frequent ones."""
@@ -96,14 +103,36 @@ class Merges:
         self._symbols, self._word_of = self._symbols[left], self._word_of[left]
         index = np.arange(len(self._symbols), dtype=np.int32)
         self._after, self._before = index + np.int32(1), index - np.int32(1)
-        codes, totals, places = self._pairs(index[1:-1])
+        counted = [self._pairs(some)[:2] for some in self._slices()]
+        codes, totals = _summed(*map(np.concatenate, zip(*counted, strict=True)))
         floor = int(np.partition(totals, -TRACKED)[-TRACKED]) if len(totals) > TRACKED else 1
         self._floor = max(floor, self._least)
-        kept = np.flatnonzero(totals >= self._floor).tolist()
-        self._totals = {int(codes[i]): int(totals[i]) for i in kept}
-        self._places = {int(codes[i]): [places[i].copy()] for i in kept}
-        self._queue = [(-count, code) for code, count in self._totals.items()]
+        codes, totals = codes[totals >= self._floor], totals[totals >= self._floor]
+        pairs = codes.tolist()
+        self._totals = dict(zip(pairs, totals.tolist(), strict=True))
+        self._places = {pair: [at] for pair, at in zip(pairs, self._find(codes), strict=True)}
+        self._queue = [(-count, pair) for pair, count in self._totals.items()]
         heapify(self._queue)
+
+    def _slices(self) -> Iterator[np.ndarray]:
+        """Yield the places that are not the first or the last one, in slices."""
+        for start in range(1, max(len(self._symbols) - 1, 2), SLICE):
+            yield np.arange(start, min(start + SLICE, len(self._symbols) - 1), dtype=np.int32)
+
+    def _find(self, codes: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the places of each of these pairs (sorted), from one table of pair and place in 64 bits."""
+        found = [np.zeros(0, np.int64)]
+        for at in self._slices():
+            at, pairs = self._codes(at)
+            row = np.minimum(np.searchsorted(codes, pairs), max(len(codes) - 1, 0))
+            wanted = codes[row] == pairs if len(codes) else np.zeros(len(at), bool)
+            found.append(row[wanted] << 32 | at[wanted])
+        table = np.concatenate(found)
+        del found
+        table.sort()
+        bounds = np.searchsorted(table, np.arange(len(codes) + 1, dtype=np.int64) << 32)
+        for start, stop in pairwise(bounds.tolist()):
+            yield (table[start:stop] & 0xFFFFFFFF).astype(np.int32)
 
 
 class _Places:
@@ -114,6 +143,14 @@ class _Places:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self._at[self._bounds[index] : self._bounds[index + 1]]
+
+
+def _summed(codes: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return distinct codes, sorted, with the sums of their totals."""
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    return codes[starts], np.add.reduceat(totals[order], starts) if len(starts) else totals
 
 
 def _every_other(at: np.ndarray, after: np.ndarray) -> np.ndarray:

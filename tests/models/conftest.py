@@ -1,5 +1,6 @@
 import pytest
 import torch
+from small_vocabularies import UNITS, train
 from table_lm import TableLM, TableSpec
 
 import models.bundle
@@ -16,3 +17,9 @@ def table_kind(monkeypatch):
     """Register the kind "table" for the time of one test."""
     monkeypatch.setitem(models.specs.KINDS, "table", (TableSpec, "table_lm:TableLM"))
     monkeypatch.setattr(models.bundle, "model_class", lambda kind: TableLM)
+
+
+@pytest.fixture(scope="session")
+def vocabularies():
+    """One small vocabulary of each unit."""
+    return {unit: train(unit) for unit in UNITS}

@@ -195,6 +195,43 @@ def test_every_scored_token_is_a_target_exactly_once(written, vocabulary, batch,
         assert not np.isin(w.y_BT, sorted(GIVEN)).any()
 
 
+@pytest.mark.parametrize("chunk", [1, 30, 1 << 22])
+@pytest.mark.parametrize(("batch", "window"), [(1, 1), (4, 5), (7, 3), (60, 2), (3, 1000)])
+def test_windows_are_those_of_the_whole_epoch_written_out(written, batch, window, chunk, monkeypatch):
+    monkeypatch.setattr("models.streams.CHUNK", chunk)
+    stream = TokenStream.open(written[0])
+    order = np.random.default_rng([9, 2]).permutation(len(stream))
+    lane = -(-(len(stream.ids) - 1) // batch)
+    epoch = np.full(lane * batch + 1, BOS)
+    epoch[: len(stream.ids)] = np.concatenate([stream.document(i) for i in order])
+    targets = np.where(np.isin(epoch, sorted(GIVEN)), -1, epoch)[1:].reshape(batch, lane)
+    for w in TBPTTBatches(stream, batch, window, seed=9).epoch(2):
+        here = slice(w.index * window, min((w.index + 1) * window, lane))
+        width = here.stop - here.start
+        assert (w.x_BT[:, :width] == epoch[:-1].reshape(batch, lane)[:, here]).all()
+        assert (w.y_BT[:, :width] == targets[:, here]).all()
+        assert (w.x_BT[:, width:] == BOS).all()
+        assert (w.y_BT[:, width:] == -1).all()
+
+
+def test_words_are_those_that_the_batch_counts(vocabulary, tmp_path):
+    facts = write_stream(tmp_path, vocabulary, [frame(4).with_columns(words=pl.Series([2, 2, 2, 4]))])
+    assert facts["words"] == 10
+    assert facts["fertility"] == pytest.approx((facts["tokens"] - 4) / 10)
+
+
+def test_facts_say_how_much_of_the_text_the_vocabulary_covers(written):
+    _, _, facts = written
+    assert facts["oov_share"] == pytest.approx(facts["oov"] / (facts["tokens"] - 50), abs=1e-6)
+    assert facts["coverage"] == pytest.approx(1 - facts["oov_share"])
+    assert 0 < facts["oov_share"] < 0.3
+
+
+def test_long_texts_are_encoded_in_slices(vocabulary, written, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.streams.BATCH_BYTES", 100)
+    assert write_stream(tmp_path, vocabulary, [frame(50)])["sha256"]["ids.bin"] == written[2]["sha256"]["ids.bin"]
+
+
 def test_lanes_read_whole_reviews_in_a_row_and_targets_follow(written):
     stream = TokenStream.open(written[0])
     windows = list(TBPTTBatches(stream, 3, 4, seed=5).epoch(2))
