@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
+TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second")
 Report = Callable[..., None]
 
 _lock = threading.Lock()
@@ -43,7 +44,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
         def report(done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
             line.total = total or line.total
             if bars is not None and bar is not None:
-                bars.update(bar, completed=done, total=line.total, figures=_show(figures or {}))
+                bars.update(bar, completed=done, total=line.total, figures=line.figures(done, figures or {}))
             line.tell(done, figures or {}, to_log=bars is None)
 
         try:
@@ -91,24 +92,53 @@ class _Line:
 
     def tell(self, done: int, figures: Mapping[str, float], to_log: bool) -> None:
         now = time.monotonic()
+        share = min(100.0, 100 * done / self.total)
         if to_log and now - self.logged >= LINE_SECONDS:
             self.logged = now
-            elapsed = now - self.started
-            left = elapsed * (self.total - done) / max(done, 1)
-            share = 100 * done / self.total
-            log.info("%s %.0f %%, %.0f s left%s", self.label, share, left, _show(figures, prefix="; "))
+            log.info("%s %.0f %%, %s", self.label, share, self.news(done, figures))
         if now - self.shown >= ARTIFACT_SECONDS and TaskRunContext.get() is not None:
             self.shown = now
-            self._show_in_prefect(min(100.0, 100 * done / self.total))
+            self._show_in_prefect(share, self.news(done, figures))
 
-    def _show_in_prefect(self, share: float) -> None:
+    def news(self, done: int, figures: Mapping[str, float]) -> str:
+        """Return speed, time left and figures in words."""
+        left = self._elapsed() * max(0, self.total - done) / max(done, 1)
+        left = figures.get("seconds_left", left)  # a trainer that was taken up again knows better
+        return f"{self._speed(done, figures)}, {_duration(left)} left{_show(figures)}"
+
+    def figures(self, done: int, figures: Mapping[str, float]) -> str:
+        """Return speed and figures in words; the bar shows the rest."""
+        return self._speed(done, figures) + _show(figures)
+
+    def _elapsed(self) -> float:
+        return max(time.monotonic() - self.started, 1e-9)
+
+    def _speed(self, done: int, figures: Mapping[str, float]) -> str:
+        """Return the work per second: in reviews where they are counted, also of a file that is measured in bytes."""
+        elapsed = self._elapsed()
+        if "tokens_per_second" in figures:
+            return f"{figures['tokens_per_second']:,.0f} tokens/s"
+        if self.unit == "bytes" and "reviews" in figures:
+            return f"{figures['reviews'] / elapsed:,.0f} reviews/s ({done / elapsed / 1e6:,.0f} MB/s)"
+        return f"{done / elapsed:,.0f} {self.unit}/s"
+
+    def _show_in_prefect(self, share: float, news: str) -> None:
         try:
             if self.artifact is None:
-                self.artifact = create_progress_artifact(share, key=slug(f"{self.label}-progress"))
+                self.artifact = create_progress_artifact(share, slug(f"{self.label}-progress"), news)
             else:
-                update_progress_artifact(self.artifact, share)
+                update_progress_artifact(self.artifact, share, news)
         except Exception as error:  # a bar that cannot be drawn must not end hours of work
             log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
+
+
+def _duration(seconds: float) -> str:
+    """Return 45 s, 3 min 20 s or 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def slug(key: str) -> str:
@@ -116,7 +146,7 @@ def slug(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
 
 
-def _show(figures: Mapping[str, float], prefix: str = "") -> str:
-    known = {name.replace("_", " "): value for name, value in figures.items() if name != "seconds_left"}
+def _show(figures: Mapping[str, float]) -> str:
+    known = {name.replace("_", " "): value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
     parts = [f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in known.items()]
-    return prefix + ", ".join(parts) if parts else ""
+    return "; " + ", ".join(parts) if parts else ""
