@@ -143,7 +143,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
             "lossless": vocabulary.lossless, **vocabulary.facts,
         }
 
-    options = {"spec": asdict(spec), "normal_form": config.clean.model_dump(mode="json")}
+    options = {"spec": asdict(spec), "normal_form": NormalForm(**config.clean.model_dump()).to_dict()}
     built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return finished(built)
