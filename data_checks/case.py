@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,15 @@ class Case:
             what = f"The suite '{self.stage}' needs the fact '{name}'"
             raise ReviewLMError(what, value=list(self.facts), remedy=remedy)
         return self.facts[name]
+
+
+def columns_expected(wanted: Mapping[str, Sequence[str]]) -> Any:
+    """Expect of a table (column, type) that every column is there with a type that will do."""
+    return expect().ExpectColumnPairValuesToBeInSet(
+        column_A="column", column_B="type",
+        value_pairs_set=[(column, kind) for column, kinds in wanted.items() for kind in kinds],
+        description=f"The table has the columns {', '.join(wanted)}, each of its type",
+    )
 
 
 def identified() -> list[Any]:

@@ -20,10 +20,10 @@ from typing import Any
 import polars as pl
 
 from data_checks import expectations_of_models as of_models
-from data_checks.case import COLUMNS, INVISIBLE, Case, Tallied, expect, identified
+from data_checks.case import INVISIBLE, Case, Tallied, expect, identified
 from data_checks.metrics import Metric, Total
 from data_checks.repeated import Straddling
-from data_checks.report import CRITICAL, INFO, WARNING
+from data_checks.report import INFO, WARNING
 from data_checks.texts import MOJIBAKE
 
 SPLITS = ("train", "validation", "test")
@@ -32,15 +32,6 @@ MOSTLY, MOSTLY_CLEAN = 0.99, 0.999
 MIN_DIFFERENT = 0.9
 MIN_ONE_LANGUAGE = 0.9
 MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
-
-
-def columns(stage: str) -> Any:
-    """Expect of a table (column, type) that every column is there with a type that will do."""
-    return expect().ExpectColumnPairValuesToBeInSet(
-        column_A="column", column_B="type", severity=CRITICAL,
-        value_pairs_set=[(column, kind) for column, kinds in COLUMNS[stage].items() for kind in kinds],
-        description=f"The table has the columns {', '.join(COLUMNS[stage])}, each of its type",
-    )
 
 
 def _raw_rows(case: Case) -> list[Any]:

@@ -166,7 +166,7 @@ class Moments(Metric):
     """
 
     def __init__(
-        self, column: str, kind: pl.DataType, finish: Callable[[tuple[int, float, float]], float | None]
+        self, column: str, kind: pl.DataType, finish: Callable[[tuple[int, float, float]], Any]
     ) -> None:
         if not (kind.is_numeric() or kind == pl.Boolean()):
             raise TypeError(f"the column {column!r} has values of type {kind}, which have no mean")
@@ -184,7 +184,7 @@ class Moments(Metric):
         squares = left[2] + right[2] + apart**2 * left[0] * right[0] / count
         return count, left[1] + apart * right[0] / count, squares
 
-    def value(self, state: tuple[int, float, float]) -> float | None:
+    def value(self, state: tuple[int, float, float]) -> Any:
         """Return what `finish` makes of them."""
         return self._finish(state)
 
@@ -234,10 +234,8 @@ class Values(Metric):
 class Distinct(Metric):
     """The distinct values themselves, of columns that have few."""
 
-    MOST = 1_000_000
-
-    def __init__(self, column: str, kind: pl.DataType) -> None:
-        self.columns, self._values = (column,), present(column, kind)
+    def __init__(self, column: str, kind: pl.DataType, most: int = 1_000_000) -> None:
+        self.columns, self._values, self._most = (column,), present(column, kind), most
 
     def expressions(self) -> list[pl.Expr]:
         """Return a chunk's distinct values."""
@@ -245,20 +243,19 @@ class Distinct(Metric):
 
     def state(self, values: Sequence[Any], first_row: int) -> frozenset[Any]:
         """Return them as a set."""
-        return frozenset(values[0])
+        return self._bounded(frozenset(values[0]))
 
     def merge(self, left: frozenset[Any], right: frozenset[Any]) -> frozenset[Any]:
-        """Join the sets.
-
-        Raises:
-            ValueError: There are too many to hold: they must be counted instead.
-        """
-        both = left | right
-        if len(both) > self.MOST:
-            raise ValueError(f"the column {self.columns[0]!r} has more than {self.MOST:,} distinct values; "
-                             "expect something of their number instead")
-        return both
+        """Join the sets."""
+        return self._bounded(left | right)
 
     def value(self, state: frozenset[Any]) -> frozenset[Any]:
         """Return the set."""
         return state
+
+    def _bounded(self, values: frozenset[Any]) -> frozenset[Any]:
+        if len(values) > self._most:
+            raise ValueError(
+                f"the column {self.columns[0]!r} has more than {self._most:,} distinct values; "
+                "expect something of their number instead")
+        return values

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from data_checks import expectations
-from data_checks.case import COLUMNS, PRIVATE, Case
+from data_checks.case import COLUMNS, PRIVATE, Case, columns_expected
 from data_checks.engine import Batch, Validated, publish, validate
 from data_checks.evaluation import Broken, Report
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
@@ -109,7 +109,7 @@ def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
     """Return one row per column that must be there, with the type it has ("missing" if it is not there)."""
     wanted = list(COLUMNS[stage])
     frame = pl.DataFrame({"column": wanted, "type": [schema.get(column, "missing") for column in wanted]})
-    return Batch(f"{stage} columns", Table.of(frame), [expectations.columns(stage)])
+    return Batch(f"{stage} columns", Table.of(frame), [columns_expected(COLUMNS[stage])])
 
 
 def _rows(case: Case) -> Batch:

@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_checks import engine
 from data_checks.suites import check, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -147,10 +146,7 @@ SEVERITY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_pages(monkeypatch):
-    """Spare the time that the pages take: `test_data_docs.py` looks at those."""
-    monkeypatch.setattr(engine, "_write_pages", lambda context: None)
+pytestmark = pytest.mark.usefixtures("without_pages")
 
 
 def hold(stage, folder, frame=None, **facts):

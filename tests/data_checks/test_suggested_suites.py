@@ -1,0 +1,115 @@
+import json
+from datetime import datetime
+
+import polars as pl
+import pytest
+from review_tables import planted, varied_reviews
+
+from data_checks.suggest import suggest
+from data_checks.suite_files import check_with, load_suite, save_suite
+from reviewlm.errors import ConfigError, ReviewLMError
+
+CORRUPTIONS = {
+    "an id is missing": (planted("review_id", None), "review_id is never missing"),
+    "an id stands twice": (planted("review_id", varied_reviews()["review_id"][9]), "review_id is different"),
+    "an id is cut short": (pl.col("review_id").str.head(10), "review_id is 22"),
+    "six stars": (planted("stars", 6.0).cast(pl.Float32), "stars is one of 5 values"),
+    "all reviews have five stars": (pl.lit(5.0, pl.Float32).alias("stars"), "The mean of stars"),
+    "a rating is missing": (planted("stars", None), "stars is never missing"),
+    "a column is missing": ("useful", "each of its type"),
+    "a column has another type": (pl.col("useful").cast(pl.String), "each of its type"),
+    "a vote is negative": (planted("useful", -3), "useful is one of"),
+    "a text is missing": (planted("text", None), "text is never missing"),
+    "a text is empty": (planted("text", ""), "characters"),
+    "a text is far too long": (planted("text", "so good " * 400), "characters"),
+    "texts are cut to one word": (pl.col("text").str.head(6), "have at least"),
+    "texts were joined": (pl.concat_str("text", "text", "text"), "have at most"),
+    "half of the texts are the same": (planted("text", "the same text", rows=200), "text is different"),
+    "a control character": (planted("text", "good\x07 food was great and more"), "control or invisible"),
+    "mojibake": (planted("text", "TrÃ¨s bon, the food was great"), "wrong encoding"),
+    "a word again and again": (planted("text", "good " * 30), "word_run is"),
+    "a date of 1970": (planted("date", datetime(1970, 1, 1)), "date is from"),
+    "a date to come": (planted("date", datetime(2051, 1, 1)), "date is from"),
+}
+
+
+pytestmark = pytest.mark.usefixtures("without_pages")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("suite") / "suggested.json"
+    save_suite(suggest(varied_reviews(), "reviews", rows=90), file)
+    return file
+
+
+def failed(file, table, folder):
+    report = check_with(file, table, folder / "docs")
+    assert report.broken == ()
+    return [each.sentence for each in report.results if not each.passed]
+
+
+def test_the_source_passes_whole_and_in_parts(file, tmp_path):
+    assert failed(file, varied_reviews(), tmp_path) == []
+    (tmp_path / "parts").mkdir()
+    for number, start in enumerate(range(0, 400, 150)):
+        varied_reviews().slice(start, 150).write_parquet(tmp_path / "parts" / f"part-{number}.parquet")
+    assert failed(file, tmp_path / "parts", tmp_path) == []
+
+
+def test_more_of_the_same_passes(file, tmp_path):
+    assert failed(file, varied_reviews(600).tail(300), tmp_path) == []
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_planted_corruption_fails(name, file, tmp_path):
+    defect, words = CORRUPTIONS[name]
+    table = varied_reviews()
+    table = table.drop(defect) if isinstance(defect, str) else table.with_columns(defect)
+    sentences = failed(file, table, tmp_path)
+    assert any(words in sentence for sentence in sentences), sentences
+
+
+def test_a_suggested_suite_does_not_depend_on_the_chunks(file, tmp_path):
+    save_suite(suggest(varied_reviews(), "reviews"), tmp_path / "whole.json")
+    assert (tmp_path / "whole.json").read_text() == file.read_text()
+
+
+def test_a_suite_survives_its_file(file, tmp_path):
+    save_suite(load_suite(file), tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(file.read_text())
+
+
+def test_long_texts_are_private(file, tmp_path):
+    assert load_suite(file).private == ("text",)
+    table = varied_reviews().with_columns(planted("text", "secret\x07 words"))
+    assert not any("secret" in sentence for sentence in failed(file, table, tmp_path))
+    assert "secret" not in json.dumps(json.loads(file.read_text()))
+
+
+def test_empty_tables_and_columns_without_values_get_a_suite_that_they_meet(tmp_path):
+    for table in (varied_reviews().clear(), varied_reviews(5).with_columns(stars=pl.lit(None, pl.Float32))):
+        save_suite(suggest(table, "t"), tmp_path / "s.json")
+        assert failed(tmp_path / "s.json", table, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no suite"), ("[]", "no suite"), ('{"format": 2, "name": "x", "expectations": []}', "format 2"),
+        ('{"format": 1, "name": "x", "expectations": [{"type": "expect_magic", "kwargs": {}}]}', "expectation 1"),
+        ('{"format": 1, "name": "x", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"a": 1}}]}',
+         "expectation 1"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_an_error_that_says_so(content, words, tmp_path):
+    (tmp_path / "suite.json").write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        load_suite(tmp_path / "suite.json")
+
+
+def test_an_expectation_that_cannot_be_evaluated_is_refused(tmp_path):
+    written = {"type": "expect_column_values_to_be_json_parseable", "kwargs": {"column": "text"}}
+    (tmp_path / "suite.json").write_text(json.dumps({"format": 1, "name": "x", "expectations": [written]}))
+    with pytest.raises(ReviewLMError, match="ExpectColumnValuesToBeJsonParseable cannot be evaluated"):
+        load_suite(tmp_path / "suite.json")
