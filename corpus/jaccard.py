@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +71,11 @@ class Comparison:
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the different shingles of each text, numbered within this call, and how many each has."""
-        words = np.memmap(self._words, np.uint8, "r")  # mapped anew each time: pages that were read are given back
         offsets = np.memmap(self._offsets, np.uint64, "r")
         begin, end = offsets[texts].tolist(), offsets[texts + 1].tolist()
-        data = np.concatenate([words[start:stop] for start, stop in zip(begin, end, strict=True)])
+        with self._words.open("rb", buffering=0) as file:  # not mapped: pages around each text would stay in memory
+            read = [os.pread(file.fileno(), stop - start, start) for start, stop in zip(begin, end, strict=True)]
+        data = np.frombuffer(b"".join(read), np.uint8)
         bounds = np.concatenate([[0], np.cumsum(np.array(end) - np.array(begin))])
         fingerprints, shingle_offsets = self._fingerprints.of(data, bounds)
         _, numbers = np.unique(fingerprints, return_inverse=True)
