@@ -13,6 +13,11 @@ Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h 
     γ(h)      = (sum over w of D(a(h w))) / S(h)          what the discounts took, so that everything sums to 1
     p(w)      = (a(w) − D(a(w))) / S  +  γ / V            V predictable entries, `<unk>` and `<eos>` included
 
+Where rare n-grams are dropped (`pruning.kept_by_count`), counts, discounts and S(h) stay those of the whole text, and
+what the dropped ones leave goes to the shorter context:
+
+    γ(h)      = (sum of D(a(h w)) over kept w  +  sum of a(h w) over dropped w) / S(h)
+
 Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language modeling" (continuation counts);
 H. Ney, U. Essen and R. Kneser (1994) (the discount n1 / (n1 + 2 n2)); S. F. Chen and J. Goodman (1999), "An empirical
 study of smoothing techniques for language modeling", Computer Speech and Language 13 (interpolation, three discounts,
@@ -70,6 +75,8 @@ def estimate(
     smoothing: str = "modified_kneser_ney",
     kenlm_exact: bool = True,
     fallback: Sequence[float] = FALLBACK,
+    kept: Sequence[np.ndarray] | None = None,
+    padded_vocabulary: int = 0,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -80,6 +87,12 @@ def estimate(
         smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
         kenlm_exact: Take the counts of counts as `lmplz` does, see `counts_of_counts`.
         fallback: D1, D2, D3+ (plain Kneser–Ney takes D1), with 0 < Dj <= j.
+        kept: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept ones must be kept. The
+            estimate still has one entry per counted n-gram, of which only those of kept ones mean something:
+            `pruning.keep` takes the others out. None keeps all.
+        padded_vocabulary: V below the unigrams, if greater than the number of predictable entries: perplexities of
+            models with different vocabularies become comparable, each unknown word being one of the V (`--vocab_pad`
+            of `lmplz`). The listed entries then sum to less than 1.
 
     Raises:
         ModelError: Unknown smoothing, or a fallback out of range.
@@ -89,7 +102,7 @@ def estimate(
     if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
         raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
     logp, backoff, discounts = [], [], []
-    p_below = _uniform(counts)
+    p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
         adjusted_M = adjusted_counts(counts, order)
         found = order_discounts(counts_of_counts(counts, order, adjusted_M, kenlm_exact), smoothing, fallback)
@@ -98,7 +111,8 @@ def estimate(
                 "order %d: counts of counts %s do not determine the discounts; taking %s",
                 order, found.counts_of_counts, found.values[1:],
             )
-        p_below, gamma = _interpolate(counts, order, adjusted_M, found, p_below)
+        kept_M = kept[order - 1] if kept else None
+        p_below, gamma = _interpolate(counts, order, adjusted_M, found, p_below, kept_M)
         with np.errstate(divide="ignore"):
             logp.append(np.minimum(np.log(p_below), 0.0))
         if order > 1:
@@ -170,22 +184,28 @@ def _modified(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None
     return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None
 
 
-def _uniform(counts: NGramCounts) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): equal over the predictable ids."""
-    uniform_V = np.full(counts.vocabulary_size, 1.0 / counts.predictable)
-    uniform_V[list(counts.given)] = 0.0
-    return uniform_V
+def _uniform(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): equal over the predictable ids that are kept."""
+    listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
+    listed_V[list(counts.given)] = False
+    return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 
 def _interpolate(
-    counts: NGramCounts, order: int, adjusted_M: np.ndarray, discounts: Discounts, p_below: np.ndarray
+    counts: NGramCounts,
+    order: int,
+    adjusted_M: np.ndarray,
+    discounts: Discounts,
+    p_below: np.ndarray,
+    kept_M: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p of every n-gram of an order, and γ of every n-gram of the order below as a context (1 if it is none)."""
     context_M = counts.context(order)
     contexts = 1 if order == 1 else len(p_below)
     discount_M = np.asarray(discounts.values)[np.minimum(adjusted_M, 3)]
     total = np.bincount(context_M, weights=adjusted_M, minlength=contexts)
-    taken = np.bincount(context_M, weights=discount_M, minlength=contexts)
+    taken_M = discount_M if kept_M is None else np.where(kept_M, discount_M, adjusted_M)
+    taken = np.bincount(context_M, weights=taken_M, minlength=contexts)
     used = total > 0
     gamma = np.divide(taken, total, out=np.ones(contexts), where=used)
     below_M = p_below if order == 1 else p_below[counts.orders[order - 1].suffix_M]

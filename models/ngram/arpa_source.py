@@ -1,0 +1,84 @@
+"""A text file as lines and as blocks of lines, with line numbers for what is wrong in it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn, cast
+
+from ..base import ModelError
+
+BLOCK = 1 << 25
+
+
+def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Open a file, through gzip if that is what its first bytes say."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    return cast("AbstractContextManager[IO[bytes]]", gzip.open(path, "rb") if packed else path.open("rb"))
+
+
+@dataclass
+class Source:
+    """The file as lines and as blocks of lines; knows the number of the line that comes next."""
+
+    path: Path
+    stream: IO[bytes]
+    block: bytes = b""
+    at: int = 0
+    line: int = 1
+    done: bool = False
+
+    def fail(self, expected: str, found: object = None, line: int | None = None) -> NoReturn:
+        """Raise the error of a damaged file."""
+        shown = "" if found is None else f", found {found!r}"
+        raise ModelError(f"{self.path}, line {line or self.line}: expected {expected}{shown}", kind="input")
+
+    def fill(self) -> None:
+        """Read on."""
+        try:
+            more = self.stream.read(BLOCK)
+        except (OSError, EOFError, zlib.error) as error:
+            self.fail(f"more of the file ({error})")
+        self.block, self.at, self.done = self.block[self.at :] + more, 0, not more
+
+    def next_line(self, expected: str) -> bytes:
+        """Return the next line that is not blank, without blanks around it."""
+        while True:
+            end = self.block.find(b"\n", self.at)
+            if end < 0 and not self.done:
+                self.fill()
+                continue
+            if end < 0 and self.at >= len(self.block):
+                self.fail(f"{expected}, found the end of the file")
+            end = len(self.block) if end < 0 else end
+            text, self.at = self.block[self.at : end].strip(b" \t\r"), end + 1
+            self.line += 1
+            if text:
+                return text
+
+    def back(self, text: bytes) -> None:
+        """Put a line back that was one too many."""
+        self.block, self.at = text + b"\n" + self.block[self.at :], 0
+        self.line -= 1
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (number of its first line, whole lines) up to the next line that begins with a backslash."""
+        while True:
+            if self.at >= len(self.block) and not self.done:
+                self.fill()
+            if self.at >= len(self.block) or self.block.startswith(b"\\", self.at):
+                return
+            end = self.block.find(b"\n\\", self.at)
+            if end < 0:
+                end = len(self.block) - 1 if self.done else self.block.rfind(b"\n", self.at)
+            if end < 0:
+                self.fill()
+                continue
+            first, lines = self.line, self.block[self.at : end + 1]
+            self.at, self.line = end + 1, self.line + lines.count(b"\n")
+            yield first, lines
