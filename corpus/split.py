@@ -68,7 +68,7 @@ def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[p
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
-    with parquet.ParquetFile(folder / "clean.parquet") as file:
+    with parquet.ParquetFile(folder / "clean.parquet", pre_buffer=False) as file:  # which would end as the whole file
         column = file.schema_arrow.names.index("split")
         groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
         for batch in file.iter_batches(batch_rows, row_groups=groups):

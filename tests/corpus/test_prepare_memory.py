@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow
 import pytest
 
 from corpus.grouping import Grouping
 from corpus.keys import Repeats
 from corpus.slices import ORDER, Slices, regrouped
-from corpus.split import places
+from corpus.split import iter_split, places
 from reviewlm.config import SplitConfig
 
 ROWS = 200_000
@@ -79,6 +80,16 @@ def test_slices_give_all_rows_in_order_in_pieces_of_about_one_size(tmp_path, by,
     assert bounds == (int((frame["rank"] < 1).sum()), int((frame["rank"] < 2).sum()))
     assert all(part["rank"].n_unique() == 1 for part in parts)
     assert max(part.height for part in parts) < 1.1 * 20_000 / 10
+
+
+def test_reading_a_split_holds_a_row_group_and_not_the_file(tmp_path):
+    random = np.random.default_rng(1)
+    texts = [random.bytes(400).hex() for _ in range(20_000)]
+    frame = pl.DataFrame({"text": texts, "split": ["train"] * len(texts)})
+    frame.write_parquet(tmp_path / "clean.parquet", row_group_size=500, compression="zstd")
+    before = pyarrow.total_allocated_bytes()
+    most = max(pyarrow.total_allocated_bytes() - before for _ in iter_split(tmp_path, "train", 500))
+    assert most < (tmp_path / "clean.parquet").stat().st_size / 4
 
 
 @pytest.mark.parametrize("cuts", [[100], [1] * 100, [33, 0, 60, 7], [50, 50], []])
