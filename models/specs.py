@@ -8,9 +8,10 @@ objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -116,17 +117,32 @@ class TrainingSpec:
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
 
 
+Smoothing = Literal[
+    "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
+    "kneser_ney", "modified_kneser_ney", "stupid_backoff",
+]  # fmt: skip
+"""How an n-gram model deals with what was never seen; the methods are explained in `models/ngram/`."""
+
+
 @dataclass(frozen=True)
 class NGramSpec:
-    """Interpolated Kneser–Ney n-gram model.
+    """N-gram model.
 
     Args:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration.
         order: Longest n-gram; order 1 is the unigram model.
-        smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
-        kenlm_exact: Reproduce lmplz's counts of counts to the last digit, its end-of-stream quirk included.
-        fallback: Discounts (D1, D2, D3+) of an order whose counts of counts do not determine them.
+        smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one), the best ones; the other
+            classical methods, for comparison: "absolute_discounting", "witten_bell", "jelinek_mercer", "katz",
+            "add_k", "maximum_likelihood" (infinite perplexity), "stupid_backoff" (scores that rank, no perplexity).
+        kenlm_exact: Kneser–Ney: reproduce lmplz's counts of counts to the last digit, its end-of-stream quirk included.
+        fallback: Discounts (D1, D2, D3+) of an order whose counts of counts do not determine them; methods with one
+            discount take D1.
+        k: Of add_k: imagined occurrences of every word, 1 is Laplace's; None chooses on validation text.
+        weights: Of jelinek_mercer: λ of orders 1 … N; None tunes them on validation text.
+        discounts: Of absolute_discounting: D of orders 1 … N; None takes them from the counts of counts.
+        cut: Of katz: the largest count that is discounted.
+        alpha: Of stupid_backoff: the factor for every word of context dropped.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -134,14 +150,35 @@ class NGramSpec:
     name: str = "kn5"
     vocabulary: str = "word"
     order: int = 5
-    smoothing: Literal["kneser_ney", "modified_kneser_ney"] = "modified_kneser_ney"
+    smoothing: Smoothing = "modified_kneser_ney"
     kenlm_exact: bool = True
     fallback: tuple[float, float, float] = (0.5, 1.0, 1.5)
+    k: float | None = None
+    weights: tuple[float, ...] | None = None
+    discounts: tuple[float, ...] | None = None
+    cut: int = 5
+    alpha: float = 0.4
 
     def __post_init__(self) -> None:
+        names = get_args(Smoothing)
         require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        for count, discount in enumerate(self.fallback, start=1):
-            require(0 < discount <= count, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
+        require(self.smoothing in names, "smoothing", self.smoothing, f"one of {', '.join(names)}")
+        right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
+        require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
+        require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
+        require(self.cut >= 1, "cut", self.cut, "at least 1")
+        require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
+        self._require_numbers("weights", self.weights, "above 0 and below 1", lambda value: 0 < value < 1)
+        self._require_numbers("discounts", self.discounts, "above 0 and at most 1", lambda value: 0 < value <= 1)
+        for name, method in (("k", "add_k"), ("weights", "jelinek_mercer"), ("discounts", "absolute_discounting")):
+            unused = getattr(self, name) is not None and self.smoothing != method
+            require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
+
+    def _require_numbers(
+        self, name: str, numbers: tuple[float, ...] | None, allowed: str, holds: Callable[[float], bool]
+    ) -> None:
+        right = numbers is None or (len(numbers) == self.order and all(map(holds, numbers)))
+        require(right, name, numbers, f"{self.order} numbers, one per order, {allowed}")
 
 
 @dataclass(frozen=True)

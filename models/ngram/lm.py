@@ -1,15 +1,17 @@
-"""The n-gram language model: interpolated Kneser–Ney behind the contract of `models/base.py`.
+"""The n-gram language model, of any smoothing method, behind the contract of `models/base.py`.
 
     p(w | h) = p of the n-gram `h w` if it was seen, otherwise γ(h) p(w | h'),   h' = h without its first word
 
 A context h that was never seen has γ = 1. The recursion ends at the unigrams, which cover the whole vocabulary.
+Which method p and γ come from only `smoothing.py` knows; of stupid back-off they are scores that rank words, and
+everything that would take them for probabilities is refused.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,12 +23,14 @@ from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
 from ..streams import TokenStream
 from ..vocabulary import GIVEN, Vocabulary
-from .counts import NGramCounts, count_ngrams, unseen_share
-from .kneser_ney import FALLBACK, Estimate, estimate
+from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .kneser_ney import FALLBACK
 from .lookup import NONE, walk
+from .measure import measure, score_chunks
+from .smoothing import SCORES_ONLY, estimate, figures
 from .tables import Tables
 
-_CHUNK = 1 << 18
+__all__ = ["NGramLM", "NGramState", "score_chunks"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,17 @@ class NGramState:
 
 
 class NGramLM:
-    """A back-off n-gram model: packed tables, and the two questions of the contract, `step` and `score`."""
+    """A back-off n-gram model: packed tables, and the two questions of the contract, `step` and `score`.
 
-    def __init__(self, tables: Tables) -> None:
+    Args:
+        tables: log p and back-off weights.
+        normalised: False: the numbers in the tables are scores (stupid back-off), not probabilities. `step` then
+            returns log scores to rank words by; `score` and `distribution` raise ModelError.
+    """
+
+    def __init__(self, tables: Tables, normalised: bool = True) -> None:
         self.tables = tables
+        self.normalised = normalised
         self.vocabulary_size = tables.vocabulary_size
         self._given_V = np.zeros(tables.vocabulary_size, bool)
         self._given_V[list(tables.given)] = True
@@ -64,9 +75,28 @@ class NGramLM:
         smoothing: str = "modified_kneser_ney",
         kenlm_exact: bool = True,
         fallback: Sequence[float] = FALLBACK,
+        held_out: Documents | None = None,
+        **options: Any,
     ) -> NGramLM:
-        """Estimate a model; the options are those of `kneser_ney.estimate`."""
-        return cls(Tables.pack(counts, estimate(counts, smoothing, kenlm_exact, fallback)))
+        """Estimate a model.
+
+        Args:
+            counts: Of the training text, of 1 to 6 orders.
+            smoothing: Its method; this and all options are those of `NGramSpec`.
+            kenlm_exact: See `NGramSpec`.
+            fallback: See `NGramSpec`.
+            held_out: Text on which methods that have something to tune do so.
+            options: The further options of `NGramSpec` (`k`, `weights`, `discounts`, `cut`, `alpha`).
+
+        Raises:
+            ModelError: An option is unknown or out of its range; kind "input".
+        """
+        chosen = {"smoothing": smoothing, "kenlm_exact": kenlm_exact, "fallback": tuple(fallback), **options}
+        try:
+            spec = NGramSpec(order=counts.order, **chosen)
+        except (TypeError, ValueError) as error:
+            raise ModelError(str(error), kind="input") from error
+        return cls(Tables.pack(counts, estimate(counts, spec, held_out)), smoothing not in SCORES_ONLY)
 
     @property
     def order(self) -> int:
@@ -80,11 +110,21 @@ class NGramLM:
     def step(self, ids_B: np.ndarray, state: NGramState) -> tuple[torch.Tensor, NGramState]:
         """Read one token of each stream; return logp_BV (float32, CPU) of the next one, and the new state.
 
+        Of a model that is not `normalised` these are log scores: good for ranking, and sum to anything.
+
         Raises:
             ModelError: An id is outside the vocabulary, or the batch is not the state's.
         """
-        state = self._read(np.asarray(ids_B)[:, None], state)
-        return torch.from_numpy(self.distribution(state, np.float32)), state
+        state = self.read(np.asarray(ids_B)[:, None], state)
+        return torch.from_numpy(self._next(state, np.float32)), state
+
+    def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
+        """Read T tokens of each stream without scoring them; return the state after them.
+
+        Raises:
+            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+        """
+        return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
 
     def score(self, ids_BT: np.ndarray, state: NGramState) -> tuple[np.ndarray, NGramState]:
         """Read T tokens of each stream; return −log p of each in nats (B, T) float64, and the state after them.
@@ -92,8 +132,10 @@ class NGramLM:
         Given tokens have 0 nats. Work and memory grow with B · T only.
 
         Raises:
-            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+            ModelError: An id is outside the vocabulary, the batch is not the state's, or the model has no
+                probabilities (stupid back-off).
         """
+        self._require_probabilities()
         ids_BT = self._checked(ids_BT, state)
         ids_BL = np.concatenate([state.context_BK, ids_BT], axis=1)
         logp_BL = self.tables.logp[0][ids_BL]
@@ -109,8 +151,26 @@ class NGramLM:
     def distribution(self, state: NGramState, dtype: type = np.float64) -> np.ndarray:
         """Return the log-probabilities of the next token, (B, V) nats; −inf for given ids.
 
-        In float64 each row sums to 1 within 1e-12. From the unigrams up: what shorter contexts say, times all longer
-        back-off weights, with the followers of each longer context written over it.
+        In float64 each row sums to 1 within 1e-12.
+
+        Raises:
+            ModelError: The model has no probabilities (stupid back-off).
+        """
+        self._require_probabilities()
+        return self._next(state, dtype)
+
+    def _require_probabilities(self) -> None:
+        if not self.normalised:
+            raise ModelError(
+                "stupid back-off gives scores, not probabilities: they do not sum to 1, so there are no nats and there "
+                "is no perplexity; it can rank next words (`read`, `step`)", kind="input",
+            )  # fmt: skip
+
+    def _next(self, state: NGramState, dtype: type) -> np.ndarray:
+        """Return log p (or log scores) of the next token, (B, V).
+
+        From the unigrams up: what shorter contexts say, times all longer back-off weights, with the followers of each
+        longer context written over it.
         """
         contexts = self._contexts(state.context_BK)
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
@@ -136,7 +196,7 @@ class NGramLM:
         Raises:
             ModelError: Files are missing, damaged, or do not fit the spec or the vocabulary; kind "bundle".
         """
-        model = cls(Tables.load(Path(folder)))
+        model = cls(Tables.load(Path(folder)), spec.smoothing not in SCORES_ONLY)
         if (model.order, model.vocabulary_size) != (spec.order, vocabulary.size):
             raise ModelError(
                 f"{folder} holds order {model.order} over {model.vocabulary_size} entries; "
@@ -150,21 +210,27 @@ class NGramLM:
     ) -> FitResult:
         """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
 
-        The summary: seconds, tokens, n-grams and discounts per order, orders that took the fallback, bytes of the
-        tables, validation nats and perplexity per scored token, share of validation tokens whose n-gram is unseen.
+        The summary: seconds, tokens, bytes of the tables, everything of `smoothing.figures` (n-grams per order,
+        counts of counts, the method's parameters, which orders took which fallback), share of validation tokens whose
+        n-gram is unseen, validation nats and perplexity per scored token, and the number of validation tokens with
+        probability 0: one is enough to make nats and perplexity infinite, as maximum likelihood's are. A model
+        without probabilities (stupid back-off) has neither nats nor perplexity. Methods of `smoothing.TUNED` choose
+        their parameters on *validation*: there, their perplexity flatters.
         """
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
         counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN)
-        made = estimate(counts, spec.smoothing, spec.kenlm_exact, spec.fallback)
-        model = cls(Tables.pack(counts, made))
+        made = estimate(counts, spec, validation)
+        model = cls(Tables.pack(counts, made), spec.smoothing not in SCORES_ONLY)
         seconds = time.perf_counter() - began
         tokens = int(counts.orders[0].raw_M.sum())
-        figures = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
-        figures |= _figures_of(counts, made, model) | _validate(model, counts, validation)
-        _journal(context, tokens, figures)
-        return FitResult(model, figures)
+        summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
+        summary["parameters"] = float(sum(len(a) for a in (*made.logp, *made.backoff)))
+        summary["bytes"] = float(sum(a.nbytes for a in model.tables.arrays().values()))
+        summary |= figures(counts, made) | _validate(model, counts, validation)
+        _journal(context, tokens, summary)
+        return FitResult(model, summary)
 
     def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
         ids_BT = np.asarray(ids_BT, np.int64)
@@ -175,9 +241,6 @@ class NGramLM:
             outside = f"{ids_BT.min()} to {ids_BT.max()}"
             raise ModelError(f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}", kind="input")
         return ids_BT
-
-    def _read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
-        return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
 
     def _after(self, ids_BL: np.ndarray) -> NGramState:
         """Return the last N − 1 ids, with NONE for those before a given token: a begin hides what was before it."""
@@ -213,45 +276,20 @@ def _followers(keys_M: np.ndarray, context_B: np.ndarray, vocabulary_size: int) 
     return stream_F, row_F
 
 
-def _figures_of(counts: NGramCounts, made: Estimate, model: NGramLM) -> dict[str, float]:
-    figures = {
-        "parameters": float(sum(len(a) for a in (*made.logp, *made.backoff))),
-        "bytes": float(sum(a.nbytes for a in model.tables.arrays().values())),
-        "fallback_orders": float(sum(found.fallback for found in made.discounts)),
-    }
-    for order, found in enumerate(made.discounts, start=1):
-        seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
-        figures[f"ngrams/{order}"] = float(seen)
-        figures |= {f"counts_of_counts/{order}/{j}": float(n) for j, n in enumerate(found.counts_of_counts, start=1)}
-        figures |= {f"discount/{order}/{j}": found.values[j] for j in (1, 2, 3)}
-        figures[f"fallback/{order}"] = float(found.fallback)
-    return figures
-
-
 def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
-    """Score the whole stream as one; every document's begin resets the context."""
-    nats = sum(float(chunk.sum()) for chunk in score_chunks(model, validation.ids))
-    tokens = int((~np.isin(validation.ids, counts.given)).sum())
-    if tokens == 0:
+    if np.isin(validation.ids, counts.given).all():
         return {}
-    shares = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
-    mean = nats / tokens
-    perplexity = float(np.exp(mean))
-    return {"validation/tokens": tokens, "validation/nats": mean, "validation/perplexity": perplexity, **shares}
+    found = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
+    if not model.normalised:
+        return found
+    measured = measure(model, validation.ids, counts.given)
+    return found | {f"validation/{name}": value for name, value in measured.items()}
 
 
-def score_chunks(model: NGramLM, ids_T: np.ndarray, chunk: int = _CHUNK) -> Iterator[np.ndarray]:
-    """Score one long row of ids piece by piece; yields nats, (at most *chunk*,) float64 each."""
-    state = model.start(1)
-    for first in range(0, len(ids_T), chunk):
-        nats_1T, state = model.score(np.asarray(ids_T[first : first + chunk])[None], state)
-        yield nats_1T[0]
-
-
-def _journal(context: FitContext, tokens: int, figures: dict[str, Any]) -> None:
+def _journal(context: FitContext, tokens: int, summary: dict[str, float]) -> None:
     """Write the one line that this fit has to say, for terminal and tracking; a rerun replaces it."""
     names = ("validation/nats", "validation/perplexity", "tokens_per_second")
-    line = {"step": tokens} | {name: figures[name] for name in names if name in figures}
+    line = {"step": tokens} | {name: summary[name] for name in names if name in summary}
     context.work.mkdir(parents=True, exist_ok=True)
     (context.work / "metrics.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     context.report(Progress(tokens, tokens, {name: value for name, value in line.items() if name != "step"}))

@@ -1,7 +1,14 @@
-"""Maximum likelihood: probabilities as exact ratios of counts, q(w | u, v) = c(u v w) / c(u v).
+"""Maximum likelihood: probabilities as ratios of counts, q(w | u, v) = c(u v w) / c(u v).
+
+    p(w | h)  =  c(h w) / S(h)         γ(h) = 0: nothing is left for words not seen after h
 
 The estimate every smoothing method corrects: what was never seen has probability 0, so one unseen n-gram makes the
-perplexity of a text infinite. Kept exact (rational numbers) and simple, to learn from and to test others against.
+perplexity of a text infinite. Such events are counted and reported (`validation/zero_probability_events`), never left
+out of the mean. After a context that was itself never seen the ratio is 0 / 0; `estimate` then asks the longest part
+of it that was seen, so that there is a distribution after any context, `MaximumLikelihood` raises an error.
+
+`MaximumLikelihood` is exact (rational numbers) and simple, to learn from and to test others against; `estimate` gives
+the same numbers as logarithms, in the form of the other methods.
 """
 
 from __future__ import annotations
@@ -13,7 +20,19 @@ import numpy as np
 
 from ..base import ModelError
 from .counts import NGramCounts
+from .interpolation import Level, SmoothedEstimate, build
 from .lookup import NONE
+
+
+def estimate(counts: NGramCounts) -> SmoothedEstimate:
+    """Compute log p of every counted n-gram; back-off weights are log 0 = −inf wherever anything was seen."""
+    logp, backoff = build(counts, maximum_likelihood)
+    return SmoothedEstimate(tuple(logp), tuple(backoff), ())
+
+
+def maximum_likelihood(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return c / S and 0."""
+    return level.maximum_likelihood_M, np.zeros(len(level.total_C))
 
 
 class MaximumLikelihood:

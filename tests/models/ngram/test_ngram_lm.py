@@ -219,7 +219,7 @@ def test_ids_outside_the_vocabulary_and_wrong_shapes_are_refused(ids, models):
     assert caught.value.kind == "input"
 
 
-@pytest.mark.parametrize("options", [{"smoothing": "katz"}, {"fallback": (0.0, 1, 1)}, {"fallback": (0.5, 2.5, 1)}])
+@pytest.mark.parametrize("options", [{"smoothing": "none"}, {"fallback": (0.0, 1, 1)}, {"fallback": (0.5, 2.5, 1)}])
 def test_options_out_of_range_are_refused(options, stream_of):
     with pytest.raises(ModelError, match=next(iter(options))):
         fitted([[1, 3, 9, 2]], 2, stream_of, **options)

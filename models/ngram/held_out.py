@@ -1,0 +1,71 @@
+"""What the training counts say of held-out text: the evidence on which parameters are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base import ModelError
+from .counts import Documents, NGramCounts
+from .interpolation import Level
+from .lookup import NONE, walk
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One order's counts at each of T held-out tokens w, h being the order − 1 tokens before it.
+
+    Args:
+        count_T: c(h w) in training.
+        total_T: S(h); 0 where h was never continued, or would reach back beyond the document's begin.
+        begun_T: Whether h was seen and begins with the document.
+    """
+
+    count_T: np.ndarray
+    total_T: np.ndarray
+    begun_T: np.ndarray
+
+    @property
+    def seen_T(self) -> np.ndarray:
+        """Whether the order has anything to say: S(h) > 0."""
+        return self.total_T > 0
+
+    @property
+    def maximum_likelihood_T(self) -> np.ndarray:
+        """c(h w) / S(h), 0 where h was never seen."""
+        return self.count_T / np.maximum(self.total_T, 1.0)
+
+
+def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
+    """Look up every predicted token of held-out documents; `evidence(…)[k - 1]` is order k.
+
+    Raises:
+        ModelError: An id is outside the vocabulary.
+    """
+    ids_T = np.asarray(documents.ids).astype(np.int64)
+    if len(ids_T) and not 0 <= int(ids_T.min()) <= int(ids_T.max()) < counts.vocabulary_size:
+        span = f"{ids_T.min()} to {ids_T.max()}"
+        raise ModelError(f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input")
+    at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
+    words = Level.of(counts, 1)
+    found = [Evidence(words.count_M[ids_T[at_T]], np.full(len(at_T), words.total_C[0]), np.zeros(len(at_T), bool))]
+    # No n-gram crosses a document, so all documents are walked as one row.
+    matches = walk(ids_T[None], [entry.keys_M for entry in counts.orders[1:]], counts.vocabulary_size)
+    for order, (context_BL, row_BL) in enumerate(matches, start=2):
+        level = Level.of(counts, order)
+        found.append(
+            Evidence(
+                _taken(level.count_M, row_BL[0, at_T]),
+                _taken(level.total_C, context_BL[0, at_T]),
+                _taken(level.begun_C, context_BL[0, at_T]),
+            )
+        )
+    return found
+
+
+def _taken(values_M: np.ndarray, row_T: np.ndarray) -> np.ndarray:
+    """Return the values of rows, 0 (False) for NONE."""
+    if len(values_M) == 0:
+        return np.zeros(len(row_T), values_M.dtype)
+    return np.where(row_T != NONE, values_M[row_T], values_M.dtype.type(0))
