@@ -166,7 +166,7 @@ class NGramSpec:
         right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
         require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
         require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
-        require(self.cut >= 1, "cut", self.cut, "at least 1")
+        require(self.cut >= 2, "cut", self.cut, "at least 2")
         require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
         self._require_numbers("weights", self.weights, "above 0 and below 1", lambda value: 0 < value < 1)
         self._require_numbers("discounts", self.discounts, "above 0 and at most 1", lambda value: 0 < value <= 1)

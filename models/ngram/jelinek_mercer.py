@@ -9,8 +9,8 @@ a coin with chance λ decides whether to stop and draw from it or to go on. Then
     E   probability, given the token, that its draw came to an order, and that it stopped there (Bayes' rule)
     M   λ of an order = expected stops / expected arrivals
 
-raises the probability of the held-out text in every round. One imagined stop and one imagined passage per order keep
-0 < λ < 1 on the smallest text, which leaves a share for words that were never seen.
+raises the probability of the held-out text in every round. One imagined stop and one imagined passage per order, added
+to it, keep 0 < λ < 1 on the smallest text, which leaves a share for words that were never seen.
 
 Sources: F. Jelinek and R. L. Mercer (1980), "Interpolated estimation of Markov source parameters from sparse data",
 Pattern Recognition in Practice; P. F. Brown et al. (1992), "An estimate of an upper bound for the entropy of English",

@@ -51,14 +51,14 @@ def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FA
 
     Args:
         counts: Of the training text.
-        cut: k, the largest count that is discounted.
+        cut: k, the largest count that is discounted; at least 2, as d(1) = 0 for k = 1.
         fallback: Its first number is D of an order whose counts of counts determine neither d(r) nor D.
 
     Raises:
-        ModelError: The cut is below 1.
+        ModelError: The cut is below 2.
     """
-    if cut < 1:
-        raise ModelError(f"cut is {cut}; it must be at least 1", kind="input")
+    if cut < 2:
+        raise ModelError(f"cut is {cut}; it must be at least 2", kind="input")
     facts: dict[str, float] = {}
     fallbacks: dict[int, str] = {}
 

@@ -30,6 +30,11 @@ SPECS = {
     "ngram-1": NGramSpec(order=1),
     "ngram-3": NGramSpec(order=3),
     "ngram-kn": NGramSpec(order=3, smoothing="kneser_ney", kenlm_exact=False),
+    "ngram-add-k": NGramSpec(order=2, smoothing="add_k", k=0.1),
+    "ngram-jm": NGramSpec(order=3, smoothing="jelinek_mercer"),
+    "ngram-wb": NGramSpec(order=3, smoothing="witten_bell"),
+    "ngram-absolute": NGramSpec(order=3, smoothing="absolute_discounting"),
+    "ngram-katz": NGramSpec(order=3, smoothing="katz"),
     "rnn": RecurrentSpec(kind="rnn", objective=SOFTMAX, **SMALL),
     "gru": RecurrentSpec(kind="gru", objective=TWO_LEVEL, **SMALL),
     "lstm": RecurrentSpec(kind="lstm", objective=TWO_LEVEL, **SMALL),
@@ -39,6 +44,7 @@ SPECS = {
     "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),
 }
 WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
+WINDOW |= {"ngram-add-k": 1, "ngram-jm": 2, "ngram-wb": 2, "ngram-absolute": 2, "ngram-katz": 2}
 """How many tokens back a kind with a fixed window looks; the others look back without end."""
 NOUNS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread"]
 QUALITIES = ["great", "bad", "cold", "slow", "cheap", "fresh", "loud", "warm"]
