@@ -8,7 +8,6 @@ objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Literal, get_args
@@ -168,17 +167,13 @@ class NGramSpec:
         require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
         require(self.cut >= 2, "cut", self.cut, "at least 2")
         require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
-        self._require_numbers("weights", self.weights, "above 0 and below 1", lambda value: 0 < value < 1)
-        self._require_numbers("discounts", self.discounts, "above 0 and at most 1", lambda value: 0 < value <= 1)
+        for name in ("weights", "discounts"):
+            numbers = getattr(self, name)
+            right = numbers is None or (len(numbers) == self.order and all(0 < value < 1 for value in numbers))
+            require(right, name, numbers, f"{self.order} numbers, one per order, above 0 and below 1")
         for name, method in (("k", "add_k"), ("weights", "jelinek_mercer"), ("discounts", "absolute_discounting")):
             unused = getattr(self, name) is not None and self.smoothing != method
             require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
-
-    def _require_numbers(
-        self, name: str, numbers: tuple[float, ...] | None, allowed: str, holds: Callable[[float], bool]
-    ) -> None:
-        right = numbers is None or (len(numbers) == self.order and all(map(holds, numbers)))
-        require(right, name, numbers, f"{self.order} numbers, one per order, {allowed}")
 
 
 @dataclass(frozen=True)

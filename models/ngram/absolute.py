@@ -29,7 +29,7 @@ def estimate(
 
     Args:
         counts: Of the training text.
-        discounts: D of orders 1 … N, each above 0 and at most 1; None takes them from the counts of counts.
+        discounts: D of orders 1 … N, each above 0 and below 1; None takes them from the counts of counts.
         fallback: Its first number is D where n1 or n2 is 0 (D would be 0 or 1: no mass for, or no trust in, a count).
     """
     found = [order_discount(counts, order, discounts, fallback) for order in range(1, counts.order + 1)]
