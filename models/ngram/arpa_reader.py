@@ -23,8 +23,8 @@ import polars as pl
 from ..base import ModelError
 from .arpa import GIVEN_NOTE, LN10, MARKS
 from .arpa_entries import Entries, tables_of
-from .arpa_source import Source, opened
 from .tables import Tables
+from .text_source import Source, opened
 
 logger = logging.getLogger(__name__)
 

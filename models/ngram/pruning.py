@@ -6,27 +6,29 @@ its suffix (its last words) stay too, so that lookups and ARPA files of any tool
 By count, as K. Heafield's `lmplz` does: an n-gram of order k goes if it occurred at most t_k times. Occurrences are
 meant, not adjusted counts; thresholds do not fall with the order, which makes the rest closed by itself.
 
-By relative entropy: A. Stolcke (1998), "Entropy-based pruning of backoff language models", DARPA Broadcast News
-Workshop. Dropping `h w` alone changes the model's distribution after h from p to p', by (his equations 5 to 8)
+By relative entropy: `entropy_pruning.py`.
 
-    D(p ‖ p') = − p(h) { p(w|h) [log p(w|h') + log α'(h) − log p(w|h)]  +  [log α'(h) − log α(h)] U(h) }
-    α'(h)     = (U(h) + p(w|h)) / (U(h') + p(w|h')),        U(·) = Σ p(v|·) over the v that are not listed after h
+Where n-grams are taken out of a finished model, back-off weights are computed anew, so that every context still sums
+to 1 (h' is h without its first word; listed: v such that `h v` is in the model):
 
-and its perplexity by the factor exp(D). All n-grams whose exp(D) − 1 is below the threshold go at once, then the
-back-off weights are computed anew: α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h')).
+    α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from ..base import ModelError
-from .counts import NGramCounts
+from ..specs import NGramSpec
+from .counts import Documents, NGramCounts
+from .kneser_ney import SMOOTHINGS, Estimate
+from .kneser_ney import estimate as kneser_ney
 from .lookup import find
+from .smoothing import SCORES_ONLY, estimate
 from .tables import Tables
 
 UNK, END = 0, 2
@@ -61,6 +63,44 @@ def kept_by_count(
         kept.append(raw_M > threshold if threshold else np.ones(len(raw_M), bool))
     kept[0][[*spared, *counts.given]] = True
     return tuple(kept)
+
+
+def estimate_pruned(
+    counts: NGramCounts,
+    spec: NGramSpec,
+    prune: Sequence[int] = (),
+    held_out: Documents | None = None,
+    padded_vocabulary: int = 0,
+) -> tuple[Tables, np.ndarray, Estimate]:
+    """Estimate the model of a spec without the n-grams that occurred at most as often as their order's threshold.
+
+    Kneser–Ney is `lmplz`'s with `--prune`, to the last digit where the spec says so. The other methods give their
+    probabilities to what is kept, and back-off weights are computed anew; they keep every word (threshold 0).
+
+    Returns:
+        The tables, the old id of each new one (all of them where no word is dropped), and the estimate before
+        pruning, for its discounts.
+
+    Raises:
+        ModelError: Thresholds that are not allowed; a vocabulary to be padded, or words to be dropped, by another
+            method than Kneser–Ney.
+    """
+    kept = kept_by_count(counts, prune)
+    if spec.smoothing in SMOOTHINGS:
+        made = kneser_ney(counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
+        return *keep(Tables.pack(counts, made), kept), made
+    if padded_vocabulary:
+        raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
+    made = estimate(counts, spec, held_out)
+    tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
+    if spec.smoothing in SCORES_ONLY:
+        return *keep(tables, kept), made
+    return (drop(tables, kept) if any(not kept_M.all() for kept_M in kept) else tables), ids, made
+
+
+def keep_words(words: Sequence[str], ids: np.ndarray) -> tuple[str, ...]:
+    """Return the words of the ids that were kept."""
+    return tuple(words[token] for token in ids)
 
 
 def keep(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray]:
@@ -112,62 +152,6 @@ def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
     return find(tables.keys[order - 3], below[context_M] * tables.vocabulary_size + word_M)
 
 
-def prune_by_entropy(
-    tables: Tables,
-    threshold: float,
-    history: Sequence[np.ndarray] | None = None,
-    begin: Mapping[int, float] | None = None,
-) -> Tables:
-    """Drop every n-gram of order 2 and up that raises the perplexity by less than the factor 1 + *threshold*.
-
-    Args:
-        tables: A normalised model (not stupid back-off).
-        threshold: 1e-8 is gentle, 1e-6 strong; at 0 nothing changes.
-        history: log p(h) of every n-gram as a context, per order 1 … N − 1. None computes it from the model by the
-            chain rule, as in the paper. The lower orders of Kneser–Ney are no marginals, which makes that a poor
-            guess (C. Chelba et al. 2010, "Study on interaction between entropy pruning and Kneser–Ney smoothing"):
-            `observed_history` is better.
-        begin: See `chain_history`.
-
-    Raises:
-        ModelError: The threshold is negative or not a number.
-    """
-    if not threshold >= 0:
-        raise ModelError(f"the threshold is {threshold}; it must be 0 or more", kind="input")
-    if threshold == 0 or tables.order == 1:
-        return tables
-    history = chain_history(tables, begin) if history is None else history
-    kept = [np.ones(len(logp), bool) for logp in tables.logp]
-    links = _links(tables)
-    for order in range(2, tables.order + 1):
-        change_M = perplexity_change(tables, order, links[order - 2], history[order - 2])
-        kept[order - 1] = ~(change_M < threshold)
-    for order in range(tables.order, 2, -1):
-        kept_M = kept[order - 1]
-        kept[order - 2][tables.keys[order - 2][kept_M] // tables.vocabulary_size] = True
-        kept[order - 2][links[order - 2][kept_M]] = True
-    return drop(tables, kept)
-
-
-def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray) -> np.ndarray:
-    """Return exp(D(p ‖ p')) − 1 for dropping each n-gram of an order alone; (M,) float64.
-
-    Args:
-        suffix_M: Row of each suffix at the order below.
-        history: log p(h) of every n-gram of the order below.
-    """
-    context_M = tables.keys[order - 2] // tables.vocabulary_size
-    logp_M, below_M = tables.logp[order - 1], tables.logp[order - 2][suffix_M]
-    p_M, p_below_M = np.exp(logp_M), np.exp(below_M)
-    left, left_below = _unlisted(context_M, p_M, p_below_M, len(history))
-    with np.errstate(divide="ignore", invalid="ignore"):  # log 0 and 0 · ∞ where a context lists everything
-        alpha_M = np.log(left[context_M] + p_M) - np.log(left_below[context_M] + p_below_M)
-        own_M = p_M * (below_M + alpha_M - logp_M)
-        others_M = (alpha_M - tables.backoff[order - 2][context_M]) * left[context_M]
-        others_M[left[context_M] == 0] = 0.0
-        return np.expm1(-np.exp(history[context_M]) * (own_M + others_M))
-
-
 def drop(tables: Tables, kept: Sequence[np.ndarray]) -> Tables:
     """Take out what is not kept and compute the back-off weights anew wherever something went; unigrams stay.
 
@@ -177,78 +161,29 @@ def drop(tables: Tables, kept: Sequence[np.ndarray]) -> Tables:
     if not kept[0].all():
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
     backoff = list(tables.backoff)
-    for order, suffix_M in enumerate(_links(tables), start=2):
+    for order, suffix_M in enumerate(links(tables), start=2):
         kept_M = kept[order - 1]
         context_M = tables.keys[order - 2] // tables.vocabulary_size
         touched = np.zeros(len(tables.logp[order - 2]), bool)
         touched[context_M[~kept_M]] = True
         p_M = np.exp(tables.logp[order - 1][kept_M])
         p_below_M = np.exp(tables.logp[order - 2][suffix_M[kept_M]])
-        left, left_below = _unlisted(context_M[kept_M], p_M, p_below_M, len(touched))
+        left, left_below = unlisted(context_M[kept_M], p_M, p_below_M, len(touched))
         with np.errstate(divide="ignore", invalid="ignore"):
             anew = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
         backoff[order - 2] = np.where(touched, anew, backoff[order - 2])
     return keep(replace(tables, backoff=tuple(backoff)), kept)[0]
 
 
-def chain_history(tables: Tables, begin: Mapping[int, float] | None = None) -> list[np.ndarray]:
-    """Return log p(h) of every n-gram as a context, per order 1 … N − 1: the product of the model's own predictions.
-
-    Args:
-        begin: Share of documents that begin with each given id. As often as documents end (p of their end), one begins;
-            None shares that equally among the given ids that occur as contexts.
-    """
-    logs = [tables.logp[0].copy()]
-    if begin is None and tables.order > 1:
-        used = np.intersect1d(tables.given, tables.keys[0] // tables.vocabulary_size)
-        begin = {int(token): 1 / len(used) for token in used}
-    for token, share in (begin or {}).items():
-        logs[0][token] = tables.logp[0][END] + np.log(share)
-    for order in range(2, tables.order):
-        logs.append(logs[-1][tables.keys[order - 2] // tables.vocabulary_size] + tables.logp[order - 1])
-    return logs
-
-
-def observed_history(counts: NGramCounts) -> list[np.ndarray]:
-    """Return log (occurrences of h as a context / predicted tokens), per order 1 … N − 1, for tables of the counts."""
-    tokens = max(int(counts.orders[0].raw_M.sum()), 1)
-    logs = []
-    for order in range(2, counts.order + 1):
-        contexts = len(counts.orders[order - 2])
-        followed = np.bincount(counts.context(order), weights=counts.orders[order - 1].raw_M, minlength=contexts)
-        with np.errstate(divide="ignore"):
-            logs.append(np.log(followed / tokens))
-    return logs
-
-
-def size_perplexity_curve(
-    tables: Tables,
-    cutoffs: Sequence[float],
-    perplexity: Callable[[Tables], float],
-    history: Sequence[np.ndarray] | None = None,
-) -> Iterator[dict[str, float]]:
-    """Yield one point per entropy threshold: `threshold`, `ngrams`, `ngrams/k` per order, `bytes`, `perplexity`.
-
-    Args:
-        perplexity: Measures a model on held-out text.
-    """
-    for threshold in cutoffs:
-        pruned = prune_by_entropy(tables, threshold, history)
-        sizes = {f"ngrams/{order}": float(len(logp)) for order, logp in enumerate(pruned.logp, start=1)}
-        size = float(sum(array.nbytes for array in pruned.arrays().values()))
-        total = sum(sizes.values())
-        yield {"threshold": threshold, "ngrams": total, **sizes, "bytes": size, "perplexity": perplexity(pruned)}
-
-
-def _links(tables: Tables) -> list[np.ndarray]:
+def links(tables: Tables) -> list[np.ndarray]:
     """Return the suffix rows of orders 2 … N."""
-    links: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     for order in range(2, tables.order + 1):
-        links.append(suffixes(tables, order, links[-1] if links else np.zeros(0, np.int64)))
-    return links
+        found.append(suffixes(tables, order, found[-1] if found else np.zeros(0, np.int64)))
+    return found
 
 
-def _unlisted(
+def unlisted(
     context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, per context, the probability of all words that are not listed after it, and theirs after its suffix.

@@ -16,10 +16,16 @@ BLOCK = 1 << 25
 
 
 def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
-    """Open a file, through gzip if that is what its first bytes say."""
+    """Open a file, through gzip or zstandard if that is what its first bytes say."""
     with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    return cast("AbstractContextManager[IO[bytes]]", gzip.open(path, "rb") if packed else path.open("rb"))
+        magic = raw.read(4)
+    if magic[:2] == b"\x1f\x8b":
+        return cast("AbstractContextManager[IO[bytes]]", gzip.open(path, "rb"))
+    if magic == b"\x28\xb5\x2f\xfd":
+        import pyarrow  # only here: Python's own library has zstd from 3.14 on
+
+        return cast("AbstractContextManager[IO[bytes]]", pyarrow.CompressedInputStream(path.open("rb"), "zstd"))
+    return path.open("rb")
 
 
 @dataclass

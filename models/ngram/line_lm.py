@@ -1,0 +1,119 @@
+"""An n-gram model of lines of text with words of its own: what ARPA files hold and other n-gram programs estimate.
+
+It keeps the contract of all models; beside that it reads lines, and reports as KenLM's `query` does:
+
+    perplexity               10 ^ (−Σ log10 p / T),            T = words + one `</s>` a line
+    perplexity_without_oov   the same without the words that the model does not know
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ..base import ModelError
+from .arpa import write_arpa
+from .arpa_reader import read_arpa
+from .lm import NGramLM
+from .measure import score_chunks
+from .tables import Tables
+from .text_corpus import BEGIN, UNK, LineCorpus
+
+WORDS = "words.txt"
+FACTS = "lines.json"
+
+
+@dataclass(frozen=True)
+class LineScores:
+    """What a text costs.
+
+    Args:
+        nats: −Σ log p over all tokens.
+        oov_nats: The part of it that unknown words cost.
+        tokens: Words and ends of lines.
+        oov: Unknown words.
+    """
+
+    nats: float
+    oov_nats: float
+    tokens: int
+    oov: int
+
+    @property
+    def perplexity(self) -> float:
+        """Per token, unknown words included; NaN without any token."""
+        return float(np.exp(self.nats / self.tokens)) if self.tokens else float("nan")
+
+    @property
+    def perplexity_without_oov(self) -> float:
+        """Per known token; NaN without any."""
+        known = self.tokens - self.oov
+        return float(np.exp((self.nats - self.oov_nats) / known)) if known else float("nan")
+
+
+class LineLM(NGramLM):
+    """A back-off model and the words of its ids; ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`."""
+
+    def __init__(self, tables: Tables, words: Sequence[str], normalised: bool = True) -> None:
+        super().__init__(tables, normalised)
+        self.words = tuple(words)
+
+    @classmethod
+    def from_arpa(cls, path: Path) -> LineLM:
+        """Read an ARPA file of any toolkit; see `arpa_reader.read_arpa` for what raises ModelError."""
+        return cls(*read_arpa(path))
+
+    def to_arpa(self, path: Path) -> None:
+        """Write an ARPA file; see `arpa.write_arpa`.
+
+        Raises:
+            ModelError: The model has no probabilities (stupid back-off), which ARPA readers would take its scores for.
+        """
+        self._require_probabilities()
+        write_arpa(path, self.tables, self.words)
+
+    def save(self, folder: Path) -> None:
+        """Write tables and words into *folder*."""
+        super().save(folder)
+        (folder / WORDS).write_bytes("".join(f"{word}\n" for word in self.words).encode())
+        (folder / FACTS).write_text(json.dumps({"normalised": self.normalised}) + "\n", encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open what `save` wrote, memory-mapped.
+
+        Raises:
+            ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
+        """
+        tables = Tables.load(folder)
+        try:
+            words = (folder / WORDS).read_bytes().decode().split("\n")[:-1]
+            normalised = bool(json.loads((folder / FACTS).read_text(encoding="utf-8"))["normalised"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder} is no model of lines: {error}", kind="bundle") from error
+        if len(words) != tables.vocabulary_size:
+            raise ModelError(f"{folder / WORDS} has {len(words)} words, the tables {tables.vocabulary_size}", "bundle")
+        return cls(tables, words, normalised)
+
+    def read_lines(self, lines: Iterable[str]) -> LineCorpus:
+        """Return lines as ids of this model; words it does not know are `<unk>`."""
+        return LineCorpus.read(lines, self.words, marks="unknown")
+
+    def token_nats(self, text: LineCorpus) -> np.ndarray:
+        """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
+        return np.concatenate([np.zeros(0), *score_chunks(self, text.ids)])
+
+    def score_text(self, text: LineCorpus) -> LineScores:
+        """Score a text read with this model's words; memory does not grow with it."""
+        nats = oov_nats = 0.0
+        first = 0
+        for nats_T in score_chunks(self, text.ids):
+            unknown_T = text.ids[first : first + len(nats_T)] == UNK
+            nats, oov_nats = nats + float(nats_T.sum()), oov_nats + float(nats_T[unknown_T].sum())
+            first += len(nats_T)
+        return LineScores(nats, oov_nats, int((text.ids != BEGIN).sum()), int((text.ids == UNK).sum()))

@@ -1,0 +1,131 @@
+"""From text files to model files and scores: what the command line does with n-gram models of lines."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base import ModelError
+from ..specs import NGramSpec
+from .counts import count_ngrams
+from .entropy_pruning import prune_by_entropy
+from .line_lm import LineLM
+from .pruning import estimate_pruned, keep_words
+from .smoothing import SCORES_ONLY, TUNED
+from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
+
+
+def fit_lines(
+    text: LineCorpus,
+    spec: NGramSpec,
+    prune: Sequence[int] = (),
+    entropy: float = 0.0,
+    held_out: LineCorpus | None = None,
+    padded_vocabulary: int = 0,
+) -> tuple[LineLM, dict[str, Any]]:
+    """Count, estimate and prune.
+
+    Args:
+        text: The training text.
+        spec: Order, smoothing and its parameters.
+        prune: Count thresholds per order, see `pruning.thresholds`.
+        entropy: Threshold of the entropy pruning that follows, see `prune_by_entropy`; 0 for none.
+        held_out: For the methods that tune themselves, read with the words of *text*.
+        padded_vocabulary: See `kneser_ney.estimate`.
+
+    Returns:
+        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
+        `fallback_orders` (those whose counts of counts did not determine their discounts).
+    """
+    if spec.smoothing in TUNED and held_out is None:
+        raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
+    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES)  # type: ignore[arg-type]
+    tables, ids, made = estimate_pruned(counts, spec, prune, held_out, padded_vocabulary)  # type: ignore[arg-type]
+    if entropy:
+        tables = prune_by_entropy(tables, entropy)
+    model = LineLM(tables, keep_words(text.words, ids), spec.smoothing not in SCORES_ONLY)
+    discounts = [list(found.values[1:]) for found in made.discounts]
+    fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
+    return model, {"ngrams": [len(p) for p in tables.logp], "discounts": discounts, "fallback_orders": fallbacks}
+
+
+def fit_text(
+    text: Path,
+    order: int = 5,
+    prune: Sequence[int] = (),
+    smoothing: str = "modified_kneser_ney",
+    arpa: Path | None = None,
+    binary: Path | None = None,
+    *,
+    entropy: float = 0.0,
+    held_out: Path | None = None,
+    marks: Marks = "refuse",
+    padded_vocabulary: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
+
+    Args:
+        arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
+        binary: Folder for the memory-mapped form.
+        marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
+        options: Further options of `NGramSpec`.
+
+    Returns:
+        `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` and `types` of the text, `seconds` and
+        `peak_mib` (the most memory this process has held so far).
+
+    Raises:
+        ModelError: The text cannot be read or has a mark in it (with the line), or an option is wrong; kind "input".
+    """
+    began = time.perf_counter()
+    try:
+        spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error), kind="input") from error
+    corpus = LineCorpus.read_file(text, marks=marks)
+    other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
+    model, report = fit_lines(corpus, spec, prune, entropy, other, padded_vocabulary)
+    tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
+    del corpus
+    if binary is not None:
+        model.save(binary)
+    if arpa is not None:
+        model.to_arpa(arpa)
+    return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
+
+
+def open_model(path: Path) -> LineLM:
+    """Open a model of lines: a folder that `LineLM.save` wrote, or an ARPA file."""
+    return LineLM.open(path) if path.is_dir() else LineLM.from_arpa(path)
+
+
+def score_text(model: Path, text: Path) -> dict[str, Any]:
+    """Score a text file (plain, gzip or zstandard) with a model file, as KenLM's `query` does.
+
+    Returns:
+        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `seconds` (loading included).
+
+    Raises:
+        ModelError: A file cannot be read; `<s>` or `</s>` stands in the text (with the line). `<unk>` is a word that
+            is unknown.
+    """
+    began = time.perf_counter()
+    opened = open_model(model)
+    scores = opened.score_text(LineCorpus.read_file(text, opened.words, "unknown"))
+    return {
+        "tokens": scores.tokens,
+        "oov": scores.oov,
+        "perplexity": scores.perplexity,
+        "perplexity_without_oov": scores.perplexity_without_oov,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _peak_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
