@@ -1,15 +1,20 @@
-"""Maximum likelihood is exactly a ratio of counts."""
+"""Maximum likelihood is exactly a ratio of counts, and says of most texts that they are impossible."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from models.base import ModelError
+from models.base import FitContext, ModelError
 from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM
 from models.ngram.mle import MaximumLikelihood
+from models.specs import NGramSpec
 from models.vocabulary import GIVEN
 
 V = 20
@@ -61,3 +66,43 @@ def test_an_unseen_context_has_no_estimate(stream_of):
     model = model_of([[1, 3, 9, 2]], 2, stream_of)
     with pytest.raises(ModelError, match="0 / 0"):
         model.probability(9, (15,))
+
+
+# The same estimate as logarithms, behind the contract
+
+
+def test_the_worked_example_as_a_language_model(stream_of):
+    followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
+    documents = [[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers]
+    lm = NGramLM.from_counts(count_ngrams(stream_of(documents), 4, V, GIVEN), "maximum_likelihood")
+    p_V = np.exp(lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1))))[0]
+    assert p_V[[BOOKS, EXAMS, MINDS]] == pytest.approx([0.4, 0.1, 0.5], rel=1e-14)
+    assert p_V.sum() == pytest.approx(1, abs=1e-14)
+    assert (p_V > 0).sum() == 3
+
+
+def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(stream_of, reviews_of, tmp_path):
+    train, validation = reviews_of(150, V, 4), reviews_of(30, V, 5)
+    exact = model_of(train, 3, stream_of)
+    tokens = [(document[1:i], document[i]) for document in validation for i in range(2, len(document))]
+    shares = {}
+    for name in ("maximum_likelihood", "witten_bell"):
+        spec, context = NGramSpec(order=3, smoothing=name), FitContext(tmp_path / name)
+        summary = NGramLM.fit(spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context).summary
+        shares[name] = summary["validation/zero_probability_events"], summary["validation/perplexity"]
+        assert summary["validation/tokens"] == len(tokens)
+        assert 0 <= summary["unseen_share/1"] < summary["unseen_share/2"] < summary["unseen_share/3"] < 1
+    assert shares["maximum_likelihood"] == (sum(impossible(exact, h, w) for h, w in tokens), math.inf)
+    assert shares["maximum_likelihood"][0] > 0
+    assert shares["witten_bell"][0] == 0
+    assert math.isfinite(shares["witten_bell"][1])
+
+
+def impossible(model: MaximumLikelihood, history: list[int], word: int) -> bool:
+    """Whether the longest context that was ever continued was never continued by this word."""
+    for start in range(max(0, len(history) - 2), len(history) + 1):
+        try:
+            return model.probability(word, history[start:]) == 0
+        except ModelError:
+            continue
+    raise AssertionError("the empty context is always seen")
