@@ -1,0 +1,156 @@
+"""Smoothing methods side by side: perplexity by method, by order and by amount of training text, on the same streams.
+
+All rows share one vocabulary, also those of less text: perplexities compare only where the events are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
+
+from ..base import ModelError
+from ..specs import NGramSpec, Smoothing
+from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .lm import NGramLM
+from .measure import measure
+from .smoothing import SCORES_ONLY, estimate, figures
+from .tables import Tables
+
+ALL: tuple[str, ...] = get_args(Smoothing)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fitted model.
+
+    Args:
+        method: Its smoothing.
+        order: N.
+        every: One training document of so many was used.
+        tokens: Training tokens.
+        ngrams: N-grams of all orders that occurred.
+        seconds: For counting and estimating; not for measuring.
+        perplexity: Of the held-out text; infinite where one token had probability 0, None for scores (stupid back-off).
+        zero_probability_events: Held-out tokens with probability 0; None for scores.
+        unseen_share: Held-out tokens whose n-gram of the highest order did not occur in training, of all.
+        measured_on: "test", or "validation", where tuned methods (add-k, Jelinek–Mercer) are flattered.
+        figures: All of `smoothing.figures`: parameters, counts of counts, fallbacks.
+    """
+
+    method: str
+    order: int
+    every: int
+    tokens: int
+    ngrams: int
+    seconds: float
+    perplexity: float | None
+    zero_probability_events: int | None
+    unseen_share: float
+    measured_on: str
+    figures: Mapping[str, float] = field(repr=False)
+
+
+@dataclass
+class Part:
+    """Some of a stream's documents, laid end to end."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, documents: Documents, every: int) -> Part:
+        """Take the first document of every so many: spread over the whole stream, and part of every larger part."""
+        starts, ends = documents.offsets[:-1:every], documents.offsets[1::every]
+        pieces = [np.asarray(documents.ids[a:b]) for a, b in zip(starts, ends, strict=True)]
+        return cls(np.concatenate([documents.ids[:0], *pieces]), np.cumsum([0, *map(len, pieces)]))
+
+
+def compare(
+    train: Documents,
+    validation: Documents,
+    test: Documents | None,
+    vocabulary_size: int,
+    given: Collection[int],
+    methods: Sequence[str] = ALL,
+    orders: Sequence[int] = (1, 2, 3, 4, 5),
+    every: Sequence[int] = (1,),
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Fit every method at every order on every amount of text, with the parameters that it finds itself.
+
+    Args:
+        train: Training documents; their order should have nothing to do with what is in them.
+        validation: Chooses parameters where a method has some to choose.
+        test: Measures. None measures on *validation*, which flatters the methods that chose on it.
+        vocabulary_size: V.
+        given: Ids that are never predicted.
+        methods: Names of `models.specs.Smoothing`.
+        orders: N of each model, 1 to 6.
+        every: Amounts of text: 1 is all documents, 16 one document of sixteen.
+        report: Called with each row when it is known.
+
+    Returns:
+        The rows, by amount, order and method, in the orders given.
+
+    Raises:
+        ModelError: A method or order does not exist, an amount is below 1, or there is no held-out token.
+    """
+    specs = {(order, method): _spec(order, method) for order in orders for method in methods}
+    if any(step < 1 for step in every):
+        raise ModelError(f"every is {tuple(every)}; one document of so many, so at least 1 each", kind="input")
+    rows = []
+    for step in every:
+        documents = Part.of(train, step)
+        for order in orders:
+            began = time.perf_counter()
+            counts = count_ngrams(documents, order, vocabulary_size, given)
+            counting = time.perf_counter() - began
+            for row in _rows(counts, [specs[order, m] for m in methods], validation, test, step, counting):
+                report(row)
+                rows.append(row)
+    return rows
+
+
+def _spec(order: int, method: str) -> NGramSpec:
+    try:
+        return NGramSpec(order=order, smoothing=method)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ModelError(str(error), kind="input") from error
+
+
+def _rows(
+    counts: NGramCounts,
+    specs: Sequence[NGramSpec],
+    validation: Documents,
+    test: Documents | None,
+    every: int,
+    counting: float,
+) -> Iterator[Row]:
+    """Fit and measure several methods on the same counts, which took *counting* seconds."""
+    held_out, measured_on = (validation, "validation") if test is None else (test, "test")
+    unseen = unseen_share(counts, held_out)[counts.order]
+    for spec in specs:
+        began = time.perf_counter()
+        made = estimate(counts, spec, validation)
+        model = NGramLM(Tables.pack(counts, made), spec.smoothing not in SCORES_ONLY)
+        seconds = counting + time.perf_counter() - began
+        found = measure(model, held_out.ids, counts.given) if model.normalised else {}
+        said = figures(counts, made)
+        impossible = found.get("zero_probability_events")
+        yield Row(
+            method=spec.smoothing,
+            order=counts.order,
+            every=every,
+            tokens=int(counts.orders[0].raw_M.sum()),
+            ngrams=int(sum(said[f"ngrams/{k}"] for k in range(1, counts.order + 1))),
+            seconds=seconds,
+            perplexity=found.get("perplexity"),
+            zero_probability_events=None if impossible is None else int(impossible),
+            unseen_share=unseen,
+            measured_on=measured_on,
+            figures=said,
+        )
