@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import counts_of_counts, estimate
-from models.ngram.lm import NGramLM, score_chunks
-from models.ngram.text_corpus import BEGIN, GIVEN_OF_LINES, UNK
+from models.ngram.line_lm import LineLM
+from models.ngram.text_corpus import BEGIN, GIVEN_OF_LINES, LineCorpus
+from models.ngram.text_files import fit_lines
+from models.specs import NGramSpec
 
 LN10 = np.log(10)
+THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}
 MODELS = [("train", n) for n in (1, 2, 3, 4, 5)] + [("quirk", 3), ("quirk", 5), ("tiny", 3), ("short", 5)]
+PRUNED = [(f"train_{name}", n) for n in (2, 3, 4, 5) for name in THRESHOLDS]
+PRUNED += [(f"quirk_{name}", n) for n in (3, 5) for name in ("001", "112")] + [("tiny_112", 3)]
+OTHERS = [("quirk_fallback_012", 4), ("train_padded", 3)]
+OPTIONS = {"quirk_fallback_012": {"fallback": (0.4, 0.9, 1.4)}, "train_padded": {"padded_vocabulary": 5000}}
 
 
 def read_arpa(path) -> dict[tuple[str, ...], tuple[float, float]]:
@@ -27,55 +36,108 @@ def read_arpa(path) -> dict[tuple[str, ...], tuple[float, float]]:
     return entries
 
 
-def as_arpa(model: NGramLM, counts, words) -> dict[tuple[str, ...], tuple[float, float]]:
-    entries = {}
+def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
+    entries, ngrams = {}, [(token,) for token in range(model.vocabulary_size)]
     for order in range(1, model.order + 1):
+        if order > 1:
+            keys = model.tables.keys[order - 2].tolist()
+            ngrams = [(*ngrams[key // model.vocabulary_size], key % model.vocabulary_size) for key in keys]
         logp = model.tables.logp[order - 1] / LN10
         backoff = model.tables.backoff[order - 1] / LN10 if order < model.order else np.zeros(len(logp))
-        for ngram, p, weight in zip(counts.words(order), logp, backoff, strict=True):
-            entries[tuple(words[word] for word in ngram)] = (float(p), float(weight))
+        for ngram, p, weight in zip(ngrams, logp, backoff, strict=True):
+            entries[tuple(model.words[word] for word in ngram)] = (float(p), float(weight))
     assert entries[("<s>",)][0] == -np.inf
     entries[("<s>",)] = (0.0, entries[("<s>",)][1])  # lmplz writes log10 1 for what is never predicted
     return entries
 
 
-def fitted(text, order: int, **options):
-    counts = count_ngrams(text, order, len(text.words), GIVEN_OF_LINES)
-    return counts, NGramLM.from_counts(counts, **options)
+def fitted(text, order: int, prune: tuple[int, ...] = (), padded_vocabulary: int = 0, **options) -> LineLM:
+    spec = NGramSpec(order=order, **options)
+    return fit_lines(text, spec, prune[:order], padded_vocabulary=padded_vocabulary)[0]
 
 
-@pytest.mark.parametrize(("name", "order"), MODELS)
-def test_every_probability_and_backoff_weight_is_lmplz_s_within_1e_6(name, order, golden_text, golden_folder):
-    text = golden_text(name)
-    counts, model = fitted(text, order)
-    ours, theirs = as_arpa(model, counts, text.words), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+@pytest.fixture(scope="module")
+def fitted_as(golden_text):
+    """Return the model of a golden file by its name: TEXT[_THRESHOLDS]."""
+
+    def fit(name: str, order: int) -> LineLM:
+        text, _, rest = name.partition("_")
+        return fitted(golden_text(text), order, THRESHOLDS.get(rest[-3:], ()), **OPTIONS.get(name, {}))
+
+    return fit
+
+
+@pytest.mark.parametrize(("name", "order"), MODELS + PRUNED + OTHERS)
+def test_every_probability_and_backoff_weight_is_lmplz_s_within_1e_6(name, order, fitted_as, golden_folder):
+    ours, theirs = as_arpa(fitted_as(name, order)), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
     assert ours.keys() == theirs.keys()
     difference = np.array([ours[ngram] for ngram in theirs]) - np.array(list(theirs.values()))
     assert np.abs(difference).max() < 1e-6
 
 
-def perplexities(model: NGramLM, held_out) -> tuple[float, float]:
-    nats = np.concatenate(list(score_chunks(model, held_out.ids, chunk=100)))
-    scored, oov = held_out.ids != BEGIN, held_out.ids == UNK
-    return np.exp(nats[scored].mean()), np.exp(nats[scored & ~oov].mean())
-
-
-@pytest.mark.parametrize(("name", "order"), [entry for entry in MODELS if entry[1] > 1])
-def test_held_out_perplexity_is_query_s_with_and_without_unknown_words(name, order, golden_text, golden_folder):
+def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
     lines = [line.split("\t") for line in (golden_folder / "query.tsv").read_text().splitlines()]
-    theirs = {label: float(value) for model, label, value in lines if model == f"{name} {order}"}
-    text = golden_text(name)
-    held_out = golden_text("held_out", text.words)
-    assert theirs["OOVs:"] == (held_out.ids == UNK).sum()
-    assert theirs["Tokens:"] == (held_out.ids != BEGIN).sum()
-    including, excluding = perplexities(fitted(text, order)[1], held_out)
-    assert including == pytest.approx(theirs["Perplexity including OOVs:"], rel=1e-6)
+    return {label.rstrip(":"): float(value) for model, label, value in lines if model == f"{name} {order}"}
+
+
+@pytest.mark.parametrize(("name", "order"), [entry for entry in MODELS + PRUNED + OTHERS if entry[1] > 1])
+@pytest.mark.parametrize("source", ["fitted by us", "read from lmplz's ARPA"])
+def test_held_out_perplexity_is_query_s_with_and_without_unknown_words(
+    source, name, order, fitted_as, golden_folder, golden_text
+):
+    theirs = by_query(golden_folder, name, order)
+    arpa = golden_folder / f"{name}.{order}.arpa.gz"
+    model = fitted_as(name, order) if source == "fitted by us" else LineLM.from_arpa(arpa)
+    scores = model.score_text(golden_text("held_out", model.words))
+    assert (scores.oov, scores.tokens) == (theirs["OOVs"], theirs["Tokens"])
+    assert scores.perplexity == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
     # query adds in float32, which shows where most words are unknown and taken away again
-    assert excluding == pytest.approx(theirs["Perplexity excluding OOVs:"], rel=1e-6 if name == "train" else 2e-6)
+    tolerance = 1e-6 if name.startswith("train") else 2e-6
+    assert scores.perplexity_without_oov == pytest.approx(theirs["Perplexity excluding OOVs"], rel=tolerance)
+
+
+@pytest.mark.parametrize(("name", "order"), [("train", 3), ("train_112", 3), ("quirk", 5)])
+def test_every_word_costs_what_query_says(name, order, golden_folder, golden_text):
+    lines = gzip.decompress((golden_folder / f"{name}.{order}.words.gz").read_bytes()).decode().splitlines()
+    theirs = np.array([float(line.split(" ")[1]) for line in lines])
+    model = LineLM.from_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+    held_out = golden_text("held_out", model.words)
+    ours = -model.token_nats(held_out)[held_out.ids != BEGIN] / LN10
+    assert (held_out.ids == 0).any()
+    assert np.abs(ours - theirs).max() < 2e-6
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_real_sentences_give_lmplz_s_ngrams_and_query_s_perplexities_whatever_is_pruned(
+    order, real_sentences, golden_folder
+):
+    train, held_out = real_sentences
+    corpus = LineCorpus.read(train)
+    rows = [line.split("\t") for line in (golden_folder / "real_text.tsv").read_text().splitlines()]
+    for prune in sorted({row[1] for row in rows if row[0] == str(order)}):
+        theirs = {label.rstrip(":"): float(value) for n, t, label, value in rows if (n, t) == (str(order), prune)}
+        model, report = fit_lines(corpus, NGramSpec(order=order), tuple(map(int, prune.split())))
+        scores = model.score_text(model.read_lines(held_out))
+        assert report["ngrams"] == [theirs[f"ngrams {k}"] for k in range(1, order + 1)]
+        assert (scores.oov, scores.tokens) == (theirs["OOVs"], theirs["Tokens"])
+        assert scores.perplexity == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
+        assert scores.perplexity_without_oov == pytest.approx(theirs["Perplexity excluding OOVs"], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def real_sentences() -> tuple[list[str], list[str]]:
+    folder = Path(os.environ.get("REVIEWLM_REAL_DATA", "")) / "shen2017_sentences"
+    if not folder.is_dir():
+        pytest.skip("REVIEWLM_REAL_DATA has no shen2017_sentences")
+    parts = [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.txt.gz"))]
+    lines = "".join(parts).removesuffix("\n").split("\n")
+    return [line for at, line in enumerate(lines, 1) if at % 10], lines[9::10]
 
 
 def test_the_textbook_variant_differs_where_the_last_word_of_the_text_is_new_and_frequent(golden_text):
-    counts, _ = fitted(golden_text("quirk"), 5)
+    text = golden_text("quirk")
+    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
     adjusted = np.bincount(counts.orders[2].suffix_M, minlength=len(counts.orders[1]))
     adjusted = np.where(counts.orders[1].begins_M, counts.orders[1].raw_M, adjusted)
     textbook, lmplz_s = (counts_of_counts(counts, 2, adjusted, kenlm_exact=exact) for exact in (False, True))
@@ -84,8 +146,8 @@ def test_the_textbook_variant_differs_where_the_last_word_of_the_text_is_new_and
 
 
 def test_orders_that_determine_no_discounts_take_the_fallback_and_say_so(golden_text, caplog):
-    counts, _ = fitted(golden_text("short"), 5)
-    caplog.clear()
+    text = golden_text("short")
+    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
     made = estimate(counts, fallback=(0.4, 0.9, 1.4))
     assert [found.fallback for found in made.discounts] == [True] * 5
     assert [found.values for found in made.discounts] == [(0, 0.4, 0.9, 1.4)] * 5

@@ -1,0 +1,235 @@
+"""Pruned models against the definitions: dictionaries and sums over the whole vocabulary, no arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import exp, log
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram.counts import count_ngrams
+from models.ngram.entropy_pruning import (
+    chain_history,
+    observed_history,
+    perplexity_change,
+    prune_by_entropy,
+    size_perplexity_curve,
+)
+from models.ngram.kneser_ney import estimate
+from models.ngram.lm import NGramLM
+from models.ngram.pruning import drop, estimate_pruned, keep, kept_by_count, links, thresholds
+from models.ngram.tables import Tables
+from models.ngram.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
+from models.specs import NGramSpec
+
+LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)
+NORMALISED = ("modified_kneser_ney", "kneser_ney", "witten_bell", "absolute_discounting", "katz")
+
+
+def counted(lines: list[str], order: int):
+    text = LineCorpus.read(lines)
+    return text, count_ngrams(text, order, len(text.words), GIVEN_OF_LINES)
+
+
+def unpruned(lines: list[str], order: int) -> Tables:
+    _, counts = counted(lines, order)
+    return Tables.pack(counts, estimate(counts))
+
+
+class Oracle:
+    """A back-off model as a dictionary of n-grams, spelled out word by word."""
+
+    def __init__(self, tables: Tables) -> None:
+        size, rows = tables.vocabulary_size, [(token,) for token in range(tables.vocabulary_size)]
+        self.words = [token for token in range(size) if token not in tables.given]
+        self.p, self.weight = {}, {}
+        for order in range(1, tables.order + 1):
+            if order > 1:
+                rows = [(*rows[key // size], key % size) for key in tables.keys[order - 2].tolist()]
+            self.p |= {gram: exp(x) for gram, x in zip(rows, tables.logp[order - 1].tolist(), strict=True)}
+            if order < tables.order:
+                self.weight |= dict(zip(rows, np.exp(tables.backoff[order - 1]).tolist(), strict=True))
+
+    def probability(self, gram: tuple[int, ...]) -> float:
+        return self.p[gram] if gram in self.p else self.weight.get(gram[:-1], 1.0) * self.probability(gram[1:])
+
+    def history(self, context: tuple[int, ...], begin: dict[int, float]) -> float:
+        product = begin.get(context[0], self.p[context[:1]])
+        for end in range(2, len(context) + 1):
+            product *= self.p[context[:end]]
+        return product
+
+    def without(self, gram: tuple[int, ...]) -> dict[int, float]:
+        """Return the distribution after the n-gram's context once that n-gram is gone."""
+        context = gram[:-1]
+        listed = [w for w in self.words if (*context, w) in self.p and (*context, w) != gram]
+        below = {w: self.probability((*context[1:], w)) for w in self.words}
+        left = 1 - sum(self.p[(*context, w)] for w in listed)
+        weight = left / (1 - sum(below[w] for w in listed))
+        return {w: self.p[(*context, w)] if w in listed else weight * below[w] for w in self.words}
+
+    def divergence(self, gram: tuple[int, ...], begin: dict[int, float]) -> float:
+        """Return Σ_w p(h, w) log p(w|h) / p'(w|h), all words counted."""
+        context, after = gram[:-1], self.without(gram)
+        before = {w: self.probability((*context, w)) for w in self.words}
+        return self.history(context, begin) * sum(before[w] * log(before[w] / after[w]) for w in self.words)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=LINES, order=st.integers(2, 4))
+def test_the_price_of_an_ngram_is_the_divergence_summed_over_all_words(lines, order):
+    tables = unpruned(lines, order)
+    oracle, begin = Oracle(tables), {1: exp(tables.logp[0][2])}
+    history, suffix = chain_history(tables), links(tables)
+    for k in range(2, order + 1):
+        grams = [gram for gram in oracle.p if len(gram) == k]
+        ours = perplexity_change(tables, k, suffix[k - 2], history[k - 2])
+        theirs = [exp(oracle.divergence(gram, begin)) - 1 for gram in grams]
+        assert ours.tolist() == pytest.approx(theirs, rel=1e-6, abs=1e-13)
+        assert (ours > -1e-12).all()
+
+
+def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
+    model = NGramLM(tables)
+    contexts = rng.integers(0, tables.vocabulary_size, (60, tables.order + 1))
+    contexts[:30, 0] = 1
+    return np.exp(model.distribution(model.read(contexts, model.start(60)))).sum(axis=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]))
+def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(lines, order, threshold):
+    tables = unpruned(lines, order)
+    pruned = prune_by_entropy(tables, threshold)
+    assert np.abs(sums(pruned, np.random.default_rng(1)) - 1).max() < 1e-12
+    before, after = Oracle(tables), Oracle(pruned)
+    assert after.p.items() <= before.p.items()
+    assert all(gram[:-1] in after.p and gram[1:] in after.p for gram in after.p if len(gram) > 1)
+    if threshold == 1e9:
+        assert [len(logp) for logp in pruned.logp] == [tables.vocabulary_size] + [0] * (order - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lines=LINES, order=st.integers(2, 4), threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]))
+def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(lines, order, threshold):
+    tables = unpruned(lines, order)
+    oracle, pruned = Oracle(tables), Oracle(prune_by_entropy(tables, threshold))
+    begin = {1: exp(tables.logp[0][2])}
+    price = {gram: exp(oracle.divergence(gram, begin)) - 1 for gram in oracle.p if len(gram) > 1}
+    assume(all(abs(value / threshold - 1) > 1e-6 for value in price.values()))
+    dear = [gram for gram, value in price.items() if value >= threshold]
+    needed = {gram[a:b] for gram in dear for a in range(4) for b in range(a + 2, 5)}
+    assert {gram for gram in pruned.p if len(gram) > 1} == {gram for gram in needed if len(gram) > 1}
+
+
+def test_a_threshold_of_0_changes_nothing_and_a_negative_one_is_refused():
+    tables = unpruned(["a b c", "a b d", "b"], 3)
+    assert prune_by_entropy(tables, 0.0) is tables
+    for wrong in (-1e-9, float("nan")):
+        with pytest.raises(ModelError, match="0 or more"):
+            prune_by_entropy(tables, wrong)
+
+
+def test_context_probabilities_by_the_chain_rule_or_as_observed():
+    text, counts = counted(["a b", "a b", "a c"], 3)
+    tables = Tables.pack(counts, estimate(counts))
+    oracle, a, b = Oracle(tables), *(text.words.index(word) for word in "ab")
+    end = exp(tables.logp[0][2])
+    chain = chain_history(tables)
+    assert exp(chain[0][a]) == pytest.approx(oracle.p[(a,)])
+    assert exp(chain[0][1]) == pytest.approx(end)
+    assert exp(chain[1][counts.row((1, a))]) == pytest.approx(end * oracle.p[(1, a)])
+    assert exp(chain_history(tables, {1: 0.25})[0][1]) == pytest.approx(end / 4)
+    seen = observed_history(counts)  # 9 tokens are predicted; <s> comes before 3, a before 3, `a b` before 2 of them
+    assert np.exp([seen[0][1], seen[0][a], seen[1][counts.row((a, b))]]) == pytest.approx([3 / 9, 3 / 9, 2 / 9])
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=LINES, order=st.integers(1, 4), prune=st.lists(st.integers(0, 3), max_size=4).map(sorted))
+def test_ngrams_that_occur_more_often_than_the_threshold_stay_and_the_model_sums_to_1(lines, order, prune):
+    prune = prune[:order]
+    text, counts = counted(lines, order)
+    tables, ids, _ = estimate_pruned(counts, NGramSpec(order=order), prune)
+    limits = (prune or [0]) + (prune or [0])[-1:] * order
+    tokens = [["<s>", *line.split(), "</s>"] for line in lines]
+    raw = Counter(tuple(s[i : i + k]) for s in tokens for k in range(1, order + 1) for i in range(len(s) - k + 1))
+    expected = {gram for gram, count in raw.items() if count > limits[len(gram) - 1]} | {(mark,) for mark in MARKS}
+    words = [text.words[token] for token in ids]
+    assert {tuple(words[token] for token in gram) for gram in Oracle(tables).p} == expected
+    assert np.abs(sums(tables, np.random.default_rng(2)) - 1).max() < 1e-12
+
+
+@pytest.mark.parametrize("smoothing", NORMALISED)
+@pytest.mark.parametrize("way", ["count", "entropy"])
+def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golden_text):
+    text = golden_text("train")
+    counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
+    spec = NGramSpec(order=3, smoothing=smoothing)
+    whole = estimate_pruned(counts, spec)[0]
+    pruned = estimate_pruned(counts, spec, (0, 1, 2))[0] if way == "count" else prune_by_entropy(whole, 1e-4)
+    assert len(pruned.logp[2]) < 0.8 * len(whole.logp[2])
+    assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9
+
+
+def test_stupid_backoff_loses_ngrams_but_keeps_its_constant_weight(golden_text):
+    text = golden_text("train")
+    counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
+    spec = NGramSpec(order=3, smoothing="stupid_backoff")
+    pruned = estimate_pruned(counts, spec, (0, 1))[0]
+    assert set(np.round(np.exp(pruned.backoff[1]), 12)) <= {0.4, 1.0}
+
+
+def test_the_size_perplexity_curve_falls_in_size_and_rises_in_perplexity(golden_text):
+    text, held_out = golden_text("train"), golden_text("held_out", golden_text("train").words)
+    counts = count_ngrams(text, 4, len(text.words), GIVEN_OF_LINES)
+    tables = Tables.pack(counts, estimate(counts))
+
+    def perplexity(tables: Tables) -> float:
+        model = NGramLM(tables)
+        nats, _ = model.score(held_out.ids[None], model.start(1))
+        return float(np.exp(nats.sum() / (held_out.ids != 1).sum()))
+
+    points = list(size_perplexity_curve(tables, (0.0, 1e-4, 1e-3, 1e-2), perplexity, observed_history(counts)))
+    sizes = [point["ngrams"] for point in points]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+    assert points[0]["ngrams"] == sum(len(logp) for logp in tables.logp)
+    assert points[0]["perplexity"] == pytest.approx(perplexity(tables))
+    assert points[-1]["perplexity"] > points[0]["perplexity"]
+    assert points[-1]["bytes"] < points[0]["bytes"]
+    assert points[2]["ngrams"] == sum(points[2][f"ngrams/{order}"] for order in (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("prune", [(1, 0), (-1,), (0, 0, 1, 1)])
+def test_thresholds_that_fall_with_the_order_or_outnumber_it_are_refused(prune):
+    with pytest.raises(ModelError, match="thresholds"):
+        thresholds(prune, 3)
+
+
+def test_the_last_threshold_holds_for_the_orders_above():
+    assert thresholds((0, 1), 4) == (0, 1, 1, 1)
+    assert thresholds((), 2) == (0, 0)
+
+
+def test_a_selection_with_an_orphan_is_refused():
+    _, counts = counted(["a b c", "a b c"], 3)
+    tables, kept = Tables.pack(counts, estimate(counts)), list(kept_by_count(counts, (0,)))
+    kept[1] = np.zeros_like(kept[1])
+    for take_out in (keep, drop):
+        with pytest.raises(ModelError, match="without its context or suffix"):
+            take_out(tables, kept)
+    with pytest.raises(ModelError, match="unigrams"):
+        drop(tables, [~kept[0], *kept[1:]])
+
+
+def test_other_methods_than_kneser_ney_keep_every_word_and_pad_no_vocabulary():
+    _, counts = counted(["a b c", "a b c"], 2)
+    spec = NGramSpec(order=2, smoothing="witten_bell")
+    with pytest.raises(ModelError, match="unigrams"):
+        estimate_pruned(counts, spec, (2,))
+    with pytest.raises(ModelError, match="pad its vocabulary"):
+        estimate_pruned(counts, spec, padded_vocabulary=100)

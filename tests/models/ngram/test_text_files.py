@@ -1,0 +1,163 @@
+"""Text files in, model files and scores out."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+
+import numpy as np
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.base import LanguageModel, ModelError
+from models.ngram import text_corpus
+from models.ngram.line_lm import LineLM
+from models.ngram.text_corpus import MARKS, LineCorpus
+from models.ngram.text_files import fit_text, score_text
+
+TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
+PACKED = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": lambda text: pyarrow.Codec("zstd").compress(text, asbytes=True),
+}
+GARBLED = st.text(st.sampled_from("ab \t\r\n\x00é\x0b\"'\ufeff"), max_size=40)
+
+
+def by_hand(text: str) -> tuple[list[int], list[str]]:
+    """Return ids and words as `lmplz` numbers them."""
+    words, ids = list(MARKS), []
+    for line in text.removesuffix("\n").split("\n") if text else []:
+        for blank in "\t\r\x00":
+            line = line.replace(blank, " ")
+        found = [word for word in line.split(" ") if word]
+        words += dict.fromkeys(word for word in found if word not in words)
+        ids += [1, *map(words.index, found), 2]
+    return ids, words
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_a_file_is_read_as_sentences_of_words_between_blanks_packed_or_not(packing, tmp_path):
+    (tmp_path / "text").write_bytes(PACKED[packing](TEXT.encode()))
+    corpus = LineCorpus.read_file(tmp_path / "text")
+    assert corpus.words == (*MARKS, "the", "lamp", "shines", "leaks", "nobody", "thinks", "so")
+    assert corpus.ids.tolist() == [1, 3, 4, 5, 2, 1, 2, 1, 3, 4, 6, 2, 1, 7, 8, 9, 2]
+    assert corpus.offsets.tolist() == [0, 5, 7, 12, 17]
+    assert len(corpus) == 4
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=GARBLED, block=st.sampled_from([1, 3, 1000]))
+def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "garbled"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_corpus, "_BLOCK", block)
+        corpus = LineCorpus.read_file(path)
+    assert (corpus.ids.tolist(), list(corpus.words)) == by_hand(text)
+    lines = LineCorpus.read(text.removesuffix("\n").split("\n") if text else [])
+    assert (lines.ids.tolist(), lines.offsets.tolist()) == (corpus.ids.tolist(), corpus.offsets.tolist())
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, monkeypatch):
+    (tmp_path / "text").write_text(f"one two\n\nthree {mark} four\n")
+    for block in (4, 1000):
+        monkeypatch.setattr(text_corpus, "_BLOCK", block)
+        with pytest.raises(ModelError, match=rf"text, line 3: the word '{mark}' is a mark") as caught:
+            LineCorpus.read_file(tmp_path / "text")
+        assert caught.value.kind == "input"
+    skipped = LineCorpus.read_file(tmp_path / "text", marks="skip")
+    assert skipped.ids.tolist() == [1, 3, 4, 2, 1, 2, 1, 5, 6, 2]
+
+
+def test_held_out_text_may_hold_unk_but_no_other_mark(tmp_path):
+    words = (*MARKS, "one")
+    assert LineCorpus.read(["one <unk> two"], words, "unknown").ids.tolist() == [1, 3, 0, 0, 2]
+    with pytest.raises(ModelError, match="line 2: the word '<s>'"):
+        LineCorpus.read(["one", "<s> one </s>"], words, "unknown")
+
+
+def test_bytes_that_are_no_utf_8_are_replaced_and_reported_with_their_line(tmp_path, caplog):
+    (tmp_path / "text").write_bytes(b"one\ncaf\xe9 two\n")
+    with caplog.at_level(logging.WARNING):
+        assert LineCorpus.read_file(tmp_path / "text").words[3:] == ("one", "caf\ufffd", "two")
+    assert "line 2: not UTF-8" in caplog.text
+
+
+def test_files_that_cannot_be_read_are_errors_with_their_name(tmp_path):
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(TEXT.encode())[:20])
+    for name in ("absent", "cut.gz"):
+        with pytest.raises(ModelError, match=name):
+            LineCorpus.read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("prune", [(), (1, 1, 2)])
+def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden_folder, tmp_path):
+    train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
+    report = fit_text(train, 3, prune, arpa=tmp_path / "model.arpa.gz", binary=tmp_path / "model")
+    assert report["ngrams"] == ([82, 212, 194] if prune else [121, 413, 842])
+    assert (report["tokens"], report["types"], report["fallback_orders"]) == (2792, 121, [])
+    assert report["discounts"][2] == pytest.approx([0.716556, 1.156205, 1.362157], abs=1e-6)
+    assert report["seconds"] > 0 < report["peak_mib"]
+    by_arpa = score_text(tmp_path / "model.arpa.gz", held_out)
+    by_folder = score_text(tmp_path / "model", held_out)
+    assert (by_arpa["tokens"], by_arpa["oov"]) == (733, 22 if prune else 12)
+    for name in ("tokens", "oov", "perplexity", "perplexity_without_oov"):
+        assert by_arpa[name] == pytest.approx(by_folder[name], rel=1e-6)
+
+
+def test_every_method_and_entropy_pruning_can_be_asked_for(golden_folder, tmp_path):
+    train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
+    whole = fit_text(train, 3, smoothing="witten_bell")
+    pruned = fit_text(train, 3, smoothing="witten_bell", entropy=1e-3, arpa=tmp_path / "model.arpa")
+    tuned = fit_text(train, 3, smoothing="jelinek_mercer", held_out=held_out, binary=tmp_path / "tuned")
+    assert sum(pruned["ngrams"]) < sum(whole["ngrams"]) == sum(tuned["ngrams"])
+    assert score_text(tmp_path / "model.arpa", held_out)["perplexity"] < 20
+    with pytest.raises(ModelError, match="held-out"):
+        fit_text(train, 3, smoothing="jelinek_mercer")
+    with pytest.raises(ModelError, match="smoothing"):
+        fit_text(train, 3, smoothing="guessing")
+    with pytest.raises(ModelError, match="no_such_option"):
+        fit_text(train, 3, no_such_option=1)
+
+
+def test_scores_of_stupid_backoff_become_no_arpa_file_and_no_perplexity(golden_folder, tmp_path):
+    train = golden_folder / "train.txt"
+    with pytest.raises(ModelError, match="scores, not probabilities"):
+        fit_text(train, 2, smoothing="stupid_backoff", arpa=tmp_path / "model.arpa")
+    fit_text(train, 2, smoothing="stupid_backoff", binary=tmp_path / "model")
+    with pytest.raises(ModelError, match="scores, not probabilities"):
+        score_text(tmp_path / "model", train)
+
+
+def test_a_model_of_lines_keeps_the_contract_of_all_models(golden_folder):
+    model = LineLM.from_arpa(golden_folder / "train.3.arpa.gz")
+    assert isinstance(model, LanguageModel)
+    text = model.read_lines(["the lamp shines", "zz"])
+    logp_BV, state = model.step(np.array([1]), model.start(1))
+    assert np.exp(logp_BV.double().numpy()).sum() == pytest.approx(1, abs=1e-6)
+    nats, _ = model.score(text.ids[None, 1:], state)
+    assert nats[0, 0] == pytest.approx(-float(logp_BV[0, text.ids[1]]), rel=1e-6)
+    scores = model.score_text(text)
+    assert scores.nats == pytest.approx(nats.sum())
+    assert (scores.tokens, scores.oov) == (6, 1)
+
+
+def test_an_empty_text_has_no_perplexity(golden_folder):
+    scores = LineLM.from_arpa(golden_folder / "tiny.3.arpa.gz").score_text(LineCorpus.read([]))
+    assert scores.tokens == 0
+    assert np.isnan([scores.perplexity, scores.perplexity_without_oov]).all()
+
+
+def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
+    fit_text(golden_folder / "tiny.txt", 2, binary=tmp_path / "model")
+    (tmp_path / "model" / "words.txt").write_text("<unk>\n<s>\n")
+    with pytest.raises(ModelError, match="2 words") as caught:
+        LineLM.open(tmp_path / "model")
+    (tmp_path / "model" / "lines.json").unlink()
+    with pytest.raises(ModelError, match="no model of lines"):
+        LineLM.open(tmp_path / "model")
+    assert caught.value.kind == "bundle"
