@@ -72,7 +72,9 @@ def test_several_threads_may_encode_at_once(vocabularies):
 
 @pytest.mark.parametrize("kind", [r"\s", r"\p{L}", r"\p{N}"])
 def test_both_engines_mean_the_same_characters(kind):
-    characters = pl.Series([chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000])
+    # All planes of Unicode that have characters.
+    points = [*range(0xD800), *range(0xE000, 0x34000), *range(0xE0000, 0xE0200)]
+    characters = pl.Series([chr(point) for point in points])
     removed = pre_tokenizers.Split(Regex(kind), "removed")
     theirs = [not removed.pre_tokenize_str(char) for char in characters]
     assert characters.str.contains(kind).to_list() == theirs
