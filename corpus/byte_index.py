@@ -16,7 +16,7 @@ QUOTE, BACKSLASH, NEWLINE, RETURN, SPACE = (ord(sign) for sign in '"\\\n\r ')
 DECODE_BYTES = 1 << 18
 
 _ESCAPES = np.zeros(256, bool)
-_ESCAPES[list(b'"/bfnrtu')] = True  # the backslash itself is looked at by the careful way
+_ESCAPES[list(b'"/bfnrtu')] = True  # an escaped backslash is left to the careful way
 _HEX = np.zeros(256, bool)
 _HEX[list(b"0123456789abcdefABCDEF")] = True
 
@@ -33,8 +33,9 @@ class ByteIndex:
         starts, ends: Of each line, without its newline.
         quotes: Positions of quotes that are not escaped.
         counts, first: How many quotes each line has, and which is its first.
-        escapes: Positions of backslashes, all in lines where each is single and begins a valid escape, or `odd`.
-        odd: Lines that are not UTF-8, hold control characters, or escapes that are double, invalid, a surrogate or NUL.
+        escapes: Positions of backslashes; each begins a valid escape, but in the lines that are *odd*.
+        odd: Lines that are not UTF-8, hold control characters, an escaped backslash, an escaped surrogate, or an
+            escape that there is not.
     """
 
     def __init__(self, buffer: bytearray, size: int) -> None:
@@ -66,13 +67,12 @@ class ByteIndex:
         at = self.escapes
         after = self.bytes[at + 1]
         bad = ~_ESCAPES[after]
-        bad[1:] |= np.diff(at) == 1
         units = np.flatnonzero(after == ord("u"))
         if len(units):
             digits = self.bytes[at[units, None] + np.arange(2, 6)]
             code = digits[:, :2] | 0x20
             surrogate = (code[:, 0] == ord("d")) & (code[:, 1] >= ord("8"))
-            bad[units] |= ~_HEX[digits].all(axis=1) | surrogate | (digits == ord("0")).all(axis=1)
+            bad[units] |= ~_HEX[digits].all(axis=1) | surrogate
         self.odd[self.line_of(at[bad])] = True
         escaped = at[after == QUOTE] + 1
         if len(escaped):

@@ -57,10 +57,7 @@ class Shape:
 def learn(line: bytes) -> Shape | None:
     """Return the shape of a line, or None if the line is not a plain record with a text."""
     values = _values(line)
-    if values is None:
-        return None
-    names = [value.name for value in values if value.name]
-    if "text" not in names or len(set(names)) < len(names):
+    if values is None or all(value.name != "text" for value in values):
         return None
     edges = [0, *(edge for value in values for edge in (value.start, value.end)), len(line)]
     literals = tuple(line[edges[at] : edges[at + 1]] for at in range(0, len(edges), 2))

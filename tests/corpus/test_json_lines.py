@@ -41,7 +41,9 @@ UNUSUAL = [
         rb'"\ud83d\ude00"', rb'"\u0000"', rb'"\u00e9\/\b\f"', rb'"\x"', rb'"\u00g0"', rb'"\U00e9"', b'"\x01"',
         b'"\x7f"', b'"\xed\xa0\x80"', b'"\xc3"', b'"a\rb"', rb'"half \udc00"', rb'"\u12"',
     )),
-    line(useful=7).replace(b"7", b"07"), line(stars=4).replace(b"4", b"4."), line(useful=7).replace(b":7", b":\n7"),
+    line(useful=7).replace(b'l":7', b'l":07'), line(stars=4).replace(b'":4', b'":4.'),
+    line(stars=4).replace(b":4", b":\n4"),
+    line()[:-1] + b',"stars":null}', line()[:-1] + b',"user_id":null}', line()[:-1] + b',"date":"2018-01-01 00:00:00"}',
     line(review_id="X").replace(b"X", rb"\u0041"), line(review_id="X").replace(b"X", rb"\n"),
     line().replace(b'"stars"', rb'"st\u0061rs"'), line().replace(b'"text"', rb'"te\u0078t"'),
 ]
