@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.leaks import reviews_digest
 from evaluation.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices, usefulness
 from evaluation.score import score_stream
 from models.bundle import load_bundle
@@ -84,19 +84,13 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         vocabulary = bundle.vocabulary
         stated = policies(vocabulary.boundary_policy, vocabulary.digest, vocabulary.unit)
         hits = {name: useful[name] for name in ("hit@1", "hit@3", "hit@5", "mrr")}
-        figures = {"reviews_digest": _digest_of(rows), **whole.to_dict(), **hits}
+        figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict(), **hits}
         text = json.dumps({"figures": figures, "policies": stated, "usefulness": useful}, indent=2)
         (work / FIGURES_FILE).write_text(text, encoding="utf-8")
         return figures
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
-
-
-def _digest_of(rows: pl.DataFrame) -> str:
-    """Return what tells one set of scored reviews from another: their ids and sizes, whatever their order."""
-    lines = rows.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
