@@ -111,7 +111,7 @@ def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Ite
     try:
         # Unpacking streams may be able to seek too, but start from the beginning whenever they go backwards.
         plain = isinstance(stream.raw, io.FileIO)
-        file = parquet.ParquetFile(stream if plain else io.BytesIO(stream.read()))
+        file = parquet.ParquetFile(stream if plain else io.BytesIO(stream.read()), pre_buffer=False)
         names = file.schema_arrow.names
         if "text" not in names:
             raise missing_text(source, names)

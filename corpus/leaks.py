@@ -205,7 +205,7 @@ class _Texts:
         """Yield the table in its order."""
         from pyarrow import parquet
 
-        with parquet.ParquetFile(self.file) as table:
+        with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # it would end as the whole file in memory
             for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 yield pl.DataFrame(pl.from_arrow(batch))
 
