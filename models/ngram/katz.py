@@ -28,7 +28,6 @@ frequencies of species and the estimation of population parameters", Biometrika 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,8 +37,6 @@ from .absolute import order_discount
 from .counts import NGramCounts
 from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
 from .kneser_ney import FALLBACK
-
-logger = logging.getLogger(__name__)
 
 CUT = 5
 STEEPEST = 100.0
@@ -66,7 +63,6 @@ def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FA
         ratios = good_turing(raw_counts_of_counts(counts, level.order, cut + 1))
         if ratios is None:
             discount = order_discount(counts, level.order, None, fallback).values[1]
-            logger.warning("order %d: no Good–Turing discounts; taking %.4g of each count", level.order, discount)
             fallbacks[level.order] = "absolute_discount"
             facts[f"absolute_discount/{level.order}"] = discount
             kept_M = np.maximum(level.count_M - discount, 0.0)

@@ -6,6 +6,7 @@ of `METHODS`, and its name in `models.specs.Smoothing`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from ..specs import NGramSpec
@@ -13,6 +14,8 @@ from . import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_bac
 from .counts import Documents, NGramCounts
 from .interpolation import SmoothedEstimate, raw_counts_of_counts
 from .kneser_ney import Estimate
+
+logger = logging.getLogger(__name__)
 
 Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
 
@@ -41,14 +44,19 @@ TUNED = frozenset(("add_k", "jelinek_mercer"))
 def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
     """Estimate the model of a spec, in float64.
 
-    Never fails for want of data: what the counts do not determine is replaced, and `figures` names the replacement.
+    Never fails for want of data: what the text does not determine is replaced. A warning and `figures` name the
+    replacement; the spec's `fallback`, `k`, `weights` and `discounts` override it.
 
     Args:
         counts: Of the training text, of `spec.order` orders.
         spec: The method (`smoothing`) and its parameters.
         held_out: Validation text, for the methods in `TUNED`.
     """
-    return METHODS[spec.smoothing](counts, spec, held_out)
+    made = METHODS[spec.smoothing](counts, spec, held_out)
+    if isinstance(made, SmoothedEstimate):  # Kneser–Ney says it itself
+        for order, name in made.fallbacks.items():
+            logger.warning("order %d: the text does not determine %s; taking %s", order, spec.smoothing, name)
+    return made
 
 
 def figures(counts: NGramCounts, made: Estimate) -> dict[str, float]:

@@ -92,11 +92,13 @@ def test_small_and_odd_corpora_never_raise(documents, method, order, stream_of):
         ("katz", "absolute_discount"), ("modified_kneser_ney", "fixed_discounts"), ("witten_bell", None),
     ],
 )  # fmt: skip
-def test_the_fallback_taken_is_named_per_order(method, name, stream_of):
+def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
+    caplog.set_level(logging.WARNING, logger="models.ngram")
     counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, GIVEN)
     found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
     named = {key.rsplit("/", 1)[1] for key in found if key.startswith("fallback/") and key.count("/") == 2}
     assert named == ({name} if name else set())
+    assert len(caplog.records) == (3 if name else 0)
     assert found["fallback_orders"] == sum(found[f"fallback/{order}"] for order in (1, 2, 3)) == (3 if name else 0)
     assert [found[f"ngrams/{order}"] for order in (1, 2, 3)] == [3, 3, 2]
     assert [found[f"counts_of_counts/2/{j}"] for j in (1, 2)] == [3, 0]
