@@ -5,11 +5,20 @@
 Ours is the stage *read* as the pipeline runs it (`corpus.ingest.read_source`): read, parse, check and type every
 record, put the bad ones with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their content.
 *ingest* adds what no peer does: the SHA-256 of the file, and repeated review_ids. Everybody gets two threads, zstd of
-level 1 and a warm page cache, and writes the same columns.
+level 1, a warm page cache and imported modules, and writes the same columns.
 
 Peers are asked for what they can do best. DuckDB is told the columns and their types, so it need not guess them. polars
 and pyarrow stop at the first malformed line, so they get a copy of the file without the bad lines; ours and DuckDB
 read the file as it is.
+
+Ways of parsing compared block by block of 8 MB in one process (medians of CPU milliseconds, the machine under load):
+
+- lines cut by their shape, as it is now: 28 clean, 31 with 0.1 % of bad lines, 33 on real text (escapes in 43 % of it);
+- polars `read_ndjson` checked by counting, as it was before: 51, 248 and 47;
+- orjson line by line, without columns: 16; without any check, and on clean lines only, polars `read_ndjson` 16 and
+  pyarrow `read_json` 23;
+- of the escapes: `bytes.replace` of the block made it 115 where polars' `json_decode` of their texts makes it 33; passes
+  over pieces of a block that fit the cache instead of whole ones changed nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +27,23 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
+from pyarrow import json, parquet
 
 from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
+from corpus.ingest import ingest, read_source
+from corpus.sources import identify
+from corpus.synth import write_reviews
+from reviewlm.config import SourceConfig
+
+with suppress(ModuleNotFoundError):
+    import duckdb
 
 THREADS = 2
 GOALS = {"duckdb": 1.0, "polars": 1.5, "pyarrow": None}
@@ -40,9 +58,6 @@ TYPES = {
 
 def read_stage(source: Any, folder: Path) -> dict[str, Any]:
     """Ours: the stage *read* of one file that has been identified."""
-    from corpus.ingest import read_source
-    from reviewlm.config import SourceConfig
-
     shutil.rmtree(folder, ignore_errors=True)
     facts = read_source(source, folder, SourceConfig()).facts
     return {name: facts[name] for name in ("rows", "quarantined")}
@@ -50,9 +65,6 @@ def read_stage(source: Any, folder: Path) -> dict[str, Any]:
 
 def ingest_stage(path: Path, folder: Path) -> dict[str, Any]:
     """Ours with all that the data set needs: identity of the file, repeated ids, facts."""
-    from corpus.ingest import ingest
-    from reviewlm.config import SourceConfig
-
     shutil.rmtree(folder, ignore_errors=True)
     facts = ingest([path], folder, SourceConfig())
     return {name: facts[name] for name in ("rows", "quarantined", "duplicates")}
@@ -60,8 +72,6 @@ def ingest_stage(path: Path, folder: Path) -> dict[str, Any]:
 
 def duckdb_copy(path: Path, out: Path) -> None:
     """DuckDB: `read_json` with `ignore_errors`, copied to Parquet."""
-    import duckdb
-
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in TYPES.items())
     reading = f"read_json('{path}', format='newline_delimited', ignore_errors=true, columns={{{columns}}})"
     with duckdb.connect() as connection:
@@ -73,8 +83,6 @@ def duckdb_copy(path: Path, out: Path) -> None:
 
 def polars_sink(path: Path, out: Path) -> None:
     """polars: `scan_ndjson` with `ignore_errors`, the date typed, streamed to Parquet."""
-    import polars as pl
-
     frame = pl.scan_ndjson(path, ignore_errors=True)
     typed = frame.with_columns(pl.col("date").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False))
     typed.sink_parquet(out, compression="zstd", compression_level=1)
@@ -82,8 +90,6 @@ def polars_sink(path: Path, out: Path) -> None:
 
 def pyarrow_write(path: Path, out: Path) -> None:
     """pyarrow: the table in memory, then Parquet."""
-    from pyarrow import json, parquet
-
     parquet.write_table(json.read_json(path), out, compression="zstd", compression_level=1)
 
 
@@ -108,8 +114,6 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
         reviews = max(int((QUICK_GIGABYTES if args.quick else args.gigabytes) * 1e9 / BYTES_A_REVIEW), 100)
         path = folder / f"reviews-{reviews}-{args.malformed}.jsonl"
         if not path.exists():
-            from corpus.synth import write_reviews
-
             say(f"writing {reviews:,} reviews")
             write_reviews(path, reviews, SEED, args.malformed, DUPLICATES, workers=THREADS)
     clean = folder / f"{path.stem}.clean.jsonl"
@@ -135,8 +139,6 @@ def is_good(line: bytes) -> bool:
 
 def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str, Any]:
     """Return what a peer makes of the file as it is: rows, rows of nothing but nulls, or its error."""
-    import polars as pl
-
     try:
         PEERS[name](path, out)
     except Exception as error:
@@ -154,8 +156,6 @@ def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str,
 
 def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
     """Measure everybody in turn."""
-    from corpus.sources import identify
-
     contenders: dict[str, Any] = {
         "ours": partial(read_stage, identify(path, path.name), folder / "ours"),
         "ours_clean": partial(read_stage, identify(clean, clean.name), folder / "ours"),

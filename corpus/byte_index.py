@@ -43,20 +43,20 @@ class ByteIndex:
         whole = np.frombuffer(buffer, np.uint8)
         self.bytes = whole
         self.words = np.ndarray((len(buffer) - 7,), "<u8", buffer, strides=(1,))
-        block = whole[:size]
-        newlines = np.flatnonzero(block == NEWLINE)
+        block, mask = whole[:size], np.empty(size, bool)  # one mask for all passes, since fresh memory costs more
+        newlines = np.flatnonzero(np.equal(block, NEWLINE, out=mask))
         self.starts: Positions = np.concatenate(([0], newlines + 1))
         self.ends: Positions = np.append(newlines, size)
         if self.starts[-1] == size:
             self.starts, self.ends = self.starts[:-1], self.ends[:-1]
         self.odd: Mask = np.zeros(len(self.starts), bool)
-        self.quotes: Positions = np.flatnonzero(block == QUOTE)
-        self.escapes: Positions = np.flatnonzero(block == BACKSLASH)
+        self.quotes: Positions = np.flatnonzero(np.equal(block, QUOTE, out=mask))
+        self.escapes: Positions = np.flatnonzero(np.equal(block, BACKSLASH, out=mask))
         if len(self.escapes):
             self._look_at_escapes()
         self.first: Positions = np.searchsorted(self.quotes, self.starts)
         self.counts: Positions = np.diff(self.first, append=len(self.quotes))
-        self._look_for_controls(block, len(newlines))
+        self._look_for_controls(np.less(block, SPACE, out=mask), len(newlines))
         self._look_for_encoding(size)
 
     def line_of(self, positions: Positions) -> Positions:
@@ -72,17 +72,17 @@ class ByteIndex:
             digits = self.bytes[at[units, None] + np.arange(2, 6)]
             code = digits[:, :2] | 0x20
             surrogate = (code[:, 0] == ord("d")) & (code[:, 1] >= ord("8"))
-            bad[units] |= ~_HEX[digits].all(axis=1) | surrogate
+            bad[units] = ~_HEX[digits].all(axis=1) | surrogate
         self.odd[self.line_of(at[bad])] = True
         escaped = at[after == QUOTE] + 1
         if len(escaped):
             self.quotes = np.delete(self.quotes, np.searchsorted(self.quotes, escaped))
 
-    def _look_for_controls(self, block: NDArray[np.uint8], newlines: int) -> None:
-        if np.count_nonzero(block < SPACE) == newlines:
+    def _look_for_controls(self, controls: Mask, newlines: int) -> None:
+        if np.count_nonzero(controls) == newlines:
             return
-        at = np.flatnonzero(block < SPACE)
-        value = block[at]
+        at = np.flatnonzero(controls)
+        value = self.bytes[at]
         before_newline = (value == RETURN) & (self.bytes[at + 1] == NEWLINE)
         self.odd[self.line_of(at[(value != NEWLINE) & ~before_newline])] = True
 

@@ -181,9 +181,13 @@ def _new_shape(index: ByteIndex, stretch: Stretch, lines: Positions, known: set[
 def _table(fields: pl.DataFrame, lines: Positions, source: str) -> pl.DataFrame:
     """Return fields and places as `COLUMNS`."""
     rows = fields.height
-    absent = [pl.Series(name, [None], COLUMNS[name]).new_from_index(0, rows) for name in FIELDS if name not in fields]
-    place = [pl.Series("source", [source]).new_from_index(0, rows), pl.Series("line", lines, pl.Int64)]
-    table = fields.hstack([*absent, *place])[list(COLUMNS)]
+    columns = {name: fields[name] for name in fields.columns}
+    columns["source"] = pl.Series([source]).new_from_index(0, rows)
+    columns["line"] = pl.Series(lines, dtype=pl.Int64)
+    for name in FIELDS:
+        if name not in columns:
+            columns[name] = pl.Series([None], dtype=COLUMNS[name]).new_from_index(0, rows)
+    table = pl.DataFrame([columns[name].alias(name) for name in COLUMNS])
     return with_ids(table) if "review_id" not in fields else table
 
 

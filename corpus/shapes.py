@@ -123,11 +123,11 @@ def cut(index: ByteIndex, lines: Positions, shape: Shape, max_chars: int) -> tup
     if not fits.all():
         lines, spans = lines[fits], {name: (begin[fits], end[fits]) for name, (begin, end) in spans.items()}
     frame = pl.DataFrame([_column(index, name, *span) for name, span in spans.items() if name])
-    keep = pl.Series(np.ones(len(lines), bool))
+    keep = pl.repeat(True, len(lines), eager=True)
     if "date" in frame.columns and frame["date"].null_count():
         keep &= frame["date"].is_not_null()
     begin, end = spans["text"]
-    if len(lines) and int((end - begin).max()) > max_chars:
+    if int((end - begin).max(initial=0)) > max_chars:
         keep &= frame["text"].str.len_chars() <= max_chars
     return (lines, frame) if keep.all() else (lines[keep.to_numpy()], frame.filter(keep))
 
@@ -219,14 +219,37 @@ def _column(index: ByteIndex, name: str, begin: Positions, end: Positions) -> pl
     if name == "stars":
         tenths = np.where(length == 3, data[begin + 2] - ZERO, 0)
         return pl.Series(name, (((data[begin] - ZERO) * 10 + tenths) / 10).astype(np.float32))
-    strings = _strings(index, begin, length).alias(name)
+    if name == "text":
+        return _texts(index, begin, end)
+    strings = pl.Series(name, _strings(index, begin, length))
     if name == "date":
-        return parse_dates(strings)
-    return _unescaped(index, strings, begin, end) if name == "text" else strings
+        moments = _moments(data, begin, length)
+        return parse_dates(strings) if moments is None else pl.Series(name, moments)
+    return strings
 
 
-def _strings(index: ByteIndex, begin: Positions, length: Positions) -> pl.Series:
-    """Return the stretches as strings that go on standing in the block; nothing is copied.
+def _moments(data: Bytes, begin: Positions, length: Positions) -> NDArray[np.datetime64] | None:
+    """Return dates such as 2018-07-07 22:09:11, or None if one of them is of another form or there is no such day."""
+    if not (length == 19).all():
+        return None
+    signs = [data[begin + at] for at in range(19)]
+    fits = np.ones(len(begin), bool)
+    for at, sign in enumerate("0000-00-00 00:00:00"):
+        fits &= _is_digit(signs[at]) if sign == "0" else signs[at] == ord(sign)
+    century, year, month, day, hour, minute, second = (
+        (signs[at] - ZERO) * np.int64(10) + (signs[at + 1] - ZERO) for at in (0, 2, 5, 8, 11, 14, 17)
+    )
+    fits &= (century > 0) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
+    months = (century * 100 + year - 1970) * 12 + month - 1
+    days = months.astype("datetime64[M]").astype("datetime64[D]") + (day - 1)
+    fits &= days.astype("datetime64[M]") == months.astype("datetime64[M]")  # there is no 31st of April
+    if not fits.all():
+        return None
+    return days.astype("datetime64[us]") + ((hour * 60 + minute) * 60 + second) * np.timedelta64(1_000_000, "us")
+
+
+def _strings(index: ByteIndex, begin: Positions, length: Positions) -> pa.Array:
+    """Return stretches of the block as strings that go on standing in it; nothing is copied.
 
     Arrow's view of a string is its length, its first four bytes, a buffer and a place in it; up to 12 bytes stand in
     the view itself.
@@ -236,21 +259,18 @@ def _strings(index: ByteIndex, begin: Positions, length: Positions) -> pl.Series
     views[:, 1] = index.words[begin]
     views[:, 3] = begin
     short = np.flatnonzero(length <= 12)
-    for part in range(3):
+    for part in range(3 if len(short) else 0):
         kept = np.clip(length[short] - 4 * part, 0, 4).astype(np.uint64)
         mask = (np.uint64(1) << (8 * kept)) - np.uint64(1)
         views[short, part + 1] = index.words[begin[short] + 4 * part] & mask
-    array = pa.Array.from_buffers(pa.string_view(), len(begin), [None, pa.py_buffer(views), pa.py_buffer(index.buffer)])
-    return pl.Series(array)
+    return pa.Array.from_buffers(pa.string_view(), len(begin), [None, pa.py_buffer(views), pa.py_buffer(index.buffer)])
 
 
-def _unescaped(index: ByteIndex, texts: pl.Series, begin: Positions, end: Positions) -> pl.Series:
-    if not len(index.escapes):
-        return texts
-    counts = np.searchsorted(index.escapes, end) - np.searchsorted(index.escapes, begin)
-    rows = np.flatnonzero(counts)
+def _texts(index: ByteIndex, begin: Positions, end: Positions) -> pl.Series:
+    texts = pl.Series("text", _strings(index, begin, end - begin))
+    rows = np.flatnonzero(np.searchsorted(index.escapes, end) - np.searchsorted(index.escapes, begin))
     if not len(rows):
         return texts
     # With their quotes they are JSON strings, whose escapes the index has found to be valid.
-    quoted = _strings(index, begin[rows] - 1, end[rows] - begin[rows] + 2)
+    quoted = pl.Series(_strings(index, begin[rows] - 1, end[rows] - begin[rows] + 2))
     return texts.scatter(pl.Series(rows), quoted.str.json_decode(pl.String))
