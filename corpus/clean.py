@@ -8,9 +8,8 @@ order, and some numbers for each review (`corpus.keys`, `corpus.slices`).
 from __future__ import annotations
 
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from corpus.ingest import iter_parts
 from corpus.keys import Repeats, hash_texts
 from corpus.leaks import certify
 from corpus.normalise import count_masks, normalise
+from corpus.parallel import ordered
 from corpus.slices import Slices
 from corpus.split import SPLITS, places
 from models.text import NormalForm
@@ -165,24 +165,10 @@ def _clean_all(
 ) -> _Counts:
     """Clean batch by batch, in several threads but in the order of the input, into the slices."""
     total = _Counts()
-    for rows, counts in _in_order(make, batches, threads):
+    for rows, counts in ordered(make, batches, threads):
         slices.add(rows)
         total.add(counts)
     return total
-
-
-def _in_order(
-    make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]], batches: Iterator[pl.DataFrame], threads: int
-) -> Iterator[tuple[pl.DataFrame, _Counts]]:
-    """Yield what *make* returns for each batch, in their order; at most one batch more than threads is under way."""
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[tuple[pl.DataFrame, _Counts]]] = deque()
-        for batch in batches:
-            pending.append(pool.submit(make, batch))
-            if len(pending) > threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _clean(
