@@ -9,31 +9,34 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import lzma
 import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO, Any, cast
 
 from corpus.formats import read_stream
+from corpus.names import distinct, is_review_member, looks_like_data, printable
 from corpus.schema import Block, Limits
 from reviewlm.errors import EmptyInput, InputError, Unreadable
 
 log = logging.getLogger(__name__)
 
-DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-PACKED_SUFFIXES = frozenset({".gz", ".zst", ".tar", ".tgz", ".zip"})
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
-SIBLINGS = ("business", "checkin", "tip", "user", "photo", "photos")
-"""The other tables of the Yelp Open Dataset, which are no reviews; ignored in a folder or an archive."""
-
 BUFFER = 1 << 20
 ALWAYS_ALLOWED = 64 << 20
 """Bytes that any packed file may unpack to, however small it is."""
+LAYERS = 8
+"""How often a file may be packed, one time within another; there are archives that hold themselves."""
+DAMAGED = (
+    EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError
+)
+"""What the unpacking libraries raise."""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Progress:
     bytes_before: int = 0
     file: IO[bytes] | None = None
     source: str = ""
-    in_source: int = field(default=0)
+    in_source: int = 0
 
     @property
     def bytes_done(self) -> int:
@@ -52,27 +55,24 @@ class Progress:
         return self.bytes_before + (self.file.tell() if self.file and not self.file.closed else 0)
 
 
-def looks_like_data(name: str) -> bool:
-    """Return whether a file of a folder or an archive is read, judged by its name alone."""
-    path = PurePosixPath(name)
-    if path.name.startswith((".", "_")) or "__MACOSX" in path.parts:
-        return False
-    words = path.name.lower().replace("-", "_").replace(".", "_").split("_")
-    if any(word in SIBLINGS for word in words) and not is_review_member(name):
-        return False
-    return any(suffix.lower() in DATA_SUFFIXES | PACKED_SUFFIXES for suffix in path.suffixes[-2:])
+@dataclass(frozen=True)
+class _Place:
+    """Where in a file a stream stands: its name, how many bytes it may give, how often it may still be packed."""
 
+    name: str
+    limits: Limits
+    room: int
+    layers: int = LAYERS
 
-def is_review_member(name: str) -> bool:
-    """Return whether a member's name says that it holds reviews, as in Yelp's own archive."""
-    path = PurePosixPath(name)
-    hidden = path.name.startswith((".", "_")) or "__MACOSX" in path.parts
-    return "review" in path.name.lower() and not hidden and path.suffix.lower() not in {".pdf", ".md", ".html"}
-
-
-def printable(name: str) -> str:
-    """Return a file's name with question marks for bytes that are not UTF-8, which no table could hold."""
-    return name.encode("utf-8", "replace").decode()
+    def inside(self, name: str = "", room: int | None = None) -> _Place:
+        """Return the place one layer deeper; Unreadable where there are too many."""
+        if not self.layers:
+            raise Unreadable(
+                "The file is packed too often", where=self.name, value=f"more than {LAYERS} layers",
+                cause="it is made to be unpacked without end", remedy="unpack it first, if you trust it",
+            )
+        room = self.room if room is None else room
+        return replace(self, name=name or self.name, room=room, layers=self.layers - 1)
 
 
 def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[Block]:
@@ -92,7 +92,7 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
     with _open(path) as file:
         progress.file, size = file, os.fstat(file.fileno()).st_size
         room = max(ALWAYS_ALLOWED, int(size * limits.max_expansion))
-        yield from _guarded(path, progress, lambda: _unpack(file, name, limits, room))
+        yield from _guarded(path, progress, lambda: _unpack(file, _Place(name, limits, room)))
         progress.file = None
         progress.bytes_before += size
 
@@ -112,7 +112,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
             progress.in_source += block.records
     except InputError:
         raise
-    except (EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk, not the content
         raise Unreadable(
@@ -122,20 +122,21 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
         ) from error
 
 
-def _unpack(file: IO[bytes] | io.RawIOBase, name: str, limits: Limits, room: int) -> Iterator[Block]:
-    """Look at the first bytes and go one layer deeper, to the plain content; no layer gives more than *room* bytes."""
+def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
+    """Look at the first bytes and go one layer deeper, to the plain content; no layer gives more than there is room."""
     stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
     head = stream.peek(512)
     if head.startswith(b"\x1f\x8b"):
-        yield from _unpack(_Unpacked(cast(IO[bytes], gzip.GzipFile(fileobj=stream)), name, room), name, limits, room)
+        plain = cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+        yield from _unpack(_Unpacked(plain, place.name, place.room), place.inside())
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
-        yield from _unpack(_Unpacked(_zstd(stream), name, room), name, limits, room)
+        yield from _unpack(_Unpacked(_zstd(stream), place.name, place.room), place.inside())
     elif head[257:262] == b"ustar":
-        yield from _tar(stream, name, limits, room)
+        yield from _tar(stream, place)
     elif head.startswith(b"PK\x03\x04"):
-        yield from _zip(stream, name, limits, room)
+        yield from _zip(stream, place)
     else:
-        yield from read_stream(stream, name, limits)
+        yield from read_stream(stream, place.name, place.limits)
 
 
 class _Unpacked(io.RawIOBase):
@@ -177,14 +178,15 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
     return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
 
 
-def _tar(stream: io.BufferedReader, name: str, limits: Limits, room: int) -> Iterator[Block]:
+def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read the members named like reviews in one pass; only an archive without such a member is read twice."""
     found: list[str] = []
-    yield from _members(stream, name, limits, room, found, is_review_member)
+    yield from _members(stream, place, found, is_review_member)
     if not any(is_review_member(member) for member in found):
-        _require(any(looks_like_data(member) for member in found) and _can_start_again(stream), found, name)
+        data = any(looks_like_data(member) for member in found)
+        _require(data and _can_start_again(stream), found, place.name)
         stream.seek(0)
-        yield from _members(stream, name, limits, room, found, looks_like_data)
+        yield from _members(stream, place, found, looks_like_data)
 
 
 def _can_start_again(stream: io.BufferedReader) -> bool:
@@ -194,35 +196,58 @@ def _can_start_again(stream: io.BufferedReader) -> bool:
         return False
 
 
+class _Header(tarfile.TarInfo):
+    """The head of a member. Where none can be read `tarfile` would take the archive for ended, and lose the rest."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
+        """Read the next head; ReadError where it is damaged, or the archive stops without saying that it ends."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed has only the class above it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"the head of a member cannot be read: {error}") from error
+
+
 def _members(
-    stream: io.BufferedReader, name: str, limits: Limits, room: int, found: list[str], wanted: Callable[[str], bool]
+    stream: io.BufferedReader, place: _Place, found: list[str], wanted: Callable[[str], bool]
 ) -> Iterator[Block]:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    taken: set[str] = set()
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         for member in archive:
             if (member.issym() or member.islnk()) and wanted(member.name):
-                log.warning("%s: %s is a link, which is not followed", name, printable(member.name))
+                log.warning("%s: %s is a link, which is not followed", place.name, printable(member.name))
             if not member.isfile():
                 continue
             found.append(member.name)
             content = archive.extractfile(member) if wanted(member.name) else None
             if content is not None:
-                yield from _unpack(content, f"{name}:{printable(member.name)}", limits, room)
+                yield from _unpack(content, place.inside(_member_name(place, member.name, taken)))
 
 
-def _zip(stream: io.BufferedReader, name: str, limits: Limits, room: int) -> Iterator[Block]:
+def _member_name(place: _Place, member: str, taken: set[str]) -> str:
+    """Return what the column `source` says of a member: no two are the same, though the archive may have it so."""
+    return f"{place.name}:{distinct(printable(member), taken)}"
+
+
+def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     plain = isinstance(stream.raw, io.FileIO)  # a packed stream goes backwards only by starting again
     seekable = cast(IO[bytes], stream) if plain else io.BytesIO(stream.read())
     with zipfile.ZipFile(seekable) as archive:
-        found = [info.filename for info in archive.infolist() if not info.is_dir()]
-        chosen = list(filter(is_review_member, found)) or list(filter(looks_like_data, found))
-        _require(bool(chosen), found, name)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        reviews = [info for info in members if is_review_member(info.filename)]
+        chosen = reviews or [info for info in members if looks_like_data(info.filename)]
+        _require(bool(chosen), [info.filename for info in members], place.name)
+        taken: set[str] = set()
+        room = place.room
         for member in chosen:
-            source = f"{name}:{printable(member)}"
-            if archive.getinfo(member).flag_bits & ENCRYPTED:
+            source = _member_name(place, member.filename, taken)
+            if member.flag_bits & ENCRYPTED:
                 raise Unreadable("The archive is encrypted", where=source, remedy="unpack it with its password first")
             with archive.open(member) as content:
                 unpacked = _Unpacked(content, source, room)
-                yield from _unpack(unpacked, source, limits, room)
+                yield from _unpack(unpacked, place.inside(source, room))
                 room -= unpacked.given
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from corpus.readers import DATA_SUFFIXES, PACKED_SUFFIXES, looks_like_data, printable
+from corpus.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks_like_data, printable
 from reviewlm.errors import EmptyInput, InputError, Unreadable, disk_errors
 from reviewlm.store import sha256_of_file
 
@@ -145,12 +145,8 @@ def _distinct(names: dict[Path, str]) -> dict[Path, str]:
         if longer == names:
             break
         names = longer
-    numbers: Counter[str] = Counter()
-    for path, name in names.items():
-        numbers[name] += 1
-        if numbers[name] > 1:
-            names[path] = f"{name}#{numbers[name]}"
-    return names
+    taken: set[str] = set()
+    return {path: distinct(name, taken) for path, name in names.items()}
 
 
 def _repeated(names: Mapping[Path, str]) -> set[str]:
