@@ -1,7 +1,7 @@
 """Yelp's table of businesses: name, city and categories, to be joined to the reviews.
 
-Read are `yelp_academic_dataset_business.json` (one JSON object a line), plain, compressed, or as a member of Yelp's own
-archive; and CSV. The table is small (150,000 businesses) and is held in memory.
+Read are `yelp_academic_dataset_business.json` (one JSON object a line), plain, packed with gzip or zstd, or as a member
+of Yelp's own archive; and CSV. The table is small (150,000 businesses) and is held in memory.
 """
 
 from __future__ import annotations
@@ -123,6 +123,12 @@ def _unpacked(stream: io.BufferedReader, path: Path) -> Iterator[io.BufferedRead
     if head.startswith(b"\x1f\x8b"):
         with _unpacked(io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream)), 1 << 20), path) as inner:
             yield inner
+    elif head.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow  # Python's own library has zstd only from 3.14 on
+
+        plain = cast(io.RawIOBase, pyarrow.CompressedInputStream(stream, "zstd"))
+        with _unpacked(io.BufferedReader(plain, 1 << 20), path) as inner:
+            yield inner
     elif head[257:262] == b"ustar":
         with tarfile.open(fileobj=stream, mode="r|") as archive, _unpacked(_member(archive, path), path) as inner:
             yield inner
@@ -184,8 +190,9 @@ def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
     if not content.strip():
         return pl.DataFrame(schema=dict.fromkeys(FIELDS, pl.String)), []
     try:
+        content.decode()  # polars takes some of what is no text for the name of a column
         frame = pl.read_csv(content, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+    except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise Unreadable(
             "The table of businesses is neither JSON lines nor CSV", where=path, cause=str(error)[:200], remedy=_REMEDY
         ) from error

@@ -1,11 +1,13 @@
 """Yelp's table of businesses, in every packing, and joined to reviews; and what is said of a table that is none."""
 
+import bz2
 import gzip
 import io
 import tarfile
 
 import orjson
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from corpus.business import read_businesses
@@ -46,8 +48,8 @@ YELP = {
 
 @pytest.mark.parametrize("content", [
     lines(ROWS), b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n"), gzip.compress(lines(ROWS)),
-    archive(YELP, ""), archive(YELP, "gz"),
-], ids=["plain", "BOM, CRLF and blank lines", "gz", "tar", "tgz"])
+    archive(YELP, ""), archive(YELP, "gz"), pa.compress(lines(ROWS), codec="zstd", asbytes=True),
+], ids=["plain", "BOM, CRLF and blank lines", "gz", "tar", "tgz", "zst"])
 def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     (tmp_path / "table").write_bytes(content)
     found = read_businesses(tmp_path / "table")
@@ -85,7 +87,10 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
     (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
     (archive({"yelp_academic_dataset_review.json": b"{}"}, ""), EmptyInput, "no businesses.*dataset_review"),
     (archive(YELP, "gz")[:200], Unreadable, "damaged or was cut off"),
-], ids=range(12))
+    (pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9], Unreadable, "cut off|cannot be read"),
+    (bz2.compress(lines(ROWS)), Unreadable, "neither JSON lines nor CSV"),
+    (lines(ROWS).decode().encode("utf-16"), Unreadable, "neither JSON lines nor CSV.*utf-8"),
+], ids=range(15))
 def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, error, words):
     if content is not None:
         (tmp_path / "b").write_bytes(content)
