@@ -27,6 +27,7 @@ from corpus.keys import Repeats, hash_texts
 from corpus.leaks import certify
 from corpus.normalise import count_masks, normalise
 from corpus.parallel import ordered
+from corpus.shingles import WITHOUT_SPACES
 from corpus.slices import Slices
 from corpus.split import SPLITS, places
 from models.text import NormalForm
@@ -39,9 +40,6 @@ SLICE_BYTES = 64 << 20
 
 BATCH_ROWS = 20_000
 """Reviews that a thread cleans at a time."""
-
-WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-"""Signs of scripts that put no space between words; where enough words are asked for, each counts as one."""
 
 Report = Callable[[int, int], None]
 """Called with how many reviews have been worked on, and how many that will be: each once in every pass."""

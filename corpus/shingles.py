@@ -1,10 +1,11 @@
 """Texts as sets of word shingles, by fingerprint: what two near-duplicates are compared by.
 
-A shingle is a run of k consecutive words, a word a run of letters, marks and digits in lower case; a text of fewer than
-k words is one shingle. A shingle's fingerprint is that of its bytes in the word form, where one space parts two words:
-a polynomial over random values of the bytes modulo 2^64 (Karp and Rabin, 1987), so that prefix sums give the
-fingerprint of any stretch at once, mixed by SplitMix64's finaliser. Two different shingles share one with probability
-about 2^-64. The values are the same in every process and version.
+A shingle is a run of k consecutive words, a word a run of letters, marks and digits in lower case, or one sign of a
+script that puts no space between words; a text of fewer than k words is one shingle. A shingle's fingerprint is that of
+its bytes in the word form, where one space parts two words: a polynomial over random values of the bytes modulo 2^64
+(Karp and Rabin, 1987), so that prefix sums give the fingerprint of any stretch at once, mixed by SplitMix64's
+finaliser. Two different shingles share one with probability about 2^-64. The values are the same in every process and
+version.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import polars as pl
 SLICE_BYTES = 1 << 21
 """Bytes that are fingerprinted at a time, unless one text alone is longer: 32 bytes of memory for each of them."""
 
+WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+"""Signs of scripts that put no space between words; where words are counted, each is one."""
+
 _SPACE = ord(" ")
 _GOLDEN = 0x9E3779B97F4A7C15
 _BASE = 0xD1342543DE82EF95
@@ -26,9 +30,11 @@ _BASE_INVERSE = pow(_BASE, -1, 1 << 64)
 def word_form(texts: pl.Series) -> pl.Series:
     """Return the words of each text, in lower case and parted by one space.
 
-    Apostrophes vanish ("don't" and "dont" are one word), all else that is no letter, mark or digit parts words.
+    Apostrophes vanish ("don't" and "dont" are one word), all else that is no letter, mark or digit parts words. Without
+    the signs of `WITHOUT_SPACES` apart, a whole sentence would be one word, and no two long texts nearly the same.
     """
     words = texts.str.to_lowercase().str.replace_all("['\u2019]", "")
+    words = words.str.replace_all(WITHOUT_SPACES, " $0 ")
     return words.str.replace_all(r"[^\p{L}\p{M}\p{N}]+", " ").str.strip_chars(" ")
 
 

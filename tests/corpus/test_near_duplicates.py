@@ -102,7 +102,8 @@ def planted():
     [
         ("Great food!", "great food"),
         ("  Don't --\n\nDON\u2019T  miss it: 5/5 ", "dont dont miss it 5 5"),
-        ("Crème brûlée, СУПЕР, 美味しい", "crème brûlée супер 美味しい"),
+        ("Crème brûlée, СУПЕР, 美味しい", "crème brûlée супер 美 味 し い"),
+        ("在Vegas吃了3次", "在 vegas 吃 了 3 次"),
         ("\U0001f44d!!! ...", ""),
         ("", ""),
     ],
@@ -298,6 +299,16 @@ def test_short_texts_are_no_near_duplicates_and_are_counted(tmp_path):
     assert (near.texts, near.short) == (0, 6)
     five = finder(tmp_path, ["The food was really good", "the food was REALLY good!!"])
     assert found_by(five) == {(0, 1): 1.0}
+
+
+@pytest.mark.parametrize("first", ["一", "ก", "ក"], ids=["Chinese", "Thai", "Khmer"])
+def test_near_duplicates_are_found_in_scripts_that_put_no_space_between_words(first, tmp_path):
+    random = np.random.default_rng(1)
+    signs = "".join(chr(ord(first) + n) for n in random.integers(0, 30, 80))
+    others = ["".join(chr(ord(first) + n) for n in random.integers(0, 30, 80)) for _ in range(20)]
+    near = finder(tmp_path, [signs, f"{signs[:40]}{first}{signs[41:]}", *others])
+    assert found_by(near).keys() == {(0, 1)}
+    assert near.short == 0
 
 
 def test_no_texts_give_no_pairs_with_the_columns(tmp_path):
