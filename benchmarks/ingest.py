@@ -17,8 +17,8 @@ Ways of parsing compared block by block of 8 MB in one process (medians of CPU m
 - polars `read_ndjson` checked by counting, as it was before: 51, 248 and 47;
 - orjson line by line, without columns: 16; without any check, and on clean lines only, polars `read_ndjson` 16 and
   pyarrow `read_json` 23;
-- of the escapes: `bytes.replace` of the block made it 115 where polars' `json_decode` of their texts makes it 33; passes
-  over pieces of a block that fit the cache instead of whole ones changed nothing.
+- of the escapes: `bytes.replace` of the block made it 115 where polars' `json_decode` of their texts makes it 33;
+  passes over pieces of a block that fit the cache instead of whole ones changed nothing.
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ UNUSUAL = [
     line(text="x" * 1000), line(text="é" * 1000), line(text="x" * 3000), line(stars="4"), line(stars=4),
     line(stars=4.25), line(stars=10.0), line(stars=-1), line(stars=None), line(useful=-3), line(useful=3.0),
     line(useful=123456), line(useful=1234567), line(useful=None), line(date=20180101), line(date="2018-01-01"),
+    *(line(date=date) for date in (
+        "2018-02-29 00:00:00", "2020-02-29 00:00:00", "2018-02-28 24:00:00", "2018-02-28 23:59:60",
+        "0000-01-01 00:00:00", "0099-01-01 00:00:00", "1969-12-31 23:59:59", "9999-12-31 23:59:59",
+        "2018-00-10 00:00:00", "2018-04-31 00:00:00",
+    )),
     line(date="2018-07-07T22:09:11Z"), line(date=" 2018-07-07 22:09:11"), line(date=""), line(date=None),
     line()[:-1] + b',"text":"again"}', line()[:-1] + b',"stars":1}', line()[:-1] + b',"extra":"x"}',
     line()[:-1] + b',"extra":7}', line()[:-1] + b',"extra":[1]}', line()[:-1] + b',"useful":"1"}', line() + b" ",
