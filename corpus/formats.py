@@ -22,6 +22,7 @@ from reviewlm.errors import Unreadable
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 RECORDS_PER_BLOCK = 20_000
+NUMBERS = ("stars", *VOTES)
 
 
 def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -33,7 +34,8 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
         limits: See `Limits`.
 
     Raises:
-        Unreadable: In no known format, or in UTF-16.
+        Unreadable: In no known format, or in UTF-16; or a Parquet file that is damaged, or whose columns cannot hold
+            what their names say.
         MissingColumn: None of its records has a text.
     """
     head = stream.peek(1 << 16)
@@ -117,13 +119,19 @@ def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Ite
             raise missing_text(source, names)
         number = 1
         wanted = [name for name in names if name in (*FIELDS, "votes")]
+        if repeated := {name for name in wanted if wanted.count(name) > 1}:
+            raise Unreadable("A column is there twice", where=source, value=", ".join(sorted(repeated)))
         for batch in file.iter_batches(RECORDS_PER_BLOCK, columns=wanted):
+            batch.validate(full=True)  # polars takes strings for UTF-8 that are not
             frame = _plain(pl.DataFrame(pl.from_arrow(batch)), source)
             frame = frame.with_columns(line=pl.int_range(number, number + frame.height, dtype=pl.Int64))
             yield convert(frame, source, lambda row, frame=frame: _as_json(frame, row), limits.max_chars)  # type: ignore[misc]
             number += frame.height
     except pyarrow.ArrowException as error:
-        raise Unreadable("The Parquet file is damaged or was cut off", where=source, cause=str(error)) from error
+        raise Unreadable(
+            "The Parquet file is damaged or was cut off", where=source, cause=str(error),
+            remedy="fetch or copy the file again; if a string is not UTF-8, write it again with a library that checks",
+        ) from error
 
 
 def _plain(frame: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -131,13 +139,26 @@ def _plain(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     if "votes" in frame.columns and isinstance(frame.schema["votes"], pl.Struct):
         frame = frame.drop(set(frame.columns) & {f.name for f in frame.schema["votes"].fields}).unnest("votes")
     frame = frame.select(name for name in FIELDS if name in frame.columns)
-    if frame.schema["text"] not in (pl.String, pl.Categorical, pl.Null):
-        raise Unreadable("The column 'text' holds no text", where=source, value=str(frame.schema["text"]))
+    for name, dtype in frame.schema.items():
+        if not _is_expected(name, dtype):
+            what = {"text": "text", "date": "dates"}.get(name, "numbers" if name in NUMBERS else "ids")
+            raise Unreadable(f"The column {name!r} holds no {what}", where=source, value=str(dtype))
     return frame.with_columns(_readable(name, dtype) for name, dtype in frame.schema.items())
 
 
+def _is_expected(name: str, dtype: pl.DataType) -> bool:
+    """Return whether values of a type can be what a column should hold; which of them are is seen one by one."""
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return True
+    if name == "date":
+        return dtype in (pl.Date, pl.Datetime) or dtype.is_numeric()
+    if name in NUMBERS:
+        return dtype.is_numeric() or dtype == pl.Boolean
+    return name != "text" and dtype.is_integer()
+
+
 def _readable(name: str, dtype: pl.DataType) -> pl.Expr:
-    if name in ("stars", *VOTES) and dtype.is_numeric():
+    if name in NUMBERS and dtype.is_numeric():
         return pl.col(name).cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
     if name == "date" and dtype.is_temporal():
         return pl.col(name)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-import orjson
 import polars as pl
 
 from corpus.formats import read_stream
@@ -66,13 +65,14 @@ def _mended_record(line: bytes, where: str) -> tuple[str, int, bytes]:
         source, number, raw = record["source"], record["line"], record["raw"]
         if not isinstance(source, str) or not isinstance(number, int) or not isinstance(raw, str | dict):
             raise TypeError("source must be a string, line a whole number, raw a string or an object")
+        content = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else json.dumps(raw).encode()
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(
             "This is no record of a fixed file", where=where, value=line[:200].decode("utf-8", "replace"),
             cause=f"{type(error).__name__}: {error}",
             remedy="give JSON lines with the fields source, line and raw, as `reviewlm quarantine export` writes them",
         ) from error
-    return source, number, raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else orjson.dumps(raw)
+    return source, number, content
 
 
 def _unknown(source: str, line: int, where: str) -> Unreadable:

@@ -42,7 +42,9 @@ QUARANTINE: dict[str, pl.DataType] = {
     "raw": pl.Binary(),
 }
 """Columns of quarantine.parquet. `raw` holds the record's bytes as they stood in the file; for records that had no
-bytes of their own (of a JSON array, a Parquet file, or a repeated review_id) it holds the record as one JSON object."""
+bytes of their own (of a Parquet file, or those that a newer record with their review_id replaced) the record as one
+JSON object. It is empty for a repeated record that is identical with the one that stayed, and only the beginning of a
+record with more bytes than `source.max_record_bytes`."""
 
 
 class Reason(StrEnum):

@@ -9,6 +9,7 @@ import json
 import tarfile
 import zlib
 from dataclasses import dataclass, field
+from datetime import time, timedelta
 
 import polars as pl
 from review_files import json_lines, packed_tar, packed_zip, review, zstd
@@ -90,7 +91,7 @@ def crc_wrong() -> bytes:
 def parquet(**columns: object) -> bytes:
     """A Parquet file with these columns."""
     out = io.BytesIO()
-    pl.DataFrame(columns).write_parquet(out)
+    pl.DataFrame(columns).write_parquet(out, compression="uncompressed")
     return out.getvalue()
 
 
@@ -239,6 +240,32 @@ TABLES = {
     "a Parquet file without texts": Hostile(parquet(review_id=["a"]), error=MissingColumn, says="review_id", **TABLE),
     "a Parquet file whose texts are numbers": Hostile(parquet(text=[1, 2]), error=Unreadable, says="no text", **TABLE),
     "a Parquet file whose texts are lists": Hostile(parquet(text=[["a"]]), error=Unreadable, says="no text", **TABLE),
+    "a Parquet file whose ids are lists": Hostile(
+        parquet(text=["a"], user_id=[["u"]]), error=Unreadable, says="'user_id' holds no ids", **TABLE
+    ),
+    "a Parquet file whose ids are records": Hostile(
+        parquet(text=["a"], review_id=[{"$oid": "u"}]), error=Unreadable, says="'review_id' holds no ids", **TABLE
+    ),
+    "a Parquet file whose ids have been rounded": Hostile(
+        parquet(text=["a"], review_id=[1e22]), error=Unreadable, says="'review_id' holds no ids", **TABLE
+    ),
+    "a Parquet file whose ids are bytes": Hostile(
+        parquet(text=["a"], user_id=[b"\xff"]), error=Unreadable, says="'user_id' holds no ids", **TABLE
+    ),
+    "a Parquet file whose ids are numbers": Hostile(parquet(text=["a"], review_id=[7]), good=1, **TABLE),
+    "a Parquet file whose stars are lists": Hostile(
+        parquet(text=["a"], stars=[[1]]), error=Unreadable, says="'stars' holds no numbers", **TABLE
+    ),
+    "a Parquet file whose dates are times of day": Hostile(
+        parquet(text=["a"], date=[time(1, 2)]), error=Unreadable, says="'date' holds no dates", **TABLE
+    ),
+    "a Parquet file whose dates are spans": Hostile(
+        parquet(text=["a"], date=[timedelta(1)]), error=Unreadable, says="'date' holds no dates", **TABLE
+    ),
+    "a Parquet file with a string that is not UTF-8": Hostile(
+        parquet(text=["good", "caf\xe9"]).replace(b"caf\xc3\xa9", b"caf\xff\xff"), error=Unreadable, says="UTF8",
+        **TABLE,
+    ),
     "a Parquet file cut off": Hostile(parquet(text=["a"] * 99)[:-50], error=Unreadable, says="damaged", **TABLE),
     "a Parquet file with gaps": Hostile(
         parquet(text=["a", None], stars=["1", "x"]), good=1, bad=((2, "missing_text"),), **TABLE

@@ -261,3 +261,25 @@ def test_no_field_is_lost_on_the_way_through_quarantine(home):
     home.replay(SourceConfig())
     frame = home.data_set()[1].filter(pl.col("line") == 3).select(FIELDS)
     assert frame.with_columns(pl.col("date").cast(pl.String).str.head(19)).to_dicts() == [rows[2]]
+
+
+def fixed_file(folder, *raws):
+    """A file of corrected records of a.jsonl, from its second line on."""
+    rows = [json.dumps({"source": "a.jsonl", "line": number, "raw": raw}) for number, raw in enumerate(raws, 2)]
+    (folder / "fixed.jsonl").write_text("\n".join(rows))
+    return folder / "fixed.jsonl"
+
+
+def test_half_a_character_in_the_fixed_file_is_named_with_its_line(home, tmp_path):
+    home.add("a.jsonl", b"\n".join([line(review_id="r"), b"{broken", b"{broken"]))
+    with pytest.raises(Unreadable, match=r"fixed\.jsonl, line 2"):
+        home.replay(fixed=fixed_file(tmp_path, '{"text": "a"}', '{"text": "\ud83d"}'))
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"), [({"text": "a", "review_id": 2**70}, "wrong_type"), ({"text": "\ud83d"}, "encoding")]
+)
+def test_a_corrected_record_that_is_no_better_is_counted_by_its_new_reason(home, tmp_path, record, reason):
+    home.add("a.jsonl", b"\n".join([line(review_id="r"), b"{broken", b"{broken"]))
+    fixed = fixed_file(tmp_path, record, {"text": "mended"})
+    assert home.replay(fixed=fixed) == {"replayed": 1, "left": 1, "reasons": {reason: 1}}
