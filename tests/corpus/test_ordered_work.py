@@ -1,0 +1,60 @@
+"""Work in threads keeps the order of its items, is bounded, and fails when the turn of the failure comes."""
+
+import threading
+import time
+
+import pytest
+
+from corpus.parallel import ordered
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(workers):
+    def slow_when_early(item):
+        time.sleep(0.002 * (7 - item % 7))
+        return item * item
+
+    assert list(ordered(slow_when_early, range(40), workers)) == [item * item for item in range(40)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_items_are_taken_than_are_allowed(workers):
+    taken = []
+
+    def items():
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    for done, _ in enumerate(ordered(str, items(), workers, ahead=2), 1):
+        assert len(taken) - done <= workers + 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_of_taking_an_item_comes_after_all_before_it(workers):
+    def items():
+        yield from range(5)
+        raise OSError("cut off")
+
+    seen = []
+    with pytest.raises(OSError, match="cut off"):
+        for result in ordered(str, items(), workers):
+            seen.append(result)
+    assert seen == list("01234")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_of_the_work_comes_in_its_turn(workers):
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        for result in ordered(lambda item: 6 // (3 - item), range(9), workers):
+            seen.append(result)
+    assert seen == [2, 3, 6]
+
+
+def test_leaving_early_leaves_no_thread():
+    before = threading.active_count()
+    results = ordered(str, range(1000), 3)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
