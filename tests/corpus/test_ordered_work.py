@@ -38,8 +38,7 @@ def test_an_error_of_taking_an_item_comes_after_all_before_it(workers):
 
     seen = []
     with pytest.raises(OSError, match="cut off"):
-        for result in ordered(str, items(), workers):
-            seen.append(result)
+        seen.extend(ordered(str, items(), workers))
     assert seen == list("01234")
 
 
@@ -47,8 +46,7 @@ def test_an_error_of_taking_an_item_comes_after_all_before_it(workers):
 def test_an_error_of_the_work_comes_in_its_turn(workers):
     seen = []
     with pytest.raises(ZeroDivisionError):
-        for result in ordered(lambda item: 6 // (3 - item), range(9), workers):
-            seen.append(result)
+        seen.extend(ordered(lambda item: 6 // (3 - item), range(9), workers))
     assert seen == [2, 3, 6]
 
 
