@@ -55,7 +55,9 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         sizes = np.clip(draw.lognormal(4.3, 0.8, count).astype(int), 3, 900)
         drawn = words[draw.choice(len(words), int(sizes.sum()), p=weights / weights.sum())]
         ends = np.cumsum(sizes)
-        texts = [" ".join(drawn[end - size : end]) + ". Très bon!" for end, size in zip(ends, sizes, strict=True)]
+        # One review in twenty has a letter that is not ASCII, as in the real ones.
+        closing = [". Très bon!" if share < 0.05 else ". Very good!" for share in draw.random(count)]
+        texts = [" ".join(drawn[e - size : e]) + last for e, size, last in zip(ends, sizes, closing, strict=True)]
         numbers = pl.Series(np.arange(first, first + count))
         ids = pl.select(pl.format("{}xxxxxxxxxxxxxx", numbers.cast(pl.String).str.zfill(8))).to_series()
         votes = {name: pl.Series(draw.integers(0, 9, count), dtype=pl.Int32) for name in ("useful", "funny", "cool")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -20,6 +20,7 @@ from reviewlm.errors import ReviewLMError
 
 Report = Callable[[int, int], None]
 MAX_DISTINCT_VALUES = 20
+EVERY = 1 << 62
 RATIOS: dict[str, tuple[str, str]] = {
     "column.unique_proportion": ("column.distinct_values.count", "column.non_null_count"),
     "column.non_null_proportion": ("column.non_null_count", "table.row_count"),
@@ -102,7 +103,7 @@ def evaluate(
     require_supported(expectations)
     metrics: dict[Hashable, Metric | Broken] = dict((tallies or {}).items())
     wanted = [_dependencies(expectation, result_format) for expectation in expectations]
-    plans = [_planned(each, table, metrics) for each in wanted]
+    plans = [_planned(each, table, result_format, metrics) for each in wanted]
     values = measure(table, metrics, rows, report)
     results = [
         _judged(expectation, each, needs, values, result_format)
@@ -156,8 +157,9 @@ def _measured(chunk: pl.DataFrame, metrics: Mapping[Hashable, Metric], first_row
         expression.alias(name)
         for key in metrics for expression, name in zip(expressions[key], names[key], strict=True)
     ]
+    marks = {name: mark for metric in metrics.values() for name, mark in metric.marks().items()}
     try:
-        measured = chunk.lazy().select(flat).collect()
+        measured = chunk.lazy().with_columns(**marks).select(flat).collect()
     except Exception as error:
         if len(metrics) == 1:
             return {key: Broken(error) for key in metrics}
@@ -195,16 +197,24 @@ def _known(name: str) -> bool:
 
 
 def _planned(
-    wanted: Mapping[str, Any], table: Table, metrics: dict[Hashable, Metric | Broken]
+    wanted: Mapping[str, Any], table: Table, result_format: Mapping[str, Any],
+    metrics: dict[Hashable, Metric | Broken],
 ) -> dict[str, _Need]:
     """Return how each value that an expectation asks for is made, and add what must be measured to *metrics*."""
     needs = {}
     for name, configuration in wanted.items():
         options = configuration.metric_value_kwargs or {}
         options = {key: each for key, each in options.items() if key != "result_format"}
-        asked = Asked(table, configuration.metric_domain_kwargs, options)
+        asked = Asked(table, configuration.metric_domain_kwargs, options, _kept(result_format))
         needs[name] = _need(name, asked, metrics)
     return needs
+
+
+def _kept(result_format: Mapping[str, Any]) -> int:
+    """Return how many unexpected values the format shows; those of a whole table only where it asks for "COMPLETE"."""
+    if result_format.get("result_format") == "COMPLETE":
+        return EVERY
+    return int(result_format.get("partial_unexpected_count", MAX_DISTINCT_VALUES))
 
 
 def _need(name: str, asked: Asked, metrics: dict[Hashable, Metric | Broken]) -> _Need:
@@ -234,7 +244,7 @@ def _added(
     options = asked.options if options is None else options
     key = (name, repr(sorted(asked.domain.items(), key=str)), repr(sorted(options.items(), key=str)))
     if key not in metrics:
-        metrics[key] = _guarded(makers[name], Asked(asked.table, asked.domain, options))
+        metrics[key] = _guarded(makers[name], replace(asked, options=options))
     return key
 
 
@@ -255,6 +265,8 @@ def _judged(
     result_format: Mapping[str, Any],
 ) -> Any:
     """Return Great Expectations' result: its own verdict on our values, or the exception that there was."""
+    from great_expectations.util import convert_to_json_serializable
+
     broken = [values[key] for need in needs.values() for key in need.sources if isinstance(values[key], Broken)]
     if broken:
         return _exception(expectation, broken[0])
@@ -263,8 +275,12 @@ def _judged(
             configuration.id: needs[name].make(*(values[key] for key in needs[name].sources))
             for name, configuration in wanted.items()
         }
-        return expectation.metrics_validate(
+        result = expectation.metrics_validate(
             metrics=by_id, execution_engine=None, runtime_configuration={"result_format": dict(result_format)})
+        # Some classes answer with NumPy's truth values, which their own stores cannot write.
+        result.success = bool(result.success)
+        result.result = convert_to_json_serializable(result.result)
+        return result
     except Exception as error:
         return _exception(expectation, Broken(error))
 

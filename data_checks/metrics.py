@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-KEPT = 200
-"""So many unexpected values, and their rows, are kept as examples; all of them are counted."""
+KEPT = 20
+"""So many unexpected values, and their rows, are kept as examples unless more are wanted; all of them are counted."""
 
 
 class Metric(ABC):
@@ -30,6 +30,10 @@ class Metric(ABC):
     """
 
     columns: tuple[str, ...]
+
+    def marks(self) -> dict[str, pl.Expr]:
+        """Return columns, named as nothing else is, that are added to a chunk first: what several expressions use."""
+        return {}
 
     @abstractmethod
     def expressions(self) -> list[pl.Expr]:
@@ -95,12 +99,17 @@ class Rows(Metric):
         self, columns: tuple[str, ...], judged: pl.Expr, unexpected: pl.Expr, shown: pl.Expr, keep: int = KEPT
     ) -> None:
         self.columns, self._judged, self._keep, self._shown = columns, judged, keep, shown
-        self._bad = (judged & unexpected).fill_null(False)
+        self._unexpected, self._mark = (judged & unexpected).fill_null(False), f"unexpected {id(self)}"
+
+    def marks(self) -> dict[str, pl.Expr]:
+        """Return whether a row is unexpected: a search in long texts is not to be made thrice."""
+        return {self._mark: self._unexpected}
 
     def expressions(self) -> list[pl.Expr]:
         """Return the counts, and the first unexpected values with their rows."""
-        places = pl.int_range(pl.len(), dtype=pl.Int64).filter(self._bad).head(self._keep).implode()
-        return [self._judged.sum(), self._bad.sum(), self._shown.filter(self._bad).head(self._keep).implode(), places]
+        bad = pl.col(self._mark)
+        places = pl.int_range(pl.len(), dtype=pl.Int64).filter(bad).head(self._keep).implode()
+        return [self._judged.sum(), bad.sum(), self._shown.filter(bad).head(self._keep).implode(), places]
 
     def state(self, values: Sequence[Any], first_row: int) -> Unexpected:
         """Return the unexpected rows of a chunk, placed in the table."""

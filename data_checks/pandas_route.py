@@ -13,9 +13,10 @@ def validate_on_pandas(
     frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any] = SUMMARY
 ) -> list[Any]:
     """Return Great Expectations' results for a pandas data frame, in the order of the expectations."""
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
     gx, name = great_expectations(), uuid.uuid4().hex
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.validator.v1_validator import Validator
+
     with quiet():
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -24,10 +25,8 @@ def validate_on_pandas(
         added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
         asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
         whole = asset.add_batch_definition_whole_dataframe("whole")
-        definition = gx.ValidationDefinition(name=name, data=whole, suite=suite)
-        results = context.validation_definitions.add(definition).run(
-            batch_parameters={"dataframe": frame}, result_format=dict(result_format)
-        ).results
+        validator = Validator(whole, result_format=dict(result_format), batch_parameters={"dataframe": frame})
+        results = validator.validate_expectation_suite(suite).results
     # Great Expectations puts those that raised an error first.
-    by_id = {result.expectation_config.id: result for result in results}
+    by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
     return [by_id[expectation.id] for expectation in added]

@@ -161,8 +161,8 @@ class Straddling(Metric):
         return [self._packed.filter(self._counted).implode()]
 
     def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
-        """Return a chunk's numbers, each once."""
-        return (np.unique(values[0].to_numpy()),)
+        """Return a chunk's numbers as one array."""
+        return (values[0].to_numpy(),)
 
     def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Put the arrays beside each other."""

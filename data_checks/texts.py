@@ -55,8 +55,9 @@ def longest_character_run(texts: pl.Series) -> pl.Series:
     codes, begins = _bytes(texts)
     longest = (np.diff(begins) > 1).astype(np.int32)
     plain = (texts.str.len_bytes() == texts.str.len_chars()).fill_null(True).to_numpy()
-    suspects = np.union1d(np.flatnonzero(~plain), _with_equal_bytes(codes, begins))
-    if len(suspects):
+    all_suspects = np.union1d(np.flatnonzero(~plain), _with_equal_bytes(codes, begins))
+    size = int((begins[all_suspects + 1] - begins[all_suspects]).sum())
+    for suspects in np.array_split(all_suspects, size // PIECE + 1) if len(all_suspects) else ():
         characters, edges = _characters(texts.gather(suspects))
         pairs = np.flatnonzero((characters[1:] == characters[:-1]) & (characters[1:] > SPACE))
         which, runs = _runs(pairs)

@@ -17,6 +17,7 @@ import polars as pl
 from dateutil.parser import parse
 
 from data_checks.metrics import (
+    KEPT,
     Distinct,
     Extreme,
     Metric,
@@ -52,11 +53,13 @@ class Asked:
         table: What is measured.
         domain: What of it: `column`, or `column_A` and `column_B`, or `column_list`.
         options: The metric's own.
+        keep: How many unexpected rows are kept as examples.
     """
 
     table: Table
     domain: Options
     options: Options
+    keep: int = KEPT
 
     @property
     def column(self) -> str:
@@ -113,14 +116,14 @@ def of_rows(name: str, asked: Asked) -> Metric:
 def _of_column(unexpected: Callable[[Asked, pl.Expr], pl.Expr]) -> Callable[[Asked], Metric]:
     def metric(asked: Asked) -> Metric:
         values = asked.values()
-        return Rows((asked.column,), values.is_not_null(), unexpected(asked, values), asked.shown())
+        return Rows((asked.column,), values.is_not_null(), unexpected(asked, values), asked.shown(), asked.keep)
 
     return metric
 
 
 def _missing(asked: Asked) -> Metric:
     every = pl.int_range(pl.len()) >= 0
-    return Rows((asked.column,), every, asked.values().is_null(), asked.shown())
+    return Rows((asked.column,), every, asked.values().is_null(), asked.shown(), asked.keep)
 
 
 def _outside(asked: Asked, values: pl.Expr) -> pl.Expr:
@@ -204,7 +207,7 @@ def _pairs(unexpected: Callable[[Asked, pl.Expr, pl.Expr], pl.Expr]) -> Callable
             "neither": pl.int_range(pl.len()) >= 0,
         }[asked.domain.get("ignore_row_if") or "both_values_are_missing"]
         shown = pl.struct(asked.shown(a), asked.shown(b))
-        return _Pairs((a, b), judged, unexpected(asked, first, second), shown)
+        return _Pairs((a, b), judged, unexpected(asked, first, second), shown, asked.keep)
 
     return metric
 
@@ -226,13 +229,13 @@ def _pair_in_set(asked: Asked, first: pl.Expr, second: pl.Expr) -> pl.Expr:
 
 
 def _unique(asked: Asked) -> Metric:
-    return Repeated((asked.column,), asked.values(), asked.shown())
+    return Repeated((asked.column,), asked.values(), asked.shown(), asked.keep)
 
 
 ROWS: dict[str, Callable[[Asked], Metric]] = {
     "column_values.nonnull": _missing,
     "column_values.null": lambda asked: Rows(
-        (asked.column,), pl.int_range(pl.len()) >= 0, asked.values().is_not_null(), asked.shown()),
+        (asked.column,), pl.int_range(pl.len()) >= 0, asked.values().is_not_null(), asked.shown(), asked.keep),
     "column_values.unique": _unique,
     "column_values.between": _of_column(_outside),
     "column_values.in_set": _of_column(lambda asked, values: ~_in_set(asked, values)),
