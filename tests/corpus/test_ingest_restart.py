@@ -15,6 +15,7 @@ import pytest
 
 from corpus import parts, settle
 from corpus.ingest import ingest, iter_parts
+from corpus.part_writer import PartWriter
 from corpus.settle import DATASET_FILE
 from reviewlm.config import SourceConfig
 
@@ -62,7 +63,7 @@ def killed_after(monkeypatch, writes):
             raise Killed
         whole(path, content)
 
-    for module in ("corpus.ingest", "corpus.settle"):
+    for module in ("corpus.ingest", "corpus.part_writer", "corpus.settle"):
         monkeypatch.setattr(f"{module}.write_whole", write)
 
 
@@ -85,6 +86,38 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
         assert digest(folder) == expected
     else:
         pytest.fail("the ingestion writes more often than the test expects")
+
+
+def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("corpus.part_writer.BAD_BYTES", 300)
+    monkeypatch.setattr("corpus.part_writer.PART_BYTES", 4000)
+    test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch)
+    assert max(part.height for part in iter_parts(tmp_path / "whole")) < CONFIG.part_rows
+
+
+@pytest.mark.parametrize("stars", ["five", 5])
+def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
+    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("corpus.part_writer.BAD_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.part_writer.PART_BYTES", 1 << 18)
+    records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
+    lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    held = []
+    whole = PartWriter.add
+
+    def add(self, block):
+        whole(self, block)
+        held.append(sum(frame.height for frame in [*self.good, *self.bad]))
+
+    monkeypatch.setattr(PartWriter, "add", add)
+    facts = ingest([tmp_path / "a.jsonl"], tmp_path / "out", SourceConfig())
+    assert facts["records"] == 401
+    assert (facts["rows"], facts["quarantined"]) == ((1, 400) if stars == "five" else (401, 0))
+    assert pl.read_parquet(tmp_path / "out" / "quarantine.parquet")["line"].to_list() == (
+        list(range(1, 401)) if stars == "five" else []
+    )
+    assert 10 < max(held) < 80
 
 
 def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
