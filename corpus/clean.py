@@ -70,7 +70,7 @@ def prepare(
         duplicates: What counts as a near-duplicate, if anything does.
         business: Yelp's table of businesses.
         report: Told the progress.
-        threads: Threads that clean; 0: one for each core.
+        threads: Threads that clean and compare; 0: one for each core.
 
     Returns:
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the test's ids and texts),
@@ -91,6 +91,7 @@ def prepare(
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business) if business else None
     work = folder / "slices"
+    threads = threads or available_cores()
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -101,14 +102,16 @@ def prepare(
         duplicates = duplicates or DuplicatesConfig()
         passes = _Passes(dataset_folder, 2 + duplicates.near, report)
         make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads or available_cores())
+        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
         repeats = Repeats(*slices.text_hashes())
-        near = _drop_near(repeats, passes.through(slices), work / "near", duplicates) if duplicates.near else {}
+        near = {}
+        if duplicates.near:
+            near = _drop_near(repeats, passes.through(slices), work / "near", duplicates, threads)
         _require_all_splits(repeats, counts, dataset_folder)
         keys = Keys(split)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         shutil.rmtree(work)
-    certificate = certify(folder, duplicates)
+    certificate = certify(folder, duplicates, threads)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
@@ -205,10 +208,10 @@ def _selected(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.Dat
 
 
 def _drop_near(
-    repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig
+    repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
 ) -> dict[str, Any]:
     """Let near-duplicates leave; each text is compared once, however often it occurs."""
-    near = NearDuplicates(work, config)
+    near = NearDuplicates(work, config, threads)
     start = 0
     for frame in (batch for each in slices for batch in each.select("text").iter_slices(BATCH_ROWS)):
         chosen = repeats.distinct(start, start + frame.height)

@@ -24,11 +24,15 @@ import polars as pl
 from corpus.banding import Bands, buckets
 from corpus.compare import STAYS, Near, Pairs, Round
 from corpus.jaccard import Comparison
+from corpus.parallel import ordered
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
 from reviewlm.config import DuplicatesConfig
 
 PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
 """Columns of what `pairs` returns."""
+
+MOST_THREADS = 4
+"""Each takes about 32 times `corpus.shingles.SLICE_BYTES` of memory."""
 
 
 class NearDuplicates:
@@ -37,12 +41,13 @@ class NearDuplicates:
     Args:
         work: A folder of its own for files of about the size of the texts; made anew.
         config: When two texts are near-duplicates.
+        threads: Threads that `add` hashes with, at most `MOST_THREADS`; they change no result.
 
     Raises:
         ConfigError: So few permutations find too few of such pairs.
     """
 
-    def __init__(self, work: Path, config: DuplicatesConfig) -> None:
+    def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
         self.bands = Bands.of(config)
         self.texts = 0
         """Texts long enough to be compared."""
@@ -52,6 +57,7 @@ class NearDuplicates:
         """Pairs of texts that were compared exactly."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
         self._fingerprints = Fingerprints(config.shingle)
+        self._threads = min(threads, MOST_THREADS)
         self._work = work
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -71,14 +77,17 @@ class NearDuplicates:
         self.short += int((~long).sum())
         self.texts += len(words)
         self._append(self._work / "keys.u64", keys)
-        for some in slices(words):
-            data, offsets = bytes_of(some)
+        for data, offsets, band_keys in ordered(self._hashed, slices(words), self._threads):
             self._append(self._work / "words.utf8", data)
             self._append(self._work / "offsets.u64", (offsets[1:] + self._end).astype(np.uint64))
             self._end += len(data)
-            band_keys = self.bands.keys(*self._fingerprints.of(data, offsets))
             for number, keys_D in enumerate(band_keys):
                 self._append(self._band_file(number), keys_D)
+
+    def _hashed(self, words: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the bytes of the texts, where each begins and the last one ends, and their keys in each band."""
+        data, offsets = bytes_of(words)
+        return data, offsets, self.bands.keys(*self._fingerprints.of(data, offsets))
 
     def pairs(
         self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True

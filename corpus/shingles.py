@@ -50,12 +50,15 @@ def slices(words: pl.Series) -> Iterator[pl.Series]:
 
 
 class Fingerprints:
-    """Turns word forms into fingerprints of their shingles; keeps the powers of the base between calls."""
+    """Turns word forms into fingerprints of their shingles; keeps the powers of the base between calls.
+
+    Several threads may use it at once.
+    """
 
     def __init__(self, shingle: int) -> None:
         self.shingle = shingle
         self._values = mix(np.arange(1, 257, dtype=np.uint64) * np.uint64(_GOLDEN))
-        self._powers = self._inverses = np.ones(0, np.uint64)
+        self._tables = (np.ones(0, np.uint64),) * 2
 
     def of(self, data_N: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the fingerprints of each text's shingles.
@@ -68,14 +71,14 @@ class Fingerprints:
             Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them: a
             text of w words has max(1, w - shingle + 1), one without words none.
         """
-        self._grow(len(data_N))
+        powers, inverses = self._powers_of_base(len(data_N))
         first, last, shingle_offsets = self._bounds(data_N, offsets)
         prefix = np.zeros(len(data_N) + 1, np.uint64)
         np.take(self._values, data_N, out=prefix[1:])
-        prefix[1:] *= self._powers[: len(data_N)]
+        prefix[1:] *= powers[: len(data_N)]
         np.cumsum(prefix, out=prefix)
         fingerprints = prefix[last] - prefix[first]
-        fingerprints *= self._inverses[first]
+        fingerprints *= inverses[first]
         return mix(fingerprints), shingle_offsets
 
     def _bounds(self, data_N: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,9 +94,12 @@ class Fingerprints:
         last = np.minimum(first + self.shingle, np.repeat(before_words[1:], shingles)) - 1
         return starts[first], ends[last], before_shingles
 
-    def _grow(self, size: int) -> None:
-        if len(self._powers) < size:
-            self._powers, self._inverses = _powers(_BASE, size), _powers(_BASE_INVERSE, size)
+    def _powers_of_base(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return at least *size* powers of the base and of its inverse."""
+        tables = self._tables
+        if len(tables[0]) < size:
+            tables = self._tables = _powers(_BASE, size), _powers(_BASE_INVERSE, size)
+        return tables
 
 
 def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -324,6 +324,16 @@ def test_keys_are_those_given_however_large(tmp_path):
     assert near.pairs().rows() == [(2**63 + 5, 2**64 - 1, 1.0)]
 
 
+def test_the_number_of_threads_changes_no_byte(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("corpus.shingles.SLICE_BYTES", 10_000)
+    written = []
+    for threads in (1, 3):
+        near = NearDuplicates(tmp_path / str(threads), CONFIG, threads)
+        near.add(np.arange(len(planted[0]), dtype=np.uint64), pl.Series(planted[0]))
+        written.append({file.name: file.read_bytes() for file in (tmp_path / str(threads)).iterdir()})
+    assert written[0] == written[1]
+
+
 def test_asking_twice_gives_the_same(planted, tmp_path):
     near = finder(tmp_path, planted[0])
     assert near.pairs().equals(near.pairs())
