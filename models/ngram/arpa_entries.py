@@ -95,7 +95,7 @@ def _link(
     if lost.any():
         return ids_MK[lost, :-1], None
     keys_M = context_M * vocabulary_size + ids_MK[:, -1]
-    from_M = np.arange(len(keys_M)) if np.all(keys_M[1:] > keys_M[:-1]) else np.argsort(keys_M, kind="stable")
+    from_M = _sorting(keys_M)
     keys_M = keys_M[from_M]
     if order == 2:
         return ids_MK[:0], _Linked(keys_M, from_M, keys_M % vocabulary_size)
@@ -105,6 +105,19 @@ def _link(
     if lost.any():
         return ids_MK[from_M[lost], 1:], None
     return ids_MK[:0], _Linked(keys_M, from_M, suffix_M)
+
+
+def _sorting(keys_M: np.ndarray) -> np.ndarray:
+    """Return the rows in the order of their keys; equal keys keep theirs."""
+    if np.all(keys_M[1:] > keys_M[:-1]):
+        return np.arange(len(keys_M))
+    bits = max(len(keys_M) - 1, 1).bit_length()
+    if int(keys_M.max()).bit_length() + bits > 63:
+        return np.argsort(keys_M, kind="stable")
+    # Key and row in one integer: sorting those in place is several times faster than an argsort.
+    packed_M = (keys_M << bits) | np.arange(len(keys_M))
+    packed_M.sort()
+    return packed_M & ((1 << bits) - 1)
 
 
 def _packed(

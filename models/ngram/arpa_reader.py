@@ -101,7 +101,7 @@ def _title(source: Source, title: str) -> None:
 def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in that order."""
     parts = list(_rows(source, 1, sizes, None))
-    found = pl.concat(parts) if parts else _columns(b"", 1)
+    found = pl.concat(parts) if parts else _columns(b"", ["w1"])
     found = found.with_columns(pl.col("w1").replace({"<UNK>": "<unk>"}))
     if found["w1"].is_duplicated().any():
         _refuse_twice(source.path, 1, int(np.flatnonzero(~found["w1"].is_first_distinct().to_numpy())[0]))
@@ -142,31 +142,39 @@ def _rows(source: Source, order: int, sizes: list[int], symbols: pl.Enum | None)
 
 def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
     """Return the rows of some lines; None where a line is not an entry."""
+    plain = lines.translate(_BLANKS)
+    rows = _checked(plain, order, symbols, highest)
+    return _checked(_tidy(plain), order, symbols, highest) if rows is None else rows
+
+
+def _tidy(lines: bytes) -> bytes:
+    """Return lines without blanks around them or twice between words, and without empty ones; `<UNK>` in small."""
+    lines = re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
+    return re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", lines)
+
+
+def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
+    names = [f"w{place}" for place in range(1, order + 1)]
     try:
-        rows = _columns(lines, order)
+        rows = _columns(lines, names)
     except pl.exceptions.PolarsError:
         return None
-    words = [pl.col(f"w{place}") for place in range(1, order + 1)]
     if symbols is not None:
-        capital = "<UNK>" in lines.decode("utf-8", "replace")
-        as_listed = [word.replace({"<UNK>": "<unk>"}) if capital else word for word in words]
-        rows = rows.with_columns(word.cast(symbols, strict=False) for word in as_listed)
-    good = pl.all_horizontal(pl.col("p") < np.inf, pl.col("backoff") < np.inf, *(word.is_not_null() for word in words))
+        rows = rows.with_columns(pl.col(names).cast(symbols, strict=False))
+    good = pl.all_horizontal(pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null())
     if highest:
         good &= pl.col("backoff") == 0
     return rows if rows.select(good.fill_null(False).all()).item() else None
 
 
-def _columns(lines: bytes, order: int) -> pl.DataFrame:
-    """Split lines into the columns p, w1 … wk and backoff, 0 where it is left out."""
-    lines = lines.translate(_BLANKS)
-    if any(pattern in b"\n" + lines for pattern in (b"  ", b" \n", b"\n ", b"\n\n")):
-        lines = re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
-    words = [f"w{place}" for place in range(1, order + 1)]
-    schema = pl.Schema({"p": pl.Float64(), **dict.fromkeys(words, pl.String()), "backoff": pl.Float64()})
+def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:
+    """Split lines at single spaces into the columns p, words and backoff, 0 where it is left out."""
+    schema = pl.Schema({"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()})
     # A full row goes first: by it the number of columns is checked, and rows without a weight may follow.
-    full = b"0" + b" w" * order + b" 0\n"
-    rows = pl.read_csv(full + lines, separator=" ", has_header=False, quote_char=None, schema=schema).slice(1)
+    full = b"0" + b" w" * len(names) + b" 0\n"
+    rows = pl.read_csv(
+        full + lines.rstrip(b"\n"), separator=" ", has_header=False, quote_char=None, schema=schema
+    ).slice(1)
     return rows.with_columns(pl.col("backoff").fill_null(0.0))
 
 

@@ -23,12 +23,8 @@ from itertools import pairwise
 import numpy as np
 
 from ..base import ModelError
-from ..specs import NGramSpec
-from .counts import Documents, NGramCounts
-from .kneser_ney import SMOOTHINGS, Estimate
-from .kneser_ney import estimate as kneser_ney
+from .counts import NGramCounts
 from .lookup import find
-from .smoothing import SCORES_ONLY, estimate
 from .tables import Tables
 
 UNK, END = 0, 2
@@ -63,44 +59,6 @@ def kept_by_count(
         kept.append(raw_M > threshold if threshold else np.ones(len(raw_M), bool))
     kept[0][[*spared, *counts.given]] = True
     return tuple(kept)
-
-
-def estimate_pruned(
-    counts: NGramCounts,
-    spec: NGramSpec,
-    prune: Sequence[int] = (),
-    held_out: Documents | None = None,
-    padded_vocabulary: int = 0,
-) -> tuple[Tables, np.ndarray, Estimate]:
-    """Estimate the model of a spec without the n-grams that occurred at most as often as their order's threshold.
-
-    Kneser–Ney is `lmplz`'s with `--prune`, to the last digit where the spec says so. The other methods give their
-    probabilities to what is kept, and back-off weights are computed anew; they keep every word (threshold 0).
-
-    Returns:
-        The tables, the old id of each new one (all of them where no word is dropped), and the estimate before
-        pruning, for its discounts.
-
-    Raises:
-        ModelError: Thresholds that are not allowed; a vocabulary to be padded, or words to be dropped, by another
-            method than Kneser–Ney.
-    """
-    kept = kept_by_count(counts, prune)
-    if spec.smoothing in SMOOTHINGS:
-        made = kneser_ney(counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
-        return *keep(Tables.pack(counts, made), kept), made
-    if padded_vocabulary:
-        raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
-    made = estimate(counts, spec, held_out)
-    tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
-    if spec.smoothing in SCORES_ONLY:
-        return *keep(tables, kept), made
-    return (drop(tables, kept) if any(not kept_M.all() for kept_M in kept) else tables), ids, made
-
-
-def keep_words(words: Sequence[str], ids: np.ndarray) -> tuple[str, ...]:
-    """Return the words of the ids that were kept."""
-    return tuple(words[token] for token in ids)
 
 
 def keep(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray]:

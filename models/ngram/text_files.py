@@ -12,9 +12,8 @@ from typing import Any
 from ..base import ModelError
 from ..specs import NGramSpec
 from .counts import count_ngrams
-from .entropy_pruning import prune_by_entropy
+from .fitting import fit_tables
 from .line_lm import LineLM
-from .pruning import estimate_pruned, keep_words
 from .smoothing import SCORES_ONLY, TUNED
 from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
 
@@ -33,7 +32,7 @@ def fit_lines(
         text: The training text.
         spec: Order, smoothing and its parameters.
         prune: Count thresholds per order, see `pruning.thresholds`.
-        entropy: Threshold of the entropy pruning that follows, see `prune_by_entropy`; 0 for none.
+        entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
         held_out: For the methods that tune themselves, read with the words of *text*.
         padded_vocabulary: See `kneser_ney.estimate`.
 
@@ -44,10 +43,8 @@ def fit_lines(
     if spec.smoothing in TUNED and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES)  # type: ignore[arg-type]
-    tables, ids, made = estimate_pruned(counts, spec, prune, held_out, padded_vocabulary)  # type: ignore[arg-type]
-    if entropy:
-        tables = prune_by_entropy(tables, entropy)
-    model = LineLM(tables, keep_words(text.words, ids), spec.smoothing not in SCORES_ONLY)
+    tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary)  # type: ignore[arg-type]
+    model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
     fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
     return model, {"ngrams": [len(p) for p in tables.logp], "discounts": discounts, "fallback_orders": fallbacks}

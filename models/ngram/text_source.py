@@ -38,6 +38,7 @@ class Source:
     at: int = 0
     line: int = 1
     done: bool = False
+    held: bytes = b""
 
     def fail(self, expected: str, found: object = None, line: int | None = None) -> NoReturn:
         """Raise the error of a damaged file."""
@@ -54,6 +55,10 @@ class Source:
 
     def next_line(self, expected: str) -> bytes:
         """Return the next line that is not blank, without blanks around it."""
+        if self.held:
+            text, self.held = self.held, b""
+            self.line += 1
+            return text
         while True:
             end = self.block.find(b"\n", self.at)
             if end < 0 and not self.done:
@@ -68,8 +73,8 @@ class Source:
                 return text
 
     def back(self, text: bytes) -> None:
-        """Put a line back that was one too many."""
-        self.block, self.at = text + b"\n" + self.block[self.at :], 0
+        """Put a line back that was one too many; `next_line` will give it again."""
+        self.held = text
         self.line -= 1
 
     def entries(self) -> Iterator[tuple[int, bytes]]:

@@ -19,9 +19,10 @@ from models.ngram.entropy_pruning import (
     prune_by_entropy,
     size_perplexity_curve,
 )
+from models.ngram.fitting import fit_tables
 from models.ngram.kneser_ney import estimate
 from models.ngram.lm import NGramLM
-from models.ngram.pruning import drop, estimate_pruned, keep, kept_by_count, links, thresholds
+from models.ngram.pruning import drop, keep, kept_by_count, links, thresholds
 from models.ngram.tables import Tables
 from models.ngram.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
 from models.specs import NGramSpec
@@ -153,7 +154,7 @@ def test_context_probabilities_by_the_chain_rule_or_as_observed():
 def test_ngrams_that_occur_more_often_than_the_threshold_stay_and_the_model_sums_to_1(lines, order, prune):
     prune = prune[:order]
     text, counts = counted(lines, order)
-    tables, ids, _ = estimate_pruned(counts, NGramSpec(order=order), prune)
+    tables, ids, _ = fit_tables(counts, NGramSpec(order=order), prune)
     limits = (prune or [0]) + (prune or [0])[-1:] * order
     tokens = [["<s>", *line.split(), "</s>"] for line in lines]
     raw = Counter(tuple(s[i : i + k]) for s in tokens for k in range(1, order + 1) for i in range(len(s) - k + 1))
@@ -169,8 +170,8 @@ def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golde
     text = golden_text("train")
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing=smoothing)
-    whole = estimate_pruned(counts, spec)[0]
-    pruned = estimate_pruned(counts, spec, (0, 1, 2))[0] if way == "count" else prune_by_entropy(whole, 1e-4)
+    whole = fit_tables(counts, spec)[0]
+    pruned = fit_tables(counts, spec, (0, 1, 2))[0] if way == "count" else prune_by_entropy(whole, 1e-4)
     assert len(pruned.logp[2]) < 0.8 * len(whole.logp[2])
     assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9
 
@@ -179,7 +180,7 @@ def test_stupid_backoff_loses_ngrams_but_keeps_its_constant_weight(golden_text):
     text = golden_text("train")
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing="stupid_backoff")
-    pruned = estimate_pruned(counts, spec, (0, 1))[0]
+    pruned = fit_tables(counts, spec, (0, 1))[0]
     assert set(np.round(np.exp(pruned.backoff[1]), 12)) <= {0.4, 1.0}
 
 
@@ -226,10 +227,29 @@ def test_a_selection_with_an_orphan_is_refused():
         drop(tables, [~kept[0], *kept[1:]])
 
 
+def test_pruning_by_count_and_then_by_entropy_weighs_contexts_by_how_often_they_were_seen(golden_text):
+    text = golden_text("train")
+    counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
+    spec, kept = NGramSpec(order=3), kept_by_count(counts, (0, 1))
+    history = [log_p[mask] for log_p, mask in zip(observed_history(counts), kept, strict=False)]
+    expected = prune_by_entropy(fit_tables(counts, spec, (0, 1)).tables, 3e-4, history)
+    both = fit_tables(counts, spec, (0, 1), 3e-4).tables
+    assert [len(logp) for logp in both.logp] == [len(logp) for logp in expected.logp]
+    assert 0 < len(both.logp[2]) < kept[2].sum()
+    assert np.abs(sums(both, np.random.default_rng(4)) - 1).max() < 1e-9
+
+
+def test_what_is_no_distribution_cannot_be_pruned_by_entropy():
+    _, counts = counted(["a b c", "a b c"], 2)
+    for spec, padded in ((NGramSpec(order=2, smoothing="stupid_backoff"), 0), (NGramSpec(order=2), 99)):
+        with pytest.raises(ModelError, match="sum to 1"):
+            fit_tables(counts, spec, entropy=1e-6, padded_vocabulary=padded)
+
+
 def test_other_methods_than_kneser_ney_keep_every_word_and_pad_no_vocabulary():
     _, counts = counted(["a b c", "a b c"], 2)
     spec = NGramSpec(order=2, smoothing="witten_bell")
     with pytest.raises(ModelError, match="unigrams"):
-        estimate_pruned(counts, spec, (2,))
+        fit_tables(counts, spec, (2,))
     with pytest.raises(ModelError, match="pad its vocabulary"):
-        estimate_pruned(counts, spec, padded_vocabulary=100)
+        fit_tables(counts, spec, padded_vocabulary=100)

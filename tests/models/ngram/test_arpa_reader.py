@@ -1,0 +1,213 @@
+"""ARPA files of other toolkits are read as they are meant, and what is damaged is named with its line."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram.arpa import LN10
+from models.ngram.arpa_reader import read_arpa
+from models.ngram.line_lm import LineLM
+from models.ngram.tables import Tables
+from models.ngram.text_corpus import BEGIN
+
+SRILM = """
+\\data\\
+ngram 1=6
+ngram 2=4
+ngram 3=3
+ngram 4=1
+
+\\1-grams:
+-1.5\t<unk>
+-99\t<s>\t-0.4
+-0.9\t</s>
+-0.7\ta\t-0.3
+-0.8\tb\t-0.2
+-0.6\tc\t-0.25
+
+\\2-grams:
+-0.5\t<s> a\t-0.1
+-0.4\ta b\t-0.35
+-0.45\tb c\t-0.15
+-0.55\tc </s>
+
+\\3-grams:
+-0.2\t<s> a b\t-0.05
+-0.3\ta b a
+-0.33\tb c b
+
+\\4-grams:
+-0.1\t<s> a b c
+
+\\end\\
+"""
+
+
+def written(folder, text: str | bytes, name: str = "model.arpa"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def decades(model: LineLM, lines: list[str]) -> list[float]:
+    text = model.read_lines(lines)
+    return (-model.token_nats(text)[text.ids != BEGIN] / LN10).tolist()
+
+
+def equal(one: Tables, two: Tables) -> bool:
+    names = one.arrays().keys()
+    same = all(np.array_equal(one.arrays()[name], two.arrays()[name]) for name in names)
+    return same and names == two.arrays().keys() and one.given == two.given
+
+
+# log10 p as KenLM gives them: build_binary -p 6 probing model.arpa model.bin && query -v word model.bin < lines.txt
+PRUNED_LINES = ["a b c", "a b a", "b c b", "a b zz c", "c b a b c a", ""]
+PRUNED_SCORES = [
+    -0.5, -0.2, -0.1, -0.7, -0.5, -0.2, -0.35, -1.2, -1.2, -0.45, -0.33, -1.1, -0.5, -0.2, -2.1, -0.6, -0.55,
+    -1.0, -1.05, -0.9, -0.4, -0.8, -1.1, -1.2, -1.3,
+]  # fmt: skip
+
+
+def test_endings_of_ngrams_that_srilm_pruned_away_score_as_in_kenlm(tmp_path):
+    model = LineLM.from_arpa(written(tmp_path, SRILM))
+    assert decades(model, PRUNED_LINES) == pytest.approx(PRUNED_SCORES, abs=1e-6)
+    model.to_arpa(tmp_path / "closed.arpa")
+    assert decades(LineLM.from_arpa(tmp_path / "closed.arpa"), PRUNED_LINES) == pytest.approx(PRUNED_SCORES, abs=1e-6)
+
+
+def test_beginnings_that_were_pruned_away_come_back_too(tmp_path):
+    text = SRILM.replace("-0.2\t<s> a b\t-0.05\n", "").replace("-0.4\ta b\t-0.35\n", "")
+    model = LineLM.from_arpa(written(tmp_path, text.replace("2=4", "2=3").replace("3=3", "3=2")))
+    # b after `<s> a`: -0.1 (its weight) - 0.3 (of `a`) - 0.8; the 4-gram `<s> a b c` is still found
+    assert decades(model, ["a b c"]) == pytest.approx([-0.5, -1.2, -0.1, -0.7], abs=1e-6)
+
+
+DIALECTS = {
+    "text before it": "made by a toolkit\n\n1-grams are few\n" + SRILM.lstrip(),
+    "blanks for tabs": SRILM.replace("\t", " "),
+    "many blanks": re.sub(r"[\t ](?=[-\w<])", "  \t", SRILM.replace("ngram ", "ngram_")).replace("ngram_", "ngram  "),
+    "blanks around": re.sub(r"^(-.*)$", r"  \1 \t", SRILM, flags=re.MULTILINE),
+    "blanks in counts": re.sub(r"ngram (\d)=", r"ngram  \1=   ", SRILM),
+    "carriage returns": SRILM.replace("\n", "\r\n"),
+    "empty lines": SRILM.replace("\n-0.", "\n\n-0."),
+    "no last newline": SRILM.rstrip("\n"),
+    "all weights": re.sub(r"^(-[\d.]+\t(?:\S+|\S+ \S+|\S+ \S+ \S+))$", r"\1\t0", SRILM, flags=re.MULTILINE),
+    "more digits": SRILM.replace("-0.33\t", "-3.3e-1\t").replace("\t-0.4\n", "\t-0.40000\n"),
+    "capital unk": SRILM.replace("<unk>", "<UNK>"),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects_of_other_toolkits_mean_the_same(dialect, tmp_path):
+    expected, words = read_arpa(written(tmp_path, SRILM))
+    text = DIALECTS[dialect]
+    assert text != SRILM
+    for found, found_words in (
+        read_arpa(written(tmp_path, text, "dialect")),
+        read_arpa(written(tmp_path, gzip.compress(text.encode()), "packed")),
+    ):
+        assert found_words == words
+        assert equal(found, expected)
+
+
+def test_a_file_without_unknown_words_gives_them_the_probability_that_kenlm_does(tmp_path, caplog):
+    text = SRILM.replace("-1.5\t<unk>\n", "").replace("1=6", "1=5")
+    model = LineLM.from_arpa(written(tmp_path, text))
+    assert decades(model, ["zz"])[0] == pytest.approx(-100.4)  # -0.4 is the weight of `<s>`
+    assert "no <unk>" in caplog.text
+
+
+def test_probabilities_above_1_are_taken_as_1_and_reported(tmp_path, caplog):
+    model = LineLM.from_arpa(written(tmp_path, SRILM.replace("-0.1\t<s> a b c", "0.0001\t<s> a b c")))
+    assert decades(model, ["a b c"])[2] == 0
+    assert "above 0 in 1 entries" in caplog.text
+
+
+def with_line(number: int, text: str) -> str:
+    lines = SRILM.split("\n")
+    return "\n".join([*lines[: number - 1], text, *lines[number:]])
+
+
+DAMAGE = [
+    (SRILM.replace("\\data\\", "data"), 31, "expected \\data\\, found the end"),
+    (with_line(3, "ngram two=3"), 3, "expected ngram 1=…, found 'ngram two=3'"),
+    (with_line(4, "ngram 3=3"), 4, "expected ngram 2=…"),
+    (with_line(8, "\\2-grams:"), 8, "expected \\1-grams:, found '\\\\2-grams:'"),
+    (with_line(12, "-0.x\ta\t-0.3"), 12, "expected log10 p, 1 word, back-off weight or none, found '-0.x"),
+    (with_line(12, "nan\ta\t-0.3"), 12, "expected log10 p"),
+    (with_line(12, "-0.7"), 12, "expected log10 p"),
+    (with_line(12, "-0.7\ta b\t-0.3"), 12, "expected log10 p, 1 word"),
+    (with_line(13, "-0.8\ta\t-0.2"), 13, "expected each n-gram once, found '-0.8\\ta\\t-0.2'"),
+    (with_line(10, "-0.9\t</t>"), 16, "expected the word <s> among the 1-grams"),
+    (with_line(17, "-0.5\t<s> a b\t-0.1"), 17, "expected log10 p, 2 words"),
+    (with_line(18, "-0.4\ta zz\t-0.35"), 18, "'zz' is not among the 1-grams"),
+    (with_line(19, "-0.45\tb c\tx"), 19, "expected log10 p, 2 words, back-off weight or none"),
+    (with_line(20, "-0.4\ta b\t-0.35"), 20, "expected each n-gram once"),
+    (with_line(25, ""), 27, "expected 3 3-grams above, as \\data\\ says, found 2"),
+    (with_line(28, "-0.1\t<s> a b c\t-0.2"), 28, "the highest order have no back-off weight"),
+    (SRILM.split("\\4-grams:")[0], 27, "expected \\4-grams:, found the end of the file"),
+    (SRILM.split("\\end\\")[0], 30, "expected \\end\\, found the end of the file"),
+    (with_line(18, "-0.4\ta \udcff\t-0.35"), 18, "expected UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "expected"), DAMAGE)
+def test_a_damaged_file_is_refused_with_its_line_and_what_was_expected(text, line, expected, tmp_path):
+    path = written(tmp_path, text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError) as caught:
+        read_arpa(path)
+    assert expected in str(caught.value)
+    assert f"{path}, line {line}:" in str(caught.value)
+    assert caught.value.kind == "input"
+
+
+@pytest.mark.parametrize("start", [b"mmap lm http://kheafield.com/code version 5\n\x00", b"iARPA\n", b"blmt 3\n"])
+def test_binary_files_of_other_toolkits_are_called_by_name(start, tmp_path):
+    with pytest.raises(ModelError, match=r"line 1: expected ARPA text, found an? .* of (KenLM|IRSTLM)"):
+        read_arpa(written(tmp_path, start))
+
+
+def test_a_missing_or_cut_off_file_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(ModelError, match=r"absent.arpa cannot be read"):
+        read_arpa(tmp_path / "absent.arpa")
+    packed = gzip.compress(SRILM.encode())
+    with pytest.raises(ModelError, match=r"cut.gz, line 1: expected more of the file"):
+        read_arpa(written(tmp_path, packed[: len(packed) // 2], "cut.gz"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, len(SRILM) - 6))
+def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
+    with pytest.raises(ModelError, match="line"):
+        read_arpa(written(tmp_path_factory.getbasetemp(), SRILM[:cut], "early.arpa"))
+
+
+def test_files_are_read_the_same_in_blocks_of_any_size(monkeypatch, golden_folder):
+    path = golden_folder / "train.3.arpa.gz"
+    whole, words = read_arpa(path)
+    for size in (7, 100, 4096):
+        monkeypatch.setattr("models.ngram.text_source.BLOCK", size)
+        pieces, same_words = read_arpa(path)
+        assert equal(pieces, whole)
+        assert same_words == words
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, len(SRILM) - 1), put=st.sampled_from(["", "\t", "\n", "x", "-", "9", "\\", " ", "\x00", "é"]))
+def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(at, put, tmp_path_factory):
+    path = written(tmp_path_factory.getbasetemp(), SRILM[:at] + put + SRILM[at + 1 :], "wrong.arpa")
+    try:
+        tables, words = read_arpa(path)
+    except ModelError as error:
+        refused = str(error)
+    else:
+        refused = f"line 0: expected {tables.order}"
+        assert len(words) == tables.vocabulary_size in (6, 7)  # 7: the word `<unk>` itself was hit
+    assert re.search("line [0-9]+: expected ", refused)
