@@ -65,7 +65,7 @@ TABLES = {
 }
 FACTS = {
     "raw": {"rows": COUNT, "quarantined": 2},
-    "clean": {},
+    "clean": {"languages": {"en": 190, "": 10}},
     "tokens": {
         "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
     },
@@ -89,6 +89,11 @@ DEFECTS = {
         "of the ratings are 1, 2, 3, 4 or 5": planted("stars", 7.0, rows=9).cast(pl.Float32),
         "of the reviews have a rating": planted("stars", None, rows=9),
         "of the dates are from": planted("date", datetime(1999, 1, 1), rows=9),
+        "free of control": pl.col("text") + "\x07",
+        "show no trace of a wrong encoding": pl.col("text") + " TrÃ¨s bon",
+        "repeat no word": pl.col("text") + " so" * 11,
+        "repeat no character": pl.col("text") + "!" * 51,
+        "of the texts are different": planted("text", "The food was great", rows=30),
         "each of its type": pl.col("stars").cast(pl.String),
         "reviews read are in the table": {"rows": COUNT + 1},
         "records are in quarantine": {"quarantined": 50},
@@ -98,6 +103,13 @@ DEFECTS = {
         "No two reviews have one id": planted("review_id", IDS[7]),
         "Every review has a text": planted("text", None),
         "No text is empty": planted("text", ""),
+        "No text holds control": planted("text", "The\u200b food"),
+        "show no trace of a wrong encoding": planted("text", "It is Â£5, â€œgood"),
+        "repeat no word": planted("text", "very " * 11),
+        "repeat no character": planted("text", "w" * 51),
+        "of the texts are different": (pl.when(pl.col("split") == "train").then(pl.lit("The food was great"))
+                                       .otherwise(pl.col("text")).alias("text")),
+        "are in one language": {"languages": {"en": 100, "es": 90, "": 10}},
         "Stars are 1 to 5": planted("stars", 6).cast(pl.Int8),
         "a byte of text": planted("bytes", 1),
         "Every review is in a split": planted("split", None),
@@ -141,6 +153,7 @@ DEFECTS = {
 }
 SEVERITY = {
     "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
+    "free of control": "info", "show no trace": "warning", "repeat no": "warning", "are in one language": "info",
     "At least half of the reviews": "warning", "at most 20 nats": "info",
     "Every sample has 1 to": "warning", "control or invisible": "warning", "special token": "warning",
 }
@@ -174,7 +187,9 @@ def test_a_planted_defect_fails_its_expectation_and_no_other(stage, words, tmp_p
     assert report.broken == ()
     assert len(failed) == 1, [result.sentence for result in failed]
     assert words in failed[0].sentence
-    assert failed[0].severity == SEVERITY.get(words, "critical")
+    different = {"raw": "warning", "clean": "info"}.get(stage) if words == "of the texts are different" else None
+    severity = next((level for start, level in SEVERITY.items() if words.startswith(start)), "critical")
+    assert failed[0].severity == (different or severity)
     assert report.passed == (failed[0].severity != "critical")
 
 

@@ -1,0 +1,117 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_checks import repeated
+from data_checks.evaluation import Broken, measure
+from data_checks.metrics import Total
+from data_checks.repeated import DistinctCount, Repeated, Straddling
+from data_checks.tables import Measure, Table
+from reviewlm.errors import Unreadable
+
+VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
+
+
+def found(values, rows=4):
+    table = Table.of(pl.DataFrame({"v": pl.Series(values, dtype=pl.String)}))
+    return measure(table, {"r": Repeated(("v",), pl.col("v"), pl.col("v"))}, rows)["r"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(values=VALUES)
+def test_repeated_rows_are_those_that_counting_finds(values):
+    counts = {value: values.count(value) for value in values if value is not None}
+    places = [i for i, value in enumerate(values) if counts.get(value, 0) > 1]
+    result = found(values)
+    assert (result.rows, result.count) == (sum(counts.values()), len(places))
+    assert list(result.indexes) == places[:20]
+    assert list(result.values) == [values[i] for i in places[:20]]
+
+
+def test_slices_of_the_hashes_give_the_same(monkeypatch):
+    values = [str(i % 17) for i in range(40)] + ["x"]
+    whole = found(values)
+    monkeypatch.setattr(repeated, "SLICE", 3)
+    assert found(values) == whole
+
+
+def test_values_of_one_hash_are_told_apart(monkeypatch):
+    class Alike(Repeated):
+        """All hashes are equal, as if by the worst of chances."""
+
+    table = Table.of(pl.DataFrame({"v": ["a", "b", "c", "b"]}))
+    monkeypatch.setattr(pl.Expr, "hash", lambda self, seed=0: self.is_not_null().cast(pl.UInt64))
+    result = measure(table, {"r": Alike(("v",), pl.col("v"), pl.col("v"))}, 2)["r"]
+    assert (result.count, result.indexes) == (2, (1, 3))
+    split = Table.of(pl.DataFrame({"v": ["a", "b", "c"], "s": ["train", "test", "train"]}))
+    assert measure(split, {"s": Straddling("v", "s", ["train", "test"])}, 2)["s"] == 0
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(values=VALUES, seed=st.integers(0, 9))
+def test_straddling_values_are_those_that_counting_finds(values, seed):
+    groups = np.random.default_rng(seed).choice(["train", "validation", "test", "other"], len(values)).tolist()
+    table = Table.of(pl.DataFrame({"v": pl.Series(values, dtype=pl.String), "s": pl.Series(groups, dtype=pl.String)}))
+    pairs = set(zip(values, groups, strict=True))
+    known = {(value, group) for value, group in pairs if value is not None and group != "other"}
+    straddling = sum(sum(value == each for each, _ in known) > 1 for value in {value for value, _ in known})
+    metrics = {"s": Straddling("v", "s", ["train", "validation", "test"]), "d": DistinctCount(("v",), pl.col("v"))}
+    figures = measure(table, metrics, 4)
+    assert figures == {"s": straddling, "d": len({value for value in values if value is not None})}
+
+
+def test_eight_bytes_a_row_are_kept():
+    metric = Repeated(("v",), pl.col("v"), pl.col("v"))
+    state = pl.DataFrame({"v": [f"{i:040d}" for i in range(1000)]}).select(metric.expressions()[0].alias("h"))
+    assert sum(part.nbytes for part in metric.state([state["h"][0]], 0)) == 8_000
+
+
+def test_a_metric_that_raises_is_broken_and_the_others_are_not():
+    table = Table.of(pl.DataFrame({"v": ["a", "1"], "n": [1, 2]}))
+    metrics = {"bad": Total(("v",), pl.col("v").cast(pl.Int64).sum()), "good": Total(("n",), pl.col("n").sum())}
+    figures = measure(table, metrics, 1)
+    assert isinstance(figures["bad"], Broken)
+    assert "conversion" in figures["bad"].message
+    assert figures["good"] == 3
+
+
+def parts(folder, *frames):
+    for number, frame in enumerate(frames):
+        frame.write_parquet(folder / f"part-{number}.parquet")
+    return folder
+
+
+def test_tables_are_read_in_order_and_in_bounded_chunks(tmp_path):
+    whole = pl.DataFrame({"n": range(25), "t": [str(i) for i in range(25)]})
+    measures = {"m": Measure("t", pl.UInt32(), lambda texts: texts.str.len_chars())}
+    table = Table.of(parts(tmp_path, whole.head(10), whole.tail(15)), measures)
+    chunks = list(table.chunks(["n", "m"], 4))
+    assert max(chunk.height for chunk in chunks) == 4
+    assert pl.concat(chunks)["n"].to_list() == list(range(25))
+    assert pl.concat(chunks)["m"].to_list() == [len(str(i)) for i in range(25)]
+    assert (table.height, list(table.schema)) == (25, ["n", "t", "m"])
+
+
+def test_large_rows_make_small_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_checks.tables.CHUNK_BYTES", 10_000)
+    frame = pl.DataFrame({"t": [str(i) * 500 for i in range(100)]})
+    assert max(chunk.height for chunk in Table.of(parts(tmp_path, frame)).chunks(["t"])) < 50
+
+
+def test_an_empty_table_has_one_chunk_of_no_rows(tmp_path):
+    frame = pl.DataFrame({"n": []}, schema={"n": pl.Int64})
+    for table in (Table.of(frame), Table.of(parts(tmp_path, frame))):
+        assert [(chunk.height, chunk.schema) for chunk in table.chunks(["n"])] == [(0, frame.schema)]
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(Unreadable, match="no Parquet file"):
+        Table.of(tmp_path)
+    folder = parts(tmp_path, pl.DataFrame({"n": [1]}), pl.DataFrame({"n": ["a"]}))
+    with pytest.raises(Unreadable, match=r"part-1\.parquet"):
+        _ = Table.of(folder).schema
+    (tmp_path / "part-0.parquet").write_bytes(b"no parquet")
+    with pytest.raises(Unreadable, match=r"part-0\.parquet"):
+        _ = Table.of(folder).schema

@@ -1,0 +1,76 @@
+"""Runs of words and characters against a reading by hand, and what counts as mojibake."""
+
+import itertools
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_checks.case import INVISIBLE
+from data_checks.texts import MOJIBAKE, SHORTEST_RUN, longest_character_run, longest_word_run
+from models.text import NormalForm
+
+PIECES = st.sampled_from([
+    "a", "b", "ab", " ", "  ", "\n", "é", "🔥", "a" * 8, "🔥" * 9, "ab ab ab", "x" * 70, "-" * 30,
+])
+TEXTS = st.lists(st.one_of(st.none(), st.lists(PIECES, max_size=14).map("".join)), max_size=8)
+
+
+def words_by_hand(text):
+    if not text:
+        return 0
+    runs = [1]
+    for part in re.split(r"[\x00-\x20]{2,}", text):
+        runs += [len(list(run)) for word, run in itertools.groupby(re.split(r"[\x00-\x20]", part)) if word]
+    return max(runs)
+
+
+def characters_by_hand(text):
+    if not text:
+        return 0
+    longest = max((len(list(run)) for sign, run in itertools.groupby(text) if sign > " "), default=1)
+    return longest if longest >= SHORTEST_RUN else 1
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(texts=TEXTS)
+def test_runs_are_those_found_by_hand(texts):
+    column = pl.Series("text", texts, pl.String)
+    assert longest_word_run(column).to_list() == [words_by_hand(text) for text in texts]
+    assert longest_character_run(column).to_list() == [characters_by_hand(text) for text in texts]
+
+
+def test_runs_do_not_cross_from_one_text_to_the_next():
+    column = pl.Series(["go go", "go go", "!!!!!!!!!", "!!!!!!!!"])
+    assert longest_word_run(column).to_list() == [2, 2, 1, 1]
+    assert longest_character_run(column).to_list() == [1, 1, 9, 8]
+
+
+def test_runs_of_long_words_are_compared_to_their_end():
+    word = "x" * 100
+    column = pl.Series([f"{word} {word}", f"{word} {word[:-1]}y", f"{word[:80]}y{word[:19]} {word}"])
+    assert longest_word_run(column).to_list() == [2, 1, 1]
+
+
+def test_many_texts_are_worked_through_in_pieces():
+    column = pl.Series(["good place " * 500 + "no " * (i % 7) for i in range(700)])
+    assert longest_word_run(column).to_list() == [max(1, i % 7) for i in range(700)]
+
+
+@pytest.mark.parametrize(
+    "text", ["café", "naïve", "“quoted” – dash…", "5 °C, £5", "Ångström", "über", "日本", "🔥🍜", "señor"])
+def test_utf8_read_as_windows_1252_or_latin_1_is_mojibake_and_the_text_itself_is_not(text):
+    assert not re.search(MOJIBAKE, text)
+    for encoding in ("cp1252", "latin-1"):
+        wrong = text.encode().decode(encoding, "replace")
+        marked = re.search(MOJIBAKE, wrong) is not None
+        # Of signs beyond those of Western Europe some read as other letters, which might be meant.
+        assert marked or any(sign > "\u2fff" for sign in text), (encoding, wrong)
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x07", "\x7f", "\x9f", "\u00ad", "\u200b", "\ufeff", "\u202e"])
+def test_the_normal_form_keeps_what_the_suite_clean_demands(sign):
+    assert re.search(INVISIBLE.pattern, f"a{sign}b")
+    assert not re.search(INVISIBLE.pattern, NormalForm().apply(f"a{sign}b"))
