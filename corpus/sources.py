@@ -22,6 +22,8 @@ from reviewlm.store import sha256_of_file
 
 log = logging.getLogger(__name__)
 
+DIGEST = 64
+"""Digits of a SHA-256."""
 CHECK_PATH = "check the spelling and the working directory"
 
 
@@ -124,9 +126,22 @@ def _first_wild(parts: Sequence[str]) -> int:
     return next(index for index, part in enumerate(parts) if any(sign in part for sign in "*?["))
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Return all files; a folder that may not be read is an error, where `rglob` would find nothing."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
+            log.warning("%s is a link to a folder, which is not followed", linked)
+        found += [Path(place, name) for name in files]
+    return sorted(path for path in found if path.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _in_folder(folder: Path) -> list[Path]:
-    next(folder.iterdir(), None)  # raises where the folder may not be read; rglob would find nothing
-    seen = sorted(path for path in folder.rglob("*") if path.is_file())
+    seen = _files_below(folder)
     chosen = [path for path in seen if looks_like_data(path.relative_to(folder).as_posix())]
     if not chosen:
         raise EmptyInput(
@@ -164,7 +179,7 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     Args:
         path: The file.
         name: Its name, from `source_names`.
-        memory: Folder in which digests are remembered by device, inode, size and time of change; none: always hash.
+        memory: Folder in which digests are remembered by device, inode, size and times of change; none: always hash.
 
     Raises:
         Unreadable: The file may not be read, or changed meanwhile.
@@ -174,9 +189,10 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
         now = os.fstat(file.fileno())
     if not stat.S_ISREG(now.st_mode):
         raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
-    known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{now.st_mtime_ns}" if memory else None
-    if known and known.is_file():
-        return Source(name, now.st_size, known.read_text(), path, now.st_mtime_ns)
+    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # the former can be set, as copying programs do
+    known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
+    if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # empty after a loss of power
+        return Source(name, now.st_size, digest, path, now.st_mtime_ns)
     with input_errors(path):
         source = Source(name, now.st_size, sha256_of_file(path), path, now.st_mtime_ns)
     source.require_unchanged()

@@ -25,7 +25,7 @@ from models.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from reviewlm.config import RunConfig
 from reviewlm.errors import EmptyInput
-from reviewlm.store import Artifact
+from reviewlm.store import Artifact, Store
 from tasks.fit import bundle_digest, device_of
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_markdown, store_of
@@ -34,7 +34,7 @@ from tracking.registry import CHAMPION, Version
 
 log = logging.getLogger(__name__)
 
-DRIFT_VERSION = 1
+DRIFT_VERSION = 2
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 EVENT = "reviewlm.drift.flagged"
 """What a deployment's trigger waits for; see prefect.yaml."""
@@ -58,7 +58,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     known = _data_of(config, version)
     if version is None or known is None:
         return None
-    seen = known_ids(known.folder)
+    seen = known_ids(store_of(config), known)
     new = _count_new(dataset, seen)
     if new < FEWEST:
         log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
@@ -88,10 +88,18 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     return finished(built)
 
 
-def known_ids(clean_folder: Path) -> np.ndarray:
-    """Return the sorted hashes of all review_ids of a prepared data set; they mean something in this process only."""
-    ids = pl.scan_parquet(clean_folder / "clean.parquet").select(pl.col("review_id").hash(seed=1))
-    return np.sort(ids.collect(engine="streaming").to_series().to_numpy())
+def known_ids(store: Store, known: Artifact) -> np.ndarray:
+    """Return the sorted hashes of all review_ids of a data set; they mean something in this process only.
+
+    Reviews that were set aside when the data set *known* was prepared, such as duplicates, are no news either; they are
+    known as long as the store has what was prepared.
+    """
+    files = [known.folder / "clean.parquet"]
+    digest = known.manifest["inputs"].get("dataset", "")
+    if digest and (dataset := store.find("ingest", digest)):
+        files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
+    ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
+    return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
 
 
 def _is_new(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
