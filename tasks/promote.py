@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -154,7 +155,7 @@ def _evidence(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Champion | None,
     version: int | None,
 ) -> Evidence:
-    reports = [read_report(artifact) for artifact in prepared.checks]
+    checks_passed, checks_detail = _checked(prepared.checks)
     baseline = evaluated.named(config.baseline)
     smoke = _smoke(config, challenger) if version is not None else None
     leaks = _leaks(prepared.clean, champion)
@@ -168,8 +169,8 @@ def _evidence(
         baseline=figures_of_artifact(baseline.test),
         baseline_name=baseline.name,
         baseline_digest=bundle_digest(baseline.fitted.bundle),
-        checks_passed=all(report.passed for report in reports),
-        checks_detail=f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations",
+        checks_passed=checks_passed,
+        checks_detail=checks_detail,
         leak_free=leaks.free,
         leak_detail=leaks.detail,
         leak_test=leaks.test,
@@ -179,6 +180,13 @@ def _evidence(
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )
+
+
+def _checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
+    """Return whether all data checks passed, None where there were none, and how many they are."""
+    reports = [read_report(artifact) for artifact in checks]
+    detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
+    return all(report.passed for report in reports) if reports else None, detail
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,7 @@ def _leaks(clean: Artifact, champion: Champion | None) -> _Leaks:
         certificate = verify(clean.folder)
     except (CheckFailed, Damaged) as error:
         return _Leaks(False, ": ".join(part for part in (error.what, str(error.value or "")) if part))
-    stated = clean.facts.get("certificate", certificate.digest)
+    stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return _Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
     said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"

@@ -1,15 +1,18 @@
-"""What the gate is told of leaks: of the prepared data as they are now."""
+"""What the gate is told of the prepared data as they are now: of leaks, and of the data checks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from corpus.leaks import CERTIFICATE_FILE, certify, read, reviews_digest
+from data_checks.report import CheckReport, ExpectationResult
 from reviewlm.config import DuplicatesConfig
 from reviewlm.store import Artifact
-from tasks.promote import Champion, _leaks
+from tasks.prepare import REPORT_FILE
+from tasks.promote import Champion, _checked, _leaks
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 
@@ -66,8 +69,25 @@ def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothi
     assert "not the one of the prepared data" in leaks.detail
 
 
+def test_a_certificate_that_the_preparation_does_not_know_of_counts_for_nothing(clean):
+    leaks = _leaks(Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
+    assert leaks.free is False
+    assert "not the one of the prepared data" in leaks.detail
+
+
 def test_a_champion_of_other_data_is_remarked_upon(clean, tmp_path):
     assert "other data" in _leaks(clean, champion(tmp_path, "clean0")).detail
     (tmp_path / "bundle" / "spec.json").unlink()
     (tmp_path / "bundle").rmdir()
     assert "other data" not in _leaks(clean, champion(tmp_path, "clean1")).detail
+
+
+@pytest.mark.parametrize(("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)])
+def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
+    checks = [Artifact("check", f"c{number}", str(tmp_path / str(number))) for number in range(len(passed))]
+    for artifact, verdict in zip(checks, passed, strict=True):
+        artifact.folder.mkdir()
+        result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")
+        report = CheckReport("clean", "clean", verdict, (result,), Path("index.html"))
+        (artifact.folder / REPORT_FILE).write_text(report.to_json())
+    assert _checked(checks) == (expected, f"{len(passed)} suites, {len(passed)} expectations")
