@@ -33,7 +33,7 @@ from corpus.split import SPLITS, places
 from models.text import NormalForm
 from reviewlm.config import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import EmptyInput, disk_errors
+from reviewlm.errors import CheckFailed, EmptyInput, disk_errors
 
 SLICE_BYTES = 64 << 20
 """About how much text is sorted at a time."""
@@ -83,7 +83,7 @@ def prepare(
 
     Raises:
         EmptyInput: A split would be empty; says why and what to do.
-        CheckFailed: A text of one split stands in another, which the certificate must not say.
+        CheckFailed: A text, user, business or month of one split stands in another, which must not be.
         ConfigError: A split by month does not begin with a month.
         Unreadable, MissingColumn: The table of businesses.
         StoreFull, NotWritable: The disk.
@@ -107,10 +107,11 @@ def prepare(
         near = {}
         if duplicates.near:
             near = _drop_near(repeats, passes.through(slices), work / "near", duplicates, threads)
-        _require_all_splits(repeats, counts, dataset_folder)
+        _require_all_splits(repeats, counts, grouping, dataset_folder)
         keys = Keys(split)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         shutil.rmtree(work)
+    _require_apart(keys.facts(), split.by, folder)
     certificate = certify(folder, duplicates, threads)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
@@ -223,7 +224,7 @@ def _drop_near(
     return {"pairs": repeats.near_pairs, "examined": near.examined, "within": repeats.near_within}
 
 
-def _require_all_splits(repeats: Repeats, counts: _Counts, folder: Path) -> None:
+def _require_all_splits(repeats: Repeats, counts: _Counts, grouping: Grouping, folder: Path) -> None:
     kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:
@@ -236,5 +237,13 @@ def _require_all_splits(repeats: Repeats, counts: _Counts, folder: Path) -> None
             raise EmptyInput(
                 f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),
                 value=", ".join(f"{side} {kept[side]}" for side in SPLITS),
-                remedy="give more (different) reviews, or larger shares: split.validation, split.test",
+                remedy=grouping.remedy,
             )
+
+
+def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
+    if keys["in_two_splits"]:
+        raise CheckFailed(
+            f"Reviews of one {by} stand in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
+            where=folder / "clean.parquet", remedy='report it: the splitting is broken; split by "review" (split.by)',
+        )

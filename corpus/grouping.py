@@ -144,6 +144,15 @@ class Grouping:
         """Return how many reviews lack the key that should decide about them."""
         return reviews.select(_key(self.config.by).is_null().sum()).item()
 
+    @property
+    def remedy(self) -> str:
+        """What helps where a split has no reviews."""
+        if self.months and not self.months.from_data:
+            return "lay split.validation_from and split.test_from into the months that the reviews are of"
+        if self.config.by in ("user", "business"):
+            return f'give reviews with more different {KEYS[self.config.by]}s, or split by "review" (split.by)'
+        return "give more (different) reviews, or larger shares: split.validation, split.test"
+
     def facts(self, without_key: int) -> dict[str, Any]:
         """Return the rule and, for a split by month, the dates under their names in the settings."""
         if without_key:
@@ -181,7 +190,7 @@ class Keys:
             self.sides[split].append(keys.hash().to_numpy())
 
     def facts(self) -> dict[str, Any]:
-        """Return `keys` {split: how many} and `in_two_splits`, which is 0."""
+        """Return `keys` {split: how many} and `in_two_splits`, which `corpus.clean.prepare` wants to be 0."""
         if self.by == "review":
             return {"in_two_splits": 0}
         none = np.empty(0, np.uint64)

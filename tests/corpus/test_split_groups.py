@@ -15,9 +15,9 @@ from corpus.clean import prepare
 from corpus.grouping import Grouping, Keys, months_of
 from corpus.ingest import ingest
 from corpus.schema import COLUMNS
-from corpus.split import SPLITS, assign, places
+from corpus.split import SPLITS, assign, places, ranks
 from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
-from reviewlm.errors import ConfigError, EmptyInput
+from reviewlm.errors import CheckFailed, ConfigError, EmptyInput
 
 FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
 CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
@@ -214,3 +214,18 @@ def test_more_data_moves_no_prepared_review(tmp_path, by):
     both = before.join(after, on="review_id", suffix="_after")
     assert both.height == before.height
     assert (both["split"] == both["split_after"]).all()
+
+
+@pytest.mark.parametrize(("config", "words"), [
+    (SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"), r"split\.test_from into the month"),
+    (SplitConfig(by="user"), r"more different user_ids.*split\.by"),
+], ids=["month", "user"])
+def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
+    with pytest.raises(EmptyInput, match=f"(?s)has no reviews.*{words}"):
+        prepared(tmp_path, [{**row, "user_id": "u1"} for row in RECORDS[:50]], config)
+
+
+def test_a_user_on_two_sides_ends_the_preparation(tmp_path, monkeypatch):
+    monkeypatch.setattr(Grouping, "ranks", lambda self, reviews, place: ranks(place, self.config))
+    with pytest.raises(CheckFailed, match="one user stand in two splits"):
+        prepared(tmp_path, RECORDS, CONFIGS["user"])
