@@ -147,7 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sample, text, large = folder / "sample.parquet", args.text or folder / "text.parquet", folder / "large.parquet"
-        megabytes = {sample: 10, text: 12 if args.quick else 100, large: 100 if args.quick else 1_000}
+        megabytes = {sample: 10, text: 8 if args.quick else 100, large: 40 if args.quick else 1_000}
         for path, size in megabytes.items():
             if path != args.text:
                 make_text(path, size)

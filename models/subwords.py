@@ -21,13 +21,13 @@ from .type_counts import CharacterCounts, TypeCounts, batched
 from .units import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
 from .words import FIRST
 
-BPE_TYPES = 1_000_000
+BPE_TYPES = 500_000
 """Distinct pieces that BPE learns from; of more, the most frequent ones."""
-BPE_BYTES = 12 << 20
+BPE_BYTES = 6 << 20
 """Their bytes, together."""
-UNIGRAM_TYPES = 300_000
-UNIGRAM_BYTES = 4 << 20
-FED = 20_000_000
+UNIGRAM_TYPES = 200_000
+UNIGRAM_BYTES = 2 << 20
+FED = 10_000_000
 """Occurrences of pieces that the Unigram trainer is fed with, since it takes no counts; of more, a sample."""
 
 
