@@ -14,43 +14,65 @@ from collections.abc import Iterator
 import polars as pl
 
 from corpus.convert import convert
+from corpus.long_lines import next_line
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from reviewlm.errors import Unreadable
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would take a long review for a stray quote."""
+
+HEADER = "write the names of the columns in the first line"
 
 ALIASES = {f"votes{sign}{name}": name for sign in "._" for name in VOTES}
 """Names that pandas gives to the votes of the older editions, which were nested."""
 
 
+class _LongLine(bytes):
+    """The beginning of a line that is too long to be held, and a *detail* for the quarantine."""
+
+    detail: str
+
+
 class _Lines:
     """The lines of a file as text, remembering those that the record being read has used."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self.stream = stream
+    def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
+        self.stream, self.limits = stream, limits
         self.again: deque[bytes] = deque()
         self.taken: list[bytes] = []
-        self.number = 0
+        self.number = self.size = 0
         self.broken = ""
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self.again.popleft() if self.again else self.stream.readline()
+        line = self.again.popleft() if self.again else self._read()
         if not line:
             raise StopIteration
         self.taken.append(line)
+        self.size += len(line)
+        if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
+            raise csv.Error("a quote is not closed, or the record has more bytes than source.max_record_bytes allows")
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
             self.broken = str(error)
             return line.decode("utf-8", "surrogateescape")
 
+    def _read(self) -> bytes:
+        # Where `again` is empty all lines that were read have been taken.
+        line, problem = next_line(self.stream, self.number + len(self.taken) + 1, self.limits)
+        if problem:
+            line = _LongLine(line)
+            line.detail = problem.detail
+        return line
+
     def next_record(self) -> None:
         """Forget the lines of the record that has been read."""
         self.number += len(self.taken)
         self.taken.clear()
+        self.size = 0
         self.broken = ""
 
     def reject_first(self) -> None:
@@ -64,11 +86,15 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
 
     Raises:
         MissingColumn: The header has no `text`; names the columns that are there.
+        Unreadable: The first line is too long for a header.
     """
     csv.field_size_limit(FIELD_LIMIT)
-    lines = _Lines(stream)
+    lines = _Lines(stream, limits)
     delimiter = _delimiter(stream.peek(1 << 16))
-    header = next(csv.reader(lines, delimiter=delimiter), [])
+    try:
+        header = next(csv.reader(lines, delimiter=delimiter), [])
+    except csv.Error as error:
+        raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
     names = [ALIASES.get(name.strip(), name.strip()) for name in header]
     if "text" not in names:
@@ -106,7 +132,7 @@ def _block(
         except csv.Error as error:
             lines.reject_first()
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            row, problem = [], (Reason.MALFORMED, str(error))
+            row, problem = [], _refused(lines.taken[0], error)
         raw = b"".join(lines.taken)
         size += len(raw)
         if problem:
@@ -122,6 +148,10 @@ def _block(
         {name: [row[place] for row in rows] for name, place in places.items()}, schema=dict.fromkeys(places, pl.String)
     ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
     return convert(loose, source, raws.__getitem__, limits.max_chars, problems)
+
+
+def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
+    return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
 
 
 def _problem(row: list[str], width: int, lines: _Lines) -> tuple[Reason, str] | None:

@@ -17,6 +17,7 @@ from corpus.arrays import read_array
 from corpus.convert import convert
 from corpus.delimited import read_delimited
 from corpus.jsonlines import read_json_lines
+from corpus.long_lines import next_line
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
 from reviewlm.errors import Unreadable
 
@@ -85,24 +86,28 @@ def _is_review(line: bytes) -> bool:
 
 def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
     """One document a line; empty lines are none. There is no id, date or rating."""
-    first_line = 1
-    while block := stream.read(limits.block_bytes):
-        lines = (block + stream.readline()).split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        numbers, texts, problems = [], [], []
-        for number, line in enumerate(lines, first_line):
-            content = line.removesuffix(b"\r")
-            if not content.strip():
-                continue
-            try:
-                texts.append(content.decode("utf-8"))
-                numbers.append(number)
-            except UnicodeDecodeError as error:
-                problems.append(Problem(number, Reason.ENCODING, str(error), content))
-        loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
-        yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
-        first_line += len(lines)
+    number, more = 1, True
+    while more:
+        numbers: list[int] = []
+        texts: list[str] = []
+        problems: list[Problem] = []
+        size = 0
+        while size < limits.block_bytes and more:
+            line, problem = next_line(stream, number, limits)
+            content = line.removesuffix(b"\n").removesuffix(b"\r")
+            more, size = bool(line), size + len(line)
+            if problem:
+                problems.append(problem)
+            elif content.strip():
+                try:
+                    texts.append(content.decode("utf-8"))
+                    numbers.append(number)
+                except UnicodeDecodeError as error:
+                    problems.append(Problem(number, Reason.ENCODING, str(error), content))
+            number += 1
+        if texts or problems:
+            loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
+            yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
 
 
 def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:

@@ -225,11 +225,35 @@ PACKED = {
     "a way out of a zip": Hostile(packed_zip({"../review.json": BOTH}), good=2, name="y.zip"),
 }
 
+LONG = b"long " * 300
+SHORT_CSV = {**CSV_IN, "settings": {"max_record_bytes": 1000}}
+
 TABLES = {
     "a CSV with a stray quote": Hostile(CSV + b'a2,4,"bad" quote,2020-01-02\na3,3,fine,2020-01-03\n', good=2,
                                         bad=((3, "malformed"),), **CSV_IN),
     "a CSV with a quote that never ends": Hostile(CSV + b'a2,4,"no end,2020-01-02\na3,3,fine,2020-01-03\n', good=2,
                                                   bad=((3, "malformed"),), **CSV_IN),
+    "a CSV row that is too large": Hostile(CSV + b"a2,4," + LONG + b",\na3,3,fine,2020-01-03\n", good=2,
+                                           bad=((3, "too_long"),), **SHORT_CSV),
+    "a CSV row whose second line is too large": Hostile(
+        CSV + b'a2,4,"one\n' + LONG + b'"\na3,3,fine,2020-01-03\n', good=2, bad=((3, "malformed"), (4, "too_long")),
+        **SHORT_CSV,
+    ),
+    "a CSV with a quote that never ends in a large file": Hostile(
+        CSV + b'a2,4,"no end,2020-01-02\n' + b"".join(b"b%d,3,fine,2020-01-03\n" % n for n in range(200)), good=201,
+        bad=((3, "malformed"),), **SHORT_CSV,
+    ),
+    "a CSV with a header that is too large": Hostile(LONG + b"\n" + CSV, error=Unreadable, says="header", **SHORT_CSV),
+    "a text with a line that is too large": Hostile(
+        b"good\r\n" + LONG + b"\r\nalso good", good=2, bad=((2, "too_long"),), name="r.txt",
+        settings={"max_record_bytes": 1000},
+    ),
+    "a text of the largest line that may be": Hostile(
+        b"a" * 1000 + b"\r\n" + b"b" * 1000, good=2, name="r.txt", settings={"max_record_bytes": 1000},
+    ),
+    "a text whose last line is too large": Hostile(
+        b"good\n" + b"b" * 1001, good=1, bad=((2, "too_long"),), name="r.txt", settings={"max_record_bytes": 1000},
+    ),
     "a CSV row that is too short": Hostile(CSV + b"a2,4\n", good=1, bad=((3, "malformed"),), **CSV_IN),
     "a CSV row that is too long": Hostile(CSV + b"a2,4,x,2020-01-01,y\n", good=1, bad=((3, "malformed"),), **CSV_IN),
     "a CSV with its header twice": Hostile(CSV + HEAD, good=1, bad=((3, "bad_stars"),), **CSV_IN),
