@@ -131,7 +131,10 @@ def suite_result(validated: Validated, name: str) -> Any:
         },
         meta={
             "great_expectations_version": __version__, "run_id": run, "validation_time": run.run_time,
-            "batch_spec": {"rows": f"{batch.table.height:,}", "columns": ", ".join(batch.table.schema)},
+            "batch_spec": {
+                "data_asset_name": batch.name, "rows": f"{batch.table.height:,}",
+                "columns": ", ".join(batch.table.schema),
+            },
             "batch_markers": {},
             "active_batch_definition": {"datasource_name": "polars", "data_asset_name": batch.name},
         },
@@ -201,7 +204,7 @@ def _write_pages(context: Any) -> None:
 
 
 def _translated(expectation: Any, validation: Any) -> ExpectationResult:
-    observed = _observed(validation.result)
+    observed = _observed(validation.result, is_share="share" in str(expectation.description))
     return ExpectationResult(
         expectation=validation.expectation_config.type,
         severity=str(expectation.severity.value),
@@ -211,15 +214,21 @@ def _translated(expectation: Any, validation: Any) -> ExpectationResult:
     )
 
 
-def _observed(result: Mapping[str, Any]) -> str:
+def _observed(result: Mapping[str, Any], is_share: bool) -> str:
     """Say in a few words what was found: a value, or how many rows fail, with examples."""
-    if "unexpected_count" not in result:
+    if "element_count" not in result:
         value = result.get("observed_value")
-        return f"{value:.6g}" if isinstance(value, float) else str(value)
+        if is_share and isinstance(value, int | float):
+            return f"{value:.4%}"
+        if value is None and "unexpected_count" in result:
+            wrong = [*result.get("partial_unexpected_list", ()), *result.get("partial_missing_list", ())]
+            examples = f", e.g. {', '.join(map(_shown, wrong[:EXAMPLES]))}" if wrong else ""
+            return f"{result['unexpected_count'] + result.get('missing_count', 0):,} values differ{examples}"
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if isinstance(value, float) else str(value)
     against, count = result["unexpected_count"], result["element_count"]
     counted = f"{against:,} of {count:,} rows fail"
-    examples = dict.fromkeys(_shown(value) for value in result["partial_unexpected_list"])
-    return f"{counted}, e.g. {', '.join(examples)}" if against else counted
+    shown = dict.fromkeys(_shown(value) for value in result["partial_unexpected_list"])
+    return f"{counted}, e.g. {', '.join(shown)}" if against else counted
 
 
 def _shown(value: Any) -> str:

@@ -24,8 +24,11 @@ from data_checks.suite_files import Suite
 from data_checks.tables import CHUNK_ROWS, Table
 from data_checks.texts import MEASURES, MOJIBAKE
 
-FEW = 20
-"""A column has a set of values if it has no more than these, and on average `ROWS_OF_EACH` rows of each."""
+FEW, FEW_NUMBERS = 20, 6
+"""A column has a set of values if it has no more than these, and on average `ROWS_OF_EACH` rows of each: of numbers
+fewer, since small counts look like a set until there are more rows."""
+FAR = 5.0
+"""Greatest values so many standard deviations above the mean are of a long tail, which more rows make longer."""
 ROWS_OF_EACH = 10
 LONG = 60
 """A column with a longer text than this may not be quoted."""
@@ -121,7 +124,8 @@ def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[Hashable
     if not known:
         return expected
     values = figures.get((column, "set"))
-    in_set = isinstance(values, frozenset) and known >= ROWS_OF_EACH * len(values)
+    few = FEW_NUMBERS if kind.is_numeric() else FEW
+    in_set = isinstance(values, frozenset) and len(values) <= few and known >= ROWS_OF_EACH * len(values)
     if isinstance(values, frozenset) and in_set and not private and column not in MEASURES:
         expected.append(expect().ExpectColumnValuesToBeInSet(
             column=column, value_set=sorted(values), description=f"{column} is one of {len(values)} values"))
@@ -164,10 +168,19 @@ def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable,
     lower, upper = least - 0.25 * spread, greatest + (0.5 if column not in MEASURES else 1.0) * max(spread, 1)
     lower = max(lower, 0) if least >= 0 else lower
     lower, upper = (math.floor(lower), math.ceil(upper)) if kind.is_integer() else _rounded(lower, upper)
-    expected = [gx.ExpectColumnValuesToBeBetween(
-        column=column, min_value=lower, max_value=upper, severity=WARNING,
-        description=f"{column} is from {lower:g} to {upper:g}")]
     deviation = math.sqrt(squares / max(known - 1, 1))
+    if greatest > mean + FAR * deviation:
+        expected = [
+            gx.ExpectColumnValuesToBeBetween(
+                column=column, min_value=lower, severity=WARNING, description=f"{column} is at least {lower:g}"),
+            gx.ExpectColumnValuesToBeBetween(
+                column=column, max_value=upper, mostly=0.99, severity=WARNING,
+                description=f"{column} is at most {upper:g} in 99% of rows"),
+        ]
+    else:
+        expected = [gx.ExpectColumnValuesToBeBetween(
+            column=column, min_value=lower, max_value=upper, severity=WARNING,
+            description=f"{column} is from {lower:g} to {upper:g}")]
     margin = max(0.3 * deviation, 5 * deviation / math.sqrt(known))
     if deviation and figures.get((column, "distinct")) != known:
         lowest, highest = _rounded(mean - margin, mean + margin)

@@ -18,7 +18,7 @@ CORRUPTIONS = {
     "a rating is missing": (planted("stars", None), "stars is never missing"),
     "a column is missing": ("useful", "each of its type"),
     "a column has another type": (pl.col("useful").cast(pl.String), "each of its type"),
-    "a vote is negative": (planted("useful", -3), "useful is one of"),
+    "a vote is negative": (planted("useful", -3), "useful is from 0"),
     "a text is missing": (planted("text", None), "text is never missing"),
     "a text is empty": (planted("text", ""), "characters"),
     "a text is far too long": (planted("text", "so good " * 400), "characters"),
@@ -113,3 +113,16 @@ def test_an_expectation_that_cannot_be_evaluated_is_refused(tmp_path):
     (tmp_path / "suite.json").write_text(json.dumps({"format": 1, "name": "x", "expectations": [written]}))
     with pytest.raises(ReviewLMError, match="ExpectColumnValuesToBeJsonParseable cannot be evaluated"):
         load_suite(tmp_path / "suite.json")
+
+
+@pytest.mark.real_data
+def test_real_reviews_meet_the_suite_suggested_from_them(real_data, tmp_path):
+    table = pl.read_ndjson(real_data / "yelp_open_2022_first5000.jsonl.gz").with_columns(
+        pl.col("date").str.to_datetime(time_unit="us"))
+    save_suite(suggest(table, "open"), tmp_path / "suite.json")
+    assert failed(tmp_path / "suite.json", table, tmp_path) == []
+    # Half of them are enough to know the rest by.
+    save_suite(suggest(table.head(2500), "open"), tmp_path / "half.json")
+    assert failed(tmp_path / "half.json", table.tail(2500), tmp_path) == []
+    shuffled = table.with_columns(pl.col("text").str.head(20))
+    assert failed(tmp_path / "half.json", shuffled, tmp_path) != []

@@ -264,7 +264,7 @@ def test_an_id_beyond_the_vocabulary_is_found(stream_folder, tmp_path):
     ids[5] = 60_000
     ids.flush()
     report = check("tokens", stream_folder, ChecksConfig(), tmp_path / "docs", "tokens")
-    assert [("Every id is below" in result.sentence, result.observed) for result in report.failed] == [(True, "60000")]
+    assert [("Every id is below" in result.sentence, result.observed) for result in report.failed] == [(True, "60,000")]
 
 
 def test_a_suite_that_there_is_not_and_a_fact_that_is_absent_are_errors(tmp_path):
