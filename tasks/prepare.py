@@ -69,7 +69,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             **{f"failed_{severity}": failed.count(severity) for severity in ("critical", "warning", "info")},
         }
 
-    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
+    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json", exclude={"chunk_rows"})}
     built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
