@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from corpus.jsonlines import _why as reason_of
-from corpus.jsonlines import from_objects
+from corpus.jsonlines import RAW_BYTES, from_objects, reason_of
 from corpus.schema import Block, Limits, Problem, Reason, missing_text
 from reviewlm.errors import Unreadable
 
@@ -24,8 +23,6 @@ SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 BLANK = b" \t\r\n,"
 OPENING, CLOSING = b"[{", b"]}"
 RECORDS_PER_BLOCK = 20_000
-RAW_KEPT = 64 << 10
-"""Bytes that are kept of an element that is too long."""
 
 
 class Element(NamedTuple):
@@ -85,7 +82,7 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
         yield from reader.elements()
     if reader.rest:
         problem = Problem(
-            reader.number + 1, Reason.MALFORMED, "something stands behind the end of the array", reader.rest[:RAW_KEPT]
+            reader.number + 1, Reason.MALFORMED, "something stands behind the end of the array", reader.rest[:RAW_BYTES]
         )
         yield Element(reader.number + 1, b"", problem)
 

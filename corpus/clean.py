@@ -24,10 +24,10 @@ from corpus.dedupe import NearDuplicates
 from corpus.grouping import Grouping, Keys
 from corpus.ingest import iter_parts
 from corpus.keys import Repeats, hash_texts
+from corpus.language import in_languages
 from corpus.leaks import certify
 from corpus.normalise import count_masks, normalise
 from corpus.parallel import ordered
-from corpus.shingles import WITHOUT_SPACES
 from corpus.slices import Slices
 from corpus.split import SPLITS, places
 from models.text import NormalForm
@@ -190,22 +190,10 @@ def _clean(
         bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
         words=pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32),
     )
-    if selection.languages:
-        some, counts.languages = _selected(some, selection)
+    some, counts.languages = in_languages(some, selection)
     counts.without_key = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
-
-
-def _selected(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:
-    """Set aside what is surely in another language than those wanted; short texts stay."""
-    from corpus.language import detect  # here, since it loads a model, which most runs do not need
-
-    language = detect(reviews["text"])
-    signs = reviews["text"].str.count_matches(WITHOUT_SPACES)
-    enough = reviews["words"] + signs >= selection.min_language_words
-    foreign = enough & (language != "") & ~language.is_in(list(selection.languages))
-    return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 
 
 def _drop_near(

@@ -121,7 +121,7 @@ def _with_offset(text: pl.Series) -> pl.Series:
 
 def _stars() -> pl.Expr:
     number = pl.col("stars").cast(pl.Float64, strict=False)
-    return pl.when(number.is_finite()).then(number).alias("stars")
+    return pl.when(number.cast(pl.Float32).is_finite()).then(number).alias("stars")  # 1e39 is finite in 64 bits only
 
 
 def _votes(name: str) -> pl.Expr:

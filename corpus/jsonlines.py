@@ -94,13 +94,13 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             yield stretch
             line += int(np.count_nonzero(np.frombuffer(buffer, np.uint8, size) == ord("\n")))
         if len(rest) > limits.max_record_bytes:
-            problem, length = _pass_over(stream, rest, line, limits)
+            problem, length = pass_over(stream, rest, line, limits)
             rest, end = b"", end + length
             yield Stretch(bytearray(PAD), 0, line, end, (problem,))
             line += 1
 
 
-def _pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:
+def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:
     """Read to the end of a line too long to be held; return the problem and the bytes with the newline."""
     sha, head, length, piece = hashlib.sha256(), begun[:RAW_BYTES], 0, begun
     while True:
@@ -208,11 +208,12 @@ def read_carefully(lines: Iterable[tuple[int, bytes]], source: str, limits: Limi
             numbers.append(number)
             raws.append(line)
         except orjson.JSONDecodeError as error:
-            problems.append(Problem(number, _why(content, error), str(error), line))
+            problems.append(Problem(number, reason_of(content, error), str(error), line))
     return from_objects(objects, numbers, raws, source, limits, problems)
 
 
-def _why(content: bytes, error: orjson.JSONDecodeError) -> Reason:
+def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
+    """Return whether the bytes that orjson refused are no characters, or no JSON."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:

@@ -9,11 +9,14 @@ The result selects reviews; it is no part of the normal form, so a model does no
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from corpus.shingles import WITHOUT_SPACES
+from reviewlm.config import SelectionConfig
 from reviewlm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +53,25 @@ def detect(texts: pl.Series) -> pl.Series:
         for text, enough in zip(plain.to_list(), (letters >= MIN_LETTERS).to_list(), strict=True)
     ]
     return pl.Series("language", found, dtype=pl.String)
+
+
+def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:
+    """Set aside the reviews that are surely in another language than those wanted.
+
+    Args:
+        reviews: Columns text and words; a text of fewer than `min_language_words` stays, whatever it seems to be.
+        selection: The languages wanted; none means that all stay.
+
+    Returns:
+        The reviews that stay, and how many of which language were set aside.
+    """
+    if not selection.languages:
+        return reviews, Counter()
+    language = detect(reviews["text"])
+    signs = reviews["text"].str.count_matches(WITHOUT_SPACES)
+    enough = reviews["words"] + signs >= selection.min_language_words
+    foreign = enough & (language != "") & ~language.is_in(list(selection.languages))
+    return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 
 
 def _language(identifier: LanguageIdentifier, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from corpus.jsonlines import _pass_over as pass_over
+from corpus.jsonlines import pass_over
 from corpus.schema import Limits, Problem
 
 

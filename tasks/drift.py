@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from corpus.business import read_businesses
+from corpus.language import in_languages
 from corpus.sample import sample_reviews
 from corpus.split import iter_split
 from evaluation.drift import FEWEST, DriftReport, compare, flagged_sentence
@@ -64,7 +65,8 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
         log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
         return None
     folder = registry_of(config).bundle_folder(version)
-    options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business}
+    options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
+               "selection": config.selection.model_dump(mode="json")}
     inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
     facts = {"champion": f"version {version.version}", "champion's data": known.digest, "new data": dataset.digest,
              "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
@@ -135,6 +137,7 @@ def _report(
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
+    batch, _ = in_languages(batch, config.selection)
     if config.source.business:
         batch = read_businesses(Path(config.source.business)).join(batch)
     held_out = _first(known.folder, ("validation", "test"), count)

@@ -1,8 +1,6 @@
 """Cleaning, splitting and dropping duplicates, from an ingested dataset to clean.parquet."""
 
 import random
-import sys
-from types import SimpleNamespace
 
 import orjson
 import polars as pl
@@ -200,7 +198,7 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     def detect(texts):
         return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
 
-    monkeypatch.setitem(sys.modules, "corpus.language", SimpleNamespace(detect=detect))
+    monkeypatch.setattr("corpus.language.detect", detect)
     kinds = ["en 1 2 3 4", "fr 1 2 3 4", "de 1 2 3 4", "unsure 1 2 3 4", "de short"]
     rows = [record(number, f"{kinds[number % 5]} {number}") for number in range(400)]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
