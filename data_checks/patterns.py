@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from data_checks.encoded import pieces, text_of
 from reviewlm.errors import ReviewLMError
 
 with warnings.catch_warnings():
@@ -22,6 +24,7 @@ with warnings.catch_warnings():
     from re import _constants as codes  # type: ignore[attr-defined]
     from re import _parser as parser  # type: ignore[attr-defined]
 
+FEW_RANGES = 4
 REPEATS = {codes.MAX_REPEAT: "", codes.MIN_REPEAT: "?"}
 
 
@@ -36,7 +39,8 @@ def contains(values: pl.Expr, pattern: str) -> pl.Expr:
         ReviewLMError: It is no regular expression.
     """
     try:
-        return values.str.contains(for_rust(pattern))
+        rust = for_rust(pattern)
+        members = _ascii_members(pattern)
     except NotPortable:
         search = re.compile(pattern).search
 
@@ -45,6 +49,38 @@ def contains(values: pl.Expr, pattern: str) -> pl.Expr:
             return pl.Series(texts.name, hits, pl.Boolean)
 
         return values.map_batches(found, return_dtype=pl.Boolean)
+    if members is None:
+        return values.str.contains(rust)
+    return values.map_batches(partial(_with_member, members, rust), return_dtype=pl.Boolean)
+
+
+def _with_member(members: tuple[tuple[int, int], ...], rust: str, texts: pl.Series) -> pl.Series:
+    """Return which texts hold a character of a class: by their bytes, and only texts that are not ASCII by the engine.
+
+    Of classes that hardly any text has a member of, such as control characters, this takes a third of the time.
+    """
+    found = np.zeros(len(texts), bool)
+    for first, codes, begins in pieces(texts):
+        for lower, upper in members:
+            # Unsigned bytes below the range come out above it.
+            hits = codes - np.uint8(lower) <= upper - lower
+            if hits.any():
+                found[first + text_of(begins, np.flatnonzero(hits))] = True
+    other = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False)
+    if other.any():
+        found[np.flatnonzero(other.to_numpy())] |= texts.filter(other).str.contains(rust).to_numpy()
+    return pl.select(pl.when(texts.is_not_null()).then(pl.Series(found))).to_series().alias(texts.name)
+
+
+@lru_cache(maxsize=256)
+def _ascii_members(pattern: str) -> tuple[tuple[int, int], ...] | None:
+    """Return the ASCII ranges of a pattern that is one class of characters, few and without the line feed."""
+    parsed = list(parser.parse(pattern))
+    if len(parsed) != 1 or parsed[0][0] is not codes.IN or parsed[0][1][0][0] is codes.NEGATE:
+        return None
+    ranges = [(each, each) if code is codes.LITERAL else each for code, each in parsed[0][1]]
+    plain = tuple((lower, min(upper, 0x7F)) for lower, upper in ranges if lower <= 0x7F)
+    return plain if len(plain) <= FEW_RANGES and not any(lower <= 10 <= upper for lower, upper in plain) else None
 
 
 @lru_cache(maxsize=256)

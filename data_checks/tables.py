@@ -13,7 +13,7 @@ import polars as pl
 
 from reviewlm.errors import Unreadable
 
-CHUNK_BYTES = 12 << 20
+CHUNK_BYTES = 24 << 20
 """A chunk has fewer rows than asked for where its columns would take more than this (uncompressed)."""
 CHUNK_ROWS = 200_000
 READ_BYTES = 1 << 20

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import polars as pl
 
+from data_checks.encoded import pieces, text_of
 from data_checks.tables import Measure
 
 MOJIBAKE = (
@@ -21,7 +20,6 @@ SHORTEST_RUN = 8
 """Shorter runs of a character are not told apart from none; aligned groups of four equal bytes show where to look."""
 SPACE = 32
 COMPARED = 64
-PIECE = 1 << 20
 
 
 def longest_word_run(texts: pl.Series) -> pl.Series:
@@ -29,21 +27,21 @@ def longest_word_run(texts: pl.Series) -> pl.Series:
 
     Words are what stands between single spaces or line breaks, compared as written; two in a row end a run.
     """
-    codes, begins = _bytes(texts)
-    longest = (np.diff(begins) > 1).astype(np.int32)
-    for first, last in _pieces(begins):
-        here, edges = codes[begins[first] : begins[last]], begins[first : last + 1] - begins[first]
+    longest = _known(texts)
+    for first, codes, begins in pieces(texts):
         # A line break stands behind every text, so every word ends with one of these.
-        ends = np.flatnonzero(here <= SPACE)
-        lengths = np.diff(ends, prepend=-1)
+        ends = np.flatnonzero(codes <= SPACE).astype(np.int32)
+        lengths = np.empty_like(ends)
+        lengths[0] = ends[0] + 1
+        np.subtract(ends[1:], ends[:-1], out=lengths[1:])
         pairs = np.flatnonzero((lengths[1:] == lengths[:-1]) & (lengths[1:] > 1))
         starts = ends[pairs] - lengths[pairs] + 1
-        equal = _equal(here, starts, ends[pairs] + 1, lengths[pairs] - 1)
+        equal = _equal(codes, starts, ends[pairs] + 1, lengths[pairs] - 1)
         pairs, starts = pairs[equal], starts[equal]
-        inside = _of_text(edges, starts) == _of_text(edges, ends[pairs] + 1)
+        inside = text_of(begins, starts) == text_of(begins, ends[pairs] + 1)
         pairs, starts = pairs[inside], starts[inside]
         which, runs = _runs(pairs)
-        np.maximum.at(longest, first + _of_text(edges, starts[which]), runs)
+        np.maximum.at(longest, first + text_of(begins, starts[which]), runs)
     return pl.Series(texts.name, longest, pl.Int32)
 
 
@@ -52,18 +50,24 @@ def longest_character_run(texts: pl.Series) -> pl.Series:
 
     Spaces and line breaks do not count.
     """
-    codes, begins = _bytes(texts)
-    longest = (np.diff(begins) > 1).astype(np.int32)
-    plain = (texts.str.len_bytes() == texts.str.len_chars()).fill_null(True).to_numpy()
-    all_suspects = np.union1d(np.flatnonzero(~plain), _with_equal_bytes(codes, begins))
-    size = int((begins[all_suspects + 1] - begins[all_suspects]).sum())
-    for suspects in np.array_split(all_suspects, size // PIECE + 1) if len(all_suspects) else ():
+    longest = _known(texts)
+    plain: np.ndarray = (texts.str.len_bytes() == texts.str.len_chars()).fill_null(True).to_numpy()
+    for first, codes, begins in pieces(texts):
+        others = np.flatnonzero(~plain[first : first + len(begins) - 1])
+        suspects = first + np.union1d(others, _with_equal_bytes(codes, begins))
+        if not len(suspects):
+            continue
         characters, edges = _characters(texts.gather(suspects))
         pairs = np.flatnonzero((characters[1:] == characters[:-1]) & (characters[1:] > SPACE))
         which, runs = _runs(pairs)
-        first, runs = pairs[which][runs >= SHORTEST_RUN], runs[runs >= SHORTEST_RUN]
-        np.maximum.at(longest, suspects[_of_text(edges, first)], runs)
+        places, runs = pairs[which][runs >= SHORTEST_RUN], runs[runs >= SHORTEST_RUN]
+        np.maximum.at(longest, suspects[text_of(edges, places)], runs)
     return pl.Series(texts.name, longest, pl.Int32)
+
+
+def _known(texts: pl.Series) -> np.ndarray:
+    """Return 1 for each text, 0 for those that are empty or missing."""
+    return (texts.str.len_bytes().fill_null(0) > 0).to_numpy().astype(np.int32)
 
 
 MEASURES = {
@@ -73,29 +77,11 @@ MEASURES = {
 """Columns that the suites look at beside those of a table with texts."""
 
 
-def _bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the UTF-8 bytes of all texts, a line break behind each, and where each begins, with the end (N+1)."""
-    ended = (texts.fill_null("") + "\n").to_arrow(compat_level=pl.CompatLevel.oldest())
-    if not len(ended):
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    _, offsets, codes = ended.buffers()
-    begins = np.frombuffer(offsets, np.int64, len(ended) + 1)
-    return np.frombuffer(codes, np.uint8, int(begins[-1])), begins
-
-
 def _characters(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return the same in characters (Unicode code points)."""
     ended = texts.fill_null("") + "\n"
     begins = np.concatenate([[0], np.cumsum(ended.str.len_chars().to_numpy(), dtype=np.int64)])
     return np.frombuffer(ended.str.join("").item().encode("utf-32-le"), np.uint32), begins
-
-
-def _pieces(begins: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield ranges of texts of about a megabyte: what is worked out from them stays small, and in the cache."""
-    if len(begins) < 2:
-        return
-    cuts = np.flatnonzero(np.diff(begins[:-1] // PIECE, prepend=-1))
-    yield from zip(cuts.tolist(), [*cuts[1:].tolist(), len(begins) - 1], strict=True)
 
 
 def _with_equal_bytes(codes: np.ndarray, begins: np.ndarray) -> np.ndarray:
@@ -104,16 +90,8 @@ def _with_equal_bytes(codes: np.ndarray, begins: np.ndarray) -> np.ndarray:
     A run of spaces counts too.
     """
     fours = codes[: len(codes) // 4 * 4].view(np.uint32)
-    places = [
-        start + np.flatnonzero(part == (part & np.uint32(0xFF)) * np.uint32(0x01010101))
-        for start in range(0, len(fours), PIECE) for part in [fours[start : start + PIECE]]
-    ]
-    return np.unique(_of_text(begins, 4 * np.concatenate(places))) if places else np.zeros(0, np.int64)
-
-
-def _of_text(begins: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return in which text each place is."""
-    return np.searchsorted(begins, places, side="right") - 1
+    places = np.flatnonzero(fours == (fours & np.uint32(0xFF)) * np.uint32(0x01010101))
+    return np.unique(text_of(begins, 4 * places))
 
 
 def _equal(codes: np.ndarray, left: np.ndarray, right: np.ndarray, lengths: np.ndarray) -> np.ndarray:

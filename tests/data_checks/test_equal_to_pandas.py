@@ -175,7 +175,7 @@ def test_chunks_do_not_change_a_result(rows, chunk):
 @given(text=st.text(alphabet="ab\n \x1cé1_-", max_size=8))
 @pytest.mark.parametrize(
     "pattern", [r"^a|b$", r"[^ab]{2,3}", r"(a|b1)+?\Z", r"a.b", r"(.)\1", r"\w\s", r"(?i)A", r"a(?=b)", r"\d{2}", "",
-                "é?1$"]
+                "é?1$", r"[\x1c-\x1eb]", "[é1]", r"[^a]"]
 )
 def test_a_pattern_finds_what_python_finds(pattern, text):
     found = pl.DataFrame({"t": [text, None]}).select(contains(pl.col("t"), pattern))["t"].to_list()
