@@ -14,6 +14,9 @@ from reviewlm.verbs.options import Input, Json, Preset, Rebuild, Set, configured
 app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
 app.add_typer(quarantine_app, name="quarantine")
+checks_app = typer.Typer(no_args_is_help=True, help="Expectations of tables of your own.")
+app.add_typer(checks_app, name="checks")
+Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
 
 @app.command()
@@ -72,6 +75,42 @@ def quarantine_replay(
     result = run_flow("replay_only", preset, [str(fixed)] if fixed else None, with_rebuild(set, None))
     terminal.show_facts(result)
     terminal.last_line(result, json)
+
+
+@checks_app.command("suggest")
+def checks_suggest(
+    table: Table,
+    out: Annotated[Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")],
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write a suite of expectations that this table meets."""
+    config = configured(preset, set)
+    from data_checks.suggest import suggest
+    from data_checks.suite_files import save_suite
+
+    suite = suggest(table, table.stem, config.checks.chunk_rows)
+    save_suite(suite, out)
+    result = {"expectations": len(suite.expectations), "columns": len(suite.columns), "out": str(out)}
+    terminal.show_facts(result)
+    terminal.last_line(result, json)
+
+
+@checks_app.command("run")
+def checks_run(
+    table: Table,
+    suite: Annotated[Path, typer.Option("--suite", help="A suite as JSON, such as `checks suggest` writes.")],
+    docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Hold a table against a suite; a critical finding is an error."""
+    config = configured(preset, set)
+    from data_checks.suite_files import check_with
+
+    report = check_with(suite, table, docs, table.name, config.checks.chunk_rows)
+    rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
+    terminal.show_rows(rows)
+    report.require()
+    terminal.last_line({"passed": report.passed, "report": str(report.report_path)}, json)
 
 
 @app.command()
