@@ -63,7 +63,7 @@ def _with_member(members: tuple[tuple[int, int], ...], rust: str, texts: pl.Seri
     for first, codes, begins in pieces(texts):
         for lower, upper in members:
             # Unsigned bytes below the range come out above it.
-            hits = codes - np.uint8(lower) <= upper - lower
+            hits = codes == lower if lower == upper else codes - np.uint8(lower) <= upper - lower
             if hits.any():
                 found[first + text_of(begins, np.flatnonzero(hits))] = True
     other = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False)

@@ -26,12 +26,12 @@ class Measure:
     Args:
         source: The column that it is worked out from.
         kind: Its type.
-        of: From a chunk of the source to as many values.
+        of: From a chunk of the source to a frame of as many rows with this column, and perhaps those of other measures.
     """
 
     source: str
     kind: pl.DataType
-    of: Callable[[pl.Series], pl.Series]
+    of: Callable[[pl.Series], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,11 @@ class Table:
         wanted = [name for name in columns if name in self.physical]
         sources = list(dict.fromkeys([*wanted, *(each.source for each in measures.values())]))
         empty = True
-        for chunk in self._physical_chunks(sources, rows):
+        for chunk in _ahead(self._physical_chunks(sources, rows)):
             empty = False
-            derived = [each.of(chunk[each.source]).alias(name) for name, each in measures.items()]
+            # A function that makes several measures is called once.
+            made = {each.of: each.of(chunk[each.source]) for each in measures.values()}
+            derived = [made[each.of][name] for name, each in measures.items()]
             yield pl.DataFrame([*(chunk[name] for name in wanted), *derived]) if derived else chunk.select(wanted)
         if empty:
             yield pl.DataFrame(schema={name: self.schema[name] for name in columns})

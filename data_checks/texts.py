@@ -22,58 +22,58 @@ SPACE = 32
 COMPARED = 64
 
 
-def longest_word_run(texts: pl.Series) -> pl.Series:
-    """Return how often in a row the most repeated word of each text stands ("no no no": 3); 0 where there is no text.
+def runs_of(texts: pl.Series) -> pl.DataFrame:
+    """Return how often in a row the most repeated word and the most repeated character of each text stand.
 
-    Words are what stands between single spaces or line breaks, compared as written; two in a row end a run.
+    Returns:
+        `word_run`: of "no no no" 3, of a text without a repetition 1, of none 0. Words are what stands between single
+        spaces or line breaks, compared as written; two of those in a row end a run.
+        `character_run`: of "sooooooooo" 9; 1 for less than 8, 0 where there is no text. Spaces and line breaks do not
+        count.
     """
-    longest = _known(texts)
-    for first, codes, begins in pieces(texts):
-        # A line break stands behind every text, so every word ends with one of these.
-        ends = np.flatnonzero(codes <= SPACE).astype(np.int32)
-        lengths = np.empty_like(ends)
-        lengths[0] = ends[0] + 1
-        np.subtract(ends[1:], ends[:-1], out=lengths[1:])
-        pairs = np.flatnonzero((lengths[1:] == lengths[:-1]) & (lengths[1:] > 1))
-        starts = ends[pairs] - lengths[pairs] + 1
-        equal = _equal(codes, starts, ends[pairs] + 1, lengths[pairs] - 1)
-        pairs, starts = pairs[equal], starts[equal]
-        inside = text_of(begins, starts) == text_of(begins, ends[pairs] + 1)
-        pairs, starts = pairs[inside], starts[inside]
-        which, runs = _runs(pairs)
-        np.maximum.at(longest, first + text_of(begins, starts[which]), runs)
-    return pl.Series(texts.name, longest, pl.Int32)
-
-
-def longest_character_run(texts: pl.Series) -> pl.Series:
-    """Return how often in a row the most repeated character stands ("sooooooooo": 9); 1 for less than 8, 0 for no text.
-
-    Spaces and line breaks do not count.
-    """
-    longest = _known(texts)
+    words = (texts.str.len_bytes().fill_null(0) > 0).to_numpy().astype(np.int32)
+    characters = words.copy()
     plain: np.ndarray = (texts.str.len_bytes() == texts.str.len_chars()).fill_null(True).to_numpy()
     for first, codes, begins in pieces(texts):
+        _raise(words, first, *_word_runs(codes, begins))
         others = np.flatnonzero(~plain[first : first + len(begins) - 1])
         suspects = first + np.union1d(others, _with_equal_bytes(codes, begins))
-        if not len(suspects):
-            continue
-        characters, edges = _characters(texts.gather(suspects))
-        pairs = np.flatnonzero((characters[1:] == characters[:-1]) & (characters[1:] > SPACE))
-        which, runs = _runs(pairs)
-        places, runs = pairs[which][runs >= SHORTEST_RUN], runs[runs >= SHORTEST_RUN]
-        np.maximum.at(longest, suspects[text_of(edges, places)], runs)
-    return pl.Series(texts.name, longest, pl.Int32)
+        if len(suspects):
+            which, runs = _character_runs(*_characters(texts.gather(suspects)))
+            _raise(characters, 0, suspects[which], runs)
+    return pl.DataFrame({"word_run": words, "character_run": characters})
 
 
-def _known(texts: pl.Series) -> np.ndarray:
-    """Return 1 for each text, 0 for those that are empty or missing."""
-    return (texts.str.len_bytes().fill_null(0) > 0).to_numpy().astype(np.int32)
+def _raise(longest: np.ndarray, first: int, texts: np.ndarray, runs: np.ndarray) -> None:
+    np.maximum.at(longest, first + texts, runs)
 
 
-MEASURES = {
-    "word_run": Measure("text", pl.Int32(), longest_word_run),
-    "character_run": Measure("text", pl.Int32(), longest_character_run),
-}
+def _word_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs of two words or more: in which text, and how long."""
+    # A line break stands behind every text, so every word ends with one of these.
+    ends = np.flatnonzero(codes <= SPACE).astype(np.int32)
+    lengths = np.empty_like(ends)
+    lengths[0] = ends[0] + 1
+    np.subtract(ends[1:], ends[:-1], out=lengths[1:])
+    pairs = np.flatnonzero((lengths[1:] == lengths[:-1]) & (lengths[1:] > 1))
+    starts = ends[pairs] - lengths[pairs] + 1
+    equal = _equal(codes, starts, ends[pairs] + 1, lengths[pairs] - 1)
+    pairs, starts = pairs[equal], starts[equal]
+    inside = text_of(begins, starts) == text_of(begins, ends[pairs] + 1)
+    pairs, starts = pairs[inside], starts[inside]
+    which, runs = _runs(pairs)
+    return text_of(begins, starts[which]), runs
+
+
+def _character_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs of `SHORTEST_RUN` characters or more: in which text, and how long."""
+    pairs = np.flatnonzero((codes[1:] == codes[:-1]) & (codes[1:] > SPACE))
+    which, runs = _runs(pairs)
+    long = runs >= SHORTEST_RUN
+    return text_of(begins, pairs[which][long]), runs[long]
+
+
+MEASURES = {name: Measure("text", pl.Int32(), runs_of) for name in ("word_run", "character_run")}
 """Columns that the suites look at beside those of a table with texts."""
 
 

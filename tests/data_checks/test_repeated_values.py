@@ -85,7 +85,7 @@ def parts(folder, *frames):
 
 def test_tables_are_read_in_order_and_in_bounded_chunks(tmp_path):
     whole = pl.DataFrame({"n": range(25), "t": [str(i) for i in range(25)]})
-    measures = {"m": Measure("t", pl.UInt32(), lambda texts: texts.str.len_chars())}
+    measures = {"m": Measure("t", pl.UInt32(), lambda texts: pl.DataFrame({"m": texts.str.len_chars()}))}
     table = Table.of(parts(tmp_path, whole.head(10), whole.tail(15)), measures)
     chunks = list(table.chunks(["n", "m"], 4))
     assert max(chunk.height for chunk in chunks) == 4

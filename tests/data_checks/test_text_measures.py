@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_checks.case import INVISIBLE
-from data_checks.texts import MOJIBAKE, SHORTEST_RUN, longest_character_run, longest_word_run
+from data_checks.texts import MOJIBAKE, SHORTEST_RUN, runs_of
 from models.text import NormalForm
 
 PIECES = st.sampled_from([
@@ -38,25 +38,25 @@ def characters_by_hand(text):
 @given(texts=TEXTS)
 def test_runs_are_those_found_by_hand(texts):
     column = pl.Series("text", texts, pl.String)
-    assert longest_word_run(column).to_list() == [words_by_hand(text) for text in texts]
-    assert longest_character_run(column).to_list() == [characters_by_hand(text) for text in texts]
+    assert runs_of(column)["word_run"].to_list() == [words_by_hand(text) for text in texts]
+    assert runs_of(column)["character_run"].to_list() == [characters_by_hand(text) for text in texts]
 
 
 def test_runs_do_not_cross_from_one_text_to_the_next():
     column = pl.Series(["go go", "go go", "!!!!!!!!!", "!!!!!!!!"])
-    assert longest_word_run(column).to_list() == [2, 2, 1, 1]
-    assert longest_character_run(column).to_list() == [1, 1, 9, 8]
+    assert runs_of(column)["word_run"].to_list() == [2, 2, 1, 1]
+    assert runs_of(column)["character_run"].to_list() == [1, 1, 9, 8]
 
 
 def test_runs_of_long_words_are_compared_to_their_end():
     word = "x" * 100
     column = pl.Series([f"{word} {word}", f"{word} {word[:-1]}y", f"{word[:80]}y{word[:19]} {word}"])
-    assert longest_word_run(column).to_list() == [2, 1, 1]
+    assert runs_of(column)["word_run"].to_list() == [2, 1, 1]
 
 
 def test_many_texts_are_worked_through_in_pieces():
     column = pl.Series(["good place " * 500 + "no " * (i % 7) for i in range(700)])
-    assert longest_word_run(column).to_list() == [max(1, i % 7) for i in range(700)]
+    assert runs_of(column)["word_run"].to_list() == [max(1, i % 7) for i in range(700)]
 
 
 @pytest.mark.parametrize(
