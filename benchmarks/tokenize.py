@@ -2,7 +2,8 @@
 
     python -m benchmarks.tokenize [--quick] [--json] [--write] [--text FILE.parquet]
 
-The text follows Zipf's law over two million made-up words, or is the column `text` of a file of one's own.
+The text follows Zipf's law over made-up words, or is the column `text` of a file of one's own. 18 MB of real reviews
+have 57,000 distinct pieces; made-up ones of 60,000 words have more, and the text to learn from has far more.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
 THREADS = 2
 BATCH = 10_000
 LIMIT_MIB = 1024
-WORDS = 2_000_000
+WORDS, MANY_WORDS = 60_000, 2_000_000
 SYLLABLES = [first + vowel + last for first in "bcdfghklmnprstw" for vowel in "aeiou" for last in ("", "n", "r", "st")]
 
 
-def make_text(path: Path, megabytes: int) -> None:
+def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
     """Write reviews of about 100 words: word of rank r with probability ∝ log((r + 1) / r), punctuation, capitals."""
     rng = np.random.default_rng(1)
-    draws = rng.integers(len(SYLLABLES), size=(WORDS, 4))
-    lengths = np.minimum(1 + np.log10(np.arange(1, WORDS + 1)) / 2 + rng.random(WORDS), 4).astype(int)
+    draws = rng.integers(len(SYLLABLES), size=(size, 4))
+    lengths = np.minimum(1 + np.log10(np.arange(1, size + 1)) / 2 + rng.random(size), 4).astype(int)
     words = pl.Series(["".join(SYLLABLES[i] for i in row[:n]) for row, n in zip(draws.tolist(), lengths, strict=True)])
     words = pl.concat([words, words.str.to_titlecase()])
     ends = pl.Series([" ", ", ", ". ", "! ", ".\n\n", " (", "'s "])
     writer, written, number = None, 0, 0
     while written < megabytes * 1_000_000:
-        rank = np.exp(rng.random(100 * BATCH) * np.log(WORDS)).astype(np.int64)
-        capital = WORDS * (rng.random(len(rank)) < 0.1)
+        rank = np.exp(rng.random(100 * BATCH) * np.log(size)).astype(np.int64)
+        capital = size * (rng.random(len(rank)) < 0.1)
         end = rng.choice(len(ends), len(rank), p=[0.82, 0.06, 0.06, 0.01, 0.02, 0.01, 0.02])
         frame = pl.DataFrame({
             "row": np.repeat(np.arange(number, number + BATCH), 100),
@@ -147,15 +148,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sample, text, large = folder / "sample.parquet", args.text or folder / "text.parquet", folder / "large.parquet"
-        megabytes = {sample: 10, text: 8 if args.quick else 100, large: 40 if args.quick else 1_000}
+        megabytes = {sample: 10, text: 10 if args.quick else 100, large: 20 if args.quick else 1_000}
         for path, size in megabytes.items():
             if path != args.text:
-                make_text(path, size)
+                make_text(path, size, MANY_WORDS if path == large else WORDS)
         measurements, ratios = encoding(folder, text, sample, args.repeats)
         text.unlink() if text != args.text else None
         found, more = memory(large)
         measurements["text"] = str(args.text or f"{megabytes[text]} MB, Zipf over {WORDS:,} words")
-        measurements["learned from"] = f"{megabytes[large]} MB"
+        measurements["learned from"] = f"{megabytes[large]} MB, Zipf over {MANY_WORDS:,} words"
         notes = (
             "Ours writes the stream (ids, offsets, a row per review, checksums); bare encodes and throws away. "
             "Both read the same batches of the same file, and find the same number of tokens.",

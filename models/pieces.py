@@ -9,11 +9,13 @@ own as in its text. (`\s`, `\p{L}` and `\p{N}` are the same characters in both e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from threading import Lock
 
 import numpy as np
 import polars as pl
+from tokenizers import Tokenizer, pre_tokenizers
 
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """GPT-2's cut, for the `tokenizers` package."""
@@ -23,6 +25,8 @@ TYPES = 1 << 19
 """Pieces that are remembered from batch to batch before all are forgotten."""
 IDS = 1 << 22
 """Their ids, together."""
+LINES = 500
+"""New pieces that are handed to the tokenizer as one text."""
 FEW = 2_000
 """Characters up to which the tokenizer itself is faster."""
 
@@ -33,11 +37,18 @@ class PieceEncoder:
     The ids are those of the tokenizer, since its own cut has all boundaries that `PATTERN` has.
 
     Args:
-        encode: Ids of each text of a list, by the tokenizer.
+        tokenizer: Cuts as `SPLIT`, and has one entry for a line break.
     """
 
-    def __init__(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
-        self._encode, self._lock = encode, Lock()
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._lock = tokenizer, Lock()
+        self._by_line = Tokenizer.from_str(tokenizer.to_str())
+        lines = pre_tokenizers.Split("\n", "isolated")
+        if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+            byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            self._by_line.pre_tokenizer = pre_tokenizers.Sequence([lines, byte_level])
+        else:
+            self._by_line.pre_tokenizer = lines
         self._forget()
 
     def _forget(self) -> None:
@@ -49,7 +60,7 @@ class PieceEncoder:
     def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
         if int(texts.str.len_bytes().sum()) <= FEW:
-            return joined(self._encode(texts.to_list()))
+            return joined(_ids(self._tokenizer, texts.to_list()))
         lists = texts.str.extract_all(PATTERN)
         counts = lists.list.len().to_numpy().astype(np.int64)
         pieces = lists.filter(counts > 0).explode()
@@ -70,16 +81,35 @@ class PieceEncoder:
         self._widths = np.pad(self._widths, (0, max(more, 0)), constant_values=-1)
         new = np.flatnonzero(self._widths[codes] < 0)
         unknown, first = np.unique(codes[new], return_index=True)
-        ids, widths = joined(self._encode(pieces.gather(new[first]).to_list()))
-        self._widths[unknown] = widths
-        self._starts[unknown] = len(self._ids) + np.cumsum(widths) - widths
-        self._ids = np.concatenate([self._ids, ids])
+        new_pieces = pieces.gather(new[first])
+        compound = new_pieces.str.contains(r"^\s{2,}|\n").to_numpy()
+        for some, encode in ((compound, self._encode_cut), (~compound, self._encode_whole)):
+            ids, widths = encode(new_pieces.filter(some).to_list())
+            self._widths[unknown[some]] = widths
+            self._starts[unknown[some]] = len(self._ids) + np.cumsum(widths) - widths
+            self._ids = np.concatenate([self._ids, ids])
+
+    def _encode_cut(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and lengths of pieces that the tokenizer cuts again."""
+        return joined(_ids(self._tokenizer, pieces))
+
+    def _encode_whole(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and lengths of pieces without a line break, as lines: a text for each would cost more than it."""
+        texts = ["\n".join([*pieces[start : start + LINES], ""]) for start in range(0, len(pieces), LINES)]
+        ids, _ = joined(_ids(self._by_line, texts))
+        end = self._by_line.encode("\n", add_special_tokens=False).ids[0]
+        ends = np.flatnonzero(ids == end)
+        return ids[ids != end], np.diff(ends, prepend=-1) - 1
+
+
+def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def joined(lists: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Return lists of ids as one row (int32), and the length of each (int64)."""
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    row = np.fromiter((one for ids in lists for one in ids), np.int32, int(lengths.sum()))
+    row = np.fromiter(chain.from_iterable(lists), np.int32, int(lengths.sum()))
     return row, lengths
 
 

@@ -77,7 +77,7 @@ class SubwordUnit(LosslessUnit):
     def __init__(self, tokenizer: dict[str, Any]) -> None:
         self._json = tokenizer
         self._tokenizer = Tokenizer.from_str(json.dumps(tokenizer))
-        self._pieces = PieceEncoder(self._encode)
+        self._pieces = PieceEncoder(self._tokenizer)
         byte_level = tokenizer["model"]["type"] == "BPE"
         names = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
         to_bytes = _byte_level if byte_level else _byte_fallback
@@ -87,9 +87,6 @@ class SubwordUnit(LosslessUnit):
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
         ids, lengths = self._pieces(pl.Series(texts, dtype=pl.String))
         return ids + np.int32(FIRST - 1), lengths
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

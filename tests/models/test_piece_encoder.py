@@ -46,19 +46,29 @@ def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
             assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
 
 
-def test_each_distinct_piece_is_encoded_once(monkeypatch):
+def test_each_distinct_piece_is_handed_to_the_tokenizer_once(vocabularies, monkeypatch):
     monkeypatch.setattr(models.pieces, "FEW", -1)
-    seen = []
+    seen, encode = [], models.pieces._ids
 
-    def lengths(pieces):
-        seen.extend(pieces)
-        return [[len(piece)] for piece in pieces]
+    def recorded(tokenizer, texts):
+        seen.extend(piece for text in texts for piece in (text.split("\n") if text.endswith("\n") else [text]) if piece)
+        return encode(tokenizer, texts)
 
-    encoder = models.pieces.PieceEncoder(lengths)
+    monkeypatch.setattr(models.pieces, "_ids", recorded)
+    encoder = models.pieces.PieceEncoder(vocabularies["bpe"]._unit._tokenizer)
     for texts in (["the food the food", "food"], ["the soup", "food  the"]):
-        ids, widths = encoder(pl.Series(texts))
-        assert len(ids) == widths.sum()
+        encoder(pl.Series(texts))
     assert sorted(seen) == sorted({"the", " food", " the", "food", " soup", "  the"})
+
+
+@pytest.mark.parametrize("lines", [1, 2, 500])
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+def test_pieces_keep_apart_however_many_are_encoded_together(unit, lines, vocabularies, monkeypatch):
+    monkeypatch.setattr(models.pieces, "FEW", -1)
+    monkeypatch.setattr(models.pieces, "LINES", lines)
+    texts = [*TRAIN, "新しい zebra", "\n", "\t", "x\n\ny\tz"]
+    vocabulary = train(unit)
+    assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
 
 
 def test_several_threads_may_encode_at_once(vocabularies):
