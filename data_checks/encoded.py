@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-PIECE = 1 << 20
+PIECE = 2 << 20
 
 
 def pieces(texts: pl.Series) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -20,6 +20,8 @@ SHORTEST_RUN = 8
 """Shorter runs of a character are not told apart from none; aligned groups of four equal bytes show where to look."""
 SPACE = 32
 COMPARED = 64
+TOGETHER = 5_000
+"""Texts of which the characters are looked at in one go."""
 
 
 def runs_of(texts: pl.Series) -> pl.DataFrame:
@@ -33,14 +35,14 @@ def runs_of(texts: pl.Series) -> pl.DataFrame:
     """
     words = (texts.str.len_bytes().fill_null(0) > 0).to_numpy().astype(np.int32)
     characters = words.copy()
-    plain: np.ndarray = (texts.str.len_bytes() == texts.str.len_chars()).fill_null(True).to_numpy()
+    suspect: np.ndarray = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).to_numpy().copy()
     for first, codes, begins in pieces(texts):
         _raise(words, first, *_word_runs(codes, begins))
-        others = np.flatnonzero(~plain[first : first + len(begins) - 1])
-        suspects = first + np.union1d(others, _with_equal_bytes(codes, begins))
-        if len(suspects):
-            which, runs = _character_runs(*_characters(texts.gather(suspects)))
-            _raise(characters, 0, suspects[which], runs)
+        suspect[first + _with_equal_bytes(codes, begins)] = True
+    suspects = np.flatnonzero(suspect)
+    for some in np.array_split(suspects, len(suspects) // TOGETHER + 1) if len(suspects) else ():
+        which, runs = _character_runs(*_characters(texts.gather(some)))
+        _raise(characters, 0, some[which], runs)
     return pl.DataFrame({"word_run": words, "character_run": characters})
 
 
@@ -91,7 +93,7 @@ def _with_equal_bytes(codes: np.ndarray, begins: np.ndarray) -> np.ndarray:
     """
     fours = codes[: len(codes) // 4 * 4].view(np.uint32)
     places = np.flatnonzero(fours == (fours & np.uint32(0xFF)) * np.uint32(0x01010101))
-    return np.unique(text_of(begins, 4 * places))
+    return text_of(begins, 4 * places)
 
 
 def _equal(codes: np.ndarray, left: np.ndarray, right: np.ndarray, lengths: np.ndarray) -> np.ndarray:
