@@ -148,7 +148,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sample, text, large = folder / "sample.parquet", args.text or folder / "text.parquet", folder / "large.parquet"
-        megabytes = {sample: 10, text: 10 if args.quick else 100, large: 20 if args.quick else 1_000}
+        megabytes = {sample: 10, text: 10 if args.quick else 100, large: 8 if args.quick else 1_000}
         for path, size in megabytes.items():
             if path != args.text:
                 make_text(path, size, MANY_WORDS if path == large else WORDS)
