@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -22,12 +22,16 @@ from prefect.states import Completed
 from models.base import ModelError
 from reviewlm.config import RunConfig
 from reviewlm.errors import BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from reviewlm.memory import returned_memory
 from reviewlm.store import Artifact, Built, Store
 from tasks.progress import slug
 
 log = logging.getLogger(__name__)
 
 _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
+
+WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "vocabulary", "tokens"})
+"""Stages that go through all reviews in batches of columns, in this process."""
 
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError,
@@ -64,7 +68,7 @@ def run_stage(
 ) -> Built:
     """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json")}
-    with converted_errors(stage):
+    with converted_errors(stage), returned_memory() if stage in WHOLE_DATA else nullcontext():
         built = store_of(config).build(
             stage, version, options, inputs, make,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
