@@ -58,20 +58,23 @@ def require_supported(expectations: Sequence[Any]) -> None:
             rows, or has parameters that are given later.
     """
     for expectation in expectations:
-        name, reason = type(expectation).__name__, ""
-        if getattr(expectation, "row_condition", None):
-            reason = "it has a row_condition"
-        elif expectation.suite_parameter_options:
-            reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
-        else:
-            unknown = [metric for metric in _dependencies(expectation, {}) if not _known(metric)]
-            reason = f"it rests on {', '.join(unknown)}" if unknown else ""
-        if reason:
-            raise ReviewLMError(
-                f"The expectation {name} cannot be evaluated", where=str(expectation.description or ""), cause=reason,
-                remedy="declare it with another class (data_checks/translation.py has those that can be), "
-                       "or add its metric there",
-            )
+        _supported(expectation, _dependencies(expectation, {}))
+
+
+def _supported(expectation: Any, wanted: Mapping[str, Any]) -> None:
+    name, reason = type(expectation).__name__, ""
+    if getattr(expectation, "row_condition", None):
+        reason = "it has a row_condition"
+    elif expectation.suite_parameter_options:
+        reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
+    elif unknown := [metric for metric in wanted if not _known(metric)]:
+        reason = f"it rests on {', '.join(unknown)}"
+    if reason:
+        raise ReviewLMError(
+            f"The expectation {name} cannot be evaluated", where=str(expectation.description or ""), cause=reason,
+            remedy="declare it with another class (data_checks/translation.py has those that can be), "
+                   "or add its metric there",
+        )
 
 
 def evaluate(
@@ -100,9 +103,10 @@ def evaluate(
         ReviewLMError: An expectation cannot be evaluated here.
         Unreadable: The table cannot be read.
     """
-    require_supported(expectations)
     metrics: dict[Hashable, Metric | Broken] = dict((tallies or {}).items())
     wanted = [_dependencies(expectation, result_format) for expectation in expectations]
+    for expectation, each in zip(expectations, wanted, strict=True):
+        _supported(expectation, each)
     plans = [_planned(each, table, result_format, metrics) for each in wanted]
     values = measure(table, metrics, rows, report)
     results = [

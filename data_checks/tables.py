@@ -108,7 +108,7 @@ class Table:
         wanted = [name for name in columns if name in self.physical]
         sources = list(dict.fromkeys([*wanted, *(each.source for each in measures.values())]))
         empty = True
-        for chunk in _ahead(self._physical_chunks(sources, rows)):
+        for chunk in self._physical_chunks(sources, rows):
             empty = False
             # A function that makes several measures is called once.
             made = {each.of: each.of(chunk[each.source]) for each in measures.values()}
