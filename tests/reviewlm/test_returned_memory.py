@@ -47,9 +47,22 @@ def test_pieces_that_were_freed_are_not_kept() -> None:
     assert after <= 10
 
 
-def test_a_library_without_these_settings_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there_are_none(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from reviewlm import memory
 
-    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    class Library:
+        def mallopt(self, name: int, value: int) -> None:
+            calls.append((name, value))
+
+        def malloc_trim(self, pad: int) -> None:
+            calls.append("trim")
+
+    calls: list[object] = []
+    monkeypatch.setattr(memory, "_glibc", lambda: Library() if there else None)
     with memory.returned_memory():
-        pass
+        calls.append("work")
+    tight, wide = [*memory.TIGHT.items()], [*memory.WIDE.items()]
+    assert calls == ([*tight, "work", *wide, "trim"] if there else ["work"])

@@ -59,12 +59,15 @@ def test_prefect_gets_one_artifact_that_moves(clock: list[float], monkeypatch: p
     assert calls[2][3] == "56 reviews/s, 0 s left"
 
 
-def test_a_prefect_that_is_away_ends_no_work(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefect_that_is_away_ends_no_work(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def away(*about: Any) -> None:
-        raise ConnectionError
+        raise ConnectionError("nobody there")
 
     monkeypatch.setattr(room.TaskRunContext, "get", lambda: object())
     monkeypatch.setattr(room, "create_progress_artifact", away)
-    with progress("clean", 10, "reviews") as report:
+    with caplog.at_level(logging.DEBUG, "tasks.progress"), progress("clean", 10, "reviews") as report:
         clock[0] = 60.0
         report(5)
+    assert "nobody there" in caplog.records[-1].message

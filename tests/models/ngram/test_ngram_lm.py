@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_corpora import ODD, V
 
 from models.base import FitContext, LanguageModel, ModelError, State
 from models.ngram.counts import count_ngrams
@@ -18,7 +19,6 @@ from models.ngram.lm import NGramLM, NGramState, score_chunks
 from models.specs import NGramSpec
 from models.vocabulary import BOS, EOS, GIVEN
 
-V = 24
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)
 
@@ -146,17 +146,6 @@ def test_without_any_text_the_model_is_uniform_and_its_perplexity_the_number_of_
     model = fitted([], order, stream_of)
     nats, _ = model.score(np.array([[1, 8, 9, 10, 0, 2]]), model.start(1))
     assert np.exp(nats[0, 2:]).tolist() == pytest.approx([V - len(GIVEN)] * 4, rel=1e-12)
-
-
-ODD = {
-    "one empty review": [[1, 3, 2]],
-    "one review": [[1, 3, 9, 10, 11, 2]],
-    "all the same": [[1, 8, 9, 10, 9, 2]] * 50,
-    "one word again and again": [[1, 8, *[9] * 300, 2]],
-    "only unknown words": [[1, 5, 0, 0, 0, 2]] * 7,
-    "few characters": [[1, 5, *(9 + (np.arange(60) * k) % 3), 2] for k in range(50)],
-    "fifty short reviews": [[1, 3 + k % 6, 9 + k % 15, 9 + k % 4, 2] for k in range(50)],
-}
 
 
 @pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_corpora import ODD, V
 
 from models.base import ModelError
 from models.ngram import add_k, jelinek_mercer, katz
@@ -21,24 +22,12 @@ from models.ngram.smoothing import METHODS, SCORES_ONLY, estimate, figures
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.vocabulary import GIVEN
 
-V = 24
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})
 WORD = st.one_of(st.sampled_from([0, 9, 9, 10, 11]), st.integers(9, V - 1))
 DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
 CORPUS = st.lists(DOCUMENT, max_size=30)
 CONTEXT = st.lists(st.integers(0, V - 1), min_size=6, max_size=6)
-ODD = {
-    "no text": [],
-    "one empty review": [[1, 3, 2]],
-    "one review": [[1, 3, 9, 10, 11, 2]],
-    "all the same": [[1, 8, 9, 10, 9, 2]] * 50,
-    "one word again and again": [[1, 8, *[9] * 300, 2]],
-    "only unknown words": [[1, 5, 0, 0, 0, 2]] * 7,
-    "few characters": [[1, 5, *(9 + (np.arange(60) * k) % 3), 2] for k in range(50)],
-    "fifty short reviews": [[1, 3 + k % 6, 9 + k % 15, 9 + k % 4, 2] for k in range(50)],
-    "the whole vocabulary": [[1, 3, 0, *range(9, V), 2]] * 3,
-}
 
 
 @pytest.fixture(autouse=True)
