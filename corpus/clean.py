@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,27 +91,18 @@ def prepare(
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business) if business else None
-    work = folder / "slices"
-    threads = threads or available_cores()
-    with disk_errors(folder):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
-        count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
-        grouping = Grouping(split, dataset_folder)
-        slices = Slices(work, count, grouping.shares, grouping.ranges)
-        duplicates = duplicates or DuplicatesConfig()
-        passes = _Passes(dataset_folder, 2 + duplicates.near, report)
-        make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
+    duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
+    grouping, keys = Grouping(split, dataset_folder), Keys(split)
+    make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report)
+    with _slices(dataset_folder, folder, grouping) as slices:
         counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
         repeats = Repeats(*slices.text_hashes())
         near = {}
         if duplicates.near:
-            near = _drop_near(repeats, passes.through(slices), work / "near", duplicates, threads)
+            near = _drop_near(repeats, passes.through(slices), slices.folder / "near", duplicates, threads)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
-        keys = Keys(split)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
-        shutil.rmtree(work)
     _require_apart(keys.facts(), split.by, folder)
     certificate = certify(folder, duplicates, threads)
     return {
@@ -118,6 +110,19 @@ def prepare(
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
         "duplicates": repeats.left(), "near": near, "normal_form": form.to_dict(), "certificate": certificate.digest,
     }
+
+
+@contextmanager
+def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[Slices]:
+    """Make the slices that are sorted on disk, and remove them when the table is written."""
+    work = folder / "slices"
+    with disk_errors(folder):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
+        count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
+        yield Slices(work, count, grouping.shares, grouping.ranges)
+        shutil.rmtree(work)
 
 
 @dataclass

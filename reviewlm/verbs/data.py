@@ -106,7 +106,8 @@ def checks_run(
     config = configured(preset, set)
     from data_checks.suite_files import check_with
 
-    report = check_with(suite, table, docs, table.name, config.checks.chunk_rows)
+    docs = docs.absolute()
+    report = check_with(suite, table, docs, table.name, config.checks.chunk_rows).located(docs.parent)
     rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
     terminal.show_rows(rows)
     report.require()
