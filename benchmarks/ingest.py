@@ -100,7 +100,7 @@ PEERS = {"duckdb": duckdb_copy, "polars": polars_sink, "pyarrow": pyarrow_write}
 def folder_for(args: argparse.Namespace) -> Iterator[Path]:
     """Yield where the data lie: a named folder keeps them for the next time, a temporary one goes."""
     if args.data is None:
-        with tempfile.TemporaryDirectory(prefix="reviewlm-ingest-") as name:
+        with tempfile.TemporaryDirectory(prefix="reviewlm-") as name:
             yield Path(name)
     else:
         args.data.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,167 @@
+"""The whole data half of the pipeline on one big file: time, peak memory and size of every stage.
+
+    python -m benchmarks.scale [--quick] [--json] [--write] [--reviews 9100000] [--file REVIEWS.jsonl]
+
+Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home,
+and follows the resident memory of its processes four times a second: the pipeline with the workers it starts, and
+apart from it Prefect's temporary server. A stage's peak is the highest sum seen while it ran. Nothing is kept unless a
+folder is named.
+
+There is no peer in this script; *goal* is 1.5 GiB for any stage, whatever the size of the input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import Ratio, Report, arguments, finish, say
+from benchmarks.ingest import folder_for
+from benchmarks.processes import ContenderFailed
+from corpus.synth import write_reviews
+
+REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
+MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
+GOAL_MIB = 1536.0
+UNITS = "word,bpe"
+PRESET = 'extends = "full"\nbaseline = "{unit}"\n'
+MODEL = """
+[vocabulary.{unit}]
+unit = "{unit}"
+size = 16_000
+
+[[models]]
+kind = "ngram"
+name = "{unit}"
+order = 2
+vocabulary = "{unit}"
+"""
+SAMPLE_SECONDS = 0.25
+MIB = 1 << 20
+
+
+class MemoryLog(threading.Thread):
+    """Writes down, again and again, what the pipeline's processes hold: (time, pipeline MiB, server MiB)."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.samples, self._ended = pid, [(0.0, 0.0, 0.0)], threading.Event()
+
+    def run(self) -> None:
+        """Take samples until `end` is called."""
+        while not self._ended.wait(SAMPLE_SECONDS):
+            try:
+                self.samples.append((time.time(), *_resident(psutil.Process(self.pid))))
+            except psutil.Error:
+                continue
+
+    def end(self) -> None:
+        """Stop."""
+        self._ended.set()
+        self.join()
+
+    def peak(self, began: float, ended: float, server: bool = False) -> int:
+        """Return the highest sum between two moments, in MiB."""
+        return round(max((one[2 if server else 1] for one in self.samples if began <= one[0] <= ended), default=0.0))
+
+
+def _resident(process: psutil.Process) -> tuple[float, float]:
+    """Return the resident MiB of the pipeline (process and workers), and of Prefect's server beside it."""
+    pipeline, server = process.memory_info().rss, 0
+    for child in process.children(recursive=True):
+        try:
+            held = child.memory_info().rss
+            if any("prefect.server" in word for word in child.cmdline()):
+                server += held
+            else:
+                pipeline += held
+        except psutil.Error:
+            continue
+    return pipeline / MIB, server / MIB
+
+
+def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
+    """Run `reviewlm prepare`; its progress goes to standard error.
+
+    Raises:
+        ContenderFailed: It ended with an error.
+    """
+    preset = home.parent / "scale.toml"
+    models = "".join(MODEL.format(unit=unit) for unit in units)
+    preset.write_text(PRESET.format(unit=units[0]) + models, encoding="utf-8")
+    command = [sys.executable, "-m", "reviewlm.cli", "prepare", "--input", str(file), "--preset", str(preset)]
+    for setting in settings:
+        command += ["--set", setting]
+    began = time.time()
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
+        log = MemoryLog(process.pid)
+        log.start()
+        process.wait()
+        log.end()
+    if process.returncode:
+        raise ContenderFailed(f"reviewlm prepare ended with {process.returncode}")
+    return log, time.time() - began
+
+
+def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
+    """Return seconds, peak and size of every artifact's making, in the order in which they ended."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
+    table: dict[str, dict[str, Any]] = {}
+    for manifest in sorted(manifests, key=lambda one: one["created"]):
+        name, number = _name(manifest), 2
+        while name in table:
+            name, number = f"{_name(manifest)} {number}", number + 1
+        began = manifest["created"] - manifest["seconds"]
+        size = sum(file["bytes"] for file in manifest["files"].values())
+        table[name] = {
+            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, manifest["created"]),
+            "MB on disk": round(size / 1e6, 1),
+        }  # fmt: skip
+    return table
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    """Return the stage with what it was made for: `check raw`, `vocabulary bpe`, `tokens train`."""
+    options = manifest["options"]
+    special = [options.get(key) for key in ("label", "suite", "split")] + [manifest["facts"].get("unit")]
+    return " ".join([manifest["stage"], *[str(one) for one in special if one][:1]])
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark as the command line asks."""
+    parser = arguments("The data half of the pipeline on one big file")
+    parser.add_argument("--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
+    parser.add_argument("--file", type=Path, help="use this file instead")
+    parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
+    parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    args = parser.parse_args(argv)
+    with folder_for(args) as folder:
+        file = args.file
+        if file is None:
+            file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
+            say(f"writing {reviews:,} reviews")
+            write_reviews(file, reviews, SEED, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
+        log, seconds = prepare(file, folder / "home", args.units.split(","), args.set)
+        found, size = stages(folder / "home", log), file.stat().st_size
+    worst = max(row["peak_mib"] for row in found.values())
+    measured = found | {"whole run": {
+        "wall_s": round(seconds, 1), "peak_mib": log.peak(0, time.time()), "MB on disk": round(size / 1e6, 1),
+    }, "server": {"peak_mib": log.peak(0, time.time(), server=True)}}  # fmt: skip
+    ratios = {"scale.memory": Ratio(round(GOAL_MIB / max(worst, 1), 3), 1.0, "1.5 GiB")}
+    return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
+                               ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
+
+
+if __name__ == "__main__":
+    main()
