@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .base import INTERFACE, LanguageModel, ModelError
-from .specs import KINDS, ModelSpec, model_class, spec_from_dict
+from .specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
 from .vocabulary import EOS, FILE, GIVEN, UNK, Vocabulary
 
 FORMAT = 1
@@ -127,7 +127,7 @@ def save_bundle(
         "format": FORMAT,
         "interface": INTERFACE,
         "kind": spec.kind,
-        "spec": asdict(spec),
+        "spec": to_dict(spec),
         "vocabulary_digest": vocabulary.digest,
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],

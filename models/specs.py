@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ValueError naming the option, its value and the allowed range unless *holds*."""
-    if not holds:
-        raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+from .ngram.spec import NGramSpec as NGramSpec
+from .ngram.spec import Smoothing as Smoothing
+from .options import LATER, require
 
 
 @dataclass(frozen=True)
@@ -114,66 +112,6 @@ class TrainingSpec:
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0")
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
-
-
-Smoothing = Literal[
-    "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
-    "kneser_ney", "modified_kneser_ney", "stupid_backoff",
-]  # fmt: skip
-"""How an n-gram model deals with what was never seen; the methods are explained in `models/ngram/`."""
-
-
-@dataclass(frozen=True)
-class NGramSpec:
-    """N-gram model.
-
-    Args:
-        name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration.
-        order: Longest n-gram; order 1 is the unigram model.
-        smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one), the best ones; the other
-            classical methods, for comparison: "absolute_discounting", "witten_bell", "jelinek_mercer", "katz",
-            "add_k", "maximum_likelihood" (infinite perplexity), "stupid_backoff" (scores that rank, no perplexity).
-        kenlm_exact: Kneser–Ney: reproduce lmplz's counts of counts to the last digit, its end-of-stream quirk included.
-        fallback: Discounts (D1, D2, D3+) of an order whose counts of counts do not determine them; methods with one
-            discount take D1.
-        k: Of add_k: imagined occurrences of every word, 1 is Laplace's; None chooses on validation text.
-        weights: Of jelinek_mercer: λ of orders 1 … N; None tunes them on validation text.
-        discounts: Of absolute_discounting: D of orders 1 … N; None takes them from the counts of counts.
-        cut: Of katz: the largest count that is discounted.
-        alpha: Of stupid_backoff: the factor for every word of context dropped.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    kind: Literal["ngram"] = "ngram"
-    name: str = "kn5"
-    vocabulary: str = "word"
-    order: int = 5
-    smoothing: Smoothing = "modified_kneser_ney"
-    kenlm_exact: bool = True
-    fallback: tuple[float, float, float] = (0.5, 1.0, 1.5)
-    k: float | None = None
-    weights: tuple[float, ...] | None = None
-    discounts: tuple[float, ...] | None = None
-    cut: int = 5
-    alpha: float = 0.4
-
-    def __post_init__(self) -> None:
-        names = get_args(Smoothing)
-        require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        require(self.smoothing in names, "smoothing", self.smoothing, f"one of {', '.join(names)}")
-        right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
-        require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
-        require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
-        require(self.cut >= 2, "cut", self.cut, "at least 2")
-        require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
-        for name in ("weights", "discounts"):
-            numbers = getattr(self, name)
-            right = numbers is None or (len(numbers) == self.order and all(0 < value < 1 for value in numbers))
-            require(right, name, numbers, f"{self.order} numbers, one per order, above 0 and below 1")
-        for name, method in (("k", "add_k"), ("weights", "jelinek_mercer"), ("discounts", "absolute_discounting")):
-            unused = getattr(self, name) is not None and self.smoothing != method
-            require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
 
 
 @dataclass(frozen=True)
@@ -274,13 +212,26 @@ def model_class(kind: str) -> Any:
 
 def identity(spec: ModelSpec) -> dict[str, Any]:
     """Return what a fit depends on as JSON values: everything but the names, which are labels."""
-    options = asdict(spec)
+    options = to_dict(spec)
     del options["name"], options["vocabulary"]
     return options
 
 
+def to_dict(spec: ModelSpec) -> dict[str, Any]:
+    """Return the options as JSON values, those marked as `LATER` only where they are not at their default.
+
+    So artifacts and bundles from before an option existed keep their digests, and older versions can still read a
+    bundle that does not use it.
+    """
+    options = asdict(spec)
+    for entry in fields(spec):
+        if entry.metadata == LATER and options[entry.name] == entry.default:
+            del options[entry.name]
+    return options
+
+
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
-    """Rebuild a spec from `dataclasses.asdict` as it comes back from JSON (lists for tuples)."""
+    """Rebuild a spec from `to_dict` or `dataclasses.asdict` as it comes back from JSON (lists for tuples)."""
     return _rebuild(KINDS[options["kind"]][0], options)
 
 

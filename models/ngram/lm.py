@@ -24,10 +24,11 @@ from ..specs import NGramSpec
 from ..streams import TokenStream
 from ..vocabulary import GIVEN, Vocabulary
 from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .fitting import fit_tables
 from .kneser_ney import FALLBACK
 from .lookup import NONE, walk
 from .measure import measure, score_chunks
-from .smoothing import SCORES_ONLY, estimate, figures
+from .smoothing import SCORES_ONLY, figures
 from .tables import Tables
 
 __all__ = ["NGramLM", "NGramState", "score_chunks"]
@@ -86,7 +87,8 @@ class NGramLM:
             kenlm_exact: See `NGramSpec`.
             fallback: See `NGramSpec`.
             held_out: Text on which methods that have something to tune do so.
-            options: The further options of `NGramSpec` (`k`, `weights`, `discounts`, `cut`, `alpha`).
+            options: The further options of `NGramSpec` (`k`, `weights`, `discounts`, `cut`, `alpha`, `prune`,
+                `entropy`).
 
         Raises:
             ModelError: An option is unknown or out of its range; kind "input".
@@ -96,7 +98,8 @@ class NGramLM:
             spec = NGramSpec(order=counts.order, **chosen)
         except (TypeError, ValueError) as error:
             raise ModelError(str(error), kind="input") from error
-        return cls(Tables.pack(counts, estimate(counts, spec, held_out)), smoothing not in SCORES_ONLY)
+        tables = fit_tables(counts, spec, spec.prune, spec.entropy, held_out).tables
+        return cls(tables, smoothing not in SCORES_ONLY)
 
     @property
     def order(self) -> int:
@@ -210,25 +213,25 @@ class NGramLM:
     ) -> FitResult:
         """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
 
-        The summary: seconds, tokens, bytes of the tables, everything of `smoothing.figures` (n-grams per order,
-        counts of counts, the method's parameters, which orders took which fallback), share of validation tokens whose
-        n-gram is unseen, validation nats and perplexity per scored token, and the number of validation tokens with
-        probability 0: one is enough to make nats and perplexity infinite, as maximum likelihood's are. A model
-        without probabilities (stupid back-off) has neither nats nor perplexity. Methods of `smoothing.TUNED` choose
-        their parameters on *validation*: there, their perplexity flatters.
+        The summary: seconds, tokens, bytes of the tables, everything of `smoothing.figures` (n-grams per order that
+        were kept and pruned, counts of counts, the method's parameters, which orders took which fallback), share of
+        validation tokens whose n-gram is unseen in the training text, validation nats and perplexity per scored token,
+        and the number of validation tokens with probability 0: one is enough to make nats and perplexity infinite, as
+        maximum likelihood's are. A model without probabilities (stupid back-off) has neither nats nor perplexity.
+        Methods of `smoothing.TUNED` choose their parameters on *validation*: there, their perplexity flatters.
         """
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
         counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN)
-        made = estimate(counts, spec, validation)
-        model = cls(Tables.pack(counts, made), spec.smoothing not in SCORES_ONLY)
+        tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation)
+        model = cls(tables, spec.smoothing not in SCORES_ONLY)
         seconds = time.perf_counter() - began
         tokens = int(counts.orders[0].raw_M.sum())
         summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
-        summary["parameters"] = float(sum(len(a) for a in (*made.logp, *made.backoff)))
-        summary["bytes"] = float(sum(a.nbytes for a in model.tables.arrays().values()))
-        summary |= figures(counts, made) | _validate(model, counts, validation)
+        summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
+        summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
+        summary |= figures(counts, made, tables) | _validate(model, counts, validation)
         _journal(context, tokens, summary)
         return FitResult(model, summary)
 

@@ -14,6 +14,7 @@ from . import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_bac
 from .counts import Documents, NGramCounts
 from .interpolation import SmoothedEstimate, raw_counts_of_counts
 from .kneser_ney import Estimate
+from .tables import Tables
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +60,23 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     return made
 
 
-def figures(counts: NGramCounts, made: Estimate) -> dict[str, float]:
+def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -> dict[str, float]:
     """Return what a run reports of an estimate, by name.
 
-    Per order k: `ngrams/k`; `counts_of_counts/k/j` (Kneser–Ney: of adjusted counts); `discount/k/j`; `fallback/k`
-    (1 if one was taken) and `fallback/k/NAME` (which). `fallback_orders` is their number; the other parameters
-    (`k`, `weight/2`, `discount_ratio/3/1`, …) have the names that the method's file gives them.
+    Per order k: `ngrams/k` (at order 1 the words that occur) and `pruned/k`, those that were counted but are not in
+    *tables*; `counts_of_counts/k/j` (Kneser–Ney: of adjusted counts); `discount/k/j`; `fallback/k` (1 if one was
+    taken) and `fallback/k/NAME` (which). `fallback_orders` is their number; the other parameters (`k`, `weight/2`,
+    `discount_ratio/3/1`, …) have the names that the method's file gives them.
+
+    Args:
+        tables: What was kept; None: all of it.
     """
     taken = fallbacks(made)
     values: dict[str, float] = {"fallback_orders": float(len(taken))}
     for order in range(1, counts.order + 1):
         seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
-        values[f"ngrams/{order}"] = float(seen)
+        pruned = 0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
+        values[f"ngrams/{order}"], values[f"pruned/{order}"] = float(seen - pruned), float(pruned)
         n = made.discounts[order - 1].counts_of_counts if made.discounts else raw_counts_of_counts(counts, order, 4)
         values |= {f"counts_of_counts/{order}/{j}": float(n_j) for j, n_j in enumerate(n, start=1)}
         values[f"fallback/{order}"] = float(order in taken)

@@ -1,0 +1,83 @@
+"""Options of an n-gram model; read without numpy or torch, as all of `models/specs.py`, which hands them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+from ..options import LATER, require
+
+Smoothing = Literal[
+    "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
+    "kneser_ney", "modified_kneser_ney", "stupid_backoff",
+]  # fmt: skip
+"""How an n-gram model deals with what was never seen; the methods are explained in `models/ngram/`."""
+
+
+@dataclass(frozen=True)
+class NGramSpec:
+    """N-gram model.
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        order: Longest n-gram; order 1 is the unigram model.
+        smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one), the best ones; the other
+            classical methods, for comparison: "absolute_discounting", "witten_bell", "jelinek_mercer", "katz",
+            "add_k", "maximum_likelihood" (infinite perplexity), "stupid_backoff" (scores that rank, no perplexity).
+        kenlm_exact: Kneser–Ney: reproduce lmplz's counts of counts to the last digit, its end-of-stream quirk included.
+        fallback: Discounts (D1, D2, D3+) of an order whose counts of counts do not determine them; methods with one
+            discount take D1.
+        k: Of add_k: imagined occurrences of every word, 1 is Laplace's; None chooses on validation text.
+        weights: Of jelinek_mercer: λ of orders 1 … N; None tunes them on validation text.
+        discounts: Of absolute_discounting: D of orders 1 … N; None takes them from the counts of counts.
+        cut: Of katz: the largest count that is discounted.
+        alpha: Of stupid_backoff: the factor for every word of context dropped.
+        prune: Count thresholds per order, the last one repeated: n-grams that occurred at most so often are left out,
+            as `lmplz --prune` does. That of order 1 is 0, for which words a model knows its vocabulary decides.
+        entropy: Then every n-gram that raises the perplexity by less than the factor 1 + this is left out (1e-8 is
+            gentle, 1e-6 strong); 0 keeps all.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    kind: Literal["ngram"] = "ngram"
+    name: str = "kn5"
+    vocabulary: str = "word"
+    order: int = 5
+    smoothing: Smoothing = "modified_kneser_ney"
+    kenlm_exact: bool = True
+    fallback: tuple[float, float, float] = (0.5, 1.0, 1.5)
+    k: float | None = None
+    weights: tuple[float, ...] | None = None
+    discounts: tuple[float, ...] | None = None
+    cut: int = 5
+    alpha: float = 0.4
+    prune: tuple[int, ...] = field(default=(), metadata=LATER)
+    entropy: float = field(default=0.0, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        names = get_args(Smoothing)
+        require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
+        require(self.smoothing in names, "smoothing", self.smoothing, f"one of {', '.join(names)}")
+        right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
+        require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
+        require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
+        require(self.cut >= 2, "cut", self.cut, "at least 2")
+        require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
+        for name in ("weights", "discounts"):
+            numbers = getattr(self, name)
+            right = numbers is None or (len(numbers) == self.order and all(0 < value < 1 for value in numbers))
+            require(right, name, numbers, f"{self.order} numbers, one per order, above 0 and below 1")
+        for name, method in (("k", "add_k"), ("weights", "jelinek_mercer"), ("discounts", "absolute_discounting")):
+            unused = getattr(self, name) is not None and self.smoothing != method
+            require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
+        self._check_pruning()
+
+    def _check_pruning(self) -> None:
+        rising = all(type(t) is int and t >= 0 for t in self.prune) and list(self.prune) == sorted(self.prune)
+        allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
+        require(rising and len(self.prune) <= self.order, "prune", self.prune, allowed)
+        require(self.prune[:1] in ((), (0,)), "prune", self.prune, "0 at order 1: the vocabulary has the say there")
+        require(0 <= self.entropy < float("inf"), "entropy", self.entropy, "0 or more and finite")
+        scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
+        require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")

@@ -1,0 +1,104 @@
+"""Pruning as an option of a model in the pipeline: the spec asks, the fit does it, the figures are those of what is
+left, and a model that does not ask keeps its identity."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from models.base import FitContext, ModelError
+from models.ngram.counts import count_ngrams
+from models.ngram.fitting import fit_tables
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, RecurrentSpec, identity, spec_from_dict, to_dict
+from models.vocabulary import GIVEN
+
+V = 30
+OLD_OPTIONS = {
+    "kind", "name", "vocabulary", "order", "smoothing", "kenlm_exact", "fallback", "k", "weights", "discounts", "cut",
+    "alpha",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def streams(stream_of, reviews_of):
+    return stream_of(reviews_of(150, V, 1)), stream_of(reviews_of(30, V, 2))
+
+
+def fitted(streams, tmp_path, **options):
+    return NGramLM.fit(NGramSpec(**options), SimpleNamespace(size=V), *streams, FitContext(work=tmp_path))
+
+
+@pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "witten_bell", "stupid_backoff"])
+@pytest.mark.parametrize("pruning", [{"prune": (0, 1, 2)}, {"prune": (0, 1)}, {"entropy": 1e-3}])
+def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(smoothing, pruning, streams, tmp_path):
+    if smoothing == "stupid_backoff" and "entropy" in pruning:
+        return
+    result = fitted(streams, tmp_path, order=3, smoothing=smoothing, **pruning)
+    counts = count_ngrams(streams[0], 3, V, GIVEN)
+    found, summary = result.model.tables, result.summary
+    assert len(found.logp[0]) == V
+    assert summary["pruned/1"] == 0
+    for order in (2, 3):
+        left = len(found.logp[order - 1])
+        assert summary[f"ngrams/{order}"] == left < len(counts.orders[order - 1])
+        assert summary[f"pruned/{order}"] == len(counts.orders[order - 1]) - left
+        if "prune" in pruning:
+            threshold = (*pruning["prune"], pruning["prune"][-1])[order - 1]
+            assert left == (counts.orders[order - 1].raw_M > threshold).sum()
+    assert summary["parameters"] == sum(map(len, (*found.logp, *found.backoff)))
+    assert summary["bytes"] == sum(array.nbytes for array in found.arrays().values())
+    if result.model.normalised:
+        sums = np.exp(result.model.distribution(result.model.start(1))).sum(axis=1)
+        assert sums == pytest.approx(1, abs=1e-12)
+
+
+def test_from_counts_prunes_as_the_fitting_function_does(streams):
+    counts = count_ngrams(streams[0], 3, V, GIVEN)
+    ours = NGramLM.from_counts(counts, prune=(0, 0, 1), entropy=1e-4).tables
+    theirs = fit_tables(counts, NGramSpec(order=3), (0, 0, 1), 1e-4).tables
+    assert [keys.tolist() for keys in ours.keys] == [keys.tolist() for keys in theirs.keys]
+    assert len(ours.keys[1]) < len(counts.orders[2])
+
+
+def test_without_pruning_nothing_was_pruned(streams, tmp_path):
+    summary = fitted(streams, tmp_path, order=2).summary
+    assert (summary["pruned/1"], summary["pruned/2"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"prune": (1,)}, "0 at order 1"),
+        ({"prune": (0, 2, 1)}, "none below the one before it"),
+        ({"prune": (0, -1)}, "0 or more"),
+        ({"prune": (0, 0, 1), "order": 2}, "at most 2 whole numbers"),
+        ({"prune": (0, 0.5)}, "whole numbers"),
+        ({"entropy": -1e-9}, "0 or more and finite"),
+        ({"entropy": float("nan")}, "0 or more and finite"),
+        ({"entropy": 1e-7, "smoothing": "stupid_backoff"}, "0 for stupid_backoff"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options, complaint, streams):
+    with pytest.raises(ValueError, match=complaint):
+        NGramSpec(**options)
+    counts = count_ngrams(streams[0], options.pop("order", 3), V, GIVEN)
+    with pytest.raises(ModelError, match=complaint) as caught:
+        NGramLM.from_counts(counts, **options)
+    assert caught.value.kind == "input"
+
+
+def test_a_model_without_pruning_keeps_the_identity_it_had_before_there_was_any():
+    assert set(to_dict(NGramSpec())) == OLD_OPTIONS
+    assert set(identity(NGramSpec())) == OLD_OPTIONS - {"name", "vocabulary"}
+    assert identity(NGramSpec(prune=(0, 0, 1))) == identity(NGramSpec()) | {"prune": (0, 0, 1)}
+    assert identity(NGramSpec(entropy=1e-8)) == identity(NGramSpec()) | {"entropy": 1e-8}
+    assert "objective" in to_dict(RecurrentSpec())
+
+
+@pytest.mark.parametrize("spec", [NGramSpec(), NGramSpec(prune=(0, 1), entropy=1e-7), RecurrentSpec()])
+def test_a_spec_comes_back_from_json(spec):
+    assert spec_from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
