@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # n-gram models do without, and it takes seconds to import
+    import torch
 
 INTERFACE = 1
 """Bumped when the protocol below changes; a bundle with a newer number is refused."""

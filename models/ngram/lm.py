@@ -14,10 +14,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
@@ -30,6 +29,9 @@ from .lookup import NONE, walk
 from .measure import measure, score_chunks
 from .smoothing import SCORES_ONLY, figures
 from .tables import Tables
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["NGramLM", "NGramState", "score_chunks"]
 
@@ -84,11 +86,8 @@ class NGramLM:
         Args:
             counts: Of the training text, of 1 to 6 orders.
             smoothing: Its method; this and all options are those of `NGramSpec`.
-            kenlm_exact: See `NGramSpec`.
-            fallback: See `NGramSpec`.
+            kenlm_exact, fallback, options: As in `NGramSpec`, which has more (`k`, `cut`, `prune`, …).
             held_out: Text on which methods that have something to tune do so.
-            options: The further options of `NGramSpec` (`k`, `weights`, `discounts`, `cut`, `alpha`, `prune`,
-                `entropy`).
 
         Raises:
             ModelError: An option is unknown or out of its range; kind "input".
@@ -118,6 +117,8 @@ class NGramLM:
         Raises:
             ModelError: An id is outside the vocabulary, or the batch is not the state's.
         """
+        import torch  # only here: fitting and scoring start seconds earlier without
+
         state = self.read(np.asarray(ids_B)[:, None], state)
         return torch.from_numpy(self._next(state, np.float32)), state
 
