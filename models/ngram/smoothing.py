@@ -42,6 +42,12 @@ TUNED = frozenset(("add_k", "jelinek_mercer"))
 """Methods that choose parameters on held-out text unless the spec gives them: their perplexity there flatters."""
 
 
+def tunes(spec: NGramSpec) -> bool:
+    """Return whether the spec leaves parameters to be chosen on held-out text."""
+    given = {"add_k": spec.k, "jelinek_mercer": spec.weights}
+    return spec.smoothing in TUNED and given[spec.smoothing] is None
+
+
 def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
     """Estimate the model of a spec, in float64.
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec
 from .counts import count_ngrams
 from .fitting import fit_tables
 from .line_lm import LineLM
-from .smoothing import SCORES_ONLY, TUNED
-from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
+from .pruning import thresholds
+from .smoothing import SCORES_ONLY, tunes
+from .text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus, Marks
 
 
 def fit_lines(
@@ -40,7 +44,7 @@ def fit_lines(
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
         `fallback_orders` (those whose counts of counts did not determine their discounts).
     """
-    if spec.smoothing in TUNED and held_out is None:
+    if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES)  # type: ignore[arg-type]
     tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary)  # type: ignore[arg-type]
@@ -80,10 +84,8 @@ def fit_text(
         ModelError: The text cannot be read or has a mark in it (with the line), or an option is wrong; kind "input".
     """
     began = time.perf_counter()
-    try:
-        spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise ModelError(str(error), kind="input") from error
+    spec = checked_spec(order, smoothing, options, prune, held_out is not None)
+    _require_places(arpa, binary, spec.smoothing)
     corpus = LineCorpus.read_file(text, marks=marks)
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
     model, report = fit_lines(corpus, spec, prune, entropy, other, padded_vocabulary)
@@ -96,6 +98,37 @@ def fit_text(
     return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
 
 
+def checked_spec(
+    order: int, smoothing: str, options: Mapping[str, Any], prune: Sequence[int] = (), held_out: bool = False
+) -> NGramSpec:
+    """Return the spec of a fit; complains about what does not fit together before a long text is read.
+
+    Raises:
+        ModelError: An option is out of its range, or a method has no *held_out* text to choose parameters on.
+    """
+    try:
+        spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error), kind="input") from error
+    thresholds(prune, order)
+    if tunes(spec) and not held_out:
+        raise ModelError(f"{smoothing} chooses its parameters on held-out text; there is none", kind="input")
+    return spec
+
+
+def _require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
+    """Make the folders that results go to, before the work: what cannot be written is known at once."""
+    if arpa is not None and smoothing in SCORES_ONLY:
+        raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
+    for path, wrong in ((arpa, arpa is not None and arpa.is_dir()), (binary, binary is not None and binary.is_file())):
+        try:
+            (path or Path()).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be written: {error}", kind="input") from error
+        if wrong:
+            raise ModelError(f"{path} is a {'folder' if path is arpa else 'file'}; its name is taken", kind="input")
+
+
 def open_model(path: Path) -> LineLM:
     """Open a model of lines: a folder that `LineLM.save` wrote, or an ARPA file."""
     return LineLM.open(path) if path.is_dir() else LineLM.from_arpa(path)
@@ -105,22 +138,36 @@ def score_text(model: Path, text: Path) -> dict[str, Any]:
     """Score a text file (plain, gzip or zstandard) with a model file, as KenLM's `query` does.
 
     Returns:
-        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `seconds` (loading included).
+        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `zero_probability_events` (tokens that the model calls
+        impossible; each makes the perplexity it is part of infinite), `seconds` (loading included).
 
     Raises:
-        ModelError: A file cannot be read; `<s>` or `</s>` stands in the text (with the line). `<unk>` is a word that
-            is unknown.
+        ModelError: A file cannot be read; `<s>` or `</s>` stands in the text (with the line); the model has no
+            probabilities (stupid back-off). `<unk>` is a word that is unknown.
     """
     began = time.perf_counter()
     opened = open_model(model)
-    scores = opened.score_text(LineCorpus.read_file(text, opened.words, "unknown"))
+    corpus = LineCorpus.read_file(text, opened.words, "unknown")
+    scores = opened.score_text(corpus)
+    without, impossible = scores.perplexity_without_oov, 0
+    if math.isinf(scores.nats):  # then what unknown words cost cannot be taken away again
+        without, impossible = _possible(opened, corpus)
     return {
         "tokens": scores.tokens,
         "oov": scores.oov,
         "perplexity": scores.perplexity,
-        "perplexity_without_oov": scores.perplexity_without_oov,
+        "perplexity_without_oov": without,
+        "zero_probability_events": impossible,
         "seconds": time.perf_counter() - began,
     }
+
+
+def _possible(model: LineLM, text: LineCorpus) -> tuple[float, int]:
+    """Return the perplexity of the known words alone, and the number of tokens of probability 0."""
+    nats_T = model.token_nats(text)
+    known_T = (text.ids != UNK) & (text.ids != BEGIN)
+    mean = float(nats_T[known_T].mean()) if known_T.any() else math.nan
+    return float(np.exp(mean)), int(np.isinf(nats_T).sum())
 
 
 def _peak_mib() -> float:

@@ -1,0 +1,139 @@
+"""N-gram models of text files, as a user types them: results on the last line, errors with their exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from reviewlm.cli import app
+from reviewlm.errors import ReviewLMError
+
+GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
+TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
+
+
+def ngram(*arguments: str | Path) -> dict[str, Any]:
+    """Run a verb in this process and return the JSON of its last line."""
+    done = CliRunner().invoke(app, ["ngram", *map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def complaint(*arguments: str | Path) -> ReviewLMError:
+    done = CliRunner().invoke(app, ["ngram", *map(str, arguments)])
+    assert isinstance(done.exception, ReviewLMError), done.output
+    return done.exception
+
+
+def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
+    fitted = ngram("fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", tmp_path / "m.arpa")
+    header = gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode().splitlines()[1:4]
+    assert [f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)] == header
+    assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= fitted.keys()
+    assert [len(of_order) for of_order in fitted["discounts"]] == [3, 3, 3]
+    scored = ngram("score", "--arpa", tmp_path / "m.arpa", "--text", HELD_OUT)
+    query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
+    theirs = {label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"}
+    assert scored["perplexity"] == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
+    assert scored["perplexity_without_oov"] == pytest.approx(theirs["Perplexity excluding OOVs"], rel=1e-6)
+    assert (scored["tokens"], scored["oov"]) == (theirs["Tokens"], theirs["OOVs"])
+
+
+def test_the_folder_scores_as_the_arpa_file_and_new_folders_are_made(tmp_path: Path, own_home: Path) -> None:
+    arpa, binary = tmp_path / "new" / "m.arpa.gz", tmp_path / "other" / "m"
+    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "witten_bell", "--arpa", arpa, "--binary", binary)
+    by_arpa = ngram("score", "--arpa", arpa, "--text", HELD_OUT)
+    by_folder = ngram("score", "--binary", binary, "--text", HELD_OUT)
+    assert by_arpa["perplexity"] == pytest.approx(by_folder["perplexity"], rel=1e-6)
+
+
+def test_methods_choose_their_parameters_on_held_out_text_or_are_told(tmp_path: Path, own_home: Path) -> None:
+    common = ("fit", "--text", TRAIN, "--order", "2", "--smoothing", "add_k")
+    ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
+    ngram(*common, "--option", "k=3", "--binary", tmp_path / "told")
+    tuned, told = (
+        ngram("score", "--binary", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "told")
+    )
+    assert tuned < told
+
+
+def test_zero_probability_events_are_counted_and_the_perplexity_is_no_number(tmp_path: Path, own_home: Path) -> None:
+    ngram("fit", "--text", TRAIN, "--order", "3", "--smoothing", "maximum_likelihood", "--binary", tmp_path / "mle")
+    scored = ngram("score", "--binary", tmp_path / "mle", "--text", HELD_OUT)
+    assert scored["perplexity"] is None
+    assert scored["perplexity_without_oov"] is None
+    assert scored["zero_probability_events"] >= scored["oov"] > 0
+    own = ngram("score", "--binary", tmp_path / "mle", "--text", TRAIN)
+    assert own["zero_probability_events"] == 0
+    assert 1 < own["perplexity"] < 20
+
+
+def test_words_that_are_unknown_do_not_spoil_what_the_known_ones_cost(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "train.txt").write_text("a b\na b\n")
+    (tmp_path / "test.txt").write_text("a b\nzebra\n")
+    ngram("fit", "--text", tmp_path / "train.txt", "--order", "1", "--smoothing", "maximum_likelihood",
+          "--binary", tmp_path / "mle")  # fmt: skip
+    scored = ngram("score", "--binary", tmp_path / "mle", "--text", tmp_path / "test.txt")
+    assert scored["perplexity"] is None
+    assert scored["zero_probability_events"] == scored["oov"] == 1
+    assert scored["perplexity_without_oov"] == pytest.approx(math.exp(math.log(3)))
+
+
+FIT = ("fit", "--text", TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (FIT, 2, "Nothing to write"),
+        ((*FIT, "--arpa", "m", "--smoothing", "witen_bell"), 2, "witten_bell"),
+        ((*FIT, "--arpa", "m", "--order", "2", "--prune", "0,0,1"), 2, "at most 2 thresholds"),
+        ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
+        ((*FIT, "--arpa", "m", "--option", "kk=1"), 2, "one of k"),
+        ((*FIT, "--arpa", "m", "--option", "k=many"), 2, "one number"),
+        ((*FIT, "--arpa", "m", "--option", "k=0.1"), 2, "only add_k uses it"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
+        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse or skip"),
+        ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 3, "scores, not probabilities"),
+        ((*FIT, "--binary", TRAIN), 3, "its name is taken"),
+        (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
+        (("score", "--text", HELD_OUT), 2, "Exactly one model"),
+        (("score", "--arpa", TRAIN, "--text", HELD_OUT), 3, "line"),
+        (("score", "--binary", "no_such_folder", "--text", HELD_OUT), 3, "no_such_folder"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once_with_its_exit_code(
+    arguments: tuple[str, ...], code: int, said: str, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = complaint(*arguments)
+    assert error.exit_code == code
+    assert said in str(error)
+
+
+def test_scores_of_stupid_backoff_are_never_shown_as_a_perplexity(tmp_path: Path, own_home: Path) -> None:
+    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "stupid_backoff", "--binary", tmp_path / "m")
+    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
+    assert error.exit_code == 3
+    assert "scores, not probabilities" in str(error)
+
+
+def test_a_mark_in_the_text_is_named_with_its_line_or_skipped(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("a b\nc <unk> d\n")
+    common = ("fit", "--text", tmp_path / "text", "--order", "2", "--arpa", tmp_path / "m.arpa")
+    assert "line 2" in str(complaint(*common))
+    assert ngram(*common, "--marks", "skip")["tokens"] == 4
+
+
+def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
+    code = "import sys, models.ngram.text_files; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
