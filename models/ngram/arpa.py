@@ -139,9 +139,9 @@ def _ids(tables: Tables, order: int, first: int, last: int) -> list[np.ndarray]:
     """Return the token ids of some rows of an order, one array per place."""
     if order == 1:
         return [np.arange(first, min(last, tables.vocabulary_size))]
-    row_M = np.arange(first, min(last, len(tables.keys[order - 2])))
+    row_M = np.arange(first, min(last, len(tables.logp[order - 1])))
     places = []
-    for keys in reversed(tables.keys[: order - 1]):
-        row_M, word_M = np.divmod(keys[row_M], tables.vocabulary_size)
-        places.append(word_M)
+    for followers in reversed(tables.followers[: order - 1]):
+        places.append(followers.word_M[row_M])
+        row_M = followers.contexts(row_M)
     return [row_M, *reversed(places)]

@@ -120,9 +120,7 @@ def _sorting(keys_M: np.ndarray) -> np.ndarray:
     return packed_M & ((1 << bits) - 1)
 
 
-def _packed(
-    listed: Sequence[Entries], linked: Sequence[_Linked], vocabulary_size: int, given: Sequence[int]
-) -> Tables:
+def _packed(listed: Sequence[Entries], linked: Sequence[_Linked], vocabulary_size: int, given: Sequence[int]) -> Tables:
     logp = [listed[0].logp_M]
     backoff = [entries.backoff_M[entry.from_M] for entries, entry in zip(listed, linked, strict=True)]
     for entries, entry, weights in zip(listed[1:], linked[1:], backoff[:-1], strict=True):
@@ -132,6 +130,4 @@ def _packed(
         logp.append(logp_M)
     logp[0] = logp[0].copy()
     logp[0][list(given)] = -np.inf
-    return Tables(
-        tuple(entry.keys_M for entry in linked[1:]), tuple(logp), tuple(backoff[:-1]), vocabulary_size, tuple(given)
-    )
+    return Tables.from_keys([entry.keys_M for entry in linked[1:]], logp, backoff[:-1], vocabulary_size, given)

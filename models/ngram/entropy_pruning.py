@@ -56,7 +56,7 @@ def prune_by_entropy(
         kept[order - 1] = ~(change_M < threshold)
     for order in range(tables.order, 2, -1):
         kept_M = kept[order - 1]
-        kept[order - 2][tables.keys[order - 2][kept_M] // tables.vocabulary_size] = True
+        kept[order - 2][tables.contexts(order)[kept_M]] = True
         kept[order - 2][suffix[order - 2][kept_M]] = True
     return drop(tables, kept)
 
@@ -68,7 +68,7 @@ def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history:
         suffix_M: Row of each suffix at the order below.
         history: log p(h) of every n-gram of the order below.
     """
-    context_M = tables.keys[order - 2] // tables.vocabulary_size
+    context_M = tables.contexts(order)
     logp_M, below_M = tables.logp[order - 1], tables.logp[order - 2][suffix_M]
     p_M, p_below_M = np.exp(logp_M), np.exp(below_M)
     left, left_below = unlisted(context_M, p_M, p_below_M, len(history))
@@ -89,12 +89,12 @@ def chain_history(tables: Tables, begin: Mapping[int, float] | None = None) -> l
     """
     logs = [tables.logp[0].copy()]
     if begin is None and tables.order > 1:
-        used = np.intersect1d(tables.given, tables.keys[0] // tables.vocabulary_size)
+        used = np.intersect1d(tables.given, tables.contexts(2))
         begin = {int(token): 1 / len(used) for token in used}
     for token, share in (begin or {}).items():
         logs[0][token] = tables.logp[0][END] + np.log(share)
     for order in range(2, tables.order):
-        logs.append(logs[-1][tables.keys[order - 2] // tables.vocabulary_size] + tables.logp[order - 1])
+        logs.append(logs[-1][tables.contexts(order)] + tables.logp[order - 1])
     return logs
 
 

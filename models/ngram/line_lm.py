@@ -21,7 +21,7 @@ from .arpa import write_arpa
 from .arpa_reader import read_arpa
 from .lm import NGramLM
 from .measure import score_chunks
-from .tables import Tables
+from .tables import Precision, Tables
 from .text_corpus import BEGIN, UNK, LineCorpus
 
 WORDS = "words.txt"
@@ -77,9 +77,9 @@ class LineLM(NGramLM):
         self._require_probabilities()
         write_arpa(path, self.tables, self.words)
 
-    def save(self, folder: Path) -> None:
-        """Write tables and words into *folder*."""
-        super().save(folder)
+    def save(self, folder: Path, precision: Precision | None = None) -> None:
+        """Write tables and words into *folder*; see `Tables.save`."""
+        super().save(folder, precision)
         (folder / WORDS).write_bytes("".join(f"{word}\n" for word in self.words).encode())
         (folder / FACTS).write_text(json.dumps({"normalised": self.normalised}) + "\n", encoding="utf-8")
 

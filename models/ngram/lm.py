@@ -25,10 +25,10 @@ from ..vocabulary import GIVEN, Vocabulary
 from .counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables
 from .kneser_ney import FALLBACK
-from .lookup import NONE, walk
+from .lookup import NONE, Followers, apart, follow, log_probabilities
 from .measure import measure, score_chunks
 from .smoothing import SCORES_ONLY, figures
-from .tables import Tables
+from .tables import Precision, Tables
 
 if TYPE_CHECKING:
     import torch
@@ -141,15 +141,11 @@ class NGramLM:
         """
         self._require_probabilities()
         ids_BT = self._checked(ids_BT, state)
-        ids_BL = np.concatenate([state.context_BK, ids_BT], axis=1)
-        logp_BL = self.tables.logp[0][ids_BL]
-        matches = walk(ids_BL, self.tables.keys, self.vocabulary_size)
-        for (context_BL, row_BL), backoff, logp in zip(matches, self.tables.backoff, self.tables.logp[1:], strict=True):
-            known, seen = context_BL != NONE, row_BL != NONE
-            logp_BL[known] += backoff[context_BL[known]]
-            logp_BL[seen] = logp[row_BL[seen]]
-        nats_BT = -logp_BL[:, ids_BL.shape[1] - ids_BT.shape[1] :]
-        nats_BT[self._given_V[ids_BT]] = 0.0
+        ids_BL = apart(np.concatenate([state.context_BK, ids_BT], axis=1))
+        tables = self.tables
+        logp_T = log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
+        nats_BT = -logp_T.reshape(ids_BL.shape)[:, ids_BL.shape[1] - ids_BT.shape[1] :]
+        nats_BT[self._given_V.take(ids_BT)] = 0.0
         return nats_BT, self._after(ids_BL)
 
     def distribution(self, state: NGramState, dtype: type = np.float64) -> np.ndarray:
@@ -182,16 +178,16 @@ class NGramLM:
         remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
         out_BV: np.ndarray = np.empty((len(state.context_BK), self.vocabulary_size), dtype)
         np.add(self.tables.logp[0], remaining[0][:, None], out=out_BV, casting="same_kind")
-        for keys, logp, context_B, left_B in zip(
-            self.tables.keys, self.tables.logp[1:], contexts, remaining[1:], strict=True
+        for followers, logp, context_B, left_B in zip(
+            self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            stream_F, row_F = _followers(keys, context_B, self.vocabulary_size)
-            out_BV[stream_F, keys[row_F] % self.vocabulary_size] = logp[row_F] + left_B[stream_F]
+            stream_F, row_F = _rows(followers, context_B)
+            out_BV[stream_F, followers.word_M[row_F]] = logp[row_F] + left_B[stream_F]
         return out_BV
 
-    def save(self, folder: Path) -> None:
-        """Write the tables into *folder* (`.npy` and one JSON file)."""
-        self.tables.save(folder)
+    def save(self, folder: Path, precision: Precision | None = None) -> None:
+        """Write the tables into *folder* (`.npy` and one JSON file); see `Tables.save`."""
+        self.tables.save(folder, precision)
 
     @classmethod
     def load(cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu") -> NGramLM:
@@ -258,8 +254,9 @@ class NGramLM:
         """Return the row of the context of 1, 2, … N − 1 tokens, each (B,) int64; NONE where it was never seen."""
         if self.order == 1:
             return []
-        longer = walk(context_BK, self.tables.keys[: self.order - 2], self.vocabulary_size)
-        return [context_BK[:, -1], *(row_BL[:, -1] for _, row_BL in longer)]
+        ids_BL = apart(context_BK)
+        longer = follow(ids_BL.ravel(), self.tables.followers[: self.order - 2])
+        return [context_BK[:, -1], *(row_T.reshape(ids_BL.shape)[:, -1].astype(np.int64) for row_T in longer)]
 
 
 def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
@@ -270,11 +267,10 @@ def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
     return weight_B
 
 
-def _followers(keys_M: np.ndarray, context_B: np.ndarray, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _rows(followers: Followers, context_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (stream, row) of every n-gram that continues the context of a stream; both (F,) int64."""
     known_B = np.flatnonzero(context_B != NONE)
-    first = np.searchsorted(keys_M, context_B[known_B] * vocabulary_size)
-    number = np.searchsorted(keys_M, (context_B[known_B] + 1) * vocabulary_size) - first
+    first, number = followers.span(context_B[known_B])
     stream_F = np.repeat(known_B, number)
     row_F = np.arange(len(stream_F)) + np.repeat(first - np.cumsum(number) + number, number)
     return stream_F, row_F

@@ -1,13 +1,16 @@
-"""Finding n-grams by number: an n-gram is its context's row and its last word, packed into one integer.
+"""Finding n-grams by number: an n-gram is the row of its context and its last word.
 
-Order by order, every n-gram that was seen has a row. The n-gram `h w` of order k has the key `row(h) · V + w`, where
-row(h) is the row of its context h at order k − 1 (at order 1 the row is the word's id itself). Keys are sorted, so the
-followers of one context lie side by side and a binary search finds any n-gram; no strings, no dictionaries.
+Order by order, every n-gram that was seen has a row. The n-gram `h w` of order k is found through row(h), the row of
+its context h at order k − 1 (at order 1 the row is the word's id itself): the rows of all n-grams that continue h lie
+side by side, sorted by their last word, so a binary search among these few words finds `h w`; no strings, no
+dictionaries. The number in which this is packed while counting is the key `row(h) · V + w`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -15,6 +18,105 @@ NONE = -1
 """Row of an n-gram that was never seen, and id of "no token here"."""
 
 _SORTING_PAYS = 512
+_FEW = 8
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Followers:
+    """The M n-grams of one order, grouped by their context.
+
+    Args:
+        word_M: Last word of each n-gram; ascending among those of one context.
+        first_C: The n-grams with context c are rows first_C[c] … first_C[c + 1] − 1; one entry more than contexts.
+    """
+
+    word_M: np.ndarray
+    first_C: np.ndarray
+
+    @classmethod
+    def from_keys(cls, keys_M: np.ndarray, contexts: int, vocabulary_size: int) -> Self:
+        """Take sorted keys apart; *contexts* is the number of n-grams of the order below."""
+        word_M: np.ndarray = np.empty(len(keys_M), word_type(vocabulary_size))
+        number_C = np.zeros(contexts + 1, np.int64)
+        for at in range(0, len(keys_M), _BLOCK):
+            context_P, word_M[at : at + _BLOCK] = np.divmod(keys_M[at : at + _BLOCK], vocabulary_size)
+            low = int(context_P[0])
+            found = np.bincount(context_P - low)
+            number_C[low + 1 : low + 1 + len(found)] += found
+        return cls(word_M, np.cumsum(number_C, out=number_C).astype(row_type(len(keys_M))))
+
+    def __len__(self) -> int:
+        return len(self.word_M)
+
+    def contexts(self, row_Q: np.ndarray | None = None) -> np.ndarray:
+        """Return the row, at the order below, of the context of each n-gram, or of those in the rows given; int64."""
+        if row_Q is None:
+            return np.repeat(np.arange(len(self.first_C) - 1), np.diff(self.first_C).astype(np.int64))
+        return np.searchsorted(self.first_C, row_Q.astype(self.first_C.dtype), side="right") - 1
+
+    def keys(self, vocabulary_size: int) -> np.ndarray:
+        """Return `row(h) · V + w` of every n-gram, (M,) int64, ascending."""
+        keys_M = self.contexts()
+        keys_M *= vocabulary_size
+        keys_M += self.word_M
+        return keys_M
+
+    def span(self, context_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first row that continues each context, and how many do; (Q,) int64."""
+        first_Q = self.first_C.take(context_Q).astype(np.int64)
+        return first_Q, self.first_C.take(context_Q + 1).astype(np.int64) - first_Q
+
+    def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
+        """Return the row of each n-gram, given the row of its context and its last word; NONE where it is absent."""
+        word_Q = word_Q.astype(self.word_M.dtype, copy=False)
+        if len(context_Q) <= _FEW:
+            found = [self._find_one(int(context), word) for context, word in zip(context_Q, word_Q, strict=True)]
+            return np.array(found, np.int64)
+        if len(self) == 0:
+            return np.full(len(context_Q), NONE, np.int64)
+        first_Q, number_Q = self.span(context_Q)
+        row_Q = self._search(word_Q, first_Q, number_Q)
+        row_Q[(number_Q == 0) | (self.word_M.take(row_Q, mode="clip") != word_Q)] = NONE
+        return row_Q
+
+    def _find_one(self, context: int, word: np.integer) -> int:
+        first, last = int(self.first_C[context]), int(self.first_C[context + 1])
+        row = first + int(np.searchsorted(self.word_M[first:last], word))
+        return row if row < last and self.word_M[row] == word else NONE
+
+    def _search(self, word_Q: np.ndarray, first_Q: np.ndarray, number_Q: np.ndarray) -> np.ndarray:
+        """Return, among number_Q rows from first_Q on, the last one whose word is not above word_Q (or the first row).
+
+        A binary search of all queries at once: each step halves the rows that are left to each. Most contexts have
+        few followers; when most queries are down to one row, the search goes on without them.
+        """
+        row_Q, open_P = first_Q, np.arange(len(first_Q))
+        while len(open_P) and int(number_Q.max()) > 1:
+            half_P = number_Q >> 1
+            first_Q = first_Q + half_P * (self.word_M.take(first_Q + half_P, mode="clip") <= word_Q)
+            number_Q = number_Q - half_P
+            more = np.flatnonzero(number_Q > 1)
+            if 2 * len(more) < len(number_Q):
+                row_Q[open_P] = first_Q
+                open_P, word_Q, first_Q, number_Q = (a.take(more) for a in (open_P, word_Q, first_Q, number_Q))
+        row_Q[open_P] = first_Q
+        return row_Q
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The n-grams of one order as sorted keys: the form they are counted in."""
+
+    keys_M: np.ndarray
+    vocabulary_size: int
+
+    def __len__(self) -> int:
+        return len(self.keys_M)
+
+    def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
+        """Return the row of each n-gram, as `Followers.find` does."""
+        return find(self.keys_M, context_Q.astype(np.int64) * self.vocabulary_size + word_Q)
 
 
 def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
@@ -37,10 +139,41 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     return rows_Q
 
 
+def word_type(vocabulary_size: int) -> type:
+    """Return the integer type that holds ids 0 … V − 1."""
+    return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
+
+
+def row_type(ngrams: int) -> type:
+    """Return the integer type that holds the numbers 0 … M."""
+    return np.uint32 if ngrams < 1 << 32 else np.uint64
+
+
+def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np.ndarray]:
+    """Follow a token sequence through the tables, one order after another, from order 2 on.
+
+    Args:
+        ids_T: Token ids; NONE stands for "no token", and no n-gram crosses it. Nothing counted crosses a document's
+            begin, so chains of rows end there by themselves.
+        orders: The n-grams of orders 2, 3, …
+
+    Yields:
+        For each order k: row_T, the row of the k-gram that ends at each position; NONE where it was never seen.
+    """
+    row_T: np.ndarray = ids_T.astype(np.int32 if all(len(order) < 1 << 31 for order in orders) else np.int64, copy=False)
+    for order in orders:
+        # An n-gram can only have been seen if both its context and its suffix were: neither number is negative.
+        at_P = np.flatnonzero((row_T[:-1] | row_T[1:]) >= 0)
+        row_P = order.find(row_T.take(at_P), ids_T.take(at_P + 1))
+        row_T = np.full_like(row_T, NONE)
+        row_T[at_P + 1] = row_P
+        yield row_T
+
+
 def walk(
     ids_BL: np.ndarray, keys: Sequence[np.ndarray], vocabulary_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Follow B token sequences through the tables, one order after another, from order 2 on.
+    """Follow B token sequences through counted n-grams, from order 2 on.
 
     Args:
         ids_BL: Token ids; NONE stands for "no token".
@@ -48,17 +181,43 @@ def walk(
 
     Yields:
         For each order k: context_BL, the row of the (k−1)-gram that ends just before a position, and row_BL, the row
-        of the k-gram that ends at it; NONE where it was never seen. Nothing counted crosses a document's begin,
-        so chains of rows end there by themselves.
+        of the k-gram that ends at it; NONE where it was never seen.
     """
-    ids_BL = ids_BL.astype(np.int64, copy=False)
-    row_BL = ids_BL
-    for keys_M in keys:
-        context_BL = np.full_like(row_BL, NONE)
-        context_BL[:, 1:] = row_BL[:, :-1]
-        # An n-gram can only have been seen if both its context and its suffix were.
-        possible = np.flatnonzero((context_BL >= 0) & (row_BL >= 0))
-        wanted = context_BL.ravel()[possible] * vocabulary_size + ids_BL.ravel()[possible]
-        row_BL = np.full_like(row_BL, NONE)
-        row_BL.ravel()[possible] = find(keys_M, wanted)
-        yield context_BL, row_BL
+    ids_BL = apart(ids_BL.astype(np.int64, copy=False))
+    below_BL = ids_BL
+    for row_T in follow(ids_BL.ravel(), [Keys(keys_M, vocabulary_size) for keys_M in keys]):
+        row_BL = row_T.reshape(ids_BL.shape)
+        yield below_BL[:, :-1].astype(np.int64), row_BL[:, 1:].astype(np.int64)
+        below_BL = row_BL
+
+
+def apart(ids_BL: np.ndarray) -> np.ndarray:
+    """Return the sequences with NONE before each, so that they can be laid end to end."""
+    return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)
+
+
+def log_probabilities(
+    ids_T: np.ndarray, orders: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return log p of every token after all tokens before it, (T,) float64; 0 where there is no token.
+
+    The longest n-gram that ends at a token and was seen gives its p; every longer context that was seen charges its
+    back-off weight.
+
+    Args:
+        ids_T: Token ids, NONE between sequences.
+        logp: Per order 1 … N.
+        backoff: Per order 1 … N − 1.
+    """
+    logp_T = np.zeros(len(ids_T))
+    row_T = ids_T.astype(np.int32)
+    for longer_T, logp_M, backoff_M in zip(follow(row_T, orders), logp[:-1], backoff, strict=True):
+        longest = np.flatnonzero((row_T >= 0) & (longer_T < 0))
+        logp_T[longest] = logp_M.take(row_T.take(longest))
+        # Position t + 1 with its context, which ends at t.
+        backed_off = np.flatnonzero((row_T[:-1] >= 0) & (longer_T[1:] < 0) & (ids_T[1:] >= 0))
+        logp_T[backed_off + 1] += backoff_M.take(row_T.take(backed_off))
+        row_T = longer_T
+    longest = np.flatnonzero(row_T >= 0)
+    logp_T[longest] = logp[-1].take(row_T.take(longest))
+    return logp_T

@@ -24,7 +24,6 @@ import numpy as np
 
 from ..base import ModelError
 from .counts import NGramCounts
-from .lookup import find
 from .tables import Tables
 
 UNK, END = 0, 2
@@ -81,14 +80,14 @@ def keep(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray
     for order in range(2, tables.order + 1):
         suffix_M = suffixes(tables, order, suffix_M)
         kept_M = np.flatnonzero(kept[order - 1])
-        context_M, word_M = np.divmod(tables.keys[order - 2][kept_M], tables.vocabulary_size)
+        context_M, word_M = tables.contexts(order)[kept_M], tables.words(order)[kept_M]
         below = kept[order - 2]
         if not (below[context_M].all() and below[suffix_M[kept_M]].all() and kept[0][word_M].all()):
             raise ModelError(f"an n-gram of order {order} is kept without its context or suffix", kind="input")
         keys.append(new_row[context_M] * len(ids) + new_V[word_M])
         new_row = np.cumsum(kept[order - 1], dtype=np.int64) - 1
-    smaller = Tables(
-        keys=tuple(keys),
+    smaller = Tables.from_keys(
+        keys,
         logp=tuple(logp[mask] for logp, mask in zip(tables.logp, kept, strict=True)),
         backoff=tuple(backoff[mask] for backoff, mask in zip(tables.backoff, kept, strict=False)),
         vocabulary_size=len(ids),
@@ -103,11 +102,10 @@ def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
     Args:
         below: The same of the order below; at order 2 it is not looked at.
     """
-    keys_M = tables.keys[order - 2]
+    word_M = tables.words(order)
     if order == 2:
-        return keys_M % tables.vocabulary_size
-    context_M, word_M = np.divmod(keys_M, tables.vocabulary_size)
-    return find(tables.keys[order - 3], below[context_M] * tables.vocabulary_size + word_M)
+        return word_M.astype(np.int64)
+    return tables.followers[order - 3].find(below[tables.contexts(order)], word_M)
 
 
 def drop(tables: Tables, kept: Sequence[np.ndarray]) -> Tables:
@@ -121,7 +119,7 @@ def drop(tables: Tables, kept: Sequence[np.ndarray]) -> Tables:
     backoff = list(tables.backoff)
     for order, suffix_M in enumerate(links(tables), start=2):
         kept_M = kept[order - 1]
-        context_M = tables.keys[order - 2] // tables.vocabulary_size
+        context_M = tables.contexts(order)
         touched = np.zeros(len(tables.logp[order - 2]), bool)
         touched[context_M[~kept_M]] = True
         p_M = np.exp(tables.logp[order - 1][kept_M])

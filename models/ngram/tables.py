@@ -1,25 +1,37 @@
 """An n-gram model as arrays: what is on disk, in memory and looked things up in.
 
-Per order k: sorted keys (order 2 and up; see `lookup.py`), natural-log probabilities, and back-off weights (below the
-highest order). Files are plain `.npy`, opened as memory maps: a model that is larger than memory can be asked, and
-processes share its pages.
+Per order k: the last words of its n-grams and where each context's begin (order 2 and up; see `lookup.Followers`),
+natural-log probabilities, and back-off weights (below the highest order). Files are plain `.npy`, opened as memory
+maps: a model that is larger than memory can be asked, it opens at once, and processes share its pages.
+
+    bytes per n-gram     middle orders     highest order
+    "single"             14 or 16          6 or 8
+    "double"             22 or 24          10 or 12        the smaller one up to 65,536 words
+
+"double" holds what was estimated: every context sums to 1 within 1e-9. "single" is what ARPA files and KenLM hold:
+log10 p within 1e-6.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 
 from ..base import ModelError
 from .counts import NGramCounts
 from .kneser_ney import Estimate
+from .lookup import Followers, row_type, word_type
 
-FORMAT = 1
+FORMAT = 2
 FACTS = "ngram.json"
+Precision = Literal["single", "double"]
+FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
 
 
 @dataclass(frozen=True)
@@ -27,29 +39,71 @@ class Tables:
     """The arrays of a back-off model of order N.
 
     Args:
-        keys: Of orders 2 … N: keys[k - 2], sorted int64.
-        logp: Of orders 1 … N: logp[k - 1], float64, nats. At order 1 one entry per id, −inf for given ids.
-        backoff: Of orders 1 … N − 1: backoff[k - 1], float64, log γ; 0 where nothing longer was seen.
+        followers: Of orders 2 … N: followers[k - 2], the n-grams by context and last word.
+        logp: Of orders 1 … N: logp[k - 1], float64 or float32, nats. At order 1 one entry per id, −inf for given ids.
+        backoff: Of orders 1 … N − 1: backoff[k - 1], of the same type, log γ; 0 where nothing longer was seen.
         vocabulary_size: V.
         given: Ids that are never predicted.
     """
 
-    keys: tuple[np.ndarray, ...]
+    followers: tuple[Followers, ...]
     logp: tuple[np.ndarray, ...]
     backoff: tuple[np.ndarray, ...]
     vocabulary_size: int
     given: tuple[int, ...]
 
     @classmethod
-    def pack(cls, counts: NGramCounts, estimate: Estimate) -> Tables:
+    def from_keys(
+        cls,
+        keys: Sequence[np.ndarray],
+        logp: Sequence[np.ndarray],
+        backoff: Sequence[np.ndarray],
+        vocabulary_size: int,
+        given: Sequence[int],
+    ) -> Self:
+        """Make tables of n-grams as sorted keys, of orders 2 … N."""
+        followers = tuple(
+            Followers.from_keys(keys_M, len(below), vocabulary_size) for keys_M, below in zip(keys, logp, strict=False)
+        )
+        return cls(followers, tuple(logp), tuple(backoff), vocabulary_size, tuple(given))
+
+    @classmethod
+    def pack(cls, counts: NGramCounts, estimate: Estimate) -> Self:
         """Keep what scoring needs of the counts and an estimate made from them."""
-        keys = tuple(entry.keys_M for entry in counts.orders[1:])
-        return cls(keys, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
+        keys = [entry.keys_M for entry in counts.orders[1:]]
+        return cls.from_keys(keys, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
     @property
     def order(self) -> int:
         """N, the longest n-gram."""
         return len(self.logp)
+
+    @property
+    def precision(self) -> Precision:
+        """Whether numbers are float32 ("single") or float64 ("double")."""
+        return "single" if self.logp[0].dtype == np.float32 else "double"
+
+    @property
+    def keys(self) -> tuple[np.ndarray, ...]:
+        """The sorted keys of orders 2 … N (see `lookup.py`), computed at every call."""
+        return tuple(followers.keys(self.vocabulary_size) for followers in self.followers)
+
+    def contexts(self, order: int) -> np.ndarray:
+        """Return the row, at the order below, of the context of each n-gram; (M,) int64."""
+        return self.followers[order - 2].contexts()
+
+    def words(self, order: int) -> np.ndarray:
+        """Return the last word of each n-gram of order 2 and up; (M,), an unsigned type."""
+        return self.followers[order - 2].word_M
+
+    def to(self, precision: Precision) -> Self:
+        """Return the tables with numbers of this precision."""
+        kind = FLOATS[precision]
+        return replace(
+            self,
+            logp=tuple(array.astype(kind, copy=False) for array in self.logp),
+            backoff=tuple(array.astype(kind, copy=False) for array in self.backoff),
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return every array by its file name (without ending)."""
@@ -57,42 +111,58 @@ class Tables:
         for k in range(1, self.order + 1):
             named[f"logp_{k}"] = self.logp[k - 1]
             if k > 1:
-                named[f"keys_{k}"] = self.keys[k - 2]
+                named[f"words_{k}"] = self.followers[k - 2].word_M
+                named[f"first_{k}"] = self.followers[k - 2].first_C
             if k < self.order:
                 named[f"backoff_{k}"] = self.backoff[k - 1]
         return named
 
-    def save(self, folder: Path) -> None:
-        """Write `ngram.json` and one `.npy` per array."""
+    def save(self, folder: Path, precision: Precision | None = None) -> None:
+        """Write one `.npy` per array and, when all are there, `ngram.json`.
+
+        Args:
+            precision: Of the numbers in the files; None leaves them as they are.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        for name, array in self.arrays().items():
-            np.save(folder / f"{name}.npy", array)
-        facts = {
-            "format": FORMAT, "order": self.order, "vocabulary_size": self.vocabulary_size, "given": list(self.given),
-            "ngrams": [len(array) for array in self.logp],
-        }  # fmt: skip
-        (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        tables = self if precision is None else self.to(precision)
+        for name, array in tables.arrays().items():
+            # Under another name first: the tables may be maps of the very file that is written.
+            part = folder / f"{name}.part.npy"
+            np.save(part, array)
+            os.replace(part, folder / f"{name}.npy")
+        write_facts(folder, tables.vocabulary_size, tables.given, [len(a) for a in tables.logp], tables.precision)
 
     @classmethod
-    def load(cls, folder: Path) -> Tables:
-        """Open what `save` wrote, memory-mapped.
+    def load(cls, folder: Path) -> Self:
+        """Open what `save` wrote, memory-mapped. A folder of format 1 (keys instead of words) is converted in memory.
 
         Raises:
             ModelError: A file is missing, damaged, or from a newer version; kind "bundle".
         """
         facts = _read_facts(folder)
-        orders = range(1, int(facts["order"]) + 1)
-        lengths: Sequence[int] = facts["ngrams"]
-        tables = cls(
-            keys=tuple(_open(folder, f"keys_{k}", lengths[k - 1], np.int64) for k in orders[1:]),
-            logp=tuple(_open(folder, f"logp_{k}", lengths[k - 1], np.float64) for k in orders),
-            backoff=tuple(_open(folder, f"backoff_{k}", lengths[k - 1], np.float64) for k in orders[:-1]),
-            vocabulary_size=int(facts["vocabulary_size"]),
-            given=tuple(facts["given"]),
+        size, lengths, given = int(facts["vocabulary_size"]), facts["ngrams"], tuple(facts["given"])
+        kind = FLOATS[facts.get("precision", "double")]
+        logp = tuple(_open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1))
+        backoff = tuple(_open(folder, f"backoff_{k}", length, kind) for k, length in enumerate(lengths[:-1], start=1))
+        if lengths[0] != size:
+            raise ModelError(f"{folder / FACTS}: {lengths[0]} unigrams, V {size}", "bundle")
+        if facts["format"] == 1:
+            keys = [_open(folder, f"keys_{k}", length, np.int64) for k, length in enumerate(lengths[1:], start=2)]
+            return cls.from_keys(keys, logp, backoff, size, given)
+        return cls(
+            tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)), logp, backoff, size, given
         )
-        if len(tables.logp[0]) != tables.vocabulary_size:
-            raise ModelError(f"{folder / FACTS}: {len(tables.logp[0])} unigrams, V {tables.vocabulary_size}", "bundle")
-        return tables
+
+
+def write_facts(
+    folder: Path, vocabulary_size: int, given: Sequence[int], ngrams: Sequence[int], precision: Precision
+) -> None:
+    """Write `ngram.json`, which makes the arrays in *folder* a model."""
+    facts = {
+        "format": FORMAT, "order": len(ngrams), "vocabulary_size": vocabulary_size, "given": list(given),
+        "ngrams": list(ngrams), "precision": precision,
+    }  # fmt: skip
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_facts(folder: Path) -> dict:
@@ -103,9 +173,20 @@ def _read_facts(folder: Path) -> dict:
             raise ModelError(f"{path}: format {facts['format']}; this version reads up to {FORMAT}", kind="bundle")
         if not (facts["order"] == len(facts["ngrams"]) >= 1 and {"vocabulary_size", "given"} <= facts.keys()):
             raise ValueError("fields that contradict each other")
+        if facts.get("precision", "double") not in FLOATS:
+            raise ValueError(f"precision {facts['precision']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} cannot be read as an n-gram model: {error}", kind="bundle") from error
     return facts
+
+
+def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size: int) -> Followers:
+    contexts, ngrams = lengths[order - 2], lengths[order - 1]
+    word_M = _open(folder, f"words_{order}", ngrams, word_type(vocabulary_size))
+    first_C = _open(folder, f"first_{order}", contexts + 1, row_type(ngrams))
+    if (first_C[0], first_C[-1]) != (0, ngrams):
+        raise ModelError(f"{folder / f'first_{order}.npy'} ends at {first_C[-1]}; there are {ngrams} n-grams", "bundle")
+    return Followers(word_M, first_C)
 
 
 def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for
 @given(values=st.lists(st.floats(-99, 0, width=32), min_size=2, max_size=2))
 def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_factory):
     p, weight = np.array(values, np.float32).astype(np.float64) * LN10
-    tables = Tables((np.array([3 * 4 + 3]),), (np.array([-1.0, -np.inf, -1, p]), np.array([p])),
+    tables = Tables.from_keys([np.array([3 * 4 + 3])], (np.array([-1.0, -np.inf, -1, p]), np.array([p])),
                     (np.array([0.0, 0, 0, weight]),), 4, (1,))  # fmt: skip
     path = tmp_path_factory.getbasetemp() / "float.arpa"
     write_arpa(path, tables, ["<unk>", "<s>", "</s>", "a"])

@@ -171,7 +171,7 @@ def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(order, models
     assert all(np.load(path, allow_pickle=False).ndim == 1 for path in tmp_path.glob("*.npy"))
 
 
-@pytest.mark.parametrize("name", ["keys_3.npy", "logp_1.npy", "backoff_2.npy", "ngram.json"])
+@pytest.mark.parametrize("name", ["words_3.npy", "first_3.npy", "logp_1.npy", "backoff_2.npy", "ngram.json"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another model's"])
 def test_a_damaged_folder_is_refused_by_name(name, damage, models, stream_of, tmp_path):
     models[3].save(tmp_path)

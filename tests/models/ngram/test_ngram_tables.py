@@ -1,0 +1,124 @@
+"""The arrays of a model: how n-grams are found in them, what their files hold, and old files."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram.counts import count_ngrams
+from models.ngram.kneser_ney import estimate
+from models.ngram.line_lm import LineLM
+from models.ngram.lookup import NONE, Followers
+from models.ngram.tables import Tables
+
+LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
+
+
+@pytest.fixture(scope="module")
+def tables(golden_text) -> Tables:
+    text = golden_text("train")
+    counts = count_ngrams(text, 4, len(text.words), (1,))
+    return Tables.pack(counts, estimate(counts))
+
+
+@pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])
+@settings(max_examples=60, deadline=None)
+@given(listed=LISTED)
+def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_asked(listed, vocabulary_size):
+    rows = {pair: row for row, pair in enumerate(sorted(listed))}
+    keys = np.array([context * vocabulary_size + word for context, word in rows], np.int64)
+    followers = Followers.from_keys(keys, 7, vocabulary_size)
+    asked = np.array([(context, word) for context in range(7) for word in range(12)])
+    expected = [rows.get(pair, NONE) for pair in map(tuple, asked.tolist())]
+    assert followers.find(asked[:, 0], asked[:, 1]).tolist() == expected
+    alone = [int(followers.find(pair[:1], pair[1:])[0]) for pair in asked]
+    assert alone == expected
+    assert followers.keys(vocabulary_size).tolist() == keys.tolist()
+    assert followers.contexts().tolist() == [context for context, _ in rows]
+    assert followers.contexts(np.arange(len(rows))).tolist() == [context for context, _ in rows]
+
+
+def test_keys_are_taken_apart_in_blocks_of_any_size(monkeypatch):
+    keys = np.unique(np.random.default_rng(0).integers(0, 500 * 30, 900))
+    expected = np.bincount(keys // 30, minlength=500)
+    for block in (1, 7, 10_000):
+        monkeypatch.setattr("models.ngram.lookup._BLOCK", block)
+        followers = Followers.from_keys(keys, 500, 30)
+        assert np.array_equal(np.diff(followers.first_C.astype(int)), expected)
+        assert np.array_equal(followers.word_M, keys % 30)
+
+
+def test_a_folder_of_format_1_still_opens_and_scores_as_then(golden_folder):
+    """Written by the code before format 2, which printed these numbers too."""
+    model = LineLM.open(golden_folder / "format_1")
+    text = model.read_lines(["the soup was good and hot", "slow food"])
+    then = [
+        0.0, 2.7953101642592997, 2.709674896829212, 0.3741757599813953, 2.1831199711546776, 1.4316216285217753,
+        4.020578411982491, 1.7224476693378261, 0.0, 2.5192561298026375, 3.010421543876245, 1.307672295078566,
+    ]  # fmt: skip
+    assert model.token_nats(text).tolist() == pytest.approx(then, rel=1e-14)
+
+
+def test_saved_again_an_old_folder_becomes_the_new_format(golden_folder, tmp_path):
+    Tables.load(golden_folder / "format_1").save(tmp_path)
+    assert json.loads((tmp_path / "ngram.json").read_text())["format"] == 2
+    assert not list(tmp_path.glob("keys_*"))
+    old, new = Tables.load(golden_folder / "format_1"), Tables.load(tmp_path)
+    assert all(np.array_equal(one, two) for one, two in zip(old.keys, new.keys, strict=True))
+    assert all(np.array_equal(one, two) for one, two in zip(old.logp, new.logp, strict=True))
+
+
+def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tables, tmp_path):
+    for precision, kind in (("double", np.float64), ("single", np.float32)):
+        tables.save(tmp_path / precision, precision)
+        loaded = Tables.load(tmp_path / precision)
+        assert loaded.precision == precision
+        assert {array.dtype for array in (*loaded.logp, *loaded.backoff)} == {np.dtype(kind)}
+        tolerance = 0 if precision == "double" else 1e-6 * math.log(10)
+        for ours, theirs in zip((*tables.logp, *tables.backoff), (*loaded.logp, *loaded.backoff), strict=True):
+            finite = np.isfinite(ours)
+            assert np.array_equal(finite, np.isfinite(theirs))
+            assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
+
+
+def test_an_ngram_costs_a_word_a_number_and_below_the_highest_order_a_weight_and_an_offset(tables, tmp_path):
+    tables.save(tmp_path, "single")
+    sizes = [len(logp) for logp in tables.logp]
+    expected = sizes[0] * 8 + sum(sizes[1:3]) * 10 + sizes[3] * 6 + (sum(sizes[:3]) + 3) * 4
+    assert sum(path.stat().st_size - 128 for path in tmp_path.glob("*.npy")) == expected
+
+
+def test_a_model_can_be_saved_into_the_folder_that_it_is_mapped_from(tables, tmp_path):
+    tables.save(tmp_path)
+    Tables.load(tmp_path).save(tmp_path, "single")
+    assert Tables.load(tmp_path).precision == "single"
+    assert np.allclose(Tables.load(tmp_path).logp[3], tables.logp[3], atol=1e-6)
+    assert not list(tmp_path.glob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [({"precision": "half"}, "precision"), ({"ngrams": [3]}, "contradict"), ({"order": "3"}, "contradict")],
+)
+def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
+    tables.save(tmp_path)
+    path = tmp_path / "ngram.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    with pytest.raises(ModelError, match=expected) as caught:
+        Tables.load(tmp_path)
+    assert caught.value.kind == "bundle"
+
+
+def test_offsets_that_do_not_end_at_the_last_ngram_are_refused(tables, tmp_path):
+    tables.save(tmp_path)
+    first = np.load(tmp_path / "first_2.npy")
+    first[-1] += 1
+    np.save(tmp_path / "first_2.npy", first)
+    with pytest.raises(ModelError, match=r"first_2\.npy"):
+        Tables.load(tmp_path)
