@@ -38,13 +38,11 @@ class Followers:
     def from_keys(cls, keys_M: np.ndarray, contexts: int, vocabulary_size: int) -> Self:
         """Take sorted keys apart; *contexts* is the number of n-grams of the order below."""
         word_M: np.ndarray = np.empty(len(keys_M), word_type(vocabulary_size))
-        number_C = np.zeros(contexts + 1, np.int64)
+        first_C: np.ndarray = np.zeros(contexts + 1, row_type(len(keys_M)))
         for at in range(0, len(keys_M), _BLOCK):
             context_P, word_M[at : at + _BLOCK] = np.divmod(keys_M[at : at + _BLOCK], vocabulary_size)
-            low = int(context_P[0])
-            found = np.bincount(context_P - low)
-            number_C[low + 1 : low + 1 + len(found)] += found
-        return cls(word_M, np.cumsum(number_C, out=number_C).astype(row_type(len(keys_M))))
+            count_followers(context_P, first_C)
+        return cls(word_M, np.cumsum(first_C, out=first_C))
 
     def __len__(self) -> int:
         return len(self.word_M)
@@ -139,6 +137,14 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     return rows_Q
 
 
+def count_followers(context_P: np.ndarray, number_C: np.ndarray) -> None:
+    """Add, for some n-grams that are sorted by context, how many follow context c to number_C[c + 1]."""
+    if len(context_P):
+        low = int(context_P[0])
+        found = np.bincount(context_P - low)
+        number_C[low + 1 : low + 1 + len(found)] += found.astype(number_C.dtype)
+
+
 def word_type(vocabulary_size: int) -> type:
     """Return the integer type that holds ids 0 … V − 1."""
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
@@ -160,7 +166,9 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np
     Yields:
         For each order k: row_T, the row of the k-gram that ends at each position; NONE where it was never seen.
     """
-    row_T: np.ndarray = ids_T.astype(np.int32 if all(len(order) < 1 << 31 for order in orders) else np.int64, copy=False)
+    row_T: np.ndarray = ids_T.astype(
+        np.int32 if all(len(order) < 1 << 31 for order in orders) else np.int64, copy=False
+    )
     for order in orders:
         # An n-gram can only have been seen if both its context and its suffix were: neither number is negative.
         at_P = np.flatnonzero((row_T[:-1] | row_T[1:]) >= 0)
