@@ -38,7 +38,7 @@ class ByteIndex:
             escape that there is not.
     """
 
-    def __init__(self, buffer: bytearray, size: int) -> None:
+    def __init__(self, buffer: memoryview, size: int) -> None:
         self.buffer = buffer
         whole = np.frombuffer(buffer, np.uint8)
         self.bytes = whole
@@ -93,7 +93,7 @@ class ByteIndex:
             start = int(self.starts[line])
             last = max(int(np.searchsorted(self.starts, start + DECODE_BYTES)) - 1, line)
             try:
-                self.buffer[start : int(self.ends[last])].decode("utf-8")
+                str(self.buffer[start : int(self.ends[last])], "utf-8")
                 line = last + 1
             except UnicodeDecodeError as error:
                 line = int(self.line_of(np.array([start + error.start]))[0])

@@ -27,6 +27,7 @@ from corpus.settle import DATASET_FILE, assemble
 from corpus.sources import Source, cause_of, identify, originals, source_names
 from reviewlm.config import SourceConfig
 from reviewlm.errors import InputError, disk_errors
+from reviewlm.memory import kept_memory
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def read_source(source: Source, folder: Path, config: SourceConfig, report: Repo
     """
     about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config)}
     journal = folder / JOURNAL
-    with disk_errors(folder):
+    with disk_errors(folder), kept_memory():
         if not (folder / READING_FILE).exists():
             _prepare_folder(folder, {**about, "block_bytes": BLOCK_BYTES, "journal": JOURNAL_VERSION})
             _read_parts(source, folder, config, report or (lambda records, done, total: None))

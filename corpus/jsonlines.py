@@ -29,6 +29,7 @@ IDS = ("review_id", "user_id", "business_id")
 RAW_BYTES = 64 << 10
 """What the quarantine keeps of a record that is longer than `Limits.max_record_bytes`."""
 
+LOOK_BACK_BYTES = 64 << 10
 SHAPES, TRIES = 8, 32
 """How many shapes are cut in one block at most, and how many lines are asked for a shape that is not yet known."""
 FEW_LINES = 64
@@ -47,7 +48,7 @@ class Stretch:
         problems: A line that was too long to be held, if that is all there is in this stretch.
     """
 
-    buffer: bytearray
+    buffer: memoryview
     size: int
     first_line: int
     end: int
@@ -56,7 +57,7 @@ class Stretch:
     @classmethod
     def of(cls, lines: bytes, first_line: int = 1) -> Stretch:
         """Return bytes as a stretch."""
-        return cls(bytearray(lines + bytes(PAD)), len(lines), first_line, len(lines))
+        return cls(memoryview(lines + bytes(PAD)), len(lines), first_line, len(lines))
 
     def line(self, begin: int, end: int) -> bytes:
         """Return some of the bytes."""
@@ -78,10 +79,11 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
     rest, line, end = b"", 1, 0
     started = False
     while True:
-        buffer = bytearray(len(rest) + limits.block_bytes + PAD)
+        # Of numpy, which asks the system for large pages: not a page at a time, and not cleared.
+        buffer = np.empty(len(rest) + limits.block_bytes + PAD, np.uint8).data
         buffer[: len(rest)] = rest
-        filled = len(rest) + stream.readinto(memoryview(buffer)[len(rest) : -PAD])
-        size = filled if filled == len(rest) else buffer.rfind(b"\n", 0, filled) + 1
+        filled = len(rest) + stream.readinto(buffer[len(rest) : -PAD])
+        size = filled if filled == len(rest) else _last_newline(buffer, len(rest), filled) + 1
         if not filled:
             return
         rest = bytes(memoryview(buffer)[size:filled])
@@ -96,8 +98,18 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if len(rest) > limits.max_record_bytes:
             problem, length = pass_over(stream, rest, line, limits)
             rest, end = b"", end + length
-            yield Stretch(bytearray(PAD), 0, line, end, (problem,))
+            yield Stretch(memoryview(bytes(PAD)), 0, line, end, (problem,))
             line += 1
+
+
+def _last_newline(buffer: memoryview, begin: int, end: int) -> int:
+    """Return the place of the last newline between two places, -1 where there is none."""
+    while end > begin:
+        piece = max(begin, end - LOOK_BACK_BYTES)
+        if (found := bytes(buffer[piece:end]).rfind(b"\n")) >= 0:
+            return piece + found
+        end = piece
+    return -1
 
 
 def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:

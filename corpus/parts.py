@@ -21,7 +21,7 @@ from corpus.schema import FIELDS, QUARANTINE
 PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"
 READING_FILE = "read.json"
-SLICE = 20_000
+SLICE = 2_000
 """Rows whose bytes stand in memory at a time while they are hashed."""
 
 
@@ -30,14 +30,14 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
+def parquet_bytes(frame: pl.DataFrame) -> memoryview:
     """Return the frame as a Parquet file in memory, so that Python's own writing reports a full disk."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=1)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write under a temporary name and rename: the file is there whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
@@ -99,8 +99,8 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
     a multiset hash (Bellare and Micciancio 1997, "AdHash"). Of a row it sees `FIELDS`, not where the row stood.
     """
     total = np.zeros(4, dtype=np.uint64)
-    for rows in frame.select(_row_bytes()).to_series().to_frame("row").iter_slices(SLICE):
-        hashed = b"".join([hashlib.sha256(row).digest() for row in rows["row"].to_list()])
+    for rows in frame.iter_slices(SLICE):
+        hashed = b"".join([hashlib.sha256(row).digest() for row in rows.select(_row_bytes()).to_series().to_list()])
         total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
     return total
 
