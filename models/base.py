@@ -95,19 +95,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and how a model is fitted; nothing in here may change the result beyond rounding.
+    """Where and how a model is fitted; nothing in here but `parts` may change the result beyond rounding.
 
     Args:
         work: The stage's work folder. It survives a crash: restart points and `metrics.jsonl` live here.
         device: "cpu" or "cuda".
         threads: Threads for matrix products.
         report: Called now and then with the progress, for terminal and tracking.
+        parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
     """
 
     work: Path
     device: str = "cpu"
     threads: int = 1
     report: Callable[[Progress], None] = lambda progress: None
+    parts: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
+from .mixture.spec import CacheSpec as CacheSpec
+from .mixture.spec import MixtureSpec as MixtureSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
 from .options import LATER, require
@@ -193,7 +195,7 @@ class NPLMSpec:
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
 
 
-ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec
+ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec
 
 KINDS: dict[str, tuple[type, str]] = {
     "ngram": (NGramSpec, ".ngram.lm:NGramLM"),
@@ -201,7 +203,14 @@ KINDS: dict[str, tuple[type, str]] = {
     "gru": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
     "lstm": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
     "nplm": (NPLMSpec, ".neural.nplm:NPLM"),
+    "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
+    "cache": (CacheSpec, ".cache:CacheLM"),
 }
+
+
+def parts_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of the models that a model is made of; empty for most kinds."""
+    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec) else ()
 
 
 def model_class(kind: str) -> Any:

@@ -1,0 +1,64 @@
+"""Going downhill on a smooth function of a few dozen numbers: BFGS with a backtracking line search.
+
+The curvature is learnt from how the gradient changes along the steps taken (Broyden, Fletcher, Goldfarb, Shanno 1970;
+Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1); a step is halved until the function falls by a share
+of what its slope promises (Armijo). No step ever climbs: the result is at most as high as the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+HALVINGS = 40
+PROMISED = 1e-4
+"""Share of the fall promised by the slope that a step must bring."""
+
+
+def descend(
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]], start_N: np.ndarray, steps: int, tolerance: float
+) -> tuple[np.ndarray, int]:
+    """Return a point that is lower than the start, near a minimum, and the number of steps taken.
+
+    Args:
+        function: Returns its value and its gradient (N,).
+        start_N: First point.
+        steps: At most.
+        tolerance: Largest entry of the gradient at which it stops.
+    """
+    here_N = np.asarray(start_N, np.float64)
+    value, gradient_N = function(here_N)
+    inverse_NN = np.eye(len(here_N))
+    for number in range(steps):
+        if np.abs(gradient_N).max(initial=0.0) <= tolerance:
+            return here_N, number
+        direction_N = -inverse_NN @ gradient_N
+        promised = float(gradient_N @ direction_N)
+        if promised >= 0:  # rounding has spoilt the curvature: start it anew
+            inverse_NN, direction_N = np.eye(len(here_N)), -gradient_N
+            promised = float(gradient_N @ direction_N)
+        size = 1.0
+        for _ in range(HALVINGS):
+            there_N = here_N + size * direction_N
+            new_value, new_gradient_N = function(there_N)
+            if new_value <= value + PROMISED * size * promised:
+                break
+            size /= 2
+        else:
+            return here_N, number
+        inverse_NN = _updated(inverse_NN, there_N - here_N, new_gradient_N - gradient_N, first=number == 0)
+        here_N, value, gradient_N = there_N, new_value, new_gradient_N
+    return here_N, steps
+
+
+def _updated(inverse_NN: np.ndarray, step_N: np.ndarray, change_N: np.ndarray, first: bool) -> np.ndarray:
+    """Return the inverse curvature after a step on which the gradient changed by *change_N* (equation 6.17)."""
+    along = float(step_N @ change_N)
+    if along <= 1e-12 * float(np.linalg.norm(step_N) * np.linalg.norm(change_N)):
+        return inverse_NN
+    if first:
+        inverse_NN = inverse_NN * along / float(change_N @ change_N)
+    left_NN = np.eye(len(step_N)) - np.outer(step_N, change_N) / along
+    updated_NN: np.ndarray = left_NN @ inverse_NN @ left_NN.T + np.outer(step_N, step_N) / along
+    return updated_NN

@@ -1,0 +1,151 @@
+"""Weights of a linear mixture that depend on the context: a small multinomial logistic gate.
+
+    p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
+
+x are the features of `context.py` for every n-gram model among the parts: known before the word is, so the mixture
+sums to 1 as exactly as its parts do. W and b minimise the nats of held-out tokens plus ridge · ‖W‖²; with r_i, the
+share of part i in a token (`weights.py`),
+
+    ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
+
+The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs: on the tuning text the
+gate is at least as good as these. Without an n-gram model among the parts there is nothing to look at, and the weights
+stay fixed.
+
+Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
+M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the
+gate and its gradient.
+
+Shapes: T held-out tokens, P parts, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .context import is_ngram, matched_after, matched_before
+from .descent import descend
+from .parts import Part
+from .weights import mixed_nats, shares
+
+STEPS, TOLERANCE = 200, 1e-6
+ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
+LEAST = 1e-4
+"""Weight of a part before training: what EM takes for useless may be useful in some contexts."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A `Weighting` (see `lm.py`) that looks at the context.
+
+    Args:
+        parts: Of the mixture; those that are n-gram models are looked at.
+        mean_F: Of the features on the tuning text, subtracted from them.
+        scale_F: By which they are divided.
+        weights_FP: W.
+        bias_P: b.
+    """
+
+    parts: Sequence[Part] = field(repr=False)
+    mean_F: np.ndarray
+    scale_F: np.ndarray
+    weights_FP: np.ndarray
+    bias_P: np.ndarray
+
+    @classmethod
+    def untrained(cls, parts: Sequence[Part]) -> Gate:
+        """Return a gate that gives all parts equal weights everywhere."""
+        count = sum(part.model.order + 1 for part in parts if is_ngram(part.model))  # type: ignore[attr-defined]
+        return cls(parts, np.zeros(count), np.ones(count), np.zeros((count, len(parts))), np.zeros(len(parts)))
+
+    def features(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """Return x before each token, (B, T, F), as they are, neither centred nor scaled."""
+        found = [
+            matched_before(part.model, ids_BT, state).features(part.model.order)  # type: ignore[arg-type, attr-defined]
+            for part, state in zip(self.parts, states, strict=True)
+            if is_ngram(part.model)
+        ]
+        return np.concatenate([*found, np.zeros((*ids_BT.shape, 0))], -1)
+
+    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """See `Weighting.before`."""
+        return self.log_weights(self.features(ids_BT, states))
+
+    def following(self, states: Sequence[Any]) -> np.ndarray:
+        """See `Weighting.following`."""
+        found = [
+            matched_after(part.model, state).features(part.model.order)  # type: ignore[arg-type, attr-defined]
+            for part, state in zip(self.parts, states, strict=True)
+            if is_ngram(part.model)
+        ]
+        return self.log_weights(np.concatenate(found, -1) if found else np.zeros((1, 0)))
+
+    def log_weights(self, features: np.ndarray) -> np.ndarray:
+        """Return log λ for features of any leading shape (…, P)."""
+        return _log_softmax((features - self.mean_F) / self.scale_F @ self.weights_FP + self.bias_P)
+
+    def facts(self) -> dict[str, Any]:
+        """See `Weighting.facts`."""
+        return {"gate": {name: getattr(self, name).tolist() for name in ARRAYS}}
+
+    @classmethod
+    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> Gate:
+        """Return the gate that `facts` describes."""
+        empty = cls.untrained(parts)
+        arrays = (np.array(facts[name], np.float64).reshape(getattr(empty, name).shape) for name in ARRAYS)
+        return cls(parts, *arrays)
+
+
+def fit_gate(
+    gate: Gate, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
+) -> tuple[Gate, int]:
+    """Return the gate trained on held-out tokens, and the steps it took.
+
+    Args:
+        gate: Untrained.
+        nats_TP: −log p_i of each token.
+        features_TF: x before each token, as `Gate.features` gives them.
+        weights_P: Fixed weights, from EM: the start.
+        ridge: Of the squared entries of W.
+    """
+    mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
+    scale_F = np.where(scale_F > 0, scale_F, 1.0)
+    x_TF = (features_TF - mean_F) / scale_F
+    shape = x_TF.shape[1], nats_TP.shape[1]
+    start_P = np.log(np.maximum(weights_P, LEAST) / np.maximum(weights_P, LEAST).sum())
+    possible_T = np.isfinite(nats_TP).any(1)
+    x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
+
+    def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
+        value, weights_FP, bias_P = gate_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge)
+        return value, np.concatenate([weights_FP.ravel(), bias_P])
+
+    start_N = np.concatenate([np.zeros(shape[0] * shape[1]), start_P])
+    best_N, steps = descend(loss, start_N, STEPS, TOLERANCE)
+    weights_FP, bias_P = _unpacked(best_N, shape)
+    return replace(gate, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
+
+
+def gate_slope(
+    x_TF: np.ndarray, nats_TP: np.ndarray, weights_FP: np.ndarray, bias_P: np.ndarray, ridge: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the mean nats plus the ridge, and the gradients with respect to W and b."""
+    log_weights_TP = _log_softmax(x_TF @ weights_FP + bias_P)
+    value = float(mixed_nats(nats_TP, log_weights_TP).mean()) + ridge * float((weights_FP**2).sum())
+    into_TP = (np.exp(log_weights_TP) - shares(nats_TP, log_weights_TP)) / len(x_TF)
+    return value, x_TF.T @ into_TP + 2 * ridge * weights_FP, into_TP.sum(0)
+
+
+def _unpacked(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    size = shape[0] * shape[1]
+    return flat_N[:size].reshape(shape), flat_N[size:]
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(-1, keepdims=True)
+    found: np.ndarray = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return found

@@ -1,0 +1,245 @@
+"""Several language models as one, behind the contract of `models/base.py`: what all methods share, and linear ones.
+
+    linear        p  =  Σ_i λ_i p_i                     one weight per part                    weights.py
+    gated         p  =  Σ_i λ_i(h) p_i                  weights that depend on the context     gate.py
+    log-linear    p  =  Π_i p_i^{a_i} / Z(h)            normalised over the vocabulary         log_linear_lm.py
+
+The parts keep the contract, share one vocabulary, and are otherwise asked nothing; the state is the states of all.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+
+from ..base import FitContext, FitResult, ModelError
+from ..streams import TokenStream
+from ..vocabulary import GIVEN, Vocabulary
+from .attribution import Attribution, attribution_of
+from .parts import Part, load_parts, open_parts, read_facts, save_parts, write_facts
+from .spec import MixtureSpec
+from .weights import mixed_nats
+
+FACTS = "mixture.json"
+
+
+@dataclass(frozen=True)
+class MixtureState:
+    """The states of the parts, and log Z of the next token (B,), which only a log-linear mixture needs (else None).
+
+    Before the first token it is not known: NaN.
+    """
+
+    parts: tuple[Any, ...]
+    log_z_B: np.ndarray | None = None
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        log_z_B = None if self.log_z_B is None else self.log_z_B[np.asarray(rows, np.int64)]
+        return type(self)(tuple(part.take(rows) for part in self.parts), log_z_B)
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another."""
+        parts = tuple(type(columns[0]).join(columns) for columns in zip(*(s.parts for s in states), strict=True))
+        log_z = [state.log_z_B for state in states if state.log_z_B is not None]
+        return cls(parts, np.concatenate(log_z) if log_z else None)  # all of one mixture: all have it, or none
+
+
+class Weighting(Protocol):
+    """Where the weights of a linear mixture come from; they sum to 1 and know nothing of the word to come."""
+
+    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ before each token (B, T, P), or something that broadcasts to it.
+
+        Args:
+            ids_BT: The tokens that are read.
+            states: Of the parts, before the first of them.
+        """
+        ...
+
+    def following(self, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ for the token that comes next (B, P), or something that broadcasts to it."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that is to be saved, as JSON values."""
+        ...
+
+
+class MixtureLM:
+    """What all methods share. `fit` and `load` return the subclass of the spec's method.
+
+    Args:
+        parts: At least one; all of one vocabulary.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self.models = tuple(part.model for part in parts)
+        self.vocabulary_size = self.models[0].vocabulary_size
+        if {model.vocabulary_size for model in self.models} != {self.vocabulary_size}:
+            sizes = ", ".join(f"{part.name} {part.model.vocabulary_size}" for part in parts)
+            raise ModelError(f"the parts of a mixture must have one vocabulary; theirs have {sizes} entries", "input")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts: the columns of an attribution."""
+        return tuple(part.name for part in self.parts)
+
+    def start(self, batch: int) -> MixtureState:
+        """Return the state of *batch* streams before their first token."""
+        return MixtureState(tuple(model.start(batch) for model in self.models))
+
+    @abstractmethod
+    def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
+        """Read one token of each stream; see `LanguageModel.step`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
+        """Read T tokens of each stream; see `LanguageModel.score`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
+        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return the weights as JSON values."""
+        raise NotImplementedError
+
+    @classmethod
+    @abstractmethod
+    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> MixtureLM:
+        """Return the mixture that `facts` describes."""
+        raise NotImplementedError
+
+    def _read(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """Return −log p_i of each token (B, T, P), and the parts' states after them."""
+        pairs = [model.score(ids_BT, own) for model, own in zip(self.models, state.parts, strict=True)]
+        return np.stack([nats_BT for nats_BT, _ in pairs], -1), tuple(after for _, after in pairs)
+
+    def _stepped(self, ids_B: np.ndarray, state: MixtureState) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
+        """Return the parts' distributions of the next token (B, V), on one device, and their states."""
+        pairs = [model.step(ids_B, own) for model, own in zip(self.models, state.parts, strict=True)]
+        device = next((logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"), torch.device("cpu"))
+        return [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into `mixture.json` and each part into a folder of its own below it."""
+        write_facts(folder / FACTS, {**self.facts(), "parts": save_parts(folder, self.parts)})
+
+    @classmethod
+    def load(cls, folder: Path, spec: MixtureSpec, vocabulary: Vocabulary, device: str = "cpu") -> MixtureLM:
+        """Open a saved mixture with all its parts.
+
+        Raises:
+            ModelError: kind "bundle": a file is missing or damaged.
+        """
+        facts = read_facts(Path(folder) / FACTS)
+        return method_class(spec.method).from_facts(load_parts(Path(folder), facts["parts"], vocabulary, device), facts)
+
+    @classmethod
+    def fit(
+        cls, spec: MixtureSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    ) -> FitResult:
+        """Tune the weights on *validation*; the parts are `context.parts`, and are not changed.
+
+        Raises:
+            ModelError: kind "input": no held-out token, a part is missing or has another vocabulary.
+        """
+        from .fitting import fit_mixture
+
+        validation.require(vocabulary)
+        return fit_mixture(spec, open_parts(spec.parts, vocabulary, context), validation, context)
+
+
+class LinearMixture(MixtureLM):
+    """p = Σ λ_i p_i with weights that are fixed or come from a gate.
+
+    Args:
+        parts: See `MixtureLM`.
+        weighting: Where the weights come from.
+    """
+
+    def __init__(self, parts: Sequence[Part], weighting: Weighting) -> None:
+        super().__init__(parts)
+        self.weighting = weighting
+
+    def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
+        """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
+        distributions, states = self._stepped(ids_B, state)
+        log_weights_BP = torch.from_numpy(np.atleast_2d(self.weighting.following(states))).to(distributions[0])
+        mixed_BV = distributions[0] + log_weights_BP[:, :1]
+        for number, logp_BV in enumerate(distributions[1:], start=1):
+            mixed_BV = torch.logaddexp(mixed_BV, logp_BV + log_weights_BP[:, number, None])
+        return mixed_BV, MixtureState(states)
+
+    def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
+        """Read T tokens of each stream; see `LanguageModel.score`. Costs what the parts' scores cost."""
+        nats_BTP, states = self._read(ids_BT, state)
+        nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
+        nats_BT[np.isin(ids_BT, sorted(GIVEN))] = 0.0
+        return nats_BT, MixtureState(states)
+
+    def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
+        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        nats_BTP, states = self._read(ids_BT, state)
+        log_weights_BTP = self.weighting.before(ids_BT, state.parts)
+        given_BT = np.isin(ids_BT, sorted(GIVEN))
+        return attribution_of(self.names, nats_BTP, log_weights_BTP, given_BT), MixtureState(states)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the weights as JSON values."""
+        return self.weighting.facts()
+
+    @classmethod
+    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> LinearMixture:
+        """Return the mixture that `facts` describes."""
+        from .gate import Gate
+
+        gated = "gate" in facts
+        return cls(parts, Gate.from_facts(parts, facts["gate"]) if gated else Fixed(np.array(facts["weights"])))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same weights in every context: log λ (P,)."""
+
+    weights_P: np.ndarray
+    kind: ClassVar[str] = "fixed"
+
+    @property
+    def log_weights_P(self) -> np.ndarray:
+        """log λ; −∞ for a part that has no share."""
+        with np.errstate(divide="ignore"):
+            logarithms: np.ndarray = np.log(self.weights_P)
+        return logarithms
+
+    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """See `Weighting.before`."""
+        return self.log_weights_P[None, None]
+
+    def following(self, states: Sequence[Any]) -> np.ndarray:
+        """See `Weighting.following`."""
+        return self.log_weights_P[None]
+
+    def facts(self) -> dict[str, Any]:
+        """See `Weighting.facts`."""
+        return {"weights": self.weights_P.tolist()}
+
+
+def method_class(method: str) -> type[MixtureLM]:
+    """Return the class of a method of `MixtureSpec`."""
+    from .log_linear_lm import LogLinearMixture
+
+    return LogLinearMixture if method == "log_linear" else LinearMixture

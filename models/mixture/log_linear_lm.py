@@ -1,0 +1,95 @@
+"""The log-linear mixture as a model. Every token costs every part a whole distribution; see `log_linear.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..vocabulary import GIVEN
+from .attribution import Attribution
+from .lm import MixtureLM, MixtureState
+from .log_linear import log_normaliser, log_scores
+from .parts import Part
+
+
+class LogLinearMixture(MixtureLM):
+    """p = Π p_i^{a_i} / Z.
+
+    What a token costs is known without distributions, but for Z: that of the next token is carried in the state, so
+    that texts can be cut anywhere. Before the first token no part has a distribution to offer; should that token have
+    to be predicted, Z is summed from the scores of all words, one by one.
+
+    Args:
+        parts: See `MixtureLM`.
+        exponents_P: a.
+    """
+
+    def __init__(self, parts: Sequence[Part], exponents_P: np.ndarray) -> None:
+        super().__init__(parts)
+        self.exponents_P = np.asarray(exponents_P, np.float64)
+        self._first_log_z: float | None = None
+        self._given = sorted(GIVEN)
+
+    def start(self, batch: int) -> MixtureState:
+        """Return the state of *batch* streams before their first token; its log Z is not known (NaN)."""
+        return MixtureState(super().start(batch).parts, np.full(batch, np.nan))
+
+    def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
+        """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
+        distributions, states = self._stepped(ids_B, state)
+        logp_PBV = torch.stack(distributions)
+        log_z_B = log_normaliser(logp_PBV, self.exponents_P)
+        mixed_BV = log_scores(logp_PBV, self.exponents_P) - log_z_B[:, None]
+        return mixed_BV, MixtureState(states, log_z_B.double().cpu().numpy())
+
+    def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
+        """Read T tokens of each stream; see `LanguageModel.score`. Costs T steps on top of the parts' scores."""
+        found, after = self.attribute(ids_BT, state)
+        return found.nats_BT, after
+
+    def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
+        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        ids_BT = np.asarray(ids_BT, np.int64)
+        given_BT = np.isin(ids_BT, self._given)
+        log_z_BT, after = self._normalisers(ids_BT, state, given_BT)
+        part_nats_BTP, _ = self._read(ids_BT, state)
+        contribution_BTP = np.where(given_BT[..., None], 0.0, -self.exponents_P * part_nats_BTP)
+        normaliser_BT = np.where(given_BT, 0.0, -log_z_BT)
+        nats_BT = -(contribution_BTP.sum(-1) + normaliser_BT)
+        weights_BTP = np.where(given_BT[..., None], 0.0, self.exponents_P)
+        found = Attribution(self.names, nats_BT, weights_BTP, part_nats_BTP, contribution_BTP, normaliser_BT, None)
+        return found, after
+
+    def _normalisers(
+        self, ids_BT: np.ndarray, state: MixtureState, given_BT: np.ndarray
+    ) -> tuple[np.ndarray, MixtureState]:
+        """Return log Z before each token (B, T), and the state after them."""
+        log_z_BT = np.zeros(ids_BT.shape)
+        for t in range(ids_BT.shape[1]):
+            log_z_B = state.log_z_B
+            assert log_z_B is not None
+            first_B = np.isnan(log_z_B) & ~given_BT[:, t]
+            log_z_BT[:, t] = np.where(first_B, self._before_the_first() if first_B.any() else 0.0, log_z_B)
+            state = self.step(ids_BT[:, t], state)[1]
+        return log_z_BT, state
+
+    def _before_the_first(self) -> float:
+        """Return log Z of the very first token of a stream."""
+        if self._first_log_z is None:
+            words = np.array([token for token in range(self.vocabulary_size) if token not in GIVEN])
+            nats_VP, _ = self._read(words[:, None], self.start(len(words)))
+            logp_PNV = torch.from_numpy(-nats_VP[:, 0].T[:, None].copy())
+            self._first_log_z = float(log_normaliser(logp_PNV, self.exponents_P)[0])
+        return self._first_log_z
+
+    def facts(self) -> dict[str, Any]:
+        """Return the exponents as JSON values."""
+        return {"exponents": self.exponents_P.tolist()}
+
+    @classmethod
+    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> LogLinearMixture:
+        """Return the mixture that `facts` describes."""
+        return cls(parts, np.array(facts["exponents"]))

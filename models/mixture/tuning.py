@@ -1,0 +1,58 @@
+"""Held-out reviews as the parts see them: the evidence on which the weights of a mixture are tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..base import LanguageModel, ModelError
+from ..vocabulary import BOS, GIVEN
+
+if TYPE_CHECKING:
+    from ..streams import TokenStream
+
+POSITIONS = 16_384
+"""Positions that are scored side by side, padding included; does not change the result beyond rounding."""
+
+
+class Batch(NamedTuple):
+    """Reviews side by side, each whole, padded with `<bos>`; `scored_BT` says which tokens are predicted."""
+
+    ids_BT: np.ndarray
+    scored_BT: np.ndarray
+
+
+def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iterator[Batch]:
+    """Yield about *limit* tokens of the stream: reviews evenly spaced over it, those of like length together.
+
+    Raises:
+        ModelError: kind "input": the stream has no token to predict.
+    """
+    lengths_D = np.diff(np.asarray(stream.offsets))
+    count = len(lengths_D)
+    if not count or np.isin(stream.ids, sorted(GIVEN)).all():
+        raise ModelError("there is no held-out token to tune the weights on", "input")
+    if (total := int(lengths_D.sum())) > limit:
+        count = max(1, count * limit // total)
+    chosen = np.arange(count) * len(lengths_D) // count
+    chosen = chosen[np.argsort(-lengths_D[chosen], kind="stable")]
+    first = 0
+    while first < len(chosen):
+        side_by_side = max(1, positions // max(1, int(lengths_D[chosen[first]])))
+        yield _padded([np.asarray(stream.document(int(i))) for i in chosen[first : first + side_by_side]])
+        first += side_by_side
+
+
+def _padded(documents: Sequence[np.ndarray]) -> Batch:
+    ids_BT = np.full((len(documents), max(map(len, documents))), BOS, np.int64)
+    for row_T, document in zip(ids_BT, documents, strict=True):
+        row_T[: len(document)] = document
+    return Batch(ids_BT, ~np.isin(ids_BT, sorted(GIVEN)))
+
+
+def token_nats(parts: Sequence[LanguageModel], batch: Batch) -> np.ndarray:
+    """Return −log p of the scored tokens under each part, (T, P) float64, in the order of the batch, row by row."""
+    columns = [part.score(batch.ids_BT, part.start(len(batch.ids_BT)))[0][batch.scored_BT] for part in parts]
+    return np.stack(columns, 1).astype(np.float64)

@@ -1,0 +1,89 @@
+"""Weights of a linear mixture by expectation–maximisation on held-out text.
+
+    p(w | h)  =  Σ_i λ_i p_i(w | h),        λ_i ≥ 0,  Σ_i λ_i = 1
+
+Think of every held-out token as drawn in two steps: first a part with chance λ_i, then the word from that part. Then
+
+    E   r_i(t)  =  λ_i p_i(w_t | h_t) / Σ_j λ_j p_j(w_t | h_t)      the part's share of the token (Bayes' rule)
+    M   λ_i     =  mean of r_i(t) over all tokens
+
+lowers no token's joint likelihood: that of the held-out text rises in every round (Dempster, Laird and Rubin 1977). It
+is a concave function of λ, so EM from weights that are all above 0 climbs to its highest point.
+
+Sources: F. Jelinek and R. L. Mercer (1980), "Interpolated estimation of Markov source parameters from sparse data",
+Pattern Recognition in Practice; A. P. Dempster, N. M. Laird and D. B. Rubin (1977), "Maximum likelihood from incomplete
+data via the EM algorithm", Journal of the Royal Statistical Society B 39.
+
+Shapes: T held-out tokens, P parts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+ROUNDS, TOLERANCE = 1000, 1e-9
+"""EM stops after so many rounds, or when no weight moves more than this."""
+
+
+def mixed_nats(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
+    """Return −log Σ_i λ_i p_i of every token; (…,) nats, ∞ where no part gives any probability.
+
+    Args:
+        nats_TP: −log p_i of each token, parts last.
+        log_weights_P: log λ, the same for all tokens or one row per token.
+    """
+    joint_TP = log_weights_P - nats_TP
+    highest_T = joint_TP.max(-1)
+    # Where all parts say 0, any finite number will do: the sum below is 0 and its logarithm −∞.
+    shift_T = np.where(np.isneginf(highest_T), 0.0, highest_T)
+    with np.errstate(divide="ignore"):
+        nats_T: np.ndarray = -np.log(np.exp(joint_TP - shift_T[..., None]).sum(-1)) - shift_T
+    return nats_T
+
+
+def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
+    """Return r_i of every token, the E-step above; its last axis sums to 1, or is 0 where no part gives probability."""
+    nats_T = mixed_nats(nats_TP, log_weights_P)
+    possible_T1 = np.isfinite(nats_T)[..., None]
+    return np.where(possible_T1, np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)), 0.0)
+
+
+def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Return the weights λ that make held-out tokens most probable, and the rounds it took.
+
+    No weights are better, those that are 1 for one part included: on this text the mixture is at least as good as each
+    of its parts. Tokens that all parts call impossible have no say; without any tokens the weights stay as they are.
+
+    Args:
+        nats_TP: −log p_i(w_t | h_t), ∞ allowed.
+        start_P: First weights; equal ones if None.
+    """
+    parts = nats_TP.shape[1]
+    weights_P = np.full(parts, 1.0 / parts) if start_P is None else np.asarray(start_P, np.float64)
+    lowest_T = nats_TP.min(1)
+    possible_T = np.isfinite(lowest_T)
+    if not possible_T.any():
+        return weights_P, 0
+    # Relative to the best part, so that nothing underflows; factors of a token do not change its shares.
+    p_TP = np.exp(lowest_T[possible_T, None] - nats_TP[possible_T])
+    rounds = 0
+    moved = np.inf
+    while rounds < ROUNDS and moved >= TOLERANCE:
+        before_P, weights_P = weights_P, em_round(p_TP, weights_P)
+        rounds, moved = rounds + 1, np.abs(weights_P - before_P).max()
+    return _at_least_as_good_as_each(p_TP, weights_P), rounds
+
+
+def em_round(p_TP: np.ndarray, weights_P: np.ndarray) -> np.ndarray:
+    """Return λ after one round; probabilities may be known up to a factor per token."""
+    joint_TP = p_TP * weights_P
+    weights_P = (joint_TP / joint_TP.sum(1, keepdims=True)).mean(0)
+    return weights_P / weights_P.sum()
+
+
+def _at_least_as_good_as_each(p_TP: np.ndarray, weights_P: np.ndarray) -> np.ndarray:
+    """Return one part's weight as 1 if that is better: EM only creeps towards a corner that is the highest point."""
+    corners = [weights_P, *np.eye(len(weights_P))]
+    with np.errstate(divide="ignore"):
+        likelihood = [float(np.log(p_TP @ corner_P).sum()) for corner_P in corners]
+    return corners[int(np.argmax(likelihood))]
