@@ -9,7 +9,9 @@ It keeps the contract of all models; beside that it reads lines, and reports as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,12 +22,14 @@ from ..base import ModelError
 from .arpa import write_arpa
 from .arpa_reader import read_arpa
 from .lm import NGramLM
-from .measure import score_chunks
+from .measure import CHUNK
 from .tables import Precision, Tables
 from .text_corpus import BEGIN, UNK, LineCorpus
 
 WORDS = "words.txt"
 FACTS = "lines.json"
+
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,24 @@ class LineLM(NGramLM):
 
     def token_nats(self, text: LineCorpus) -> np.ndarray:
         """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
-        return np.concatenate([np.zeros(0), *score_chunks(self, text.ids)])
+        return np.concatenate([np.zeros(0), *self._chunks(text.ids)])
 
     def score_text(self, text: LineCorpus) -> LineScores:
         """Score a text read with this model's words; memory does not grow with it."""
         nats = oov_nats = 0.0
         first = 0
-        for nats_T in score_chunks(self, text.ids):
+        for nats_T in self._chunks(text.ids):
             unknown_T = text.ids[first : first + len(nats_T)] == UNK
             nats, oov_nats = nats + float(nats_T.sum()), oov_nats + float(nats_T[unknown_T].sum())
             first += len(nats_T)
         return LineScores(nats, oov_nats, int((text.ids != BEGIN).sum()), int((text.ids == UNK).sum()))
+
+    def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
+        """Score piece by piece, several at a time; what precedes a piece is read again, so that none has to wait."""
+
+        def score(first: int) -> np.ndarray:
+            history_T = ids_T[max(0, first - self.order + 1) : first]
+            return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield from pool.map(score, range(0, len(ids_T), CHUNK))

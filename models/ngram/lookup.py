@@ -61,9 +61,10 @@ class Followers:
         return keys_M
 
     def span(self, context_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first row that continues each context, and how many do; (Q,) int64."""
-        first_Q = self.first_C.take(context_Q).astype(np.int64)
-        return first_Q, self.first_C.take(context_Q + 1).astype(np.int64) - first_Q
+        """Return the first row that continues each context, and how many do; (Q,) signed integers."""
+        kind = signed_type(len(self))
+        first_Q: np.ndarray = self.first_C.take(context_Q).astype(kind)
+        return first_Q, self.first_C.take(context_Q + 1).astype(kind) - first_Q
 
     def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
         """Return the row of each n-gram, given the row of its context and its last word; NONE where it is absent."""
@@ -94,9 +95,9 @@ class Followers:
             half_P = number_Q >> 1
             first_Q = first_Q + half_P * (self.word_M.take(first_Q + half_P, mode="clip") <= word_Q)
             number_Q = number_Q - half_P
-            more = np.flatnonzero(number_Q > 1)
-            if 2 * len(more) < len(number_Q):
+            if 2 * np.count_nonzero(number_Q > 1) < len(number_Q):
                 row_Q[open_P] = first_Q
+                more = np.flatnonzero(number_Q > 1)
                 open_P, word_Q, first_Q, number_Q = (a.take(more) for a in (open_P, word_Q, first_Q, number_Q))
         row_Q[open_P] = first_Q
         return row_Q
@@ -155,6 +156,11 @@ def row_type(ngrams: int) -> type:
     return np.uint32 if ngrams < 1 << 32 else np.uint64
 
 
+def signed_type(ngrams: int) -> type:
+    """Return the integer type for rows that are computed with: it holds NONE too."""
+    return np.int32 if ngrams < 1 << 31 else np.int64
+
+
 def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np.ndarray]:
     """Follow a token sequence through the tables, one order after another, from order 2 on.
 
@@ -166,9 +172,7 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np
     Yields:
         For each order k: row_T, the row of the k-gram that ends at each position; NONE where it was never seen.
     """
-    row_T: np.ndarray = ids_T.astype(
-        np.int32 if all(len(order) < 1 << 31 for order in orders) else np.int64, copy=False
-    )
+    row_T: np.ndarray = ids_T.astype(signed_type(max(map(len, orders), default=0)), copy=False)
     for order in orders:
         # An n-gram can only have been seen if both its context and its suffix were: neither number is negative.
         at_P = np.flatnonzero((row_T[:-1] | row_T[1:]) >= 0)

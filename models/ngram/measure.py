@@ -8,10 +8,11 @@ import numpy as np
 
 from ..base import LanguageModel
 
-_CHUNK = 1 << 18
+CHUNK = 1 << 16
+"""Tokens scored at a time: what is computed on them stays in the processor's cache."""
 
 
-def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = _CHUNK) -> Iterator[np.ndarray]:
+def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
     """Score one long row of ids piece by piece; yields nats, (at most *chunk*,) float64 each."""
     state = model.start(1)
     for first in range(0, len(ids_T), chunk):
