@@ -53,6 +53,9 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         colour = PALETTE[number % len(PALETTE)]
         axes.plot(*_series(history, "train/perplexity"), color=colour, alpha=0.35, linewidth=1.0)
         steps, values = _series(history, "validation/perplexity")
+        if not all(map(math.isfinite, values)):  # there is no place for it; the legend says it
+            axes.plot([], [], color=colour, linestyle="--", linewidth=1.6, label=f"{name}: infinite")
+            continue
         if len(values) == 1:
             axes.axhline(values[0], color=colour, linestyle="--", linewidth=1.6, label=f"{name}: {values[0]:.4g}")
         elif values:
@@ -91,8 +94,8 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     _bars(right, table.sort("open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
     one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
     # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
+    left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
     left.set_xscale("log")
-    left.set_xlim(1, 2 * max(value for value in table["perplexity"].to_list() if value < math.inf))
     _plain_log_ticks(left.xaxis)
     left.set_xlabel(f"perplexity per token (log scale){one}")
     right.set_xlabel(PER_BYTE)
@@ -117,9 +120,11 @@ def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
         reviews |= dict(zip(table["stars"], table["reviews"], strict=True))
         left = [place - 0.4 + (number + 0.5) * width for place in range(len(stars))]
         heights = [values.get(star, 0.0) for star in stars]
-        bars = axes.bar(left, heights, width * 0.92, color=PALETTE[number % len(PALETTE)], label=name)
-        if len(slices) <= 4:
-            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+        drawn = [height if math.isfinite(height) else 0.0 for height in heights]
+        bars = axes.bar(left, drawn, width * 0.92, color=PALETTE[number % len(PALETTE)], label=name)
+        if len(slices) <= 4 or drawn != heights:
+            labels = [_number(height, "{:.2f}") for height in heights]
+            axes.bar_label(bars, labels, padding=2, fontsize=8)
     axes.set_xticks(range(len(stars)), [f"{_star_name(star)}\n{_count(reviews[star])} reviews" for star in stars])
     axes.set_ylabel("bits per byte of text,\nunknown words spelt out")
     axes.set_title("Bits per byte by star rating; lower is better")
@@ -153,13 +158,19 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
     """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind."""
     rows = table.reverse().to_dicts()
     values = [row[column] for row in rows]
-    bars = axes.barh(range(len(rows)), values, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
+    drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
+    bars = axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
     patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axes.bar_label(bars, [form.format(value) for value in values], padding=5, fontsize=9, bbox=patch)
+    axes.bar_label(bars, [_number(value, form) for value in values], padding=5, fontsize=9, bbox=patch)
     names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.14)
+
+
+def _number(value: float, form: str) -> str:
+    """Return a bar's label; a model that calls what happened impossible has no bar, but says so in its place."""
+    return form.format(value) if math.isfinite(value) else "infinite"
 
 
 def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -> None:

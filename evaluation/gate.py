@@ -171,9 +171,9 @@ class _Case:
         )
 
     def _finite_figures(self) -> RuleOutcome:
-        bad = [who for who, rows in (("challenger", self.evidence.challenger), ("champion", self._champion_rows))
-               if not np.isfinite(open_nats(rows)).all()]
-        detail = f"a score of the {' and of the '.join(bad)} is not a finite number" if bad else "all scores are finite"
+        tables = {"challenger": self.evidence.challenger, "champion": self._champion_rows}
+        bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
+        detail = "; ".join(bad) or "all scores are finite"
         return RuleOutcome("finite figures", not bad and math.isfinite(self.challenger.open_bits_per_byte), detail)
 
     def _no_leak(self) -> RuleOutcome:
@@ -201,6 +201,8 @@ class _Case:
         base = self.evidence.baseline
         if (base.reviews, base.bytes) != (self.challenger.reviews, self.challenger.bytes):
             return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
+        if not math.isfinite(base.open_bits_per_byte):
+            return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures that could be beaten")
         gain = 1 - self.challenger.open_bits_per_byte / base.open_bits_per_byte
         detail = f"{_change(gain)} the baseline '{who}' in bits per byte"
         return RuleOutcome(name, gain > 0 and gain >= limit, detail, gain, limit)
@@ -256,6 +258,15 @@ def _in_order(evidence: Evidence) -> Evidence:
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
     """Return nats (D,) of each review, unknown words spelt out."""
     return (rows["nats"] + rows["spelling_nats"]).to_numpy()
+
+
+def _not_finite(who: str, rows: pl.DataFrame) -> str:
+    """Say of how many reviews the score is no finite number: probability 0, as maximum likelihood has it, or NaN."""
+    nats_D = open_nats(rows)
+    impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
+    said = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []
+    said += [f"has scores of {other} test reviews that are not a finite number"] if other else []
+    return f"the {who} {' and '.join(said)}"
 
 
 def _said(name: str, passed: bool | None, detail: str) -> RuleOutcome:

@@ -46,6 +46,8 @@ class Figures:
         unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
         vocabulary: Digest of the vocabulary.
         boundary: Its boundary policy: which tokens stand at the ends of a review.
+        impossible: Reviews to which the model gives probability 0. One makes every figure infinite, and so they stay:
+            to leave it out would reward a model for calling impossible what has happened.
     """
 
     reviews: int
@@ -58,6 +60,7 @@ class Figures:
     unit: str = ""
     vocabulary: str = ""
     boundary: str = ""
+    impossible: int = 0
 
     @property
     def perplexity(self) -> float:
@@ -101,7 +104,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return sums and figures under the names that tables, tracking and the command line use."""
-        return {name: getattr(self, name) for name in (*SUMS, *RATIOS, "unit", "vocabulary", "boundary")}
+        return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, "unit", "vocabulary", "boundary")}
 
 
 SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
@@ -121,7 +124,10 @@ def figures_of(rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boun
         boundary: Boundary policy of the stream.
     """
     sums: dict[str, Any] = {name: rows[name].sum() for name in SUMS if name != "reviews"}
-    return Figures(reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary)
+    impossible = int(rows["nats"].is_infinite().sum())
+    return Figures(
+        reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, impossible=impossible
+    )
 
 
 def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
@@ -167,7 +173,7 @@ def comparison_table(
     rows = [
         {
             "model": name, "kind": (kinds or {}).get(name, ""), **entry.to_dict(),
-            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(base) else None,
+            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(entry.open_bits_per_byte / base) else None,
         }
         for name, entry in figures.items()
     ]

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def save_bundle(
         "vocabulary_digest": vocabulary.digest,
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
-        "probes": [{"text": t, "stars": s, "nats": bundle.score_text(t, s).nats} for t, s in probes],
+        "probes": [{"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)} for t, s in probes],
         "files": {path.relative_to(folder).as_posix(): _sha256_of(path) for path in files},
     }
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
@@ -208,12 +208,28 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
 def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:
     for probe in probes:
         found, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
-        if not isfinite(found) or abs(found - expected) > PROBE_TOLERANCE * max(1.0, abs(expected)):
+        if expected is None:
+            same, before = found == inf, "infinitely many"
+        else:
+            same = isfinite(found) and abs(found - expected) <= PROBE_TOLERANCE * max(1.0, abs(expected))
+            before = f"{expected:.6f}"
+        if not same:
             raise ModelError(
-                f"the bundle {folder} answers differently from when it was saved: {found:.6f} instead of "
-                f"{expected:.6f} nats for the probe {probe['text'][:60]!r}",
+                f"the bundle {folder} answers differently from when it was saved: {found:.6f} instead of {before} nats "
+                f"for the probe {probe['text'][:60]!r}",
                 "bundle",
             )
+
+
+def _finite(nats: float) -> float | None:
+    """Return the nats of a probe; None, which JSON can say, where the model gives it probability 0.
+
+    Raises:
+        ModelError: They are not a number: no such model is worth keeping.
+    """
+    if isnan(nats):
+        raise ModelError("the model's score of a probe text is not a number", "diverged")
+    return nats if isfinite(nats) else None
 
 
 def _sha256_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
+from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
 from reviewlm.environment import home_folder
 
 Stage = Literal[
@@ -228,7 +228,7 @@ class RunConfig(Section):
         sections = [_below(options, "source", "synthetic"), _below(options, "evaluation")]
         specs = options.get("models")
         for spec in specs if isinstance(specs, list) else []:
-            if isinstance(spec, dict) and spec.get("kind") != "ngram":
+            if isinstance(spec, dict) and spec.get("kind") not in ("ngram", "mixture", "cache"):
                 sections.append(_below(spec, "training"))
         for section in sections:
             section.setdefault("seed", options["seed"])
@@ -247,7 +247,27 @@ class RunConfig(Section):
             if spec.vocabulary not in self.vocabulary:
                 known = list(self.vocabulary)
                 raise ValueError(f"model {spec.name!r} wants vocabulary {spec.vocabulary!r}; there are {known}")
+            self._require_parts(spec)
+            if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
+                raise ValueError(
+                    f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities: there "
+                    "is no perplexity to judge it by; `reviewlm ngram compare` shows it beside the other methods"
+                )
         return self
+
+    def _require_parts(self, spec: ModelSpec) -> None:
+        """Refuse a model whose parts do not stand before it, or have another vocabulary."""
+        before = {one.name: one for one in self.models[: self.models.index(spec)]}
+        for name in parts_of(spec):
+            if name not in before:
+                raise ValueError(
+                    f"model {spec.name!r} is made of {name!r}, which is none of the models before it: {list(before)}"
+                )
+            if before[name].vocabulary != spec.vocabulary:
+                raise ValueError(
+                    f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
+                    f"{before[name].vocabulary!r}; only models of one vocabulary can be mixed"
+                )
 
     @property
     def home(self) -> Path:

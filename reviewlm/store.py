@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,19 @@ log = logging.getLogger(__name__)
 def canonical(value: object) -> str:
     """Return the one JSON text of *value* (sorted keys, no spaces, no NaN), fit for hashing."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _to_json(value: Any) -> Any:
+    """Return facts with `{"float": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
+    if isinstance(value, Mapping):
+        return {name: _to_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(inner) for inner in value]
+    return {"float": str(value)} if isinstance(value, float) and not isfinite(value) else value
+
+
+def _from_json(value: dict[str, Any]) -> Any:
+    return float(value["float"]) if value.keys() == {"float"} else value
 
 
 def sha256_of_file(path: Path) -> str:
@@ -89,7 +103,7 @@ class Store:
         if not folder.is_dir():
             return None
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), object_hook=_from_json)
             for name, entry in manifest["files"].items():
                 if (folder / name).stat().st_size != entry["bytes"]:
                     raise ValueError(f"{name} has {(folder / name).stat().st_size} bytes instead of {entry['bytes']}")
@@ -208,7 +222,7 @@ def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> None:
         path.relative_to(work).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
         for path in files
     }
-    (work / MANIFEST).write_text(canonical(manifest) + "\n", encoding="utf-8")
+    (work / MANIFEST).write_text(canonical(_to_json(manifest)) + "\n", encoding="utf-8")
     for path in [*files, work / MANIFEST]:
         _fsync(path)
     final.parent.mkdir(parents=True, exist_ok=True)

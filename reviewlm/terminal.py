@@ -113,6 +113,10 @@ def show_models(result: Mapping[str, Any]) -> None:
         for model in result["models"]
     ]
     show_rows(rows, "Test reviews, every token and the end of each review scored once (lower is better)")
+    for model in result["models"]:
+        if impossible := model["test"].get("impossible"):
+            reviews = f"{impossible} of {model['test']['reviews']} test reviews"
+            say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
     floor = result.get("floor")
     if floor:
         say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")

@@ -25,7 +25,7 @@ from reviewlm.store import Artifact, sha256_of_file
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 PREPARE_VERSION = 2
 VOCABULARY_VERSION = 2
 TOKENS_VERSION = 2

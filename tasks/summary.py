@@ -19,7 +19,7 @@ FLOOR_STATEMENT = (
 )
 TEST_FIGURES = (
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
-    "tokens", "bytes", "words", "oov", "nats", "reviews", "hit@1", "hit@3", "hit@5",
+    "tokens", "bytes", "words", "oov", "impossible", "nats", "reviews", "hit@1", "hit@3", "hit@5",
 )
 
 

@@ -1,0 +1,164 @@
+"""A model that gives probability 0 to what happened, as maximum likelihood does, goes the whole way in the open: it is
+fitted, kept, opened, scored and shown, every such event counted, and the gate refuses it with the reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from evaluation.evidence import Evidence
+from evaluation.figures import loss_curves, perplexity_bars, save, star_bars
+from evaluation.gate import decide
+from evaluation.metrics import comparison_table, figures_of, figures_of_bundle, star_slices
+from evaluation.score import score_stream
+from models.base import ModelError
+from models.bundle import SPEC, load_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm import terminal
+from reviewlm.config import PromotionConfig
+from reviewlm.errors import ConfigError
+from reviewlm.presets import load_config
+from reviewlm.store import Store
+from tasks.fit import run_job
+
+SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
+TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
+IMPOSSIBLE = [False, True, True, False]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Streams, and the bundle that a fit of maximum likelihood leaves."""
+    folder = tmp_path_factory.mktemp("data")
+    vocabulary = Vocabulary.train(SEEN, VocabularySpec(min_count=1), NormalForm())
+    vocabulary.save(folder / "vocabulary.json")
+    for split, texts in (("train", SEEN), ("validation", TESTED)):
+        write_stream(folder / split, vocabulary, [reviews(split, texts)])
+    return folder
+
+
+def reviews(name: str, texts: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"review_id": [f"{name}{n}" for n in range(len(texts))], "text": texts, "stars": [5] * len(texts),
+         "bytes": [len(text) + 1 for text in texts], "words": [len(text.split()) for text in texts]}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path) -> dict[str, Any]:
+    work = folder / "work"
+    work.mkdir()
+    spec = NGramSpec(name="mle2", order=3, smoothing="maximum_likelihood")
+    job = {
+        "spec": asdict(spec), "vocabulary": str(folder / "vocabulary.json"), "work": str(work),
+        "bundle": str(folder / "bundle"), "device": "cpu", "threads": 1, "facts": {},
+        "train": str(folder / "train"), "validation": str(folder / "validation"),
+    }  # fmt: skip
+    return run_job(job, lambda news: None)
+
+
+@pytest.fixture(scope="module")
+def scored(folder: Path, fitted: dict[str, Any]) -> pl.DataFrame:
+    return score_stream(load_bundle(folder / "bundle"), TokenStream.open(folder / "validation"))
+
+
+def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(fitted: dict[str, Any]) -> None:
+    assert fitted["validation/zero_probability_events"] >= 2
+    assert fitted["validation/perplexity"] == math.inf
+
+
+def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
+    folder: Path, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = json.loads((folder / "bundle" / SPEC).read_text())["probes"]
+    assert [probe["nats"] for probe in probes] == [None] * 3
+    assert load_bundle(folder / "bundle").spec.smoothing == "maximum_likelihood"
+    score = NGramLM.score
+
+    def lenient(model: NGramLM, *arguments: Any) -> Any:
+        nats, state = score(model, *arguments)
+        nats[nats == math.inf] = 9.0
+        return nats, state
+
+    monkeypatch.setattr(NGramLM, "score", lenient)
+    with pytest.raises(ModelError, match="instead of infinitely many nats"):
+        load_bundle(folder / "bundle")
+
+
+def test_impossible_reviews_are_counted_and_make_every_figure_infinite(folder: Path, scored: pl.DataFrame) -> None:
+    assert scored["nats"].is_infinite().to_list() == IMPOSSIBLE
+    figures = figures_of_bundle(scored, load_bundle(folder / "bundle"))
+    assert figures.impossible == 2
+    assert figures.to_dict()["impossible"] == 2
+    assert figures.perplexity == figures.open_bits_per_byte == math.inf
+
+
+def test_tables_and_pictures_show_such_a_model(scored: pl.DataFrame, tmp_path: Path, recwarn: Any) -> None:
+    finite = scored.with_columns(nats=pl.lit(10.0))
+    figures = {"mle": figures_of(scored), "kn": figures_of(finite)}
+    table = comparison_table(figures, baseline="kn")
+    assert table["model"].to_list() == ["kn", "mle"]
+    assert table["impossible"].to_list() == [0, 2]
+    assert table["gain"].to_list() == [0.0, None]
+    bars = perplexity_bars(table, None, "kn")
+    assert "infinite" in {text.get_text() for text in bars.axes[0].texts}
+    save(bars, tmp_path / "bars.png")
+    save(perplexity_bars(table.filter(model="mle"), None, "mle"), tmp_path / "alone.png")
+    save(loss_curves({"mle": [{"step": 9, "validation/perplexity": math.inf}]}), tmp_path / "curves.png")
+    save(star_bars({name: star_slices(scored, figures[name]) for name in figures}), tmp_path / "stars.png")
+    assert not [warning for warning in recwarn if "matplotlib" in str(warning.filename)]
+
+
+def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
+    evidence = Evidence(
+        challenger=challenger, challenger_digest="new", challenger_test="t", champion=None, champion_digest=None,
+        champion_test=None, baseline=figures_of(baseline), baseline_name="base", baseline_digest="base",
+        checks_passed=True, smoke_passed=True, resamples=100, leak_free=True, leak_test="t",
+    )  # fmt: skip
+    return decide(PromotionConfig(min_test_reviews=1), evidence)
+
+
+def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored: pl.DataFrame) -> None:
+    worse = scored.with_columns(nats=pl.lit(1e6))
+    decision = judged(scored, worse)
+    assert not decision.promote
+    assert "the challenger calls 2 of 4 test reviews impossible (probability 0)" in decision.reason
+    assert json.loads(decision.to_json())["promote"] is False
+
+
+def test_a_baseline_that_calls_reviews_impossible_is_nothing_to_have_beaten(scored: pl.DataFrame) -> None:
+    decision = judged(scored.with_columns(nats=pl.lit(10.0)), scored)
+    assert not decision.promote
+    assert decision.reason == "the baseline 'base' has no finite figures that could be beaten"
+
+
+def test_the_store_gives_infinite_figures_back_as_they_were(tmp_path: Path) -> None:
+    facts = {"perplexity": math.inf, "gain": -math.inf, "by": [1.0, math.inf], "deep": {"nats": math.nan}, "n": 3}
+    store, identity = Store(tmp_path), ("score", 1, {}, {})
+    store.build(*identity, lambda work: facts)
+    found = store.open("score", Store.digest(*identity)).facts
+    assert math.isnan(found["deep"].pop("nats"))
+    assert found == {**facts, "deep": {}}
+    text = next(tmp_path.glob("score/*/manifest.json")).read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_run_shows_how_many_reviews_were_impossible(capsys: pytest.CaptureFixture[str], scored: pl.DataFrame) -> None:
+    test = figures_of(scored).to_dict()
+    terminal.show_models({"models": [{"name": "mle2", "kind": "ngram", "unit": "word", "test": test}]})
+    assert "mle2 calls 2 of 4 test reviews impossible" in capsys.readouterr().out
+
+
+def test_scores_that_are_no_probabilities_are_no_model_of_a_run() -> None:
+    with pytest.raises(ConfigError, match=r"scores, not probabilities.*ngram compare"):
+        load_config("small", ["models.0.smoothing=stupid_backoff"])
