@@ -4,21 +4,28 @@ A document is `[begin, w1 … wn, end]`, where begin is a token that is given an
 in a text of lines). No n-gram ends in the begin token and none crosses a document, so an order counts exactly the
 positions that have enough history, and order 1 counts the predicted tokens.
 
-Counting is sorting (one integer key per window, see `lookup.py`): 13 million tokens to order 5 take seconds and a few
-numbers per token of memory. Each order's keys build on the rows of the order below, which also gives the link from an
-n-gram to its suffix: whatever the estimators need is then one `bincount` away.
+Counting is sorting: all windows of N tokens are sorted once (`windows.py`), and the n-grams of every order can then
+be read off, with a link from each to its suffix (`window_counts.py`): whatever the estimators need is one `bincount`
+away. The arrays may lie in files (`shelf.py`), so that memory holds 17 bytes a token and what is being worked on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from ..base import ModelError
-from .lookup import NONE, walk
+from .lookup import NONE, Followers, follow
+from .memory import Plan, memory_plan
+from .shelf import Shelf
+from .window_counts import SortedWindows, count_order, sort_windows
+from .windows import Text
+
+_BLOCK = 1 << 20
 
 
 class Documents(Protocol):
@@ -33,20 +40,29 @@ class OrderCounts:
     """The M distinct n-grams of one order, sorted by context and last word; the row number is the n-gram's id.
 
     Args:
-        keys_M: row of the context at the order below · V + last word (int64). At order 1 all V ids are listed,
-            seen or not, and the key is the id.
+        followers: Last words, and where each context's n-grams are; None at order 1, where all V ids are listed, seen
+            or not, and the row is the id.
         raw_M: Occurrences, c(g) (int32).
         suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
         begins_M: Whether the n-gram begins with a begin token.
+        vocabulary_size: V.
         open_row: The row of the n-gram that `lmplz` has still open when its stream ends (PARITY quirk of
             `kneser_ney.counts_of_counts`), NONE without one.
     """
 
-    keys_M: np.ndarray
+    followers: Followers | None
     raw_M: np.ndarray
     suffix_M: np.ndarray
     begins_M: np.ndarray
+    vocabulary_size: int
     open_row: int = NONE
+
+    @property
+    def keys_M(self) -> np.ndarray:
+        """Row of the context at the order below · V + last word, ascending (int64); the id at order 1."""
+        if self.followers is None:
+            return np.arange(self.vocabulary_size, dtype=np.int64)
+        return self.followers.keys(self.vocabulary_size)
 
     def __len__(self) -> int:
         return len(self.keys_M)
@@ -54,11 +70,12 @@ class OrderCounts:
 
 @dataclass(frozen=True)
 class NGramCounts:
-    """The counts of all orders 1 … N; `orders[k - 1]` is order k."""
+    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *shelf* is where they lie."""
 
     orders: tuple[OrderCounts, ...]
     vocabulary_size: int
     given: tuple[int, ...]
+    shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
 
     @property
     def order(self) -> int:
@@ -72,17 +89,19 @@ class NGramCounts:
 
     def context(self, order: int) -> np.ndarray:
         """Return the row, at the order below, of every n-gram's context; (M,) int64, 0 (the empty one) at order 1."""
-        keys_M = self.orders[order - 1].keys_M
-        return keys_M // self.vocabulary_size if order > 1 else np.zeros_like(keys_M)
+        followers = self.orders[order - 1].followers
+        return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
 
     def words(self, order: int) -> np.ndarray:
         """Return the token ids of every n-gram of an order; (M, order) int64."""
-        keys_M = self.orders[order - 1].keys_M
-        words_MK = np.empty((len(keys_M), order), np.int64)
+        rows_M = np.arange(len(self.orders[order - 1]))
+        words_MK = np.empty((len(rows_M), order), np.int64)
         for place in range(order - 1, 0, -1):
-            rows_M, words_MK[:, place] = np.divmod(keys_M, self.vocabulary_size)
-            keys_M = self.orders[place - 1].keys_M[rows_M]
-        words_MK[:, 0] = keys_M
+            followers = self.orders[place].followers
+            assert followers is not None  # order 2 and up
+            words_MK[:, place] = followers.word_M[rows_M]
+            rows_M = followers.contexts(rows_M)
+        words_MK[:, 0] = rows_M
         return words_MK
 
     def row(self, ngram: Sequence[int]) -> int:
@@ -95,10 +114,11 @@ class NGramCounts:
             raise ModelError(f"an n-gram of {len(ngram)} tokens; counted were 1 to {self.order}", kind="input")
         if not all(0 <= word < self.vocabulary_size for word in ngram):
             raise ModelError(f"{tuple(ngram)}: ids go from 0 to {self.vocabulary_size - 1}", kind="input")
-        if len(ngram) < 2:
-            return int(ngram[0]) if ngram else 0
-        keys = [entry.keys_M for entry in self.orders[1 : len(ngram)]]
-        return [int(row_BL[0, -1]) for _, row_BL in walk(np.array([ngram]), keys, self.vocabulary_size)][-1]
+        row = int(ngram[0]) if len(ngram) else 0
+        for word, entry in zip(ngram[1:], self.orders[1:], strict=False):
+            if row != NONE and entry.followers is not None:
+                row = int(entry.followers.find(np.array([row]), np.array([word]))[0])
+        return row
 
     def count(self, ngram: Sequence[int]) -> int:
         """Return c(g), the occurrences of one n-gram of at least one token; 0 if it was never seen.
@@ -112,7 +132,15 @@ class NGramCounts:
         return 0 if row == NONE else int(self.orders[len(ngram) - 1].raw_M[row])
 
 
-def count_ngrams(documents: Documents, order: int, vocabulary_size: int, given: Collection[int]) -> NGramCounts:
+def count_ngrams(
+    documents: Documents,
+    order: int,
+    vocabulary_size: int,
+    given: Collection[int],
+    memory_limit: int | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
+) -> NGramCounts:
     """Count all n-grams of 1 to *order* tokens.
 
     Args:
@@ -120,9 +148,14 @@ def count_ngrams(documents: Documents, order: int, vocabulary_size: int, given: 
             its begin token, those before it (`<bos>`) are not counted.
         vocabulary_size: V; ids are 0 … V − 1.
         given: Ids that are never predicted.
+        memory_limit: Bytes that the whole process should not exceed, see `memory.plan`: the counts then lie in
+            temporary files. They are the same.
+        folder: Where the temporary files go; None asks the system (`TMPDIR`).
+        threads: How many to use; None for as many as there are cores.
 
     Raises:
-        ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token.
+        ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token; the
+            limit is too low for this text, or there is no room for the files.
     """
     if order < 1:
         raise ModelError(f"order is {order}; it must be at least 1", kind="input")
@@ -131,11 +164,30 @@ def count_ngrams(documents: Documents, order: int, vocabulary_size: int, given: 
     begin_T = given_V[ids_T]
     last = _last_in_suffix_order(ids_T, begin_T, order)
     orders = [_count_words(ids_T, begin_T, given_V, last)]
-    row_T, begins_T = ids_T, begin_T
-    for _ in range(2, order + 1):
-        entry, row_T, begins_T = _count_longer(ids_T, begin_T, row_T, begins_T, orders[-1], vocabulary_size, last)
-        orders.append(entry)
-    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
+    if order > 1:
+        text = Text.of(ids_T, begin_T, order, vocabulary_size)
+        plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
+        windows = sort_windows(text, plan.windows, plan.threads, plan.shelf)
+        orders += _longer(windows, ids_T, last, plan)
+    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), plan.shelf if order > 1 else Shelf())
+
+
+def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) -> Iterator[OrderCounts]:
+    """Count orders 2 … N.
+
+    Args:
+        row_T: Row of the n-gram that begins at each position, of the order below; is written over.
+        last: See `_last_in_suffix_order`.
+    """
+    highest, longer_T = windows.text.order, np.empty_like(row_T)
+    for order in range(2, highest + 1):
+        found = count_order(windows, order, row_T, longer_T if order < highest else None, plan.threads, plan.shelf)
+        start, open_row = last - order + 1, NONE
+        if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
+            word = windows.text.code_T[last : last + 1] - 1
+            open_row = int(found.followers.find(row_T[start : start + 1], word)[0])
+        yield OrderCounts(*found, windows.text.vocabulary_size, open_row)
+        row_T, longer_T = longer_T, row_T
 
 
 def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
@@ -146,9 +198,9 @@ def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
 
 def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
     """Return all documents end to end, each from its last leading given token on (so without `<bos>`); int32."""
-    ids_T = np.asarray(documents.ids).astype(np.int32)
+    ids_T = np.asarray(documents.ids)
     if len(ids_T) == 0:
-        return ids_T
+        return ids_T.astype(np.int32)
     if not 0 <= int(ids_T.min()) <= int(ids_T.max()) < len(given_V):
         span = f"{ids_T.min()} to {ids_T.max()}"
         raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
@@ -156,9 +208,11 @@ def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
     starts = starts[:-1][np.diff(starts) > 0]
     if not given_V[ids_T[starts]].all():
         raise ModelError("a document does not begin with a given token (a star token, <s>)", kind="input")
-    given_T = given_V[ids_T]
-    followed_T = np.append(given_T[1:], False)
-    return ids_T[~(given_T & followed_T)]
+    kept_T = given_V[ids_T]
+    kept_T[:-1] &= kept_T[1:]
+    kept_T[-1] = False
+    np.logical_not(kept_T, out=kept_T)
+    return ids_T[kept_T].astype(np.int32, copy=False) if not kept_T.all() else ids_T.astype(np.int32)
 
 
 def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) -> int:
@@ -166,7 +220,8 @@ def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) ->
 
     Histories that reach back beyond their document's begin are padded with the begin token.
     """
-    best = np.flatnonzero(~begin_T)
+    greatest = int(ids_T[~begin_T].max(initial=NONE))
+    best = np.flatnonzero((ids_T == greatest) & ~begin_T)
     if len(best) == 0:
         return NONE
     looking = best
@@ -181,72 +236,12 @@ def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) ->
 
 
 def _count_words(ids_T: np.ndarray, begin_T: np.ndarray, given_V: np.ndarray, last: int) -> OrderCounts:
-    size = len(given_V)
-    raw_V = np.bincount(ids_T[~begin_T], minlength=size).astype(np.int32)
+    raw_V = np.zeros(len(given_V), np.int64)
+    for first in range(0, len(ids_T), _BLOCK):
+        raw_V += np.bincount(ids_T[first : first + _BLOCK], minlength=len(given_V))
+    raw_V[given_V] = 0
     open_row = int(ids_T[last]) if last != NONE else NONE
-    return OrderCounts(np.arange(size, dtype=np.int64), raw_V, np.zeros(0, np.int32), given_V, open_row)
-
-
-def _count_longer(
-    ids_T: np.ndarray,
-    begin_T: np.ndarray,
-    row_T: np.ndarray,
-    begins_T: np.ndarray,
-    below: OrderCounts,
-    vocabulary_size: int,
-    last: int,
-) -> tuple[OrderCounts, np.ndarray, np.ndarray]:
-    """Count the n-grams that are one token longer than those of *below*.
-
-    Args:
-        row_T: Row of the shorter n-gram that ends at each position, NONE where there is none.
-        begins_T: Whether that one begins with a begin token.
-
-    Returns:
-        The counts, and row_T and begins_T of the longer n-grams.
-    """
-    at_P = np.flatnonzero(~begin_T[1:] & (row_T[:-1] >= 0)).astype(np.int32) + 1
-    keys_P = row_T[at_P - 1].astype(np.int64)
-    keys_P *= vocabulary_size
-    keys_P += ids_T[at_P]
-    order_P, new_P = _sorted_groups(keys_P)
-    first_M = np.flatnonzero(new_P)
-    example_M = at_P[order_P[first_M]]
-    longer_T = np.full(len(ids_T), NONE, np.int32)
-    longer_T[at_P[order_P]] = np.cumsum(new_P, dtype=np.int32) - 1
-    longer_begins_T = np.zeros(len(ids_T), bool)
-    longer_begins_T[at_P] = begins_T[at_P - 1]
-    entry = OrderCounts(
-        keys_M=keys_P[order_P[first_M]],
-        raw_M=np.diff(first_M, append=len(keys_P)).astype(np.int32),
-        suffix_M=row_T[example_M],
-        begins_M=longer_begins_T[example_M],
-        open_row=int(longer_T[last]) if last != NONE else NONE,
-    )
-    return entry, longer_T, longer_begins_T
-
-
-def _sorted_groups(keys_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order that sorts the keys, and where in it a new key begins.
-
-    Key and position share one 64-bit integer where they fit: sorting those in place is several times faster than
-    an argsort.
-    """
-    places = len(keys_P)
-    bits = max(places - 1, 1).bit_length()
-    if places and int(keys_P.max()).bit_length() + bits <= 64:
-        packed_P = keys_P.astype(np.uint64) << np.uint64(bits)
-        packed_P |= np.arange(places, dtype=np.uint64)
-        packed_P.sort()
-        order_P = (packed_P & np.uint64((1 << bits) - 1)).astype(np.int32)
-        packed_P >>= np.uint64(bits)
-        sorted_P = packed_P
-    else:
-        order_P = np.argsort(keys_P).astype(np.int32)
-        sorted_P = keys_P[order_P]
-    new_P = np.ones(places, bool)
-    np.not_equal(sorted_P[1:], sorted_P[:-1], out=new_P[1:])
-    return order_P, new_P
+    return OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, len(given_V), open_row)
 
 
 def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
@@ -271,9 +266,10 @@ def _unseen(counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray) -> Iter
     unseen_T = counts.orders[0].raw_M[ids_T] == 0
     yield 1, unseen_T
     room_T = ~begin_T
-    keys = [entry.keys_M for entry in counts.orders[1:]]
-    for order, (_, row_BL) in enumerate(walk(ids_T[None], keys, counts.vocabulary_size), start=2):
+    longer = [entry.followers for entry in counts.orders if entry.followers is not None]
+    # A begin token ends what came before: no n-gram has one behind its first place, so none is found there.
+    for order, row_T in enumerate(follow(ids_T, longer), start=2):
         # room: the window of this order does not reach back beyond the document's begin
-        unseen_T = unseen_T | (room_T & (row_BL[0] == NONE))
+        unseen_T = unseen_T | (room_T & (row_T == NONE))
         room_T = room_T & np.append(False, room_T[:-1])
         yield order, unseen_T

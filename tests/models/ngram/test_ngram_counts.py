@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram import counts as counting
 from models.ngram.counts import count_ngrams, unseen_share
 from models.ngram.lookup import NONE, find
 from models.ngram.text_corpus import LineCorpus
@@ -79,15 +78,6 @@ def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order
 def test_one_ngram_can_be_asked_for(documents, gram, stream_of):
     counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
     assert counts.count(gram) == windows(documents, len(gram))[tuple(gram)]
-
-
-def test_keys_too_long_to_share_an_integer_with_their_position_are_sorted_the_other_way(stream_of, reviews_of):
-    keys = np.random.default_rng(1).integers(0, 50, 1000)
-    order_P, new_P = counting._sorted_groups(keys)
-    order_Q, new_Q = counting._sorted_groups(keys + (1 << 60))
-    assert np.array_equal(keys[order_P], keys[order_Q])
-    assert np.array_equal(keys[order_P], np.sort(keys))
-    assert np.array_equal(new_P, new_Q)
 
 
 @pytest.mark.parametrize("queries", [3, 2000])

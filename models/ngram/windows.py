@@ -1,0 +1,206 @@
+"""All windows of N tokens of a text in lexicographic order: from it every order's n-grams can be read off.
+
+A window begins at a position of the text and ends after N tokens, or with its document. Once the windows are sorted
+(by their words' ids, first word first), the occurrences of an n-gram of any order are neighbours, and n-grams stand as
+in the tables: sorted by context, then by last word. Two small numbers per window say where one begins. With `shared`
+the number of first words a window has in common with the one before it, and `length` its own,
+
+    a new n-gram of order k begins at a window     ⟺     shared < k <= length.
+
+This is a suffix array with its longest common prefixes, cut off at N words (U. Manber and G. Myers 1993, "Suffix
+arrays: a new method for on-line string searches", SIAM Journal on Computing 22).
+
+Windows are dealt into shards by their first word. Shards are sorted each by itself, in parallel, or one after another
+where memory is short; the sorted shards end to end are the sorted text. Within a shard as many words as fit into one
+64-bit integer beside the window's place are sorted at a time; windows whose words so far occur once are finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_BLOCK = 1 << 20
+WORD_BITS = 64
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text whose windows can be sorted.
+
+    Args:
+        code_T: Per token its id + 1; of a begin token −(id + 1); N zeros follow. So a window has its document's end
+            behind it where the code is 0 or negative. int32.
+        length_T: Length of the window that begins at each token, at most N; uint8.
+        order: N.
+        vocabulary_size: V.
+    """
+
+    code_T: np.ndarray
+    length_T: np.ndarray
+    order: int
+    vocabulary_size: int
+
+    @classmethod
+    def of(cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int) -> Text:
+        """Prepare ids (each document from its one begin token on) for windows of *order* tokens."""
+        code_T = np.zeros(len(ids_T) + order, np.int32)
+        np.add(ids_T, 1, out=code_T[: len(ids_T)])
+        np.negative(code_T[: len(ids_T)], out=code_T[: len(ids_T)], where=begin_T)
+        length_T = np.full(len(ids_T), order, np.uint8)
+        ends = np.append(np.flatnonzero(begin_T)[1:], len(ids_T)) if len(ids_T) else np.zeros(0, np.int64)
+        for left in range(order - 1, 0, -1):  # from far to near: the nearest end is written last
+            length_T[ends[ends >= left] - left] = left
+        return cls(code_T, length_T, order, vocabulary_size)
+
+    def __len__(self) -> int:
+        return len(self.length_T)
+
+    def first_ids(self, start_P: np.ndarray) -> np.ndarray:
+        """Return the id of each window's first word; (P,) int32."""
+        return np.abs(self.code_T[start_P]) - 1
+
+    def later_ids(self, start_P: np.ndarray, place: int) -> np.ndarray:
+        """Return the id of each window's word at a place from 1 on; (P,) int32. The windows must be that long."""
+        return self.code_T[start_P + place] - 1
+
+
+def first_words(text: Text) -> np.ndarray:
+    """Return how many windows of at least two tokens begin with each word, (V,) int64."""
+    windows_V = np.zeros(text.vocabulary_size, np.int64)
+    for first in range(0, len(text), _BLOCK):
+        length_B = text.length_T[first : first + _BLOCK]
+        code_B = text.code_T[first : first + len(length_B)][length_B > 1]
+        windows_V += np.bincount(np.abs(code_B) - 1, minlength=text.vocabulary_size)
+    return windows_V
+
+
+def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
+    """Cut the vocabulary into ranges of first words with at most *most* windows each, where single words allow it.
+
+    Returns:
+        First id of every range, and V; (shards + 1,) int64.
+    """
+    edges, room = [0], most
+    for word in np.flatnonzero(windows_V):
+        if windows_V[word] > room and room < most:
+            edges.append(int(word))
+            room = most
+        room -= int(windows_V[word])
+    return np.array([*edges, len(windows_V)])
+
+
+def deal(text: Text, edges: np.ndarray, first_S: np.ndarray, start_W: np.ndarray) -> None:
+    """Write the positions where windows of at least two tokens begin into *start_W*, shard by shard.
+
+    Args:
+        edges: See `shard_words`.
+        first_S: Where in *start_W* each shard begins.
+        start_W: Is filled; int32. Within a shard positions ascend.
+    """
+    shard_V = np.repeat(np.arange(len(edges) - 1, dtype=np.uint64), np.diff(edges)) << np.uint64(32)
+    free_S = first_S.copy()
+    for first in range(0, len(text), _BLOCK):
+        start_B = np.flatnonzero(text.length_T[first : first + _BLOCK] > 1) + first
+        dealt_B = shard_V[text.first_ids(start_B)]
+        dealt_B |= start_B.astype(np.uint64)
+        dealt_B.sort()
+        cuts = np.searchsorted(dealt_B, np.arange(len(edges), dtype=np.uint64) << np.uint64(32))
+        start_B = (dealt_B & np.uint64(0xFFFFFFFF)).astype(np.int32)
+        for shard in np.flatnonzero(np.diff(cuts)):
+            part = start_B[cuts[shard] : cuts[shard + 1]]
+            start_W[free_S[shard] : free_S[shard] + len(part)] = part
+            free_S[shard] += len(part)
+
+
+def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray) -> None:
+    """Sort the windows of one shard, in place.
+
+    Args:
+        start_P: Where the windows begin; afterwards in the order of their words, equal ones by position.
+        shared_P: Is filled: how many first words a window shares with the one before it; N where the two are equal,
+            0 at the first; uint8.
+    """
+    shared_P[:] = text.order
+    if len(start_P) == 0:
+        return
+    group_A = text.first_ids(start_P)
+    group_A -= group_A.min()
+    _refine(text, start_P, shared_P, np.arange(len(start_P)), group_A, 1)
+
+
+def _refine(
+    text: Text, start_P: np.ndarray, shared_P: np.ndarray, at_A: np.ndarray, group_A: np.ndarray, known: int
+) -> None:
+    """Sort windows by their group, then by the words from place *known* on.
+
+    Args:
+        at_A: The windows' places in the shard, ascending; others stay where they are.
+        group_A: The same number for windows that are not told apart by their first *known* words. Ascending, but for
+            the first call.
+    """
+    while known < text.order and len(at_A):
+        place_bits, word_bits = _bits(len(at_A)), _bits(text.vocabulary_size + 1)
+        words = min((WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, text.order - known)
+        if words < 1:
+            if known == 1:
+                order_A = np.argsort(group_A, kind="stable")
+                start_P[at_A], group_A = start_P[at_A][order_A], group_A[order_A]
+            middle = group_A[len(group_A) // 2]
+            cut = int(np.searchsorted(group_A, middle if middle > group_A[0] else middle + 1))
+            for part in (slice(cut), slice(cut, None)):
+                _refine(text, start_P, shared_P, at_A[part], group_A[part] - group_A[part][0], known)
+            return
+        key_A = _keys(text, start_P[at_A], group_A, known, words, word_bits)
+        key_A <<= np.uint64(place_bits)
+        key_A |= np.arange(len(at_A), dtype=np.uint64)
+        key_A.sort()
+        start_P[at_A] = start_P[at_A][(key_A & np.uint64((1 << place_bits) - 1)).astype(np.int32)]
+        key_A >>= np.uint64(place_bits)
+        differs_A = _mark(shared_P, at_A, key_A, known, words, word_bits)
+        again_A = ~differs_A
+        again_A[:-1] |= again_A[1:]
+        again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0  # a document that has ended has no further words
+        group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
+        group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
+        at_A, known = at_A[again_A], known + words
+
+
+def _bits(values: int) -> int:
+    """Return how many bits tell *values* numbers apart."""
+    return max(values - 1, 0).bit_length()
+
+
+def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, words: int, word_bits: int) -> np.ndarray:
+    """Return group and words packed into one integer per window, (A,) uint64; behind a document's end, words are 0."""
+    key_A = group_A.astype(np.uint64)
+    inside_A: np.ndarray | None = None
+    for place in range(known, known + words):
+        code_A = np.maximum(text.code_T[start_A + place], 0)
+        if inside_A is not None:
+            code_A *= inside_A
+        inside_A = code_A > 0
+        key_A <<= np.uint64(word_bits)
+        key_A |= code_A.view(np.uint32)
+    return key_A
+
+
+def _mark(
+    shared_P: np.ndarray, at_A: np.ndarray, key_A: np.ndarray, known: int, words: int, word_bits: int
+) -> np.ndarray:
+    """Note how many words sorted windows share with the one before; return which differ from it, (A,) bool."""
+    differs_A = np.ones(len(key_A), bool)
+    change_A = key_A[1:] ^ key_A[:-1]
+    np.not_equal(change_A, 0, out=differs_A[1:])
+    shared_A = np.full(len(change_A), known + words, np.uint8)
+    for word in range(words):
+        shared_A -= change_A >= np.uint64(1 << (word * word_bits))
+    within_A = (change_A < np.uint64(1 << (words * word_bits))) if words * word_bits < WORD_BITS else change_A >= 0
+    if known == 1:  # the groups are first words, and were not in order before
+        shared_A[~within_A] = 0
+        within_A[:] = True
+        shared_P[at_A[0]] = 0
+    within_A &= differs_A[1:]
+    shared_P[at_A[1:][within_A]] = shared_A[within_A]
+    return differs_A

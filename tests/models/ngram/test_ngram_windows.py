@@ -1,0 +1,58 @@
+"""Sorting all windows of a text: equal to sorting tuples of words, whatever fits into one integer."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.ngram import windows as machinery
+from models.ngram.shelf import Shelf
+from models.ngram.window_counts import sort_windows
+from models.ngram.windows import Text, shard_words
+
+V = 12
+DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))
+
+
+def text_of(documents: list[list[int]], order: int) -> Text:
+    ids = np.array([token for document in documents for token in document], np.int32)
+    return Text.of(ids, ids == 1, order, V)
+
+
+@pytest.mark.parametrize("bits", [64, 24, 14])
+@settings(max_examples=60, deadline=None)
+@given(
+    documents=DOCUMENTS, order=st.integers(2, 5), most=st.sampled_from([1, 5, 1000]), threads=st.sampled_from([1, 2])
+)
+def test_windows_come_in_the_order_of_their_words_with_what_they_share(documents, order, most, threads, bits):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machinery, "WORD_BITS", bits)
+        sorted_windows = sort_windows(text_of(documents, order), most, threads, Shelf())
+    flat = [(document[i : i + order], start + i) for start, document in starts(documents) for i in range(len(document))]
+    expected = sorted((window, start) for window, start in flat if len(window) > 1)
+    assert sorted_windows.start_W.tolist() == [start for _, start in expected]
+    before: list[int] = []
+    for (window, start), shared in zip(expected, sorted_windows.shared_W.tolist(), strict=True):
+        assert shared == (order if window == before else common(window, before))
+        assert sorted_windows.text.length_T[start] == len(window)
+        before = window
+
+
+def starts(documents: list[list[int]]) -> list[tuple[int, list[int]]]:
+    return [(sum(map(len, documents[:i])), document) for i, document in enumerate(documents)]
+
+
+def common(window: list[int], other: list[int]) -> int:
+    pairs = zip(window, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(window), len(other)))
+
+
+def test_shards_hold_no_more_windows_than_allowed_unless_one_word_has_more():
+    windows_V = np.array([0, 3, 4, 0, 20, 1, 1, 0])
+    edges = shard_words(windows_V, 7)
+    assert [int(windows_V[a:b].sum()) for a, b in pairwise(edges)] == [7, 20, 2]
+    assert (edges[0], edges[-1]) == (0, len(windows_V))
