@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from prefect.concurrency.sync import concurrency
 from models.base import ModelError
 from models.bundle import SPEC
 from models.specs import ModelSpec, identity
+from models.specs import parts_of as parts_of
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import Damaged, RankFailed, TrackingUnavailable
@@ -57,10 +58,17 @@ class Fitted:
 
 
 @task(name="fit", task_run_name="fit {spec.name}", cache_policy=NO_CACHE, persist_result=False)
-def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str) -> Any:
-    """Fit one model in a process of its own; a finished fit is taken from the store and its run linked."""
+def fit(
+    config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
+) -> Any:
+    """Fit one model in a process of its own; a finished fit is taken from the store and its run linked.
+
+    *parts* are the fitted models that it is made of, by name: a mixture of the very same bundles is not fitted again.
+    """
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    digests = {name: bundle_digest(part.bundle) for name, part in parts.items()}
+    inputs |= {f"part {name}": found for name, found in digests.items()}
     digest = Store.digest("fit", FIT_VERSION, identity(spec), inputs)
     with open_model_run(config, spec, digest, prepared, parent_run_id, _is_there(config, digest)) as run:
 
@@ -68,7 +76,8 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
             job = {
                 "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
                 "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
-                "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest},
+                "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **_made_of(digests)},
+                "parts": {name: str(part.bundle) for name, part in parts.items()},
                 **{split: str(tokens[split].folder) for split in ("train", "validation")},
             }
             with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
@@ -81,6 +90,10 @@ def fit(config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: s
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
+    return {"parts": dict(digests)} if digests else {}
 
 
 def _gpu_slot(device: str) -> AbstractContextManager[Any]:

@@ -39,7 +39,8 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     spec = spec_from_dict(job["spec"])
     vocabulary = Vocabulary.load(Path(job["vocabulary"]))
     train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
-    context = FitContext(Path(job["work"]), device=job["device"], threads=job["threads"], report=_report)
+    parts = {name: Path(folder) for name, folder in job.get("parts", {}).items()}
+    context = FitContext(Path(job["work"]), device=job["device"], threads=job["threads"], report=_report, parts=parts)
     result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     # No figure that differs from run to run: equal fits give equal bundles.
     facts = {**job["facts"], "stars_prior": stars_prior(train)}

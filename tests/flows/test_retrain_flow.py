@@ -53,7 +53,7 @@ def mlflow_client(ran: Ran) -> Any:
 def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
     assert ran.result["promoted"] is True
     assert ran.result["champion_version"] == 1
-    assert {model["name"] for model in ran.result["models"]} == {"kn2", "lstm", "gru-char"}
+    assert {model["name"] for model in ran.result["models"]} == {"kn2", "lstm", "gru-char", "mix"}
 
 
 def test_every_model_is_scored_on_the_same_bytes_and_the_floor_lies_below_all(ran: Ran) -> None:
@@ -94,7 +94,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
-    assert {run.info.run_name for run in children} == {"kn2", "lstm", "gru-char"}
+    assert {run.info.run_name for run in children} == {"kn2", "lstm", "gru-char", "mix"}
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
         assert {"data", "architecture", "objective", "optimiser"} - sections <= {"optimiser"}
@@ -252,3 +252,33 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
         ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
     runs = mlflow_client(ran).search_runs(["1"], "attributes.status = 'FAILED'")
     assert {"lstm", "retrain"} <= {run.info.run_name for run in runs}
+
+
+def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
+    from models.bundle import load_bundle
+
+    bundles = [load_bundle(file.parent) for file in ran.home.glob("store/fit/*/bundle/spec.json")]
+    mixtures = [bundle for bundle in bundles if bundle.spec.kind == "mixture"]
+    assert mixtures
+    for mixture in mixtures:
+        for name in ("kn2", "lstm"):
+            assert mixture.facts["parts"][name] in {one.digest for one in bundles if one.spec.name == name}
+        assert [part.name for part in mixture.model.parts] == ["kn2", "lstm"]
+    found = {model["name"]: model["validation"]["perplexity"] for model in ran.result["models"]}
+    assert found["mix"] <= min(found["kn2"], found["lstm"])
+
+
+def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
+    from flows.partial import train_only
+
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(ran.home)
+    try:
+        same = train_only(TINY)
+        other = train_only(TINY, overrides=["models.0.smoothing=\"witten_bell\""])
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+    assert all(model["reused"] for model in same["models"])
+    assert {model["name"]: model["reused"] for model in other["models"]} == {
+        "kn2": False, "lstm": True, "gru-char": True, "mix": False,
+    }
