@@ -9,9 +9,7 @@ It keeps the contract of all models; beside that it reads lines, and reports as 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,11 +23,10 @@ from .lm import NGramLM
 from .measure import CHUNK
 from .tables import Precision, Tables
 from .text_corpus import BEGIN, UNK, LineCorpus
+from .threads import side_by_side
 
 WORDS = "words.txt"
 FACTS = "lines.json"
-
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -129,5 +126,4 @@ class LineLM(NGramLM):
             history_T = ids_T[max(0, first - self.order + 1) : first]
             return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            yield from pool.map(score, range(0, len(ids_T), CHUNK))
+        yield from side_by_side(score, range(0, len(ids_T), CHUNK))

@@ -12,14 +12,16 @@ import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from ..base import ModelError
 from .text_source import opened
+from .threads import side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,10 @@ Marks = Literal["refuse", "skip", "unknown"]
 """What becomes of a mark in the text: an error; white space (`--skip_symbols` of `lmplz`); or, of `<unk>` only, an
 unknown word (as `query` reads held-out text)."""
 
-_BLOCK = 1 << 24
+_BLOCK = 1 << 21
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
-_LINE_END = "\x00"  # no word has it in it: it is a blank
+_BEGIN, _END = "\x00\x00", "\x00"
+"""Stand for the begin and the end of a line; no word has them in it: they are blanks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class LineCorpus:
             ModelError: A line holds `<s>`, `</s>` or `<unk>` as a word; the message has its number.
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
-        return _encoded([text.encode("utf-8", "replace")], words, marks, "line")
+        return _encoded(_blocks(BytesIO(text.encode("utf-8", "replace"))), words, marks, "line")
 
     @classmethod
     def read_file(cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
@@ -75,91 +78,92 @@ class LineCorpus:
         Raises:
             ModelError: The file cannot be read, or has a mark as a word (see `read`).
         """
-        return _encoded(_blocks(Path(path)), words, marks, f"{path}, line")
+        path = Path(path)
+        try:
+            with opened(path) as stream:
+                return _encoded(_blocks(stream), words, marks, f"{path}, line")
+        except (OSError, EOFError, zlib.error) as error:
+            raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines; the last line ends even if the file forgot to say so."""
-    rest = b""
-    try:
-        with opened(path) as stream:
-            while more := stream.read(_BLOCK):
-                end = more.rfind(b"\n") + 1
-                if end:
-                    yield rest + more[:end]
-                    rest = more[end:]
-                else:
-                    rest += more
-    except (OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+class _Block(NamedTuple):
+    """Some lines as numbers: token t is words_U[codes_T[t]]; `line` is the number of the first."""
+
+    line: int
+    words_U: list[str]
+    codes_T: np.ndarray
+    damaged: int | None
+    """The number of the first line that is not UTF-8."""
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of the first line, whole lines); the last line ends even if the file forgot to say so."""
+    line, rest = 1, b""
+    while more := stream.read(_BLOCK):
+        end = more.rfind(b"\n") + 1
+        if end:
+            block, rest = rest + more[:end], more[end:]
+            yield line, block
+            line += block.count(b"\n")
+        else:
+            rest += more
     if rest:
-        yield rest + b"\n"
+        yield line, rest + b"\n"
 
 
-def _encoded(blocks: Iterable[bytes], words: Iterable[str] | None, marks: Marks, place: str) -> LineCorpus:
+def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str) -> LineCorpus:
     names = list(MARKS if words is None else words)
     table = {word: index for index, word in enumerate(names)}
-    parts, line = [np.array([BEGIN], np.int32)], 1
-    for block in blocks:
-        local, codes_T = _tokens(block, place, line)
-        ids_U = _ids(local, table, names if words is None else None)
-        _settle_marks(local, ids_U, codes_T, marks, f"{place} {{}}", line)
-        flat_T = ids_U[codes_T]
-        flat_T = flat_T[flat_T != _SKIPPED]
-        flat_T = np.repeat(flat_T, 1 + (flat_T == END))  # the second one becomes the next sentence's begin
-        ends = np.flatnonzero(flat_T == END)[1::2]
-        flat_T[ends] = BEGIN
-        line += len(ends)
-        parts.append(flat_T)
+    # What stands in the text as <unk>, <s>, </s> is none of them: -1, -2, -3 until it is settled what becomes of it.
+    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END}
+    parts, warned = [np.array([BEGIN], np.int32)], False
+    for block in side_by_side(_tokens, blocks):
+        if block.damaged and not warned:
+            logger.warning("%s %d: not UTF-8; such bytes are replaced from here on", place, block.damaged)
+            warned = True
+        if words is None:
+            for word in block.words_U:
+                if word not in table:
+                    table[word] = len(names)
+                    names.append(word)
+        ids_U = np.array([table.get(word, UNK) for word in block.words_U], np.int32)
+        ids_T = ids_U.take(block.codes_T)
+        parts.append(_settled(ids_T, marks, f"{place} {{}}", block.line) if ids_U.min() < 0 else ids_T)
     ids = np.concatenate(parts)[:-1] if len(parts) > 1 else np.zeros(0, np.int32)
-    offsets = np.append(np.flatnonzero(ids == BEGIN), len(ids))
-    return LineCorpus(ids, offsets, tuple(names))
+    return LineCorpus(ids, np.append(np.flatnonzero(ids == BEGIN), len(ids)), tuple(names))
 
 
-_SKIPPED = -1
+def _tokens(numbered: tuple[int, bytes]) -> _Block:
+    """Return the different words of some lines in order of appearance, and which of them each token is.
 
-
-def _tokens(block: bytes, place: str, line: int) -> tuple[pl.Series, np.ndarray]:
-    """Return the different words of a block in order of appearance, and the number of each token's word in them.
-
-    The end of a line is a token too. Every token is made a row of its own: no reader of text is faster.
+    The end of a line and the begin of the next are tokens too. Every token is made a row of its own: no reader of text
+    is faster.
     """
+    line, text = numbered
+    damaged = None
     try:
-        block.decode("utf-8")
+        text.decode("utf-8")
     except UnicodeDecodeError as error:
-        number = line + block.count(b"\n", 0, error.start)
-        logger.warning("%s %d: not UTF-8; such bytes are replaced from here on", place, number)
-        block = block.decode("utf-8", "replace").encode()
-    rows = b"\x00 " + block.translate(_BLANKS).replace(b"\n", b" \x00 ")
+        damaged = line + text.count(b"\n", 0, error.start)
+        text = text.decode("utf-8", "replace").encode()
+    rows = text.translate(_BLANKS).replace(b"\n", f" {_END} {_BEGIN} ".encode())
     table = pl.read_csv(
-        rows, separator="\n", eol_char=" ", has_header=False, quote_char=None, schema={"word": pl.String}
+        b"- " + rows, separator="\n", eol_char=" ", has_header=False, quote_char=None, schema={"word": pl.String}
     )
     tokens = table["word"].slice(1).drop_nulls()
-    local = tokens.unique(maintain_order=True)
-    return local, tokens.cast(pl.Enum(local)).to_physical().to_numpy()
+    words = tokens.unique(maintain_order=True)
+    return _Block(line, words.to_list(), tokens.cast(pl.Enum(words)).to_physical().to_numpy(), damaged)
 
 
-def _ids(local: pl.Series, table: dict[str, int], growing: list[str] | None) -> np.ndarray:
-    """Return the id of every word of a block; new words enter *growing* and *table* if there is one to grow."""
-    ids_U = np.empty(len(local), np.int32)
-    for place, word in enumerate(local):
-        if growing is not None and word not in table and word != _LINE_END:
-            table[word] = len(growing)
-            growing.append(word)
-        ids_U[place] = END if word == _LINE_END else table.get(word, UNK)
-    return ids_U
+def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
+    """Return ids of text that has marks in it, without them or with them as unknown words.
 
-
-def _settle_marks(
-    local: pl.Series, ids_U: np.ndarray, codes_T: np.ndarray, marks: Marks, message: str, line: int
-) -> None:
-    found = np.flatnonzero(local.is_in(MARKS).to_numpy())
-    if marks == "unknown":
-        found = found[[local[int(place)] != MARKS[UNK] for place in found]] if len(found) else found
-    if len(found) and marks != "skip":
-        at = int(np.flatnonzero(np.isin(codes_T, found))[0])
-        number = line + int((codes_T[:at] == local.index_of(_LINE_END)).sum())
-        what = f"the word {local[int(codes_T[at])]!r} is a mark of the model, not text"
-        raise ModelError(f"{message.format(number)}: {what}", kind="input")
-    if marks == "skip":
-        ids_U[found] = _SKIPPED
+    Raises:
+        ModelError: They are not allowed.
+    """
+    refused_T = ids_T < (-1 if marks == "unknown" else 0)
+    if marks != "skip" and refused_T.any():
+        at = int(refused_T.argmax())
+        number, word = line + int((ids_T[:at] == END).sum()), MARKS[-1 - int(ids_T[at])]
+        raise ModelError(f"{message.format(number)}: the word {word!r} is a mark of the model, not text", kind="input")
+    return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)

@@ -16,6 +16,7 @@ from models.ngram import text_corpus
 from models.ngram.line_lm import LineLM
 from models.ngram.text_corpus import MARKS, LineCorpus
 from models.ngram.text_files import fit_text, score_text
+from models.ngram.threads import side_by_side
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -161,3 +162,33 @@ def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     with pytest.raises(ModelError, match="no model of lines"):
         LineLM.open(tmp_path / "model")
     assert caught.value.kind == "bundle"
+
+
+def test_marks_are_found_in_any_block_with_their_line_and_bad_bytes_are_warned_of_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(text_corpus, "_BLOCK", 16)
+    path = tmp_path / "text"
+    path.write_bytes(b"a b c\n" * 40 + b"\xff d\n" * 9 + b"e </s>\n")
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelError, match=r"line 50: the word '</s>' is a mark"):
+        LineCorpus.read_file(path)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "line 41: not UTF-8" in warning
+    assert LineCorpus.read_file(path, marks="skip").ids.tolist()[-3:] == [1, 8, 2]
+
+
+def test_pieces_come_back_in_order_and_an_error_ends_them(monkeypatch):
+    monkeypatch.setattr("models.ngram.threads.THREADS", 3)
+    assert list(side_by_side(lambda x: x * x, range(50))) == [x * x for x in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda x: 1 // (x - 20), range(50)))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_path, monkeypatch):
+    fit_text(golden_folder / "train.txt", 4, binary=tmp_path / "model")
+    model = LineLM.open(tmp_path / "model")
+    text = LineCorpus.read_file(golden_folder / "held_out.txt", model.words, "unknown")
+    whole, _ = model.score(text.ids[None], model.start(1))
+    monkeypatch.setattr("models.ngram.threads.THREADS", threads)
+    for chunk in (1, 2, 50, 1 << 16):
+        monkeypatch.setattr("models.ngram.line_lm.CHUNK", chunk)
+        assert np.array_equal(model.token_nats(text), whole[0])
