@@ -8,8 +8,8 @@ share of part i in a token (`weights.py`),
 
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
-The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs: on the tuning text the
-gate is at least as good as these. Without an n-gram model among the parts there is nothing to look at, and the weights
+The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs; should these be better
+still (EM may give a part no weight at all), they are kept: on the tuning text the gate is at least as good. Without an n-gram model among the parts there is nothing to look at, and the weights
 stay fixed.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
@@ -36,6 +36,8 @@ STEPS, TOLERANCE = 200, 1e-6
 ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
 LEAST = 1e-4
 """Weight of a part before training: what EM takes for useless may be useful in some contexts."""
+NOTHING = 1e-300
+"""Stands for a weight of 0, whose logarithm no file of ours can hold."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def fit_gate(
     scale_F = np.where(scale_F > 0, scale_F, 1.0)
     x_TF = (features_TF - mean_F) / scale_F
     shape = x_TF.shape[1], nats_TP.shape[1]
-    start_P = np.log(np.maximum(weights_P, LEAST) / np.maximum(weights_P, LEAST).sum())
+    start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
     possible_T = np.isfinite(nats_TP).any(1)
     x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
 
@@ -124,8 +126,10 @@ def fit_gate(
         value, weights_FP, bias_P = gate_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge)
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
-    start_N = np.concatenate([np.zeros(shape[0] * shape[1]), start_P])
+    start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
     best_N, steps = descend(loss, start_N, STEPS, TOLERANCE)
+    if loss(best_N)[0] > loss(fixed_N)[0]:
+        best_N = fixed_N
     weights_FP, bias_P = _unpacked(best_N, shape)
     return replace(gate, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STEPS, TOLERANCE = 50, 1e-10
+STEPS, TOLERANCE = 50, 1e-13
 """Newton's steps at most, and the expected gain (nats per token) below which none is taken."""
 HALVINGS = 30
 POSITIONS = 256

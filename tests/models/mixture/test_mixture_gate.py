@@ -1,0 +1,140 @@
+"""The gate: what it sees of the context against a search through the text, its gradient, and what it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import SIZE, Stream, documents, table_part
+
+from models.mixture.context import matched_after, matched_before
+from models.mixture.descent import descend
+from models.mixture.gate import Gate, fit_gate, gate_slope
+from models.mixture.parts import Part
+from models.mixture.weights import em, mixed_nats
+from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec
+from models.vocabulary import GIVEN
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return documents(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def ngram(texts):
+    counts = count_ngrams(Stream(texts), 4, SIZE, GIVEN)
+    return Part("kn4", NGramSpec(order=4), NGramLM.from_counts(counts))
+
+
+def searched(texts, before):
+    """Length of the longest suffix of *before* that a text continues, and the number of ways, by search.
+
+    No n-gram ends in a given token, so such a token can only be the first of a context.
+    """
+    for length in range(min(3, len(before)), 0, -1):
+        end = before[len(before) - length :]
+        if GIVEN.intersection(end[1:]):
+            continue
+        ways = {
+            text[i + length] for text in texts for i in range(len(text) - length) if text[i : i + length] == end
+        } - GIVEN
+        if ways:
+            return length, len(ways)
+    return 0, 0
+
+
+def test_the_longest_known_context_is_that_of_a_search(ngram, texts):
+    reviews = documents(8, seed=7)
+    for review in reviews:
+        ids_1T = np.array([review])
+        found = matched_before(ngram.model, ids_1T, ngram.model.start(1))
+        expected = [searched(texts, review[:t]) for t in range(len(review))]
+        scored = [t for t, token in enumerate(review) if token not in GIVEN]
+        assert [(found.length[0, t], found.followers[0, t]) for t in scored] == [expected[t] for t in scored]
+
+
+def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_come(ngram):
+    ids_1T = np.array([documents(1, seed=3, longest=11)[0] + documents(1, seed=4)[0]])
+    whole = matched_before(ngram.model, ids_1T, ngram.model.start(1)).features(4)
+    state = ngram.model.start(1)
+    for t in range(ids_1T.shape[1]):
+        other = np.array([[5 + ids_1T[0, t] % 9]])
+        for token in (ids_1T[:, t : t + 1], other):
+            assert matched_before(ngram.model, token, state).features(4)[:, 0].tolist() == whole[:, t].tolist()
+        assert matched_after(ngram.model, state).features(4).tolist() == whole[:, t].tolist()
+        state = ngram.model.score(ids_1T[:, t : t + 1], state)[1]
+
+
+@given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
+@settings(deadline=None, max_examples=25)
+def test_the_gradient_is_that_of_differences(seed, parts, features):
+    draw = np.random.default_rng(seed)
+    x_TF, nats_TP = draw.normal(size=(12, features)), draw.exponential(3, (12, parts))
+    weights_FP, bias_P = draw.normal(size=(features, parts)), draw.normal(size=parts)
+    _, into_FP, into_P = gate_slope(x_TF, nats_TP, weights_FP, bias_P, 0.03)
+    for index in np.ndindex(features, parts):
+        step = np.zeros_like(weights_FP)
+        step[index] = 1e-5
+        up, down = (gate_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1))
+        assert into_FP[index] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
+    for i in range(parts):
+        step = 1e-5 * np.eye(parts)[i]
+        up, down = (gate_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1))
+        assert into_P[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
+
+
+@given(st.integers(0, 500))
+@settings(deadline=None, max_examples=20)
+def test_a_gate_is_on_its_text_no_worse_than_fixed_weights(seed):
+    draw = np.random.default_rng(seed)
+    nats_TP, features_TF = draw.exponential(3, (80, 2)), draw.normal(size=(80, 5))
+    weights_P, _ = em(nats_TP)
+    gate = Gate((), np.zeros(5), np.ones(5), np.zeros((5, 2)), np.zeros(2))
+    gate, _ = fit_gate(gate, nats_TP, features_TF, weights_P, 1e-4)
+    log_weights_TP = gate.log_weights(features_TF)
+    assert np.exp(log_weights_TP).sum(1) == pytest.approx(np.ones(80), abs=1e-12)
+    with np.errstate(divide="ignore"):
+        assert mixed_nats(nats_TP, log_weights_TP).mean() <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
+
+
+def test_a_part_that_is_useless_everywhere_has_no_weight_in_the_gate_either():
+    nats_TP = np.stack([np.ones(50), np.full(50, 2.0)], 1)
+    features_TF = np.random.default_rng(0).normal(size=(50, 3))
+    gate = Gate((), np.zeros(3), np.ones(3), np.zeros((3, 2)), np.zeros(2))
+    gate, _ = fit_gate(gate, nats_TP, features_TF, em(nats_TP)[0], 1e-4)
+    assert mixed_nats(nats_TP, gate.log_weights(features_TF)).tolist() == [1.0] * 50
+
+
+def test_a_gate_learns_which_part_to_believe_where():
+    draw = np.random.default_rng(0)
+    told_T = draw.integers(0, 2, 400)
+    nats_TP = np.where(told_T[:, None] == np.arange(2), 0.5, 4.0)
+    gate = Gate((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
+    gate, _ = fit_gate(gate, nats_TP, told_T[:, None].astype(float), em(nats_TP)[0], 1e-6)
+    p_KP = np.exp(gate.log_weights(np.array([[0.0], [1.0]])))
+    assert p_KP[0, 0] > 0.99
+    assert p_KP[1, 1] > 0.99
+
+
+def test_without_an_ngram_part_the_weights_are_the_same_everywhere():
+    parts = [table_part(1), table_part(2)]
+    gate = Gate.untrained(parts)
+    states = [part.model.start(3) for part in parts]
+    assert gate.features(np.zeros((3, 4), np.int64), states).shape == (3, 4, 0)
+    assert np.exp(gate.following(states)).tolist() == [[pytest.approx(0.5)] * 2]
+
+
+def test_descent_finds_the_lowest_point_of_a_bent_valley():
+    """Rosenbrock's function; its lowest point is (1, 1)."""
+
+    def valley(x):
+        a, b = 1 - x[0], x[1] - x[0] ** 2
+        return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+    found, steps = descend(valley, np.array([-1.2, 1.0]), 200, 1e-8)
+    assert found == pytest.approx([1.0, 1.0], abs=1e-6)
+    assert steps < 60
