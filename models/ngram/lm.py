@@ -20,18 +20,19 @@ import numpy as np
 
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
-from ..streams import TokenStream
-from ..vocabulary import GIVEN, Vocabulary
 from .counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables
 from .kneser_ney import FALLBACK
-from .lookup import NONE, Followers, apart, follow, log_probabilities
+from .lookup import NONE, apart, follow, log_probabilities
 from .measure import measure, score_chunks
 from .smoothing import SCORES_ONLY, figures
 from .tables import Precision, Tables
 
 if TYPE_CHECKING:
     import torch
+
+    from ..streams import TokenStream
+    from ..vocabulary import Vocabulary
 
 __all__ = ["NGramLM", "NGramState", "score_chunks"]
 
@@ -181,8 +182,9 @@ class NGramLM:
         for followers, logp, context_B, left_B in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            stream_F, row_F = _rows(followers, context_B)
-            out_BV[stream_F, followers.word_M[row_F]] = logp[row_F] + left_B[stream_F]
+            for stream in np.flatnonzero(context_B != NONE):
+                rows = followers.rows(context_B[stream])
+                out_BV[stream, followers.word_M[rows]] = logp[rows] + left_B[stream]
         return out_BV
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
@@ -217,6 +219,8 @@ class NGramLM:
         maximum likelihood's are. A model without probabilities (stupid back-off) has neither nats nor perplexity.
         Methods of `smoothing.TUNED` choose their parameters on *validation*: there, their perplexity flatters.
         """
+        from ..vocabulary import GIVEN  # only here: models of lines start earlier without tokenisers
+
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
@@ -265,15 +269,6 @@ def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
     known_B = context_B != NONE
     weight_B[known_B] = backoff_M[context_B[known_B]]
     return weight_B
-
-
-def _rows(followers: Followers, context_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (stream, row) of every n-gram that continues the context of a stream; both (F,) int64."""
-    known_B = np.flatnonzero(context_B != NONE)
-    first, number = followers.span(context_B[known_B])
-    stream_F = np.repeat(known_B, number)
-    row_F = np.arange(len(stream_F)) + np.repeat(first - np.cumsum(number) + number, number)
-    return stream_F, row_F
 
 
 def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:

@@ -60,6 +60,10 @@ class Followers:
         keys_M += self.word_M
         return keys_M
 
+    def rows(self, context: int) -> slice:
+        """Return the rows of the n-grams that continue one context."""
+        return slice(*self.first_C[context : context + 2].tolist())
+
     def span(self, context_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row that continues each context, and how many do; (Q,) signed integers."""
         kind = signed_type(len(self))
@@ -80,9 +84,9 @@ class Followers:
         return row_Q
 
     def _find_one(self, context: int, word: np.integer) -> int:
-        first, last = int(self.first_C[context]), int(self.first_C[context + 1])
-        row = first + int(np.searchsorted(self.word_M[first:last], word))
-        return row if row < last and self.word_M[row] == word else NONE
+        rows = self.rows(context)
+        row = rows.start + int(self.word_M[rows].searchsorted(word))
+        return row if row < rows.stop and self.word_M[row] == word else NONE
 
     def _search(self, word_Q: np.ndarray, first_Q: np.ndarray, number_Q: np.ndarray) -> np.ndarray:
         """Return, among number_Q rows from first_Q on, the last one whose word is not above word_Q (or the first row).
