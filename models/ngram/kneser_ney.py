@@ -30,17 +30,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..base import ModelError
-from .counts import NGramCounts
+from .counts import NGramCounts, OrderCounts
 from .lookup import NONE
+from .window_counts import cores, in_parallel
 
 logger = logging.getLogger(__name__)
 
 FALLBACK = (0.5, 1.0, 1.5)
 SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
+BLOCK = 1 << 18
+"""N-grams that are worked on at a time: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def estimate(
     fallback: Sequence[float] = FALLBACK,
     kept: Sequence[np.ndarray] | None = None,
     padded_vocabulary: int = 0,
+    precision: str = "double",
+    threads: int | None = None,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -93,6 +99,8 @@ def estimate(
         padded_vocabulary: V below the unigrams, if greater than the number of predictable entries: perplexities of
             models with different vocabularies become comparable, each unknown word being one of the V (`--vocab_pad`
             of `lmplz`). The listed entries then sum to less than 1.
+        precision: "double" or "single": what the logs are rounded to in the end. All sums are of float64.
+        threads: How many to use; None for as many as there are cores.
 
     Raises:
         ModelError: Unknown smoothing, or a fallback out of range.
@@ -101,6 +109,7 @@ def estimate(
         raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
     if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
         raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
+    kind, threads = (np.float32 if precision == "single" else np.float64), threads or cores()
     logp, backoff, discounts = [], [], []
     p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
@@ -111,12 +120,11 @@ def estimate(
                 "order %d: counts of counts %s do not determine the discounts; taking %s",
                 order, found.counts_of_counts, found.values[1:],
             )
-        kept_M = kept[order - 1] if kept else None
-        p_below, gamma = _interpolate(counts, order, adjusted_M, found, p_below, kept_M)
-        with np.errstate(divide="ignore"):
-            logp.append(np.minimum(np.log(p_below), 0.0))
+        level = Level(counts.orders[order - 1], adjusted_M, found, p_below, kept[order - 1] if kept else None)
+        logp_M, p_below, log_gamma = _interpolated(level, counts, order < counts.order, kind, threads)
+        logp.append(logp_M)
         if order > 1:
-            backoff.append(np.log(gamma))
+            backoff.append(log_gamma)
         discounts.append(found)
     return Estimate(tuple(logp), tuple(backoff), tuple(discounts))
 
@@ -133,8 +141,13 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     entry = counts.orders[order - 1]
     if order == counts.order:
         return entry.raw_M
-    adjusted_M = np.bincount(counts.orders[order].suffix_M, minlength=len(entry))
-    return np.where(entry.begins_M, entry.raw_M, adjusted_M)
+    adjusted_M, suffix_M = np.zeros(len(entry), np.int32), counts.orders[order].suffix_M
+    for first in range(0, len(suffix_M), BLOCK):
+        suffix_B = suffix_M[first : first + BLOCK].astype(np.intp)
+        np.add.at(adjusted_M, suffix_B, np.ones(len(suffix_B), np.int32))
+    counts.shelf.release()
+    np.copyto(adjusted_M, entry.raw_M, where=entry.begins_M)
+    return adjusted_M
 
 
 def counts_of_counts(
@@ -145,11 +158,13 @@ def counts_of_counts(
     With *kenlm_exact*, the n-gram that `lmplz` has still open when its sorted stream ends (at most one per order
     below the highest) enters with its raw count, as it does there; p itself always uses a(g).
     """
+    n = np.zeros(6, np.int64)
+    for first in range(0, len(adjusted_M), BLOCK):
+        n += np.bincount(np.minimum(adjusted_M[first : first + BLOCK], 5), minlength=6)
     entry = counts.orders[order - 1]
     if kenlm_exact and order < counts.order and entry.open_row != NONE:
-        adjusted_M = adjusted_M.copy()
-        adjusted_M[entry.open_row] = entry.raw_M[entry.open_row]
-    n = np.bincount(np.minimum(adjusted_M, 5), minlength=6)
+        n[min(int(adjusted_M[entry.open_row]), 5)] -= 1
+        n[min(int(entry.raw_M[entry.open_row]), 5)] += 1
     return int(n[1]), int(n[2]), int(n[3]), int(n[4])
 
 
@@ -191,23 +206,96 @@ def _uniform(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 
-def _interpolate(
-    counts: NGramCounts,
-    order: int,
-    adjusted_M: np.ndarray,
-    discounts: Discounts,
-    p_below: np.ndarray,
-    kept_M: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return p of every n-gram of an order, and γ of every n-gram of the order below as a context (1 if it is none)."""
-    context_M = counts.context(order)
-    contexts = 1 if order == 1 else len(p_below)
-    discount_M = np.asarray(discounts.values)[np.minimum(adjusted_M, 3)]
-    total = np.bincount(context_M, weights=adjusted_M, minlength=contexts)
-    taken_M = discount_M if kept_M is None else np.where(kept_M, discount_M, adjusted_M)
-    taken = np.bincount(context_M, weights=taken_M, minlength=contexts)
+class Level(NamedTuple):
+    """What the estimate of one order is made from; a block of rows of one is one too.
+
+    Args:
+        entry: The counts.
+        adjusted_M: a(g).
+        discounts: D.
+        p_below: p of every n-gram of the order below; at order 1, of every id.
+        kept_M: Which n-grams stay; None for all.
+    """
+
+    entry: OrderCounts
+    adjusted_M: np.ndarray
+    discounts: Discounts
+    p_below: np.ndarray
+    kept_M: np.ndarray | None
+
+
+def _interpolated(
+    level: Level, counts: NGramCounts, with_p: bool, kind: type, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimate an order in blocks that hold whole contexts; blocks know nothing of each other.
+
+    Returns:
+        log p of every n-gram; p where *with_p* says so (for the order above); log γ of every context (of every n-gram
+        of the order below).
+    """
+    rows, followers = len(level.entry), level.entry.followers
+    contexts = 1 if followers is None else len(level.p_below)
+    logp_M, log_gamma = counts.shelf.empty(rows, kind), counts.shelf.empty(contexts, kind)
+    p_M = np.empty(rows if with_p else 0)
+    edges = np.array([0, contexts]) if followers is None else context_blocks(followers.first_C, BLOCK)
+
+    def work(block: int) -> None:
+        part = slice(int(edges[block]), int(edges[block + 1]))
+        first_C = np.array([0, rows]) if followers is None else followers.first_C[part.start : part.stop + 1]
+        span = slice(int(first_C[0]), int(first_C[-1]))
+        p_P, gamma_C = interpolate(level, span, np.diff(first_C).astype(np.int64))
+        if with_p:
+            p_M[span] = p_P
+        with np.errstate(divide="ignore"):
+            logp_M[span] = np.minimum(np.log(p_P, out=p_P), 0.0)
+            log_gamma[part] = np.log(gamma_C)
+        counts.shelf.release()
+
+    in_parallel(work, len(edges) - 1, threads)
+    return logp_M, p_M, log_gamma
+
+
+def interpolate(level: Level, span: slice, followers_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the n-grams of some neighbouring contexts, by the first two equations of this module.
+
+    Args:
+        span: Their rows.
+        followers_C: How many of these each context has; (C,).
+
+    Returns:
+        p of each n-gram, and γ of each context (1 where nothing follows).
+    """
+    contexts = len(followers_C)
+    context_P = np.repeat(np.arange(contexts), followers_C)
+    adjusted_P = level.adjusted_M[span]
+    discount_P = np.asarray(level.discounts.values).take(adjusted_P, mode="clip")
+    total = np.bincount(context_P, weights=adjusted_P, minlength=contexts)
+    taken_P = discount_P if level.kept_M is None else np.where(level.kept_M[span], discount_P, adjusted_P)
+    taken = np.bincount(context_P, weights=taken_P, minlength=contexts)
     used = total > 0
     gamma = np.divide(taken, total, out=np.ones(contexts), where=used)
-    below_M = p_below if order == 1 else p_below[counts.orders[order - 1].suffix_M]
     total[~used] = 1.0
-    return (adjusted_M - discount_M) / total[context_M] + gamma[context_M] * below_M, gamma
+    suffix_M = level.entry.suffix_M
+    below_P = level.p_below[span] if level.entry.followers is None else level.p_below.take(suffix_M[span])
+    below_P = gamma.take(context_P) * below_P
+    p_P = np.subtract(adjusted_P, discount_P, out=discount_P)
+    p_P /= total.take(context_P)
+    p_P += below_P
+    return p_P, gamma
+
+
+def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
+    """Cut contexts into blocks of at most *most* n-grams, where single contexts allow it, and *most* contexts.
+
+    Args:
+        first_C: See `lookup.Followers`.
+
+    Returns:
+        First context of every block, and their number; (blocks + 1,).
+    """
+    edges, contexts = [0], len(first_C) - 1
+    while edges[-1] < contexts:
+        room = int(first_C[edges[-1]]) + most
+        last = int(np.searchsorted(first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right")) - 1
+        edges.append(max(last, edges[-1] + 1))
+    return np.array(edges)

@@ -22,6 +22,8 @@ class SortedWindows:
     Args:
         start_W: Position in the text where each begins; int32.
         shared_W: First words shared with the window before; uint8.
+        length_W: Tokens in the window; uint8.
+        first_V: Windows whose first word has a smaller id; (V + 1,).
         first_S: Where each shard begins, and W.
         edges: First words of shard s are the ids edges[s] … edges[s + 1] − 1.
         rows_NS: N-grams of each order (row k − 1) that the shards before s hold; the last column is all of them.
@@ -30,6 +32,8 @@ class SortedWindows:
     text: Text
     start_W: np.ndarray
     shared_W: np.ndarray
+    length_W: np.ndarray
+    first_V: np.ndarray
     first_S: np.ndarray
     edges: np.ndarray
     rows_NS: np.ndarray
@@ -43,10 +47,29 @@ class SortedWindows:
         """Return the number of different n-grams of an order."""
         return int(self.rows_NS[order - 1, -1])
 
-    def of(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the starts of a shard's windows, and what each shares with the one before."""
-        part = slice(int(self.first_S[shard]), int(self.first_S[shard + 1]))
-        return self.start_W[part], self.shared_W[part]
+    def shard(self, number: int) -> Shard:
+        """Return one of them."""
+        part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
+        words = slice(int(self.edges[number]), int(self.edges[number + 1]))
+        first_C = self.first_V[words] - self.first_V[words.start]
+        return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C)
+
+
+class Shard(NamedTuple):
+    """Some of the sorted windows: all that begin with certain words. Arrays as in `SortedWindows`.
+
+    Args:
+        first_C: Where the windows begin that begin with each of these words.
+    """
+
+    start_P: np.ndarray
+    shared_P: np.ndarray
+    length_P: np.ndarray
+    first_C: np.ndarray
+
+    def new(self, order: int) -> np.ndarray:
+        """Return at which windows a new n-gram of an order begins; (P,) bool."""
+        return (self.shared_P < order) & (self.length_P >= order)
 
 
 class Rows(NamedTuple):
@@ -69,30 +92,25 @@ def sort_windows(text: Text, most: int, threads: int, shelf: Shelf) -> SortedWin
     """Sort all windows of a text, in shards of at most *most* windows each (more where one first word has more)."""
     windows_V = first_words(text)
     edges = shard_words(windows_V, most)
-    first_S = np.append(0, np.cumsum(windows_V))[edges]
-    start_W, shared_W = shelf.empty(int(first_S[-1]), np.int32), shelf.empty(int(first_S[-1]), np.uint8)
+    first_V = np.append(0, np.cumsum(windows_V))
+    first_S = first_V[edges]
+    start_W = shelf.empty(int(first_S[-1]), np.int32)
+    shared_W, length_W = (shelf.empty(len(start_W), np.uint8) for _ in range(2))
     deal(text, edges, first_S, start_W)
     rows_NS = np.zeros((text.order, len(edges)), np.int64)
     rows_NS[0] = edges
-    windows = SortedWindows(text, start_W, shared_W, first_S, edges, rows_NS)
+    windows = SortedWindows(text, start_W, shared_W, length_W, first_V, first_S, edges, rows_NS)
 
-    def sort(shard: int) -> None:
-        start_P, shared_P = windows.of(shard)
-        sort_shard(text, start_P, shared_P)
-        rows_NS[1:, shard + 1] = _ngrams(text, start_P, shared_P)
+    def sort(number: int) -> None:
+        shard = windows.shard(number)
+        sort_shard(text, shard.start_P, shard.shared_P)
+        np.take(text.length_T, shard.start_P, out=shard.length_P)
+        rows_NS[1:, number + 1] = [np.count_nonzero(shard.new(order)) for order in range(2, text.order + 1)]
         shelf.release()
 
     in_parallel(sort, windows.shards, threads)
     np.cumsum(rows_NS[1:], axis=1, out=rows_NS[1:])
     return windows
-
-
-def _ngrams(text: Text, start_P: np.ndarray, shared_P: np.ndarray) -> list[int]:
-    """Return how many different n-grams of orders 2 … N begin a sorted shard's windows."""
-    kinds = text.order + 1
-    pairs = shared_P.astype(np.int32) * kinds + text.length_T[start_P]
-    windows_KK = np.bincount(pairs, minlength=kinds * kinds).reshape(kinds, kinds)
-    return [int(windows_KK[:k, k:].sum()) for k in range(2, kinds)]
 
 
 def count_order(
@@ -111,13 +129,13 @@ def count_order(
         ),
         shelf.empty(rows, np.int32), shelf.empty(rows, np.int32), shelf.empty(rows, bool),
     )  # fmt: skip
-    found.followers.first_C[0] = 0
+    found.followers.first_C[-1] = rows
 
     def count(shard: int) -> None:
         first, last = windows.rows_NS[order - 2, shard : shard + 2].tolist()
         here = int(windows.rows_NS[order - 1, shard])
-        part = count_shard(windows.text, *windows.of(shard), order, row_T, (first, last), here, longer_T)
-        found.followers.first_C[first + 1 : last + 1] = part.followers.first_C
+        part = count_shard(windows.text, windows.shard(shard), order, row_T, here, longer_T)
+        found.followers.first_C[first:last] = part.followers.first_C
         last = here + len(part.raw_M)
         found.followers.word_M[here:last] = part.followers.word_M
         for all_M, part_M in zip(found[1:], part[1:], strict=True):
@@ -129,48 +147,37 @@ def count_order(
 
 
 def count_shard(
-    text: Text,
-    start_P: np.ndarray,
-    shared_P: np.ndarray,
-    order: int,
-    row_T: np.ndarray,
-    contexts: tuple[int, int],
-    first_row: int,
-    longer_T: np.ndarray | None = None,
+    text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, longer_T: np.ndarray | None = None
 ) -> Rows:
-    """Count the n-grams of one order that begin the windows of one sorted shard.
+    """Count the n-grams of one order that begin the windows of one shard.
 
     Args:
         row_T: See `count_order`.
-        contexts: First and last (exclusive) of the rows at the order below that are this shard's.
         first_row: Rows of this order that the shards before this one hold.
         longer_T: See `count_order`.
 
     Returns:
-        The shard's n-grams. `followers.first_C` says where each of the shard's contexts ends.
+        The shard's n-grams. `followers.first_C` is without the end of the last context.
     """
-    long_P = text.length_T[start_P] >= order
-    new_P = shared_P < order
-    new_P &= long_P
+    new_P = shard.new(order)
     at_M = np.flatnonzero(new_P)
-    start_M = start_P[at_M]
+    start_M = shard.start_P.take(at_M)
     # An n-gram's occurrences are the windows up to the next new one; those too short for this order are not.
-    raw_M = np.diff(at_M, append=len(start_P)).astype(np.int32)
-    short = np.flatnonzero(~long_P)
-    among = np.searchsorted(at_M, short, side="right")
-    raw_M -= np.bincount(among, minlength=len(at_M) + 1)[1:].astype(np.int32)
+    raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
+    short = np.flatnonzero(shard.length_P < order)
+    if len(short):
+        raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[1:].astype(np.int32)
+    before_P = np.zeros(len(new_P) + 1, np.int32)  # n-grams that begin before each window
+    np.cumsum(new_P, out=before_P[1:])
+    before_P += first_row
+    context_C = shard.first_C if order == 2 else np.flatnonzero(shard.new(order - 1))
+    first_C = before_P.take(context_C)
     if longer_T is not None:
-        row_P = np.cumsum(new_P, dtype=np.int32)
-        row_P += first_row - 1
-        if len(short):
-            longer_T[start_P[long_P]] = row_P[long_P]
-        else:
-            longer_T[start_P] = row_P
-    context_M = row_T[start_M] - contexts[0]
-    number_C = np.bincount(context_M, minlength=contexts[1] - contexts[0])
+        before_P -= 1
+        longer_T[shard.start_P] = before_P[1:]  # where the window is too short nobody asks
     return Rows(
-        Followers(text.later_ids(start_M, order - 1), np.cumsum(number_C) + first_row),
-        raw_M, row_T[start_M + 1], text.code_T[start_M] < 0,
+        Followers(text.later_ids(start_M, order - 1), first_C),
+        raw_M, row_T.take(start_M + 1), text.code_T.take(start_M) < 0,
     )  # fmt: skip
 
 

@@ -59,11 +59,11 @@ class Text:
 
     def first_ids(self, start_P: np.ndarray) -> np.ndarray:
         """Return the id of each window's first word; (P,) int32."""
-        return np.abs(self.code_T[start_P]) - 1
+        return np.abs(self.code_T.take(start_P)) - 1
 
     def later_ids(self, start_P: np.ndarray, place: int) -> np.ndarray:
         """Return the id of each window's word at a place from 1 on; (P,) int32. The windows must be that long."""
-        return self.code_T[start_P + place] - 1
+        return self.code_T.take(start_P + place) - 1
 
 
 def first_words(text: Text) -> np.ndarray:
@@ -177,7 +177,7 @@ def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, word
     key_A = group_A.astype(np.uint64)
     inside_A: np.ndarray | None = None
     for place in range(known, known + words):
-        code_A = np.maximum(text.code_T[start_A + place], 0)
+        code_A = np.maximum(text.code_T.take(start_A + place), 0)
         if inside_A is not None:
             code_A *= inside_A
         inside_A = code_A > 0
