@@ -9,8 +9,8 @@ share of part i in a token (`weights.py`),
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
 The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs; should these be better
-still (EM may give a part no weight at all), they are kept: on the tuning text the gate is at least as good. Without an n-gram model among the parts there is nothing to look at, and the weights
-stay fixed.
+still (EM may give a part no weight at all), they are kept: on the tuning text the gate is at least as good. Without an
+n-gram model among the parts there is nothing to look at, and the weights stay fixed.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
 M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the

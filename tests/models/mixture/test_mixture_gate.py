@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import SIZE, Stream, documents, table_part
+from mixture_tables import SIZE, Stream, documents, table_part
 
 from models.mixture.context import matched_after, matched_before
 from models.mixture.descent import descend

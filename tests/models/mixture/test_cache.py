@@ -1,0 +1,187 @@
+"""The cache against its definition, counted word by word in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mixture_tables import SIZE, WORDS, Stream, documents, table_part
+from table_lm import TableLM
+
+import models.bundle
+import models.specs
+from models.base import FitContext, ModelError
+from models.bundle import load_bundle, save_bundle
+from models.cache import RANGES, CacheLM, tune
+from models.mixture.weights import em
+from models.sampling import generate, suggest
+from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
+from models.text import NormalForm
+from models.vocabulary import BOS, GIVEN, Vocabulary
+
+TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
+STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
+
+
+def cache(seed=0, order=2, window=6, across=False):
+    draw = np.random.default_rng(seed)
+    weights_RP = draw.dirichlet(np.ones(order + 1), len(RANGES) + 1)
+    return CacheLM(CacheSpec(order=order, window=window, across=across), table_part(seed, "static"), weights_RP)
+
+
+def by_hand(model, before):
+    """p of the next token after all tokens of *before*, from the formulas in the module."""
+    remembered, spec = [], model.spec
+    for token in before:
+        if token == BOS and not spec.across:
+            remembered = []
+        elif token == BOS or token in GIVEN:
+            remembered.append(None)
+        else:
+            remembered.append(token)
+    # Given tokens take up room in the window, but are not remembered.
+    room = before[-spec.window :]
+    remembered = remembered[-len(room) :] if remembered else []
+    p_V = model.model.p_VV[before[-1]].copy()
+    total = sum(token is not None for token in remembered)
+    weights_P = model.weights_RP[sum(total >= begin for begin in RANGES)]
+    mixed_V = weights_P[0] * p_V
+    for k in range(1, spec.order + 1):
+        end = remembered[len(remembered) - (k - 1) :] if k > 1 else []
+        counts = Counter()
+        if len(end) == k - 1 and None not in end:
+            for i in range(len(remembered) - k + 1):
+                gram = remembered[i : i + k]
+                if None not in gram and gram[:-1] == end:
+                    counts[gram[-1]] += 1
+        if counts:
+            p_V = np.array([counts[token] / counts.total() for token in range(SIZE)])
+        mixed_V = mixed_V + weights_P[k] * p_V
+    return mixed_V
+
+
+@given(STREAMS, st.integers(1, 3), st.integers(3, 9), st.booleans(), st.integers(0, 50))
+@settings(deadline=None, max_examples=80)
+def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, across, seed):
+    model = cache(seed, order, window, across)
+    nats_1T, _ = model.score(np.array([ids]), model.start(1))
+    state = model.start(1)
+    for t, token in enumerate(ids[:-1]):
+        logp_BV, state = model.step(np.array([token]), state)
+        expected_V = by_hand(model, ids[: t + 1])
+        assert expected_V.sum() == pytest.approx(1.0)
+        assert logp_BV[0].exp().numpy() == pytest.approx(expected_V, rel=1e-4, abs=1e-8)
+        if ids[t + 1] not in GIVEN:
+            assert nats_1T[0, t + 1] == pytest.approx(-np.log(expected_V[ids[t + 1]]), rel=1e-6)
+        else:
+            assert nats_1T[0, t + 1] == 0
+
+
+@given(STREAMS, st.lists(st.integers(0, 24), max_size=3), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_a_text_may_be_cut_anywhere(ids, cuts, across):
+    model = cache(1, 2, 5, across)
+    whole, _ = model.score(np.array([ids]), model.start(1))
+    state, parts = model.start(1), []
+    for chunk in np.split(np.array([ids]), sorted(cuts), axis=1):
+        nats, state = model.score(chunk, state)
+        parts.append(nats)
+    assert np.concatenate(parts, 1) == pytest.approx(whole, rel=1e-9)
+
+
+def test_the_begin_of_a_document_empties_the_cache_unless_it_reaches_across():
+    first, second = [BOS, 5, 9, 9, 9, 2], [BOS, 5, 10, 9]
+    forgets, remembers = cache(across=False, window=20), cache(across=True, window=20)
+    for model, same in ((forgets, True), (remembers, False)):
+        alone = model.score(np.array([second]), model.start(1))[0][0, -1]
+        after = model.score(np.array([first + second]), model.start(1))[0][0, -1]
+        assert (after == pytest.approx(alone)) == same
+
+
+def test_many_streams_longer_than_one_block_are_scored_as_each_alone(monkeypatch):
+    monkeypatch.setattr("models.cache.PAIRS", 50)
+    model = cache(window=7, order=3)
+    ids_BT = np.random.default_rng(3).choice([9, 10, 11, 2, BOS], (4, 30))
+    together, _ = model.score(ids_BT, model.start(4))
+    monkeypatch.undo()
+    for row_T, expected in zip(ids_BT, together, strict=True):
+        assert model.score(row_T[None], model.start(1))[0][0] == pytest.approx(expected)
+
+
+def test_contributions_sum_to_the_log_probability():
+    model = cache(order=2)
+    ids_BT = np.array([[BOS, 5, 9, 10, 9, 10, 9, 2]])
+    found, _ = model.attribute(ids_BT, model.start(1))
+    assert found.names == ("static", "1-gram cache", "2-gram cache")
+    assert found.contribution_BTP.sum(-1) == pytest.approx(-model.score(ids_BT, model.start(1))[0])
+
+
+@pytest.fixture
+def fit_on(tmp_path, monkeypatch):
+    """Tune a cache over a part that needs no bundle."""
+
+    def fit(held_out, part):
+        monkeypatch.setattr("models.cache.open_parts", lambda names, vocabulary, context: [part])
+        return CacheLM.fit(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
+
+    return fit
+
+
+def test_text_that_repeats_itself_makes_the_cache_heavy(fit_on):
+    draw = np.random.default_rng(0)
+    rows = [draw.choice(WORDS[2:], 3) for _ in range(60)]
+    held_out = Stream([[BOS, 5, *map(int, draw.choice(row, 40)), 2] for row in rows])
+    result = fit_on(held_out, table_part(3, "static", sharpness=0.3))
+    assert result.summary["validation/perplexity"] < 0.6 * result.summary["validation/perplexity_static"]
+    assert result.model.weights_RP[2].tolist()[1] > 0.5
+    assert result.model.weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
+
+
+def test_a_cache_never_hurts_on_the_text_it_was_tuned_on(fit_on):
+    result = fit_on(Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3))
+    assert result.summary["validation/perplexity"] <= result.summary["validation/perplexity_static"] * (1 + 1e-9)
+
+
+def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_keeps_a_share():
+    draw = np.random.default_rng(1)
+    nats_TP, range_T = draw.exponential(2, (500, 3)), np.repeat([1, 2, 3], [50, 200, 250])
+    nats_TP[range_T == 3, 0] = 50.0
+    weights_RP = tune(nats_TP, range_T)
+    together_P = em(nats_TP)[0]
+    assert weights_RP[1] == pytest.approx(together_P)
+    assert weights_RP[2] == pytest.approx(em(nats_TP[range_T == 2])[0])
+    assert weights_RP[3, 0] == pytest.approx(1e-3)
+    assert weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"order": 0}, "between 1 and 6"), ({"window": 1}, "at least the order"), ({"name": "kn5"}, "than itself")],
+)
+def test_options_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        CacheSpec(**options)
+
+
+def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table_kind, monkeypatch):
+    texts = ["The soup was great. We went back.", "The tea was cold, and we left."]
+    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    part = table_part(0, "static")
+    part = type(part)("static", part.spec, TableLM.random(vocabulary.size, 1))
+    kinds = {"table": TableLM, "cache": CacheLM}
+    for module in (models.bundle, models.specs):
+        monkeypatch.setattr(module, "model_class", kinds.__getitem__)
+    spec = CacheSpec(part="static", window=30)
+    model = CacheLM(spec, part, np.full((len(RANGES) + 1, 3), 1 / 3))
+    save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("The tea was great.", 4)], {})
+    bundle = load_bundle(tmp_path / "bundle")
+    assert spec_from_dict(to_dict(bundle.spec)) == spec
+    assert bundle.model.weights_RP.tolist() == model.weights_RP.tolist()
+    assert generate(bundle, n=3, stars=5, seed=3) == generate(bundle, n=3, stars=5, seed=3)
+    words = dict(suggest(bundle, "The soup soup soup soup was", k=20).words)
+    assert words["soup"] > 1 / 4
+    with pytest.raises(ModelError, match="cache weights"):
+        CacheLM.load(tmp_path / "bundle", CacheSpec(part="static", order=3), vocabulary)

@@ -1,0 +1,111 @@
+"""Mixtures from options to bundles: what is refused, what is kept, and that nothing else is needed to open them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.base import FitContext, ModelError
+from models.bundle import load_bundle, save_bundle
+from models.mixture.lm import MixtureLM
+from models.ngram.lm import NGramLM
+from models.sampling import generate, suggest
+from models.specs import MixtureSpec, NGramSpec, VocabularySpec, spec_from_dict, to_dict
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"parts": ("kn5",)}, "at least two models"),
+        ({"parts": ("kn5", "kn5")}, "different models"),
+        ({"name": "kn5"}, "other models than itself"),
+        ({"tuning_tokens": 0}, "at least 1"),
+        ({"ridge": -1.0}, "0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        MixtureSpec(**options)
+
+
+def test_options_come_back_from_json():
+    spec = MixtureSpec(parts=("a", "b"), method="gated")
+    assert spec_from_dict({**to_dict(spec), "parts": ["a", "b"]}) == spec
+
+
+TEXTS = ["The soup was great. We went back.", "The tea was cold, and we left.", "The cake was good."] * 8
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A vocabulary, two streams and the bundles of a bigram and a trigram model."""
+    folder = tmp_path_factory.mktemp("mixture")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    streams = []
+    for name, texts in (("train", TEXTS), ("validation", ["The soup was cold. We left.", "The cake was great, and."])):
+        frame = pl.DataFrame({"review_id": [f"{name}{i}" for i in range(len(texts))], "text": texts})
+        frame = frame.with_columns(stars=pl.int_range(pl.len()) % 6, bytes=pl.col("text").str.len_bytes() + 1)
+        write_stream(folder / name, vocabulary, [frame])
+        streams.append(TokenStream.open(folder / name))
+    bundles = {}
+    for order in (2, 3):
+        spec, bundles[f"kn{order}"] = NGramSpec(name=f"kn{order}", order=order), folder / f"kn{order}"
+        model = NGramLM.fit(spec, vocabulary, *streams, FitContext(folder / "work")).model
+        save_bundle(bundles[f"kn{order}"], spec, vocabulary, model, [("The tea was good.", 4)], {})
+    return vocabulary, streams, bundles
+
+
+@pytest.mark.parametrize("method", ["linear", "gated", "log_linear"])
+def test_a_bundle_holds_all_its_parts_and_writes_and_suggests(method, fitted, tmp_path):
+    vocabulary, streams, bundles = fitted
+    spec = MixtureSpec(parts=("kn2", "kn3"), method=method)
+    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("The tea was good.", 4), ("zebra", 0)], {})
+    (moved := tmp_path / "elsewhere").mkdir()
+    bundle = load_bundle((tmp_path / "bundle").rename(moved / "bundle"))
+    assert [(part.name, part.spec.order) for part in bundle.model.parts] == [("kn2", 2), ("kn3", 3)]
+    ids = np.array([streams[1].document(0)], np.int64)
+    assert bundle.model.score(ids, bundle.model.start(1))[0].tolist() == model.score(ids, model.start(1))[0].tolist()
+    assert generate(bundle, n=3, stars=5, seed=3) == generate(bundle, n=3, stars=5, seed=3)
+    words = suggest(bundle, "The soup was", k=3).words
+    assert sum(probability for _, probability in words) <= 1.0
+    assert "great" in [word for word, _ in words]
+
+
+def test_a_mixture_may_be_a_part(fitted, tmp_path):
+    vocabulary, streams, bundles = fitted
+    inner = MixtureSpec(name="inner", parts=("kn2", "kn3"))
+    model = MixtureLM.fit(inner, vocabulary, *streams, FitContext(tmp_path, parts=bundles)).model
+    save_bundle(tmp_path / "inner", inner, vocabulary, model, [("The tea was good.", 4)], {})
+    outer = MixtureSpec(parts=("inner", "kn2"), method="gated")
+    parts = {**bundles, "inner": tmp_path / "inner"}
+    model = MixtureLM.fit(outer, vocabulary, *streams, FitContext(tmp_path, parts=parts)).model
+    save_bundle(tmp_path / "outer", outer, vocabulary, model, [("The tea was good.", 4)], {})
+    assert load_bundle(tmp_path / "outer").model.parts[0].model.names == ("kn2", "kn3")
+
+
+def test_a_part_that_is_not_there_is_named(fitted, tmp_path):
+    vocabulary, streams, bundles = fitted
+    with pytest.raises(ModelError, match=r"no fitted model 'lstm' .* there are: kn2, kn3"):
+        MixtureLM.fit(MixtureSpec(parts=("kn2", "lstm")), vocabulary, *streams, FitContext(tmp_path, parts=bundles))
+
+
+def test_a_part_with_another_vocabulary_is_refused(fitted, tmp_path):
+    bundles = fitted[2]
+    other = Vocabulary.train(["Other words altogether."], VocabularySpec(min_count=1), NormalForm())
+    frame = pl.DataFrame({"review_id": ["a"], "text": ["words"], "stars": [1], "bytes": [6]})
+    write_stream(tmp_path / "s", other, [frame])
+    stream = TokenStream.open(tmp_path / "s")
+    with pytest.raises(ModelError, match="'kn2' has another vocabulary"):
+        MixtureLM.fit(MixtureSpec(parts=("kn2", "kn3")), other, stream, stream, FitContext(tmp_path, parts=bundles))
+
+
+@pytest.mark.parametrize("damage", ["{", '{"format": 9}', "[]"])
+def test_damaged_weights_are_reported(damage, tmp_path):
+    (tmp_path / "mixture.json").write_text(damage)
+    with pytest.raises(ModelError, match=r"mixture\.json"):
+        MixtureLM.load(tmp_path, MixtureSpec(), None)  # type: ignore[arg-type]

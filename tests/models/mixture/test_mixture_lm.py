@@ -1,0 +1,201 @@
+"""Mixtures over tables whose every number can be computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mixture_tables import SIZE, WORDS, Stream, documents, table_part
+
+from models.base import FitContext, ModelError
+from models.mixture.fitting import fit_mixture
+from models.mixture.gains import gain_table
+from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.log_linear_lm import LogLinearMixture
+from models.mixture.parts import Part
+from models.mixture.weights import mixed_nats
+from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import MixtureSpec, NGramSpec
+from models.vocabulary import BOS, EOS, GIVEN
+
+IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
+WEIGHTS = np.array([0.2, 0.5, 0.3])
+EXPONENTS = np.array([0.7, -0.2, 0.9])
+
+
+def linear(seed=0):
+    return LinearMixture([table_part(seed + i, history=i == 1) for i in range(3)], Fixed(WEIGHTS))
+
+
+def log_linear(seed=0):
+    return LogLinearMixture([table_part(seed + i, history=i == 1) for i in range(3)], EXPONENTS)
+
+
+def distributions(mixture, ids_T):
+    """The parts' tables before each token of one stream but the first, (P, T − 1, V)."""
+    tables = []
+    for part in mixture.parts:
+        state, rows = part.model.start(1), []
+        for token in ids_T[:-1]:
+            logp_BV, state = part.model.step(np.array([token]), state)
+            rows.append(logp_BV[0].double().exp().numpy())
+        tables.append(rows)
+    return np.array(tables)
+
+
+def by_hand(mixture, ids_T):
+    p_PTV = distributions(mixture, ids_T)
+    if isinstance(mixture, LinearMixture):
+        return np.tensordot(WEIGHTS, p_PTV, 1)
+    mixed_TV = np.zeros(p_PTV.shape[1:])
+    mixed_TV[:, WORDS] = np.prod(p_PTV[:, :, WORDS] ** EXPONENTS[:, None, None], 0)
+    return mixed_TV / mixed_TV.sum(1, keepdims=True)
+
+
+@given(st.integers(0, 300), st.sampled_from([linear, log_linear]))
+@settings(deadline=None, max_examples=20)
+def test_step_and_score_are_the_formula(seed, make):
+    mixture = make(seed)
+    nats_BT, _ = mixture.score(IDS, mixture.start(2))
+    state = mixture.start(2)
+    expected = [by_hand(mixture, row_T) for row_T in IDS]
+    for t in range(IDS.shape[1] - 1):
+        logp_BV, state = mixture.step(IDS[:, t], state)
+        for b in range(2):
+            assert logp_BV[b].exp().numpy() == pytest.approx(expected[b][t], rel=1e-4, abs=1e-9)
+            if IDS[b, t + 1] not in GIVEN:
+                assert nats_BT[b, t + 1] == pytest.approx(-np.log(expected[b][t, IDS[b, t + 1]]), rel=1e-5)
+
+
+@given(st.integers(0, 300), st.lists(st.integers(0, 10), max_size=4), st.sampled_from([linear, log_linear]))
+@settings(deadline=None, max_examples=30)
+def test_a_text_may_be_cut_anywhere(seed, cuts, make):
+    mixture = make(seed)
+    whole, _ = mixture.score(IDS, mixture.start(2))
+    state, parts = mixture.start(2), []
+    for chunk in np.split(IDS, sorted(cuts), axis=1):
+        nats_BT, state = mixture.score(chunk, state)
+        parts.append(nats_BT)
+    assert np.concatenate(parts, 1) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [linear, log_linear])
+def test_contributions_sum_to_the_log_probability(make):
+    mixture = make()
+    nats_BT, _ = mixture.score(IDS, mixture.start(2))
+    found, _ = mixture.attribute(IDS, mixture.start(2))
+    assert found.names == ("table0", "table1", "table2")
+    assert found.nats_BT.tolist() == nats_BT.tolist()
+    assert found.contribution_BTP.sum(-1) + found.normaliser_BT == pytest.approx(-nats_BT, rel=1e-12, abs=1e-12)
+    given_BT = np.isin(IDS, sorted(GIVEN))
+    assert not found.contribution_BTP[given_BT].any()
+    if make is linear:
+        expected = WEIGHTS * np.exp(-found.part_nats_BTP) * np.exp(nats_BT)[..., None]
+        assert found.share_BTP[~given_BT] == pytest.approx(expected[~given_BT], rel=1e-9)
+        assert found.share_BTP[~given_BT].sum(-1) == pytest.approx(1.0)
+    else:
+        assert found.share_BTP is None
+
+
+def test_a_log_linear_mixture_can_be_asked_for_the_very_first_token():
+    mixture = log_linear()
+    words = np.array(WORDS)[:, None]
+    nats_V1, _ = mixture.score(words, mixture.start(len(words)))
+    assert np.exp(-nats_V1).sum() == pytest.approx(1.0, abs=1e-9)
+    fresh_and_not = type(mixture.start(1)).join([mixture.start(1), mixture.step(np.array([BOS]), mixture.start(1))[1]])
+    nats_21, _ = mixture.score(np.array([[9], [9]]), fresh_and_not)
+    assert nats_21[0, 0] == pytest.approx(nats_V1[WORDS.index(9), 0], rel=1e-9)
+    assert nats_21[1, 0] == pytest.approx(mixture.score(np.array([[BOS, 9]]), mixture.start(1))[0][0, 1], rel=1e-9)
+
+
+def test_a_part_without_weight_changes_nothing_even_where_it_says_impossible():
+    one, other = table_part(1), table_part(2)
+    other.model.p_VV[:] = 0
+    other.model.p_VV[:, EOS] = 1
+    mixture = LinearMixture([one, other], Fixed(np.array([1.0, 0.0])))
+    assert mixture.score(IDS, mixture.start(2))[0] == pytest.approx(one.model.score(IDS, one.model.start(2))[0])
+    found, _ = mixture.attribute(IDS, mixture.start(2))
+    assert not np.isnan(found.contribution_BTP).any()
+
+
+def test_parts_of_different_vocabularies_are_refused():
+    other = Part("wide", None, type(table_part(0).model).random(SIZE + 1, 1))
+    with pytest.raises(ModelError, match="one vocabulary; theirs have table0 14, wide 15"):
+        LinearMixture([table_part(0), other], Fixed(np.array([0.5, 0.5])))
+
+
+# Tuning
+
+
+@pytest.mark.parametrize("method", ["linear", "gated", "log_linear"])
+def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method, tmp_path):
+    texts, held_out = documents(80, 1), Stream(documents(40, 2))
+    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN))
+    parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
+    spec = MixtureSpec(parts=("kn", "table5"), method=method)
+    result = fit_mixture(spec, parts, held_out, FitContext(tmp_path))
+    summary = result.summary
+    scored = sum(int((~np.isin(held_out.document(i), sorted(GIVEN))).sum()) for i in range(40))
+    assert summary["tokens"] == scored
+    nats = [result.model.score(held_out.document(i)[None].astype(int), result.model.start(1))[0] for i in range(40)]
+    assert summary["validation/nats"] == pytest.approx(sum(n.sum() for n in nats) / scored, rel=1e-6)
+    best_part = min(summary["validation/perplexity_of/kn"], summary["validation/perplexity_of/table5"])
+    assert summary["validation/perplexity"] <= best_part
+    if method == "gated":
+        assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+
+
+def test_a_log_linear_mixture_of_a_model_with_impossible_words_is_refused(tmp_path):
+    part = table_part(1)
+    part.model.p_VV[:, 9] = 0
+    spec, held_out = MixtureSpec(method="log_linear"), Stream(documents(5, 1))
+    with pytest.raises(ModelError, match="calls some word impossible"):
+        fit_mixture(spec, [part, table_part(2)], held_out, FitContext(tmp_path))
+
+
+@pytest.mark.parametrize("held_out", [[], [[BOS, 3]]])
+def test_without_held_out_tokens_there_is_nothing_to_tune_on(held_out, tmp_path):
+    with pytest.raises(ModelError, match="no held-out token"):
+        fit_mixture(MixtureSpec(), [table_part(1), table_part(2)], Stream(held_out), FitContext(tmp_path))
+
+
+def test_gains_are_told_apart_by_known_context():
+    texts, test = documents(80, 1), Stream(documents(30, 3))
+    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN))
+    parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
+    table = gain_table(LinearMixture(parts, Fixed(np.array([0.5, 0.5]))), test)
+    whole, groups = table.row(-1, named=True), table.head(-1)
+    assert whole["context"] is None
+    assert groups["tokens"].sum() == whole["tokens"] == sum(len(test.document(i)) - 2 for i in range(30))
+    nats = (groups["perplexity"].log() * groups["tokens"]).sum() / whole["tokens"]
+    assert np.exp(nats) == pytest.approx(whole["perplexity"])
+    assert whole["gain kn"] == pytest.approx(1 - whole["perplexity"] / whole["perplexity kn"])
+    assert (table["share kn"] + table["share table5"]).to_list() == pytest.approx([1.0] * table.height)
+    with pytest.raises(ModelError, match="no part of the mixture is an n-gram model"):
+        gain_table(linear(), test)
+
+
+def test_the_gpu_part_decides_where_distributions_are_mixed():
+    """Without a GPU: the "meta" device stands for any that is not the processor."""
+    mixture = linear()
+    there = mixture.models[1].step
+    mixture.models[1].step = lambda ids_B, state: (there(ids_B, state)[0].to("meta"), state)
+    distributions, _ = mixture._stepped(IDS[:, 0], mixture.start(2))
+    assert {logp_BV.device.type for logp_BV in distributions} == {"meta"}
+
+
+def test_mixed_nats_of_one_part_are_its_own():
+    nats_TP = np.array([[3.0], [np.inf], [0.0]])
+    assert mixed_nats(nats_TP, np.zeros(1)).tolist() == [3.0, np.inf, 0.0]
+
+
+def test_probabilities_far_below_the_smallest_float32_keep_their_logarithm():
+    parts = [table_part(1), table_part(2)]
+    for part in parts:
+        part.model.step = lambda ids_B, state: (torch.full((1, SIZE), -200.0), state)  # type: ignore[method-assign]
+    mixture = LinearMixture(parts, Fixed(np.array([0.5, 0.5])))
+    assert mixture.step(np.array([BOS]), mixture.start(1))[0].tolist() == [pytest.approx([-200.0] * SIZE)]
