@@ -33,6 +33,7 @@ class Row:
         every: One training document of so many was used.
         tokens: Training tokens.
         ngrams: N-grams of all orders that occurred.
+        bytes: Of the tables, with numbers of four bytes.
         seconds: For counting and estimating; not for measuring.
         perplexity: Of the held-out text; infinite where one token had probability 0, None for scores (stupid back-off).
         zero_probability_events: Held-out tokens with probability 0; None for scores.
@@ -46,6 +47,7 @@ class Row:
     every: int
     tokens: int
     ngrams: int
+    bytes: int
     seconds: float
     perplexity: float | None
     zero_probability_events: int | None
@@ -147,6 +149,7 @@ def _rows(
             every=every,
             tokens=int(counts.orders[0].raw_M.sum()),
             ngrams=int(sum(said[f"ngrams/{k}"] for k in range(1, counts.order + 1))),
+            bytes=sum(array.nbytes for array in model.tables.to("single").arrays().values()),
             seconds=seconds,
             perplexity=found.get("perplexity"),
             zero_probability_events=None if impossible is None else int(impossible),

@@ -29,6 +29,7 @@ def fit_lines(
     entropy: float = 0.0,
     held_out: LineCorpus | None = None,
     padded_vocabulary: int = 0,
+    memory_limit: int | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
     """Count, estimate and prune.
 
@@ -39,6 +40,7 @@ def fit_lines(
         entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
         held_out: For the methods that tune themselves, read with the words of *text*.
         padded_vocabulary: See `kneser_ney.estimate`.
+        memory_limit: Bytes that counting should keep within, see `counts.count_ngrams`.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
@@ -46,7 +48,7 @@ def fit_lines(
     """
     if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
-    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES)  # type: ignore[arg-type]
+    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, memory_limit)  # type: ignore[arg-type]
     tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
@@ -72,7 +74,7 @@ def fit_text(
 
     Args:
         arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
-        binary: Folder for the memory-mapped form.
+        binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
         marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
         options: Further options of `NGramSpec`.
 
@@ -92,7 +94,7 @@ def fit_text(
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus
     if binary is not None:
-        model.save(binary)
+        model.save(binary, "single")
     if arpa is not None:
         model.to_arpa(arpa)
     return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from reviewlm import terminal
 from reviewlm.errors import ConfigError, disk_errors
 from reviewlm.verbs.options import Json, Preset, Set, checked, configured
 
+log = logging.getLogger(__name__)
 app = typer.Typer(
     no_args_is_help=True, help="N-gram models of any text: fit, score, compare the methods. KenLM's numbers."
 )
@@ -63,7 +65,7 @@ def fit(
         raise ConfigError("Nothing to write was named", remedy="give --arpa FILE, --binary FOLDER, or both")
     if marks not in ("refuse", "skip"):
         raise ConfigError("There is no such way with marks", where="--marks", value=marks, remedy="refuse or skip")
-    options, thresholds = _parameters(option or []), _thresholds(prune)
+    options, thresholds = _parameters(option or []), _whole_numbers(prune, "--prune")
     configured(preset, set)
     from models.base import ModelError
     from models.ngram.text_files import checked_spec, fit_text
@@ -110,11 +112,76 @@ def score(
     terminal.last_line(result, as_json)
 
 
-def _thresholds(given: str) -> list[int]:
+@app.command()
+def compare(
+    text: Text,
+    held_out: Annotated[
+        Path, typer.Option("--held-out", help="Other text: half of its lines choose parameters, the others measure.")
+    ],
+    orders: Annotated[str, typer.Option("--orders", help="Orders of the models: 1-5, or 2,3.")] = "1-5",
+    methods: Annotated[str, typer.Option("--methods", help="Smoothing methods between commas; none: all.")] = "",
+    amounts: Annotated[
+        str, typer.Option("--amounts", help="Parts of the text to learn from: one line of so many.")
+    ] = "16,8,4,2,1",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for tables (CSV, JSON) and pictures.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Write every model to MLflow, as a run of its own.")] = False,
+    preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Compare smoothing methods, orders, amounts of text and ways of pruning on any text, in tables and pictures."""
+    wanted = _orders(orders)
+    steps = _whole_numbers(amounts, "--amounts")
+    config = configured(preset, set)
+    from evaluation.ngram_report import amount_table, curve_table, method_table, write
+    from evaluation.ngram_report import as_json as plain
+    from models.ngram.comparison import ALL
+    from models.ngram.text_comparison import compare_texts
+
+    chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(ALL)
+    if unknown := [name for name in chosen if name not in ALL]:
+        near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
+        raise ConfigError("There is no such method", where="--methods", value=unknown[0], remedy=", ".join(near))
+    found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row))
+    train, choose, measure = found.tokens
+    terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")
+    terminal.show_rows(method_table(found.methods), "Held-out perplexity by method, and tokens of probability 0")
+    terminal.show_rows(amount_table(found.amounts), "The best method on growing parts of the text")
+    terminal.show_rows(curve_table(found.curve), f"Order {max(wanted)}, pruned")
+    result = plain(found)
+    if out is not None:
+        with disk_errors(out):
+            result["files"] = [str(path) for path in write(found, out)]
+        terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    if track:
+        from tasks.ngram_runs import track as to_mlflow
+
+        settings = {"text": text.name, "held_out": held_out.name, "orders": wanted, "methods": chosen, "amounts": steps}
+        result["mlflow_run_id"] = to_mlflow(config, found, settings)
+        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+    terminal.last_line(result, as_json)
+
+
+def _say_row(row: Any) -> None:
+    """Say on standard error what is finished."""
+    name = f"{row.method} {row.order}" if hasattr(row, "method") else f"pruned by {row.pruning} {row.threshold:g}"
+    part = f" on 1/{row.every}" if getattr(row, "every", 1) > 1 else ""
+    log.info("%-24s perplexity %s", f"{name}{part}", "–" if row.perplexity is None else f"{row.perplexity:.4f}")
+
+
+def _orders(given: str) -> list[int]:
+    first, dash, last = given.partition("-")
+    if dash and first.strip().isdigit() and last.strip().isdigit():
+        given = ",".join(map(str, range(int(first), int(last) + 1)))
+    orders = _whole_numbers(given, "--orders")
+    if not orders or not all(1 <= order <= 6 for order in orders):
+        raise ConfigError("Orders are 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
+    return sorted({*orders})
+
+
+def _whole_numbers(given: str, option: str) -> list[int]:
     try:
         return [int(part) for part in given.replace(",", " ").split()]
     except ValueError as error:
-        raise ConfigError("--prune wants whole numbers between commas", where="--prune", value=given) from error
+        raise ConfigError(f"{option} wants whole numbers between commas", where=option, value=given) from error
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

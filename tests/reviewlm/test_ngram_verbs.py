@@ -137,3 +137,42 @@ def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
     code = "import sys, models.ngram.text_files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_home: Path) -> None:
+    found = ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1-2", "--amounts", "2,1",
+                  "--methods", "witten_bell,maximum_likelihood", "--out", tmp_path / "out", "--track")  # fmt: skip
+    assert [(row["method"], row["order"]) for row in found["methods"]] == [
+        (method, order) for order in (1, 2) for method in ("witten_bell", "maximum_likelihood")
+    ]
+    assert found["methods"][1]["perplexity"] is None
+    assert all(Path(path).is_file() for path in found["files"])
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{own_home / 'mlflow.db'}")
+    parent = client.get_run(found["mlflow_run_id"])
+    assert (parent.info.status, parent.data.params["orders"]) == ("FINISHED", "[1, 2]")
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"plots", "methods.json", "pruning.csv"}
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=100
+    )
+    assert len(children) == 4 + 2 * 2 + len(found["pruning"])
+    best = next(run for run in children if run.info.run_name == "modified_kneser_ney 2")
+    assert {
+        "discount/2/1", "counts_of_counts/2/1", "ngrams/2", "bytes", "seconds", "tokens_per_second", "test/perplexity",
+        "unseen_share", "test/zero_probability_events",
+    } <= best.data.metrics.keys()  # fmt: skip
+    impossible = next(run for run in children if run.info.run_name == "maximum_likelihood 2")
+    assert impossible.data.metrics["test/zero_probability_events"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--orders", "0-3"), "1 to 6"), (("--orders", "x"), "whole numbers"), (("--methods", "kats"), "katz"),
+     (("--amounts", "half"), "whole numbers")],
+)  # fmt: skip
+def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: str, own_home: Path) -> None:
+    error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)
+    assert error.exit_code == 2
+    assert said in str(error)
