@@ -28,7 +28,7 @@ class MixtureSpec:
     vocabulary: str = "word"
     parts: tuple[str, ...] = ("kn5", "lstm")
     method: Literal["linear", "gated", "log_linear"] = "linear"
-    tuning_tokens: int = 200_000
+    tuning_tokens: int = 100_000
     ridge: float = 1e-4
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class CacheSpec:
     order: int = 2
     window: int = 500
     across: bool = False
-    tuning_tokens: int = 200_000
+    tuning_tokens: int = 100_000
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")

@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from reviewlm.presets import load_config
+
 pytestmark = pytest.mark.slow
 TINY = str(Path(__file__).with_name("tiny.toml"))
 
@@ -266,6 +268,21 @@ def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
         assert [part.name for part in mixture.model.parts] == ["kn2", "lstm"]
     found = {model["name"]: model["validation"]["perplexity"] for model in ran.result["models"]}
     assert found["mix"] <= min(found["kn2"], found["lstm"])
+
+
+def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
+    from tasks.track import tracker_of
+    from tracking.export import smoke_test
+
+    run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(ran.home)
+    try:
+        tracker = tracker_of(load_config(TINY))
+        smoke = smoke_test(tracker, tracker.tag(run_id, "reviewlm.model_uri"))
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+    assert smoke.passed, smoke.detail
 
 
 def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
