@@ -17,8 +17,6 @@ from typing import Self
 import numpy as np
 
 from ..base import ModelError
-from .arpa import write_arpa
-from .arpa_reader import read_arpa
 from .lm import NGramLM
 from .measure import CHUNK
 from .tables import Precision, Tables
@@ -67,6 +65,8 @@ class LineLM(NGramLM):
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
         """Read an ARPA file of any toolkit; see `arpa_reader.read_arpa` for what raises ModelError."""
+        from .arpa_reader import read_arpa  # only here: it needs polars, which takes longer to load than most models
+
         return cls(*read_arpa(path))
 
     def to_arpa(self, path: Path) -> None:
@@ -75,6 +75,8 @@ class LineLM(NGramLM):
         Raises:
             ModelError: The model has no probabilities (stupid back-off), which ARPA readers would take its scores for.
         """
+        from .arpa import write_arpa
+
         self._require_probabilities()
         write_arpa(path, self.tables, self.words)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
 
 from ..base import ModelError
 from .text_source import opened
@@ -32,10 +32,10 @@ Marks = Literal["refuse", "skip", "unknown"]
 """What becomes of a mark in the text: an error; white space (`--skip_symbols` of `lmplz`); or, of `<unk>` only, an
 unknown word (as `query` reads held-out text)."""
 
-_BLOCK = 1 << 21
+_BLOCK = 1 << 22
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
-_BEGIN, _END = "\x00\x00", "\x00"
-"""Stand for the begin and the end of a line; no word has them in it: they are blanks."""
+_BEGIN, _END = "\n\n", "\n"
+"""Stand for the begin and the end of a line; no word has them in it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
     names = list(MARKS if words is None else words)
     table = {word: index for index, word in enumerate(names)}
     # What stands in the text as <unk>, <s>, </s> is none of them: -1, -2, -3 until it is settled what becomes of it.
-    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END}
+    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
     parts, warned = [np.array([BEGIN], np.int32)], False
     for block in side_by_side(_tokens, blocks):
         if block.damaged and not warned:
@@ -136,8 +136,8 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
 def _tokens(numbered: tuple[int, bytes]) -> _Block:
     """Return the different words of some lines in order of appearance, and which of them each token is.
 
-    The end of a line and the begin of the next are tokens too. Every token is made a row of its own: no reader of text
-    is faster.
+    The end of a line and the begin of the next are tokens too. With one blank behind each, tokens are strings that lie
+    end to end in the text itself: nothing is split or copied before they are told apart.
     """
     line, text = numbered
     damaged = None
@@ -147,12 +147,16 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
         damaged = line + text.count(b"\n", 0, error.start)
         text = text.decode("utf-8", "replace").encode()
     rows = text.translate(_BLANKS).replace(b"\n", f" {_END} {_BEGIN} ".encode())
-    table = pl.read_csv(
-        b"- " + rows, separator="\n", eol_char=" ", has_header=False, quote_char=None, schema={"word": pl.String}
-    )
-    tokens = table["word"].slice(1).drop_nulls()
-    words = tokens.unique(maintain_order=True)
-    return _Block(line, words.to_list(), tokens.cast(pl.Enum(words)).to_physical().to_numpy(), damaged)
+    blanks = np.flatnonzero(np.frombuffer(rows, np.uint8) == ord(" "))
+    starts = np.concatenate([[0], blanks + 1])
+    strings = pa.LargeStringArray.from_buffers(len(blanks), pa.py_buffer(starts), pa.py_buffer(rows))
+    tokens = strings.dictionary_encode()
+    # Buffers as they are: `to_numpy` would load pandas.
+    codes_T = np.frombuffer(tokens.indices.buffers()[1], np.int32, len(blanks))
+    words_U = [word[:-1] for word in tokens.dictionary.to_pylist()]
+    if "" in words_U:  # between two blanks
+        codes_T = codes_T.compress(codes_T != words_U.index(""))
+    return _Block(line, words_U, codes_T, damaged)
 
 
 def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
