@@ -32,7 +32,7 @@ PRUNING: dict[str, tuple[int, ...]] = {"": (), "0 0 1": (0, 0, 1), "0 1 2": (0, 
 LN10 = math.log(10)
 NOTES = (
     "The max Δ are the greatest differences of a log10 probability and of a log10 back-off weight between the model "
-    "that we estimate and the ARPA file of `lmplz`, over all n-grams of all orders; `same`: both have the same n-grams. "
+    "that we estimate and the ARPA file of `lmplz`, over all n-grams of all orders; `same`: the n-grams are the same. "
     "Numbers in both files are float32, printed with six or seven digits.",
     "The perplexities are those of the held-out text: ours of our ARPA file by our program, theirs of their ARPA file "
     "by `query`; Δ is relative.",

@@ -21,6 +21,8 @@ app = typer.Typer(
 Text = Annotated[
     Path, typer.Option("--text", help="Tokenised text, one sentence a line, words between blanks; also .gz and .zst.")
 ]
+Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
+Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
 PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
 SMOOTHING = (
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
@@ -94,16 +96,11 @@ def fit(
 @app.command()
 def score(
     text: Text,
-    arpa: Annotated[
-        Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit, or the folder that --binary wrote.")
-    ] = None,
-    binary: Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")] = None,
+    arpa: Arpa = None, binary: Binary = None,
     preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Measure a text file with a model file: perplexity with and without unknown words, as KenLM's `query` does."""
-    model = arpa or binary
-    if model is None or (arpa and binary):
-        raise ConfigError("Exactly one model is needed", remedy="give --arpa FILE or --binary FOLDER")
+    model = _one_model(arpa, binary)
     configured(preset, set)
     from models.ngram.text_files import score_text
 
@@ -158,6 +155,61 @@ def compare(
         result["mlflow_run_id"] = to_mlflow(config, found, settings)
         terminal.say(f"MLflow run: {result['mlflow_run_id']}")
     terminal.last_line(result, as_json)
+
+
+@app.command()
+def suggest(
+    prompt: Annotated[str, typer.Argument(help="The line so far, tokenised as the training text was.")],
+    arpa: Arpa = None, binary: Binary = None,
+    k: Annotated[int, typer.Option("--k", min=1)] = 5,
+    preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
+    model = _opened(arpa, binary, preset, set)
+    from models.ngram.next_words import next_words
+
+    found = checked(lambda: next_words(model, prompt, k))
+    name = "probability" if model.normalised else "score"
+    rows = [{"word": word, name: value} for word, value in found]
+    terminal.show_rows(rows)
+    terminal.last_line({"words": rows}, as_json)
+
+
+@app.command()
+def generate(
+    arpa: Arpa = None, binary: Binary = None,
+    n: Annotated[int, typer.Option("--n", min=1)] = 1,
+    prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
+    temperature: Annotated[float, typer.Option("--temperature", min=0)] = 1.0,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Write lines as the model would."""
+    model = _opened(arpa, binary, preset, set)
+    from models.ngram.next_words import write_lines
+
+    lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
+    for line in lines:
+        terminal.say(line)
+    terminal.last_line({"lines": lines}, as_json)
+
+
+def _opened(arpa: Path | None, binary: Path | None, preset: str, overrides: list[str] | None) -> Any:
+    model = _one_model(arpa, binary)
+    configured(preset, overrides)
+    from models.ngram.text_files import open_model
+
+    return checked(lambda: open_model(model))
+
+
+def _one_model(arpa: Path | None, binary: Path | None) -> Path:
+    model = arpa or binary
+    if model is None or (arpa and binary):
+        raise ConfigError("Exactly one model is needed", remedy="give --arpa FILE or --binary FOLDER")
+    return model
 
 
 def _say_row(row: Any) -> None:

@@ -176,3 +176,16 @@ def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: 
     error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)
     assert error.exit_code == 2
     assert said in str(error)
+
+
+def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("the soup was good\nthe soup was cold\nthe soup was good\n")
+    for smoothing, name in (("maximum_likelihood", "probability"), ("stupid_backoff", "score")):
+        binary = tmp_path / smoothing
+        ngram("fit", "--text", tmp_path / "text", "--order", "3", "--smoothing", smoothing, "--binary", binary)
+        first = ngram("suggest", "the soup was", "--binary", binary, "--k", "1")["words"]
+        assert first == [{"word": "good", name: pytest.approx(2 / 3, abs=1e-6)}]
+        lines = ngram("generate", "--binary", binary, "--n", "3", "--prompt", "the soup", "--seed", "2")["lines"]
+        assert len(lines) == 3
+        assert all(line.startswith("the soup") for line in lines)
+    assert complaint("suggest", "the").exit_code == 2
