@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -56,11 +57,20 @@ class LineScores:
 
 
 class LineLM(NGramLM):
-    """A back-off model and the words of its ids; ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`."""
+    """A back-off model and the words of its ids; ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`.
 
-    def __init__(self, tables: Tables, words: Sequence[str], normalised: bool = True) -> None:
+    Args:
+        words: The word of every id, or text with one a line, which is split when words are first asked for.
+    """
+
+    def __init__(self, tables: Tables, words: Sequence[str] | str, normalised: bool = True) -> None:
         super().__init__(tables, normalised)
-        self.words = tuple(words)
+        self._words = words
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The word of every id."""
+        return tuple(self._words.split("\n")[:-1] if isinstance(self._words, str) else self._words)
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
@@ -95,12 +105,13 @@ class LineLM(NGramLM):
         """
         tables = Tables.load(folder)
         try:
-            words = (folder / WORDS).read_bytes().decode().split("\n")[:-1]
+            words = (folder / WORDS).read_bytes().decode()
             normalised = bool(json.loads((folder / FACTS).read_text(encoding="utf-8"))["normalised"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} is no model of lines: {error}", kind="bundle") from error
-        if len(words) != tables.vocabulary_size:
-            raise ModelError(f"{folder / WORDS} has {len(words)} words, the tables {tables.vocabulary_size}", "bundle")
+        number = words.count("\n")
+        if number != tables.vocabulary_size or not words.endswith("\n"):
+            raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")
         return cls(tables, words, normalised)
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
@@ -192,3 +194,36 @@ def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_
     for chunk in (1, 2, 50, 1 << 16):
         monkeypatch.setattr("models.ngram.line_lm.CHUNK", chunk)
         assert np.array_equal(model.token_nats(text), whole[0])
+
+
+def test_a_model_opens_and_scores_without_loading_torch_or_polars(golden_folder, tmp_path):
+    fit_text(golden_folder / "train.txt", 3, binary=tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from models.ngram.line_lm import LineLM; "
+        "from models.ngram.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
+        "model.score_text(LineCorpus.read_file(Path(sys.argv[2]), model.words, 'unknown')); "
+        "print([name for name in ('torch', 'polars', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, golden_folder / "held_out.txt"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [b"", b"a\nb\n", b"\xff\n", None])
+def test_words_that_do_not_fit_the_tables_are_refused_when_the_model_is_opened(words, golden_folder, tmp_path):
+    fit_text(golden_folder / "short.txt", 2, binary=tmp_path)
+    path = tmp_path / "words.txt"
+    path.unlink() if words is None else path.write_bytes(words)
+    with pytest.raises(ModelError) as caught:
+        LineLM.open(tmp_path)
+    assert caught.value.kind == "bundle"
+
+
+def test_a_words_file_cut_within_its_last_word_is_refused(golden_folder, tmp_path):
+    fit_text(golden_folder / "short.txt", 2, binary=tmp_path)
+    path = tmp_path / "words.txt"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"words\.txt"):
+        LineLM.open(tmp_path)
