@@ -1,0 +1,48 @@
+"""Models that are made of models, in the configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.specs import identity, parts_of
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError
+from reviewlm.presets import load_config, parse_config
+
+KN5, LSTM = {"kind": "ngram", "name": "kn5"}, {"kind": "lstm", "name": "lstm"}
+MIX = {"kind": "mixture", "name": "mix", "parts": ["kn5", "lstm"], "method": "gated"}
+CACHE = {"kind": "cache", "name": "mix+cache", "part": "mix"}
+
+
+def test_a_mixture_names_models_that_stand_before_it():
+    config = parse_config({"models": [KN5, LSTM, MIX, CACHE], "seed": 7})
+    assert [parts_of(spec) for spec in config.models] == [(), (), ("kn5", "lstm"), ("mix",)]
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.models[1].training.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ([KN5, MIX, LSTM], r"'mix' is made of 'lstm', which is none of the models before it: \['kn5'\]"),
+        ([KN5, CACHE], "'mix.cache' is made of 'mix'"),
+        ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "only models of one vocabulary can be mixed"),
+        ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
+        ([KN5, LSTM, {**MIX, "method": "cubic"}], "cubic"),
+        ([KN5, LSTM, {**MIX, "training": {"seed": 1}}], "Unknown setting 'training'"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused_before_any_work(models, said):
+    vocabulary = {"word": {}, "char": {"unit": "char"}}
+    with pytest.raises(ConfigError, match=said):
+        parse_config({"models": models, "vocabulary": vocabulary})
+
+
+def test_the_name_of_a_mixture_is_no_part_of_its_identity():
+    one, other = (parse_config({"models": [KN5, LSTM, {**MIX, "name": name}]}).models[2] for name in ("mix", "both"))
+    assert identity(one) == identity(other)
+
+
+def test_the_demo_and_the_small_preset_mix_their_best_two():
+    for preset in ("demo", "small"):
+        assert [parts_of(spec) for spec in load_config(preset).models if spec.kind == "mixture"] == [("kn5", "lstm")]
