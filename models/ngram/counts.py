@@ -6,7 +6,7 @@ positions that have enough history, and order 1 counts the predicted tokens.
 
 Counting is sorting: all windows of N tokens are sorted once (`windows.py`), and the n-grams of every order can then
 be read off, with a link from each to its suffix (`window_counts.py`): whatever the estimators need is one `bincount`
-away. The arrays may lie in files (`shelf.py`), so that memory holds 17 bytes a token and what is being worked on.
+away. The arrays may lie in files (`shelf.py`), so that memory holds 12 bytes a token and what is being worked on.
 """
 
 from __future__ import annotations
@@ -166,6 +166,7 @@ def count_ngrams(
     orders = [_count_words(ids_T, begin_T, given_V, last)]
     if order > 1:
         text = Text.of(ids_T, begin_T, order, vocabulary_size)
+        del begin_T
         plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
         windows = sort_windows(text, plan.windows, plan.threads, plan.shelf)
         orders += _longer(windows, ids_T, last, plan)

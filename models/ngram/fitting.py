@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from .entropy_pruning import observed_history, prune_by_entropy
 from .kneser_ney import SMOOTHINGS, Estimate
 from .kneser_ney import estimate as kneser_ney
 from .pruning import drop, keep, kept_by_count
+from .shelf import save_array
 from .smoothing import SCORES_ONLY, estimate
-from .tables import Precision, Tables
+from .tables import FACTS, FLOATS, Precision, Tables, write_facts
 
 
 class Fitted(NamedTuple):
@@ -71,6 +73,28 @@ def fit_tables(
         raise ModelError("only models whose probabilities sum to 1 can be pruned by entropy", kind="input")
     history = [log_p[kept_M] for log_p, kept_M in zip(observed_history(counts), kept, strict=False)]
     return fitted._replace(tables=prune_by_entropy(fitted.tables, entropy, history).to(precision))
+
+
+def save_tables(tables: Tables, folder: Path, precision: Precision | None = None) -> None:
+    """Do what `Tables.save` does, without ever holding an array: for tables that lie in files (see `shelf.py`).
+
+    Raises:
+        ModelError: The folder cannot be written, or is full.
+    """
+    number = tables.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FACTS).unlink(missing_ok=True)
+        for name, array in tables.arrays().items():
+            part = folder / f"{name}.part.npy"
+            save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
+            part.replace(folder / f"{name}.npy")
+        sizes = [len(logp_M) for logp_M in tables.logp]
+        write_facts(folder, tables.vocabulary_size, tables.given, sizes, precision or tables.precision)
+    except OSError as error:
+        for part in folder.glob("*.part.npy"):
+            part.unlink(missing_ok=True)
+        raise ModelError(f"{folder} cannot be written: {error}; make room, or name another folder", "input") from error
 
 
 def _packed(counts: NGramCounts, made: Estimate) -> Tables:

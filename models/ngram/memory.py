@@ -2,13 +2,13 @@
 
 The rule, for a limit of L bytes and a text of T tokens (begins and ends included):
 
-    standing   what the process holds already + 17 T          the text, and rows of n-grams at its positions
+    standing   what the process holds already + 12 T            rows of n-grams at the text's positions, then p
+               + 45 times the occurrences of the most frequent word
     working    110 bytes per window that is being sorted, per thread
-    windows    per shard: (L − standing) / 110, at most 1,048,576; then threads: as many as that many windows allow
+    windows    sorted at a time: (L − standing) / 110, at most 262,144; then threads: as many as the rest allows
 
-The windows of one first word are always sorted together, so a shard may have as many as the most frequent word has
-occurrences, whatever the limit. If not even that fits into L − standing, the limit is refused, with the least that
-would do. Without a limit nothing is put into files and shards have 1,048,576 windows.
+If not even 16,384 windows fit, the limit is refused, with the least that would do. Without a limit nothing is put into
+files, and 262,144 windows are sorted at a time. The tables are written to files as they are made, and read back as maps.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from ..base import ModelError
 from .shelf import Shelf
 from .window_counts import cores
 
-BYTES_PER_TOKEN = 17
+BYTES_PER_TOKEN = 12
+BYTES_PER_OCCURRENCE = 45
 BYTES_PER_WINDOW = 110
-MOST_WINDOWS = 1 << 20
+MOST_WINDOWS = 1 << 18
 FEWEST_WINDOWS = 1 << 14
 
 
@@ -35,7 +36,7 @@ class Plan:
     """How to count.
 
     Args:
-        windows: At most so many in a shard, unless their first word is the same.
+        windows: So many are sorted at a time.
         threads: Shards that are worked on at the same time.
         shelf: Where arrays of one entry per n-gram or window go.
     """
@@ -63,9 +64,8 @@ def memory_plan(
     threads = threads or cores()
     if limit is None:
         return Plan(MOST_WINDOWS, threads, Shelf())
-    standing = resident() + BYTES_PER_TOKEN * tokens
-    fewest = max(FEWEST_WINDOWS, most_frequent)
-    least = standing + fewest * BYTES_PER_WINDOW
+    standing = resident() + BYTES_PER_TOKEN * tokens + BYTES_PER_OCCURRENCE * most_frequent
+    least = standing + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
         raise ModelError(
             f"a memory limit of {limit / 2**20:,.0f} MiB is too low for {tokens:,} tokens; the least is "
@@ -73,9 +73,9 @@ def memory_plan(
             kind="input",
         )
     room = (limit - standing) // BYTES_PER_WINDOW
-    windows = int(min(MOST_WINDOWS, room))
+    windows = min(MOST_WINDOWS, room)
     shelf = Shelf(Path(tempfile.gettempdir()) if folder is None else folder)
-    return Plan(windows, int(min(threads, max(1, room // max(windows, fewest)))), shelf)
+    return Plan(windows, min(threads, room // windows), shelf)
 
 
 def resident() -> int:

@@ -18,6 +18,8 @@ import numpy as np
 
 from ..base import ModelError
 
+_BLOCK = 1 << 20
+
 
 class Shelf:
     """Makes arrays.
@@ -75,3 +77,23 @@ def _reserve(file: int, size: int) -> None:
     if room.f_bavail * room.f_frsize < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(file, size)
+
+
+def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
+    """Write a `.npy` file as `numpy.save` does, in blocks: of an array of a shelf, no more is in memory at a time.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    kind = np.dtype(array.dtype if dtype is None else dtype)
+    mapped = array.base
+    while isinstance(mapped, np.ndarray | memoryview):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
+        )
+        for first in range(0, len(array), _BLOCK):
+            file.write(np.ascontiguousarray(array[first : first + _BLOCK], kind).data)
+            if isinstance(mapped, mmap.mmap):
+                mapped.madvise(mmap.MADV_DONTNEED)

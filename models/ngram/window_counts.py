@@ -103,7 +103,7 @@ def sort_windows(text: Text, most: int, threads: int, shelf: Shelf) -> SortedWin
 
     def sort(number: int) -> None:
         shard = windows.shard(number)
-        sort_shard(text, shard.start_P, shard.shared_P)
+        sort_shard(text, shard.start_P, shard.shared_P, most)
         np.take(text.length_T, shard.start_P, out=shard.length_P)
         rows_NS[1:, number + 1] = [np.count_nonzero(shard.new(order)) for order in range(2, text.order + 1)]
         shelf.release()

@@ -18,6 +18,7 @@ where memory is short; the sorted shards end to end are the sorted text. Within 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -114,20 +115,53 @@ def deal(text: Text, edges: np.ndarray, first_S: np.ndarray, start_W: np.ndarray
             free_S[shard] += len(part)
 
 
-def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray) -> None:
+def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int) -> None:
     """Sort the windows of one shard, in place.
 
     Args:
         start_P: Where the windows begin; afterwards in the order of their words, equal ones by position.
         shared_P: Is filled: how many first words a window shares with the one before it; N where the two are equal,
             0 at the first; uint8.
+        most: So many windows are sorted at a time; if there are more, they must all begin with the same word.
     """
     shared_P[:] = text.order
     if len(start_P) == 0:
         return
-    group_A = text.first_ids(start_P)
-    group_A -= group_A.min()
-    _refine(text, start_P, shared_P, np.arange(len(start_P)), group_A, 1)
+    if len(start_P) <= most:
+        group_A = text.first_ids(start_P)
+        group_A -= group_A.min()
+        _refine(text, start_P, shared_P, np.arange(len(start_P)), group_A, 1)
+        return
+    edges = _sort_by_second(text, start_P, most)
+    for first, last in pairwise(edges):
+        at_A = np.arange(first, last)
+        _refine(text, start_P, shared_P, at_A, np.zeros(len(at_A), np.int32), 1)
+        shared_P[first] = 1
+    shared_P[0] = 0
+
+
+def _sort_by_second(text: Text, start_P: np.ndarray, most: int) -> list[int]:
+    """Sort windows by their second word, in place; return where to cut into pieces of *most* at most, if words allow.
+
+    Takes 8 bytes a window, where sorting them altogether takes a hundred.
+    """
+    key_P = np.empty(len(start_P), np.uint64)
+    for first in range(0, len(key_P), _BLOCK):
+        start_B = start_P[first : first + _BLOCK]
+        key_P[first : first + _BLOCK] = np.maximum(text.code_T.take(start_B + 1), 0)
+    key_P <<= np.uint64(32)
+    key_P |= start_P.view(np.uint32)
+    key_P.sort()
+    for first in range(0, len(key_P), _BLOCK):
+        start_P[first : first + _BLOCK] = key_P[first : first + _BLOCK] & np.uint64(0xFFFFFFFF)
+    key_P >>= np.uint64(32)
+    edges = [0]
+    while len(key_P) - edges[-1] > most:
+        cut = int(np.searchsorted(key_P, key_P[edges[-1] + most]))
+        if cut == edges[-1]:  # one pair of words has more
+            cut = int(np.searchsorted(key_P, key_P[cut], side="right"))
+        edges.append(cut)
+    return [*edges, len(key_P)] if edges[-1] < len(key_P) else edges
 
 
 def _refine(

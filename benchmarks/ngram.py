@@ -1,0 +1,203 @@
+"""How fast n-gram models are fitted and asked, beside KenLM's programs, and in how much memory.
+
+    REVIEWLM_KENLM_BIN=…/kenlm/build/bin python -m benchmarks.ngram [--quick] [--spill] [--json] [--write]
+        [--data FOLDER] [--orders 3,4,5]
+
+Text: full-length reviews of the crawl in `--data` (or REVIEWLM_REAL_DATA), in lower case, one a line; every sixth is
+held out. Everything is measured as whole processes from files to files, start and imports included:
+
+    fit_speed      `reviewlm ngram fit --binary` beside `lmplz | build_binary`, the faster way to KenLM's probing binary
+                   (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
+    fit_memory     peak of ours, beside that of lmplz alone, ARPA thrown away; of ours and our peer's whole family
+    score_query    `reviewlm ngram score` beside `query` with the probing binary; both load, read text, add up
+    score_module   the same beside Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON names a Python with it)
+
+Peaks are resident memory of the process with its children, for everybody. Perplexities are compared: a fit that
+disagrees with KenLM's stops the benchmark.
+
+--spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick). That text is made of
+the reviews by copying, with jumps and words of its own (`ngram_text.more`), so that the number of different n-grams
+goes on growing as in real text.
+
+Ways that were tried and not kept, order 5 on the crawl: a sort of every order's keys by themselves, 13.7 CPU seconds of
+counting (now about 6); polars' sort of the same keys, three times slower than numpy's with AVX2, though faster than
+numpy's with AVX-512 on Zen 4, where that is five times slower than AVX2 (`NPY_DISABLE_CPU_FEATURES` is set for ours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, ratio, say, summary
+from benchmarks.ngram_text import CRAWL, more, prepare
+from models.ngram.counts import count_ngrams
+from models.ngram.fitting import fit_tables, save_tables
+from models.ngram.text_corpus import GIVEN_OF_LINES, LineCorpus
+from models.specs import NGramSpec
+
+THREADS = 2
+GOALS = {"fit_speed": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0}
+QUICK_REVIEWS = 15_000
+SPILL = {False: (100_000_000, 4 << 30), True: (2_000_000, 512 << 20)}
+AGREES = 1e-5
+SLOW_FEATURES = "AVX512_ICL AVX512_SKX X86_V4"
+MODULE = """
+import sys, kenlm
+model, nats = kenlm.Model(sys.argv[1]), 0.0
+for line in open(sys.argv[2], encoding="utf-8"):
+    nats += model.score(line)
+print(nats)
+"""
+
+
+def ours(verb: str, *options: Any) -> list[str]:
+    """Return the command line of a verb of ours."""
+    return [sys.executable, "-m", "reviewlm.cli", "ngram", verb, "--json", *map(str, options)]
+
+
+def pipeline(*programs: list[Any]) -> list[str]:
+    """Return a command line that runs programs joined by pipes and fails if one of them does."""
+    joined = " | ".join(shlex.join(map(str, program)) for program in programs)
+    return ["bash", "-c", f"set -o pipefail; {joined}"]
+
+
+def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, binary: Path | None) -> list[str]:
+    """Return KenLM's way from text to its probing binary; None: to an ARPA that is thrown away."""
+    lmplz = [programs / "lmplz", "-o", order, "-S", "4G", "-T", folder, "--text", text]
+    if binary is None:
+        return pipeline([*lmplz, "--arpa", "/dev/null"])
+    return pipeline(lmplz, [programs / "build_binary", "-T", folder, "probing", "/dev/stdin", binary])
+
+
+def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Measure the fit of one order."""
+    binary = folder / f"{order}.bin"
+    runs = interleave(
+        {
+            f"fit {order}": ours("fit", "--text", train, "--order", order, "--binary", folder / str(order)),
+            f"lmplz | build_binary {order}": kenlm_fit(args.kenlm, folder, train, order, binary),
+            f"lmplz {order}": kenlm_fit(args.kenlm, folder, train, order, None),
+        },
+        THREADS, args.repeats,
+    )  # fmt: skip
+    mine, whole, alone = runs
+    ratios = {
+        f"ngram.fit_speed.{order}": ratio(runs, mine, whole, GOALS["fit_speed"]),
+        f"ngram.fit_cpu.{order}": ratio(runs, mine, whole, None, "cpu"),
+        f"ngram.fit_memory.{order}": ratio(runs, mine, alone, GOALS["fit_memory"], "peak_mib"),
+    }
+    return summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()}), ratios
+
+
+def without_output(run: Run) -> Run:
+    """Drop the standard output."""
+    return Run(run.wall, run.cpu, run.peak_mib, run.base_mib)
+
+
+def scores(
+    args: argparse.Namespace, folder: Path, held_out: Path, order: int
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Measure scoring the held-out text with the models that `fits` left, and compare the perplexities."""
+    query = shlex.join([str(args.kenlm / "query"), "-v", "summary", f"{folder / str(order)}.bin"])
+    contenders = {
+        f"score {order}": ours("score", "--text", held_out, "--binary", folder / str(order)),
+        f"query {order}": ["bash", "-c", f"{query} < {shlex.quote(str(held_out))}"],
+    }
+    if args.module:
+        contenders[f"module {order}"] = [args.module, "-c", MODULE, f"{folder / str(order)}.bin", str(held_out)]
+    runs = interleave(contenders, THREADS, args.repeats)
+    mine = json.loads(runs[f"score {order}"][-1].result.splitlines()[-1])["perplexity"]
+    found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[f"query {order}"][-1].result)
+    theirs = float(found[1]) if found else float("nan")
+    say(f"perplexity {mine:.6f}, KenLM {theirs:.6f}")
+    if not abs(mine / theirs - 1) < AGREES:
+        raise SystemExit(f"order {order}: perplexity {mine}, KenLM's {theirs}")
+    ratios = {f"ngram.score_query.{order}": ratio(runs, f"score {order}", f"query {order}", GOALS["score_query"])}
+    if args.module:
+        goal = GOALS["score_module"]
+        ratios[f"ngram.score_module.{order}"] = ratio(runs, f"score {order}", f"module {order}", goal)
+    table = summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()})
+    table[f"score {order}"]["perplexity"], table[f"query {order}"]["perplexity"] = mine, theirs
+    return table, ratios
+
+
+def fit_within(text: Path, order: int, limit: int, folder: Path) -> dict[str, Any]:
+    """Fit a text within a memory limit, in files where it must be."""
+    corpus = LineCorpus.read_file(text)
+    tokens = len(corpus.ids) - 2 * len(corpus)
+    counts = count_ngrams(corpus, order, len(corpus.words), GIVEN_OF_LINES, limit, folder)  # type: ignore[arg-type]
+    del corpus
+    tables = fit_tables(counts, NGramSpec(order=order)).tables
+    save_tables(tables, folder / "model", "single")
+    return {"tokens": tokens, "ngrams": sum(map(len, tables.logp)), "left": len(list(folder.iterdir())) - 1}
+
+
+def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Measure a fit that does not fit into memory."""
+    tokens, limit = SPILL[args.quick]
+    text = args.spill_text or folder / "more.txt"
+    if not text.exists():
+        say(f"{more(source, text, tokens):,} tokens made")
+    work = folder / "spill"
+    work.mkdir()
+    run = measure(partial(fit_within, text, 5, limit, work), THREADS)
+    say(f"spill: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {run.result}")
+    return summary({"spill 5": [run]}), {
+        "ngram.spill_memory": Ratio(round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB")
+    }
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
+    parser.add_argument("--orders", default="3,4,5", help="default 3,4,5")
+    parser.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
+    parser.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (some 500 MB)")
+    parser.add_argument("--only-spill", action="store_true")
+    args = parser.parse_args()
+    args.kenlm, args.module = Path(os.environ.get("REVIEWLM_KENLM_BIN", "")), os.environ.get("REVIEWLM_KENLM_PYTHON")
+    if args.data is None or not (Path(args.data) / CRAWL).exists():
+        say(f"skipped: --data (or REVIEWLM_REAL_DATA) has no {CRAWL}")
+        return
+    if not (peers := (args.kenlm / "lmplz").exists()):
+        say("skipped: no lmplz in REVIEWLM_KENLM_BIN")
+    if not args.module:
+        say("skipped: the kenlm module; REVIEWLM_KENLM_PYTHON names no Python that has it")
+    os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", SLOW_FEATURES)
+    measurements: dict[str, Any] = {}
+    ratios: dict[str, Ratio] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train, held_out = prepare(folder, Path(args.data) / CRAWL, QUICK_REVIEWS if args.quick else None)
+        for order in map(int, args.orders.split(",")) if peers and not args.only_spill else ():
+            for part in (fits(args, folder, train, order), scores(args, folder, held_out, order)):
+                measurements |= part[0]
+                ratios |= part[1]
+        for goal in GOALS:  # of the orders, the least
+            if found := [one for key, one in ratios.items() if key.startswith(f"ngram.{goal}.")]:
+                ratios[f"ngram.{goal}"] = min(found, key=lambda one: one.value)
+        if args.spill or args.only_spill:
+            found_spill, more_ratios = spill(args, folder, train)
+            measurements |= found_spill
+            ratios |= more_ratios
+    notes = (
+        "Each ratio without an order is the least of the orders. Ours is measured with "
+        f"NPY_DISABLE_CPU_FEATURES='{SLOW_FEATURES}'.",
+        "The probing binary is KenLM's fastest to ask. Both sides agree in perplexity to 1e-5.",
+    )
+    title = "N-gram models fitted and asked"
+    finish(args, Report("ngram", title, measurements, dict(sorted(ratios.items())), ("numpy", "polars"), notes))
+
+
+if __name__ == "__main__":
+    main()

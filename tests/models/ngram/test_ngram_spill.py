@@ -1,0 +1,144 @@
+"""A fit in files under a memory limit: the same tables, the limit kept, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram import kneser_ney, memory, shelf
+from models.ngram.counts import count_ngrams
+from models.ngram.fitting import fit_tables, save_tables
+from models.ngram.memory import memory_plan, resident
+from models.ngram.tables import Tables
+from models.specs import NGramSpec
+from models.vocabulary import GIVEN
+
+V = 16
+WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
+DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
+FREELY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+AMPLE = 1 << 40
+
+
+@FREELY
+@given(
+    documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8]),
+    threads=st.sampled_from([1, 2]), precision=st.sampled_from(["single", "double"]),
+)  # fmt: skip
+def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
+    documents, order, pieces, threads, precision, stream_of, tmp_path
+):
+    text, spec = stream_of(documents), NGramSpec(order=order)
+    whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, precision=precision).tables
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "MOST_WINDOWS", pieces)
+        patch.setattr(kneser_ney, "BLOCK", pieces)
+        counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
+        spilled = fit_tables(counts, spec, precision=precision, threads=threads).tables
+    save_tables(spilled, tmp_path / "model")
+    for made in (spilled, Tables.load(tmp_path / "model")):
+        for name, array in whole.arrays().items():
+            assert array.dtype == made.arrays()[name].dtype
+            assert array.tobytes() == made.arrays()[name].tobytes(), name
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_saving_piecewise_writes_the_files_that_tables_write(stream_of, reviews_of, tmp_path):
+    tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, GIVEN), NGramSpec(order=3)).tables
+    tables.save(tmp_path / "whole", "single")
+    save_tables(tables, tmp_path / "pieces", "single")
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (tmp_path / "pieces" / path.name).read_bytes()
+
+
+def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
+    with pytest.raises(ModelError, match=r"too low for 1,000,000 tokens; the least is [\d,]+ MiB") as caught:
+        memory_plan(1_000_000, 1000, 1 << 20)
+    assert caught.value.kind == "input"
+
+
+def test_pieces_and_threads_shrink_with_the_limit_until_it_is_refused():
+    fixed = memory.BYTES_PER_TOKEN * 1_000_000 + memory.BYTES_PER_OCCURRENCE * 50_000
+    least = resident() + fixed + memory.FEWEST_WINDOWS * memory.BYTES_PER_WINDOW
+    plans = [memory_plan(1_000_000, 50_000, least + extra, threads=4) for extra in (1 << 22, 1 << 25, 1 << 28)]
+    assert [plan.windows for plan in plans] == sorted(plan.windows for plan in plans)
+    assert plans[0].windows < plans[2].windows == memory.MOST_WINDOWS
+    assert [plan.threads for plan in plans][::2] == [1, 4]
+
+
+@pytest.mark.parametrize("broken", ["missing", "full"])
+def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_of, reviews_of, tmp_path, monkeypatch):
+    folder = tmp_path / "gone" if broken == "missing" else tmp_path
+    if broken == "full":
+
+        def no_room(file: int, size: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(shelf, "_reserve", no_room)
+    with pytest.raises(ModelError, match="temporary files in .*folder with more room") as caught:
+        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, folder)
+    assert caught.value.kind == "input"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_path, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr("models.ngram.window_counts.count_shard", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_take_the_model_is_an_error_and_has_no_halves(stream_of, reviews_of, tmp_path):
+    tables = fit_tables(count_ngrams(stream_of(reviews_of(20, V, 1)), 2, V, GIVEN), NGramSpec(order=2)).tables
+    (tmp_path / "words_2.npy").mkdir()
+    with pytest.raises(ModelError, match="cannot be written"):
+        save_tables(tables, tmp_path)
+    assert not list(tmp_path.glob("*.part.npy"))
+    assert not (tmp_path / "ngram.json").exists()
+
+
+FIT = """
+import sys
+from types import SimpleNamespace
+from pathlib import Path
+import numpy as np
+from models.ngram.counts import count_ngrams
+from models.ngram.fitting import fit_tables, save_tables
+from models.specs import NGramSpec
+draw = np.random.default_rng(1)
+ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
+ids[::30] = 1
+text = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
+limit, folder = int(sys.argv[1]) or None, Path(sys.argv[2])
+tables = fit_tables(count_ngrams(text, 5, 60_000, {1}, limit, folder), NGramSpec(order=5)).tables
+save_tables(tables, folder / "model", "single")
+mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(mark.split()[1]) << 10)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
+def test_a_process_keeps_within_its_limit_where_it_would_take_more(tmp_path):
+    peaks = {}
+    for limit in (0, 150 << 20):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        command = [sys.executable, "-c", FIT, str(limit), str(folder)]
+        peaks[limit] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert peaks[150 << 20] <= 150 << 20 < peaks[0]
+    left, right = (
+        {path.name: np.load(path) for path in (tmp_path / str(limit) / "model").glob("*.npy")} for limit in peaks
+    )
+    assert all(left[name].tobytes() == right[name].tobytes() for name in left)
