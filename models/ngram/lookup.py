@@ -79,6 +79,9 @@ class Followers:
         if len(self) == 0:
             return np.full(len(context_Q), NONE, np.int64)
         first_Q, number_Q = self.span(context_Q)
+        # Of the ascending words of a context, at most w are below w: few candidates are left to frequent words, whose
+        # ids are small.
+        number_Q = np.minimum(number_Q, word_Q.astype(number_Q.dtype) + 1)
         row_Q = self._search(word_Q, first_Q, number_Q)
         row_Q[(number_Q == 0) | (self.word_M.take(row_Q, mode="clip") != word_Q)] = NONE
         return row_Q
