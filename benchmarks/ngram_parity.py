@@ -125,12 +125,14 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, help="held-out text")
     parser.add_argument("--orders", default="2,3,4,5")
     args = parser.parse_args()
+    if args.reviews is None and (args.train is None or args.held_out is None):
+        parser.error("give --reviews, or --train and --held-out")
+    train, held_out = (args.train, args.held_out) if args.train else write_texts(args.reviews, args.folder)
     programs = Path(os.environ.get(BIN, ""))
     if not (programs / "lmplz").is_file():
-        say(f"skipped: {BIN} names no folder with KenLM's lmplz, query and build_binary")
+        say(f"skipped: {BIN} names no folder with KenLM's lmplz, query and build_binary; texts: {train}, {held_out}")
         finish(args, Report("ngram_parity", "Parity with KenLM", {}, {}))
         return
-    train, held_out = (args.train, args.held_out) if args.train else write_texts(args.reviews, args.folder)
     rows: dict[str, Any] = {}
     for order in map(int, args.orders.split(",")):
         for prune in list(PRUNING)[: 2 if args.quick else None]:

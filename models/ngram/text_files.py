@@ -19,6 +19,7 @@ from .fitting import fit_tables
 from .line_lm import LineLM
 from .pruning import thresholds
 from .smoothing import SCORES_ONLY, tunes
+from .tables import Precision
 from .text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus, Marks
 
 
@@ -30,6 +31,7 @@ def fit_lines(
     held_out: LineCorpus | None = None,
     padded_vocabulary: int = 0,
     memory_limit: int | None = None,
+    precision: Precision = "double",
 ) -> tuple[LineLM, dict[str, Any]]:
     """Count, estimate and prune.
 
@@ -40,7 +42,8 @@ def fit_lines(
         entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
         held_out: For the methods that tune themselves, read with the words of *text*.
         padded_vocabulary: See `kneser_ney.estimate`.
-        memory_limit: Bytes that counting should keep within, see `counts.count_ngrams`.
+        memory_limit: Bytes that the process should keep within, see `counts.count_ngrams` and `fitting.fit_tables`.
+        precision: Of the model's numbers.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
@@ -49,7 +52,7 @@ def fit_lines(
     if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, memory_limit)  # type: ignore[arg-type]
-    tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary)  # type: ignore[arg-type]
+    tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary, precision)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
     fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
@@ -68,6 +71,7 @@ def fit_text(
     held_out: Path | None = None,
     marks: Marks = "refuse",
     padded_vocabulary: int = 0,
+    memory_limit: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
@@ -76,6 +80,7 @@ def fit_text(
         arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
         binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
         marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
+        memory_limit: Bytes; see `fit_lines`.
         options: Further options of `NGramSpec`.
 
     Returns:
@@ -90,11 +95,11 @@ def fit_text(
     _require_places(arpa, binary, spec.smoothing)
     corpus = LineCorpus.read_file(text, marks=marks)
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
-    model, report = fit_lines(corpus, spec, prune, entropy, other, padded_vocabulary)
+    model, report = fit_lines(corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single")
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus
     if binary is not None:
-        model.save(binary, "single")
+        model.save(binary)
     if arpa is not None:
         model.to_arpa(arpa)
     return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}

@@ -60,6 +60,9 @@ def fit(
     marks: Annotated[
         str, typer.Option("--marks", help="What <s>, </s> and <unk> in the text are: 'refuse' an error, 'skip' blanks.")
     ] = "refuse",
+    memory: Annotated[
+        int, typer.Option("--memory", min=0, help="MiB to keep within; files take what does not fit. 0: no limit.")
+    ] = 0,
     preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Estimate an n-gram model from a text file."""
@@ -80,7 +83,7 @@ def fit(
         result = checked(
             lambda: fit_text(
                 text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
-                **options,
+                memory_limit=memory << 20 or None, **options,
             )
         )
     terminal.show_rows(_per_order(result))

@@ -189,3 +189,15 @@ def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: P
         assert len(lines) == 3
         assert all(line.startswith("the soup") for line in lines)
     assert complaint("suggest", "the").exit_code == 2
+
+
+def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
+    for name, limit in (("free", "0"), ("bound", "8000")):
+        ngram("fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit)
+    files = sorted(path.name for path in (tmp_path / "free").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
+    for name in files:
+        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bound" / name).read_bytes()
+    error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
+    assert error.exit_code == 3
+    assert "memory" in str(error)
