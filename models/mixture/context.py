@@ -20,6 +20,9 @@ import numpy as np
 from ..ngram.lm import NGramLM, NGramState
 from ..ngram.lookup import NONE, apart, follow
 
+FEW = 8
+"""Streams up to which they are looked up one by one, which spares the overhead of arrays."""
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -43,6 +46,10 @@ def matched_before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> Mat
 
 def matched_after(model: NGramLM, state: NGramState) -> Matched:
     """Return what is known before the token that comes next, (B,)."""
+    if len(state.context_BK) <= FEW:
+        rows = [_longest(model, context_K) for context_K in state.context_BK.tolist()]
+        length_B, backoff_B, followers_B = (np.array(column) for column in zip(*rows, strict=True))
+        return Matched(length_B, backoff_B, followers_B)
     # What stands in the place of the next token does not matter: only contexts that end before it are looked at.
     ids_BL = np.concatenate([state.context_BK, np.zeros((len(state.context_BK), 1), np.int64)], 1)
     found = _matched(model, ids_BL, 1)
@@ -67,6 +74,26 @@ def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
         found.length.ravel()[at] = length
         found.backoff.ravel()[at] = backoff_C[context_Q]
         found.followers.ravel()[at] = number_Q
+    return found
+
+
+def _longest(model: NGramLM, context_K: list[int]) -> tuple[int, float, int]:
+    """Return length, log γ and number of followers of the longest context known of one stream."""
+    orders, found = model.tables.followers, (0, 0.0, 0)
+    for length in range(1, model.order):
+        row = context_K[-length]
+        for order, word in zip(orders, context_K[len(context_K) - length + 1 :], strict=False):
+            if row == NONE:
+                break
+            first, last = order.first_C[row : row + 2].tolist()
+            words = order.word_M[first:last]
+            at = int(words.searchsorted(words.dtype.type(word)))
+            row = first + at if at < last - first and words[at] == word else NONE
+        if row == NONE:  # nor was any longer context seen, whose end this is
+            break
+        first, last = orders[length - 1].first_C[row : row + 2].tolist()
+        if last > first:
+            found = length, float(model.tables.backoff[length - 1][row]), last - first
     return found
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,14 @@ class Gate:
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
         """Return log λ for features of any leading shape (…, P)."""
-        return _log_softmax((features - self.mean_F) / self.scale_F @ self.weights_FP + self.bias_P)
+        scaled_FP, shifted_P = self._affine
+        return _log_softmax(features @ scaled_FP + shifted_P)
+
+    @cached_property
+    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """W and b for features that are neither centred nor scaled."""
+        scaled_FP = self.weights_FP / self.scale_F[:, None]
+        return scaled_FP, self.bias_P - self.mean_F @ scaled_FP
 
     def facts(self) -> dict[str, Any]:
         """See `Weighting.facts`."""

@@ -27,6 +27,8 @@ from .spec import MixtureSpec
 from .weights import mixed_nats
 
 FACTS = "mixture.json"
+LOG_NOTHING = -690.0
+"""Stands for the logarithm of a weight of 0, in differences."""
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,14 @@ class LinearMixture(MixtureLM):
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
         distributions, states = self._stepped(ids_B, state)
-        log_weights_BP = torch.from_numpy(np.atleast_2d(self.weighting.following(states))).to(distributions[0])
-        mixed_BV = distributions[0] + log_weights_BP[:, :1]
-        for number, logp_BV in enumerate(distributions[1:], start=1):
-            mixed_BV = torch.logaddexp(mixed_BV, logp_BV + log_weights_BP[:, number, None])
+        # log(λ_1 p_1 + λ_2 p_2) = log(λ_1/λ_2 p_1 + p_2) + log λ_2: one new matrix, however many parts there are.
+        log_weights_BP = np.maximum(self.weighting.following(states), LOG_NOTHING)
+        ratios_BP = log_weights_BP - np.roll(log_weights_BP, -1, axis=1)
+        ratios_BP[:, -1] = log_weights_BP[:, -1]
+        ratio_PB1 = torch.from_numpy(ratios_BP.T[..., None].copy()).to(distributions[0])
+        mixed_BV = distributions[0] + ratio_PB1[0]
+        for ratio_B1, logp_BV in zip(ratio_PB1[1:], distributions[1:], strict=True):
+            torch.logaddexp(mixed_BV, logp_BV, out=mixed_BV).add_(ratio_B1)
         return mixed_BV, MixtureState(states)
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:

@@ -69,6 +69,16 @@ def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_
         state = ngram.model.score(ids_1T[:, t : t + 1], state)[1]
 
 
+def test_few_streams_are_looked_up_one_by_one_with_the_same_result(ngram):
+    rows = documents(40, seed=9, longest=9)
+    states = [ngram.model.score(np.array([row]), ngram.model.start(1))[1] for row in rows]
+    states += [ngram.model.score(np.array([row[:5]]), ngram.model.start(1))[1] for row in rows]
+    together = matched_after(ngram.model, type(states[0]).join(states)).features(4)
+    alone = np.concatenate([matched_after(ngram.model, state).features(4) for state in states])
+    assert together.tolist() == alone.tolist()
+    assert alone[:, :3].any(0).all()
+
+
 @given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
 @settings(deadline=None, max_examples=25)
 def test_the_gradient_is_that_of_differences(seed, parts, features):
