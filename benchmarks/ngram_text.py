@@ -15,7 +15,7 @@ from models.words import PATTERN
 CRAWL = "yelp_crawl_chicagoland.jsonl.gz"
 HELD_OUT = 6
 """Every so many-th review is held out."""
-SAME_PAIR, SAME_WORD, ANYWHERE, COINED = 0.10, 0.06, 0.01, 0.002
+SAME_PAIR, SAME_WORD, ANYWHERE, COINED = 0.40, 0.12, 0.02, 0.003
 """How often a synthetic review goes on elsewhere after a word, and how often a word is one of its own."""
 REVIEWS = 20_000
 

@@ -65,7 +65,7 @@ class OrderCounts:
         return self.followers.keys(self.vocabulary_size)
 
     def __len__(self) -> int:
-        return len(self.keys_M)
+        return len(self.raw_M)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ def count_ngrams(
         del begin_T
         plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
         windows = sort_windows(text, plan.windows, plan.threads, plan.shelf)
-        orders += _longer(windows, ids_T, last, plan)
+        longer = _longer(windows, ids_T, last, plan)
+        del ids_T, text
+        orders += longer
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), plan.shelf if order > 1 else Shelf())
 
 
@@ -180,15 +182,18 @@ def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) ->
         row_T: Row of the n-gram that begins at each position, of the order below; is written over.
         last: See `_last_in_suffix_order`.
     """
-    highest, longer_T = windows.text.order, np.empty_like(row_T)
-    for order in range(2, highest + 1):
-        found = count_order(windows, order, row_T, longer_T if order < highest else None, plan.threads, plan.shelf)
+    longer_T: np.ndarray | None = np.empty_like(row_T)
+    for order in range(2, windows.text.order + 1):
+        if order == windows.text.order:
+            longer_T = None
+        found = count_order(windows, order, row_T, longer_T, plan.threads, plan.shelf)
         start, open_row = last - order + 1, NONE
         if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
             word = windows.text.code_T[last : last + 1] - 1
             open_row = int(found.followers.find(row_T[start : start + 1], word)[0])
         yield OrderCounts(*found, windows.text.vocabulary_size, open_row)
-        row_T, longer_T = longer_T, row_T
+        if longer_T is not None:
+            row_T, longer_T = longer_T, row_T
 
 
 def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:

@@ -35,16 +35,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ..base import ModelError
+from . import blocks
+from .blocks import context_blocks, cores, in_parallel
 from .counts import NGramCounts, OrderCounts
 from .lookup import NONE
-from .window_counts import cores, in_parallel
 
 logger = logging.getLogger(__name__)
 
 FALLBACK = (0.5, 1.0, 1.5)
 SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
-BLOCK = 1 << 18
-"""N-grams that are worked on at a time: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     if order == counts.order:
         return entry.raw_M
     adjusted_M, suffix_M = np.zeros(len(entry), np.int32), counts.orders[order].suffix_M
-    for first in range(0, len(suffix_M), BLOCK):
-        suffix_B = suffix_M[first : first + BLOCK].astype(np.intp)
+    for first in range(0, len(suffix_M), blocks.NGRAMS):
+        suffix_B = suffix_M[first : first + blocks.NGRAMS].astype(np.intp)
         np.add.at(adjusted_M, suffix_B, np.ones(len(suffix_B), np.int32))
     counts.shelf.release()
     np.copyto(adjusted_M, entry.raw_M, where=entry.begins_M)
@@ -159,8 +158,8 @@ def counts_of_counts(
     below the highest) enters with its raw count, as it does there; p itself always uses a(g).
     """
     n = np.zeros(6, np.int64)
-    for first in range(0, len(adjusted_M), BLOCK):
-        n += np.bincount(np.minimum(adjusted_M[first : first + BLOCK], 5), minlength=6)
+    for first in range(0, len(adjusted_M), blocks.NGRAMS):
+        n += np.bincount(np.minimum(adjusted_M[first : first + blocks.NGRAMS], 5), minlength=6)
     entry = counts.orders[order - 1]
     if kenlm_exact and order < counts.order and entry.open_row != NONE:
         n[min(int(adjusted_M[entry.open_row]), 5)] -= 1
@@ -237,7 +236,7 @@ def _interpolated(
     contexts = 1 if followers is None else len(level.p_below)
     logp_M, log_gamma = counts.shelf.empty(rows, kind), counts.shelf.empty(contexts, kind)
     p_M = np.empty(rows if with_p else 0)
-    edges = np.array([0, contexts]) if followers is None else context_blocks(followers.first_C, BLOCK)
+    edges = np.array([0, contexts]) if followers is None else context_blocks(followers.first_C, blocks.NGRAMS)
 
     def work(block: int) -> None:
         part = slice(int(edges[block]), int(edges[block + 1]))
@@ -282,20 +281,3 @@ def interpolate(level: Level, span: slice, followers_C: np.ndarray) -> tuple[np.
     p_P /= total.take(context_P)
     p_P += below_P
     return p_P, gamma
-
-
-def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
-    """Cut contexts into blocks of at most *most* n-grams, where single contexts allow it, and *most* contexts.
-
-    Args:
-        first_C: See `lookup.Followers`.
-
-    Returns:
-        First context of every block, and their number; (blocks + 1,).
-    """
-    edges, contexts = [0], len(first_C) - 1
-    while edges[-1] < contexts:
-        room = int(first_C[edges[-1]]) + most
-        last = int(np.searchsorted(first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right")) - 1
-        edges.append(max(last, edges[-1] + 1))
-    return np.array(edges)

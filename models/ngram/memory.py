@@ -8,7 +8,7 @@ The rule, for a limit of L bytes and a text of T tokens (begins and ends include
     windows    sorted at a time: (L − standing) / 110, at most 262,144; then threads: as many as the rest allows
 
 If not even 16,384 windows fit, the limit is refused, with the least that would do. Without a limit nothing is put into
-files, and 262,144 windows are sorted at a time. The tables are written to files as they are made, and read back as maps.
+files, and 262,144 windows are sorted at a time. Tables are written to files as they are made, and read as maps.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import ModelError
+from .blocks import cores
 from .shelf import Shelf
-from .window_counts import cores
 
 BYTES_PER_TOKEN = 12
 BYTES_PER_OCCURRENCE = 45

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from .blocks import in_parallel
 from .lookup import Followers, row_type, word_type
 from .shelf import Shelf
 from .windows import Text, deal, first_words, shard_words, sort_shard
@@ -52,7 +50,9 @@ class SortedWindows:
         part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
         words = slice(int(self.edges[number]), int(self.edges[number + 1]))
         first_C = self.first_V[words] - self.first_V[words.start]
-        return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C)
+        begins = [word for word in self.text.begins if words.start <= word < words.stop]
+        begun = tuple((self.first_V[word : word + 2] - part.start).tolist() for word in begins)
+        return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C, begun)
 
 
 class Shard(NamedTuple):
@@ -60,12 +60,14 @@ class Shard(NamedTuple):
 
     Args:
         first_C: Where the windows begin that begin with each of these words.
+        begun: From where to where the first word is a begin token.
     """
 
     start_P: np.ndarray
     shared_P: np.ndarray
     length_P: np.ndarray
     first_C: np.ndarray
+    begun: tuple[tuple[int, int], ...]
 
     def new(self, order: int) -> np.ndarray:
         """Return at which windows a new n-gram of an order begins; (P,) bool."""
@@ -175,22 +177,7 @@ def count_shard(
     if longer_T is not None:
         before_P -= 1
         longer_T[shard.start_P] = before_P[1:]  # where the window is too short nobody asks
-    return Rows(
-        Followers(text.later_ids(start_M, order - 1), first_C),
-        raw_M, row_T.take(start_M + 1), text.code_T.take(start_M) < 0,
-    )  # fmt: skip
-
-
-def in_parallel(work: Callable[[int], None], shards: int, threads: int) -> None:
-    """Call *work* for every shard; numpy lets other threads run while it sorts and adds."""
-    if threads == 1 or shards < 2:
-        for shard in range(shards):
-            work(shard)
-        return
-    with ThreadPoolExecutor(min(threads, shards)) as pool:
-        list(pool.map(work, range(shards)))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    begins_M = np.zeros(len(at_M), bool)
+    for begun in shard.begun:
+        begins_M[slice(*np.searchsorted(at_M, begun))] = True
+    return Rows(Followers(text.later_ids(start_M, order - 1), first_C), raw_M, row_T.take(start_M + 1), begins_M)

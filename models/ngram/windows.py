@@ -36,12 +36,14 @@ class Text:
         length_T: Length of the window that begins at each token, at most N; uint8.
         order: N.
         vocabulary_size: V.
+        begins: Ids of the begin tokens that occur.
     """
 
     code_T: np.ndarray
     length_T: np.ndarray
     order: int
     vocabulary_size: int
+    begins: tuple[int, ...]
 
     @classmethod
     def of(cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int) -> Text:
@@ -50,10 +52,11 @@ class Text:
         np.add(ids_T, 1, out=code_T[: len(ids_T)])
         np.negative(code_T[: len(ids_T)], out=code_T[: len(ids_T)], where=begin_T)
         length_T = np.full(len(ids_T), order, np.uint8)
-        ends = np.append(np.flatnonzero(begin_T)[1:], len(ids_T)) if len(ids_T) else np.zeros(0, np.int64)
+        begin = np.flatnonzero(begin_T)
+        ends = np.append(begin[1:], len(ids_T)) if len(ids_T) else begin
         for left in range(order - 1, 0, -1):  # from far to near: the nearest end is written last
             length_T[ends[ends >= left] - left] = left
-        return cls(code_T, length_T, order, vocabulary_size)
+        return cls(code_T, length_T, order, vocabulary_size, tuple(np.unique(ids_T[begin]).tolist()))
 
     def __len__(self) -> int:
         return len(self.length_T)

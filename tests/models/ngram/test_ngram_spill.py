@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram import kneser_ney, memory, shelf
+from models.ngram import blocks, memory, shelf
 from models.ngram.counts import count_ngrams
 from models.ngram.fitting import fit_tables, save_tables
 from models.ngram.memory import memory_plan, resident
@@ -41,7 +41,7 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, precision=precision).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
-        patch.setattr(kneser_ney, "BLOCK", pieces)
+        patch.setattr(blocks, "NGRAMS", pieces)
         counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
         spilled = fit_tables(counts, spec, precision=precision, threads=threads).tables
     save_tables(spilled, tmp_path / "model")
@@ -84,7 +84,7 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(shelf, "_reserve", no_room)
-    with pytest.raises(ModelError, match="temporary files in .*folder with more room") as caught:
+    with pytest.raises(ModelError, match=r"temporary files in .*folder with more room") as caught:
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, folder)
     assert caught.value.kind == "input"
     assert list(tmp_path.iterdir()) == []
