@@ -8,6 +8,7 @@ review a line, in lower case, words and signs apart; `--train` and `--held-out` 
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -45,7 +46,8 @@ def write_texts(reviews: Path, folder: Path) -> tuple[Path, Path]:
     paths = folder / "train.txt", folder / "held_out.txt"
     with paths[0].open("w", encoding="utf-8") as train, paths[1].open("w", encoding="utf-8") as held_out:
         for number, text in enumerate(_texts(reviews), start=1):
-            line = " ".join(TOKEN.findall(text.lower()))
+            plain = html.unescape(html.unescape(text))  # some crawls have entities, also twice
+            line = " ".join(TOKEN.findall(plain.lower()))
             (train if number % 10 else held_out).write(line + "\n")
     return paths
 

@@ -55,9 +55,9 @@ def by_method(rows: Sequence[Row]) -> Figure:
             axes.barh(place, perplexity, height=0.62, color=PALETTE[0])
         if _finite(found.perplexity):
             axes.plot(found.perplexity, place, marker="D", color=PALETTE[1], markersize=6, linestyle="none")
-            label = f"{found.perplexity:.4g} at order {found.order}"
+            label = f"{_short(found.perplexity)} at order {found.order}"
             if _finite(perplexity) and found.order != order:
-                label = f"{perplexity:.4g}; {label}"
+                label = f"{_short(perplexity)}; {label}"
             right = max(value for value in (perplexity, found.perplexity) if _finite(value))
             axes.annotate(label, (right, place), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
     finite = [float(value) for value in here.values() if _finite(value)]
@@ -200,6 +200,10 @@ def _why(rows: Sequence[Row], method: str, order: int) -> str:
 
 def _finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
+
+
+def _short(perplexity: float) -> str:
+    return f"{perplexity:,.0f}" if perplexity >= 1_000 else f"{perplexity:.4g}"
 
 
 def _spoken(method: str) -> str:
