@@ -41,7 +41,9 @@ class Followers:
         first_C: np.ndarray = np.zeros(contexts + 1, row_type(len(keys_M)))
         for at in range(0, len(keys_M), _BLOCK):
             context_P, word_M[at : at + _BLOCK] = np.divmod(keys_M[at : at + _BLOCK], vocabulary_size)
-            count_followers(context_P, first_C)
+            low = int(context_P[0])
+            found = np.bincount(context_P - low)
+            first_C[low + 1 : low + 1 + len(found)] += found.astype(first_C.dtype)
         return cls(word_M, np.cumsum(first_C, out=first_C))
 
     def __len__(self) -> int:
@@ -110,21 +112,6 @@ class Followers:
         return row_Q
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The n-grams of one order as sorted keys: the form they are counted in."""
-
-    keys_M: np.ndarray
-    vocabulary_size: int
-
-    def __len__(self) -> int:
-        return len(self.keys_M)
-
-    def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
-        """Return the row of each n-gram, as `Followers.find` does."""
-        return find(self.keys_M, context_Q.astype(np.int64) * self.vocabulary_size + word_Q)
-
-
 def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     """Return the row of each wanted key among the sorted *keys_M*, NONE where it is absent; (Q,) int64.
 
@@ -145,14 +132,6 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     return rows_Q
 
 
-def count_followers(context_P: np.ndarray, number_C: np.ndarray) -> None:
-    """Add, for some n-grams that are sorted by context, how many follow context c to number_C[c + 1]."""
-    if len(context_P):
-        low = int(context_P[0])
-        found = np.bincount(context_P - low)
-        number_C[low + 1 : low + 1 + len(found)] += found.astype(number_C.dtype)
-
-
 def word_type(vocabulary_size: int) -> type:
     """Return the integer type that holds ids 0 … V − 1."""
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
@@ -168,7 +147,7 @@ def signed_type(ngrams: int) -> type:
     return np.int32 if ngrams < 1 << 31 else np.int64
 
 
-def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np.ndarray]:
+def follow(ids_T: np.ndarray, orders: Sequence[Followers]) -> Iterator[np.ndarray]:
     """Follow a token sequence through the tables, one order after another, from order 2 on.
 
     Args:
@@ -192,7 +171,7 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers | Keys]) -> Iterator[np
 def walk(
     ids_BL: np.ndarray, keys: Sequence[np.ndarray], vocabulary_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Follow B token sequences through counted n-grams, from order 2 on.
+    """Follow B token sequences through n-grams that are given as keys, from order 2 on.
 
     Args:
         ids_BL: Token ids; NONE stands for "no token".
@@ -203,8 +182,10 @@ def walk(
         of the k-gram that ends at it; NONE where it was never seen.
     """
     ids_BL = apart(ids_BL.astype(np.int64, copy=False))
+    sizes = [vocabulary_size, *map(len, keys)]
+    orders = [Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in zip(keys, sizes, strict=False)]
     below_BL = ids_BL
-    for row_T in follow(ids_BL.ravel(), [Keys(keys_M, vocabulary_size) for keys_M in keys]):
+    for row_T in follow(ids_BL.ravel(), orders):
         row_BL = row_T.reshape(ids_BL.shape)
         yield below_BL[:, :-1].astype(np.int64), row_BL[:, 1:].astype(np.int64)
         below_BL = row_BL

@@ -70,8 +70,8 @@ class Tables:
     @classmethod
     def pack(cls, counts: NGramCounts, estimate: Estimate) -> Self:
         """Keep what scoring needs of the counts and an estimate made from them."""
-        keys = [entry.keys_M for entry in counts.orders[1:]]
-        return cls.from_keys(keys, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
+        followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
+        return cls(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
     @property
     def order(self) -> int:

@@ -15,7 +15,6 @@ from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import estimate
 from models.ngram.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
-from models.ngram.table_writer import TableWriter
 from models.ngram.tables import Tables
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
@@ -123,29 +122,3 @@ def test_offsets_that_do_not_end_at_the_last_ngram_are_refused(tables, tmp_path)
     np.save(tmp_path / "first_2.npy", first)
     with pytest.raises(ModelError, match=r"first_2\.npy"):
         Tables.load(tmp_path)
-
-
-@pytest.mark.parametrize("block", [1, 17, 10_000])
-@pytest.mark.parametrize("precision", ["single", "double"])
-def test_written_in_blocks_a_folder_is_that_of_saved_tables_byte_for_byte(block, precision, tables, tmp_path):
-    tables.save(tmp_path / "saved", precision)
-    writer = TableWriter(tmp_path / "written", tables.vocabulary_size, tables.given, precision)
-    for k, logp in enumerate(tables.logp, start=1):
-        order = writer.order(len(logp), highest=k == tables.order)
-        order.logp_M[:] = logp
-        for first in range(0, len(logp) if k > 1 else 0, block):
-            order.append(tables.keys[k - 2][first : first + block], tables.vocabulary_size)
-        if order.backoff_M is not None:
-            order.backoff_M[:] = tables.backoff[k - 1]
-    assert writer.finish().precision == precision
-    files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "written").iterdir()}
-
-
-def test_a_writer_that_was_not_given_all_ngrams_says_so_and_leaves_no_model(tmp_path):
-    writer = TableWriter(tmp_path, 4, [1])
-    writer.order(4).logp_M[:] = -1.0
-    writer.order(3).append(np.array([9, 12]), 4)
-    with pytest.raises(ModelError, match="2 of 3"):
-        writer.finish()
-    assert not (tmp_path / "ngram.json").exists()
