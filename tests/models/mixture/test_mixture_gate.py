@@ -71,8 +71,8 @@ def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_
 
 def test_few_streams_are_looked_up_one_by_one_with_the_same_result(ngram):
     rows = documents(40, seed=9, longest=9)
-    states = [ngram.model.score(np.array([row]), ngram.model.start(1))[1] for row in rows]
-    states += [ngram.model.score(np.array([row[:5]]), ngram.model.start(1))[1] for row in rows]
+    starts = [row[:cut] for row in rows for cut in (2, 5, len(row))]
+    states = [ngram.model.score(np.array([start]), ngram.model.start(1))[1] for start in starts]
     together = matched_after(ngram.model, type(states[0]).join(states)).features(4)
     alone = np.concatenate([matched_after(ngram.model, state).features(4) for state in states])
     assert together.tolist() == alone.tolist()
