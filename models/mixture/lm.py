@@ -27,8 +27,6 @@ from .spec import MixtureSpec
 from .weights import mixed_nats
 
 FACTS = "mixture.json"
-LOG_NOTHING = -690.0
-"""Stands for the logarithm of a weight of 0, in differences."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +178,10 @@ class LinearMixture(MixtureLM):
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
         distributions, states = self._stepped(ids_B, state)
-        # log(λ_1 p_1 + λ_2 p_2) = log(λ_1/λ_2 p_1 + p_2) + log λ_2: one new matrix, however many parts there are.
-        log_weights_BP = np.maximum(self.weighting.following(states), LOG_NOTHING)
-        ratios_BP = log_weights_BP - np.roll(log_weights_BP, -1, axis=1)
-        ratios_BP[:, -1] = log_weights_BP[:, -1]
-        ratio_PB1 = torch.from_numpy(ratios_BP.T[..., None].copy()).to(distributions[0])
-        mixed_BV = distributions[0] + ratio_PB1[0]
-        for ratio_B1, logp_BV in zip(ratio_PB1[1:], distributions[1:], strict=True):
-            torch.logaddexp(mixed_BV, logp_BV, out=mixed_BV).add_(ratio_B1)
+        log_weight_PB1 = torch.from_numpy(self.weighting.following(states).T[..., None].copy()).to(distributions[0])
+        mixed_BV = distributions[0] + log_weight_PB1[0]
+        for log_weight_B1, logp_BV in zip(log_weight_PB1[1:], distributions[1:], strict=True):
+            torch.logaddexp(mixed_BV, logp_BV + log_weight_B1, out=mixed_BV)
         return mixed_BV, MixtureState(states)
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
