@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,11 +19,6 @@ def in_parallel(work: Callable[[int], None], shards: int, threads: int) -> None:
         return
     with ThreadPoolExecutor(min(threads, shards)) as pool:
         list(pool.map(work, range(shards)))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:

@@ -36,9 +36,10 @@ import numpy as np
 
 from ..base import ModelError
 from . import blocks
-from .blocks import context_blocks, cores, in_parallel
+from .blocks import context_blocks, in_parallel
 from .counts import NGramCounts, OrderCounts
 from .lookup import NONE
+from .threads import THREADS
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def estimate(
             models with different vocabularies become comparable, each unknown word being one of the V (`--vocab_pad`
             of `lmplz`). The listed entries then sum to less than 1.
         precision: "double" or "single": what the logs are rounded to in the end. All sums are of float64.
-        threads: How many to use; None for as many as there are cores.
+        threads: How many to use; None for `threads.THREADS`.
 
     Raises:
         ModelError: Unknown smoothing, or a fallback out of range.
@@ -108,7 +109,7 @@ def estimate(
         raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
     if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
         raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
-    kind, threads = (np.float32 if precision == "single" else np.float64), threads or cores()
+    kind, threads = (np.float32 if precision == "single" else np.float64), threads or THREADS
     logp, backoff, discounts = [], [], []
     p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
