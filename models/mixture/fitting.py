@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
 from .parts import Part, journal
 from .spec import MixtureSpec
-from .tuning import batches, token_nats
+from .tuning import NO_TOKEN, batches, token_nats
 from .weights import em, mixed_nats
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 ENTRIES = 1 << 26
 """Log-probabilities of whole distributions held in memory while exponents are tuned: 256 MiB of float32."""
-SIDE_BY_SIDE = 1 << 12
-"""Positions whose distributions are collected at a time, at most."""
+WINDOW, GOLDEN = 8, 0.6180339887498949
+"""Tokens in a row whose distributions are taken from one review."""
 
 
 def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream, context: FitContext) -> FitResult:
@@ -96,23 +96,39 @@ def _log_linear(
 def _distributions(
     models: Sequence[LanguageModel], validation: TokenStream, positions: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return whole distributions before about so many held-out tokens (P, N, V'), and which word came (N,).
+    """Return whole distributions before at most so many held-out tokens (P, N, V'), and which word came (N,).
 
-    V' leaves out the ids that are never predicted.
+    Where there are more, a few tokens in a row are taken from each of many reviews, now early, now late in them. V'
+    leaves out the ids that are never predicted.
     """
     predicted = torch.tensor([token for token in range(models[0].vocabulary_size) if token not in GIVEN])
     column_V = torch.full((models[0].vocabulary_size,), -1).scatter(0, predicted, torch.arange(len(predicted)))
     found, targets = [], []
-    for batch in batches(validation, positions, SIDE_BY_SIDE):
-        states = [model.start(len(batch.ids_BT)) for model in models]
-        for t in range(batch.ids_BT.shape[1] - 1):
-            pairs = [model.step(batch.ids_BT[:, t], own) for model, own in zip(models, states, strict=True)]
+    for ids_T, begin, end in _windows(validation, positions):
+        # What stands before the window is read without its distributions, which cost most.
+        states = [model.score(ids_T[None, : begin - 1], model.start(1))[1] for model in models]
+        for t in range(begin, end):
+            pairs = [model.step(ids_T[t - 1 : t], own) for model, own in zip(models, states, strict=True)]
             states = [after for _, after in pairs]
-            rows = np.flatnonzero(batch.scored_BT[:, t + 1])
-            if len(rows):
-                found.append(torch.stack([logp_BV.cpu()[rows][:, predicted] for logp_BV, _ in pairs]))
-                targets.append(column_V[torch.from_numpy(batch.ids_BT[rows, t + 1])])
-    return torch.cat(found, 1), torch.cat(targets)
+            if ids_T[t] not in GIVEN:
+                found.append(torch.stack([logp_1V.cpu()[0, predicted] for logp_1V, _ in pairs]))
+                targets.append(column_V[ids_T[t]])
+    if not found:
+        raise ModelError(NO_TOKEN, "input")
+    return torch.stack(found, 1), torch.stack(targets)
+
+
+def _windows(stream: TokenStream, positions: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield the ids of reviews with the first and the end of the positions to look at, at most *positions* in all."""
+    count, width = len(stream), len(stream.ids)
+    if len(stream.ids) > positions:
+        count = min(len(stream), max(1, positions // WINDOW))
+        width = positions // count
+    for number in range(count):
+        ids_T = np.asarray(stream.document(number * len(stream) // count)).astype(np.int64)
+        # Multiples of the golden section are spread evenly over the reviews' lengths.
+        begin = 1 + int(number * GOLDEN % 1.0 * max(0, len(ids_T) - width))
+        yield ids_T, begin, min(begin + width, len(ids_T))
 
 
 def _of_parts(parts: Sequence[Part], nats_TP: np.ndarray) -> dict[str, float]:

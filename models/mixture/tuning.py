@@ -13,6 +13,7 @@ from ..vocabulary import BOS, GIVEN
 if TYPE_CHECKING:
     from ..streams import TokenStream
 
+NO_TOKEN = "there is no held-out token to tune the weights on"
 POSITIONS = 16_384
 """Positions that are scored side by side, padding included; does not change the result beyond rounding."""
 
@@ -33,7 +34,7 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
     lengths_D = np.diff(np.asarray(stream.offsets))
     count = len(lengths_D)
     if not count or np.isin(stream.ids, sorted(GIVEN)).all():
-        raise ModelError("there is no held-out token to tune the weights on", "input")
+        raise ModelError(NO_TOKEN, "input")
     if (total := int(lengths_D.sum())) > limit:
         count = max(1, count * limit // total)
     chosen = np.arange(count) * len(lengths_D) // count

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mixture_tables import SIZE, WORDS, Stream, documents, table_part
 
 from models.base import FitContext, ModelError
-from models.mixture.fitting import fit_mixture
+from models.mixture.fitting import _distributions, fit_mixture
 from models.mixture.gains import gain_table
 from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
@@ -147,6 +147,20 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method,
     if method == "gated":
         assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("positions", [9, 40, 10_000])
+def test_exponents_are_tuned_on_distributions_from_all_over_the_text(positions, tmp_path):
+    held_out, parts = Stream(documents(50, 2, longest=30)), [table_part(1), table_part(2, history=True)]
+    logp_PNV, targets_N = _distributions([part.model for part in parts], held_out, positions)
+    tokens = len(held_out.ids) - 2 * len(held_out)
+    assert logp_PNV.shape == (2, len(targets_N), len(WORDS))
+    assert len(targets_N) == tokens if positions > tokens else 0.5 * positions <= len(targets_N) <= positions
+    assert logp_PNV.double().exp().sum(2).flatten().tolist() == pytest.approx([1.0] * 2 * len(targets_N), abs=1e-5)
+    if positions > tokens:
+        nats_1T, _ = parts[0].model.score(held_out.ids[None].astype(int), parts[0].model.start(1))
+        seen = logp_PNV[0, torch.arange(tokens), targets_N].double().sum()
+        assert -float(seen) == pytest.approx(nats_1T.sum(), rel=1e-5)
 
 
 def test_a_log_linear_mixture_of_a_model_with_impossible_words_is_refused(tmp_path):
