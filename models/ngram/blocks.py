@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from .memory import give_back
+
 NGRAMS = 1 << 18
 """N-grams that are worked on at a time: few enough to stay in the processor's cache."""
 
@@ -16,9 +18,10 @@ def in_parallel(work: Callable[[int], None], shards: int, threads: int) -> None:
     if threads == 1 or shards < 2:
         for shard in range(shards):
             work(shard)
-        return
-    with ThreadPoolExecutor(min(threads, shards)) as pool:
-        list(pool.map(work, range(shards)))
+    else:
+        with ThreadPoolExecutor(min(threads, shards)) as pool:
+            list(pool.map(work, range(shards)))
+    give_back()
 
 
 def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from .shelf import Shelf
 from .window_counts import SortedWindows, count_order, sort_windows
 from .windows import Text
 
+MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
 _BLOCK = 1 << 20
 
 
@@ -148,17 +149,19 @@ def count_ngrams(
             its begin token, those before it (`<bos>`) are not counted.
         vocabulary_size: V; ids are 0 … V − 1.
         given: Ids that are never predicted.
-        memory_limit: Bytes that the whole process should not exceed, see `memory.plan`: the counts then lie in
+        memory_limit: Bytes that the whole process should not exceed, see `memory.py`: the counts then lie in
             temporary files. They are the same.
         folder: Where the temporary files go; None asks the system (`TMPDIR`).
-        threads: How many to use; None for as many as there are cores.
+        threads: How many to use; None for `threads.THREADS`.
 
     Raises:
         ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token; the
             limit is too low for this text, or there is no room for the files.
     """
-    if order < 1:
-        raise ModelError(f"order is {order}; it must be at least 1", kind="input")
+    if not 1 <= order <= MOST_ORDERS:
+        raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
+    if len(documents.ids) > MOST_TOKENS:
+        raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
     given_V = _mask(given, vocabulary_size)
     ids_T = _ids_from_begin(documents, given_V)
     begin_T = given_V[ids_T]

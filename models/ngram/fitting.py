@@ -55,7 +55,7 @@ def fit_tables(
         held_out: For the methods that tune themselves.
         padded_vocabulary: See `kneser_ney.estimate`.
         precision: "single" rounds the estimate as files of single precision do, and takes half the memory.
-        threads: How many to use; None for as many as there are cores.
+        threads: How many to use; None for `threads.THREADS`.
 
     Raises:
         ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded, by another

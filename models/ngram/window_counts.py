@@ -1,4 +1,9 @@
-"""From sorted windows (`windows.py`) to the counts of each order: the machinery behind `counts.count_ngrams`."""
+"""From sorted windows (`windows.py`) to the counts of each order: the machinery behind `counts.count_ngrams`.
+
+`sort_shard` and `count_shard` see one shard and nothing of the others: arrays in, arrays out, so that workers of any
+kind can run them, with memory maps of files where arrays are shared. Between them stand two sums over all shards: how
+many windows begin with each word, and how many n-grams of each order the shards before have (`rows_NS`).
+"""
 
 from __future__ import annotations
 
