@@ -182,13 +182,11 @@ def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) ->
     """Count orders 2 … N.
 
     Args:
-        row_T: Row of the n-gram that begins at each position, of the order below; is written over.
+        row_T: Row of the n-gram that begins at each position, of the order below.
         last: See `_last_in_suffix_order`.
     """
-    longer_T: np.ndarray | None = np.empty_like(row_T)
     for order in range(2, windows.text.order + 1):
-        if order == windows.text.order:
-            longer_T = None
+        longer_T = np.empty_like(row_T) if order < windows.text.order else None
         found = count_order(windows, order, row_T, longer_T, plan.threads, plan.shelf)
         start, open_row = last - order + 1, NONE
         if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
@@ -196,7 +194,7 @@ def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) ->
             open_row = int(found.followers.find(row_T[start : start + 1], word)[0])
         yield OrderCounts(*found, windows.text.vocabulary_size, open_row)
         if longer_T is not None:
-            row_T, longer_T = longer_T, row_T
+            row_T = longer_T
 
 
 def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
@@ -221,7 +219,7 @@ def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
     kept_T[:-1] &= kept_T[1:]
     kept_T[-1] = False
     np.logical_not(kept_T, out=kept_T)
-    return ids_T[kept_T].astype(np.int32, copy=False) if not kept_T.all() else ids_T.astype(np.int32)
+    return (ids_T if kept_T.all() else ids_T[kept_T]).astype(np.int32, copy=False)
 
 
 def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) -> int:
