@@ -3,11 +3,16 @@
 Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
 Massive Datasets, 3rd ed., section 3.4.2).
+
+Unlike texts meet seldom, but of n texts n^2 / 2 pairs may: at millions of reviews most of those who meet are nothing
+alike. So who meets is looked at first by a `Sketch`, a byte of each of some values (b-bit minwise hashing: Li and
+Koenig 2010), which costs a thousandth of a comparison of the texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from rensa import RMinHash
@@ -23,6 +28,10 @@ RECALL = 0.98
 """Of pairs exactly as similar as the limit, this share at least is to meet in a band; of more similar ones more do."""
 
 LOWEST_RECALL = 0.95
+
+SKETCH_BYTES = 16
+OVERLOOKED = 0.0005
+"""Of pairs exactly as similar as the limit, this share at most may be overlooked by their sketches."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +63,55 @@ class Bands:
             )
         return chosen
 
-    def keys(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the keys (count, D) as uint64 of D texts: texts with equal values in a band have its key in common.
+    def signatures(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the signatures (D, count * rows) as uint64 of D texts.
 
         Args:
             fingerprints: Of the shingles of all texts (see `corpus.shingles`).
             offsets: (D + 1,) where each text's begin and the last one's end; no text is without one.
         """
-        if len(offsets) <= 1:
-            return np.zeros((self.count, 0), np.uint64)
         used = self.count * self.rows
+        if len(offsets) <= 1:
+            return np.zeros((0, used), np.uint64)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(fingerprints, offsets.astype(np.uint64), used, SEED)
-        signature_DP = np.array(matrix.to_rows(), np.uint64)
+        return mix(np.array(matrix.to_rows(), np.uint64))
+
+    def keys(self, signature_DP: np.ndarray) -> np.ndarray:
+        """Return the keys (count, D) as uint64: texts with equal values in a band have its key in common."""
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
-        return mix((mix(signature_DP).reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
+        return mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A byte of each of *size* values of a signature; two texts are worth comparing if *least* of the bytes agree."""
+
+    size: int
+    least: int
+
+    @classmethod
+    def of(cls, similarity: float, values: int) -> Sketch:
+        """Return the strictest sketch that overlooks no more than `OVERLOOKED` of the pairs that are so similar."""
+        size = min(SKETCH_BYTES, values)
+        strictest = (cls(size, least) for least in range(size, 0, -1))
+        return next((one for one in strictest if one.overlooked(similarity) <= OVERLOOKED), cls(size, 0))
+
+    def overlooked(self, similarity: float) -> float:
+        """Return the share of pairs of this similarity of whose bytes fewer than *least* agree: a binomial number.
+
+        That values which differ may share a byte is left out: it helps.
+        """
+        equal = range(self.least)
+        return sum(comb(self.size, n) * similarity**n * (1 - similarity) ** (self.size - n) for n in equal)
+
+    def cut(self, signature_DP: np.ndarray) -> np.ndarray:
+        """Return the sketches (D, size) as uint8, of values all over the signatures."""
+        chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
+        return signature_DP[:, chosen].astype(np.uint8)
+
+    def alike(self, left_PS: np.ndarray, right_PS: np.ndarray) -> np.ndarray:
+        """Return which pairs of sketches (P, size) belong to texts worth comparing."""
+        return np.count_nonzero(left_PS == right_PS, axis=1) >= self.least
 
 
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

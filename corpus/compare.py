@@ -49,13 +49,15 @@ class Round:
         self.examined = 0
         """Pairs compared so far."""
 
-    def pairs(self, members: np.ndarray, starts: np.ndarray, new: Callable[[Pairs], np.ndarray]) -> Iterator[Near]:
+    def pairs(
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+    ) -> Iterator[Near]:
         """Yield the near-duplicates among those who meet, some at a time.
 
         Args:
             members: (M,) texts, bucket by bucket.
             starts: (B + 1,) where the buckets begin and the last one ends.
-            new: Says which pairs have not met before, as a mask.
+            worthwhile: Says which pairs are to be compared, as a mask: not those that have met before.
         """
         members, bucket, begin, end = self._opposite(members, starts)
         crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
@@ -63,7 +65,7 @@ class Round:
             end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
             crowded[:] = False
         for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
-            chosen = new(pairs)
+            chosen = worthwhile(pairs)
             a, b = pairs[0][chosen], pairs[1][chosen]
             yield from self._settled(a, b, self._comparison.similarities(a, b), len(a))
         for number in np.unique(bucket[crowded]):

@@ -5,10 +5,10 @@
         near.add(keys, texts)          # one representative of every exact text
     found = near.pairs(sides)          # sides(keys): 0 for test, 1 for validation, 2 for train
 
-Candidates come from the S-curve of `corpus.banding` and are then compared exactly, by the Jaccard similarity of their
-sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never a near-duplicate: "Great
-food!" says nothing about who wrote it first. What `add` is given goes to files; in memory stand 30 to 40 bytes a text
-while a band is joined.
+Candidates come from the S-curve of `corpus.banding`; those whose sketches are alike are then compared exactly, by the
+Jaccard similarity of their sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never
+a near-duplicate: "Great food!" says nothing about who wrote it first. What `add` is given goes to files; in memory
+stand 30 to 40 bytes a text while a band is joined.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.banding import Bands, buckets
+from corpus.banding import Bands, Sketch, buckets
 from corpus.compare import STAYS, Near, Pairs, Round
 from corpus.jaccard import Comparison
 from corpus.parallel import ordered
@@ -49,6 +49,7 @@ class NearDuplicates:
 
     def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
         self.bands = Bands.of(config)
+        self.sketch = Sketch.of(config.similarity, self.bands.count * self.bands.rows)
         self.texts = 0
         """Texts long enough to be compared."""
         self.short = 0
@@ -64,6 +65,12 @@ class NearDuplicates:
         self._end = 0
         self._append(self._work / "offsets.u64", np.zeros(1, np.uint64))
 
+    @property
+    def recall(self) -> float:
+        """The share of pairs just similar enough that are compared."""
+        least = self._similarity
+        return self.bands.recall(least) * (1 - self.sketch.overlooked(least))
+
     def add(self, keys: np.ndarray, texts: pl.Series) -> None:
         """Take in a batch of different texts.
 
@@ -77,17 +84,19 @@ class NearDuplicates:
         self.short += int((~long).sum())
         self.texts += len(words)
         self._append(self._work / "keys.u64", keys)
-        for data, offsets, band_keys in ordered(self._hashed, slices(words), self._threads):
+        for data, offsets, sketches, band_keys in ordered(self._hashed, slices(words), self._threads):
             self._append(self._work / "words.utf8", data)
             self._append(self._work / "offsets.u64", (offsets[1:] + self._end).astype(np.uint64))
             self._end += len(data)
+            self._append(self._sketch_file, sketches)
             for number, keys_D in enumerate(band_keys):
                 self._append(self._band_file(number), keys_D)
 
-    def _hashed(self, words: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the bytes of the texts, where each begins and the last one ends, and their keys in each band."""
+    def _hashed(self, words: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the bytes of the texts, where each begins and the last one ends, sketches, and keys in each band."""
         data, offsets = bytes_of(words)
-        return data, offsets, self.bands.keys(*self._fingerprints.of(data, offsets))
+        signatures = self.bands.signatures(*self._fingerprints.of(data, offsets))
+        return data, offsets, self.sketch.cut(signatures), self.bands.keys(signatures)
 
     def pairs(
         self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
@@ -118,7 +127,7 @@ class NearDuplicates:
             for number in range(self.bands.count):
                 with np.load(self._met_file(number)) as met:
                     members, starts = met["members"], met["starts"]
-                yield from each.pairs(members, starts, partial(self._new, number))
+                yield from each.pairs(members, starts, partial(self._worthwhile, number))
             self.examined += each.examined
 
     def _rounds(
@@ -136,13 +145,18 @@ class NearDuplicates:
                 members, starts = buckets(np.fromfile(self._band_file(number), np.uint64))
                 np.savez(self._met_file(number), members=members, starts=starts)
 
-    def _new(self, band: int, pairs: Pairs) -> np.ndarray:
-        """Return the mask of the pairs that have met in no earlier band."""
-        new = np.ones(len(pairs[0]), bool)
+    def _worthwhile(self, band: int, pairs: Pairs) -> np.ndarray:
+        """Return the mask of the pairs whose sketches are alike and that have met in no earlier band."""
+        sketches = np.memmap(self._sketch_file, np.uint8, "r").reshape(-1, self.sketch.size)
+        new = self.sketch.alike(sketches[pairs[0]], sketches[pairs[1]])
         for number in range(band):
             keys = np.memmap(self._band_file(number), np.uint64, "r")
             new[new] = keys[pairs[0][new]] != keys[pairs[1][new]]
         return new
+
+    @property
+    def _sketch_file(self) -> Path:
+        return self._work / "sketches.u8"
 
     def _band_file(self, number: int) -> Path:
         return self._work / f"band-{number:03d}.u64"

@@ -276,5 +276,5 @@ def _near(texts: _Texts, config: DuplicatesConfig, work: Path, threads: int) -> 
     return {
         "pairs": near.examined, "left": 0, "shorter": near.short, "method": "MinHash, bands, exact Jaccard of shingles",
         "library": f"rensa {version('rensa')}", "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
-        "recall": round(near.bands.recall(config.similarity), 6), **config.model_dump(exclude={"near"}),
+        "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
     }

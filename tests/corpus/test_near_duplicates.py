@@ -1,3 +1,4 @@
+import math
 import re
 from itertools import combinations, pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.banding import Bands, buckets
+from corpus.banding import Bands, Sketch, buckets
 from corpus.dedupe import PAIRS, NearDuplicates
 from corpus.grammar import write_review
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
@@ -181,7 +182,8 @@ def test_too_few_permutations_for_the_similarity_are_refused_with_both_numbers()
 def test_the_keys_are_the_same_in_every_process_and_on_every_machine():
     """Another library version with other hash functions would show here: certificates name the library."""
     fingerprints = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    assert Bands(2, 3).keys(fingerprints, np.array([0, 10, 40])).tolist() == [
+    bands = Bands(2, 3)
+    assert bands.keys(bands.signatures(fingerprints, np.array([0, 10, 40]))).tolist() == [
         [1740548307833831240, 1045618686328016250], [6696990741338787553, 14034360081414491095],
     ]
 
@@ -191,9 +193,37 @@ def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
     random = np.random.default_rng(3)
     values = random.integers(0, 2**64, (1_000, 120), np.uint64)  # 80 of each, 40 of them shared: 40 / 120
     values = np.concatenate([values[:, :90], values[:, 30:]])  # 90 of each, 60 shared: 60 / 120 = 0.5
-    keys = Bands(25, 5).keys(values.ravel(), np.arange(2_001) * 90)
+    bands = Bands(25, 5)
+    keys = bands.keys(bands.signatures(values.ravel(), np.arange(2_001) * 90))
     met = (keys[:, :1_000] == keys[:, 1_000:]).any(axis=0).mean()
     assert met == pytest.approx(0.548, abs=0.047)
+
+
+def test_the_sketch_of_the_defaults_wants_five_bytes_of_sixteen():
+    """Of a pair 0.7 similar, fewer than 5 agree with probability 0.00028; fewer than 6 with 0.0016, too often."""
+    sketch = Sketch.of(0.7, 125)
+    assert (sketch.size, sketch.least) == (16, 5)
+    assert sketch.overlooked(0.7) == pytest.approx(sum(math.comb(16, n) * 0.7**n * 0.3 ** (16 - n) for n in range(5)))
+    assert Sketch(16, 6).overlooked(0.7) > 0.0005 > sketch.overlooked(0.7)
+
+
+@pytest.mark.parametrize("similarity", [0.05, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("values", [1, 7, 128])
+def test_no_sketch_overlooks_more_than_one_pair_in_two_thousand(similarity, values):
+    assert Sketch.of(similarity, values).overlooked(similarity) <= 0.0005
+
+
+@pytest.mark.parametrize(("shared", "least", "most"), [(70, 0.998, 1.0), (20, 0.1, 0.4), (5, 0.0, 0.01)])
+def test_sketches_let_the_alike_through_and_hold_the_unlike_back(shared, least, most):
+    """Pairs of sets of 85, 60 and 52 with 70, 20 and 5 in common, so 0.7, 0.2 and 0.05 similar: 1,000 of each."""
+    random = np.random.default_rng(5)
+    values = random.integers(0, 2**64, (1_000, 100), np.uint64)
+    half = (100 - shared) // 2
+    pairs = np.concatenate([values[:, : shared + half], np.roll(values, -half, axis=1)[:, : shared + half]])
+    bands = Bands(25, 5)
+    signatures = bands.signatures(pairs.ravel(), np.arange(2_001) * (shared + half))
+    sketches = Sketch(16, 5).cut(signatures)
+    assert least <= Sketch(16, 5).alike(sketches[:1_000], sketches[1_000:]).mean() <= most
 
 
 @given(st.lists(st.integers(0, 5), max_size=30))
