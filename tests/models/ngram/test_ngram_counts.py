@@ -110,7 +110,12 @@ def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
 
 @pytest.mark.parametrize(
     ("documents", "order", "message"),
-    [([[1, 3, 9, 2]], 0, "order"), ([[1, 3, V, 2]], 2, "vocabulary"), ([[1, 3, 9, 2], [9, 2]], 2, "begin")],
+    [
+        ([[1, 3, 9, 2]], 0, "order"),
+        ([[1, 3, 9, 2]], 256, "order"),
+        ([[1, 3, V, 2]], 2, "vocabulary"),
+        ([[1, 3, 9, 2], [9, 2]], 2, "begin"),
+    ],
 )
 def test_input_that_cannot_be_counted_is_refused_with_a_reason(documents, order, message, stream_of):
     with pytest.raises(ModelError, match=message) as caught:
