@@ -200,7 +200,7 @@ def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
 
 
 def test_the_sketch_of_the_defaults_wants_five_bytes_of_sixteen():
-    """Of a pair 0.7 similar, fewer than 5 agree with probability 0.00028; fewer than 6 with 0.0016, too often."""
+    """Of a pair 0.7 similar, fewer than 5 agree with probability 0.00027; fewer than 6 with 0.0016, too often."""
     sketch = Sketch.of(0.7, 125)
     assert (sketch.size, sketch.least) == (16, 5)
     assert sketch.overlooked(0.7) == pytest.approx(sum(math.comb(16, n) * 0.7**n * 0.3 ** (16 - n) for n in range(5)))
