@@ -41,7 +41,7 @@ from typing import Any
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, ratio, say, summary
 from benchmarks.ngram_text import CRAWL, more, prepare
 from models.ngram.counts import count_ngrams
-from models.ngram.fitting import fit_tables, save_tables
+from models.ngram.fitting import fit_tables
 from models.ngram.text_corpus import GIVEN_OF_LINES, LineCorpus
 from models.specs import NGramSpec
 
@@ -139,7 +139,7 @@ def fit_within(text: Path, order: int, limit: int, folder: Path) -> dict[str, An
     counts = count_ngrams(corpus, order, len(corpus.words), GIVEN_OF_LINES, limit, folder)  # type: ignore[arg-type]
     del corpus
     tables = fit_tables(counts, NGramSpec(order=order)).tables
-    save_tables(tables, folder / "model", "single")
+    tables.save(folder / "model", "single")
     return {"tokens": tokens, "ngrams": sum(map(len, tables.logp)), "left": len(list(folder.iterdir())) - 1}
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from reviewlm.environment import numpy_features
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS",
     "POLARS_MAX_THREADS",
@@ -56,12 +58,13 @@ class Run:
 def measure(contender: Contender, threads: int) -> Run:
     """Run a function or a command line in a fresh process that may use *threads* threads.
 
-    `THREAD_VARIABLES` say so to most libraries; others (DuckDB) must be told by the contender itself.
+    `THREAD_VARIABLES` say so to most libraries; others (DuckDB) must be told by the contender itself. What the command
+    line sets for numpy is set for everybody.
 
     Raises:
         ContenderFailed: With the traceback or the end of standard error.
     """
-    with _environment(dict.fromkeys(THREAD_VARIABLES, str(threads))):
+    with _environment({**dict.fromkeys(THREAD_VARIABLES, str(threads)), **numpy_features()}):
         return _call(contender) if callable(contender) else _command(list(contender))
 
 

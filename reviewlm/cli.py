@@ -8,12 +8,13 @@ verbs stand in `reviewlm/verbs/`, in the order of the help page.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.environment import ROOMS
+from reviewlm.environment import ROOMS, numpy_features
 from reviewlm.errors import ConfigError, ReviewLMError
 from reviewlm.verbs import data, model, ngram, pipeline, ui
 
@@ -27,6 +28,8 @@ app.add_typer(ui.app, name="ui")
 
 def main() -> None:
     """Run a verb; an error of ours becomes a message on standard error and its class's exit code."""
+    for name, value in numpy_features().items():  # before anything imports numpy
+        os.environ.setdefault(name, value)
     terminal.allow_any_terminal()
     terminal.log_to_stderr(ROOMS)
     try:

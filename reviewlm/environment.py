@@ -54,6 +54,20 @@ def prepare_environment(home: Path) -> None:
         logging.getLogger(room).setLevel(logging.INFO)
 
 
+def numpy_features() -> dict[str, str]:
+    """Return the variable, if it is needed, that makes numpy sort as fast as this processor can.
+
+    With AVX-512 numpy packs what is below the pivot by an instruction that AMD's processors carry out in microcode:
+    sorting takes five times as long there as without (2 million int64: 107 and 20 ms), argsort twice as long.
+    """
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return {}
+    slower = "AuthenticAMD" in about and " avx512f" in about and "NPY_ENABLE_CPU_FEATURES" not in os.environ
+    return {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"} if slower else {}
+
+
 def wake_on_interrupt() -> None:
     """Let Ctrl-C end a wait at once. To be called after polars is imported.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +14,8 @@ from .entropy_pruning import observed_history, prune_by_entropy
 from .kneser_ney import SMOOTHINGS, Estimate
 from .kneser_ney import estimate as kneser_ney
 from .pruning import drop, keep, kept_by_count
-from .shelf import save_array
 from .smoothing import SCORES_ONLY, estimate
-from .tables import FACTS, FLOATS, Precision, Tables, write_facts
+from .tables import Precision, Tables
 
 
 class Fitted(NamedTuple):
@@ -64,7 +62,7 @@ def fit_tables(
     if spec.smoothing in SMOOTHINGS and not any(prune) and not entropy:
         options = (spec.kenlm_exact, spec.fallback, None, padded_vocabulary, precision, threads)
         made = kneser_ney(counts, spec.smoothing, *options)
-        return Fitted(_packed(counts, made), np.arange(counts.vocabulary_size), made)
+        return Fitted(Tables.pack(counts, made), np.arange(counts.vocabulary_size), made)
     kept = kept_by_count(counts, prune)
     fitted = _without_rare(counts, spec, kept, held_out, padded_vocabulary)
     if not entropy:
@@ -73,33 +71,6 @@ def fit_tables(
         raise ModelError("only models whose probabilities sum to 1 can be pruned by entropy", kind="input")
     history = [log_p[kept_M] for log_p, kept_M in zip(observed_history(counts), kept, strict=False)]
     return fitted._replace(tables=prune_by_entropy(fitted.tables, entropy, history).to(precision))
-
-
-def save_tables(tables: Tables, folder: Path, precision: Precision | None = None) -> None:
-    """Do what `Tables.save` does, without ever holding an array: for tables that lie in files (see `shelf.py`).
-
-    Raises:
-        ModelError: The folder cannot be written, or is full.
-    """
-    number = tables.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FACTS).unlink(missing_ok=True)
-        for name, array in tables.arrays().items():
-            part = folder / f"{name}.part.npy"
-            save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
-            part.replace(folder / f"{name}.npy")
-        sizes = [len(logp_M) for logp_M in tables.logp]
-        write_facts(folder, tables.vocabulary_size, tables.given, sizes, precision or tables.precision)
-    except OSError as error:
-        for part in folder.glob("*.part.npy"):
-            part.unlink(missing_ok=True)
-        raise ModelError(f"{folder} cannot be written: {error}; make room, or name another folder", "input") from error
-
-
-def _packed(counts: NGramCounts, made: Estimate) -> Tables:
-    followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
-    return Tables(followers, made.logp, made.backoff, counts.vocabulary_size, counts.given)
 
 
 def _without_rare(
@@ -111,11 +82,11 @@ def _without_rare(
 ) -> Fitted:
     if spec.smoothing in SMOOTHINGS:
         made = kneser_ney(counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
-        return Fitted(*_kept(_packed(counts, made), kept), made)
+        return Fitted(*_kept(Tables.pack(counts, made), kept), made)
     if padded_vocabulary:
         raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
     made = estimate(counts, spec, held_out)
-    tables, take_out = _packed(counts, made), _kept if spec.smoothing in SCORES_ONLY else _dropped
+    tables, take_out = Tables.pack(counts, made), _kept if spec.smoothing in SCORES_ONLY else _dropped
     return Fitted(*take_out(tables, kept), made)
 
 

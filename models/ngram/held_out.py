@@ -9,7 +9,7 @@ import numpy as np
 from ..base import ModelError
 from .counts import Documents, NGramCounts
 from .interpolation import Level
-from .lookup import NONE, walk
+from .lookup import NONE, follow
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,20 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     words = Level.of(counts, 1)
     found = [Evidence(words.count_M[ids_T[at_T]], np.full(len(at_T), words.total_C[0]), np.zeros(len(at_T), bool))]
-    # No n-gram crosses a document, so all documents are walked as one row.
-    matches = walk(ids_T[None], [entry.keys_M for entry in counts.orders[1:]], counts.vocabulary_size)
-    for order, (context_BL, row_BL) in enumerate(matches, start=2):
-        level = Level.of(counts, order)
+    # No n-gram crosses a document, so all documents are followed as one row. Of the context of a token, the row is that
+    # of the n-gram which ends before it; before the first there is none.
+    longer = [entry.followers for entry in counts.orders if entry.followers is not None]
+    below_T: np.ndarray = ids_T
+    for order, row_T in enumerate(follow(ids_T, longer), start=2):
+        level, context_T = Level.of(counts, order), np.append(NONE, below_T[:-1])
         found.append(
             Evidence(
-                _taken(level.count_M, row_BL[0, at_T]),
-                _taken(level.total_C, context_BL[0, at_T]),
-                _taken(level.begun_C, context_BL[0, at_T]),
+                _taken(level.count_M, row_T[at_T]),
+                _taken(level.total_C, context_T[at_T]),
+                _taken(level.begun_C, context_T[at_T]),
             )
         )
+        below_T = row_T
     return found
 
 

@@ -168,29 +168,6 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers]) -> Iterator[np.ndarra
         yield row_T
 
 
-def walk(
-    ids_BL: np.ndarray, keys: Sequence[np.ndarray], vocabulary_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Follow B token sequences through n-grams that are given as keys, from order 2 on.
-
-    Args:
-        ids_BL: Token ids; NONE stands for "no token".
-        keys: Sorted keys of orders 2, 3, …
-
-    Yields:
-        For each order k: context_BL, the row of the (k−1)-gram that ends just before a position, and row_BL, the row
-        of the k-gram that ends at it; NONE where it was never seen.
-    """
-    ids_BL = apart(ids_BL.astype(np.int64, copy=False))
-    sizes = [vocabulary_size, *map(len, keys)]
-    orders = [Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in zip(keys, sizes, strict=False)]
-    below_BL = ids_BL
-    for row_T in follow(ids_BL.ravel(), orders):
-        row_BL = row_T.reshape(ids_BL.shape)
-        yield below_BL[:, :-1].astype(np.int64), row_BL[:, 1:].astype(np.int64)
-        below_BL = row_BL
-
-
 def apart(ids_BL: np.ndarray) -> np.ndarray:
     """Return the sequences with NONE before each, so that they can be laid end to end."""
     return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)

@@ -15,7 +15,6 @@ log10 p within 1e-6.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..base import ModelError
 from .counts import NGramCounts
 from .kneser_ney import Estimate
 from .lookup import Followers, row_type, word_type
+from .shelf import save_array
 
 FORMAT = 2
 FACTS = "ngram.json"
@@ -120,17 +120,28 @@ class Tables:
     def save(self, folder: Path, precision: Precision | None = None) -> None:
         """Write one `.npy` per array and, when all are there, `ngram.json`.
 
+        In blocks: of tables that lie in files (see `shelf.py`) no array is ever in memory as a whole.
+
         Args:
             precision: Of the numbers in the files; None leaves them as they are.
+
+        Raises:
+            ModelError: The folder cannot be written, or is full.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        tables = self if precision is None else self.to(precision)
-        for name, array in tables.arrays().items():
-            # Under another name first: the tables may be maps of the very file that is written.
-            part = folder / f"{name}.part.npy"
-            np.save(part, array)
-            os.replace(part, folder / f"{name}.npy")
-        write_facts(folder, tables.vocabulary_size, tables.given, [len(a) for a in tables.logp], tables.precision)
+        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FACTS).unlink(missing_ok=True)
+            for name, array in self.arrays().items():
+                # Under another name first: the tables may be maps of the very file that is written.
+                part = folder / f"{name}.part.npy"
+                save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
+                part.replace(folder / f"{name}.npy")
+            _write_facts(folder, self, precision or self.precision)
+        except OSError as error:
+            for part in folder.glob("*.part.npy"):
+                part.unlink(missing_ok=True)
+            raise ModelError(f"{folder} cannot be written: {error}; make room, or name another folder") from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -154,13 +165,10 @@ class Tables:
         )
 
 
-def write_facts(
-    folder: Path, vocabulary_size: int, given: Sequence[int], ngrams: Sequence[int], precision: Precision
-) -> None:
-    """Write `ngram.json`, which makes the arrays in *folder* a model."""
+def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
     facts = {
-        "format": FORMAT, "order": len(ngrams), "vocabulary_size": vocabulary_size, "given": list(given),
-        "ngrams": list(ngrams), "precision": precision,
+        "format": FORMAT, "order": tables.order, "vocabulary_size": tables.vocabulary_size,
+        "given": list(tables.given), "ngrams": [len(array) for array in tables.logp], "precision": precision,
     }  # fmt: skip
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

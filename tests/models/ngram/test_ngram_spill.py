@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram import blocks, memory, shelf
 from models.ngram.counts import count_ngrams
-from models.ngram.fitting import fit_tables, save_tables
+from models.ngram.fitting import fit_tables
 from models.ngram.memory import memory_plan, resident
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
@@ -44,7 +45,7 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
         patch.setattr(blocks, "NGRAMS", pieces)
         counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
         spilled = fit_tables(counts, spec, precision=precision, threads=threads).tables
-    save_tables(spilled, tmp_path / "model")
+    spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
         for name, array in whole.arrays().items():
             assert array.dtype == made.arrays()[name].dtype
@@ -52,12 +53,14 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_saving_piecewise_writes_the_files_that_tables_write(stream_of, reviews_of, tmp_path):
+def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "_BLOCK", 7)
     tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, GIVEN), NGramSpec(order=3)).tables
-    tables.save(tmp_path / "whole", "single")
-    save_tables(tables, tmp_path / "pieces", "single")
-    for path in (tmp_path / "whole").iterdir():
-        assert path.read_bytes() == (tmp_path / "pieces" / path.name).read_bytes()
+    tables.save(tmp_path, "single")
+    for name, array in tables.to("single").arrays().items():
+        expected = io.BytesIO()
+        np.save(expected, array)
+        assert (tmp_path / f"{name}.npy").read_bytes() == expected.getvalue()
 
 
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
@@ -104,7 +107,7 @@ def test_a_folder_that_cannot_take_the_model_is_an_error_and_has_no_halves(strea
     tables = fit_tables(count_ngrams(stream_of(reviews_of(20, V, 1)), 2, V, GIVEN), NGramSpec(order=2)).tables
     (tmp_path / "words_2.npy").mkdir()
     with pytest.raises(ModelError, match="cannot be written"):
-        save_tables(tables, tmp_path)
+        tables.save(tmp_path)
     assert not list(tmp_path.glob("*.part.npy"))
     assert not (tmp_path / "ngram.json").exists()
 
@@ -115,7 +118,7 @@ from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from models.ngram.counts import count_ngrams
-from models.ngram.fitting import fit_tables, save_tables
+from models.ngram.fitting import fit_tables
 from models.specs import NGramSpec
 draw = np.random.default_rng(1)
 ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
@@ -123,7 +126,7 @@ ids[::30] = 1
 text = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
 limit, folder = int(sys.argv[1]) or None, Path(sys.argv[2])
 tables = fit_tables(count_ngrams(text, 5, 60_000, {1}, limit, folder), NGramSpec(order=5)).tables
-save_tables(tables, folder / "model", "single")
+tables.save(folder / "model", "single")
 mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(mark.split()[1]) << 10)
 """
