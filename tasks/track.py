@@ -153,10 +153,17 @@ def open_model_run(
         yield ModelRun(tracker, run_id, known=False)
 
 
+OBJECTIVES = {
+    "ngram": {"output": "relative frequencies with discounts"},
+    **dict.fromkeys(("mixture", "cache"), {"output": "weights tuned on validation"}),
+}
+"""Of kinds of models that have no output layer of their own."""
+
+
 def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
     """Return the four choices of a recipe, each its own section: data, architecture, objective, optimiser."""
     architecture = asdict(spec)
-    objective = architecture.pop("objective", {"output": "relative frequencies with discounts"})
+    objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
     optimiser = architecture.pop("training", {})
     data = {
         "clean": config.clean.model_dump(mode="json"),
