@@ -155,7 +155,8 @@ def open_model_run(
 
 OBJECTIVES = {
     "ngram": {"output": "relative frequencies with discounts"},
-    **dict.fromkeys(("mixture", "cache"), {"output": "weights tuned on validation"}),
+    "mixture": {"output": "weights tuned on validation"},
+    "cache": {"output": "weights tuned on validation"},
 }
 """Of kinds of models that have no output layer of their own."""
 
