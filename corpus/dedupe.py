@@ -13,6 +13,7 @@ stand 30 to 40 bytes a text while a band is joined.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -28,8 +29,13 @@ from corpus.parallel import ordered
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
 from reviewlm.config import DuplicatesConfig
 
+log = logging.getLogger(__name__)
+
 PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
 """Columns of what `pairs` returns."""
+
+MANY = 1_000_000
+"""With more texts than this, to compare them takes long enough for a word of it."""
 
 MOST_THREADS = 4
 """Each takes about 32 times `corpus.shingles.SLICE_BYTES` of memory."""
@@ -112,6 +118,8 @@ class NearDuplicates:
         """
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
+        if self.texts > MANY:
+            log.info("comparing those of %s texts that may be nearly the same: minutes, without news", f"{self.texts:,}")
         keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
         comparison = Comparison(self._work / "words.utf8", self._work / "offsets.u64", self._shingle)
         self._meet()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from corpus.split import SPLITS
 from reviewlm.config import DuplicatesConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import CheckFailed, Damaged, disk_errors
+
+log = logging.getLogger(__name__)
 
 CERTIFICATE_FILE = "leak_certificate.json"
 FORMAT = 1
@@ -114,6 +117,7 @@ def certify(folder: Path, config: DuplicatesConfig, threads: int = 1) -> Certifi
         StoreFull, NotWritable: The disk.
     """
     with disk_errors(folder):
+        log.info("looking through all splits for texts that stand in two of them")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / "clean.parquet")
         work = folder / "leaks.work"
