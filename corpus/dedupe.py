@@ -119,7 +119,7 @@ class NearDuplicates:
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
-            log.info("comparing those of %s texts that may be nearly the same: minutes, without news", f"{self.texts:,}")
+            log.info("comparing which of %s texts are nearly the same: some minutes", f"{self.texts:,}")
         keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
         comparison = Comparison(self._work / "words.utf8", self._work / "offsets.u64", self._shingle)
         self._meet()
