@@ -8,7 +8,7 @@
 Candidates come from the S-curve of `corpus.banding`; those whose sketches are alike are then compared exactly, by the
 Jaccard similarity of their sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never
 a near-duplicate: "Great food!" says nothing about who wrote it first. What `add` is given goes to files; in memory
-stand 30 to 40 bytes a text while a band is joined.
+stand 30 to 40 bytes a text while a band is joined, and the maps of 16 more where sketches are looked at.
 """
 
 from __future__ import annotations

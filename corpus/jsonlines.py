@@ -41,7 +41,7 @@ class Stretch:
     """Whole lines of a file.
 
     Attributes:
-        buffer: The lines, then at least `PAD` bytes of anything.
+        buffer: The lines, then at least `PAD` bytes: those of the next lines, and zeros behind the last one.
         size: Bytes of the lines.
         first_line: Number of the first one.
         end: Bytes of the unpacked file up to the end of the stretch.
@@ -83,10 +83,11 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         buffer = np.empty(len(rest) + limits.block_bytes + PAD, np.uint8).data
         buffer[: len(rest)] = rest
         filled = len(rest) + stream.readinto(buffer[len(rest) : -PAD])
+        buffer[filled : filled + PAD] = bytes(PAD)  # a file that ends with a backslash must not escape what lay there
         size = filled if filled == len(rest) else _last_newline(buffer, len(rest), filled) + 1
         if not filled:
             return
-        rest = bytes(memoryview(buffer)[size:filled])
+        rest = bytes(buffer[size:filled])
         if size:
             end += size
             stretch = Stretch(buffer, size, line, end)

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system: where much is taken and given back in large pieces.
+"""What becomes of memory that was freed: given back to the system at once, or kept for what comes next.
 
 The C library keeps what Python, numpy and pyarrow free. Its threshold for pieces that come from the system directly
 grows with every such piece that is freed, up to 32 MiB, so the columns of a batch end on its heaps, one heap a thread,
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,13 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 TIGHT = {M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHOLD: 128 << 10, M_ARENA_MAX: 1}
-WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20}
+WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 8 * (os.cpu_count() or 1)}
 """What the C library comes to by itself, and what suits tensors that are made and freed in every step."""
 KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 256 << 20}
 """Blocks of a few megabytes come and go: what one gave back, the next gets without the system's clearing it first."""
+
+_in_force: list[dict[int, int]] = []
+"""The settings of the blocks that are being run, the innermost last."""
 
 
 @contextmanager
@@ -46,11 +50,13 @@ def kept_memory() -> Iterator[None]:
 
 @contextmanager
 def _settings(options: dict[int, int]) -> Iterator[None]:
+    _in_force.append(options)
     _set(options)
     try:
         yield
     finally:
-        _set(WIDE)
+        _in_force.remove(options)
+        _set(WIDE | (_in_force[-1] if _in_force else {}))
         if (library := _glibc()) is not None:
             library.malloc_trim(0)
 

@@ -29,22 +29,26 @@ DIGEST_LENGTH = 16
 log = logging.getLogger(__name__)
 
 
+NO_NUMBER = "__float__"
+"""Key under which facts hold an infinity; no stage names a fact so."""
+
+
 def canonical(value: object) -> str:
     """Return the one JSON text of *value* (sorted keys, no spaces, no NaN), fit for hashing."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _to_json(value: Any) -> Any:
-    """Return facts with `{"float": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
+    """Return facts with `{"__float__": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
     if isinstance(value, Mapping):
         return {name: _to_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_to_json(inner) for inner in value]
-    return {"float": str(value)} if isinstance(value, float) and not isfinite(value) else value
+    return {NO_NUMBER: str(value)} if isinstance(value, float) and not isfinite(value) else value
 
 
 def _from_json(value: dict[str, Any]) -> Any:
-    return float(value["float"]) if value.keys() == {"float"} else value
+    return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
 
 
 def sha256_of_file(path: Path) -> str:

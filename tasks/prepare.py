@@ -26,7 +26,7 @@ from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
 CHECK_VERSION = 3
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 VOCABULARY_VERSION = 2
 TOKENS_VERSION = 2
 VOCABULARY_FILE = "vocabulary.json"

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections import Counter
 
+import numpy as np
 import orjson
 import polars as pl
 import pytest
@@ -231,3 +232,14 @@ def test_a_long_line_is_never_in_memory():
 def test_a_file_without_texts_is_another_table():
     with pytest.raises(MissingColumn):
         read(b'{"name": "x"}\n' * 3)
+
+
+@pytest.mark.parametrize("behind", list(b'"\\nu\n{'))
+def test_a_file_that_ends_within_a_record_is_read_the_same_whatever_lay_in_memory_behind_it(monkeypatch, behind):
+    """Blocks are read into memory that was not cleared; a last backslash must not escape what stands there."""
+    whole, cut = line(text="whole"), line(text="cut")
+    cut = cut[: cut.index(b"cut")] + b"cut\\"
+    monkeypatch.setattr("corpus.jsonlines.np.empty", lambda size, kind: np.full(size, behind, kind))
+    blocks = list(read_json_lines(io.BufferedReader(io.BytesIO(whole + b"\n" + cut)), "s", LIMITS))
+    assert [text for block in blocks for text in block.good["text"]] == ["whole"]
+    assert [raw for block in blocks for raw in block.bad["raw"]] == [cut]

@@ -66,3 +66,15 @@ def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there
         calls.append("work")
     tight, wide = [*memory.TIGHT.items()], [*memory.WIDE.items()]
     assert calls == ([*tight, "work", *wide, "trim"] if there else ["work"])
+
+
+def test_a_block_within_a_block_ends_with_the_settings_of_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reviewlm import memory
+
+    now: dict[int, int] = {}
+    monkeypatch.setattr(memory, "_set", now.update)
+    with memory.returned_memory():
+        with memory.kept_memory():
+            assert now[memory.M_TRIM_THRESHOLD] == memory.KEPT[memory.M_TRIM_THRESHOLD]
+        assert now == memory.WIDE | memory.TIGHT
+    assert now == memory.WIDE
