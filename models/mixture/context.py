@@ -20,6 +20,9 @@ import numpy as np
 from ..ngram.lm import NGramLM, NGramState
 from ..ngram.lookup import NONE, apart, follow
 
+LEAST_BACKOFF = -20.0
+"""Lowest log γ that is told apart: maximum likelihood leaves nothing to other words (log 0), and mere rounding not much
+more; no weight can be tuned on −∞."""
 FEW = 8
 """Streams up to which they are looked up one by one, which spares the overhead of arrays."""
 
@@ -35,7 +38,8 @@ class Matched:
     def features(self, order: int) -> np.ndarray:
         """Return numbers for a gate (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
         one_hot = self.length[..., None] == np.arange(1, order)
-        rest = [self.backoff[..., None], np.log1p(self.followers)[..., None]]
+        backoff = np.maximum(self.backoff, LEAST_BACKOFF)
+        rest = [backoff[..., None], np.log1p(self.followers)[..., None]]
         return np.concatenate([one_hot.astype(np.float64), *rest], -1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import torch
 from ..base import FitContext, FitResult, LanguageModel, ModelError
 from ..vocabulary import GIVEN
 from .gate import Gate, fit_gate
-from .lm import Fixed, LinearMixture
+from .lm import Fixed, LinearMixture, MixtureLM
 from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
 from .parts import Part, journal
@@ -35,19 +36,32 @@ def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStrea
     The summary: seconds, held-out tokens it was tuned on, nats and perplexity of the mixture and of each part there (of
     a log-linear mixture on the fewer positions whose distributions fit in memory), weights, rounds. On that text no
     part is better than the mixture; how much better it is there flatters by as much as a few numbers can.
+
+    Raises:
+        ModelError: kind "diverged": the tuned numbers are not finite; see also `MixtureLM.fit`.
     """
     began = time.perf_counter()
     tune = {"linear": _linear, "gated": _gated, "log_linear": _log_linear}[spec.method]
     model, figures = tune(spec, parts, validation)
+    _require_finite(model)
     nats = figures["validation/nats"]
     summary = {"seconds": time.perf_counter() - began, **figures, "validation/perplexity": float(np.exp(nats))}
     journal(context, summary)
     return FitResult(model, summary)
 
 
+def _require_finite(model: MixtureLM) -> None:
+    """Raise where a weight is no number: every figure of such a mixture would be none either."""
+    try:
+        json.dumps(model.facts(), allow_nan=False)
+    except ValueError as error:
+        names = ", ".join(model.names)
+        raise ModelError(f"the weights of the mixture of {names} are not finite", "diverged") from error
+
+
 def _linear(
     spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream
-) -> tuple[LanguageModel, dict[str, float]]:
+) -> tuple[MixtureLM, dict[str, float]]:
     models = [part.model for part in parts]
     nats_TP = np.concatenate([token_nats(models, batch) for batch in batches(validation, spec.tuning_tokens)])
     weights_P, rounds = em(nats_TP)
@@ -57,7 +71,7 @@ def _linear(
     return LinearMixture(parts, fixed), found | _named("weight", parts, weights_P)
 
 
-def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[LanguageModel, dict[str, float]]:
+def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[MixtureLM, dict[str, float]]:
     models = [part.model for part in parts]
     gate, nats_TP, features_TF = Gate.untrained(parts), [], []
     for batch in batches(validation, spec.tuning_tokens):
@@ -77,7 +91,7 @@ def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) ->
 
 def _log_linear(
     spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream
-) -> tuple[LanguageModel, dict[str, float]]:
+) -> tuple[MixtureLM, dict[str, float]]:
     models = [part.model for part in parts]
     room = max(1, ENTRIES // (len(parts) * models[0].vocabulary_size))
     logp_PNV, targets_N = _distributions(models, validation, min(room, spec.tuning_tokens))

@@ -128,6 +128,8 @@ def fit_gate(
     shape = x_TF.shape[1], nats_TP.shape[1]
     start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
     possible_T = np.isfinite(nats_TP).any(1)
+    if not possible_T.any():
+        return replace(gate, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
     x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:

@@ -8,15 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_tables import SIZE, Stream, documents, table_part
 
+from models.base import FitContext, ModelError
 from models.mixture.context import matched_after, matched_before
 from models.mixture.descent import descend
+from models.mixture.fitting import fit_mixture
 from models.mixture.gate import Gate, fit_gate, gate_slope
 from models.mixture.parts import Part
 from models.mixture.weights import em, mixed_nats
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec
-from models.vocabulary import GIVEN
+from models.specs import MixtureSpec, NGramSpec
+from models.vocabulary import BOS, GIVEN
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,37 @@ def test_without_an_ngram_part_the_weights_are_the_same_everywhere():
     states = [part.model.start(3) for part in parts]
     assert gate.features(np.zeros((3, 4), np.int64), states).shape == (3, 4, 0)
     assert np.exp(gate.following(states)).tolist() == [[pytest.approx(0.5)] * 2]
+
+
+def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram, tmp_path):
+    """Maximum likelihood: log γ is −∞ wherever a context is known."""
+    model = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN), "maximum_likelihood")
+    parts = [Part("ml3", NGramSpec(order=3, smoothing="maximum_likelihood"), model), ngram]
+    result = fit_mixture(
+        MixtureSpec(parts=("ml3", "kn4"), method="gated"), parts, Stream(documents(30, 2)), FitContext(tmp_path)
+    )
+    assert np.isfinite(result.summary["validation/nats"])
+    assert result.summary["validation/perplexity"] <= result.summary["validation/perplexity_linear"]
+    mixture = result.model
+    logp_1V, state = mixture.step(np.array([BOS]), mixture.start(1))
+    logp_1V, _ = mixture.step(np.array([5]), state)
+    assert float(logp_1V.double().exp().sum()) == pytest.approx(1.0, abs=1e-6)
+    attributed, _ = mixture.attribute(np.array([[BOS, 5, 9, 10, 2]]), mixture.start(1))
+    assert np.isfinite(attributed.contribution_BTP).all()
+
+
+def test_where_all_parts_call_every_held_out_word_impossible_the_fixed_weights_stay():
+    gate = Gate((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
+    gate, steps = fit_gate(gate, np.full((5, 2), np.inf), np.arange(5.0)[:, None], np.array([0.5, 0.5]), 1e-4)
+    assert (np.exp(gate.log_weights(np.ones((1, 1)))).tolist(), steps) == ([[pytest.approx(0.5)] * 2], 0)
+
+
+def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch, tmp_path):
+    monkeypatch.setattr("models.mixture.fitting.em", lambda nats_TP: (np.array([np.nan, np.nan]), 1))
+    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1, "a"), table_part(2, "b")]
+    with pytest.raises(ModelError, match=r"weights of the mixture of a, b are not finite") as raised:
+        fit_mixture(spec, parts, Stream(documents(5, 1)), FitContext(tmp_path))
+    assert raised.value.kind == "diverged"
 
 
 def test_descent_finds_the_lowest_point_of_a_bent_valley():
