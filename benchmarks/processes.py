@@ -94,7 +94,7 @@ class _Watch(threading.Thread):
             try:
                 process = psutil.Process(self.pid)
                 family = [process, *process.children(recursive=True)]
-                self.peak = max(self.peak, sum(one.memory_info().rss for one in family), _high_water(self.pid))
+                self.peak = max(self.peak, sum(one.memory_info().rss for one in family), high_water(self.pid))
             except (psutil.Error, OSError):
                 continue
 
@@ -104,7 +104,7 @@ class _Watch(threading.Thread):
         return self.peak
 
 
-def _high_water(pid: int | str = "self") -> int:
+def high_water(pid: int | str = "self") -> int:
     """Return VmHWM in bytes: unlike ru_maxrss it does not remember the process that forked this one."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
@@ -146,7 +146,7 @@ def _inside(function: Callable[[], Any], answer: Connection) -> None:
         base, cpu, started = psutil.Process().memory_info().rss, _cpu(), time.perf_counter()
         result = function()
         wall, cpu = time.perf_counter() - started, _cpu() - cpu
-        answer.send((wall, cpu, _high_water(), base, result))
+        answer.send((wall, cpu, high_water(), base, result))
     except BaseException:
         answer.send(traceback.format_exc())
 

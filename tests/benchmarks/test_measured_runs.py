@@ -87,3 +87,28 @@ def test_the_report_is_one_json_line_and_a_page(tmp_path, monkeypatch, capsys):
     assert found["versions"]["nope"] == "absent"
     page = next(tmp_path.glob("*-x.md")).read_text()
     assert "| x.peer | 2.00 | 2.00 to 2.00 | 1.5 | yes |" in page
+
+
+def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
+    from benchmarks import scale
+
+    stage = tmp_path / "store" / "tokens" / "abc"
+    stage.mkdir(parents=True)
+    manifest = {"stage": "tokens", "created": 1_010.0, "seconds": 10.0, "options": {"split": "test"}, "facts": {},
+                "files": {"ids": {"bytes": 3_000_000}, "offsets": {"bytes": 1_000_000}}}
+    (stage / "manifest.json").write_text(json.dumps(manifest))
+    log = scale.MemoryLog(1)
+    log.samples = [(999.0, 900.0, 1.0), (1_001.0, 300.0, 50.0), (1_009.0, 400.0, 60.0), (1_011.0, 950.0, 2.0)]
+    assert scale.stages(tmp_path, log) == {"tokens test": {"wall_s": 10.0, "peak_mib": 400, "MB on disk": 4.0}}
+    assert log.peak(0, 2_000, server=True) == 60
+    assert log.peak(1_002, 1_003) is None, "too short to be seen is not 0"
+
+
+def test_a_home_that_is_there_already_is_not_measured(tmp_path, capsys):
+    from benchmarks import scale
+
+    (tmp_path / "home").mkdir()
+    (tmp_path / "reviews.jsonl").touch()
+    with pytest.raises(SystemExit):
+        scale.main(["--data", str(tmp_path), "--file", str(tmp_path / "reviews.jsonl")])
+    assert "would not be made anew" in capsys.readouterr().err
