@@ -103,11 +103,7 @@ class CacheLM:
         """Return the static distribution with the cache's shares written over the few words that are remembered."""
         level_BK = _levels(recent_BK, self.spec.order)
         number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
-        weights_BP = self.weights_RP[_range_of(number_BP[:, 1])]
-        for k in range(self.spec.order, 0, -1):
-            silent_B = number_BP[:, k] == 0
-            weights_BP[silent_B, k - 1] += weights_BP[silent_B, k]
-            weights_BP[silent_B, k] = 0.0
+        weights_BP = self._weights(number_BP[:, 1:])
         amount_BK = sum(
             row_BK * (weights_BP[:, k] / np.maximum(number_BP[:, k], 1))[:, None]
             for k, row_BK in enumerate(level_BK, start=1)
@@ -136,12 +132,24 @@ class CacheLM:
 
     def _components(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
         """Return −log p_k and log λ_k of each token (B, T, P), and the state after them."""
-        nats_BTP, range_BT, after = self.evidence(ids_BT, state)
+        nats_BTP, number_BTN, after = self.evidence(ids_BT, state)
         with np.errstate(divide="ignore"):
-            return nats_BTP, np.log(self.weights_RP)[range_BT], after
+            return nats_BTP, np.log(self._weights(number_BTN)), after
+
+    def _weights(self, number: np.ndarray) -> np.ndarray:
+        """Return λ_k (…, P) where so much evidence of each order is there (…, n).
+
+        An order without any says what the one below it says, and so its weight is that one's: an empty cache has none.
+        """
+        weights = self.weights_RP[_range_of(number[..., 0])]
+        for k in range(self.spec.order, 0, -1):
+            moved = np.where(number[..., k - 1] == 0, weights[..., k], 0.0)
+            weights[..., k - 1] += moved
+            weights[..., k] -= moved
+        return weights
 
     def evidence(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
-        """Return −log p_k of each token (B, T, P), the range of the number of tokens remembered (B, T), the state."""
+        """Return −log p_k of each token (B, T, P), the tokens remembered that speak of it for k = 1 … n (B, T, n)."""
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         seen_PBT, number_PBT = _counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
@@ -149,7 +157,7 @@ class CacheLM:
         for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
                 nats_PBT.append(np.where(number_BT > 0, -np.log(seen_BT / number_BT), nats_PBT[-1]))
-        return np.stack(nats_PBT, -1), _range_of(number_PBT[0]), CacheState(part, self._after(ids_BL))
+        return np.stack(nats_PBT, -1), np.stack(number_PBT, -1), CacheState(part, self._after(ids_BL))
 
     def _keys(self, ids_BL: np.ndarray) -> np.ndarray:
         """Return ids with NONE for those that are never remembered."""
@@ -207,13 +215,14 @@ class CacheLM:
         summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
         summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
         for name, column_R in zip(model.names, model.weights_RP.T, strict=True):
-            summary |= {f"weight/{name}/range_{r}": float(weight) for r, weight in enumerate(column_R)}
+            # Of the first range, where nothing is remembered, all weight is the static model's.
+            summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
         journal(context, summary)
         return FitResult(model, summary)
 
     def _held_out(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        nats_BTP, range_BT, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
-        return nats_BTP[batch.scored_BT], range_BT[batch.scored_BT]
+        nats_BTP, number_BTN, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
+        return nats_BTP[batch.scored_BT], _range_of(number_BTN[batch.scored_BT, 0])
 
 
 def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> np.ndarray:

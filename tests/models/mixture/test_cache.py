@@ -119,6 +119,21 @@ def test_contributions_sum_to_the_log_probability():
     assert found.contribution_BTP.sum(-1) == pytest.approx(-model.score(ids_BT, model.start(1))[0])
 
 
+def test_a_cache_without_evidence_has_no_share():
+    model = cache(order=3)
+    found, _ = model.attribute(np.array([[BOS, 5, 9, 10, 9, 11, 9, 10]]), model.start(1))
+    # Nothing is remembered before the first word, no pair is known before the first word comes again.
+    assert found.share_BTP[0, 2].tolist() == found.weights_BTP[0, 2].tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert found.share_BTP[0, 3, 2:].tolist() == [0.0, 0.0]
+    assert found.weights_BTP[0, 7].tolist() == [pytest.approx(w) for w in (*_two_levels(model.weights_RP[1]), 0.0)]
+    assert found.weights_BTP[0, 2:].sum(-1) == pytest.approx(1.0)
+
+
+def _two_levels(weights_P):
+    """The last word, 9, was followed before; the last two, 11 9, were not: their weight is that of 9 alone."""
+    return weights_P[0], weights_P[1], weights_P[2] + weights_P[3]
+
+
 @pytest.fixture
 def fit_on(tmp_path, monkeypatch):
     """Tune a cache over a part that needs no bundle."""
@@ -138,6 +153,7 @@ def test_text_that_repeats_itself_makes_the_cache_heavy(fit_on):
     assert result.summary["validation/perplexity"] < 0.6 * result.summary["validation/perplexity_static"]
     assert result.model.weights_RP[2].tolist()[1] > 0.5
     assert result.model.weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
+    assert {name[-1] for name in result.summary if name.startswith("weight/")} == {"1", "2", "3", "4"}
 
 
 def test_a_cache_never_hurts_on_the_text_it_was_tuned_on(fit_on):
