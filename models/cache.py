@@ -58,6 +58,11 @@ class CacheState:
     part: Any
     recent_BK: np.ndarray
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The states of the models it is made of: one."""
+        return (self.part,)
+
     def take(self, rows: Sequence[int]) -> Self:
         """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
         return type(self)(self.part.take(rows), self.recent_BK[np.asarray(rows, np.int64)])
@@ -83,6 +88,11 @@ class CacheLM:
         self.weights_RP = np.asarray(weights_RP, np.float64)
         self.vocabulary_size = self.model.vocabulary_size
         self._given = sorted(GIVEN)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The models it is made of: one."""
+        return (self.part,)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ Longer contexts and a small γ speak for the n-gram model, many followers for wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..ngram.lm import NGramLM, NGramState
 from ..ngram.lookup import NONE, apart, follow
+from .parts import Part
 
 LEAST_BACKOFF = -20.0
 """Lowest log γ that is told apart: maximum likelihood leaves nothing to other words (log 0), and mere rounding not much
@@ -101,6 +103,21 @@ def _longest(model: NGramLM, context_K: list[int]) -> tuple[int, float, int]:
     return found
 
 
-def is_ngram(model: Any) -> bool:
-    """Return whether a part is an n-gram model, whose tables can be asked."""
-    return isinstance(model, NGramLM)
+def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:
+    """Return the n-gram models among the parts, and among the parts of these, at any depth, in order."""
+    found: list[NGramLM] = []
+    for part in parts:
+        model = part.model
+        found += [model] if isinstance(model, NGramLM) else ngram_models(getattr(model, "parts", ()))
+    return found
+
+
+def ngram_states(parts: Sequence[Part], states: Sequence[Any]) -> list[NGramState]:
+    """Return their states, in the same order: states are nested as the models are."""
+    found: list[NGramState] = []
+    for part, state in zip(parts, states, strict=True):
+        if isinstance(part.model, NGramLM):
+            found.append(state)
+        elif inner := getattr(part.model, "parts", ()):
+            found += ngram_states(inner, state.parts)
+    return found

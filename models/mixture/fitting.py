@@ -59,9 +59,7 @@ def _require_finite(model: MixtureLM) -> None:
         raise ModelError(f"the weights of the mixture of {names} are not finite", "diverged") from error
 
 
-def _linear(
-    spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream
-) -> tuple[MixtureLM, dict[str, float]]:
+def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[MixtureLM, dict[str, float]]:
     models = [part.model for part in parts]
     nats_TP = np.concatenate([token_nats(models, batch) for batch in batches(validation, spec.tuning_tokens)])
     weights_P, rounds = em(nats_TP)

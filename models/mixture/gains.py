@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from ..base import ModelError
-from .context import is_ngram, matched_before
+from .context import matched_before, ngram_models, ngram_states
 from .lm import MixtureLM
 from .tuning import batches
 
@@ -20,23 +20,23 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
     """Measure a mixture and its parts on about *limit* tokens of a stream.
 
     Returns:
-        One row per length of the longest context that the n-gram part (of several: the first) knows and has seen
-        continued, and one of all tokens, whose length is null: `context`, `tokens`, `perplexity` of the mixture, and
-        for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture / perplexity of the part, and
-        `share NAME`, its mean share of the predictions (see `attribution.py`; not of log-linear mixtures).
+        One row per length of the longest context that the n-gram model among the parts, or inside one (of several: the
+        first), knows and has seen continued, and one of all tokens, whose length is null: `context`, `tokens`,
+        `perplexity` of the mixture, and for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture /
+        perplexity of the part, and `share NAME`, its mean share of the predictions (see `attribution.py`; not of
+        log-linear mixtures).
 
     Raises:
         ModelError: kind "input": no part is an n-gram model, or there is no token to score.
     """
-    number = next((i for i, part in enumerate(model.parts) if is_ngram(part.model)), None)
-    if number is None:
+    ngrams = ngram_models(model.parts)
+    if not ngrams:
         raise ModelError("no part of the mixture is an n-gram model, whose contexts could be told apart", "input")
-    ngram: Any = model.models[number]
     columns: list[tuple[np.ndarray, ...]] = []
     for ids_BT, scored_BT in batches(stream, limit):
         state = model.start(len(ids_BT))
         found, _ = model.attribute(ids_BT, state)
-        length_BT = matched_before(ngram, ids_BT, state.parts[number]).length
+        length_BT = matched_before(ngrams[0], ids_BT, ngram_states(model.parts, state.parts)[0]).length
         share_BTP = found.weights_BTP if found.share_BTP is None else found.share_BTP
         columns.append(tuple(a[scored_BT] for a in (length_BT, found.nats_BT, found.part_nats_BTP, share_BTP)))
     length_T, nats_T, part_TP, share_TP = (np.concatenate(column) for column in zip(*columns, strict=True))

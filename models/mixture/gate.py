@@ -2,15 +2,15 @@
 
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 
-x are the features of `context.py` for every n-gram model among the parts: known before the word is, so the mixture
-sums to 1 as exactly as its parts do. W and b minimise the nats of held-out tokens plus ridge · ‖W‖²; with r_i, the
-share of part i in a token (`weights.py`),
+x are the features of `context.py` for every n-gram model among the parts or inside them: known before the word is, so
+the mixture sums to 1 as exactly as its parts do. W and b minimise the nats of held-out tokens plus ridge · ‖W‖²; with
+r_i, the share of part i in a token (`weights.py`),
 
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
 The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs; should these be better
 still (EM may give a part no weight at all), they are kept: on the tuning text the gate is at least as good. Without an
-n-gram model among the parts there is nothing to look at, and the weights stay fixed.
+n-gram model among the parts, or inside one of them (a cache, a mixture), there is nothing to look at: refused.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
 M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the
@@ -28,7 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from .context import is_ngram, matched_after, matched_before
+from ..base import ModelError
+from ..ngram.lm import NGramLM
+from .context import matched_after, matched_before, ngram_models, ngram_states
 from .descent import descend
 from .parts import Part
 from .weights import mixed_nats, shares
@@ -46,7 +48,7 @@ class Gate:
     """A `Weighting` (see `lm.py`) that looks at the context.
 
     Args:
-        parts: Of the mixture; those that are n-gram models are looked at.
+        parts: Of the mixture; n-gram models among them, at any depth, are looked at.
         mean_F: Of the features on the tuning text, subtracted from them.
         scale_F: By which they are divided.
         weights_FP: W.
@@ -61,18 +63,29 @@ class Gate:
 
     @classmethod
     def untrained(cls, parts: Sequence[Part]) -> Gate:
-        """Return a gate that gives all parts equal weights everywhere."""
-        count = sum(part.model.order + 1 for part in parts if is_ngram(part.model))  # type: ignore[attr-defined]
+        """Return a gate that gives all parts equal weights everywhere.
+
+        Raises:
+            ModelError: kind "input": there is no n-gram model among the parts, nor among theirs.
+        """
+        orders = [model.order for model in ngram_models(parts)]
+        if not orders:
+            names = ", ".join(part.name for part in parts)
+            raise ModelError(
+                f'method = "gated" needs an n-gram model, whose knowledge of the context decides; {names} are none and '
+                'hold none: mix them with method = "linear"', "input",
+            )  # fmt: skip
+        count = sum(order + 1 for order in orders)
         return cls(parts, np.zeros(count), np.ones(count), np.zeros((count, len(parts))), np.zeros(len(parts)))
+
+    @cached_property
+    def _models(self) -> list[NGramLM]:
+        return ngram_models(self.parts)
 
     def features(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
         """Return x before each token, (B, T, F), as they are, neither centred nor scaled."""
-        found = [
-            matched_before(part.model, ids_BT, state).features(part.model.order)  # type: ignore[arg-type, attr-defined]
-            for part, state in zip(self.parts, states, strict=True)
-            if is_ngram(part.model)
-        ]
-        return np.concatenate([*found, np.zeros((*ids_BT.shape, 0))], -1)
+        pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
+        return np.concatenate([matched_before(m, ids_BT, state).features(m.order) for m, state in pairs], -1)
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
         """See `Weighting.before`."""
@@ -80,12 +93,8 @@ class Gate:
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
         """See `Weighting.following`."""
-        found = [
-            matched_after(part.model, state).features(part.model.order)  # type: ignore[arg-type, attr-defined]
-            for part, state in zip(self.parts, states, strict=True)
-            if is_ngram(part.model)
-        ]
-        return self.log_weights(np.concatenate(found, -1) if found else np.zeros((1, 0)))
+        pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
+        return self.log_weights(np.concatenate([matched_after(m, state).features(m.order) for m, state in pairs], -1))
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
         """Return log λ for features of any leading shape (…, P)."""
@@ -104,9 +113,15 @@ class Gate:
 
     @classmethod
     def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> Gate:
-        """Return the gate that `facts` describes."""
-        empty = cls.untrained(parts)
-        arrays = (np.array(facts[name], np.float64).reshape(getattr(empty, name).shape) for name in ARRAYS)
+        """Return the gate that `facts` describes.
+
+        Raises:
+            ModelError: kind "bundle": it was tuned for other parts.
+        """
+        empty, arrays = cls.untrained(parts), [np.array(facts[name], np.float64) for name in ARRAYS]
+        for name, array in zip(ARRAYS, arrays, strict=True):
+            if array.shape != (expected := getattr(empty, name).shape):
+                raise ModelError(f"{name} of the gate has shape {array.shape}; its parts need {expected}", "bundle")
         return cls(parts, *arrays)
 
 

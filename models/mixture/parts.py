@@ -59,9 +59,7 @@ def save_parts(folder: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
     return facts
 
 
-def load_parts(
-    folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str
-) -> list[Part]:
+def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str) -> list[Part]:
     """Open what `save_parts` wrote.
 
     Raises:

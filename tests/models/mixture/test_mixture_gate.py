@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from mixture_tables import SIZE, Stream, documents, table_part
 
 from models.base import FitContext, ModelError
+from models.cache import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
 from models.mixture.descent import descend
 from models.mixture.fitting import fit_mixture
+from models.mixture.gains import gain_table
 from models.mixture.gate import Gate, fit_gate, gate_slope
+from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.parts import Part
 from models.mixture.weights import em, mixed_nats
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.specs import MixtureSpec, NGramSpec
+from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.vocabulary import BOS, GIVEN
 
 
@@ -132,12 +135,38 @@ def test_a_gate_learns_which_part_to_believe_where():
     assert p_KP[1, 1] > 0.99
 
 
-def test_without_an_ngram_part_the_weights_are_the_same_everywhere():
-    parts = [table_part(1), table_part(2)]
-    gate = Gate.untrained(parts)
-    states = [part.model.start(3) for part in parts]
-    assert gate.features(np.zeros((3, 4), np.int64), states).shape == (3, 4, 0)
-    assert np.exp(gate.following(states)).tolist() == [[pytest.approx(0.5)] * 2]
+def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused(tmp_path):
+    spec = MixtureSpec(parts=("table1", "table2"), method="gated")
+    with pytest.raises(ModelError, match=r"needs an n-gram model.* table1, table2 are none") as raised:
+        fit_mixture(spec, [table_part(1), table_part(2)], Stream(documents(5, 1)), FitContext(tmp_path))
+    assert raised.value.kind == "input"
+
+
+def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
+    cached = Part("c", None, CacheLM(CacheSpec(part="kn4"), ngram, np.full((len(RANGES) + 1, 3), 1 / 3)))
+    inner = Part("m", None, LinearMixture([table_part(1), cached], Fixed(np.array([0.5, 0.5]))))
+    draw = np.random.default_rng(0)
+    arrays = (draw.normal(size=5), np.ones(5), draw.normal(size=(5, 2)), draw.normal(size=2))
+    plain, nested = (Gate([part, table_part(2)], *arrays) for part in (ngram, inner))
+    assert Gate.untrained(nested.parts).weights_FP.shape == (5, 2)
+    ids_BT = np.array([documents(1, seed=3, longest=11)[0]] * 2)
+    start_plain, start_nested = ([part.model.start(2) for part in gate.parts] for gate in (plain, nested))
+    assert nested.before(ids_BT, start_nested).tolist() == plain.before(ids_BT, start_plain).tolist()
+    read_plain, read_nested = (
+        [part.model.score(ids_BT, state)[1] for part, state in zip(gate.parts, states, strict=True)]
+        for gate, states in ((plain, start_plain), (nested, start_nested))
+    )
+    assert nested.following(read_nested).tolist() == plain.following(read_plain).tolist()
+    mixture = LinearMixture(nested.parts, nested)
+    known = gain_table(mixture, Stream(documents(10, 3)))["context"].to_list()
+    assert known == gain_table(LinearMixture(plain.parts, plain), Stream(documents(10, 3)))["context"].to_list()
+
+
+def test_a_gate_of_other_parts_is_a_damaged_bundle(ngram):
+    facts = Gate.untrained([ngram, table_part(2)]).facts()["gate"]
+    with pytest.raises(ModelError, match="its parts need") as raised:
+        Gate.from_facts([ngram, ngram], facts)
+    assert raised.value.kind == "bundle"
 
 
 def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram, tmp_path):
