@@ -3,8 +3,9 @@
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 
 x are the features of `context.py` for every n-gram model among the parts or inside them: known before the word is, so
-the mixture sums to 1 as exactly as its parts do. W and b minimise the nats of held-out tokens plus ridge · ‖W‖²; with
-r_i, the share of part i in a token (`weights.py`),
+the mixture sums to 1 as exactly as its parts do. W and b minimise the nats of T held-out tokens, summed, plus ridge ·
+‖W‖²: a normal prior on W, which few tokens hardly move and many overrule. With r_i, the share of part i in a token
+(`weights.py`),
 
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
@@ -135,7 +136,7 @@ def fit_gate(
         nats_TP: −log p_i of each token.
         features_TF: x before each token, as `Gate.features` gives them.
         weights_P: Fixed weights, from EM: the start.
-        ridge: Of the squared entries of W.
+        ridge: Cost of the squared entries of W, in nats of the whole text.
     """
     mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
     scale_F = np.where(scale_F > 0, scale_F, 1.0)
@@ -148,7 +149,7 @@ def fit_gate(
     x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
-        value, weights_FP, bias_P = gate_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge)
+        value, weights_FP, bias_P = gate_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF))
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
     start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
@@ -162,7 +163,7 @@ def fit_gate(
 def gate_slope(
     x_TF: np.ndarray, nats_TP: np.ndarray, weights_FP: np.ndarray, bias_P: np.ndarray, ridge: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the mean nats plus the ridge, and the gradients with respect to W and b."""
+    """Return the mean nats plus ridge · ‖W‖², and the gradients with respect to W and b."""
     log_weights_TP = _log_softmax(x_TF @ weights_FP + bias_P)
     value = float(mixed_nats(nats_TP, log_weights_TP).mean()) + ridge * float((weights_FP**2).sum())
     into_TP = (np.exp(log_weights_TP) - shares(nats_TP, log_weights_TP)) / len(x_TF)

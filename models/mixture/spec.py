@@ -19,7 +19,8 @@ class MixtureSpec:
         method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context;
             "log_linear": p ∝ Π p^w, normalised over the vocabulary, which makes every token cost a whole distribution.
         tuning_tokens: Held-out tokens on which the weights are tuned, at most: reviews evenly spaced.
-        ridge: Of gated: how much the squared weights of its features cost, per held-out token.
+        ridge: Of gated: what the squared weights of its features cost, in nats of all held-out text together: r is a
+            normal prior of variance 1 / (2 r), so that a gate tuned on little text stays near fixed weights.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -29,7 +30,7 @@ class MixtureSpec:
     parts: tuple[str, ...] = ("kn5", "lstm")
     method: Literal["linear", "gated", "log_linear"] = "linear"
     tuning_tokens: int = 100_000
-    ridge: float = 1e-4
+    ridge: float = 10.0
 
     def __post_init__(self) -> None:
         require(len(self.parts) >= 2, "parts", self.parts, "the names of at least two models")

@@ -116,6 +116,31 @@ def test_a_gate_is_on_its_text_no_worse_than_fixed_weights(seed):
         assert mixed_nats(nats_TP, log_weights_TP).mean() <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
 
 
+def gain_of_a_gate(tokens, seed, told):
+    """Nats per token that a gate gains over fixed weights on the text it is tuned on, and on text it never saw."""
+    draw = np.random.default_rng(seed)
+    nats_TP, x_TF = draw.normal(3, 1, (tokens + 5000, 2)), draw.normal(size=(tokens + 5000, 6))
+    nats_TP[:, 0] -= told * x_TF[:, 0]
+    weights_P, _ = em(nats_TP[:tokens])
+    gate = Gate((), np.zeros(6), np.ones(6), np.zeros((6, 2)), np.zeros(2))
+    gate, _ = fit_gate(gate, nats_TP[:tokens], x_TF[:tokens], weights_P, MixtureSpec(parts=("a", "b")).ridge)
+    with np.errstate(divide="ignore"):
+        fixed_T = mixed_nats(nats_TP, np.log(weights_P))
+    gain_T = fixed_T - mixed_nats(nats_TP, gate.log_weights(x_TF))
+    return gain_T[:tokens].mean(), gain_T[tokens:].mean()
+
+
+@pytest.mark.parametrize("tokens", [30, 300, 3000])
+def test_on_unseen_text_a_gate_that_learnt_from_noise_costs_next_to_nothing(tokens):
+    tuned, unseen = np.mean([gain_of_a_gate(tokens, seed, told=0.0) for seed in range(8)], 0)
+    assert tuned >= 0
+    assert unseen > -0.01
+
+
+def test_a_gate_needs_few_tokens_to_learn_what_is_there():
+    assert np.mean([gain_of_a_gate(300, seed, told=1.0)[1] for seed in range(4)]) > 0.1
+
+
 def test_a_part_that_is_useless_everywhere_has_no_weight_in_the_gate_either():
     nats_TP = np.stack([np.ones(50), np.full(50, 2.0)], 1)
     features_TF = np.random.default_rng(0).normal(size=(50, 3))
