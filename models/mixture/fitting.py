@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 1 << 26
 """Log-probabilities of whole distributions held in memory while exponents are tuned: 256 MiB of float32."""
+IMPOSSIBLE = "a part calls some word impossible, and so would all of a log-linear mixture: smooth it, or mix linearly"
 WINDOW, GOLDEN = 8, 0.6180339887498949
 """Tokens in a row whose distributions are taken from one review."""
 
@@ -93,11 +94,6 @@ def _log_linear(
     models = [part.model for part in parts]
     room = max(1, ENTRIES // (len(parts) * models[0].vocabulary_size))
     logp_PNV, targets_N = _distributions(models, validation, min(room, spec.tuning_tokens))
-    if not torch.isfinite(logp_PNV).all():
-        raise ModelError(
-            "a part calls some word impossible, and so would the whole log-linear mixture: smooth it, or mix linearly",
-            "input",
-        )
     exponents_P, steps = fit_exponents(logp_PNV, targets_N, np.full(len(parts), 1.0 / len(parts)))
     nats_TP = -logp_PNV[:, torch.arange(len(targets_N)), targets_N].T.double().numpy()
     nats = slope(logp_PNV, targets_N, exponents_P).value
@@ -112,22 +108,32 @@ def _distributions(
 
     Where there are more, a few tokens in a row are taken from each of many reviews, now early, now late in them. V'
     leaves out the ids that are never predicted.
+
+    Raises:
+        ModelError: kind "input": there is no held-out token, or a part calls some word impossible.
     """
     predicted = torch.tensor([token for token in range(models[0].vocabulary_size) if token not in GIVEN])
     column_V = torch.full((models[0].vocabulary_size,), -1).scatter(0, predicted, torch.arange(len(predicted)))
-    found, targets = [], []
-    for ids_T, begin, end in _windows(validation, positions):
+    windows = list(_windows(validation, positions))
+    targets_N = np.concatenate([np.zeros(0, np.int64), *(ids_T[begin:end] for ids_T, begin, end in windows)])
+    targets_N = targets_N[~np.isin(targets_N, sorted(GIVEN))]
+    if not len(targets_N):
+        raise ModelError(NO_TOKEN, "input")
+    logp_PNV, at = torch.empty(len(models), len(targets_N), len(predicted)), 0
+    for ids_T, begin, end in windows:
         # What stands before the window is read without its distributions, which cost most.
         states = [model.score(ids_T[None, : begin - 1], model.start(1))[1] for model in models]
         for t in range(begin, end):
             pairs = [model.step(ids_T[t - 1 : t], own) for model, own in zip(models, states, strict=True)]
             states = [after for _, after in pairs]
-            if ids_T[t] not in GIVEN:
-                found.append(torch.stack([logp_1V.cpu()[0, predicted] for logp_1V, _ in pairs]))
-                targets.append(column_V[ids_T[t]])
-    if not found:
-        raise ModelError(NO_TOKEN, "input")
-    return torch.stack(found, 1), torch.stack(targets)
+            if ids_T[t] in GIVEN:
+                continue
+            for i, (logp_1V, _) in enumerate(pairs):
+                logp_PNV[i, at] = logp_1V.cpu()[0, predicted]
+            if not torch.isfinite(logp_PNV[:, at]).all():
+                raise ModelError(IMPOSSIBLE, "input")
+            at += 1
+    return logp_PNV, column_V[torch.from_numpy(targets_N)]
 
 
 def _windows(stream: TokenStream, positions: int) -> Iterator[tuple[np.ndarray, int, int]]:

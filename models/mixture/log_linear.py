@@ -19,6 +19,7 @@ Shapes: N positions, P parts, V vocabulary entries that can be predicted at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,18 +41,20 @@ class Slope(NamedTuple):
     curvature_PP: np.ndarray
 
 
-def log_normaliser(logp_PNV: Tensor, exponents_P: np.ndarray) -> Tensor:
+def log_normaliser(logp_PNV: Tensor | Sequence[Tensor], exponents_P: np.ndarray) -> Tensor:
     """Return log Z of each position (N,). Words that no part gives probability (−∞ in all) have none here either."""
     return torch.logsumexp(log_scores(logp_PNV, exponents_P), 1)
 
 
-def log_scores(logp_PNV: Tensor, exponents_P: np.ndarray) -> Tensor:
-    """Return Σ a_i log p_i of every word (N, V): the mixture's distribution up to Z."""
+def log_scores(logp_PNV: Tensor | Sequence[Tensor], exponents_P: np.ndarray) -> Tensor:
+    """Return Σ a_i log p_i of every word (N, V): the mixture's distribution up to Z. Costs one such table of memory."""
     scores_NV = logp_PNV[0] * float(exponents_P[0])
     for logp_NV, exponent in zip(logp_PNV[1:], exponents_P[1:], strict=True):
-        scores_NV = scores_NV + logp_NV * float(exponent)
+        scores_NV.add_(logp_NV, alpha=float(exponent))
     # 0 · −∞ and −∞ · (a < 0) are no numbers that mean anything: impossible stays impossible.
-    return scores_NV.masked_fill(torch.isneginf(logp_PNV).any(0), -torch.inf)
+    for logp_NV in logp_PNV:
+        scores_NV.masked_fill_(torch.isneginf(logp_NV), -torch.inf)
+    return scores_NV
 
 
 def slope(logp_PNV: Tensor, targets_N: Tensor, exponents_P: np.ndarray) -> Slope:

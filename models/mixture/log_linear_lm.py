@@ -14,6 +14,9 @@ from .lm import MixtureLM, MixtureState
 from .log_linear import log_normaliser, log_scores
 from .parts import Part
 
+ENTRIES = 1 << 22
+"""Entries of a distribution, of all streams together, that one part offers at a time while texts are scored."""
+
 
 class LogLinearMixture(MixtureLM):
     """p = Π p_i^{a_i} / Z.
@@ -40,9 +43,9 @@ class LogLinearMixture(MixtureLM):
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
         distributions, states = self._stepped(ids_B, state)
-        logp_PBV = torch.stack(distributions)
-        log_z_B = log_normaliser(logp_PBV, self.exponents_P)
-        mixed_BV = log_scores(logp_PBV, self.exponents_P) - log_z_B[:, None]
+        mixed_BV = log_scores(distributions, self.exponents_P)
+        log_z_B = torch.logsumexp(mixed_BV, 1)
+        mixed_BV -= log_z_B[:, None]
         return mixed_BV, MixtureState(states, log_z_B.double().cpu().numpy())
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
@@ -66,15 +69,21 @@ class LogLinearMixture(MixtureLM):
     def _normalisers(
         self, ids_BT: np.ndarray, state: MixtureState, given_BT: np.ndarray
     ) -> tuple[np.ndarray, MixtureState]:
-        """Return log Z before each token (B, T), and the state after them."""
-        log_z_BT = np.zeros(ids_BT.shape)
-        for t in range(ids_BT.shape[1]):
-            log_z_B = state.log_z_B
-            assert log_z_B is not None
-            first_B = np.isnan(log_z_B) & ~given_BT[:, t]
-            log_z_BT[:, t] = np.where(first_B, self._before_the_first() if first_B.any() else 0.0, log_z_B)
-            state = self.step(ids_BT[:, t], state)[1]
-        return log_z_BT, state
+        """Return log Z before each token (B, T), and the state after them; few streams at a time."""
+        rows = max(1, ENTRIES // self.vocabulary_size)
+        log_z_BT, states = np.zeros(ids_BT.shape), []
+        for first in range(0, len(ids_BT), rows):
+            some = range(first, min(first + rows, len(ids_BT)))
+            own, ids_RT = state.take(some), ids_BT[first : some.stop]
+            for t in range(ids_BT.shape[1]):
+                log_z_R = own.log_z_B
+                assert log_z_R is not None
+                first_R = np.isnan(log_z_R) & ~given_BT[first : some.stop, t]
+                before = self._before_the_first() if first_R.any() else 0.0
+                log_z_BT[first : some.stop, t] = np.where(first_R, before, log_z_R)
+                own = self.step(ids_RT[:, t], own)[1]
+            states.append(own)
+        return log_z_BT, MixtureState.join(states or [state])
 
     def _before_the_first(self) -> float:
         """Return log Z of the very first token of a stream."""

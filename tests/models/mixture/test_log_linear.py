@@ -77,6 +77,12 @@ def test_two_equal_parts_are_no_obstacle():
     assert exponents_P.sum() == pytest.approx(alone_P[0], abs=1e-5)
 
 
+def test_a_part_without_a_say_does_not_make_scores_no_numbers_where_it_says_impossible():
+    logp_PNV = torch.log(torch.tensor([[[0.5, 0.5, 0.0]], [[0.2, 0.0, 0.8]]]))
+    for parts in (logp_PNV, list(logp_PNV)):
+        assert log_scores(parts, np.array([1.0, -1.0])).exp().tolist() == [pytest.approx([0.5 / 0.2, 0.0, 0.0])]
+
+
 def test_words_that_a_part_calls_impossible_stay_so():
     logp_PNV = torch.log(torch.tensor([[[0.5, 0.5, 0.0]], [[0.2, 0.2, 0.6]]]))
     p_NV = torch.exp(log_scores(logp_PNV, np.array([0.0, 1.0])) - log_normaliser(logp_PNV, np.array([0.0, 1.0])))

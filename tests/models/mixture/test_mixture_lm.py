@@ -111,6 +111,19 @@ def test_a_log_linear_mixture_can_be_asked_for_the_very_first_token():
     assert nats_21[1, 0] == pytest.approx(mixture.score(np.array([[BOS, 9]]), mixture.start(1))[0][0, 1], rel=1e-9)
 
 
+def test_few_streams_at_a_time_get_distributions_and_all_get_the_same_numbers(monkeypatch):
+    mixture = log_linear()
+    ids_BT = np.concatenate([IDS, IDS[:, ::-1], IDS[:, [*range(5, 10), *range(5)]], IDS[:1]])
+    whole, state = mixture.score(ids_BT, mixture.start(7))
+    rows, there = [], mixture.models[0].step
+    mixture.models[0].step = lambda ids_B, own: (rows.append(len(ids_B)), there(ids_B, own))[1]
+    monkeypatch.setattr("models.mixture.log_linear_lm.ENTRIES", 3 * SIZE)
+    sliced, after = mixture.score(ids_BT, mixture.start(7))
+    assert sliced.tolist() == whole.tolist()
+    assert (max(rows), sum(rows)) == (3, ids_BT.size)
+    assert mixture.score(ids_BT, after)[0].tolist() == mixture.score(ids_BT, state)[0].tolist()
+
+
 def test_a_part_without_weight_changes_nothing_even_where_it_says_impossible():
     one, other = table_part(1), table_part(2)
     other.model.p_VV[:] = 0
