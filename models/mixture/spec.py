@@ -18,7 +18,7 @@ class MixtureSpec:
         parts: Names of the models it is made of, at least two, all of which stand before it in the configuration.
         method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context;
             "log_linear": p ∝ Π p^w, normalised over the vocabulary, which makes every token cost a whole distribution.
-        tuning_tokens: Held-out tokens on which the weights are tuned, at most: reviews evenly spaced.
+        tuning_tokens: About so many held-out tokens tune the weights: whole reviews, evenly spaced, at least one.
         ridge: Of gated: what the squared weights of its features cost, in nats of all held-out text together: r is a
             normal prior of variance 1 / (2 r), so that a gate tuned on little text stays near fixed weights.
     """
@@ -52,7 +52,7 @@ class CacheSpec:
         window: Tokens it looks back at.
         across: Remember across the begin of a document, where one stream holds several; False forgets there.
             Evaluation starts every review from a fresh state either way.
-        tuning_tokens: Held-out tokens on which the weights are tuned, at most: reviews evenly spaced.
+        tuning_tokens: About so many held-out tokens tune the weights: whole reviews, evenly spaced, at least one.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -15,6 +15,7 @@ from models.mixture.gains import gain_table
 from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
+from models.mixture.tuning import batches
 from models.mixture.weights import mixed_nats
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
@@ -182,6 +183,15 @@ def test_a_log_linear_mixture_of_a_model_with_impossible_words_is_refused(tmp_pa
     spec, held_out = MixtureSpec(method="log_linear"), Stream(documents(5, 1))
     with pytest.raises(ModelError, match="calls some word impossible"):
         fit_mixture(spec, [part, table_part(2)], held_out, FitContext(tmp_path))
+
+
+@pytest.mark.parametrize("limit", [1, 100, 400])
+def test_about_so_many_tokens_as_wanted_are_tuned_on_in_whole_reviews(limit):
+    held_out = Stream(documents(60, 2, longest=30))
+    taken = [row_T[: int(np.flatnonzero(row_T == EOS)[0]) + 1] for b in batches(held_out, limit) for row_T in b.ids_BT]
+    reviews = {tuple(held_out.document(i).tolist()) for i in range(60)}
+    assert {tuple(row_T.tolist()) for row_T in taken} <= reviews
+    assert abs(sum(map(len, taken)) - limit) < 120  # a few reviews of up to 33 tokens
 
 
 @pytest.mark.parametrize("held_out", [[], [[BOS, 3]]])
