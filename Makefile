@@ -43,5 +43,5 @@ $(READY): constraints.txt pyproject.toml
 	  { echo "$$($(PYTHON) --version) is too old: ReviewLM needs 3.11 or newer. Try: make PYTHON=python3.11 demo"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
 	@touch $(READY)

@@ -16,6 +16,8 @@ import numpy as np
 if TYPE_CHECKING:  # n-gram models do without, and it takes seconds to import
     import torch
 
+    from .ngram.engine import Engine
+
 INTERFACE = 1
 """Bumped when the protocol below changes; a bundle with a newer number is refused."""
 
@@ -103,6 +105,7 @@ class FitContext:
         threads: Threads for matrix products.
         report: Called now and then with the progress, for terminal and tracking.
         parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
+        engine: Does the shards of an n-gram fit; None for threads of this process.
     """
 
     work: Path
@@ -110,6 +113,7 @@ class FitContext:
     threads: int = 1
     report: Callable[[Progress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ BELOW = {
 }
 HOMES = {
     "prefect": {"flows", "tasks"},
+    "prefect_dask": {"tasks"},
+    "distributed": {"tasks"},
     "mlflow": {"tracking"},
     "great_expectations": {"data_checks"},
     "fastapi": {"serving"},

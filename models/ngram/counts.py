@@ -19,8 +19,9 @@ from typing import Protocol
 import numpy as np
 
 from ..base import ModelError
+from .engine import Engine, Threads
 from .lookup import NONE, Followers, follow
-from .memory import Plan, memory_plan
+from .memory import memory_plan
 from .shelf import Shelf
 from .window_counts import SortedWindows, count_order, sort_windows
 from .windows import Text
@@ -141,6 +142,7 @@ def count_ngrams(
     memory_limit: int | None = None,
     folder: Path | None = None,
     threads: int | None = None,
+    engine: Engine | None = None,
 ) -> NGramCounts:
     """Count all n-grams of 1 to *order* tokens.
 
@@ -153,10 +155,11 @@ def count_ngrams(
             temporary files. They are the same.
         folder: Where the temporary files go; None asks the system (`TMPDIR`).
         threads: How many to use; None for `threads.THREADS`.
+        engine: Does the shards instead of threads.
 
     Raises:
         ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token; the
-            limit is too low for this text, or there is no room for the files.
+            limit is too low for this text, or there is no room for the files; the engine broke down.
     """
     if not 1 <= order <= MOST_ORDERS:
         raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
@@ -171,14 +174,17 @@ def count_ngrams(
         text = Text.of(ids_T, begin_T, order, vocabulary_size)
         del begin_T
         plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
-        windows = sort_windows(text, plan.windows, plan.threads, plan.shelf)
-        longer = _longer(windows, ids_T, last, plan)
+        engine = engine or Threads(plan.threads)
+        windows = sort_windows(text, plan.windows, engine, plan.shelf)
+        longer = _longer(windows, ids_T, last, engine, plan.shelf)
         del ids_T, text
         orders += longer
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), plan.shelf if order > 1 else Shelf())
 
 
-def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) -> Iterator[OrderCounts]:
+def _longer(
+    windows: SortedWindows, row_T: np.ndarray, last: int, engine: Engine, shelf: Shelf
+) -> Iterator[OrderCounts]:
     """Count orders 2 … N.
 
     Args:
@@ -187,7 +193,7 @@ def _longer(windows: SortedWindows, row_T: np.ndarray, last: int, plan: Plan) ->
     """
     for order in range(2, windows.text.order + 1):
         longer_T = np.empty_like(row_T) if order < windows.text.order else None
-        found = count_order(windows, order, row_T, longer_T, plan.threads, plan.shelf)
+        found = count_order(windows, order, row_T, longer_T, engine, shelf)
         start, open_row = last - order + 1, NONE
         if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
             word = windows.text.code_T[last : last + 1] - 1

@@ -1,18 +1,19 @@
 """From sorted windows (`windows.py`) to the counts of each order: the machinery behind `counts.count_ngrams`.
 
-`sort_shard` and `count_shard` see one shard and nothing of the others: arrays in, arrays out, so that workers of any
-kind can run them, with memory maps of files where arrays are shared. Between them stand two sums over all shards: how
-many windows begin with each word, and how many n-grams of each order the shards before have (`rows_NS`).
+`sort_part` and `count_part` see one shard and nothing of the others: arrays in, arrays out, so that workers of any
+kind can run them (`engine.py`). Between them stand two sums over all shards: how many windows begin with each word, and
+how many n-grams of each order the shards before have (`rows_NS`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from .blocks import in_parallel
+from .engine import Engine
 from .lookup import Followers, row_type, word_type
 from .shelf import Shelf
 from .windows import Text, deal, first_words, shard_words, sort_shard
@@ -76,7 +77,16 @@ class Shard(NamedTuple):
 
     def new(self, order: int) -> np.ndarray:
         """Return at which windows a new n-gram of an order begins; (P,) bool."""
-        return (self.shared_P < order) & (self.length_P >= order)
+        return _new(self.shared_P, self.length_P, order)
+
+
+class Sorted(NamedTuple):
+    """The windows of a shard in order, as in `SortedWindows`, and how many n-grams of orders 2 … N begin them."""
+
+    start_P: np.ndarray
+    shared_P: np.ndarray
+    length_P: np.ndarray
+    ngrams: list[int]
 
 
 class Rows(NamedTuple):
@@ -95,8 +105,9 @@ class Rows(NamedTuple):
     begins_M: np.ndarray
 
 
-def sort_windows(text: Text, most: int, threads: int, shelf: Shelf) -> SortedWindows:
+def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedWindows:
     """Sort all windows of a text, in shards of at most *most* windows each (more where one first word has more)."""
+    text = replace(text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T))
     windows_V = first_words(text)
     edges = shard_words(windows_V, most)
     first_V = np.append(0, np.cumsum(windows_V))
@@ -106,22 +117,35 @@ def sort_windows(text: Text, most: int, threads: int, shelf: Shelf) -> SortedWin
     deal(text, edges, first_S, start_W)
     rows_NS = np.zeros((text.order, len(edges)), np.int64)
     rows_NS[0] = edges
-    windows = SortedWindows(text, start_W, shared_W, length_W, first_V, first_S, edges, rows_NS)
 
-    def sort(number: int) -> None:
-        shard = windows.shard(number)
-        sort_shard(text, shard.start_P, shard.shared_P, most)
-        np.take(text.length_T, shard.start_P, out=shard.length_P)
-        rows_NS[1:, number + 1] = [np.count_nonzero(shard.new(order)) for order in range(2, text.order + 1)]
+    def place(number: int, found: Sorted) -> None:
+        part = slice(int(first_S[number]), int(first_S[number + 1]))
+        start_W[part], shared_W[part], length_W[part] = found[:3]
+        rows_NS[1:, number + 1] = found.ngrams
         shelf.release()
 
-    in_parallel(sort, windows.shards, threads)
+    engine.each(partial(sort_part, text, engine.share(start_W), first_S, most), place, len(edges) - 1)
     np.cumsum(rows_NS[1:], axis=1, out=rows_NS[1:])
-    return windows
+    start_W, shared_W, length_W = (engine.share(array_W) for array_W in (start_W, shared_W, length_W))
+    return SortedWindows(text, start_W, shared_W, length_W, first_V, first_S, edges, rows_NS)
+
+
+def sort_part(text: Text, start_W: np.ndarray, first_S: np.ndarray, most: int, number: int) -> Sorted:
+    """Sort the windows of one shard; *start_W* is where the windows of each begin, in any order."""
+    start_P = start_W[int(first_S[number]) : int(first_S[number + 1])].copy()
+    shared_P = np.empty(len(start_P), np.uint8)
+    sort_shard(text, start_P, shared_P, most)
+    length_P = text.length_T.take(start_P)
+    ngrams = [int(np.count_nonzero(_new(shared_P, length_P, order))) for order in range(2, text.order + 1)]
+    return Sorted(start_P, shared_P, length_P, ngrams)
+
+
+def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+    return (shared_P < order) & (length_P >= order)
 
 
 def count_order(
-    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, threads: int, shelf: Shelf
+    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine, shelf: Shelf
 ) -> Rows:
     """Count the n-grams of one order.
 
@@ -138,33 +162,43 @@ def count_order(
     )  # fmt: skip
     found.followers.first_C[-1] = rows
 
-    def count(shard: int) -> None:
-        first, last = windows.rows_NS[order - 2, shard : shard + 2].tolist()
-        here = int(windows.rows_NS[order - 1, shard])
-        part = count_shard(windows.text, windows.shard(shard), order, row_T, here, longer_T)
+    def place(number: int, counted: tuple[Rows, np.ndarray | None]) -> None:
+        part, row_P = counted
+        first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
+        here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
         found.followers.first_C[first:last] = part.followers.first_C
-        last = here + len(part.raw_M)
-        found.followers.word_M[here:last] = part.followers.word_M
+        found.followers.word_M[here:there] = part.followers.word_M
         for all_M, part_M in zip(found[1:], part[1:], strict=True):
-            all_M[here:last] = part_M
+            all_M[here:there] = part_M
+        if longer_T is not None:
+            longer_T[windows.shard(number).start_P] = row_P  # where the window is too short nobody asks
         shelf.release()
 
-    in_parallel(count, windows.shards, threads)
+    work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
+    engine.each(work, place, windows.shards)
     return found
 
 
+def count_part(
+    windows: SortedWindows, order: int, row_T: np.ndarray, with_rows: bool, number: int
+) -> tuple[Rows, np.ndarray | None]:
+    """Count one shard of *windows*; see `count_shard`."""
+    first_row = int(windows.rows_NS[order - 1, number])
+    return count_shard(windows.text, windows.shard(number), order, row_T, first_row, with_rows)
+
+
 def count_shard(
-    text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, longer_T: np.ndarray | None = None
-) -> Rows:
+    text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, with_rows: bool = True
+) -> tuple[Rows, np.ndarray | None]:
     """Count the n-grams of one order that begin the windows of one shard.
 
     Args:
         row_T: See `count_order`.
         first_row: Rows of this order that the shards before this one hold.
-        longer_T: See `count_order`.
+        with_rows: Also return the row of the n-gram that begins each window, (P,) int32.
 
     Returns:
-        The shard's n-grams. `followers.first_C` is without the end of the last context.
+        The shard's n-grams (`followers.first_C` is without the end of the last context), and the rows or None.
     """
     new_P = shard.new(order)
     at_M = np.flatnonzero(new_P)
@@ -179,10 +213,12 @@ def count_shard(
     before_P += first_row
     context_C = shard.first_C if order == 2 else np.flatnonzero(shard.new(order - 1))
     first_C = before_P.take(context_C)
-    if longer_T is not None:
-        before_P -= 1
-        longer_T[shard.start_P] = before_P[1:]  # where the window is too short nobody asks
     begins_M = np.zeros(len(at_M), bool)
     for begun in shard.begun:
         begins_M[slice(*np.searchsorted(at_M, begun))] = True
-    return Rows(Followers(text.later_ids(start_M, order - 1), first_C), raw_M, row_T.take(start_M + 1), begins_M)
+    followers = Followers(text.later_ids(start_M, order - 1), first_C)
+    rows = Rows(followers, raw_M, row_T.take(start_M + 1), begins_M)
+    if not with_rows:
+        return rows, None
+    before_P -= 1
+    return rows, before_P[1:]
