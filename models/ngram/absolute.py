@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .counts import NGramCounts
+from .estimate import FALLBACK, Discounts, order_discounts
 from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
-from .kneser_ney import FALLBACK, Discounts, order_discounts
 
 
 def estimate(

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec
+from .by_context import pieces
 from .counts import Documents, NGramCounts
 from .entropy_pruning import observed_history, prune_by_entropy
-from .kneser_ney import SMOOTHINGS, Estimate
+from .estimate import Estimate
+from .kneser_ney import SMOOTHINGS
 from .kneser_ney import estimate as kneser_ney
-from .pruning import drop, keep, kept_by_count
+from .memory import require_memory
+from .pruning import drop, keep, kept_by_count, thresholds
+from .shelf import Shelf
 from .smoothing import SCORES_ONLY, estimate
-from .tables import Precision, Tables
+from .tables import FLOATS, Precision, Tables
+
+ENTROPY_BYTES = 100
+"""Bytes that pruning by entropy takes per n-gram."""
 
 
 class Fitted(NamedTuple):
@@ -44,8 +52,9 @@ def fit_tables(
     Pruned by count, Kneser–Ney is `lmplz`'s with `--prune`, to the last digit where the spec says so. The other methods
     give their probabilities to what is kept, back-off weights are computed anew, and every word stays (threshold 0).
 
-    Where the counts lie in files (`memory_limit` of `counts.count_ngrams`), so do the tables of Kneser–Ney that is not
-    pruned: memory then holds the numbers of two orders, within the limit. They are the same tables.
+    Where the counts lie in files (`memory_limit` of `counts.count_ngrams`), so do the tables: memory then holds the
+    numbers of two orders, within the limit, and they are the same tables. Pruning by entropy alone works in memory; it
+    is refused where it would not fit.
 
     Args:
         prune: Thresholds per order, see `pruning.thresholds`; none keep everything.
@@ -57,46 +66,51 @@ def fit_tables(
 
     Raises:
         ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded, by another
-            method than Kneser–Ney; scores that are no probabilities to be pruned by entropy. Kind "input".
+            method than Kneser–Ney; scores that are no probabilities to be pruned by entropy; entropy pruning beyond
+            the memory limit (with the bytes that it needs). Kind "input".
     """
-    if spec.smoothing in SMOOTHINGS and not any(prune) and not entropy:
-        options = (spec.kenlm_exact, spec.fallback, None, padded_vocabulary, precision, threads)
-        made = kneser_ney(counts, spec.smoothing, *options)
-        return Fitted(Tables.pack(counts, made), np.arange(counts.vocabulary_size), made)
-    kept = kept_by_count(counts, prune)
-    fitted = _without_rare(counts, spec, kept, held_out, padded_vocabulary)
-    if not entropy:
-        return fitted._replace(tables=fitted.tables.to(precision))
-    if spec.smoothing in SCORES_ONLY or padded_vocabulary:
+    kept = kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None
+    if entropy and (spec.smoothing in SCORES_ONLY or padded_vocabulary):
         raise ModelError("only models whose probabilities sum to 1 can be pruned by entropy", kind="input")
-    history = [log_p[kept_M] for log_p, kept_M in zip(observed_history(counts), kept, strict=False)]
-    return fitted._replace(tables=prune_by_entropy(fitted.tables, entropy, history).to(precision))
-
-
-def _without_rare(
-    counts: NGramCounts,
-    spec: NGramSpec,
-    kept: Sequence[np.ndarray],
-    held_out: Documents | None,
-    padded_vocabulary: int,
-) -> Fitted:
-    if spec.smoothing in SMOOTHINGS:
-        made = kneser_ney(counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
-        return Fitted(*_kept(Tables.pack(counts, made), kept), made)
-    if padded_vocabulary:
+    if padded_vocabulary and spec.smoothing not in SMOOTHINGS:
         raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
-    made = estimate(counts, spec, held_out)
-    tables, take_out = Tables.pack(counts, made), _kept if spec.smoothing in SCORES_ONLY else _dropped
-    return Fitted(*take_out(tables, kept), made)
+    if entropy:
+        ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
+        require_memory(counts.shelf.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
+    if spec.smoothing in SMOOTHINGS:
+        options = (spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
+        made = kneser_ney(counts, *options, precision="double" if entropy else precision, threads=threads)
+    else:
+        made = estimate(counts, spec, held_out)
+    tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
+    if kept is not None:
+        suffix = [entry.suffix_M for entry in counts.orders[1:]]
+        if spec.smoothing in SMOOTHINGS or spec.smoothing in SCORES_ONLY:
+            tables, ids = keep(tables, kept, suffix, counts.shelf)
+        else:
+            tables = drop(tables, kept, suffix, counts.shelf)
+    if entropy:
+        history = observed_history(counts)
+        if kept is not None:
+            history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
+        tables = prune_by_entropy(tables, entropy, history)
+    return Fitted(_rounded(tables, precision, counts.shelf), ids, made)
 
 
-def _kept(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray]:
-    if all(kept_M.all() for kept_M in kept):
-        return tables, np.arange(tables.vocabulary_size)
-    return keep(tables, kept)
+def _rounded(tables: Tables, precision: Precision, shelf: Shelf) -> Tables:
+    """Return the tables with numbers of this precision, block by block where they lie on a shelf."""
+    if shelf.folder is None or tables.precision == precision:
+        return tables.to(precision)
+    return replace(
+        tables,
+        logp=tuple(_as(array, FLOATS[precision], shelf) for array in tables.logp),
+        backoff=tuple(_as(array, FLOATS[precision], shelf) for array in tables.backoff),
+    )
 
 
-def _dropped(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray]:
-    if not all(kept_M.all() for kept_M in kept):
-        tables = drop(tables, kept)
-    return tables, np.arange(tables.vocabulary_size)
+def _as(array: np.ndarray, kind: type, shelf: Shelf) -> np.ndarray:
+    rounded = shelf.empty(len(array), kind)
+    for part in pieces(array):
+        rounded[part] = array[part]
+        shelf.release()
+    return rounded

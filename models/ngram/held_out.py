@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..base import ModelError
+from .by_context import contexts_in_blocks, continuations
 from .counts import Documents, NGramCounts
-from .interpolation import Level
 from .lookup import NONE, follow
 
 
@@ -48,23 +48,36 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
         span = f"{ids_T.min()} to {ids_T.max()}"
         raise ModelError(f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input")
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
-    words = Level.of(counts, 1)
-    found = [Evidence(words.count_M[ids_T[at_T]], np.full(len(at_T), words.total_C[0]), np.zeros(len(at_T), bool))]
+    raw_V = counts.orders[0].raw_M
+    found = [Evidence(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
     # No n-gram crosses a document, so all documents are followed as one row. Of the context of a token, the row is that
     # of the n-gram which ends before it; before the first there is none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
     below_T: np.ndarray = ids_T
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
-        level, context_T = Level.of(counts, order), np.append(NONE, below_T[:-1])
+        context_T = np.append(NONE, below_T[:-1])[at_T]
         found.append(
             Evidence(
-                _taken(level.count_M, row_T[at_T]),
-                _taken(level.total_C, context_T[at_T]),
-                _taken(level.begun_C, context_T[at_T]),
+                _taken(counts.orders[order - 1].raw_M, row_T[at_T]),
+                _taken(continued(counts, order), context_T),
+                _taken(counts.orders[order - 2].begins_M, context_T),
             )
         )
         below_T = row_T
     return found
+
+
+def continued(counts: NGramCounts, order: int) -> np.ndarray:
+    """Return S(h), the occurrences of every n-gram of the order below as a context; float64."""
+    entry = counts.orders[order - 1]
+    assert entry.followers is not None  # order 2 and up
+    total_C = np.zeros(len(counts.orders[order - 2]))
+    for contexts in contexts_in_blocks(entry.followers):
+        rows, context_P = continuations(entry.followers, contexts)
+        number = contexts.stop - contexts.start
+        total_C[contexts] = np.bincount(context_P, weights=entry.raw_M[rows], minlength=number)
+    counts.shelf.release()
+    return total_C
 
 
 def _taken(values_M: np.ndarray, row_T: np.ndarray) -> np.ndarray:

@@ -22,11 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from .by_context import Block, estimate_order, pieces
 from .counts import NGramCounts
-from .kneser_ney import Estimate
+from .estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class SmoothedEstimate(Estimate):
 
 @dataclass(frozen=True)
 class Level:
-    """The raw counts of one order: M n-grams, and the C contexts they continue (one at order 1, the empty one).
+    """The raw counts of some C contexts of one order (at order 1 the empty one), and of the M n-grams after them.
 
     Args:
         order: Length of the n-grams.
         count_M: c(h w); at order 1 the ids that were not seen are listed too, with 0.
-        context_M: Row of the context h of each n-gram.
+        context_M: Place of the context h of each n-gram among the C.
         total_C: S(h); 0 for a context that nothing follows.
         followers_C: R(h).
         begun_C: Whether the context begins with a begin token, so that no longer one exists.
@@ -63,13 +65,11 @@ class Level:
     begun_C: np.ndarray
 
     @classmethod
-    def of(cls, counts: NGramCounts, order: int) -> Level:
-        """Sum up the counts of an order by context."""
-        count_M, context_M = counts.orders[order - 1].raw_M, counts.context(order)
-        begun_C = np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M
-        total_C = np.bincount(context_M, weights=count_M, minlength=len(begun_C))
-        followers_C = np.bincount(context_M, weights=count_M > 0, minlength=len(begun_C))
-        return cls(order, count_M, context_M, total_C, followers_C, begun_C)
+    def of(cls, counts: NGramCounts, order: int, block: Block) -> Level:
+        """Sum up the counts of a block by context."""
+        count_M = counts.orders[order - 1].raw_M[block.rows]
+        begun_C = np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
+        return cls(order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C)
 
     @property
     def divisor_C(self) -> np.ndarray:
@@ -83,16 +83,19 @@ class Level:
 
 
 Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""(level, p(w | h') of its n-grams) → own_M, gamma_C."""
+"""(level, p(w | h') of its n-grams) → own_M, gamma_C. Called once per block of contexts, one after another."""
 
 
-def build(counts: NGramCounts, method: Method, interpolated: bool = True) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Apply a method order by order, from the unigrams up.
+def build(
+    counts: NGramCounts, method: Method, interpolated: bool = True, precision: str = "double"
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Apply a method order by order, from the unigrams up, and block by block.
 
     Args:
         counts: Of the training text.
-        method: Gives own(w | h) and γ(h) of one order; what it says of contexts that nothing follows is ignored.
+        method: Gives own(w | h) and γ(h) of a block; what it says of contexts that nothing follows is ignored.
         interpolated: Mix with the shorter context; False: choose between the two.
+        precision: Of the logs.
 
     Returns:
         log p of the n-grams of orders 1 … N, and log γ of those of orders 1 … N − 1 as contexts.
@@ -100,17 +103,22 @@ def build(counts: NGramCounts, method: Method, interpolated: bool = True) -> tup
     logp, backoff = [], []
     p_below = uniform(counts)
     for order in range(1, counts.order + 1):
-        level = Level.of(counts, order)
-        below_M = p_below if order == 1 else p_below[counts.orders[order - 1].suffix_M]
-        own_M, gamma_C = method(level, below_M)
-        gamma_C = np.where(level.total_C > 0, gamma_C, 1.0)
-        rest_M = gamma_C[level.context_M] * below_M
-        p_below = own_M + rest_M if interpolated else np.where(level.count_M > 0, own_M, rest_M)
-        with np.errstate(divide="ignore"):
-            logp.append(np.minimum(np.log(p_below), 0.0))
-            if order > 1:
-                backoff.append(np.log(gamma_C))
+        work = partial(_of_block, counts, order, method, interpolated)
+        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads=1)
+        logp.append(logp_M)
+        if order > 1:
+            backoff.append(log_gamma)
     return logp, backoff
+
+
+def _of_block(
+    counts: NGramCounts, order: int, method: Method, interpolated: bool, block: Block
+) -> tuple[np.ndarray, np.ndarray]:
+    level = Level.of(counts, order, block)
+    own_M, gamma_C = method(level, block.below_P)
+    gamma_C = np.where(level.total_C > 0, gamma_C, 1.0)
+    rest_M = gamma_C[level.context_M] * block.below_P
+    return (own_M + rest_M if interpolated else np.where(level.count_M > 0, own_M, rest_M)), gamma_C
 
 
 def uniform(counts: NGramCounts) -> np.ndarray:
@@ -122,5 +130,7 @@ def uniform(counts: NGramCounts) -> np.ndarray:
 
 def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:
     """Return n_1 … n_highest: how many n-grams of an order occurred once, twice, …"""
-    n = np.bincount(np.minimum(counts.orders[order - 1].raw_M, highest + 1), minlength=highest + 2)
+    raw_M, n = counts.orders[order - 1].raw_M, np.zeros(highest + 2, np.int64)
+    for part in pieces(raw_M):
+        n += np.bincount(np.minimum(raw_M[part], highest + 1), minlength=highest + 2)
     return tuple(int(value) for value in n[1 : highest + 1])

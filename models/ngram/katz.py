@@ -35,8 +35,8 @@ import numpy as np
 from ..base import ModelError
 from .absolute import order_discount
 from .counts import NGramCounts
+from .estimate import FALLBACK
 from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
-from .kneser_ney import FALLBACK
 
 CUT = 5
 STEEPEST = 100.0
@@ -59,16 +59,21 @@ def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FA
     facts: dict[str, float] = {}
     fallbacks: dict[int, str] = {}
 
-    def katz(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ratios = good_turing(raw_counts_of_counts(counts, level.order, cut + 1))
+    tables: list[np.ndarray | None] = []
+    for order in range(1, counts.order + 1):
+        ratios = good_turing(raw_counts_of_counts(counts, order, cut + 1))
+        tables.append(None if ratios is None else np.array([0.0, *ratios, 1.0]))
         if ratios is None:
-            discount = order_discount(counts, level.order, None, fallback).values[1]
-            fallbacks[level.order] = "absolute_discount"
-            facts[f"absolute_discount/{level.order}"] = discount
-            kept_M = np.maximum(level.count_M - discount, 0.0)
+            fallbacks[order] = "absolute_discount"
+            facts[f"absolute_discount/{order}"] = order_discount(counts, order, None, fallback).values[1]
         else:
-            facts.update({f"discount_ratio/{level.order}/{r}": d for r, d in enumerate(ratios, start=1)})
-            table = np.array([0.0, *ratios, 1.0])
+            facts |= {f"discount_ratio/{order}/{r}": d for r, d in enumerate(ratios, start=1)}
+
+    def katz(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        table = tables[level.order - 1]
+        if table is None:
+            kept_M = np.maximum(level.count_M - facts[f"absolute_discount/{level.order}"], 0.0)
+        else:
             kept_M = table[np.minimum(level.count_M, cut + 1)] * level.count_M
         return _back_off(level, kept_M, below_M, facts)
 
@@ -113,8 +118,9 @@ def _back_off(
     beta_C = (taken_C + one_more_C) / events_C
     full_C = beta_C >= STEEPEST * open_C
     used_C = level.total_C > 0
-    facts[f"one_more_event/{level.order}"] = float((one_more_C & ~full_C & used_C).sum())
-    facts[f"covered/{level.order}"] = float((full_C & used_C).sum())
+    for name, taken in (("one_more_event", one_more_C & ~full_C), ("covered", full_C)):
+        fact = f"{name}/{level.order}"
+        facts[fact] = facts.get(fact, 0.0) + float((taken & used_C).sum())
     own_M = np.where(
         full_C[level.context_M],
         level.maximum_likelihood_M * (1.0 - open_C)[level.context_M],

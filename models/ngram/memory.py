@@ -76,8 +76,27 @@ def memory_plan(
         )
     room = (limit - standing) // BYTES_PER_WINDOW
     windows = min(MOST_WINDOWS, room)
-    shelf = Shelf(Path(tempfile.gettempdir()) if folder is None else folder)
+    shelf = Shelf(Path(tempfile.gettempdir()) if folder is None else folder, limit)
     return Plan(windows, min(threads, room // windows), shelf)
+
+
+def require_memory(limit: int | None, needed: int, what: str) -> None:
+    """Refuse what cannot be done within a limit, before it is begun.
+
+    Args:
+        limit: Bytes for the whole process; None for as many as it takes.
+        needed: Bytes that will be needed beside what the process holds.
+        what: Is named in the error.
+
+    Raises:
+        ModelError: Both together are beyond the limit.
+    """
+    if limit is not None and resident() + needed > limit:
+        raise ModelError(
+            f"{what} takes some {(resident() + needed) / 2**20:,.0f} MiB, which is beyond the memory limit of "
+            f"{limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
+            kind="input",
+        )
 
 
 def give_back() -> None:

@@ -23,8 +23,13 @@ from itertools import pairwise
 import numpy as np
 
 from ..base import ModelError
+from .by_context import contexts_in_blocks, continuations, pieces
 from .counts import NGramCounts
+from .lookup import Followers, row_type, word_type
+from .shelf import IN_MEMORY, Shelf
 from .tables import Tables
+
+ORPHAN = "an n-gram of order {} is kept without its context or suffix"
 
 UNK, END = 0, 2
 """Ids of `<unk>` and of the end of a document, in text lines and reviews alike."""
@@ -55,18 +60,25 @@ def kept_by_count(
     kept = []
     for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
         raw_M = counts.orders[order - 1].raw_M
-        kept.append(raw_M > threshold if threshold else np.ones(len(raw_M), bool))
+        kept_M = counts.shelf.empty(len(raw_M), bool)
+        for part in pieces(raw_M):
+            kept_M[part] = raw_M[part] > threshold if threshold else True
+        kept.append(kept_M)
     kept[0][[*spared, *counts.given]] = True
     return tuple(kept)
 
 
-def keep(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray]:
+def keep(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+) -> tuple[Tables, np.ndarray]:
     """Take out what is not kept; probabilities and back-off weights stay as they are.
 
     Ids that are not kept disappear from the vocabulary, and the others close ranks in their order.
 
     Args:
         kept: Per order, (M,) bool.
+        suffix: Suffix rows of orders 2 … N, where they are known; else they are looked up.
+        shelf: Where the smaller tables lie.
 
     Returns:
         The smaller tables, and the old id of each new one.
@@ -76,24 +88,60 @@ def keep(tables: Tables, kept: Sequence[np.ndarray]) -> tuple[Tables, np.ndarray
     """
     ids = np.flatnonzero(kept[0])
     new_V = np.cumsum(kept[0], dtype=np.int64) - 1
-    keys, new_row, suffix_M = [], new_V, np.arange(tables.vocabulary_size)
-    for order in range(2, tables.order + 1):
-        suffix_M = suffixes(tables, order, suffix_M)
-        kept_M = np.flatnonzero(kept[order - 1])
-        context_M, word_M = tables.contexts(order)[kept_M], tables.words(order)[kept_M]
+    followers = []
+    for order, suffix_M in enumerate(links(tables) if suffix is None else suffix, start=2):
         below = kept[order - 2]
-        if not (below[context_M].all() and below[suffix_M[kept_M]].all() and kept[0][word_M].all()):
-            raise ModelError(f"an n-gram of order {order} is kept without its context or suffix", kind="input")
-        keys.append(new_row[context_M] * len(ids) + new_V[word_M])
-        new_row = np.cumsum(kept[order - 1], dtype=np.int64) - 1
-    smaller = Tables.from_keys(
-        keys,
-        logp=tuple(logp[mask] for logp, mask in zip(tables.logp, kept, strict=True)),
-        backoff=tuple(backoff[mask] for backoff, mask in zip(tables.backoff, kept, strict=False)),
+        for part in pieces(suffix_M):
+            kept_P = kept[order - 1][part]
+            if not (below.take(suffix_M[part][kept_P]).all() and kept[0].take(tables.words(order)[part][kept_P]).all()):
+                raise ModelError(ORPHAN.format(order), kind="input")
+            shelf.release()
+        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), shelf))
+        if followers[-1] is None:
+            raise ModelError(ORPHAN.format(order), kind="input")
+        shelf.release()
+    smaller = Tables(
+        tuple(one for one in followers if one is not None),
+        logp=tuple(_taken(logp, mask, shelf) for logp, mask in zip(tables.logp, kept, strict=True)),
+        backoff=tuple(_taken(backoff, mask, shelf) for backoff, mask in zip(tables.backoff, kept, strict=False)),
         vocabulary_size=len(ids),
         given=tuple(int(new_V[token]) for token in tables.given),
     )
     return smaller, ids
+
+
+def _fewer(
+    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int, shelf: Shelf
+) -> Followers | None:
+    """Take out contexts (not *below*) and their continuations, block by block; None if one of those is kept."""
+    rows = int(np.count_nonzero(kept_M))
+    word_M = shelf.empty(rows, word_type(words))
+    first_C = shelf.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
+    row = context = 0
+    for contexts in contexts_in_blocks(followers):
+        span, context_P = continuations(followers, contexts)
+        kept_P, below_C = kept_M[span], below[contexts]
+        if not below_C[context_P[kept_P]].all():
+            return None
+        before_C = np.cumsum(np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64))
+        first_B = row + np.append(0, before_C[:-1])[below_C]
+        first_C[context : context + len(first_B)] = first_B
+        words_B = new_V.take(followers.word_M[span][kept_P])
+        word_M[row : row + len(words_B)] = words_B
+        row, context = row + len(words_B), context + len(first_B)
+        shelf.release()
+    first_C[-1] = rows
+    return Followers(word_M, first_C)
+
+
+def _taken(values_M: np.ndarray, kept_M: np.ndarray, shelf: Shelf) -> np.ndarray:
+    taken, at = shelf.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
+    for part in pieces(values_M):
+        values_B = values_M[part][kept_M[part]]
+        taken[at : at + len(values_B)] = values_B
+        at += len(values_B)
+        shelf.release()
+    return taken
 
 
 def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
@@ -108,27 +156,42 @@ def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
     return tables.followers[order - 3].find(below[tables.contexts(order)], word_M)
 
 
-def drop(tables: Tables, kept: Sequence[np.ndarray]) -> Tables:
+def drop(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+) -> Tables:
     """Take out what is not kept and compute the back-off weights anew wherever something went; unigrams stay.
+
+    Args:
+        kept: Per order, (M,) bool.
+        suffix: See `keep`.
+        shelf: See `keep`.
 
     Raises:
         ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are.
     """
     if not kept[0].all():
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
-    backoff = list(tables.backoff)
-    for order, suffix_M in enumerate(links(tables), start=2):
-        kept_M = kept[order - 1]
-        context_M = tables.contexts(order)
-        touched = np.zeros(len(tables.logp[order - 2]), bool)
-        touched[context_M[~kept_M]] = True
-        p_M = np.exp(tables.logp[order - 1][kept_M])
-        p_below_M = np.exp(tables.logp[order - 2][suffix_M[kept_M]])
-        left, left_below = unlisted(context_M[kept_M], p_M, p_below_M, len(touched))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            anew = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
-        backoff[order - 2] = np.where(touched, anew, backoff[order - 2])
-    return keep(replace(tables, backoff=tuple(backoff)), kept)[0]
+    suffix = links(tables) if suffix is None else suffix
+    backoff = []
+    for order, suffix_M in enumerate(suffix, start=2):
+        backoff.append(shelf.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
+        for contexts in contexts_in_blocks(tables.followers[order - 2]):
+            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, kept[order - 1])
+            shelf.release()
+    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, shelf)[0]
+
+
+def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
+    """Return the back-off weights of neighbouring contexts, anew where something that continues them goes."""
+    span, context_P = continuations(tables.followers[order - 2], contexts)
+    kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
+    touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
+    p_P = np.exp(tables.logp[order - 1][span][kept_P])
+    p_below_P = np.exp(tables.logp[order - 2].take(suffix_M[span][kept_P]))
+    left, left_below = unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        anew_C = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
+    return np.where(touched_C, anew_C, backoff_C)
 
 
 def links(tables: Tables) -> list[np.ndarray]:

@@ -26,10 +26,12 @@ class Shelf:
 
     Args:
         folder: Where the files go; None keeps arrays in memory.
+        limit: Bytes that the whole process should keep within; None for no limit.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder
+        self.limit = limit
         self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:
@@ -60,6 +62,9 @@ class Shelf:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+IN_MEMORY = Shelf()
+
+
 class _Map(mmap.mmap):
     """A map that weak references can point to and sets can hold."""
 
@@ -86,14 +91,19 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
         OSError: The file cannot be written.
     """
     kind = np.dtype(array.dtype if dtype is None else dtype)
-    mapped = array.base
-    while isinstance(mapped, np.ndarray | memoryview):
-        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
         )
         for first in range(0, len(array), _BLOCK):
             file.write(np.ascontiguousarray(array[first : first + _BLOCK], kind).data)
-            if isinstance(mapped, mmap.mmap):
-                mapped.madvise(mmap.MADV_DONTNEED)
+            let_go(array)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Let go of the memory that the contents of an array of a shelf take; without effect on any other array."""
+    mapped = array.base
+    while isinstance(mapped, np.ndarray | memoryview):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
+    if isinstance(mapped, _Map):
+        mapped.madvise(mmap.MADV_DONTNEED)

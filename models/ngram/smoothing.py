@@ -12,8 +12,8 @@ from collections.abc import Callable
 from ..specs import NGramSpec
 from . import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
 from .counts import Documents, NGramCounts
+from .estimate import Estimate
 from .interpolation import SmoothedEstimate, raw_counts_of_counts
-from .kneser_ney import Estimate
 from .tables import Tables
 
 logger = logging.getLogger(__name__)
