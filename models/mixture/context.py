@@ -11,7 +11,7 @@ Longer contexts and a small γ speak for the n-gram model, many followers for wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,8 +25,6 @@ from .parts import Part
 LEAST_BACKOFF = -20.0
 """Lowest log γ that is told apart: maximum likelihood leaves nothing to other words (log 0), and mere rounding not much
 more; no weight can be tuned on −∞."""
-FEW = 8
-"""Streams up to which they are looked up one by one, which spares the overhead of arrays."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,10 @@ def matched_before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> Mat
 
 def matched_after(model: NGramLM, state: NGramState) -> Matched:
     """Return what is known before the token that comes next, (B,)."""
-    if len(state.context_BK) <= FEW:
-        rows = [_longest(model, context_K) for context_K in state.context_BK.tolist()]
-        length_B, backoff_B, followers_B = (np.array(column) for column in zip(*rows, strict=True))
-        return Matched(length_B, backoff_B, followers_B)
-    # What stands in the place of the next token does not matter: only contexts that end before it are looked at.
-    ids_BL = np.concatenate([state.context_BK, np.zeros((len(state.context_BK), 1), np.int64)], 1)
-    found = _matched(model, ids_BL, 1)
-    return Matched(found.length[:, 0], found.backoff[:, 0], found.followers[:, 0])
+    shape = len(state.context_BK)
+    found = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
+    _note(found, model, enumerate(model.contexts(state), start=1))
+    return found
 
 
 def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
@@ -67,40 +61,26 @@ def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
     found = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
     if model.order == 1:
         return found
-    followers, apart_BL = model.tables.followers, apart(ids_BL)
-    rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), followers[:-1]))
-    levels = zip(chain([apart_BL], rows), followers, model.tables.backoff, strict=True)
-    for length, (row_BL, continued, backoff_C) in enumerate(levels, start=1):
-        # The context of a position ends at the one before it.
-        context_N = row_BL[:, -last - 1 : -1].ravel()
+    apart_BL = apart(ids_BL)
+    rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1]))
+    # The context of a position ends at the one before it.
+    contexts = (row_BL[:, -last - 1 : -1].ravel() for row_BL in chain([apart_BL], rows))
+    _note(found, model, enumerate(contexts, start=1))
+    return found
+
+
+def _note(found: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Write down every context that was continued, shortest first: the longest remains."""
+    length_N, backoff_N, followers_N = (a.reshape(-1) for a in (found.length, found.backoff, found.followers))
+    for length, context_N in contexts:
         at = np.flatnonzero(context_N != NONE)
         context_Q = context_N[at].astype(np.int64)
-        number_Q = continued.span(context_Q)[1]
-        at, context_Q, number_Q = at[number_Q > 0], context_Q[number_Q > 0], number_Q[number_Q > 0]
-        found.length.ravel()[at] = length
-        found.backoff.ravel()[at] = backoff_C[context_Q]
-        found.followers.ravel()[at] = number_Q
-    return found
-
-
-def _longest(model: NGramLM, context_K: list[int]) -> tuple[int, float, int]:
-    """Return length, log γ and number of followers of the longest context known of one stream."""
-    orders, found = model.tables.followers, (0, 0.0, 0)
-    for length in range(1, model.order):
-        row = context_K[-length]
-        for order, word in zip(orders, context_K[len(context_K) - length + 1 :], strict=False):
-            if row == NONE:
-                break
-            first, last = order.first_C[row : row + 2].tolist()
-            words = order.word_M[first:last]
-            at = int(words.searchsorted(words.dtype.type(word)))
-            row = first + at if at < last - first and words[at] == word else NONE
-        if row == NONE:  # nor was any longer context seen, whose end this is
-            break
-        first, last = orders[length - 1].first_C[row : row + 2].tolist()
-        if last > first:
-            found = length, float(model.tables.backoff[length - 1][row]), last - first
-    return found
+        number_Q = model.tables.followers[length - 1].span(context_Q)[1]
+        continued_Q = number_Q > 0
+        at, context_Q = at[continued_Q], context_Q[continued_Q]
+        length_N[at] = length
+        backoff_N[at] = model.tables.backoff[length - 1][context_Q]
+        followers_N[at] = number_Q[continued_Q]
 
 
 def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:

@@ -71,6 +71,7 @@ class NGramLM:
         self.vocabulary_size = tables.vocabulary_size
         self._given_V = np.zeros(tables.vocabulary_size, bool)
         self._given_V[list(tables.given)] = True
+        self._looked_up: tuple[NGramState, list[np.ndarray]] | None = None
 
     @classmethod
     def from_counts(
@@ -173,7 +174,7 @@ class NGramLM:
         From the unigrams up: what shorter contexts say, times all longer back-off weights, with the followers of each
         longer context written over it.
         """
-        contexts = self._contexts(state.context_BK)
+        contexts = self.contexts(state)
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: back-off weights of all contexts longer than those of order k + 1
         remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
@@ -186,6 +187,23 @@ class NGramLM:
                 rows = followers.rows(context_B[stream])
                 out_BV[stream, followers.word_M[rows]] = logp[rows] + left_B[stream]
         return out_BV
+
+    def contexts(self, state: NGramState) -> list[np.ndarray]:
+        """Return the rows of the contexts of 1, 2, … N − 1 tokens before the next token, each (B,) int64.
+
+        NONE where a context was never seen. In `tables`, a row leads to the context's back-off weight (`backoff`) and
+        to the n-grams that continue it (`followers`).
+        """
+        if self.order == 1:
+            return []
+        if (known := self._looked_up) and known[0] is state:  # a mixture asks again, right after the step
+            return known[1]
+        context_BK = state.context_BK
+        ids_BL = apart(context_BK)
+        longer = follow(ids_BL.ravel(), self.tables.followers[: self.order - 2])
+        rows = [context_BK[:, -1], *(row_T.reshape(ids_BL.shape)[:, -1].astype(np.int64) for row_T in longer)]
+        self._looked_up = (state, rows)
+        return rows
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
         """Write the tables into *folder* (`.npy` and one JSON file); see `Tables.save`."""
@@ -253,14 +271,6 @@ class NGramLM:
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
         context_BK[hidden_BK] = NONE
         return NGramState(context_BK)
-
-    def _contexts(self, context_BK: np.ndarray) -> list[np.ndarray]:
-        """Return the row of the context of 1, 2, … N − 1 tokens, each (B,) int64; NONE where it was never seen."""
-        if self.order == 1:
-            return []
-        ids_BL = apart(context_BK)
-        longer = follow(ids_BL.ravel(), self.tables.followers[: self.order - 2])
-        return [context_BK[:, -1], *(row_T.reshape(ids_BL.shape)[:, -1].astype(np.int64) for row_T in longer)]
 
 
 def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:

@@ -74,13 +74,17 @@ def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_
         state = ngram.model.score(ids_1T[:, t : t + 1], state)[1]
 
 
-def test_few_streams_are_looked_up_one_by_one_with_the_same_result(ngram):
+def test_streams_side_by_side_are_looked_up_as_each_alone(ngram):
     rows = documents(40, seed=9, longest=9)
     starts = [row[:cut] for row in rows for cut in (2, 5, len(row))]
     states = [ngram.model.score(np.array([start]), ngram.model.start(1))[1] for start in starts]
     together = matched_after(ngram.model, type(states[0]).join(states)).features(4)
     alone = np.concatenate([matched_after(ngram.model, state).features(4) for state in states])
     assert together.tolist() == alone.tolist()
+    for state, row_F in zip(states, alone, strict=True):  # nor does it matter what was asked before
+        for _ in range(2):
+            assert matched_after(ngram.model, state).features(4).tolist() == [row_F.tolist()]
+        ngram.model.step(np.array([9]), state)
     assert alone[:, :3].any(0).all()
 
 
