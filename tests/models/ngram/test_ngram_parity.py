@@ -75,6 +75,31 @@ def test_every_probability_and_backoff_weight_is_lmplz_s_within_1e_6(name, order
     assert np.abs(difference).max() < 1e-6
 
 
+@pytest.mark.parametrize(("name", "order"), [("zero", 1), ("zero", 3), ("zero_weight", 3)])
+def test_a_discount_of_exactly_0_is_taken_as_lmplz_takes_it(name, order, golden_text, golden_folder):
+    text = golden_text(name)
+    made = estimate(count_ngrams(text, order, len(text.words), GIVEN_OF_LINES))
+    assert any(0.0 in found.values[1:] and not found.fallback for found in made.discounts)
+    ours, theirs = as_arpa(fitted(text, order)), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+    assert ours.keys() == theirs.keys()
+    one, two = np.array([ours[ngram] for ngram in theirs]), np.array(list(theirs.values()))
+    assert np.array_equal(np.isneginf(one), np.isneginf(two))
+    assert np.abs(one[np.isfinite(one)] - two[np.isfinite(two)]).max() < 1e-6
+
+
+def test_where_a_discount_of_0_leaves_nothing_unseen_words_are_impossible_and_the_sum_is_still_1(golden_text):
+    text = golden_text("zero_weight")
+    exact, textbook = fitted(text, 3), fitted(text, 3, kenlm_exact=False)
+    p_V, smoothed_V = (np.exp(model.distribution(model.start(1)))[0] for model in (exact, textbook))
+    after_begin = [np.exp(model.distribution(model.read(np.array([[BEGIN]]), model.start(1))))[0]
+                   for model in (exact, textbook)]  # fmt: skip
+    assert p_V.sum() == pytest.approx(1) == pytest.approx(smoothed_V.sum())
+    assert [(p_V == 0).sum() for p_V in after_begin] == [5, 1]  # of 6 only w2 can follow; <s> never can
+    assert [p_V.sum() for p_V in after_begin] == pytest.approx([1, 1])
+    scores = exact.score_text(exact.read_lines(["w2 w1", "w1 w2"]))
+    assert (scores.perplexity, scores.tokens) == (np.inf, 6)
+
+
 def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
     lines = [line.split("\t") for line in (golden_folder / "query.tsv").read_text().splitlines()]
     return {label.rstrip(":"): float(value) for model, label, value in lines if model == f"{name} {order}"}

@@ -48,15 +48,17 @@ def test_the_specification_lists_the_methods_and_refuses_others_with_the_list():
 
 @pytest.mark.parametrize("method", PROBABILITIES)
 @settings(max_examples=40, deadline=None)
-@given(documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12))
-def test_every_context_s_distribution_sums_to_one(documents, order, contexts, method, stream_of):
-    model = fitted(documents, order, method, stream_of, held_out=documents[:3])
+@given(
+    documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12), exact=st.booleans()
+)
+def test_every_context_s_distribution_sums_to_one(documents, order, contexts, exact, method, stream_of):
+    model = fitted(documents, order, method, stream_of, held_out=documents[:3], kenlm_exact=exact)
     seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
     rows = np.array(contexts + seen)
     p_BV = np.exp(model.distribution(model.read(rows, model.start(len(rows)))))
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-9
     assert (p_BV[:, sorted(GIVEN)] == 0).all()
-    if method != "maximum_likelihood":
+    if method != "maximum_likelihood" and not exact:  # lmplz's discounts may be 0
         assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
 
 

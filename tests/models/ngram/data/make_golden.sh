@@ -38,6 +38,8 @@ done
 model quirk_fallback_012 quirk 4 --discount_fallback 0.4 0.9 1.4 --prune 0 1 2
 model tiny_112 tiny 3 --discount_fallback --prune 1 1 2
 model train_padded train 3 --vocab_pad 5000
+for order in 1 3; do model zero zero $order --discount_fallback; done
+model zero_weight zero_weight 3 --discount_fallback
 {
     for order in 2 3 4 5; do
         for name in train train_001 train_012 train_112; do perplexity $name $order; done
