@@ -18,23 +18,24 @@ Log zero is written as −99, the custom of SRILM, and −99 is read as the numb
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 import numpy as np
 import polars as pl
 
 from ..base import ModelError
+from .placing import new_file
 from .tables import Tables
 
 LN10 = float(np.log(10.0))
 LOG_ZERO = -99.0
 MARKS = ("<unk>", "<s>", "</s>")
 GIVEN_NOTE = "# given:"
-_ROWS = 1 << 20
+_ROWS = 1 << 18
 _BLANKS = r"[ \t\r\n\x00]"
 _ESCAPES = {"\\": "\\\\", " ": "\\s", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x00": "\\0"}
 
@@ -67,11 +68,14 @@ def arpa_words(vocabulary: Named) -> tuple[str, ...]:
 def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
     """Write a model as ARPA text, compressed if the name ends in `.gz`; the file appears when it is complete.
 
+    A pipe or a device is written straight into (see `placing.new_file`).
+
     Args:
         words: Symbol of every id; `<unk>`, `<s>` and `</s>` must be among them.
 
     Raises:
-        ModelError: The symbols do not fit the model, repeat, contain blanks, or lack a mark.
+        ModelError: The symbols do not fit the model, repeat, contain blanks, or lack a mark (kind "input"); the file
+            cannot be written (kind "disk").
     """
     surfaces = _checked(words, tables.vocabulary_size)
     with _created(path) as file:
@@ -85,7 +89,10 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
             file.write(f"\n\\{order}-grams:\n".encode())
             for first in range(0, len(tables.logp[order - 1]), _ROWS):
                 lines = _lines(tables, surfaces, order, first, first + _ROWS)
-                lines.write_csv(file, include_header=False, separator="\t", quote_style="never")
+                # Through a buffer: what polars cannot write, on a full disk, has no error number.
+                text = BytesIO()
+                lines.write_csv(text, include_header=False, separator="\t", quote_style="never")
+                file.write(text.getbuffer())
         file.write(b"\n\\end\\\n")
 
 
@@ -103,13 +110,13 @@ def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
 
 @contextmanager
 def _created(path: Path) -> Iterator[IO[bytes]]:
-    part = path.with_name(path.name + ".part")
-    try:
-        with gzip.open(part, "wb", compresslevel=6) if path.suffix == ".gz" else part.open("wb") as file:
-            yield file  # type: ignore[misc]
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with new_file(path) as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        # Neither name nor time go into the file: the same model gives the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+            yield cast("IO[bytes]", packed)
 
 
 def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: int) -> pl.DataFrame:

@@ -1,10 +1,10 @@
 """Reading ARPA files of any toolkit (KenLM, SRILM, IRSTLM, CMU) into tables.
 
-What differs from toolkit to toolkit: text before `\\data\\`; blanks for tabs, several of them, carriage returns;
-back-off weights that are left out; `<UNK>`; no `<unk>` at all (it then gets log10 p = −100, as KenLM gives it);
-IRSTLM's slightly positive log p (0 is meant). SRILM drops n-grams although longer ones that begin or end with them
-stay. Those come back as virtual entries: the probability is what backing off gives, the weight is 1, so that no score
-changes; KenLM does the same for lost endings.
+What differs from toolkit to toolkit: a byte-order mark or text before `\\data\\`; blanks for tabs, several of them,
+carriage returns; back-off weights that are left out; `<UNK>` for `<unk>` (beside it, it is a word like any other);
+neither of them (`<unk>` then gets log10 p = −100, as KenLM gives it); IRSTLM's slightly positive log p (0 is meant).
+SRILM drops n-grams although longer ones that begin or end with them stay. Those come back as virtual entries: the
+probability is what backing off gives, the weight is 1, so that no score changes; KenLM does the same for lost endings.
 
 Sections are read in blocks by polars: with every blank a single space, a row is the columns p, w1 … wk and back-off.
 """
@@ -29,6 +29,8 @@ from .text_source import Source, opened
 logger = logging.getLogger(__name__)
 
 _UNKNOWN_MISSING = -100.0
+_CAPITAL = "<UNK>"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
 _FOREIGN = {
@@ -39,7 +41,7 @@ _FOREIGN = {
 
 
 def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
-    """Read an ARPA file, plain or gzip, into tables and the word of every id: `<unk>`, `<s>`, `</s>`, then the others.
+    """Read an ARPA file or pipe, plain or packed, into tables and words: `<unk>`, `<s>`, `</s>`, then the others by id.
 
     Values are float32, as KenLM holds them.
 
@@ -74,7 +76,7 @@ def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
 def _header(source: Source) -> tuple[set[str], list[int]]:
     """Read up to the first section; return the words that are named as given, and the number of n-grams per order."""
     given = {"<s>"}
-    while (line := source.next_line("\\data\\")) != b"\\data\\":
+    while (line := source.next_line("\\data\\").removeprefix(_BYTE_ORDER_MARK)) != b"\\data\\":
         for magic, name in _FOREIGN.items():
             if line.startswith(magic):
                 source.fail(f"ARPA text, found {name}", line=source.line - 1)
@@ -102,7 +104,8 @@ def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in that order."""
     parts = list(_rows(source, 1, sizes, None))
     found = pl.concat(parts) if parts else _columns(b"", ["w1"])
-    found = found.with_columns(pl.col("w1").replace({"<UNK>": "<unk>"}))
+    if "<unk>" not in found["w1"]:  # else it is a word like any other
+        found = found.with_columns(pl.col("w1").replace({_CAPITAL: "<unk>"}))
     if found["w1"].is_duplicated().any():
         _refuse_twice(source.path, 1, int(np.flatnonzero(~found["w1"].is_first_distinct().to_numpy())[0]))
     if "<unk>" not in found["w1"]:
@@ -144,13 +147,17 @@ def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) ->
     """Return the rows of some lines; None where a line is not an entry."""
     plain = lines.translate(_BLANKS)
     rows = _checked(plain, order, symbols, highest)
-    return _checked(_tidy(plain), order, symbols, highest) if rows is None else rows
+    if rows is not None:
+        return rows
+    tidy = _tidy(plain)
+    if symbols is not None and _CAPITAL not in symbols.categories:
+        tidy = re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", tidy)
+    return _checked(tidy, order, symbols, highest)
 
 
 def _tidy(lines: bytes) -> bytes:
-    """Return lines without blanks around them or twice between words, and without empty ones; `<UNK>` in small."""
-    lines = re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
-    return re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", lines)
+    """Return lines without blanks around them or twice between words, and without empty ones."""
+    return re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
 
 
 def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
@@ -200,7 +207,7 @@ def _find_fault(
         except UnicodeDecodeError:
             source.fail("UTF-8", _shown(raw), number)
         for word in text[1 : order + 1]:
-            if listed and word not in listed and word != "<UNK>":
+            if listed and word not in listed and word != _CAPITAL:
                 source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), number)
         if not order + 1 <= len(text) <= order + 2 or not all(map(_is_number, text[:1] + text[order + 1 :])):
             source.fail(form, _shown(raw), number)
@@ -218,6 +225,8 @@ def _is_number(text: str) -> bool:
 
 def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
     """Raise the error of an n-gram that is listed again, in row *row* of its section."""
+    if not path.is_file():  # a pipe cannot be read again
+        raise ModelError(f"{path}, entry {row + 1} of the {order}-grams: expected each n-gram once", kind="input")
     with opened(path) as stream:
         inside, left = False, row
         for number, line in enumerate(stream, start=1):

@@ -20,12 +20,15 @@ import numpy as np
 from ..base import ModelError
 from .lm import NGramLM
 from .measure import CHUNK
-from .tables import Precision, Tables
-from .text_corpus import BEGIN, UNK, LineCorpus
+from .placing import new_folder
+from .tables import ARRAY, Precision, Tables
+from .tables import FACTS as TABLE_FACTS
+from .text_corpus import BEGIN, MARKS, UNK, LineCorpus
 from .threads import side_by_side
 
 WORDS = "words.txt"
 FACTS = "lines.json"
+_FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,21 @@ class LineLM(NGramLM):
         write_arpa(path, self.tables, self.words)
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write tables and words into *folder*; see `Tables.save`."""
-        super().save(folder, precision)
-        (folder / WORDS).write_bytes("".join(f"{word}\n" for word in self.words).encode())
-        (folder / FACTS).write_text(json.dumps({"normalised": self.normalised}) + "\n", encoding="utf-8")
+        """Write tables and words as *folder*, which then holds nothing else; see `Tables.save`.
+
+        It takes its place when it is complete, in one step: others find the model that was there or this one, and
+        models that are open stay as they are (see `placing.py`).
+
+        Raises:
+            ModelError: There is a file or a folder of other things (`require_ours`; kind "input"); the folder cannot
+                be written (kind "disk").
+        """
+        with new_folder(folder, require_ours) as new:
+            words = "".join(f"{word}\n" for word in self.words).encode()
+            (new / WORDS).write_bytes(words)
+            facts = {"normalised": self.normalised, "words_bytes": len(words)}
+            (new / FACTS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+            super().save(new, precision)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -103,15 +117,35 @@ class LineLM(NGramLM):
         Raises:
             ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
         """
+        while True:
+            before = _identity(folder)
+            try:
+                model = cls._open(folder)
+            except ModelError:
+                if _identity(folder) == before:
+                    raise
+            else:
+                if _identity(folder) == before:
+                    return model
+            # Another model took the folder's place meanwhile.
+
+    @classmethod
+    def _open(cls, folder: Path) -> Self:
         tables = Tables.load(folder)
         try:
-            words = (folder / WORDS).read_bytes().decode()
-            normalised = bool(json.loads((folder / FACTS).read_text(encoding="utf-8"))["normalised"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            raw = (folder / WORDS).read_bytes()
+            words = raw.decode()
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            normalised, size = bool(facts["normalised"]), facts.get("words_bytes", len(raw))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{folder} is no model of lines: {error}", kind="bundle") from error
         number = words.count("\n")
         if number != tables.vocabulary_size or not words.endswith("\n"):
             raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")
+        if len(raw) != size:
+            raise ModelError(f"{folder / WORDS} has {len(raw)} bytes; {size} were written", "bundle")
+        if not words.startswith(_FIRST_WORDS):
+            raise ModelError(f"{folder / WORDS} does not begin with the words {', '.join(MARKS)}", "bundle")
         return cls(tables, words, normalised)
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
@@ -140,3 +174,29 @@ class LineLM(NGramLM):
             return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
 
         yield from side_by_side(score, range(0, len(ids_T), CHUNK))
+
+
+def require_ours(folder: Path) -> None:
+    """Raise ModelError (kind "input") unless `LineLM.save` may replace a folder: it is absent, empty, or such a model.
+
+    The current folder is refused too: who stands in it would be left in one that is gone.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is a file; its name is taken", kind="input")
+    names = {path.name for path in folder.iterdir()}
+    other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
+    if other or (names and TABLE_FACTS not in names):
+        found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
+        raise ModelError(f"{folder} is no model that could be replaced: it {found}; name another folder", kind="input")
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ModelError(f"{folder} is the current folder, which cannot be replaced; name one in it", kind="input")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        about = folder.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns

@@ -15,6 +15,7 @@ log10 p within 1e-6.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +27,15 @@ from ..base import ModelError
 from .counts import NGramCounts
 from .kneser_ney import Estimate
 from .lookup import Followers, row_type, word_type
+from .placing import not_written
 from .shelf import save_array
 
 FORMAT = 2
 FACTS = "ngram.json"
+ARRAY = re.compile(r"(logp|backoff|words|first|keys)_\d+(\.part)?\.npy")
+"""Names of the files that arrays are in."""
 Precision = Literal["single", "double"]
+_LOOKED_AT = 1 << 14
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
 
 
@@ -118,30 +123,38 @@ class Tables:
         return named
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write one `.npy` per array and, when all are there, `ngram.json`.
+        """Write one `.npy` per array into *folder* and, when all are there, `ngram.json`; what it held else stays.
 
-        In blocks: of tables that lie in files (see `shelf.py`) no array is ever in memory as a whole.
+        In blocks: of tables that lie in files (see `shelf.py`) no array is ever in memory as a whole. A folder that
+        others read or write meanwhile is `LineLM.save`'s to replace as a whole.
 
         Args:
             precision: Of the numbers in the files; None leaves them as they are.
 
         Raises:
-            ModelError: The folder cannot be written, or is full.
+            ModelError: The folder cannot be written, or is full; kind "disk".
         """
-        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / FACTS).unlink(missing_ok=True)
-            for name, array in self.arrays().items():
+            self._write(folder, precision)
+        except OSError as error:
+            raise not_written(folder, error) from error
+
+    def _write(self, folder: Path, precision: Precision | None) -> None:
+        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
+        arrays = self.arrays()
+        (folder / FACTS).unlink(missing_ok=True)
+        try:
+            for name, array in arrays.items():
                 # Under another name first: the tables may be maps of the very file that is written.
                 part = folder / f"{name}.part.npy"
                 save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
                 part.replace(folder / f"{name}.npy")
-            _write_facts(folder, self, precision or self.precision)
-        except OSError as error:
-            for part in folder.glob("*.part.npy"):
-                part.unlink(missing_ok=True)
-            raise ModelError(f"{folder} cannot be written: {error}; make room, or name another folder") from error
+        finally:
+            for path in folder.glob("*.npy"):
+                if ARRAY.fullmatch(path.name) and path.name.removesuffix(".npy") not in arrays:
+                    path.unlink(missing_ok=True)  # of a longer model that was here, or not finished
+        _write_facts(folder, self, precision or self.precision)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -151,12 +164,10 @@ class Tables:
             ModelError: A file is missing, damaged, or from a newer version; kind "bundle".
         """
         facts = _read_facts(folder)
-        size, lengths, given = int(facts["vocabulary_size"]), facts["ngrams"], tuple(facts["given"])
+        size, lengths, given = facts["vocabulary_size"], facts["ngrams"], tuple(facts["given"])
         kind = FLOATS[facts.get("precision", "double")]
         logp = tuple(_open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1))
         backoff = tuple(_open(folder, f"backoff_{k}", length, kind) for k, length in enumerate(lengths[:-1], start=1))
-        if lengths[0] != size:
-            raise ModelError(f"{folder / FACTS}: {lengths[0]} unigrams, V {size}", "bundle")
         if facts["format"] == 1:
             keys = [_open(folder, f"keys_{k}", length, np.int64) for k, length in enumerate(lengths[1:], start=2)]
             return cls.from_keys(keys, logp, backoff, size, given)
@@ -181,6 +192,11 @@ def _read_facts(folder: Path) -> dict:
             raise ModelError(f"{path}: format {facts['format']}; this version reads up to {FORMAT}", kind="bundle")
         if not (facts["order"] == len(facts["ngrams"]) >= 1 and {"vocabulary_size", "given"} <= facts.keys()):
             raise ValueError("fields that contradict each other")
+        size, given = facts["vocabulary_size"], facts["given"]
+        if not all(type(number) is int and number >= 0 for number in (size, *facts["ngrams"], *given)):
+            raise ValueError("vocabulary_size, ngrams and given hold whole numbers, 0 or more")
+        if facts["ngrams"][0] != size or not all(token < size for token in given):
+            raise ValueError(f"{facts['ngrams'][0]} unigrams and given ids {given} for V {size}")
         if facts.get("precision", "double") not in FLOATS:
             raise ValueError(f"precision {facts['precision']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -194,7 +210,17 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
     first_C = _open(folder, f"first_{order}", contexts + 1, row_type(ngrams))
     if (first_C[0], first_C[-1]) != (0, ngrams):
         raise ModelError(f"{folder / f'first_{order}.npy'} ends at {first_C[-1]}; there are {ngrams} n-grams", "bundle")
+    looked_at = _some(first_C)
+    if (looked_at[1:] < looked_at[:-1]).any():
+        raise ModelError(f"{folder / f'first_{order}.npy'} holds offsets that do not ascend", "bundle")
+    if int(_some(word_M).max(initial=0)) >= vocabulary_size:
+        raise ModelError(f"{folder / f'words_{order}.npy'} holds ids from {vocabulary_size} on; V is that", "bundle")
     return Followers(word_M, first_C)
+
+
+def _some(array: np.ndarray) -> np.ndarray:
+    """Return what is looked at when a file is opened: all of a short array, and places all over a long one."""
+    return array[:: 1 + len(array) // _LOOKED_AT]
 
 
 def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:

@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 from ..base import ModelError
 
 BLOCK = 1 << 25
+_MAGIC = 4
 
 
-def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
-    """Open a file, through gzip or zstandard if that is what its first bytes say."""
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return cast("AbstractContextManager[IO[bytes]]", gzip.open(path, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
-        import pyarrow  # only here: Python's own library has zstd from 3.14 on
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file or a pipe, through gzip or zstandard if that is what its first bytes say; it is opened once.
 
-        return cast("AbstractContextManager[IO[bytes]]", pyarrow.CompressedInputStream(path.open("rb"), "zstd"))
-    return path.open("rb")
+    Raises:
+        OSError: It cannot be opened or read.
+    """
+    with ExitStack() as stack:
+        raw = stack.enter_context(path.open("rb"))
+        magic = raw.read(_MAGIC)
+        if raw.seekable():
+            raw.seek(0)
+        else:
+            raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
+        if magic[:2] == b"\x1f\x8b":
+            yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
+        elif magic == b"\x28\xb5\x2f\xfd":
+            import pyarrow  # only here: Python's own library has zstd from 3.14 on
+
+            yield stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
+        else:
+            yield raw
+
+
+class _FromBegin(io.RawIOBase):
+    """A pipe whose first bytes have been read already."""
+
+    def __init__(self, read: bytes, rest: IO[bytes]) -> None:
+        self._read, self._rest = read, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        piece = self._read[: len(view)] or self._rest.read(len(view))
+        self._read = self._read[len(piece) :]
+        view[: len(piece)] = piece
+        return len(piece)
 
 
 @dataclass

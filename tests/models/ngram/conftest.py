@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,26 @@ def golden_text(golden_folder) -> Callable[..., LineCorpus]:
         return LineCorpus.read(lines, words)
 
     return read
+
+
+@pytest.fixture
+def pipe_of(tmp_path) -> Iterator[Callable[[bytes], Path]]:
+    """Make a named pipe that gives some bytes, once, the first of them alone."""
+    threads = []
+
+    def make(content: bytes) -> Path:
+        path = tmp_path / f"pipe_{len(threads)}"
+        os.mkfifo(path)
+
+        def write() -> None:
+            with path.open("wb", buffering=0) as pipe:
+                for piece in (content[:1], content[1:]):
+                    pipe.write(piece)
+
+        threads.append(threading.Thread(target=write, daemon=True))
+        threads[-1].start()
+        return path
+
+    yield make
+    for thread in threads:
+        thread.join(10)

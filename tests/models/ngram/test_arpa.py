@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +99,67 @@ def test_words_that_an_arpa_file_cannot_hold_are_refused_and_nothing_is_left_beh
     with pytest.raises(ModelError):
         write_arpa(tmp_path / "model.arpa", tables, words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        small().to_arpa(pipe)
+        text = read.result(10)
+    small().to_arpa(tmp_path / "file")
+    assert text == (tmp_path / "file").read_bytes()
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "old").write_text("old")
+    (tmp_path / "far" / "old").chmod(0o640)
+    for name, target in (("link", "far/old"), ("dangling", "far/new")):
+        (tmp_path / name).symlink_to(target)
+        small().to_arpa(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert LineLM.from_arpa(tmp_path / target).words == small().words
+    assert (tmp_path / "far" / "old").stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["new", "old"]
+
+
+def test_many_may_write_one_file_and_it_is_whole(tmp_path):
+    models = [small(order) for order in (1, 2, 3, 4)]
+    expected = set()
+    for order, model in enumerate(models):
+        model.to_arpa(tmp_path / f"model.{order}")
+        expected.add((tmp_path / f"model.{order}").read_bytes())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda model: model.to_arpa(tmp_path / "one.arpa"), models * 10))
+    assert (tmp_path / "one.arpa").read_bytes() in expected
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_the_same_model_gives_the_same_bytes_packed_too(tmp_path):
+    for name in ("a.gz", "b.gz"):
+        small().to_arpa(tmp_path / name)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
+def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
+    (tmp_path / name).write_text("old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from models.base import ModelError; "
+        "from models.ngram.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: model.to_arpa(Path(sys.argv[2]))\n"
+        "except ModelError as error: print(error.kind, error.__cause__.errno)"
+    )
+    source = Path(__file__).parent / "data" / "train.3.arpa.gz"
+    done = subprocess.run([sys.executable, "-c", code, source, tmp_path / name], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (f"disk {errno.EFBIG}", "")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "old"
 
 
 def test_a_model_of_reviews_is_written_with_its_star_tokens_and_scores_the_same(stream_of, reviews_of, tmp_path):

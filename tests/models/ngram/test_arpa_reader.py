@@ -100,6 +100,7 @@ DIALECTS = {
     "no last newline": SRILM.rstrip("\n"),
     "all weights": re.sub(r"^(-[\d.]+\t(?:\S+|\S+ \S+|\S+ \S+ \S+))$", r"\1\t0", SRILM, flags=re.MULTILINE),
     "more digits": SRILM.replace("-0.33\t", "-3.3e-1\t").replace("\t-0.4\n", "\t-0.40000\n"),
+    "byte-order mark": "\ufeff" + SRILM.lstrip(),
     "capital unk": SRILM.replace("<unk>", "<UNK>"),
 }
 
@@ -128,6 +129,35 @@ def test_probabilities_above_1_are_taken_as_1_and_reported(tmp_path, caplog):
     model = LineLM.from_arpa(written(tmp_path, SRILM.replace("-0.1\t<s> a b c", "0.0001\t<s> a b c")))
     assert decades(model, ["a b c"])[2] == 0
     assert "above 0 in 1 entries" in caplog.text
+
+
+def test_unk_in_capitals_beside_unk_is_a_word_like_any_other(tmp_path):
+    path = written(tmp_path, re.sub(r"(?<=[\t ])c\b", "<UNK>", SRILM).replace("b <UNK>", "b  <UNK>"))
+    tables, words = read_arpa(path)
+    assert words == ("<unk>", "<s>", "</s>", "a", "b", "<UNK>")
+    model = LineLM(tables, words)
+    model.to_arpa(tmp_path / "again.arpa")
+    again = LineLM.from_arpa(tmp_path / "again.arpa")
+    assert again.words == words
+    assert decades(again, ["a b <UNK>", "zz"]) == pytest.approx(decades(model, ["a b <UNK>", "zz"]), abs=1e-6)
+    plain = LineLM.from_arpa(written(tmp_path, SRILM))
+    assert decades(model, ["b <UNK> b"]) == pytest.approx(decades(plain, ["b c b"]))
+
+
+def test_a_word_that_is_listed_twice_is_refused_from_a_pipe_too(tmp_path, pipe_of):
+    text = with_line(20, "-0.4\ta b\t-0.35").encode()
+    with pytest.raises(ModelError, match="entry 4 of the 2-grams: expected each n-gram once"):
+        read_arpa(pipe_of(text))
+
+
+@pytest.mark.parametrize("packing", [bytes, gzip.compress])
+def test_a_pipe_is_read_as_a_file_is(packing, pipe_of, golden_folder):
+    text = gzip.decompress((golden_folder / "train.3.arpa.gz").read_bytes())
+    assert len(text) > 20_000
+    tables, words = read_arpa(pipe_of(packing(text)))
+    expected, same_words = read_arpa(golden_folder / "train.3.arpa.gz")
+    assert equal(tables, expected)
+    assert words == same_words
 
 
 def with_line(number: int, text: str) -> str:

@@ -15,7 +15,7 @@ from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import estimate
 from models.ngram.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
-from models.ngram.tables import Tables
+from models.ngram.tables import Tables, _some
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
 
@@ -104,8 +104,10 @@ def test_a_model_can_be_saved_into_the_folder_that_it_is_mapped_from(tables, tmp
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
-    [({"precision": "half"}, "precision"), ({"ngrams": [3]}, "contradict"), ({"order": "3"}, "contradict")],
-)
+    [({"precision": "half"}, "precision"), ({"ngrams": [3]}, "contradict"), ({"order": "3"}, "contradict"),
+     ({"given": [999]}, "999"), ({"given": [-1]}, "0 or more"), ({"given": ["1"]}, "whole numbers"),
+     ({"given": 1}, "cannot be read"), ({"vocabulary_size": 12}, "for V 12"), ({"vocabulary_size": "x"}, "whole")],
+)  # fmt: skip
 def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
     tables.save(tmp_path)
     path = tmp_path / "ngram.json"
@@ -121,4 +123,30 @@ def test_offsets_that_do_not_end_at_the_last_ngram_are_refused(tables, tmp_path)
     first[-1] += 1
     np.save(tmp_path / "first_2.npy", first)
     with pytest.raises(ModelError, match=r"first_2\.npy"):
+        Tables.load(tmp_path)
+
+
+def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tables, tmp_path):
+    for name, change in (("first_3", lambda array: array[::-1]), ("words_3", lambda array: array + len(array))):
+        tables.save(tmp_path)
+        array = np.load(tmp_path / f"{name}.npy")
+        array[1:-1] = change(array[1:-1])
+        np.save(tmp_path / f"{name}.npy", array)
+        with pytest.raises(ModelError, match=name) as caught:
+            Tables.load(tmp_path)
+        assert caught.value.kind == "bundle"
+
+
+def test_opening_looks_at_few_places_of_long_arrays(monkeypatch):
+    monkeypatch.setattr("models.ngram.tables._LOOKED_AT", 100)
+    assert len(_some(np.arange(10_000_000))) <= 101
+    assert len(_some(np.arange(100))) in (50, 100)
+    assert len(_some(np.arange(99))) == 99
+
+
+def test_an_array_that_is_cut_off_is_refused(tables, tmp_path):
+    tables.save(tmp_path)
+    path = tmp_path / "logp_3.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ModelError, match="logp_3"):
         Tables.load(tmp_path)

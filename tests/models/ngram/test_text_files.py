@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from models.ngram import text_corpus
 from models.ngram.line_lm import LineLM
 from models.ngram.text_corpus import MARKS, LineCorpus
 from models.ngram.text_files import fit_text, score_text
+from models.ngram.text_source import opened
 from models.ngram.threads import side_by_side
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
@@ -49,6 +51,34 @@ def test_a_file_is_read_as_sentences_of_words_between_blanks_packed_or_not(packi
     assert corpus.ids.tolist() == [1, 3, 4, 5, 2, 1, 2, 1, 3, 4, 6, 2, 1, 7, 8, 9, 2]
     assert corpus.offsets.tolist() == [0, 5, 7, 12, 17]
     assert len(corpus) == 4
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_a_pipe_is_read_from_its_first_byte_on(packing, pipe_of):
+    text = "".join(f"line {number}\n" for number in range(5000)).encode()
+    corpus = LineCorpus.read_file(pipe_of(PACKED[packing](text)))
+    assert len(corpus) == 5000
+    assert corpus.words[:5] == (*MARKS, "line", "0")
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"\n"])
+def test_a_pipe_may_be_as_short_as_it_likes(content, pipe_of, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    assert len(LineCorpus.read_file(pipe_of(content))) == len(LineCorpus.read_file(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_no_file_stays_open(packing, tmp_path):
+    (tmp_path / "text").write_bytes(PACKED[packing](TEXT.encode()))
+    with opened(tmp_path / "text") as stream:
+        assert stream.read(3) == b"the"
+        assert held(tmp_path / "text") == 1
+    assert held(tmp_path / "text") == 0
+
+
+def held(path):
+    """Return how often this process has a file open."""
+    return sum(os.path.realpath(f"/proc/self/fd/{fd}") == str(path.resolve()) for fd in os.listdir("/proc/self/fd"))
 
 
 @settings(max_examples=150, deadline=None)
@@ -227,3 +257,14 @@ def test_a_words_file_cut_within_its_last_word_is_refused(golden_folder, tmp_pat
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"words\.txt"):
         LineLM.open(tmp_path)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [(b"<s>", b"<b>", "begin with"), (b"the\n", b"thee\n", "bytes")])
+def test_words_that_are_others_than_were_written_are_refused(old, new, said, golden_folder, tmp_path):
+    fit_text(golden_folder / "train.txt", 2, binary=tmp_path)
+    path = tmp_path / "words.txt"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(ModelError, match=said) as caught:
+        LineLM.open(tmp_path)
+    assert caught.value.kind == "bundle"
