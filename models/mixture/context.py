@@ -36,7 +36,7 @@ class Matched:
     followers: np.ndarray
 
     def features(self, order: int) -> np.ndarray:
-        """Return numbers for a gate (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
+        """Return what weights may depend on (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
         one_hot = self.length[..., None] == np.arange(1, order)
         backoff = np.maximum(self.backoff, LEAST_BACKOFF)
         rest = [backoff[..., None], np.log1p(self.followers)[..., None]]

@@ -12,7 +12,7 @@ import torch
 
 from ..base import FitContext, FitResult, LanguageModel, ModelError
 from ..vocabulary import GIVEN
-from .gate import Gate, fit_gate
+from .context_weights import ContextWeights, fit_context_weights
 from .lm import Fixed, LinearMixture, MixtureLM
 from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
@@ -72,20 +72,20 @@ def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -
 
 def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[MixtureLM, dict[str, float]]:
     models = [part.model for part in parts]
-    gate, nats_TP, features_TF = Gate.untrained(parts), [], []
+    weighting, nats_TP, features_TF = ContextWeights.untrained(parts), [], []
     for batch in batches(validation, spec.tuning_tokens):
         nats_TP.append(token_nats(models, batch))
         states = tuple(model.start(len(batch.ids_BT)) for model in models)
-        features_TF.append(gate.features(batch.ids_BT, states)[batch.scored_BT])
+        features_TF.append(weighting.features(batch.ids_BT, states)[batch.scored_BT])
     all_TP, all_TF = np.concatenate(nats_TP), np.concatenate(features_TF)
     weights_P, _ = em(all_TP)
-    gate, rounds = fit_gate(gate, all_TP, all_TF, weights_P, spec.ridge)
-    nats = float(mixed_nats(all_TP, gate.log_weights(all_TF)).mean())
+    weighting, rounds = fit_context_weights(weighting, all_TP, all_TF, weights_P, spec.ridge)
+    nats = float(mixed_nats(all_TP, weighting.log_weights(all_TF)).mean())
     fixed = float(mixed_nats(all_TP, Fixed(weights_P).log_weights_P).mean())
     found = _of_parts(parts, all_TP) | {"validation/nats": nats, "rounds": float(rounds)}
     found["validation/perplexity_linear"] = float(np.exp(fixed))
-    mean_P = np.exp(gate.log_weights(all_TF)).mean(0)
-    return LinearMixture(parts, gate), found | _named("mean_weight", parts, mean_P)
+    mean_P = np.exp(weighting.log_weights(all_TF)).mean(0)
+    return LinearMixture(parts, weighting), found | _named("mean_weight", parts, mean_P)
 
 
 def _log_linear(

@@ -1,7 +1,7 @@
 """Several language models as one, behind the contract of `models/base.py`: what all methods share, and linear ones.
 
     linear        p  =  Σ_i λ_i p_i                     one weight per part                    weights.py
-    gated         p  =  Σ_i λ_i(h) p_i                  weights that depend on the context     gate.py
+    gated         p  =  Σ_i λ_i(h) p_i                  weights that depend on the context     context_weights.py
     log-linear    p  =  Π_i p_i^{a_i} / Z(h)            normalised over the vocabulary         log_linear_lm.py
 
 The parts keep the contract, share one vocabulary, and are otherwise asked nothing; the state is the states of all.
@@ -9,11 +9,10 @@ The parts keep the contract, share one vocabulary, and are otherwise asked nothi
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -97,28 +96,23 @@ class MixtureLM:
         """Return the state of *batch* streams before their first token."""
         return MixtureState(tuple(model.start(batch) for model in self.models))
 
-    @abstractmethod
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`."""
         raise NotImplementedError
 
-    @abstractmethod
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`."""
         raise NotImplementedError
 
-    @abstractmethod
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and say what each part contributed to each; see `attribution.py`."""
         raise NotImplementedError
 
-    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """Return the weights as JSON values."""
         raise NotImplementedError
 
     @classmethod
-    @abstractmethod
     def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> MixtureLM:
         """Return the mixture that `facts` describes."""
         raise NotImplementedError
@@ -164,7 +158,7 @@ class MixtureLM:
 
 
 class LinearMixture(MixtureLM):
-    """p = Σ λ_i p_i with weights that are fixed or come from a gate.
+    """p = Σ λ_i p_i with weights that are fixed or depend on the context.
 
     Args:
         parts: See `MixtureLM`.
@@ -204,11 +198,18 @@ class LinearMixture(MixtureLM):
 
     @classmethod
     def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> LinearMixture:
-        """Return the mixture that `facts` describes."""
-        from .gate import Gate
+        """Return the mixture that `facts` describes.
 
-        gated = "gate" in facts
-        return cls(parts, Gate.from_facts(parts, facts["gate"]) if gated else Fixed(np.array(facts["weights"])))
+        Raises:
+            ModelError: kind "bundle": they hold no weights, or weights of other parts.
+        """
+        from .context_weights import KEY, ContextWeights
+
+        if KEY in facts:
+            return cls(parts, ContextWeights.from_facts(parts, facts[KEY]))
+        if "weights" in facts:
+            return cls(parts, Fixed(np.array(facts["weights"])))
+        raise ModelError(f"{FACTS} holds no weights that this version knows: fit the mixture again", "bundle")
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,6 @@ class Fixed:
     """The same weights in every context: log λ (P,)."""
 
     weights_P: np.ndarray
-    kind: ClassVar[str] = "fixed"
 
     @property
     def log_weights_P(self) -> np.ndarray:

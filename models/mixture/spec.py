@@ -15,19 +15,19 @@ class MixtureSpec:
     Args:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration; that of all parts.
-        parts: Names of the models it is made of, at least two, all of which stand before it in the configuration.
+        parts: Names of the models it is made of: at least two, which stand before it in the configuration. To be given.
         method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context;
             "log_linear": p ∝ Π p^w, normalised over the vocabulary, which makes every token cost a whole distribution.
         tuning_tokens: About so many held-out tokens tune the weights: whole reviews, evenly spaced, at least one.
         ridge: Of gated: what the squared weights of its features cost, in nats of all held-out text together: r is a
-            normal prior of variance 1 / (2 r), so that a gate tuned on little text stays near fixed weights.
+            normal prior of variance 1 / (2 r), so that weights tuned on little text stay near fixed ones.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["mixture"] = "mixture"
     name: str = "mix"
     vocabulary: str = "word"
-    parts: tuple[str, ...] = ("kn5", "lstm")
+    parts: tuple[str, ...] = ()
     method: Literal["linear", "gated", "log_linear"] = "linear"
     tuning_tokens: int = 100_000
     ridge: float = 10.0

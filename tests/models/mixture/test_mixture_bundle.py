@@ -23,11 +23,12 @@ from models.vocabulary import Vocabulary
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({}, "the names of at least two models"),
         ({"parts": ("kn5",)}, "at least two models"),
         ({"parts": ("kn5", "kn5")}, "different models"),
-        ({"name": "kn5"}, "other models than itself"),
-        ({"tuning_tokens": 0}, "at least 1"),
-        ({"ridge": -1.0}, "0 or more"),
+        ({"name": "kn5", "parts": ("kn5", "lstm")}, "other models than itself"),
+        ({"parts": ("a", "b"), "tuning_tokens": 0}, "at least 1"),
+        ({"parts": ("a", "b"), "ridge": -1.0}, "0 or more"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, said):
@@ -114,4 +115,10 @@ def test_a_part_with_another_vocabulary_is_refused(fitted, tmp_path):
 def test_damaged_weights_are_reported(damage, tmp_path):
     (tmp_path / "mixture.json").write_text(damage)
     with pytest.raises(ModelError, match=r"mixture\.json"):
-        MixtureLM.load(tmp_path, MixtureSpec(), None)  # type: ignore[arg-type]
+        MixtureLM.load(tmp_path, MixtureSpec(parts=("a", "b")), None)  # type: ignore[arg-type]
+
+
+def test_weights_that_this_version_does_not_know_are_reported(tmp_path):
+    (tmp_path / "mixture.json").write_text('{"format": 1, "parts": [], "strange": {}}')
+    with pytest.raises(ModelError, match="fit the mixture again"):
+        MixtureLM.load(tmp_path, MixtureSpec(parts=("a", "b")), None)  # type: ignore[arg-type]

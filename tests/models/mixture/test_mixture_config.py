@@ -28,6 +28,7 @@ def test_a_mixture_names_models_that_stand_before_it():
         ([KN5, CACHE], "'mix.cache' is made of 'mix'"),
         ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "only models of one vocabulary can be mixed"),
         ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
+        ([KN5, LSTM, {"kind": "mixture", "name": "mix"}], "parts.*the names of at least two models"),
         ([KN5, LSTM, {**MIX, "method": "cubic"}], "cubic"),
         ([KN5, LSTM, {**MIX, "training": {"seed": 1}}], "Unknown setting 'training'"),
     ],

@@ -180,7 +180,7 @@ def test_exponents_are_tuned_on_distributions_from_all_over_the_text(positions, 
 def test_a_log_linear_mixture_of_a_model_with_impossible_words_is_refused(tmp_path):
     part = table_part(1)
     part.model.p_VV[:, 9] = 0
-    spec, held_out = MixtureSpec(method="log_linear"), Stream(documents(5, 1))
+    spec, held_out = MixtureSpec(parts=("a", "b"), method="log_linear"), Stream(documents(5, 1))
     with pytest.raises(ModelError, match="calls some word impossible"):
         fit_mixture(spec, [part, table_part(2)], held_out, FitContext(tmp_path))
 
@@ -196,8 +196,9 @@ def test_about_so_many_tokens_as_wanted_are_tuned_on_in_whole_reviews(limit):
 
 @pytest.mark.parametrize("held_out", [[], [[BOS, 3]]])
 def test_without_held_out_tokens_there_is_nothing_to_tune_on(held_out, tmp_path):
+    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1), table_part(2)]
     with pytest.raises(ModelError, match="no held-out token"):
-        fit_mixture(MixtureSpec(), [table_part(1), table_part(2)], Stream(held_out), FitContext(tmp_path))
+        fit_mixture(spec, parts, Stream(held_out), FitContext(tmp_path))
 
 
 def test_gains_are_told_apart_by_known_context():

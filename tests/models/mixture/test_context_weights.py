@@ -1,4 +1,4 @@
-"""The gate: what it sees of the context against a search through the text, its gradient, and what it promises."""
+"""Weights by context: what they see of it against a search through the text, their gradient, what they promise."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mixture_tables import SIZE, Stream, documents, table_part
 from models.base import FitContext, ModelError
 from models.cache import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
+from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
 from models.mixture.descent import descend
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
-from models.mixture.gate import Gate, fit_gate, gate_slope
 from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.parts import Part
 from models.mixture.weights import em, mixed_nats
@@ -94,72 +94,73 @@ def test_the_gradient_is_that_of_differences(seed, parts, features):
     draw = np.random.default_rng(seed)
     x_TF, nats_TP = draw.normal(size=(12, features)), draw.exponential(3, (12, parts))
     weights_FP, bias_P = draw.normal(size=(features, parts)), draw.normal(size=parts)
-    _, into_FP, into_P = gate_slope(x_TF, nats_TP, weights_FP, bias_P, 0.03)
+    _, into_FP, into_P = context_slope(x_TF, nats_TP, weights_FP, bias_P, 0.03)
     for index in np.ndindex(features, parts):
         step = np.zeros_like(weights_FP)
         step[index] = 1e-5
-        up, down = (gate_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1))
+        up, down = (context_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1))
         assert into_FP[index] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
     for i in range(parts):
         step = 1e-5 * np.eye(parts)[i]
-        up, down = (gate_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1))
+        up, down = (context_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1))
         assert into_P[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
 
 
 @given(st.integers(0, 500))
 @settings(deadline=None, max_examples=20)
-def test_a_gate_is_on_its_text_no_worse_than_fixed_weights(seed):
+def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
     draw = np.random.default_rng(seed)
     nats_TP, features_TF = draw.exponential(3, (80, 2)), draw.normal(size=(80, 5))
     weights_P, _ = em(nats_TP)
-    gate = Gate((), np.zeros(5), np.ones(5), np.zeros((5, 2)), np.zeros(2))
-    gate, _ = fit_gate(gate, nats_TP, features_TF, weights_P, 1e-4)
-    log_weights_TP = gate.log_weights(features_TF)
+    weighting = ContextWeights((), np.zeros(5), np.ones(5), np.zeros((5, 2)), np.zeros(2))
+    weighting, _ = fit_context_weights(weighting, nats_TP, features_TF, weights_P, 1e-4)
+    log_weights_TP = weighting.log_weights(features_TF)
     assert np.exp(log_weights_TP).sum(1) == pytest.approx(np.ones(80), abs=1e-12)
     with np.errstate(divide="ignore"):
         assert mixed_nats(nats_TP, log_weights_TP).mean() <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
 
 
-def gain_of_a_gate(tokens, seed, told):
-    """Nats per token that a gate gains over fixed weights on the text it is tuned on, and on text it never saw."""
+def gain(tokens, seed, told):
+    """Nats per token that weights by context gain over fixed ones on the text they are tuned on, and on unseen text."""
     draw = np.random.default_rng(seed)
     nats_TP, x_TF = draw.normal(3, 1, (tokens + 5000, 2)), draw.normal(size=(tokens + 5000, 6))
     nats_TP[:, 0] -= told * x_TF[:, 0]
     weights_P, _ = em(nats_TP[:tokens])
-    gate = Gate((), np.zeros(6), np.ones(6), np.zeros((6, 2)), np.zeros(2))
-    gate, _ = fit_gate(gate, nats_TP[:tokens], x_TF[:tokens], weights_P, MixtureSpec(parts=("a", "b")).ridge)
+    weighting = ContextWeights((), np.zeros(6), np.ones(6), np.zeros((6, 2)), np.zeros(2))
+    ridge = MixtureSpec(parts=("a", "b")).ridge
+    weighting, _ = fit_context_weights(weighting, nats_TP[:tokens], x_TF[:tokens], weights_P, ridge)
     with np.errstate(divide="ignore"):
         fixed_T = mixed_nats(nats_TP, np.log(weights_P))
-    gain_T = fixed_T - mixed_nats(nats_TP, gate.log_weights(x_TF))
+    gain_T = fixed_T - mixed_nats(nats_TP, weighting.log_weights(x_TF))
     return gain_T[:tokens].mean(), gain_T[tokens:].mean()
 
 
 @pytest.mark.parametrize("tokens", [30, 300, 3000])
-def test_on_unseen_text_a_gate_that_learnt_from_noise_costs_next_to_nothing(tokens):
-    tuned, unseen = np.mean([gain_of_a_gate(tokens, seed, told=0.0) for seed in range(8)], 0)
+def test_on_unseen_text_weights_that_learnt_from_noise_cost_next_to_nothing(tokens):
+    tuned, unseen = np.mean([gain(tokens, seed, told=0.0) for seed in range(8)], 0)
     assert tuned >= 0
     assert unseen > -0.01
 
 
-def test_a_gate_needs_few_tokens_to_learn_what_is_there():
-    assert np.mean([gain_of_a_gate(300, seed, told=1.0)[1] for seed in range(4)]) > 0.1
+def test_few_tokens_are_enough_to_learn_what_is_there():
+    assert np.mean([gain(300, seed, told=1.0)[1] for seed in range(4)]) > 0.1
 
 
-def test_a_part_that_is_useless_everywhere_has_no_weight_in_the_gate_either():
+def test_a_part_that_is_useless_everywhere_has_no_weight_in_any_context():
     nats_TP = np.stack([np.ones(50), np.full(50, 2.0)], 1)
     features_TF = np.random.default_rng(0).normal(size=(50, 3))
-    gate = Gate((), np.zeros(3), np.ones(3), np.zeros((3, 2)), np.zeros(2))
-    gate, _ = fit_gate(gate, nats_TP, features_TF, em(nats_TP)[0], 1e-4)
-    assert mixed_nats(nats_TP, gate.log_weights(features_TF)).tolist() == [1.0] * 50
+    weighting = ContextWeights((), np.zeros(3), np.ones(3), np.zeros((3, 2)), np.zeros(2))
+    weighting, _ = fit_context_weights(weighting, nats_TP, features_TF, em(nats_TP)[0], 1e-4)
+    assert mixed_nats(nats_TP, weighting.log_weights(features_TF)).tolist() == [1.0] * 50
 
 
-def test_a_gate_learns_which_part_to_believe_where():
+def test_weights_by_context_learn_which_part_to_believe_where():
     draw = np.random.default_rng(0)
     told_T = draw.integers(0, 2, 400)
     nats_TP = np.where(told_T[:, None] == np.arange(2), 0.5, 4.0)
-    gate = Gate((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
-    gate, _ = fit_gate(gate, nats_TP, told_T[:, None].astype(float), em(nats_TP)[0], 1e-6)
-    p_KP = np.exp(gate.log_weights(np.array([[0.0], [1.0]])))
+    weighting = ContextWeights((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
+    weighting, _ = fit_context_weights(weighting, nats_TP, told_T[:, None].astype(float), em(nats_TP)[0], 1e-6)
+    p_KP = np.exp(weighting.log_weights(np.array([[0.0], [1.0]])))
     assert p_KP[0, 0] > 0.99
     assert p_KP[1, 1] > 0.99
 
@@ -176,14 +177,14 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
     inner = Part("m", None, LinearMixture([table_part(1), cached], Fixed(np.array([0.5, 0.5]))))
     draw = np.random.default_rng(0)
     arrays = (draw.normal(size=5), np.ones(5), draw.normal(size=(5, 2)), draw.normal(size=2))
-    plain, nested = (Gate([part, table_part(2)], *arrays) for part in (ngram, inner))
-    assert Gate.untrained(nested.parts).weights_FP.shape == (5, 2)
+    plain, nested = (ContextWeights([part, table_part(2)], *arrays) for part in (ngram, inner))
+    assert ContextWeights.untrained(nested.parts).weights_FP.shape == (5, 2)
     ids_BT = np.array([documents(1, seed=3, longest=11)[0]] * 2)
-    start_plain, start_nested = ([part.model.start(2) for part in gate.parts] for gate in (plain, nested))
+    start_plain, start_nested = ([part.model.start(2) for part in weighting.parts] for weighting in (plain, nested))
     assert nested.before(ids_BT, start_nested).tolist() == plain.before(ids_BT, start_plain).tolist()
     read_plain, read_nested = (
-        [part.model.score(ids_BT, state)[1] for part, state in zip(gate.parts, states, strict=True)]
-        for gate, states in ((plain, start_plain), (nested, start_nested))
+        [part.model.score(ids_BT, state)[1] for part, state in zip(weighting.parts, states, strict=True)]
+        for weighting, states in ((plain, start_plain), (nested, start_nested))
     )
     assert nested.following(read_nested).tolist() == plain.following(read_plain).tolist()
     mixture = LinearMixture(nested.parts, nested)
@@ -191,10 +192,10 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
     assert known == gain_table(LinearMixture(plain.parts, plain), Stream(documents(10, 3)))["context"].to_list()
 
 
-def test_a_gate_of_other_parts_is_a_damaged_bundle(ngram):
-    facts = Gate.untrained([ngram, table_part(2)]).facts()["gate"]
+def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
+    facts = ContextWeights.untrained([ngram, table_part(2)]).facts()["context_weights"]
     with pytest.raises(ModelError, match="its parts need") as raised:
-        Gate.from_facts([ngram, ngram], facts)
+        ContextWeights.from_facts([ngram, ngram], facts)
     assert raised.value.kind == "bundle"
 
 
@@ -216,9 +217,10 @@ def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram, 
 
 
 def test_where_all_parts_call_every_held_out_word_impossible_the_fixed_weights_stay():
-    gate = Gate((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
-    gate, steps = fit_gate(gate, np.full((5, 2), np.inf), np.arange(5.0)[:, None], np.array([0.5, 0.5]), 1e-4)
-    assert (np.exp(gate.log_weights(np.ones((1, 1)))).tolist(), steps) == ([[pytest.approx(0.5)] * 2], 0)
+    weighting = ContextWeights((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
+    nats_TP, features_TF = np.full((5, 2), np.inf), np.arange(5.0)[:, None]
+    weighting, steps = fit_context_weights(weighting, nats_TP, features_TF, np.array([0.5, 0.5]), 1e-4)
+    assert (np.exp(weighting.log_weights(np.ones((1, 1)))).tolist(), steps) == ([[pytest.approx(0.5)] * 2], 0)
 
 
 def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Weights of a linear mixture that depend on the context: a small multinomial logistic gate.
+"""Weights of a linear mixture that depend on the context: a small multinomial logistic model.
 
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 
@@ -10,12 +10,13 @@ the mixture sums to 1 as exactly as its parts do. W and b minimise the nats of T
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
 The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs; should these be better
-still (EM may give a part no weight at all), they are kept: on the tuning text the gate is at least as good. Without an
+still (EM may give a part no weight at all), they are kept: on the tuning text weights by
+context are at least as good. Without an
 n-gram model among the parts, or inside one of them (a cache, a mixture), there is nothing to look at: refused.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
 M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the
-gate and its gradient.
+function and its gradient (their gating network).
 
 Shapes: T held-out tokens, P parts, F features.
 """
@@ -36,6 +37,8 @@ from .descent import descend
 from .parts import Part
 from .weights import mixed_nats, shares
 
+KEY = "context_weights"
+"""What they stand under in a file."""
 STEPS, TOLERANCE = 200, 1e-6
 ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
 LEAST = 1e-4
@@ -45,7 +48,7 @@ NOTHING = 1e-300
 
 
 @dataclass(frozen=True)
-class Gate:
+class ContextWeights:
     """A `Weighting` (see `lm.py`) that looks at the context.
 
     Args:
@@ -63,8 +66,8 @@ class Gate:
     bias_P: np.ndarray
 
     @classmethod
-    def untrained(cls, parts: Sequence[Part]) -> Gate:
-        """Return a gate that gives all parts equal weights everywhere.
+    def untrained(cls, parts: Sequence[Part]) -> ContextWeights:
+        """Return weights that are equal everywhere.
 
         Raises:
             ModelError: kind "input": there is no n-gram model among the parts, nor among theirs.
@@ -110,11 +113,11 @@ class Gate:
 
     def facts(self) -> dict[str, Any]:
         """See `Weighting.facts`."""
-        return {"gate": {name: getattr(self, name).tolist() for name in ARRAYS}}
+        return {KEY: {name: getattr(self, name).tolist() for name in ARRAYS}}
 
     @classmethod
-    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> Gate:
-        """Return the gate that `facts` describes.
+    def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> ContextWeights:
+        """Return the weights that `facts` describes.
 
         Raises:
             ModelError: kind "bundle": it was tuned for other parts.
@@ -122,19 +125,19 @@ class Gate:
         empty, arrays = cls.untrained(parts), [np.array(facts[name], np.float64) for name in ARRAYS]
         for name, array in zip(ARRAYS, arrays, strict=True):
             if array.shape != (expected := getattr(empty, name).shape):
-                raise ModelError(f"{name} of the gate has shape {array.shape}; its parts need {expected}", "bundle")
+                raise ModelError(f"{name} of the mixture has shape {array.shape}; its parts need {expected}", "bundle")
         return cls(parts, *arrays)
 
 
-def fit_gate(
-    gate: Gate, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
-) -> tuple[Gate, int]:
-    """Return the gate trained on held-out tokens, and the steps it took.
+def fit_context_weights(
+    weighting: ContextWeights, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
+) -> tuple[ContextWeights, int]:
+    """Return the weights tuned on held-out tokens, and the steps it took.
 
     Args:
-        gate: Untrained.
+        weighting: Untrained.
         nats_TP: −log p_i of each token.
-        features_TF: x before each token, as `Gate.features` gives them.
+        features_TF: x before each token, as `ContextWeights.features` gives them.
         weights_P: Fixed weights, from EM: the start.
         ridge: Cost of the squared entries of W, in nats of the whole text.
     """
@@ -145,11 +148,11 @@ def fit_gate(
     start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
     possible_T = np.isfinite(nats_TP).any(1)
     if not possible_T.any():
-        return replace(gate, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
+        return replace(weighting, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
     x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
-        value, weights_FP, bias_P = gate_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF))
+        value, weights_FP, bias_P = context_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF))
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
     start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
@@ -157,10 +160,10 @@ def fit_gate(
     if loss(best_N)[0] > loss(fixed_N)[0]:
         best_N = fixed_N
     weights_FP, bias_P = _unpacked(best_N, shape)
-    return replace(gate, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
+    return replace(weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
 
 
-def gate_slope(
+def context_slope(
     x_TF: np.ndarray, nats_TP: np.ndarray, weights_FP: np.ndarray, bias_P: np.ndarray, ridge: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the mean nats plus ridge · ‖W‖², and the gradients with respect to W and b."""
