@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -188,6 +189,9 @@ class ExecutionConfig(Section):
     """How and where to run. Part of no digest: it must not change a result beyond rounding.
 
     `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers).
+
+    N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
+    scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
     """
 
     home: str = ".reviewlm"
@@ -197,6 +201,14 @@ class ExecutionConfig(Section):
     tracking_uri: str = ""
     experiment: str = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
+    ngram_engine: Literal["local", "dask"] = "local"
+    dask_address: str = ""
+
+    @model_validator(mode="after")
+    def _dask_is_there(self) -> ExecutionConfig:
+        if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
+            raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+        return self
 
 
 class RunConfig(Section):

@@ -45,6 +45,8 @@ PATIENCE_SECONDS = 60.0
 """So long no worker may be there before a fit is given up."""
 
 _LOOK_SECONDS = 2.0
+LARGE = 1 << 16
+"""Bytes from which on an array lies in a file, and does not travel with the step."""
 
 
 @contextmanager
@@ -128,6 +130,10 @@ class DaskEngine:
         weakref.finalize(shared, self._forget, id(shared), path).atexit = False
         return shared
 
+    def path(self, array: np.ndarray) -> str | None:
+        """Return the file of a shared array; None for any other array."""
+        return self._paths.get(id(array))
+
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Do the shards on workers, in any order, and place each as it comes.
 
@@ -136,7 +142,8 @@ class DaskEngine:
                 the folder or lacks our code.
         """
         step, left, waiting = self._new("step"), iter(range(shards)), dict[Any, int]()
-        step.write_bytes(_pickled(work, self._paths))
+        content, kept = _pickled(work, self)
+        step.write_bytes(content)
         try:
             while True:
                 room = 2 * max(1, self._threads())
@@ -150,6 +157,7 @@ class DaskEngine:
             with suppress(Exception):
                 self.client.cancel(list(waiting))
             step.unlink(missing_ok=True)
+            kept.clear()
 
     def _new(self, kind: str) -> Path:
         self._files += 1  # never the same name twice: nobody must find an older file's contents
@@ -221,22 +229,29 @@ class DaskEngine:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes of shared arrays where they lie."""
+    """Writes of arrays where they lie, large ones in files, which last as long as *kept*."""
 
-    def __init__(self, file: io.BytesIO, paths: dict[int, str]) -> None:
+    def __init__(self, file: io.BytesIO, engine: DaskEngine) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self.paths = paths
+        self.engine = engine
+        self.kept: list[np.ndarray] = []
 
     def reducer_override(self, value: Any) -> Any:
-        """Replace a shared array by the opening of its file."""
-        path = self.paths.get(id(value)) if isinstance(value, np.ndarray) else None
+        """Replace an array by the opening of its file."""
+        if not isinstance(value, np.ndarray):
+            return NotImplemented
+        path = self.engine.path(value)
+        if path is None and value.nbytes >= LARGE:
+            self.kept.append(self.engine.share(value))
+            path = self.engine.path(self.kept[-1])
         return NotImplemented if path is None else (_mapped, (path,))
 
 
-def _pickled(work: Callable[[int], Any], paths: dict[int, str]) -> bytes:
+def _pickled(work: Callable[[int], Any], engine: DaskEngine) -> tuple[bytes, list[np.ndarray]]:
     file = io.BytesIO()
-    _Pickler(file, paths).dump(work)
-    return file.getvalue()
+    pickler = _Pickler(file, engine)
+    pickler.dump(work)
+    return file.getvalue(), pickler.kept
 
 
 def _mapped(path: str) -> np.ndarray:

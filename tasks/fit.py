@@ -29,6 +29,7 @@ from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import Damaged, RankFailed, TrackingUnavailable
 from reviewlm.store import Artifact, Store, sha256_of_file
+from tasks.distributed import FOLDER
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import Report, progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, store_of
@@ -77,12 +78,12 @@ def fit(
                 "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
                 "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
                 "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **_made_of(digests)},
-                "parts": {name: str(part.bundle) for name, part in parts.items()},
+                "parts": {name: str(part.bundle) for name, part in parts.items()}, "dask": _dask_of(config, spec),
                 **{split: str(tokens[split].folder) for split in ("train", "validation")},
             }
             with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
                 summary = run_job(job, _both(report, run, work / JOURNAL))
-            for leftover in work.glob("checkpoint*"):
+            for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
                 _remove(leftover)
             return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
@@ -94,6 +95,12 @@ def fit(
 
 def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
     return {"parts": dict(digests)} if digests else {}
+
+
+def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
+    """Return the address of the Dask scheduler that helps with a fit, "" for one of its own, None for no Dask."""
+    wanted = spec.kind == "ngram" and config.execution.ngram_engine == "dask"
+    return config.execution.dask_address if wanted else None
 
 
 def _gpu_slot(device: str) -> AbstractContextManager[Any]:

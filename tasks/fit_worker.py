@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from models.bundle import save_bundle
 from models.specs import model_class, spec_from_dict
 from models.streams import TokenStream, stars_prior
 from models.vocabulary import Vocabulary
+from tasks.distributed import dask_engine
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -40,12 +42,19 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     vocabulary = Vocabulary.load(Path(job["vocabulary"]))
     train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
     parts = {name: Path(folder) for name, folder in job.get("parts", {}).items()}
-    context = FitContext(Path(job["work"]), device=job["device"], threads=job["threads"], report=_report, parts=parts)
-    result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+    with _engine(job) as engine:
+        context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine)
+        result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     # No figure that differs from run to run: equal fits give equal bundles.
     facts = {**job["facts"], "stars_prior": stars_prior(train)}
     save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
+
+
+def _engine(job: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Return what does the shards of an n-gram fit: Dask where the job has its address ("" for a local cluster)."""
+    address = job.get("dask")
+    return nullcontext() if address is None else dask_engine(address, job["threads"], Path(job["work"]))
 
 
 def _report(news: Progress) -> None:

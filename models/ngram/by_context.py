@@ -7,14 +7,15 @@ and the results lie (`shelf.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from . import blocks
 from .counts import NGramCounts
+from .engine import Engine, Threads
 from .lookup import Followers
-from .threads import THREADS
 
 
 class Block(NamedTuple):
@@ -44,7 +45,7 @@ Work = Callable[[Block], tuple[np.ndarray, np.ndarray]]
 
 def estimate_order(
     counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, precision: str = "double",
-    threads: int | None = None,
+    threads: int | None = None, engine: Engine | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Estimate an order block by block.
 
@@ -52,6 +53,8 @@ def estimate_order(
         p_below: p of every n-gram of the order below; at order 1, of every id below the unigrams.
         precision: Of the logs that are returned.
         threads: How many to use; None for `threads.THREADS`.
+        engine: Does the blocks instead of threads; *work* must then be a function of a module, with what it needs
+            bound to it (`functools.partial`).
 
     Returns:
         log p of every n-gram; p of every n-gram, for the order above (empty at the highest order); log γ of every
@@ -63,23 +66,30 @@ def estimate_order(
     p_M = np.empty(len(entry) if order < counts.order else 0)
     edges = np.array([0, 1]) if followers is None else blocks.context_blocks(followers.first_C, blocks.NGRAMS)
 
-    def one(number: int) -> None:
+    def place(number: int, found: tuple[np.ndarray, np.ndarray]) -> None:
         part = slice(int(edges[number]), int(edges[number + 1]))
-        if followers is None:
-            rows, context_P, below_P = slice(0, len(entry)), np.zeros(len(entry), np.int64), p_below
-        else:
-            rows, context_P = continuations(followers, part)
-            below_P = p_below.take(entry.suffix_M[rows])
-        p_P, gamma_C = work(Block(part, rows, context_P, below_P))
+        rows = slice(None) if followers is None else slice(*followers.first_C[[part.start, part.stop]].tolist())
+        p_P, gamma_C = found
         if len(p_M):
             p_M[rows] = p_P
         with np.errstate(divide="ignore"):
-            logp_M[rows] = np.minimum(np.log(p_P, out=p_P), 0.0)
+            logp_M[rows] = np.minimum(np.log(p_P), 0.0)
             log_gamma[part] = np.log(gamma_C)
         counts.shelf.release()
 
-    blocks.in_parallel(one, len(edges) - 1, threads or THREADS)
+    step = partial(_of_shard, followers, entry.suffix_M, p_below, edges, work)
+    (engine or Threads(threads)).each(step, place, len(edges) - 1)
     return logp_M, p_M, log_gamma
+
+
+def _of_shard(
+    followers: Followers | None, suffix_M: np.ndarray, p_below: np.ndarray, edges: np.ndarray, work: Work, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    part = slice(int(edges[number]), int(edges[number + 1]))
+    if followers is None:
+        return work(Block(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
+    rows, context_P = continuations(followers, part)
+    return work(Block(part, rows, context_P, p_below.take(suffix_M[rows])))
 
 
 def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:

@@ -21,9 +21,9 @@ class Engine(Protocol):
     """Does shards."""
 
     def share(self, array: np.ndarray) -> np.ndarray:
-        """Return the array in a form that all workers can read; from now on nobody may write to either.
+        """Return the array in a form that all workers can read, step after step; nobody may write to either any more.
 
-        An array that is not shared and yet bound to a step is copied to every worker: fit for small ones.
+        What is bound to one step only need not be shared: an engine shares it for the time of the step.
         """
         ...
 

@@ -12,6 +12,7 @@ from ..base import ModelError
 from ..specs import NGramSpec
 from .by_context import pieces
 from .counts import Documents, NGramCounts
+from .engine import Engine
 from .entropy_pruning import observed_history, prune_by_entropy
 from .estimate import Estimate
 from .kneser_ney import SMOOTHINGS
@@ -46,6 +47,7 @@ def fit_tables(
     padded_vocabulary: int = 0,
     precision: Precision = "double",
     threads: int | None = None,
+    engine: Engine | None = None,
 ) -> Fitted:
     """Estimate the model of a spec without the n-grams that are too rare or make too little difference.
 
@@ -63,6 +65,7 @@ def fit_tables(
         padded_vocabulary: See `kneser_ney.estimate`.
         precision: "single" rounds the estimate as files of single precision do, and takes half the memory.
         threads: How many to use; None for `threads.THREADS`.
+        engine: Does the estimation of Kneser–Ney, in blocks, instead of threads; other methods stay in this process.
 
     Raises:
         ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded, by another
@@ -79,7 +82,8 @@ def fit_tables(
         require_memory(counts.shelf.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
     if spec.smoothing in SMOOTHINGS:
         options = (spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
-        made = kneser_ney(counts, *options, precision="double" if entropy else precision, threads=threads)
+        options_of_work = ("double" if entropy else precision, threads, engine)
+        made = kneser_ney(counts, *options, *options_of_work)
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)

@@ -36,6 +36,7 @@ import numpy as np
 from ..base import ModelError
 from .by_context import Block, estimate_order, pieces
 from .counts import NGramCounts
+from .engine import Engine
 from .estimate import FALLBACK, Discounts, Estimate, order_discounts
 from .lookup import NONE
 
@@ -53,6 +54,7 @@ def estimate(
     padded_vocabulary: int = 0,
     precision: str = "double",
     threads: int | None = None,
+    engine: Engine | None = None,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -72,9 +74,10 @@ def estimate(
             of `lmplz`). The listed entries then sum to less than 1.
         precision: "double" or "single": what the logs are rounded to in the end. All sums are of float64.
         threads: How many to use; None for `threads.THREADS`.
+        engine: Does blocks of contexts instead of threads.
 
     Raises:
-        ModelError: Unknown smoothing, or a fallback out of range.
+        ModelError: Unknown smoothing, or a fallback out of range; the engine broke down.
     """
     if smoothing not in SMOOTHINGS:
         raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
@@ -90,7 +93,7 @@ def estimate(
             logger.warning("order %d: counts of counts %s do not determine the discounts; taking %s",
                            order, n, found.values[1:])  # fmt: skip
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
-        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads)
+        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads, engine)
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)

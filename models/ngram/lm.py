@@ -242,8 +242,8 @@ class NGramLM:
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
-        counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN)
-        tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation)
+        counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN, engine=context.engine)
+        tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation, engine=context.engine)
         model = cls(tables, spec.smoothing not in SCORES_ONLY)
         seconds = time.perf_counter() - began
         tokens = int(counts.orders[0].raw_M.sum())

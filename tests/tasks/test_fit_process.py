@@ -19,8 +19,9 @@ from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
 from reviewlm.errors import Diverged, RankFailed
-from tasks.fit import run_job
+from tasks.fit import _dask_of, run_job
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -65,6 +66,25 @@ def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
         run_job(job(data, tmp_path / name, NGramSpec(order=2)), lambda news: None)
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
+
+
+def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothing_behind(
+    data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    digests = set()
+    for name, dask in (("one", None), ("two", "")):
+        run_job(job(data, tmp_path / name, NGramSpec(order=2)) | {"dask": dask}, lambda news: None)
+        digests.add(load_bundle(tmp_path / name / "bundle").digest)
+    assert len(digests) == 1
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+def test_only_n_gram_fits_ask_for_dask_and_only_where_it_is_configured() -> None:
+    local, found = RunConfig(), RunConfig(execution={"ngram_engine": "dask", "dask_address": "tcp://host:8786"})
+    assert _dask_of(local, NGramSpec()) is None
+    assert _dask_of(found, NGramSpec()) == "tcp://host:8786"
+    assert _dask_of(found, RecurrentSpec()) is None
 
 
 def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
