@@ -8,7 +8,8 @@ The rule, for a limit of L bytes and a text of T tokens (begins and ends include
     windows    sorted at a time: (L − standing) / 110, at most 262,144; then threads: as many as the rest allows
 
 If not even 16,384 windows fit, the limit is refused, with the least that would do. Without a limit nothing is put into
-files, and 262,144 windows are sorted at a time. Tables are written to files as they are made, and read as maps.
+files, and 262,144 windows are sorted at a time. Tables are written to files as they are made, and read as maps: by all
+smoothing methods, and pruned by count. Pruning by entropy works in memory, and is refused where it would not fit.
 """
 
 from __future__ import annotations

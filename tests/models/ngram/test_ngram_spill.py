@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from models.ngram.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.memory import memory_plan, resident
 from models.ngram.tables import Tables
-from models.specs import NGramSpec
+from models.specs import NGramSpec, Smoothing
 from models.vocabulary import GIVEN
 
 V = 16
@@ -30,21 +31,27 @@ FREELY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthC
 AMPLE = 1 << 40
 
 
+METHODS = sorted({*get_args(Smoothing)})
+
+
 @FREELY
 @given(
     documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8]),
     threads=st.sampled_from([1, 2]), precision=st.sampled_from(["single", "double"]),
+    smoothing=st.one_of(st.just("modified_kneser_ney"), st.sampled_from(METHODS)),
+    prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]),
 )  # fmt: skip
 def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
-    documents, order, pieces, threads, precision, stream_of, tmp_path
+    documents, order, pieces, threads, precision, smoothing, prune, stream_of, tmp_path
 ):
-    text, spec = stream_of(documents), NGramSpec(order=order)
-    whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, precision=precision).tables
+    text, spec, prune = stream_of(documents), NGramSpec(order=order, smoothing=smoothing), prune[:order]
+    options = {"precision": precision, "held_out": stream_of(documents[:3])}
+    whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, prune, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
         patch.setattr(blocks, "NGRAMS", pieces)
         counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
-        spilled = fit_tables(counts, spec, precision=precision, threads=threads).tables
+        spilled = fit_tables(counts, spec, prune, threads=threads, **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
         for name, array in whole.arrays().items():
@@ -113,19 +120,20 @@ def test_a_folder_that_cannot_take_the_model_is_an_error_and_has_no_halves(strea
 
 
 FIT = """
-import sys
+import logging, sys
 from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from models.ngram.counts import count_ngrams
 from models.ngram.fitting import fit_tables
-from models.specs import NGramSpec
+from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)
 ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
 ids[::30] = 1
 text = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
-limit, folder = int(sys.argv[1]) or None, Path(sys.argv[2])
-tables = fit_tables(count_ngrams(text, 5, 60_000, {1}, limit, folder), NGramSpec(order=5)).tables
+limit, folder, smoothing, prune = int(sys.argv[1]) or None, Path(sys.argv[2]), sys.argv[3], eval(sys.argv[4])
+counts = count_ngrams(text, 5, 60_000, {1}, limit, folder)
+tables = fit_tables(counts, NGramSpec(order=5, smoothing=smoothing), prune, precision="single").tables
 tables.save(folder / "model", "single")
 mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(mark.split()[1]) << 10)
@@ -133,15 +141,34 @@ print(int(mark.split()[1]) << 10)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
-def test_a_process_keeps_within_its_limit_where_it_would_take_more(tmp_path):
+@pytest.mark.parametrize(
+    ("smoothing", "prune"), [("modified_kneser_ney", ()), ("modified_kneser_ney", (0, 0, 1)), ("katz", (0, 1))]
+)
+def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, prune, tmp_path):
     peaks = {}
     for limit in (0, 150 << 20):
         folder = tmp_path / str(limit)
         folder.mkdir()
-        command = [sys.executable, "-c", FIT, str(limit), str(folder)]
+        command = [sys.executable, "-c", FIT, str(limit), str(folder), smoothing, str(prune)]
         peaks[limit] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert peaks[150 << 20] <= 150 << 20 < peaks[0]
     left, right = (
         {path.name: np.load(path) for path in (tmp_path / str(limit) / "model").glob("*.npy")} for limit in peaks
     )
     assert all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_it_takes(
+    stream_of, reviews_of, tmp_path
+):
+    text, spec = stream_of(reviews_of(50, V, 1)), NGramSpec(order=3)
+    expected = fit_tables(count_ngrams(text, 3, V, GIVEN), spec, entropy=1e-4).tables
+    ample = fit_tables(count_ngrams(text, 3, V, GIVEN, AMPLE, tmp_path), spec, entropy=1e-4).tables
+    assert all(np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items())
+    counts = count_ngrams(text, 3, V, GIVEN, AMPLE, tmp_path)
+    counts.shelf.limit = resident()
+    with pytest.raises(
+        ModelError, match=r"pruning by entropy takes some \d+ MiB, .* beyond the memory limit"
+    ) as caught:
+        fit_tables(counts, spec, entropy=1e-4)
+    assert caught.value.kind == "input"
