@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from reviewlm.config import RunConfig
-from tasks.fit import Fitted, fit, interruptible_fits, parts_of, relative_cost
+from tasks.fit import Fitted, fit, fitted_parts, interruptible_fits, relative_cost
 from tasks.prepare import Prepared
 
 
@@ -16,17 +17,21 @@ from tasks.prepare import Prepared
 def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Return the fitted models in the configuration's order.
 
-    The baseline is fitted first, then the costly ones, last those that are made of others, when these are ready.
+    The baseline is fitted first, then the costly ones; those that are made of others as soon as these are ready.
     """
-    single = [spec for spec in config.models if not parts_of(spec)]
-    first = sorted(single, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
+    waiting = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
+    running: dict[str, PrefectFuture[Any]] = {}
+    fitted: dict[str, Fitted] = {}
     with interruptible_fits():
-        futures = {spec.name: fit.submit(config, spec, prepared, parent_run_id, {}) for spec in first}
-        for spec in config.models:
-            if names := parts_of(spec):
-                parts = {name: futures[name].result() for name in names}
-                futures[spec.name] = fit.submit(config, spec, prepared, parent_run_id, parts)
-        return [futures[spec.name].result() for spec in config.models]
+        while len(fitted) < len(config.models):
+            for spec in tuple(waiting):
+                if (parts := fitted_parts(spec, fitted)) is not None:
+                    waiting.remove(spec)
+                    running[spec.name] = fit.submit(config, spec, prepared, parent_run_id, parts)
+            done = next(as_completed(list(running.values())))
+            name = next(name for name, future in running.items() if future is done)
+            fitted[name] = running.pop(name).result()
+    return [fitted[spec.name] for spec in config.models]
 
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:

@@ -23,8 +23,7 @@ from prefect.concurrency.sync import concurrency
 
 from models.base import ModelError
 from models.bundle import SPEC
-from models.specs import ModelSpec, identity
-from models.specs import parts_of as parts_of
+from models.specs import ModelSpec, identity, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
 from reviewlm.errors import Damaged, RankFailed, TrackingUnavailable
@@ -114,6 +113,17 @@ def _is_there(config: RunConfig, digest: str) -> bool:
         return "fit" not in config.execution.rebuild and store_of(config).find("fit", digest) is not None
     except Damaged:
         return False
+
+
+def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
+    """Return the fitted models that a model is made of (most are of none), by name; None while one is not fitted yet.
+
+    Args:
+        spec: The model.
+        fitted: The models that are fitted, by name.
+    """
+    names = parts_of(spec)
+    return {name: fitted[name] for name in names} if all(name in fitted for name in names) else None
 
 
 def bundle_digest(folder: Path) -> str:
