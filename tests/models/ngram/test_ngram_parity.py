@@ -12,7 +12,7 @@ import pytest
 from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import counts_of_counts, estimate
 from models.ngram.line_lm import LineLM
-from models.ngram.text_corpus import BEGIN, GIVEN_OF_LINES, LineCorpus
+from models.ngram.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
 from models.ngram.text_files import fit_lines
 from models.specs import NGramSpec
 
@@ -178,3 +178,15 @@ def test_orders_that_determine_no_discounts_take_the_fallback_and_say_so(golden_
     assert [found.values for found in made.discounts] == [(0, 0.4, 0.9, 1.4)] * 5
     assert sum("do not determine" in record.message for record in caplog.records) == 5
     assert [len(entry) for entry in counts.orders] == [6, 7, 3, 0, 0]
+
+
+def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tmp_path):
+    path = tmp_path / "odd.txt"
+    path.write_bytes(b"a\x0bb a\x0cb\na\x00b \xff\xfe b\xff\nb\xfe a")
+    corpus = LineCorpus.read_file(path)
+    assert corpus.words[3:] == ("a\x0bb", "a\x0cb", "a", "b", "\ufffd\ufffd", "b\ufffd")
+    assert (len(corpus), (corpus.ids == END).sum()) == (3, 3)  # lmplz counts two
+    counts = count_ngrams(corpus, 2, len(corpus.words), GIVEN_OF_LINES)
+    assert counts.count((corpus.words.index("a"), END)) == 1
+    table = (Path(__file__).parents[3] / "docs/ngram.md").read_text(encoding="utf-8")
+    assert all(f"| {row} |" in table for row in ("a last line without its newline", "`\\v` and `\\f`", "NUL"))
