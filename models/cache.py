@@ -35,7 +35,7 @@ from .mixture.attribution import Attribution, attribution_of
 from .mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
 from .mixture.spec import CacheSpec
 from .mixture.tuning import Batch, batches
-from .mixture.weights import em, mixed_nats
+from .mixture.weights import ROUNDS, em, mixed_nats
 from .streams import TokenStream
 from .vocabulary import BOS, GIVEN, Vocabulary
 
@@ -208,8 +208,8 @@ class CacheLM:
     ) -> FitResult:
         """Tune the weights on *validation* by EM, one set for each range of tokens remembered.
 
-        The summary: the weights, the tokens they were tuned on, and perplexities there, with the cache and without:
-        the former flatters, by as much as a few numbers can.
+        The summary: the weights, whether EM's rounds were enough (`converged`, 1 or 0), the tokens they were tuned on,
+        and perplexities there, with the cache and without: the former flatters, by as much as a few numbers can.
 
         Raises:
             ModelError: kind "input": no held-out token, or `context.parts` lacks the static model.
@@ -219,10 +219,11 @@ class CacheLM:
         model = cls(spec, part, np.eye(spec.order + 1)[[0] * (len(RANGES) + 1)])
         found = [model._held_out(batch) for batch in batches(validation, spec.tuning_tokens)]
         nats_TP, range_T = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        model.weights_RP = tune(nats_TP, range_T)
+        model.weights_RP, converged = tune(nats_TP, range_T)
         with np.errstate(divide="ignore"):
             nats = float(mixed_nats(nats_TP, np.log(model.weights_RP)[range_T]).mean())
         summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
+        summary["converged"] = float(converged)
         summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
         for name, column_R in zip(model.names, model.weights_RP.T, strict=True):
             # Of the first range, where nothing is remembered, all weight is the static model's.
@@ -235,17 +236,21 @@ class CacheLM:
         return nats_BTP[batch.scored_BT], _range_of(number_BTN[batch.scored_BT, 0])
 
 
-def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> np.ndarray:
-    """Return the weights of each range (R, P): those of all tokens together where a range has too few."""
-    together_P, _ = em(nats_TP)
+def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the weights of each range (R, P), and whether EM's rounds were enough for all of them.
+
+    A range with too few tokens takes the weights of all tokens together.
+    """
+    together_P, most = em(nats_TP)
     weights_RP = np.tile(together_P, (len(RANGES) + 1, 1))
     for number in range(len(weights_RP)):
         own_T = range_T == number
         if own_T.sum() >= FEW:
-            weights_RP[number] = em(nats_TP[own_T])[0]
+            weights_RP[number], rounds = em(nats_TP[own_T])
+            most = max(most, rounds)
     floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
     cache_RP = weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
-    return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1)
+    return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
 
 
 def _range_of(number: np.ndarray) -> np.ndarray:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, LanguageModel, ModelError
 from ..vocabulary import GIVEN
-from .context_weights import ContextWeights, fit_context_weights
+from . import log_linear
+from .context import ngram_models
+from .context_weights import STEPS, ContextWeights, fit_context_weights
+from .gains import gain_figures, gain_table, gains, known_lengths
 from .lm import Fixed, LinearMixture, MixtureLM
 from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
 from .parts import Part, journal
 from .spec import MixtureSpec
 from .tuning import NO_TOKEN, batches, token_nats
-from .weights import em, mixed_nats
+from .weights import ROUNDS, em, mixed_nats
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -35,8 +38,10 @@ def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStrea
     """Tune the weights and say how good they make the mixture.
 
     The summary: seconds, held-out tokens it was tuned on, nats and perplexity of the mixture and of each part there (of
-    a log-linear mixture on the fewer positions whose distributions fit in memory), weights, rounds. On that text no
-    part is better than the mixture; how much better it is there flatters by as much as a few numbers can.
+    a log-linear mixture on the fewer positions whose distributions fit in memory), weights, rounds and whether these
+    were enough (`converged`, 1 or 0), and with an n-gram model among the parts, or inside one, the gain over each part
+    by the length of the context that it knows (see `gains.py`). On that text no part is better than the mixture; how
+    much better it is there flatters by as much as a few numbers can.
 
     Raises:
         ModelError: kind "diverged": the tuned numbers are not finite; see also `MixtureLM.fit`.
@@ -60,32 +65,57 @@ def _require_finite(model: MixtureLM) -> None:
         raise ModelError(f"the weights of the mixture of {names} are not finite", "diverged") from error
 
 
+class _Evidence(NamedTuple):
+    """What is known of T held-out tokens: −log p_i, the length of the context known, what weights may depend on."""
+
+    nats_TP: np.ndarray
+    length_T: np.ndarray
+    features_TF: np.ndarray
+
+
+def _evidence(
+    parts: Sequence[Part], validation: TokenStream, tokens: int, weighting: ContextWeights | None = None
+) -> _Evidence:
+    """Read about so many held-out tokens; without *weighting* there are no features."""
+    models, rows = [part.model for part in parts], []
+    for batch in batches(validation, tokens):
+        nats_TP = token_nats(models, batch)
+        features_TF = np.zeros((len(nats_TP), 0))
+        if weighting:
+            states = tuple(model.start(len(batch.ids_BT)) for model in models)
+            features_TF = weighting.features(batch.ids_BT, states)[batch.scored_BT]
+        rows.append((nats_TP, known_lengths(parts, batch), features_TF))
+    return _Evidence(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def _figures(parts: Sequence[Part], found: _Evidence, log_weights: np.ndarray) -> dict[str, float]:
+    """Return the figures of a linear mixture with these log λ, of all tokens (P,) or of each (T, P)."""
+    nats_T = mixed_nats(found.nats_TP, log_weights)
+    figures = _of_parts(parts, found.nats_TP) | {"validation/nats": float(nats_T.mean())}
+    if not ngram_models(parts):
+        return figures
+    names = [part.name for part in parts]
+    return figures | gain_figures(gains(names, found.length_T, nats_T, found.nats_TP, None), names)
+
+
 def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[MixtureLM, dict[str, float]]:
-    models = [part.model for part in parts]
-    nats_TP = np.concatenate([token_nats(models, batch) for batch in batches(validation, spec.tuning_tokens)])
-    weights_P, rounds = em(nats_TP)
+    found = _evidence(parts, validation, spec.tuning_tokens)
+    weights_P, rounds = em(found.nats_TP)
     fixed = Fixed(weights_P)
-    nats = float(mixed_nats(nats_TP, fixed.log_weights_P).mean())
-    found = _of_parts(parts, nats_TP) | {"validation/nats": nats, "rounds": float(rounds)}
-    return LinearMixture(parts, fixed), found | _named("weight", parts, weights_P)
+    figures = _figures(parts, found, fixed.log_weights_P) | _rounds(rounds, ROUNDS)
+    return LinearMixture(parts, fixed), figures | _named("weight", parts, weights_P)
 
 
 def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[MixtureLM, dict[str, float]]:
-    models = [part.model for part in parts]
-    weighting, nats_TP, features_TF = ContextWeights.untrained(parts), [], []
-    for batch in batches(validation, spec.tuning_tokens):
-        nats_TP.append(token_nats(models, batch))
-        states = tuple(model.start(len(batch.ids_BT)) for model in models)
-        features_TF.append(weighting.features(batch.ids_BT, states)[batch.scored_BT])
-    all_TP, all_TF = np.concatenate(nats_TP), np.concatenate(features_TF)
-    weights_P, _ = em(all_TP)
-    weighting, rounds = fit_context_weights(weighting, all_TP, all_TF, weights_P, spec.ridge)
-    nats = float(mixed_nats(all_TP, weighting.log_weights(all_TF)).mean())
-    fixed = float(mixed_nats(all_TP, Fixed(weights_P).log_weights_P).mean())
-    found = _of_parts(parts, all_TP) | {"validation/nats": nats, "rounds": float(rounds)}
-    found["validation/perplexity_linear"] = float(np.exp(fixed))
-    mean_P = np.exp(weighting.log_weights(all_TF)).mean(0)
-    return LinearMixture(parts, weighting), found | _named("mean_weight", parts, mean_P)
+    weighting = ContextWeights.untrained(parts)
+    found = _evidence(parts, validation, spec.tuning_tokens, weighting)
+    weights_P, _ = em(found.nats_TP)
+    weighting, rounds = fit_context_weights(weighting, found.nats_TP, found.features_TF, weights_P, spec.ridge)
+    log_weights_TP = weighting.log_weights(found.features_TF)
+    fixed = float(mixed_nats(found.nats_TP, Fixed(weights_P).log_weights_P).mean())
+    figures = _figures(parts, found, log_weights_TP) | _rounds(rounds, STEPS)
+    figures["validation/perplexity_linear"] = float(np.exp(fixed))
+    return LinearMixture(parts, weighting), figures | _named("mean_weight", parts, np.exp(log_weights_TP).mean(0))
 
 
 def _log_linear(
@@ -97,8 +127,15 @@ def _log_linear(
     exponents_P, steps = fit_exponents(logp_PNV, targets_N, np.full(len(parts), 1.0 / len(parts)))
     nats_TP = -logp_PNV[:, torch.arange(len(targets_N)), targets_N].T.double().numpy()
     nats = slope(logp_PNV, targets_N, exponents_P).value
-    found = _of_parts(parts, nats_TP) | {"validation/nats": nats, "rounds": float(steps)}
-    return LogLinearMixture(parts, exponents_P), found | _named("exponent", parts, exponents_P)
+    figures = _of_parts(parts, nats_TP) | {"validation/nats": nats} | _rounds(steps, log_linear.STEPS)
+    model = LogLinearMixture(parts, exponents_P)
+    if ngram_models(parts):  # of whole reviews, about as many tokens
+        figures |= gain_figures(gain_table(model, validation, len(targets_N)), model.names)
+    return model, figures | _named("exponent", parts, exponents_P)
+
+
+def _rounds(rounds: int, most: int) -> dict[str, float]:
+    return {"rounds": float(rounds), "converged": float(rounds < most)}
 
 
 def _distributions(

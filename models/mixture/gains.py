@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +12,8 @@ import polars as pl
 from ..base import ModelError
 from .context import matched_before, ngram_models, ngram_states
 from .lm import MixtureLM
-from .tuning import batches
+from .parts import Part
+from .tuning import Batch, batches
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -29,26 +32,61 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
     Raises:
         ModelError: kind "input": no part is an n-gram model, or there is no token to score.
     """
-    ngrams = ngram_models(model.parts)
-    if not ngrams:
+    if not ngram_models(model.parts):
         raise ModelError("no part of the mixture is an n-gram model, whose contexts could be told apart", "input")
     columns: list[tuple[np.ndarray, ...]] = []
-    for ids_BT, scored_BT in batches(stream, limit):
-        state = model.start(len(ids_BT))
-        found, _ = model.attribute(ids_BT, state)
-        length_BT = matched_before(ngrams[0], ids_BT, ngram_states(model.parts, state.parts)[0]).length
+    for batch in batches(stream, limit):
+        found, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
         share_BTP = found.weights_BTP if found.share_BTP is None else found.share_BTP
-        columns.append(tuple(a[scored_BT] for a in (length_BT, found.nats_BT, found.part_nats_BTP, share_BTP)))
+        scored = (array[batch.scored_BT] for array in (found.nats_BT, found.part_nats_BTP, share_BTP))
+        columns.append((known_lengths(model.parts, batch), *scored))
     length_T, nats_T, part_TP, share_TP = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return gains(model.names, length_T, nats_T, part_TP, None if found.share_BTP is None else share_TP)
+
+
+def known_lengths(parts: Sequence[Part], batch: Batch) -> np.ndarray:
+    """Return the length of the longest context known before each scored token (T,), 0 without an n-gram model."""
+    ngrams = ngram_models(parts)
+    if not ngrams:
+        return np.zeros(int(batch.scored_BT.sum()), np.int64)
+    states = [part.model.start(len(batch.ids_BT)) for part in parts]
+    known = matched_before(ngrams[0], batch.ids_BT, ngram_states(parts, states)[0])
+    return known.length[batch.scored_BT]
+
+
+def gains(
+    names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray, share_TP: np.ndarray | None
+) -> pl.DataFrame:
+    """Return the table of `gain_table` from what is known of each token.
+
+    Args:
+        names: Of the P parts.
+        length_T: Of the longest context known.
+        nats_T: Of the mixture.
+        part_TP: Nats of the parts.
+        share_TP: Their shares; None: of a mixture that has none.
+    """
     groups = [(length, length_T == length) for length in np.unique(length_T).tolist()]
     rows = []
     for length, rows_T in [*groups, (None, np.ones(len(length_T), bool))]:
         perplexity = float(np.exp(nats_T[rows_T].mean()))
         row = {"context": length, "tokens": int(rows_T.sum()), "perplexity": perplexity}
-        for i, name in enumerate(model.names):
+        for i, name in enumerate(names):
             row[f"perplexity {name}"] = float(np.exp(part_TP[rows_T, i].mean()))
             row[f"gain {name}"] = 1 - perplexity / row[f"perplexity {name}"]
-            row[f"share {name}"] = float(share_TP[rows_T, i].mean())
+            if share_TP is not None:
+                row[f"share {name}"] = float(share_TP[rows_T, i].mean())
         rows.append(row)
-    table = pl.DataFrame(rows)
-    return table if found.share_BTP is not None else table.drop([f"share {name}" for name in model.names])
+    return pl.DataFrame(rows)
+
+
+def gain_figures(table: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Return the table's gains as figures of a run, by name: `gain/PART/context_2`, `gain_tokens/context_2`.
+
+    Gains that are no number are left out: where part and mixture both call a word impossible.
+    """
+    figures = {}
+    for row in table.filter(pl.col("context").is_not_null()).iter_rows(named=True):
+        figures[f"gain_tokens/context_{row['context']}"] = float(row["tokens"])
+        figures |= {f"gain/{name}/context_{row['context']}": row[f"gain {name}"] for name in names}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}

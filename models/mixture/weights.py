@@ -49,7 +49,7 @@ def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
 
 
 def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Return the weights λ that make held-out tokens most probable, and the rounds it took.
+    """Return the weights λ that make held-out tokens most probable, and the rounds it took; `ROUNDS` were too few.
 
     No weights are better, those that are 1 for one part included: on this text the mixture is at least as good as each
     of its parts. Tokens that all parts call impossible have no say; without any tokens the weights stay as they are.

@@ -165,12 +165,20 @@ def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_k
     draw = np.random.default_rng(1)
     nats_TP, range_T = draw.exponential(2, (500, 3)), np.repeat([1, 2, 3], [50, 200, 250])
     nats_TP[range_T == 3, 0] = 50.0
-    weights_RP = tune(nats_TP, range_T)
+    weights_RP, converged = tune(nats_TP, range_T)
+    assert converged
     together_P = em(nats_TP)[0]
     assert weights_RP[1] == pytest.approx(together_P)
     assert weights_RP[2] == pytest.approx(em(nats_TP[range_T == 2])[0])
     assert weights_RP[3, 0] == pytest.approx(1e-3)
     assert weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
+
+
+def test_rounds_that_were_too_few_for_a_range_are_told(fit_on, monkeypatch):
+    held_out, part = Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3)
+    for module in ("models.cache", "models.mixture.weights"):
+        monkeypatch.setattr(f"{module}.ROUNDS", 2)
+    assert fit_on(held_out, part).summary["converged"] == 0
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,33 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method,
     if method == "gated":
         assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+    assert summary["converged"] == 1
+    lengths = [name for name in summary if name.startswith("gain/kn/context_")]
+    assert [name.removeprefix("gain/kn/context_") for name in lengths] == ["1", "2"]
+    if method == "log_linear":  # on about as many tokens as it was tuned on
+        return
+    assert sum(summary[f"gain_tokens/context_{length}"] for length in (1, 2)) == scored
+    row = gain_table(result.model, held_out).row(1, named=True)
+    assert [summary[f"gain/{name}/context_2"] for name in ("kn", "table5")] == pytest.approx(
+        [row["gain kn"], row["gain table5"]], rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("method", ["linear", "gated", "log_linear"])
+def test_rounds_that_were_too_few_are_told(method, tmp_path, monkeypatch):
+    for limit in ("weights.ROUNDS", "fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS", "log_linear.STEPS"):
+        monkeypatch.setattr(f"models.mixture.{limit}", 1)
+    ngram = NGramLM.from_counts(count_ngrams(Stream(documents(80, 1)), 3, SIZE, GIVEN))
+    parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
+    spec = MixtureSpec(parts=("kn", "table5"), method=method)
+    summary = fit_mixture(spec, parts, Stream(documents(40, 2)), FitContext(tmp_path)).summary
+    assert (summary["rounds"], summary["converged"]) == (1, 0)
+
+
+def test_without_an_ngram_model_there_are_no_gains_by_context(tmp_path):
+    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1), table_part(2)]
+    summary = fit_mixture(spec, parts, Stream(documents(40, 2)), FitContext(tmp_path)).summary
+    assert not [name for name in summary if name.startswith("gain")]
 
 
 @pytest.mark.parametrize("positions", [9, 40, 10_000])
