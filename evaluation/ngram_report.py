@@ -20,15 +20,21 @@ FILE = "comparison.json"
 
 
 def method_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return one row per method: its perplexity at every order (infinity stays, None for scores), and seconds."""
+    """Return one row per method: its perplexity at every order (infinity stays, None for scores).
+
+    Then, of the highest order, the tokens that it calls impossible and the seconds that it took.
+    """
     orders = sorted({row.order for row in rows})
     table = []
     for method in dict.fromkeys(row.method for row in rows):
         own = {row.order: row for row in rows if row.method == method}
-        top = own[max(own)]
-        zero = {} if top.zero_probability_events is None else {"probability 0": top.zero_probability_events}
+        top = own.get(orders[-1])
         perplexities = {f"order {order}": own[order].perplexity if order in own else None for order in orders}
-        table.append({"method": method, **perplexities, "probability 0": None, **zero, "seconds": top.seconds})
+        table.append({
+            "method": method, **perplexities,
+            f"probability 0, order {orders[-1]}": top and top.zero_probability_events,
+            f"seconds, order {orders[-1]}": top and top.seconds,
+        })  # fmt: skip
     return table
 
 

@@ -153,20 +153,28 @@ class TrackingUnavailable(ReviewLMError):
     exit_code = 8
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
 @contextmanager
-def disk_errors(where: str | Path) -> Iterator[None]:
-    """Turn the operating system's disk errors into ours, naming the folder that was written to."""
+def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
+    """Turn the operating system's disk errors into ours, naming the folder that was written to.
+
+    Args:
+        remedy: Where something else helps than moving the store or a rerun.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
+            rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished"
             raise StoreFull(
-                "No space is left on the disk", where=where, cause=str(error),
-                remedy="free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished",
+                "No space is left on the disk", where=where, cause=str(error), remedy=remedy or rerun
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in REFUSED:
+            move = "make it a folder with write permission, or move the store with REVIEWLM_HOME"
             raise NotWritable(
-                "The folder cannot be written to", where=where, cause=str(error),
-                remedy="make it a folder with write permission, or move the store with REVIEWLM_HOME",
+                "The folder cannot be written to", where=where, cause=str(error), remedy=remedy or move
             ) from error
         raise

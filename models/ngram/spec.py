@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import ClassVar, Literal, get_args
 
 from ..options import LATER, require
@@ -57,6 +59,7 @@ class NGramSpec:
 
     def __post_init__(self) -> None:
         names = get_args(Smoothing)
+        self._check_types()
         require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
         require(self.smoothing in names, "smoothing", self.smoothing, f"one of {', '.join(names)}")
         right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
@@ -73,6 +76,18 @@ class NGramSpec:
             require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
         self._check_pruning()
 
+    def _check_types(self) -> None:
+        for name in ("order", "cut"):
+            require(_is(Integral, getattr(self, name)), name, getattr(self, name), "a whole number")
+        for name in ("k", "alpha", "entropy"):
+            value = getattr(self, name)
+            require((name == "k" and value is None) or _is(Real, value), name, value, "a number")
+        for name in ("fallback", "weights", "discounts"):
+            value = getattr(self, name)
+            right = isinstance(value, Sequence) and all(_is(Real, one) for one in value)
+            require((name != "fallback" and value is None) or right, name, value, "numbers in a row")
+        require(isinstance(self.kenlm_exact, bool), "kenlm_exact", self.kenlm_exact, "true or false")
+
     def _check_pruning(self) -> None:
         rising = all(type(t) is int and t >= 0 for t in self.prune) and list(self.prune) == sorted(self.prune)
         allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
@@ -81,3 +96,7 @@ class NGramSpec:
         require(0 <= self.entropy < float("inf"), "entropy", self.entropy, "0 or more and finite")
         scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
         require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")
+
+
+def _is(kind: type, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -20,7 +20,7 @@ from .fitting import fit_tables
 from .lm import NGramLM
 from .measure import measure
 from .tables import Tables
-from .text_corpus import GIVEN_OF_LINES, LineCorpus
+from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
 
 BEST = "modified_kneser_ney"
 THRESHOLDS = (1, 2, 3, 5, 10, 20)
@@ -82,6 +82,7 @@ def compare_texts(
     methods: Sequence[str] = ALL,
     every: Sequence[int] = (16, 8, 4, 2, 1),
     report: Callable[[Row | Pruned], None] = lambda row: None,
+    marks: Marks = "refuse",
 ) -> Comparison:
     """Fit and measure everything.
 
@@ -92,11 +93,12 @@ def compare_texts(
         methods: Names of `models.specs.Smoothing`.
         every: Amounts of training text: one line of so many. 1 is always among them.
         report: Called with each row when it is known.
+        marks: What becomes of `<s>`, `</s>` and `<unk>` in the training text.
 
     Raises:
         ModelError: A file cannot be read or has fewer than two lines, or there is no such order or method.
     """
-    train = LineCorpus.read_file(text, marks="skip")
+    train = LineCorpus.read_file(text, marks=marks)
     other = LineCorpus.read_file(held_out, train.words, "unknown")
     if not len(train) or len(other) < 2:
         raise ModelError(f"{text} has {len(train)} lines, {held_out} {len(other)}; 1 and 2 are needed", kind="input")

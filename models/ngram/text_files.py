@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import resource
 import sys
 import time
@@ -16,11 +18,24 @@ from ..base import ModelError
 from ..specs import NGramSpec
 from .counts import count_ngrams
 from .fitting import fit_tables
-from .line_lm import LineLM
+from .kneser_ney import SMOOTHINGS
+from .line_lm import LineLM, require_ours
+from .placing import not_written
 from .pruning import thresholds
-from .smoothing import SCORES_ONLY, tunes
+from .smoothing import METHODS, SCORES_ONLY, tunes
 from .tables import Precision
 from .text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus, Marks
+
+PARAMETERS_OF = {
+    "k": ("add_k",),
+    "weights": ("jelinek_mercer",),
+    "discounts": ("absolute_discounting",),
+    "cut": ("katz",),
+    "alpha": ("stupid_backoff",),
+    "fallback": ("modified_kneser_ney", "kneser_ney", "absolute_discounting", "katz"),
+    "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
+}
+"""Methods that a parameter of `NGramSpec` is for."""
 
 
 def fit_lines(
@@ -32,6 +47,8 @@ def fit_lines(
     padded_vocabulary: int = 0,
     memory_limit: int | None = None,
     precision: Precision = "double",
+    folder: Path | None = None,
+    threads: int | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
     """Count, estimate and prune.
 
@@ -44,6 +61,8 @@ def fit_lines(
         padded_vocabulary: See `kneser_ney.estimate`.
         memory_limit: Bytes that the process should keep within, see `counts.count_ngrams` and `fitting.fit_tables`.
         precision: Of the model's numbers.
+        folder: For the temporary files that a memory limit asks for; None asks the system (`TMPDIR`).
+        threads: How many to use; None for `threads.THREADS`.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
@@ -51,8 +70,9 @@ def fit_lines(
     """
     if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
-    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, memory_limit)  # type: ignore[arg-type]
-    tables, ids, made = fit_tables(counts, spec, prune, entropy, held_out, padded_vocabulary, precision)  # type: ignore[arg-type]
+    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, memory_limit, folder, threads)  # type: ignore[arg-type]
+    options = (prune, entropy, held_out, padded_vocabulary, precision, threads)
+    tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
     fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
@@ -72,6 +92,8 @@ def fit_text(
     marks: Marks = "refuse",
     padded_vocabulary: int = 0,
     memory_limit: int | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
@@ -80,7 +102,8 @@ def fit_text(
         arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
         binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
         marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
-        memory_limit: Bytes; see `fit_lines`.
+        padded_vocabulary: See `kneser_ney.estimate`.
+        memory_limit: Bytes; see `fit_lines`, also for *folder* and *threads*.
         options: Further options of `NGramSpec`.
 
     Returns:
@@ -88,14 +111,20 @@ def fit_text(
         `peak_mib` (the most memory this process has held so far).
 
     Raises:
-        ModelError: The text cannot be read or has a mark in it (with the line), or an option is wrong; kind "input".
+        ModelError: The text cannot be read, has no line, or has a mark in it (with the line), or an option is wrong
+            (kind "input"); the results cannot be written (kind "disk").
     """
     began = time.perf_counter()
-    spec = checked_spec(order, smoothing, options, prune, held_out is not None)
-    _require_places(arpa, binary, spec.smoothing)
+    spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary)
+    require_places(arpa, binary, spec.smoothing)
+    require_texts(text, held_out)
     corpus = LineCorpus.read_file(text, marks=marks)
+    if not len(corpus):
+        raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
-    model, report = fit_lines(corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single")
+    model, report = fit_lines(
+        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads
+    )
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus
     if binary is not None:
@@ -106,34 +135,75 @@ def fit_text(
 
 
 def checked_spec(
-    order: int, smoothing: str, options: Mapping[str, Any], prune: Sequence[int] = (), held_out: bool = False
+    order: int,
+    smoothing: str,
+    options: Mapping[str, Any],
+    prune: Sequence[int] = (),
+    held_out: bool = False,
+    entropy: float = 0.0,
+    padded_vocabulary: int = 0,
 ) -> NGramSpec:
     """Return the spec of a fit; complains about what does not fit together before a long text is read.
 
     Raises:
-        ModelError: An option is out of its range, or a method has no *held_out* text to choose parameters on.
+        ModelError: An option is out of its range or not one of the method's, or does not go together with another; a
+            method has no *held_out* text to choose parameters on. Kind "input".
     """
+    for name, methods in PARAMETERS_OF.items():
+        if options.get(name) is not None and smoothing in METHODS and smoothing not in methods:
+            only = f"only {' and '.join(methods)} use{'s' * (len(methods) == 1)} it"
+            raise ModelError(f"{name} is {options[name]!r}; it must be left out: {only}", kind="input")
     try:
         spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise ModelError(str(error), kind="input") from error
-    thresholds(prune, order)
-    if tunes(spec) and not held_out:
-        raise ModelError(f"{smoothing} chooses its parameters on held-out text; there is none", kind="input")
+    drops_words = thresholds(prune, order)[0] > 0 and smoothing not in (*SMOOTHINGS, *SCORES_ONLY)
+    for wrong, said in (
+        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps every word: the threshold of order 1 must be 0"),
+        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
+        (entropy > 0 and smoothing in SCORES_ONLY, f"{smoothing} gives scores, which have no entropy to prune by"),
+        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
+        (padded_vocabulary and smoothing not in SMOOTHINGS, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
+        (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy do not go together"),
+        (tunes(spec) and not held_out, f"{smoothing} chooses its parameters on held-out text; there is none"),
+    ):
+        if wrong:
+            raise ModelError(said, kind="input")
     return spec
 
 
-def _require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
-    """Make the folders that results go to, before the work: what cannot be written is known at once."""
+def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
+    """Make the folders that results go to, before the work: what cannot be written is known at once.
+
+    Raises:
+        ModelError: A name is taken by something else, or the method's scores are no matter for ARPA (kind "input"); a
+            folder cannot be made (kind "disk").
+    """
     if arpa is not None and smoothing in SCORES_ONLY:
         raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
-    for path, wrong in ((arpa, arpa is not None and arpa.is_dir()), (binary, binary is not None and binary.is_file())):
+    if arpa is not None and binary is not None and arpa.resolve() == binary.resolve():
+        raise ModelError(f"{arpa} is named for the ARPA file and for the folder", kind="input")
+    if arpa is not None and arpa.is_dir():
+        raise ModelError(f"{arpa} is a folder; its name is taken", kind="input")
+    if binary is not None:
+        require_ours(binary)
+    for path in filter(None, (arpa, binary)):
         try:
-            (path or Path()).parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            special = path.exists() and not (path.is_file() or path.is_dir())  # written straight into
+            if not (special or os.access(path.resolve().parent, os.W_OK)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise ModelError(f"{path} cannot be written: {error}", kind="input") from error
-        if wrong:
-            raise ModelError(f"{path} is a {'folder' if path is arpa else 'file'}; its name is taken", kind="input")
+            raise not_written(path, error) from error
+
+
+def require_texts(*texts: Path | None) -> None:
+    """Raise ModelError (kind "input") for a text that is not there, before another one is read."""
+    for text in filter(None, texts):
+        try:
+            text.stat()
+        except OSError as error:
+            raise ModelError(f"{text} cannot be read: {error.strerror}", kind="input") from error
 
 
 def open_model(path: Path) -> LineLM:

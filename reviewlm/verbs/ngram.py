@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import ConfigError, disk_errors
-from reviewlm.verbs.options import Json, Preset, Set, checked, configured
+from reviewlm.errors import BundleError, ConfigError, disk_errors
+from reviewlm.verbs.ngram_values import orders_of, parameters, whole_numbers
+from reviewlm.verbs.options import Json, checked, complaint, configured
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
@@ -23,7 +25,10 @@ Text = Annotated[
 ]
 Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
 Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
-PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
+Marks = Annotated[
+    str, typer.Option("--marks", help="What <s>, </s> and <unk> in the text are: 'refuse' an error, 'skip' blanks.")
+]
+ANOTHER_PLACE = "free some space, or name another place"
 SMOOTHING = (
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
     "maximum_likelihood or stupid_backoff."
@@ -57,33 +62,39 @@ def fit(
     held_out: Annotated[
         Path | None, typer.Option("--held-out", help="Other text, for methods that choose parameters on it.")
     ] = None,
-    marks: Annotated[
-        str, typer.Option("--marks", help="What <s>, </s> and <unk> in the text are: 'refuse' an error, 'skip' blanks.")
-    ] = "refuse",
+    marks: Marks = "refuse",
     memory: Annotated[
         int, typer.Option("--memory", min=0, help="MiB to keep within; files take what does not fit. 0: no limit.")
     ] = 0,
-    preset: Preset = "small", set: Set = None, as_json: Json = False,
+    temp: Annotated[
+        Path | None, typer.Option("--temp", help="Folder of the files of --memory; none: the system's (TMPDIR).")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads that count and estimate; none: up to four.")
+    ] = None,
+    pad: Annotated[
+        int, typer.Option("--pad", min=0, help="Words that the vocabulary is padded to, for <unk> (as --vocab_pad).")
+    ] = 0,
+    as_json: Json = False,
 ) -> None:
     """Estimate an n-gram model from a text file."""
     if arpa is None and binary is None:
         raise ConfigError("Nothing to write was named", remedy="give --arpa FILE, --binary FOLDER, or both")
-    if marks not in ("refuse", "skip"):
-        raise ConfigError("There is no such way with marks", where="--marks", value=marks, remedy="refuse or skip")
-    options, thresholds = _parameters(option or []), _whole_numbers(prune, "--prune")
-    configured(preset, set)
-    from models.base import ModelError
-    from models.ngram.text_files import checked_spec, fit_text
+    options, thresholds = parameters(option or []), whole_numbers(prune, "--prune")
+    _require_marks(marks)
+    if temp is not None and not temp.is_dir():
+        raise ConfigError("There is no such folder", where="--temp", value=temp)
+    from models.ngram.text_files import checked_spec, fit_text, require_places, require_texts
 
-    try:
-        checked_spec(order, smoothing, options, thresholds, held_out is not None)
-    except ModelError as error:
-        raise ConfigError(f"A setting is not valid: {error}") from error
-    with disk_errors(arpa or binary or ""):
+    with _settings():
+        checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad)
+        require_places(arpa, binary, smoothing)
+    checked(lambda: require_texts(text, held_out))
+    with disk_errors(arpa or binary or "", ANOTHER_PLACE):
         result = checked(
             lambda: fit_text(
                 text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
-                memory_limit=memory << 20 or None, **options,
+                padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, **options,
             )
         )
     terminal.show_rows(_per_order(result))
@@ -99,14 +110,13 @@ def fit(
 @app.command()
 def score(
     text: Text,
-    arpa: Arpa = None, binary: Binary = None,
-    preset: Preset = "small", set: Set = None, as_json: Json = False,
+    arpa: Arpa = None, binary: Binary = None, as_json: Json = False,
 ) -> None:
     """Measure a text file with a model file: perplexity with and without unknown words, as KenLM's `query` does."""
     model = _one_model(arpa, binary)
-    configured(preset, set)
-    from models.ngram.text_files import score_text
+    from models.ngram.text_files import require_texts, score_text
 
+    checked(lambda: require_texts(text))
     result = checked(lambda: score_text(model, text))
     terminal.show_facts(result)
     terminal.last_line(result, as_json)
@@ -124,23 +134,36 @@ def compare(
         str, typer.Option("--amounts", help="Parts of the text to learn from: one line of so many.")
     ] = "16,8,4,2,1",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for tables (CSV, JSON) and pictures.")] = None,
+    marks: Marks = "refuse",
     track: Annotated[bool, typer.Option("--track", help="Write every model to MLflow, as a run of its own.")] = False,
-    preset: Preset = "small", set: Set = None, as_json: Json = False,
+    preset: Annotated[
+        str, typer.Option("--preset", help="With --track: a preset of config/, or the path of a TOML file.")
+    ] = "small",
+    set: Annotated[
+        list[str] | None, typer.Option("--set", help="With --track: override a setting, key=value. May be repeated.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare smoothing methods, orders, amounts of text and ways of pruning on any text, in tables and pictures."""
-    wanted = _orders(orders)
-    steps = _whole_numbers(amounts, "--amounts")
-    config = configured(preset, set)
+    wanted, steps = orders_of(orders), whole_numbers(amounts, "--amounts", least=1)
+    _require_marks(marks)
+    if set and not track:
+        raise ConfigError("Only --track reads settings", where="--set", value=set[0], remedy="leave it out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError("There is a file in the way of the folder", where="--out", value=out)
+    config = configured(preset, set) if track else None
     from evaluation.ngram_report import amount_table, curve_table, method_table, write
     from evaluation.ngram_report import as_json as plain
     from models.ngram.comparison import ALL
     from models.ngram.text_comparison import compare_texts
+    from models.ngram.text_files import require_texts
 
     chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(ALL)
     if unknown := [name for name in chosen if name not in ALL]:
         near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
         raise ConfigError("There is no such method", where="--methods", value=unknown[0], remedy=", ".join(near))
-    found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row))
+    checked(lambda: require_texts(text, held_out))
+    found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
     train, choose, measure = found.tokens
     terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")
     terminal.show_rows(method_table(found.methods), "Held-out perplexity by method, and tokens of probability 0")
@@ -148,10 +171,10 @@ def compare(
     terminal.show_rows(curve_table(found.curve), f"Order {max(wanted)}, pruned")
     result = plain(found)
     if out is not None:
-        with disk_errors(out):
+        with disk_errors(out, ANOTHER_PLACE):
             result["files"] = [str(path) for path in write(found, out)]
         terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
-    if track:
+    if config is not None:
         from tasks.ngram_runs import track as to_mlflow
 
         settings = {"text": text.name, "held_out": held_out.name, "orders": wanted, "methods": chosen, "amounts": steps}
@@ -165,10 +188,10 @@ def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised as the training text was.")],
     arpa: Arpa = None, binary: Binary = None,
     k: Annotated[int, typer.Option("--k", min=1)] = 5,
-    preset: Preset = "small", set: Set = None, as_json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
-    model = _opened(arpa, binary, preset, set)
+    model = _opened(arpa, binary)
     from models.ngram.next_words import next_words
 
     found = checked(lambda: next_words(model, prompt, k))
@@ -188,10 +211,10 @@ def generate(
     top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
-    preset: Preset = "small", set: Set = None, as_json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write lines as the model would."""
-    model = _opened(arpa, binary, preset, set)
+    model = _opened(arpa, binary)
     from models.ngram.next_words import write_lines
 
     lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
@@ -200,9 +223,8 @@ def generate(
     terminal.last_line({"lines": lines}, as_json)
 
 
-def _opened(arpa: Path | None, binary: Path | None, preset: str, overrides: list[str] | None) -> Any:
+def _opened(arpa: Path | None, binary: Path | None) -> Any:
     model = _one_model(arpa, binary)
-    configured(preset, overrides)
     from models.ngram.text_files import open_model
 
     return checked(lambda: open_model(model))
@@ -212,7 +234,28 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
     model = arpa or binary
     if model is None or (arpa and binary):
         raise ConfigError("Exactly one model is needed", remedy="give --arpa FILE or --binary FOLDER")
+    if binary is not None and not binary.is_dir():
+        remedy = "an ARPA file is given as --arpa FILE" if binary.exists() else ""
+        raise BundleError("There is no model folder of this name", where=binary, remedy=remedy)
     return model
+
+
+def _require_marks(marks: str) -> None:
+    if marks not in ("refuse", "skip"):
+        raise ConfigError("There is no such way with marks", where="--marks", value=marks, remedy="refuse or skip")
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Turn complaints about what is asked for, before any work, into errors of configuration."""
+    from models.base import ModelError
+
+    try:
+        yield
+    except ModelError as error:
+        if error.kind == "input":
+            raise ConfigError(f"A setting is not valid: {error}") from error
+        raise complaint(error) from error
 
 
 def _say_row(row: Any) -> None:
@@ -220,46 +263,6 @@ def _say_row(row: Any) -> None:
     name = f"{row.method} {row.order}" if hasattr(row, "method") else f"pruned by {row.pruning} {row.threshold:g}"
     part = f" on 1/{row.every}" if getattr(row, "every", 1) > 1 else ""
     log.info("%-24s perplexity %s", f"{name}{part}", "–" if row.perplexity is None else f"{row.perplexity:.4f}")
-
-
-def _orders(given: str) -> list[int]:
-    first, dash, last = given.partition("-")
-    if dash and first.strip().isdigit() and last.strip().isdigit():
-        given = ",".join(map(str, range(int(first), int(last) + 1)))
-    orders = _whole_numbers(given, "--orders")
-    if not orders or not all(1 <= order <= 6 for order in orders):
-        raise ConfigError("Orders are 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
-    return sorted({*orders})
-
-
-def _whole_numbers(given: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in given.replace(",", " ").split()]
-    except ValueError as error:
-        raise ConfigError(f"{option} wants whole numbers between commas", where=option, value=given) from error
-
-
-def _parameters(given: list[str]) -> dict[str, Any]:
-    """Read NAME=VALUE of a method's parameters."""
-    options: dict[str, Any] = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in PARAMETERS:
-            near = difflib.get_close_matches(name, PARAMETERS, n=1) or PARAMETERS
-            remedy = f"one of {', '.join(near)}, e.g. k=0.01"
-            raise ConfigError("The method has no such parameter", where="--option", value=text, remedy=remedy)
-        options[name] = _value(name, value)
-    return options
-
-
-def _value(name: str, text: str) -> Any:
-    many = name in ("weights", "discounts", "fallback")
-    try:
-        found = json.loads(f"[{text}]")
-        return tuple(found) if many else found[0]
-    except (ValueError, IndexError) as error:
-        what = "numbers between commas" if many else "one number (kenlm_exact: true or false)"
-        raise ConfigError(f"{name} wants {what}", where="--option", value=text) from error
 
 
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from reviewlm import services
 from reviewlm.config import RunConfig
 from reviewlm.environment import prepare_environment, reaching_prefect, wake_on_interrupt
-from reviewlm.errors import InputError, ReviewLMError
+from reviewlm.errors import (
+    FULL,
+    REFUSED,
+    ArtifactError,
+    BundleError,
+    Diverged,
+    FitError,
+    InputError,
+    NotWritable,
+    OutOfMemory,
+    ReviewLMError,
+    StoreFull,
+)
 from reviewlm.presets import load_config
+
+if TYPE_CHECKING:
+    from models.base import ModelError
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.")]
@@ -22,6 +37,9 @@ Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder o
 Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
 Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
 Result = TypeVar("Result")
+BRANCHES: dict[str, type[ReviewLMError]] = {
+    "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
+}  # fmt: skip
 WHOLE_FLOWS = ("retrain", "drift")
 """Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
 Model = Annotated[str, typer.Option("--model", help="Alias or number of a registered version.")]
@@ -59,10 +77,19 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:
 
 
 def checked(work: Callable[[], Result]) -> Result:
-    """Run something of `models` and turn a complaint about its arguments into an input error."""
+    """Run something of `models`; its complaints become errors of ours, each with its exit code."""
     from models.base import ModelError
 
     try:
         return work()
     except ModelError as error:
-        raise (InputError if error.kind == "input" else ReviewLMError)(str(error)) from error
+        raise complaint(error) from error
+
+
+def complaint(error: ModelError) -> ReviewLMError:
+    """Return a complaint of `models` as ours; what the disk refused has the operating system's error as its cause."""
+    if error.kind != "disk":
+        return BRANCHES.get(error.kind, ReviewLMError)(str(error))
+    number = getattr(error.__cause__, "errno", None)
+    kind = StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
+    return kind(str(error), remedy="free some space, or name another place")

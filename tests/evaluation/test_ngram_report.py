@@ -25,9 +25,12 @@ def test_tables_have_a_row_per_method_amount_and_pruned_model(found: Comparison)
     methods = {row["method"]: row for row in method_table(found.methods)}
     assert len(methods) == 9
     assert methods["maximum_likelihood"]["order 3"] == math.inf
-    assert methods["maximum_likelihood"]["probability 0"] > 0
+    assert methods["maximum_likelihood"]["probability 0, order 3"] > 0
+    assert [name for name in methods["katz"] if "order 3" in name] == [
+        "order 3", "probability 0, order 3", "seconds, order 3",
+    ]  # fmt: skip
     assert methods["stupid_backoff"]["order 3"] is None
-    assert methods["stupid_backoff"]["probability 0"] is None
+    assert methods["stupid_backoff"]["probability 0, order 3"] is None
     assert methods["modified_kneser_ney"]["order 3"] < methods["add_k"]["order 3"]
     assert [row["text"] for row in amount_table(found.amounts)] == ["1/4", "all"]
     assert len(curve_table(found.curve)) == len(found.curve)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from models.ngram.fitting import fit_tables
 from reviewlm.cli import app
 from reviewlm.errors import ReviewLMError
 
-GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
 
 
@@ -88,6 +92,8 @@ def test_words_that_are_unknown_do_not_spoil_what_the_known_ones_cost(tmp_path: 
 
 
 FIT = ("fit", "--text", TRAIN)
+NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
+"""What is said before the text is read is said of a text that is not there."""
 
 
 @pytest.mark.parametrize(
@@ -102,12 +108,36 @@ FIT = ("fit", "--text", TRAIN)
         ((*FIT, "--arpa", "m", "--option", "k=0.1"), 2, "only add_k uses it"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
         ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse or skip"),
-        ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 3, "scores, not probabilities"),
-        ((*FIT, "--binary", TRAIN), 3, "its name is taken"),
+        ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
+        ((*FIT, "--binary", TRAIN), 2, "its name is taken"),
+        ((*FIT, "--binary", str(GOLDEN)), 2, "no model that could be replaced"),
+        ((*FIT, "--arpa", str(GOLDEN)), 2, "its name is taken"),
+        ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and for the folder"),
+        ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
+        ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
+        ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "do not go together"),
+        ((*NO_TEXT, "--entropy", "inf"), 2, "0 or more and finite"),
+        ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
+        ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
+        (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "in the way"),
+        (("compare", "--text", TRAIN, "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
+        (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "Only --track"),
+        ((*FIT, "--arpa", "m", "--option", "cut=3"), 2, "cut is 3; it must be left out: only katz uses it"),
+        ((*FIT, "--arpa", "m", "--option", "alpha=0.4"), 2, "only stupid_backoff uses it"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "fallback=0.5,1,1.5"), 2, "use it"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", 'k="1"'), 2, "k is '1'; it must be a number"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "k=true"), 2, "k is True; it must be a number"),
+        ((*FIT, "--arpa", "m", "--smoothing", "katz", "--option", "cut=2.5"), 2, "cut is 2.5; it must be a whole"),
+        ((*FIT, "--arpa", "m", "--option", "kenlm_exact=1"), 2, "true or false"),
+        ((*FIT, "--arpa", "m", "--option", 'fallback="a",1,2'), 2, "numbers in a row"),
         (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
         (("score", "--text", HELD_OUT), 2, "Exactly one model"),
         (("score", "--arpa", TRAIN, "--text", HELD_OUT), 3, "line"),
-        (("score", "--binary", "no_such_folder", "--text", HELD_OUT), 3, "no_such_folder"),
+        (("score", "--arpa", "no_such_file", "--text", HELD_OUT), 3, "no_such_file cannot be read"),
+        (("score", "--binary", "no_such_folder", "--text", HELD_OUT), 7, "no_such_folder"),
+        (("score", "--binary", str(GOLDEN), "--text", HELD_OUT), 7, "ngram.json"),
+        (("suggest", "a", "--binary", TRAIN), 7, "as --arpa FILE"),
     ],
 )
 def test_what_is_wrong_is_said_at_once_with_its_exit_code(
@@ -170,7 +200,8 @@ def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_
 @pytest.mark.parametrize(
     ("options", "said"),
     [(("--orders", "0-3"), "1 to 6"), (("--orders", "x"), "whole numbers"), (("--methods", "kats"), "katz"),
-     (("--amounts", "half"), "whole numbers")],
+     (("--amounts", "half"), "whole numbers"), (("--amounts", "4,0"), "4,0"), (("--orders", "3-1"), "3-1"),
+     (("--orders", "0-2"), "0-2"), (("--marks", "eat"), "refuse or skip")],
 )  # fmt: skip
 def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: str, own_home: Path) -> None:
     error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)
@@ -201,3 +232,98 @@ def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path
     error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
     assert error.exit_code == 3
     assert "memory" in str(error)
+
+
+def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
+    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
+    (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
+    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
+    assert (error.exit_code, type(error).__name__) == (7, "BundleError")
+    assert "logp_2" in str(error)
+
+
+@pytest.mark.parametrize("place", ["--arpa=m.arpa", "--arpa=m.arpa.gz", "--binary=m"])
+def test_a_full_disk_has_one_exit_code_and_advice_that_helps(place: str, tmp_path: Path, own_home: Path) -> None:
+    code = (
+        "import resource, signal, models.ngram.text_files, models.ngram.arpa; from reviewlm.cli import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "ngram", *FIT, "--order", "3", place], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert "free some space, or name another place" in done.stderr
+    assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REVIEWLM_HOME")
+    monkeypatch.chdir(tmp_path)
+    ngram(*FIT, "--order", "2", "--binary", "m")
+    ngram("score", "--binary", "m", "--text", HELD_OUT)
+    ngram("suggest", "the", "--binary", "m")
+    ngram("generate", "--binary", "m")
+    ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--methods", "witten_bell",
+          "--amounts", "1")  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
+        done = CliRunner().invoke(app, ["ngram", *verb, "--preset", "small"])
+        assert done.exit_code == 2, verb
+
+
+def test_an_empty_text_is_no_model_and_blank_lines_are_sentences(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    error = complaint("fit", "--text", tmp_path / "empty", "--binary", tmp_path / "m")
+    assert error.exit_code == 3
+    assert "is empty" in str(error)
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "blank").write_text("\n\n")
+    assert ngram("fit", "--text", tmp_path / "blank", "--binary", tmp_path / "m")["ngrams"][0] == 3
+
+
+def test_a_comparison_takes_marks_as_a_fit_does(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("a b\nc <unk> d\n" * 5)
+    common = ("compare", "--text", tmp_path / "text", "--held-out", HELD_OUT, "--orders", "1",
+              "--methods", "witten_bell", "--amounts", "1")  # fmt: skip
+    error = complaint(*common)
+    assert error.exit_code == 3
+    assert "line 2" in str(error)
+    assert ngram(*common, "--marks", "skip")["tokens"]["train"] == 30
+
+
+def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:
+    ngram(*FIT, "--order", "3", "--pad", "5000", "--arpa", tmp_path / "padded.arpa")
+    ours, theirs = (
+        {word: float(p) for p, word, *_ in map(str.split, text.splitlines()) if word in ("<unk>", "the", "</s>")}
+        for text in (
+            unigrams((tmp_path / "padded.arpa").read_text()),
+            unigrams(gzip.decompress((GOLDEN / "train_padded.3.arpa.gz").read_bytes()).decode()),
+        )
+    )
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    assert len(ours) == 3
+
+
+def unigrams(arpa: str) -> str:
+    return arpa.split("\\1-grams:\n")[1].split("\n\n")[0]
+
+
+def test_temporary_files_and_threads_can_be_named_and_change_nothing(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: used.append(dir) or make(dir=dir))
+    (tmp_path / "temp").mkdir()
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "free.arpa")
+    assert not used
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "bound.arpa", "--memory", "8000", "--temp", tmp_path / "temp",
+          "--threads", "1")  # fmt: skip
+    assert set(used) == {tmp_path / "temp"}
+    assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
+    seen = []
+    monkeypatch.setattr("models.ngram.text_files.fit_tables", lambda *a: seen.append(a[-1]) or fit_tables(*a))
+    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
+    assert seen == [3]
