@@ -136,8 +136,8 @@ def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
 def _name(manifest: Mapping[str, Any]) -> str:
     """Return the stage with what it was made for: `check raw`, `vocabulary bpe`, `tokens train`."""
     options = manifest["options"]
-    special = [options.get(key) for key in ("label", "suite", "split")] + [manifest["facts"].get("unit")]
-    return " ".join([manifest["stage"], *[str(one) for one in special if one][:1]])
+    special = [*(options.get(key) for key in ("label", "suite", "split")), manifest["facts"].get("unit")]
+    return " ".join([manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]])
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
