@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,19 @@ FOLDER = "parts"
 
 @dataclass(frozen=True)
 class Part:
-    """One model of several, with the name it goes by and its options."""
+    """One model of several, with the name it goes by and its options.
+
+    Args:
+        name: In the configuration.
+        spec: Its options.
+        model: Ready; never changed.
+        folder: Where its files lie, among others a bundle may have; None if it was not loaded.
+    """
 
     name: str
     spec: Any
     model: LanguageModel
+    folder: Path | None = None
 
 
 def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext) -> list[Part]:
@@ -43,20 +53,49 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
         bundle = load_bundle(context.parts[name], context.device)
         if bundle.vocabulary.digest != vocabulary.digest:
             raise ModelError(f"the part '{name}' has another vocabulary than the mixture: no shared words", "input")
-        parts.append(Part(name, bundle.spec, bundle.model))
+        parts.append(Part(name, bundle.spec, bundle.model, Path(context.parts[name])))
     return parts
 
 
 def save_parts(folder: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Write each part below *folder*; return what `load_parts` needs to know of them."""
+    """Write each part below *folder*; return what `load_parts` needs to know of them.
+
+    Files that a part was loaded from get a second name, where the file system has links: they take no room twice.
+    """
     from ..specs import to_dict
 
     facts = []
     for number, part in enumerate(parts):
-        (inside := folder / FOLDER / str(number)).mkdir(parents=True, exist_ok=True)
-        part.model.save(inside)
+        _save(part, folder / FOLDER / str(number))
         facts.append({"name": part.name, "spec": to_dict(part.spec)})
     return facts
+
+
+def _save(part: Part, inside: Path) -> None:
+    from ..bundle import SPEC
+    from ..vocabulary import FILE
+
+    there = part.folder if part.folder and part.folder.is_dir() else None
+    if there and inside.exists() and inside.samefile(there):  # saved where it was loaded from
+        return
+    shutil.rmtree(inside, ignore_errors=True)  # no file with two names is ever written to
+    inside.mkdir(parents=True)
+    if there is None:
+        part.model.save(inside)
+        return
+    for path in sorted(there.rglob("*")):
+        name = path.relative_to(there)
+        if path.is_file() and name not in (Path(SPEC), Path(FILE)):  # which the whole bundle has
+            (inside / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(path, inside / name)
+
+
+def _link(old: Path, new: Path) -> None:
+    """Give a finished file a second name; where the file system has no links, copy it."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
 
 
 def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str) -> list[Part]:
@@ -70,8 +109,9 @@ def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Voc
     parts = []
     for number, fact in enumerate(facts):
         spec = spec_from_dict(dict(fact["spec"]))
-        model = model_class(spec.kind).load(folder / FOLDER / str(number), spec, vocabulary, device)
-        parts.append(Part(fact["name"], spec, model))
+        inside = folder / FOLDER / str(number)
+        model = model_class(spec.kind).load(inside, spec, vocabulary, device)
+        parts.append(Part(fact["name"], spec, model, inside))
     return parts
 
 

@@ -83,6 +83,40 @@ def test_a_bundle_holds_all_its_parts_and_writes_and_suggests_when_theirs_are_go
     assert "great" in [word for word, _ in words]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_files_of_parts_take_no_room_twice_where_there_are_links(links, fitted, tmp_path, monkeypatch):
+    vocabulary, streams, bundles = fitted
+    spec = MixtureSpec(parts=("kn2", "kn3"))
+    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    if not links:
+        monkeypatch.setattr("os.link", _no_links)
+    model.save(tmp_path / "mixture")
+    model.save(tmp_path / "mixture")  # over the first
+    for number, name in enumerate(bundles):
+        saved = tmp_path / "mixture" / "parts" / str(number)
+        model.parts[number].model.save(tmp_path / name)
+        expected = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == expected
+        assert all(path.samefile(bundles[name] / path.name) == links for path in saved.iterdir())
+
+
+def _no_links(old, new):
+    raise OSError(1, "Operation not permitted")
+
+
+def test_a_loaded_mixture_is_saved_again_where_it_lies_and_elsewhere(fitted, tmp_path):
+    vocabulary, streams, bundles = fitted
+    spec = MixtureSpec(parts=("kn2", "kn3"))
+    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    (first := tmp_path / "first").mkdir()
+    model.save(first)
+    files = {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    for folder in (first, tmp_path / "second"):
+        MixtureLM.load(first, spec, vocabulary).save(folder)
+        found = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert found == files
+
+
 def test_a_mixture_may_be_a_part(fitted, tmp_path):
     vocabulary, streams, bundles = fitted
     inner = MixtureSpec(name="inner", parts=("kn2", "kn3"))
