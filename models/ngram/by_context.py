@@ -51,7 +51,7 @@ def estimate_order(
 
     Args:
         p_below: p of every n-gram of the order below; at order 1, of every id below the unigrams.
-        precision: Of the logs that are returned.
+        precision: Of what is returned; within a block all is float64.
         threads: How many to use; None for `threads.THREADS`.
         engine: Does the blocks instead of threads; *work* must then be a function of a module, with what it needs
             bound to it (`functools.partial`).
@@ -63,7 +63,7 @@ def estimate_order(
     entry, kind = counts.orders[order - 1], np.float32 if precision == "single" else np.float64
     followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
     logp_M, log_gamma = counts.shelf.empty(len(entry), kind), counts.shelf.empty(contexts, kind)
-    p_M = np.empty(len(entry) if order < counts.order else 0)
+    p_M = np.empty(len(entry) if order < counts.order else 0, kind)
     edges = np.array([0, 1]) if followers is None else blocks.context_blocks(followers.first_C, blocks.NGRAMS)
 
     def place(number: int, found: tuple[np.ndarray, np.ndarray]) -> None:

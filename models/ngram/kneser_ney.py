@@ -72,7 +72,7 @@ def estimate(
         padded_vocabulary: V below the unigrams, if greater than the number of predictable entries: perplexities of
             models with different vocabularies become comparable, each unknown word being one of the V (`--vocab_pad`
             of `lmplz`). The listed entries then sum to less than 1.
-        precision: "double" or "single": what the logs are rounded to in the end. All sums are of float64.
+        precision: "double" or "single": what logs, and p for the next order, are rounded to. All sums are of float64.
         threads: How many to use; None for `threads.THREADS`.
         engine: Does blocks of contexts instead of threads.
 

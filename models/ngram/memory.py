@@ -103,8 +103,10 @@ def require_memory(limit: int | None, needed: int, what: str) -> None:
 def give_back() -> None:
     """Give back memory that is free but still held; many small pieces of a text leave as much as the text itself.
 
-    Without effect where the C library is not glibc.
+    Arrow's own pool, where text was read, and the heap of the C library where that is glibc.
     """
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
