@@ -87,7 +87,8 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     for name, rows in tables.items():
         if rows:
             files.append(folder / f"{name}.csv")
-            pl.DataFrame(rows, infer_schema_length=None).write_csv(files[-1])
+            # Not by polars, whose errors of a full disk have no number.
+            files[-1].write_text(pl.DataFrame(rows, infer_schema_length=None).write_csv(), encoding="utf-8")
     files.append(folder / FILE)
     files[-1].write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for name, figure in all_figures(found).items():

@@ -35,7 +35,7 @@ FACTS = "ngram.json"
 ARRAY = re.compile(r"(logp|backoff|words|first|keys)_\d+(\.part)?\.npy")
 """Names of the files that arrays are in."""
 Precision = Literal["single", "double"]
-_LOOKED_AT = 1 << 14
+_SHORT, _PLACES = 1 << 14, 32
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
 
 
@@ -219,8 +219,11 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
 
 
 def _some(array: np.ndarray) -> np.ndarray:
-    """Return what is looked at when a file is opened: all of a short array, and places all over a long one."""
-    return array[:: 1 + len(array) // _LOOKED_AT]
+    """Return what is looked at when a file is opened: all of a short array, few places all over a long one.
+
+    Each place may cost a read from the disk, and a model should open at once.
+    """
+    return array if len(array) <= _SHORT else array[:: len(array) // _PLACES]
 
 
 def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:

@@ -117,7 +117,7 @@ def fit_text(
     began = time.perf_counter()
     spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary)
     require_places(arpa, binary, spec.smoothing)
-    require_texts(text, held_out)
+    require_texts(text, held_out, apart_from=arpa)
     corpus = LineCorpus.read_file(text, marks=marks)
     if not len(corpus):
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
@@ -197,13 +197,17 @@ def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> No
             raise not_written(path, error) from error
 
 
-def require_texts(*texts: Path | None) -> None:
-    """Raise ModelError (kind "input") for a text that is not there, before another one is read."""
+def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
+    """Raise ModelError (kind "input") for a text that is not there, or is what will be written, before any is read."""
     for text in filter(None, texts):
         try:
             text.stat()
+            if text.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         except OSError as error:
             raise ModelError(f"{text} cannot be read: {error.strerror}", kind="input") from error
+        if apart_from is not None and apart_from.is_file() and apart_from.samefile(text):
+            raise ModelError(f"{text} would be replaced by what is made of it; name another file", kind="input")
 
 
 def open_model(path: Path) -> LineLM:

@@ -89,7 +89,7 @@ def fit(
     with _settings():
         checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad)
         require_places(arpa, binary, smoothing)
-    checked(lambda: require_texts(text, held_out))
+    checked(lambda: require_texts(text, held_out, apart_from=arpa))
     with disk_errors(arpa or binary or "", ANOTHER_PLACE):
         result = checked(
             lambda: fit_text(
@@ -163,6 +163,9 @@ def compare(
         near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
         raise ConfigError("There is no such method", where="--methods", value=unknown[0], remedy=", ".join(near))
     checked(lambda: require_texts(text, held_out))
+    if out is not None:
+        with disk_errors(out, ANOTHER_PLACE):
+            out.mkdir(parents=True, exist_ok=True)
     found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
     train, choose, measure = found.tokens
     terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")

@@ -109,9 +109,6 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
         ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse or skip"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
-        ((*FIT, "--binary", TRAIN), 2, "its name is taken"),
-        ((*FIT, "--binary", str(GOLDEN)), 2, "no model that could be replaced"),
-        ((*FIT, "--arpa", str(GOLDEN)), 2, "its name is taken"),
         ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and for the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
@@ -121,6 +118,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
         (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "in the way"),
+        (("compare", "--text", TRAIN, "--held-out", str(GOLDEN)), 3, "Is a directory"),
         (("compare", "--text", TRAIN, "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
         (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "Only --track"),
         ((*FIT, "--arpa", "m", "--option", "cut=3"), 2, "cut is 3; it must be left out: only katz uses it"),
@@ -147,6 +145,22 @@ def test_what_is_wrong_is_said_at_once_with_its_exit_code(
     error = complaint(*arguments)
     assert error.exit_code == code
     assert said in str(error)
+
+
+def test_what_a_fit_would_replace_is_left_alone_unless_it_is_a_model(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(Path(TRAIN).read_bytes())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "words.txt").write_text("mine")
+    for option, name, code, said in (
+        ("--arpa", "train.txt", 3, "would be replaced"),
+        ("--arpa", "mine", 2, "its name is taken"),
+        ("--binary", "train.txt", 2, "its name is taken"),
+        ("--binary", "mine", 2, "no model that could be replaced"),
+    ):
+        error = complaint("fit", "--text", tmp_path / "train.txt", option, tmp_path / name)
+        assert (error.exit_code, said in str(error)) == (code, True)
+    assert (tmp_path / "train.txt").read_bytes() == Path(TRAIN).read_bytes()
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
 def test_scores_of_stupid_backoff_are_never_shown_as_a_perplexity(tmp_path: Path, own_home: Path) -> None:
@@ -242,20 +256,28 @@ def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, ow
     assert "logp_2" in str(error)
 
 
-@pytest.mark.parametrize("place", ["--arpa=m.arpa", "--arpa=m.arpa.gz", "--binary=m"])
-def test_a_full_disk_has_one_exit_code_and_advice_that_helps(place: str, tmp_path: Path, own_home: Path) -> None:
+COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--amounts", "1")
+
+
+@pytest.mark.parametrize(
+    "verb", [(*FIT, "--arpa=m.arpa"), (*FIT, "--arpa=m.arpa.gz"), (*FIT, "--binary=m"), (*COMPARE, "--out=figures")]
+)
+def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
+    verb: tuple[str, ...], tmp_path: Path, own_home: Path
+) -> None:
     code = (
-        "import resource, signal, models.ngram.text_files, models.ngram.arpa; from reviewlm.cli import main; "
+        "import resource, signal, evaluation.ngram_report, models.ngram.arpa, models.ngram.text_files; "
+        "from reviewlm.cli import main; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "ngram", *FIT, "--order", "3", place], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, "ngram", *verb], capture_output=True, text=True, check=False,
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 5, done.stderr
     assert "free some space, or name another place" in done.stderr
     assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"] * (verb[0] == "compare")
 
 
 def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,11 +137,19 @@ def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tabl
         assert caught.value.kind == "bundle"
 
 
-def test_opening_looks_at_few_places_of_long_arrays(monkeypatch):
-    monkeypatch.setattr("models.ngram.tables._LOOKED_AT", 100)
-    assert len(_some(np.arange(10_000_000))) <= 101
-    assert len(_some(np.arange(100))) in (50, 100)
-    assert len(_some(np.arange(99))) == 99
+def test_opening_looks_at_few_places_of_long_arrays(tables, tmp_path, monkeypatch):
+    assert len(_some(np.arange(10_000_000))) <= 40
+    assert len(_some(np.arange(10_000))) == 10_000
+    tables.save(tmp_path)
+    first = np.load(tmp_path / "first_3.npy")
+    first[len(first) // 2] = first[-1]
+    np.save(tmp_path / "first_3.npy", first)
+    monkeypatch.setattr("models.ngram.tables._SHORT", 10)
+    monkeypatch.setattr("models.ngram.tables._PLACES", 1)
+    assert Tables.load(tmp_path).order == 4
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match="do not ascend"):
+        Tables.load(tmp_path)
 
 
 def test_an_array_that_is_cut_off_is_refused(tables, tmp_path):
