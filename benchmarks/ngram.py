@@ -8,17 +8,19 @@ held out. Everything is measured as whole processes from files to files, start a
 
     fit_speed      `reviewlm ngram fit --binary` beside `lmplz | build_binary`, the faster way to KenLM's probing binary
                    (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
-    fit_memory     the same two runs' peaks; `lean_memory` is beside lmplz alone, its ARPA thrown away, with a buffer of
-                   512 MiB: half the memory, hardly slower
+    fit_speed_lean the same beside lmplz with a buffer of 512 MiB, with which it takes the least memory at nearly equal
+                   CPU seconds (2% more than with 4 GiB, where 256 MiB takes 12% more)
+    fit_memory     the peak beside that of lmplz alone with 512 MiB, its ARPA thrown away: its leanest way
     score_query    `reviewlm ngram score` beside `query` with the probing binary; both load, read text, add up
     score_module   the same beside Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON names a Python with it)
 
 Peaks are resident memory of the process with its children, for everybody. Perplexities are compared: a fit that
-disagrees with KenLM's stops the benchmark.
+disagrees with KenLM's stops the benchmark. Sizes of the files, seconds to open them and microseconds per token are in
+rows of their own (`ngram_sizes.py`).
 
---spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick). That text is made of
-the reviews by copying, with jumps and words of its own (`ngram_text.more`), so that the number of different n-grams
-goes on growing as in real text.
+--spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick), by the command
+`reviewlm ngram fit --memory`. That text is made of the reviews by copying, with jumps and words of its own
+(`ngram_text.more`), so that the number of different n-grams goes on growing as in real text.
 
 Ways compared, counting 16 million tokens to order 5 on one core: every order's keys sorted by themselves 13.7 CPU
 seconds, all windows sorted once 6. On AMD's Zen 4 numpy sorts five times slower with AVX-512 than with AVX2 (58 and 12
@@ -39,17 +41,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, ratio, say, summary
+from benchmarks.ngram_sizes import ours_in_double, sizes
 from benchmarks.ngram_text import CRAWL, more, prepare
-from models.ngram.counts import count_ngrams
-from models.ngram.fitting import fit_tables
-from models.ngram.text_corpus import GIVEN_OF_LINES, LineCorpus
-from models.specs import NGramSpec
 
 THREADS = 2
-GOALS = {"fit_speed": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0}
+GOALS = {"fit_speed": 1.5, "fit_speed_lean": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0}
 QUICK_REVIEWS = 15_000
 SPILL = {False: (100_000_000, 4 << 30), True: (2_000_000, 512 << 20)}
 AGREES = 1e-5
+LAVISH, LEAN = "4G", "512M"
 MODULE = """
 import sys, kenlm
 model, nats = kenlm.Model(sys.argv[1]), 0.0
@@ -70,32 +70,44 @@ def pipeline(*programs: list[Any]) -> list[str]:
     return ["bash", "-c", f"set -o pipefail; {joined}"]
 
 
-def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, binary: Path | None) -> list[str]:
-    """Return KenLM's fast way from text to its probing binary; None: its lean way to an ARPA that is thrown away."""
-    buffer = "512M" if binary is None else "4G"
+def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None) -> list[str]:
+    """Return KenLM's fast way from text to a binary form of it; None: to an ARPA that is thrown away.
+
+    Args:
+        buffer: Memory for sorting (`-S`).
+        form: "probing" or "trie".
+    """
     lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
-    if binary is None:
+    if form is None:
         return pipeline([*lmplz, "--arpa", "/dev/null"])
-    return pipeline(lmplz, [programs / "build_binary", "-T", folder, "probing", "/dev/stdin", binary])
+    binary = [programs / "build_binary", "-T", folder, form, "/dev/stdin", kenlm_binary(folder, order, form)]
+    return pipeline(lmplz, binary)
+
+
+def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:
+    """Return where a binary of KenLM goes."""
+    return folder / f"{order}.{form}"
 
 
 def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure the fit of one order."""
-    binary = folder / f"{order}.bin"
+    kenlm = partial(kenlm_fit, args.kenlm, folder, train, order)
     runs = interleave(
         {
             f"fit {order}": ours("fit", "--text", train, "--order", order, "--binary", folder / str(order)),
-            f"lmplz | build_binary {order}": kenlm_fit(args.kenlm, folder, train, order, binary),
-            f"lmplz -S 512M {order}": kenlm_fit(args.kenlm, folder, train, order, None),
+            f"lmplz -S {LAVISH} | build_binary {order}": kenlm(LAVISH, "probing"),
+            f"lmplz -S {LEAN} | build_binary {order}": kenlm(LEAN, "probing"),
+            f"lmplz -S {LEAN} {order}": kenlm(LEAN, None),
         },
         THREADS, args.repeats,
     )  # fmt: skip
-    mine, whole, alone = runs
+    mine, lavish, lean, alone = runs
     ratios = {
-        f"ngram.fit_speed.{order}": ratio(runs, mine, whole, GOALS["fit_speed"]),
-        f"ngram.fit_cpu.{order}": ratio(runs, mine, whole, None, "cpu"),
-        f"ngram.fit_memory.{order}": ratio(runs, mine, whole, GOALS["fit_memory"], "peak_mib"),
-        f"ngram.lean_memory.{order}": ratio(runs, mine, alone, None, "peak_mib"),
+        f"ngram.fit_speed.{order}": ratio(runs, mine, lavish, GOALS["fit_speed"]),
+        f"ngram.fit_speed_lean.{order}": ratio(runs, mine, lean, GOALS["fit_speed_lean"]),
+        f"ngram.fit_cpu.{order}": ratio(runs, mine, lavish, None, "cpu"),
+        f"ngram.fit_memory.{order}": ratio(runs, mine, alone, GOALS["fit_memory"], "peak_mib"),
+        f"ngram.lavish_memory.{order}": ratio(runs, mine, lavish, None, "peak_mib"),
     }
     return summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()}), ratios
 
@@ -109,13 +121,13 @@ def scores(
     args: argparse.Namespace, folder: Path, held_out: Path, order: int
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure scoring the held-out text with the models that `fits` left, and compare the perplexities."""
-    query = shlex.join([str(args.kenlm / "query"), "-v", "summary", f"{folder / str(order)}.bin"])
+    query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
     contenders = {
         f"score {order}": ours("score", "--text", held_out, "--binary", folder / str(order)),
         f"query {order}": ["bash", "-c", f"{query} < {shlex.quote(str(held_out))}"],
     }
     if args.module:
-        contenders[f"module {order}"] = [args.module, "-c", MODULE, f"{folder / str(order)}.bin", str(held_out)]
+        contenders[f"module {order}"] = [args.module, "-c", MODULE, str(kenlm_binary(folder, order)), str(held_out)]
     runs = interleave(contenders, THREADS, args.repeats)
     mine = json.loads(runs[f"score {order}"][-1].result.splitlines()[-1])["perplexity"]
     found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[f"query {order}"][-1].result)
@@ -132,15 +144,17 @@ def scores(
     return table, ratios
 
 
-def fit_within(text: Path, order: int, limit: int, folder: Path) -> dict[str, Any]:
-    """Fit a text within a memory limit, in files where it must be."""
-    corpus = LineCorpus.read_file(text)
-    tokens = len(corpus.ids) - 2 * len(corpus)
-    counts = count_ngrams(corpus, order, len(corpus.words), GIVEN_OF_LINES, limit, folder)  # type: ignore[arg-type]
-    del corpus
-    tables = fit_tables(counts, NGramSpec(order=order)).tables
-    tables.save(folder / "model", "single")
-    return {"tokens": tokens, "ngrams": sum(map(len, tables.logp)), "left": len(list(folder.iterdir())) - 1}
+def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path) -> dict[str, Any]:
+    """Return size, opening time and cost of a token of the models that `fits` left, and of KenLM's trie."""
+    measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "trie"), THREADS)
+    single = folder / str(order)
+    models = {
+        f"ours, single {order}": single,
+        f"ours, double {order}": ours_in_double(single),
+        f"KenLM, probing {order}": kenlm_binary(folder, order),
+        f"KenLM, trie {order}": kenlm_binary(folder, order, "trie"),
+    }
+    return sizes(models, held_out, args.module, THREADS, args.repeats)
 
 
 def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
@@ -149,11 +163,14 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
     text = args.spill_text or folder / "more.txt"
     if not text.exists():
         say(f"{more(source, text, tokens):,} tokens made")
-    work = folder / "spill"
+    work, model = folder / "spill", folder / "spilled"
     work.mkdir()
-    run = measure(partial(fit_within, text, 5, limit, work), THREADS)
-    say(f"spill: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {run.result}")
-    return summary({"spill 5": [run]}), {
+    options = ("--memory", limit >> 20, "--temp", work, "--threads", THREADS)
+    run = measure(ours("fit", "--text", text, "--order", 5, "--binary", model, *options), THREADS)
+    said = json.loads(run.result.splitlines()[-1])
+    found = {"tokens": said["tokens"], "ngrams": sum(said["ngrams"]), "left": len(list(work.iterdir()))}
+    say(f"spill: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}")
+    return summary({"spill 5": [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}), {
         "ngram.spill_memory": Ratio(round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB")
     }
 
@@ -184,6 +201,7 @@ def main() -> None:
             for part in (fits(args, folder, train, order), scores(args, folder, held_out, order)):
                 measurements |= part[0]
                 ratios |= part[1]
+            measurements |= saved(args, folder, held_out, order, train)
         for goal in GOALS:  # of the orders, the least
             if found := [one for key, one in ratios.items() if key.startswith(f"ngram.{goal}.")]:
                 ratios[f"ngram.{goal}"] = min(found, key=lambda one: one.value)
