@@ -65,7 +65,7 @@ def curve_table(curve: Sequence[Pruned]) -> list[dict[str, Any]]:
 def as_json(found: Comparison) -> dict[str, Any]:
     """Return all of it as JSON values; null where there is no (finite) number."""
     return {
-        "words": found.words, "oov": found.oov,
+        "words": found.words, "oov": found.oov, "best": found.best,
         "tokens": dict(zip(("train", "choose", "measure"), found.tokens, strict=True)),
         "methods": [_plain(asdict(row)) for row in found.methods],
         "amounts": [_plain({**asdict(row), "figures": {}}) for row in found.amounts],

@@ -15,10 +15,10 @@ import numpy as np
 from ..base import ModelError
 from ..specs import NGramSpec, Smoothing
 from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .fitting import fit_tables
 from .lm import NGramLM
 from .measure import measure
-from .smoothing import SCORES_ONLY, estimate, figures
-from .tables import Tables
+from .smoothing import SCORES_ONLY, figures
 
 ALL: tuple[str, ...] = get_args(Smoothing)
 
@@ -137,8 +137,8 @@ def _rows(
     unseen = unseen_share(counts, held_out)[counts.order]
     for spec in specs:
         began = time.perf_counter()
-        made = estimate(counts, spec, validation)
-        model = NGramLM(Tables.pack(counts, made), spec.smoothing not in SCORES_ONLY)
+        tables, _, made = fit_tables(counts, spec, held_out=validation)
+        model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
         seconds = counting + time.perf_counter() - began
         found = measure(model, held_out.ids, counts.given) if model.normalised else {}
         said = figures(counts, made)

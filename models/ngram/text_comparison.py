@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 
 from ..base import ModelError
@@ -22,7 +23,6 @@ from .measure import measure
 from .tables import Tables
 from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
 
-BEST = "modified_kneser_ney"
 THRESHOLDS = (1, 2, 3, 5, 10, 20)
 CUTOFFS = (1e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5)
 
@@ -52,6 +52,7 @@ class Comparison:
 
     Args:
         methods: Every method at every order, on all of the training text.
+        best: The method of least perplexity at the highest order; None where none of them has a finite one.
         amounts: The best method at every order, on growing parts of the text, all of it last.
         curve: The best method at the highest order, pruned.
         unseen: Share of measured tokens whose n-gram did not occur in training, by amount (one line of so many) and
@@ -62,6 +63,7 @@ class Comparison:
     """
 
     methods: tuple[Row, ...]
+    best: str | None
     amounts: tuple[Row, ...]
     curve: tuple[Pruned, ...]
     unseen: dict[int, dict[int, float]]
@@ -106,19 +108,28 @@ def compare_texts(
     size = len(train.words)
     rows = compare(train, chooses, measures, size, GIVEN_OF_LINES, methods, orders, report=report)  # type: ignore[arg-type]
     parts = sorted({step for step in every if step > 1}, reverse=True)
-    steps = parts if BEST in methods else [*parts, 1]
-    amounts = compare(train, chooses, measures, size, GIVEN_OF_LINES, [BEST], orders, steps, report)  # type: ignore[arg-type]
-    amounts += [row for row in rows if row.method == BEST]
+    best = best_method(rows)
+    chosen = [best] if best else []
+    amounts = compare(train, chooses, measures, size, GIVEN_OF_LINES, chosen, orders, parts, report)  # type: ignore[arg-type]
+    amounts += [row for row in rows if row.method == best]
     unseen: dict[int, dict[int, float]] = {}
     for step in (*parts, 1):
         counts = count_ngrams(Part.of(train, step), max(orders), size, GIVEN_OF_LINES)  # type: ignore[arg-type]
         unseen[step] = unseen_share(counts, measures)
     curve = []
-    for point in _curve(counts, measures):
+    for point in _curve(counts, best, chooses, measures) if best else ():
         report(point)
         curve.append(point)
     tokens = tuple(int((part.ids != GIVEN_OF_LINES[0]).sum()) for part in (train, chooses, measures))
-    return Comparison(tuple(rows), tuple(amounts), tuple(curve), unseen, tokens, size, int((measures.ids == 0).sum()))  # type: ignore[arg-type]
+    oov = int((measures.ids == 0).sum())
+    return Comparison(tuple(rows), best, tuple(amounts), tuple(curve), unseen, tokens, size, oov)  # type: ignore[arg-type]
+
+
+def best_method(rows: Sequence[Row]) -> str | None:
+    """Return the method of the row of least perplexity at the highest order; None where none is finite."""
+    top = max((row.order for row in rows), default=0)
+    finite = [row for row in rows if row.order == top and row.perplexity is not None and isfinite(row.perplexity)]
+    return min(finite, key=lambda row: row.perplexity or inf).method if finite else None
 
 
 def _every_second(lines: LineCorpus) -> tuple[Part, Part]:
@@ -127,21 +138,21 @@ def _every_second(lines: LineCorpus) -> tuple[Part, Part]:
     return Part.of(lines, 2), Part.of(behind_first, 2)  # type: ignore[arg-type]
 
 
-def _curve(counts: NGramCounts, measures: Part) -> Iterator[Pruned]:
-    """Yield the unpruned model, those pruned by count, and those pruned by entropy."""
+def _curve(counts: NGramCounts, best: str, chooses: Part, measures: Part) -> Iterator[Pruned]:
+    """Yield the unpruned model of the best method, those pruned by count, and those pruned by entropy."""
     if counts.order == 1:
         return
-    spec = NGramSpec(order=counts.order)
+    spec = NGramSpec(order=counts.order, smoothing=best)  # type: ignore[arg-type]
     below = (0,) * min(2, counts.order - 1)
 
     def point(pruning: str, threshold: float, tables: Tables) -> Pruned:
         size = sum(array.nbytes for array in tables.to("single").arrays().values())
         return Pruned(pruning, threshold, sum(map(len, tables.logp)), size, _perplexity(tables, measures))
 
-    whole = fit_tables(counts, spec).tables
+    whole = fit_tables(counts, spec, held_out=chooses).tables
     yield point("none", 0, whole)
     for threshold in THRESHOLDS:
-        yield point("count", threshold, fit_tables(counts, spec, (*below, threshold)).tables)
+        yield point("count", threshold, fit_tables(counts, spec, (*below, threshold), held_out=chooses).tables)
     history = observed_history(counts)
     for cutoff in CUTOFFS:
         yield point("entropy", cutoff, prune_by_entropy(whole, cutoff, history))

@@ -170,8 +170,9 @@ def compare(
     train, choose, measure = found.tokens
     terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")
     terminal.show_rows(method_table(found.methods), "Held-out perplexity by method, and tokens of probability 0")
-    terminal.show_rows(amount_table(found.amounts), "The best method on growing parts of the text")
-    terminal.show_rows(curve_table(found.curve), f"Order {max(wanted)}, pruned")
+    if found.best:
+        terminal.show_rows(amount_table(found.amounts), f"{found.best}, the best method, on growing parts of the text")
+        terminal.show_rows(curve_table(found.curve), f"{found.best}, order {max(wanted)}, pruned")
     result = plain(found)
     if out is not None:
         with disk_errors(out, ANOTHER_PLACE):
