@@ -59,7 +59,8 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
         folder: Where the folder of shared arrays is made; every worker must see it under this name.
 
     Raises:
-        ModelError: Dask is not installed, the scheduler does not answer, or the folder cannot be written.
+        ModelError: Dask is not installed, or the scheduler does not answer.
+        OSError: The folder cannot be written; so says the engine too when it is full.
     """
     require_dask()
     from prefect_dask import DaskTaskRunner
@@ -67,12 +68,8 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an error
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        place = tempfile.TemporaryDirectory(prefix=FOLDER, dir=folder.resolve(), ignore_cleanup_errors=True)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be written: {error}", kind="input") from error
-    with place as shared:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=folder.resolve(), ignore_cleanup_errors=True) as shared:
         local = {
             "n_workers": processes, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",
             "local_directory": shared, "silence_logs": logging.CRITICAL, "memory_limit": 0,
@@ -116,15 +113,12 @@ class DaskEngine:
         """Write the array into a file of its own and return a read-only map of it; the file goes when the map does.
 
         Raises:
-            ModelError: The folder has no room.
+            OSError: The folder has no room.
         """
         if len(array) == 0:
             return array
         path = self._new("npy")
-        try:
-            save_array(path, array)
-        except OSError as error:
-            raise ModelError(f"{path} cannot be written: {error}", kind="input") from error
+        save_array(path, array)
         shared = _mapped(str(path))
         self._paths[id(shared)] = str(path)
         weakref.finalize(shared, self._forget, id(shared), path).atexit = False

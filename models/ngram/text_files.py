@@ -17,6 +17,7 @@ import numpy as np
 from ..base import ModelError
 from ..specs import NGramSpec
 from .counts import count_ngrams
+from .engine import Engine
 from .fitting import fit_tables
 from .kneser_ney import SMOOTHINGS
 from .line_lm import LineLM, require_ours
@@ -49,6 +50,7 @@ def fit_lines(
     precision: Precision = "double",
     folder: Path | None = None,
     threads: int | None = None,
+    engine: Engine | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
     """Count, estimate and prune.
 
@@ -63,6 +65,7 @@ def fit_lines(
         precision: Of the model's numbers.
         folder: For the temporary files that a memory limit asks for; None asks the system (`TMPDIR`).
         threads: How many to use; None for `threads.THREADS`.
+        engine: Counts and estimates instead of threads.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
@@ -70,8 +73,9 @@ def fit_lines(
     """
     if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
-    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, memory_limit, folder, threads)  # type: ignore[arg-type]
-    options = (prune, entropy, held_out, padded_vocabulary, precision, threads)
+    where = (memory_limit, folder, threads, engine)
+    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
+    options = (prune, entropy, held_out, padded_vocabulary, precision, threads, engine)
     tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
@@ -94,6 +98,7 @@ def fit_text(
     memory_limit: int | None = None,
     folder: Path | None = None,
     threads: int | None = None,
+    engine: Engine | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
@@ -103,7 +108,7 @@ def fit_text(
         binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
         marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
         padded_vocabulary: See `kneser_ney.estimate`.
-        memory_limit: Bytes; see `fit_lines`, also for *folder* and *threads*.
+        memory_limit: Bytes; see `fit_lines`, also for *folder*, *threads* and *engine*.
         options: Further options of `NGramSpec`.
 
     Returns:
@@ -123,7 +128,7 @@ def fit_text(
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
     model, report = fit_lines(
-        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads
+        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads, engine
     )
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus

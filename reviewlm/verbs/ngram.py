@@ -13,7 +13,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.errors import BundleError, ConfigError, disk_errors
-from reviewlm.verbs.ngram_values import orders_of, parameters, whole_numbers
+from reviewlm.verbs.ngram_values import engine_of, orders_of, parameters, whole_numbers
 from reviewlm.verbs.options import Json, checked, complaint, configured
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,12 @@ def fit(
     pad: Annotated[
         int, typer.Option("--pad", min=0, help="Words that the vocabulary is padded to, for <unk> (as --vocab_pad).")
     ] = 0,
+    engine: Annotated[
+        str, typer.Option("--engine", help="'threads' of this process, or 'dask': the workers of a cluster.")
+    ] = "threads",
+    dask_address: Annotated[
+        str, typer.Option("--dask-address", help="Its scheduler, e.g. tcp://host:8786; none: workers on this machine.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Estimate an n-gram model from a text file."""
@@ -82,6 +88,7 @@ def fit(
         raise ConfigError("Nothing to write was named", remedy="give --arpa FILE, --binary FOLDER, or both")
     options, thresholds = parameters(option or []), whole_numbers(prune, "--prune")
     _require_marks(marks)
+    does = engine_of(engine, dask_address, threads, temp or (binary or arpa or Path()).parent)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
     from models.ngram.text_files import checked_spec, fit_text, require_places, require_texts
@@ -90,13 +97,17 @@ def fit(
         checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad)
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, apart_from=arpa))
-    with disk_errors(arpa or binary or "", ANOTHER_PLACE):
-        result = checked(
-            lambda: fit_text(
+
+    def work() -> dict[str, Any]:
+        with does as opened:
+            return fit_text(
                 text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
-                padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, **options,
-            )
-        )
+                padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, engine=opened,
+                **options,
+            )  # fmt: skip
+
+    with disk_errors(arpa or binary or "", ANOTHER_PLACE):
+        result = checked(work)
     terminal.show_rows(_per_order(result))
     terminal.show_facts({name: value for name, value in result.items() if name not in ("ngrams", "discounts")})
     if orders := result["fallback_orders"]:

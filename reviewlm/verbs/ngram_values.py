@@ -1,11 +1,14 @@
-"""What the options of the n-gram verbs hold: orders, numbers between commas, parameters of a smoothing method."""
+"""What the options of the n-gram verbs hold: orders, numbers between commas, parameters of a method, who works."""
 
 from __future__ import annotations
 
 import difflib
 import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
+from reviewlm.environment import available_cores
 from reviewlm.errors import ConfigError
 
 PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
@@ -30,6 +33,29 @@ def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
         return numbers
     except ValueError as error:
         raise ConfigError(f"{option} wants whole numbers between commas", where=option, value=given) from error
+
+
+def engine_of(name: str, address: str, processes: int | None, folder: Path) -> AbstractContextManager[Any]:
+    """Return what opens the engine of a fit, None standing for threads.
+
+    Args:
+        name: "threads" or "dask"; an address means Dask anyway.
+        address: Of Dask's scheduler; "" for workers on this machine.
+        processes: How many of those; None for all cores.
+        folder: One that all machines see.
+    """
+    if name not in ("threads", "dask"):
+        raise ConfigError("There is no such engine", where="--engine", value=name, remedy="threads or dask")
+    if name == "threads" and not address:
+        return nullcontext()
+    from models.base import ModelError
+    from tasks.distributed import dask_engine, require_dask
+
+    try:
+        require_dask()
+    except ModelError as error:
+        raise ConfigError(str(error), where="--engine") from error
+    return dask_engine(address, processes or available_cores(), folder)
 
 
 def parameters(given: list[str]) -> dict[str, Any]:
