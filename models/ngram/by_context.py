@@ -89,7 +89,7 @@ def _of_shard(
     if followers is None:
         return work(Block(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
     rows, context_P = continuations(followers, part)
-    return work(Block(part, rows, context_P, p_below.take(suffix_M[rows])))
+    return work(Block(part, rows, context_P, p_below.take(suffix_M[rows]).astype(np.float64, copy=False)))
 
 
 def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:
