@@ -27,7 +27,7 @@ class ModelError(Exception):
 
     Args:
         what: What went wrong.
-        kind: "fit", "diverged", "memory", "bundle" or "input": which branch of the error tree it belongs to.
+        kind: "fit", "diverged", "memory", "bundle", "disk" or "input": which branch of the error tree it belongs to.
     """
 
     def __init__(self, what: str, kind: str = "fit") -> None:

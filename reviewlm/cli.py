@@ -1,7 +1,7 @@
 """`reviewlm VERB`: the command line. Results go to standard output, progress and logs to standard error.
 
-Every verb takes --preset, --set key=value and --json (the last line of standard output is then one JSON object), and
-exits with the code of its error's class (see `reviewlm/errors.py`). Nothing heavy is imported until a verb runs. The
+Every verb takes --json (the last line of standard output is then one JSON object), every one that a configuration
+concerns --preset and --set key=value, and each exits with the code of its error's class (see `reviewlm/errors.py`). Nothing heavy is imported until a verb runs. The
 verbs stand in `reviewlm/verbs/`, in the order of the help page.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        logging.getLogger(__name__).warning("interrupted; a rerun goes on from what is finished")
+        logging.getLogger(__name__).warning("interrupted; a rerun goes on from what a run of the pipeline has finished")
         sys.exit(130)
     except Exception as error:
         sys.exit(terminal.usage_or_raise(error, ConfigError.exit_code))

@@ -21,7 +21,7 @@ from prefect.states import Completed
 
 from models.base import ModelError
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from reviewlm.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
 from reviewlm.memory import returned_memory
 from reviewlm.store import Artifact, Built, Store
 from tasks.progress import slug
@@ -39,6 +39,7 @@ BRANCHES: dict[str, type[ReviewLMError]] = {
     "memory": OutOfMemory,
     "bundle": BundleError,
     "input": InputError,
+    "disk": ArtifactError,
 }
 
 

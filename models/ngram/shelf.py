@@ -52,7 +52,7 @@ class Shelf:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
             advice = "name a folder with more room for temporary files, or raise the memory limit"
-            raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="input") from error
+            raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
         self._maps.add(mapped)
         return np.frombuffer(mapped, kind, length)
 
