@@ -1,8 +1,8 @@
 """`reviewlm VERB`: the command line. Results go to standard output, progress and logs to standard error.
 
 Every verb takes --json (the last line of standard output is then one JSON object), every one that a configuration
-concerns --preset and --set key=value, and each exits with the code of its error's class (see `reviewlm/errors.py`). Nothing heavy is imported until a verb runs. The
-verbs stand in `reviewlm/verbs/`, in the order of the help page.
+concerns --preset and --set key=value, and each exits with the code of its error's class (see `reviewlm/errors.py`).
+Nothing heavy is imported until a verb runs. The verbs stand in `reviewlm/verbs/`, in the order of the help page.
 """
 
 from __future__ import annotations

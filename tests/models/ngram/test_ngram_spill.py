@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +22,7 @@ from models.ngram.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.memory import memory_plan, resident
 from models.ngram.tables import Tables
+from models.ngram.threads import allowed_threads, side_by_side
 from models.specs import NGramSpec, Smoothing
 from models.vocabulary import GIVEN
 
@@ -172,3 +174,30 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
     ) as caught:
         fit_tables(counts, spec, entropy=1e-4)
     assert caught.value.kind == "input"
+
+
+@pytest.mark.parametrize(("said", "threads"), [("1", 1), ("3", 3), ("2,1", 2)])
+def test_as_many_threads_are_used_as_omp_num_threads_says(said, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert allowed_threads() == threads
+    code = "from models.ngram.memory import memory_plan; print(memory_plan(10, 1, None).threads)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == threads
+
+
+@pytest.mark.parametrize("said", ["", "0", "many"])
+def test_without_a_number_as_many_threads_are_used_as_there_are_processors_but_four_at_most(said, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert 1 <= allowed_threads() <= 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_side_by_side_comes_back_in_order_and_one_thread_is_the_caller_s_own(threads):
+    names = set()
+
+    def work(number: int) -> int:
+        names.add(threading.current_thread().name)
+        return number * number
+
+    assert list(side_by_side(work, range(20), threads)) == [number * number for number in range(20)]
+    assert (names == {threading.current_thread().name}) == (threads == 1)
