@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .blocks import in_parallel
-from .threads import THREADS
+from .memory import give_back
+from .threads import THREADS, side_by_side
 
 
 class Engine(Protocol):
@@ -52,4 +52,6 @@ class Threads:
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Do and place every shard, both in the same thread."""
-        in_parallel(lambda shard: place(shard, work(shard)), shards, self.threads)
+        for _ in side_by_side(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
+            pass
+        give_back()

@@ -13,33 +13,27 @@ or file they come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..base import ModelError
 from .counts import NGramCounts
-from .pruning import END, drop, links, unlisted
+from .pruning import drop, links, unlisted
 from .tables import Tables
 
 
-def prune_by_entropy(
-    tables: Tables,
-    threshold: float,
-    history: Sequence[np.ndarray] | None = None,
-    begin: Mapping[int, float] | None = None,
-) -> Tables:
+def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndarray]) -> Tables:
     """Drop every n-gram of order 2 and up that raises the perplexity by less than the factor 1 + *threshold*.
 
     Args:
         tables: A normalised model (not stupid back-off).
         threshold: 1e-8 is gentle, 1e-6 strong; at 0 nothing changes.
-        history: log p(h) of every n-gram as a context, per order 1 … N − 1. None computes it from the model by the
-            chain rule, as in the paper. The lower orders of Kneser–Ney are no marginals, which makes that a poor
-            guess (C. Chelba et al. 2010, "Study on interaction between entropy pruning and Kneser–Ney smoothing"):
-            of 715,000 n-grams of order 4 of short review sentences (perplexity 46.96), 180,000 chosen by
-            `observed_history` give 49.7, 250,000 chosen by the chain rule 51.6.
-        begin: See `chain_history`.
+        history: log p(h) of every n-gram as a context, per order 1 … N − 1: as it was observed (`observed_history`).
+            The paper multiplies the model's own predictions instead. The lower orders of Kneser–Ney are no marginals,
+            which makes that a poor guess (C. Chelba et al. 2010, "Study on interaction between entropy pruning and
+            Kneser–Ney smoothing"): of 715,000 n-grams of order 4 of short review sentences (perplexity 46.96), 180,000
+            chosen by what was observed give 49.7, 250,000 chosen by the chain rule 51.6.
 
     Raises:
         ModelError: The threshold is negative or not a number.
@@ -48,7 +42,6 @@ def prune_by_entropy(
         raise ModelError(f"the threshold is {threshold}; it must be 0 or more", kind="input")
     if threshold == 0 or tables.order == 1:
         return tables
-    history = chain_history(tables, begin) if history is None else history
     kept = [np.ones(len(logp), bool) for logp in tables.logp]
     suffix = links(tables)
     for order in range(2, tables.order + 1):
@@ -80,24 +73,6 @@ def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history:
         return np.expm1(-np.exp(history[context_M]) * (own_M + others_M))
 
 
-def chain_history(tables: Tables, begin: Mapping[int, float] | None = None) -> list[np.ndarray]:
-    """Return log p(h) of every n-gram as a context, per order 1 … N − 1: the product of the model's own predictions.
-
-    Args:
-        begin: Share of documents that begin with each given id. As often as documents end (p of their end), one begins;
-            None shares that equally among the given ids that occur as contexts.
-    """
-    logs = [tables.logp[0].copy()]
-    if begin is None and tables.order > 1:
-        used = np.intersect1d(tables.given, tables.contexts(2))
-        begin = {int(token): 1 / len(used) for token in used}
-    for token, share in (begin or {}).items():
-        logs[0][token] = tables.logp[0][END] + np.log(share)
-    for order in range(2, tables.order):
-        logs.append(logs[-1][tables.contexts(order)] + tables.logp[order - 1])
-    return logs
-
-
 def observed_history(counts: NGramCounts) -> list[np.ndarray]:
     """Return log (occurrences of h as a context / predicted tokens), per order 1 … N − 1, for tables of the counts."""
     tokens = max(int(counts.orders[0].raw_M.sum()), 1)
@@ -108,22 +83,3 @@ def observed_history(counts: NGramCounts) -> list[np.ndarray]:
         with np.errstate(divide="ignore"):
             logs.append(np.log(followed / tokens))
     return logs
-
-
-def size_perplexity_curve(
-    tables: Tables,
-    cutoffs: Sequence[float],
-    perplexity: Callable[[Tables], float],
-    history: Sequence[np.ndarray] | None = None,
-) -> Iterator[dict[str, float]]:
-    """Yield one point per entropy threshold: `threshold`, `ngrams`, `ngrams/k` per order, `bytes`, `perplexity`.
-
-    Args:
-        perplexity: Measures a model on held-out text.
-    """
-    for threshold in cutoffs:
-        pruned = prune_by_entropy(tables, threshold, history)
-        sizes = {f"ngrams/{order}": float(len(logp)) for order, logp in enumerate(pruned.logp, start=1)}
-        size = float(sum(array.nbytes for array in pruned.arrays().values()))
-        total = sum(sizes.values())
-        yield {"threshold": threshold, "ngrams": total, **sizes, "bytes": size, "perplexity": perplexity(pruned)}

@@ -24,7 +24,7 @@ from .counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables
 from .kneser_ney import FALLBACK
 from .lookup import NONE, apart, follow, log_probabilities
-from .measure import measure, score_chunks
+from .measure import measure
 from .smoothing import SCORES_ONLY, figures
 from .tables import Precision, Tables
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from ..streams import TokenStream
     from ..vocabulary import Vocabulary
-
-__all__ = ["NGramLM", "NGramState", "score_chunks"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 from models.base import FitContext, ModelError
 from models.bundle import load_bundle, save_bundle
 from models.ngram.counts import count_ngrams
-from models.ngram.lm import NGramLM, score_chunks
+from models.ngram.lm import NGramLM
+from models.ngram.measure import score_chunks
 from models.sampling import generate, pick, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream

@@ -15,7 +15,8 @@ from odd_corpora import ODD, V
 
 from models.base import FitContext, LanguageModel, ModelError, State
 from models.ngram.counts import count_ngrams
-from models.ngram.lm import NGramLM, NGramState, score_chunks
+from models.ngram.lm import NGramLM, NGramState
+from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
 from models.vocabulary import BOS, EOS, GIVEN
 

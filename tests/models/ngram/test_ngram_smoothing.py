@@ -17,7 +17,8 @@ from models.base import ModelError
 from models.ngram import add_k, jelinek_mercer, katz
 from models.ngram.counts import count_ngrams
 from models.ngram.held_out import evidence
-from models.ngram.lm import NGramLM, score_chunks
+from models.ngram.lm import NGramLM
+from models.ngram.measure import score_chunks
 from models.ngram.smoothing import METHODS, SCORES_ONLY, estimate, figures
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.vocabulary import GIVEN

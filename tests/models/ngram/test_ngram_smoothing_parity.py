@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from models.ngram.counts import count_ngrams
-from models.ngram.lm import NGramLM, score_chunks
+from models.ngram.lm import NGramLM
+from models.ngram.measure import score_chunks
 from models.ngram.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
 
 pytestmark = pytest.mark.real_data

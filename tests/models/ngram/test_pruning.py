@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram.counts import count_ngrams
-from models.ngram.entropy_pruning import (
-    chain_history,
-    observed_history,
-    perplexity_change,
-    prune_by_entropy,
-    size_perplexity_curve,
-)
+from models.ngram.entropy_pruning import observed_history, perplexity_change, prune_by_entropy
 from models.ngram.fitting import fit_tables
 from models.ngram.kneser_ney import estimate
 from models.ngram.lm import NGramLM
@@ -39,6 +33,18 @@ def counted(lines: list[str], order: int):
 def unpruned(lines: list[str], order: int) -> Tables:
     _, counts = counted(lines, order)
     return Tables.pack(counts, estimate(counts))
+
+
+def chain_history(tables: Tables) -> list[np.ndarray]:
+    """Return log p(h) of every n-gram as a context as in Stolcke's paper: the product of the model's predictions.
+
+    As often as lines end (p of `</s>`), one begins.
+    """
+    logs = [tables.logp[0].copy()]
+    logs[0][1] = tables.logp[0][2]
+    for order in range(2, tables.order):
+        logs.append(logs[-1][tables.contexts(order)] + tables.logp[order - 1])
+    return logs
 
 
 class Oracle:
@@ -105,7 +111,7 @@ def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
 @given(lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]))
 def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(lines, order, threshold):
     tables = unpruned(lines, order)
-    pruned = prune_by_entropy(tables, threshold)
+    pruned = prune_by_entropy(tables, threshold, chain_history(tables))
     assert np.abs(sums(pruned, np.random.default_rng(1)) - 1).max() < 1e-12
     before, after = Oracle(tables), Oracle(pruned)
     assert after.p.items() <= before.p.items()
@@ -118,7 +124,7 @@ def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffix
 @given(lines=LINES, order=st.integers(2, 4), threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]))
 def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(lines, order, threshold):
     tables = unpruned(lines, order)
-    oracle, pruned = Oracle(tables), Oracle(prune_by_entropy(tables, threshold))
+    oracle, pruned = Oracle(tables), Oracle(prune_by_entropy(tables, threshold, chain_history(tables)))
     begin = {1: exp(tables.logp[0][2])}
     price = {gram: exp(oracle.divergence(gram, begin)) - 1 for gram in oracle.p if len(gram) > 1}
     assume(all(abs(value / threshold - 1) > 1e-6 for value in price.values()))
@@ -129,22 +135,15 @@ def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_
 
 def test_a_threshold_of_0_changes_nothing_and_a_negative_one_is_refused():
     tables = unpruned(["a b c", "a b d", "b"], 3)
-    assert prune_by_entropy(tables, 0.0) is tables
+    assert prune_by_entropy(tables, 0.0, []) is tables
     for wrong in (-1e-9, float("nan")):
         with pytest.raises(ModelError, match="0 or more"):
-            prune_by_entropy(tables, wrong)
+            prune_by_entropy(tables, wrong, [])
 
 
-def test_context_probabilities_by_the_chain_rule_or_as_observed():
+def test_context_probabilities_are_how_often_a_context_was_seen():
     text, counts = counted(["a b", "a b", "a c"], 3)
-    tables = Tables.pack(counts, estimate(counts))
-    oracle, a, b = Oracle(tables), *(text.words.index(word) for word in "ab")
-    end = exp(tables.logp[0][2])
-    chain = chain_history(tables)
-    assert exp(chain[0][a]) == pytest.approx(oracle.p[(a,)])
-    assert exp(chain[0][1]) == pytest.approx(end)
-    assert exp(chain[1][counts.row((1, a))]) == pytest.approx(end * oracle.p[(1, a)])
-    assert exp(chain_history(tables, {1: 0.25})[0][1]) == pytest.approx(end / 4)
+    a, b = (text.words.index(word) for word in "ab")
     seen = observed_history(counts)  # 9 tokens are predicted; <s> comes before 3, a before 3, `a b` before 2 of them
     assert np.exp([seen[0][1], seen[0][a], seen[1][counts.row((a, b))]]) == pytest.approx([3 / 9, 3 / 9, 2 / 9])
 
@@ -171,7 +170,8 @@ def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golde
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing=smoothing)
     whole = fit_tables(counts, spec)[0]
-    pruned = fit_tables(counts, spec, (0, 1, 2))[0] if way == "count" else prune_by_entropy(whole, 1e-4)
+    by_count = fit_tables(counts, spec, (0, 1, 2))[0]
+    pruned = by_count if way == "count" else prune_by_entropy(whole, 1e-4, chain_history(whole))
     assert len(pruned.logp[2]) < 0.8 * len(whole.logp[2])
     assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9
 
@@ -182,27 +182,6 @@ def test_stupid_backoff_loses_ngrams_but_keeps_its_constant_weight(golden_text):
     spec = NGramSpec(order=3, smoothing="stupid_backoff")
     pruned = fit_tables(counts, spec, (0, 1))[0]
     assert set(np.round(np.exp(pruned.backoff[1]), 12)) <= {0.4, 1.0}
-
-
-def test_the_size_perplexity_curve_falls_in_size_and_rises_in_perplexity(golden_text):
-    text, held_out = golden_text("train"), golden_text("held_out", golden_text("train").words)
-    counts = count_ngrams(text, 4, len(text.words), GIVEN_OF_LINES)
-    tables = Tables.pack(counts, estimate(counts))
-
-    def perplexity(tables: Tables) -> float:
-        model = NGramLM(tables)
-        nats, _ = model.score(held_out.ids[None], model.start(1))
-        return float(np.exp(nats.sum() / (held_out.ids != 1).sum()))
-
-    points = list(size_perplexity_curve(tables, (0.0, 1e-4, 1e-3, 1e-2), perplexity, observed_history(counts)))
-    sizes = [point["ngrams"] for point in points]
-    assert sizes == sorted(sizes, reverse=True)
-    assert len(set(sizes)) == 4
-    assert points[0]["ngrams"] == sum(len(logp) for logp in tables.logp)
-    assert points[0]["perplexity"] == pytest.approx(perplexity(tables))
-    assert points[-1]["perplexity"] > points[0]["perplexity"]
-    assert points[-1]["bytes"] < points[0]["bytes"]
-    assert points[2]["ngrams"] == sum(points[2][f"ngrams/{order}"] for order in (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("prune", [(1, 0), (-1,), (0, 0, 1, 1)])
