@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from reviewlm import services
-from reviewlm.config import RunConfig
 from reviewlm.environment import prepare_environment, reaching_prefect, wake_on_interrupt
 from reviewlm.errors import (
     FULL,
@@ -25,10 +23,10 @@ from reviewlm.errors import (
     ReviewLMError,
     StoreFull,
 )
-from reviewlm.presets import load_config
 
 if TYPE_CHECKING:
     from models.base import ModelError
+    from reviewlm.config import RunConfig
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.")]
@@ -47,6 +45,9 @@ Model = Annotated[str, typer.Option("--model", help="Alias or number of a regist
 
 def configured(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration, with this process's environment set up for it."""
+    from reviewlm import services
+    from reviewlm.presets import load_config  # the verbs that need no configuration start in half the time without
+
     config = load_config(preset, overrides or [])
     prepare_environment(config.home)
     services.join(config.home)

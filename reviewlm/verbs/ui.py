@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from reviewlm import services, terminal
+from reviewlm import terminal
 from reviewlm.verbs.options import (
     Json,
     Preset,
@@ -18,6 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server,
 @app.command("start")
 def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
+    from reviewlm import services
+
     config = configured(preset, set)
     terminal.show_facts(result := services.start(config.home))
     terminal.last_line(result, json)
@@ -26,6 +28,8 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 @app.command("stop")
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop exactly what `ui start` started."""
+    from reviewlm import services
+
     config = configured(preset, set)
     terminal.show_facts(result := {"stopped": ", ".join(services.stop(config.home)) or "nothing was running"})
     terminal.last_line(result, json)
