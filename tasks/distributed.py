@@ -65,6 +65,7 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
     require_dask()
     from prefect_dask import DaskTaskRunner
 
+    logging.getLogger("prefect.task_runner.dask").setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an error
