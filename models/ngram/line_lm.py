@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -19,44 +18,16 @@ import numpy as np
 
 from ..base import ModelError
 from .lm import NGramLM
-from .measure import CHUNK
+from .measure import CHUNK, Scores, total
 from .placing import new_folder
 from .tables import ARRAY, Precision, Tables
 from .tables import FACTS as TABLE_FACTS
-from .text_corpus import BEGIN, MARKS, UNK, LineCorpus
+from .text_corpus import GIVEN_OF_LINES, MARKS, UNK, LineCorpus
 from .threads import side_by_side
 
 WORDS = "words.txt"
 FACTS = "lines.json"
 _FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
-
-
-@dataclass(frozen=True)
-class LineScores:
-    """What a text costs.
-
-    Args:
-        nats: −Σ log p over all tokens.
-        oov_nats: The part of it that unknown words cost.
-        tokens: Words and ends of lines.
-        oov: Unknown words.
-    """
-
-    nats: float
-    oov_nats: float
-    tokens: int
-    oov: int
-
-    @property
-    def perplexity(self) -> float:
-        """Per token, unknown words included; NaN without any token."""
-        return float(np.exp(self.nats / self.tokens)) if self.tokens else float("nan")
-
-    @property
-    def perplexity_without_oov(self) -> float:
-        """Per known token; NaN without any."""
-        known = self.tokens - self.oov
-        return float(np.exp((self.nats - self.oov_nats) / known)) if known else float("nan")
 
 
 class LineLM(NGramLM):
@@ -156,15 +127,9 @@ class LineLM(NGramLM):
         """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
         return np.concatenate([np.zeros(0), *self._chunks(text.ids)])
 
-    def score_text(self, text: LineCorpus) -> LineScores:
+    def score_text(self, text: LineCorpus) -> Scores:
         """Score a text read with this model's words; memory does not grow with it."""
-        nats = oov_nats = 0.0
-        first = 0
-        for nats_T in self._chunks(text.ids):
-            unknown_T = text.ids[first : first + len(nats_T)] == UNK
-            nats, oov_nats = nats + float(nats_T.sum()), oov_nats + float(nats_T[unknown_T].sum())
-            first += len(nats_T)
-        return LineScores(nats, oov_nats, int((text.ids != BEGIN).sum()), int((text.ids == UNK).sum()))
+        return total(text.ids, self._chunks(text.ids), GIVEN_OF_LINES, UNK)
 
     def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
         """Score piece by piece, several at a time; what precedes a piece is read again, so that none has to wait."""

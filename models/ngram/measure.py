@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,68 @@ from ..base import LanguageModel
 
 CHUNK = 1 << 16
 """Tokens scored at a time: what is computed on them stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a text costs.
+
+    Args:
+        known_nats: −Σ log p over the known tokens.
+        oov_nats: The same over the unknown words.
+        tokens: All that are predicted: words and ends of documents.
+        oov: Unknown words.
+        impossible: Tokens to which the model gave probability 0.
+    """
+
+    known_nats: float
+    oov_nats: float
+    tokens: int
+    oov: int
+    impossible: int
+
+    @property
+    def nats(self) -> float:
+        """−Σ log p over all tokens."""
+        return self.known_nats + self.oov_nats
+
+    @property
+    def perplexity(self) -> float:
+        """Per token, unknown words included; NaN without any token."""
+        return _perplexity(self.nats, self.tokens)
+
+    @property
+    def perplexity_without_oov(self) -> float:
+        """Per known token; NaN without any."""
+        return _perplexity(self.known_nats, self.tokens - self.oov)
+
+
+def _perplexity(nats: float, tokens: int) -> float:
+    return float(np.exp(nats / tokens)) if tokens else float("nan")
+
+
+def total(
+    ids_T: np.ndarray, pieces: Iterable[np.ndarray], given: Collection[int], unknown: int | None = None
+) -> Scores:
+    """Add up what a text costs, piece by piece.
+
+    Args:
+        ids_T: The text.
+        pieces: Nats of its ids, in their order, 0 where an id is given.
+        given: Ids that are never predicted.
+        unknown: Id of unknown words; None where there is none.
+    """
+    known_nats, oov_nats, oov, impossible, first = 0.0, 0.0, 0, 0, 0
+    for nats_T in pieces:
+        if unknown is not None:
+            unknown_T = ids_T[first : first + len(nats_T)] == unknown
+            oov, oov_nats = oov + int(unknown_T.sum()), oov_nats + float(nats_T[unknown_T].sum())
+            impossible += int(np.isinf(nats_T[unknown_T]).sum())
+            first, nats_T = first + len(nats_T), nats_T[~unknown_T]
+        known_nats += float(nats_T.sum())
+        impossible += int(np.isinf(nats_T).sum())
+    tokens = len(ids_T) - sum(int((ids_T == token).sum()) for token in set(given))
+    return Scores(known_nats, oov_nats, tokens, oov, impossible)
 
 
 def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
@@ -27,10 +90,6 @@ def measure(model: LanguageModel, ids_T: np.ndarray, given: Collection[int]) -> 
     infinite, and so they are returned: leaving such tokens out would reward a model for calling them impossible.
     Without tokens there are only the two counts.
     """
-    tokens = int((~np.isin(ids_T, sorted(given))).sum())
-    nats, impossible = 0.0, 0
-    for nats_T in score_chunks(model, ids_T):
-        nats += float(nats_T.sum())
-        impossible += int(np.isinf(nats_T).sum())
-    found: dict[str, float] = {"tokens": tokens, "zero_probability_events": impossible}
-    return found | {"nats": nats / tokens, "perplexity": float(np.exp(nats / tokens))} if tokens else found
+    scores = total(ids_T, score_chunks(model, ids_T), given)
+    found: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
+    return found | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else found

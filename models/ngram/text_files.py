@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..base import ModelError
 from ..specs import NGramSpec
 from .counts import count_ngrams
@@ -25,7 +23,7 @@ from .placing import not_written
 from .pruning import thresholds
 from .smoothing import METHODS, SCORES_ONLY, tunes
 from .tables import Precision
-from .text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus, Marks
+from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
 
 PARAMETERS_OF = {
     "k": ("add_k",),
@@ -235,25 +233,14 @@ def score_text(model: Path, text: Path) -> dict[str, Any]:
     opened = open_model(model)
     corpus = LineCorpus.read_file(text, opened.words, "unknown")
     scores = opened.score_text(corpus)
-    without, impossible = scores.perplexity_without_oov, 0
-    if math.isinf(scores.nats):  # then what unknown words cost cannot be taken away again
-        without, impossible = _possible(opened, corpus)
     return {
         "tokens": scores.tokens,
         "oov": scores.oov,
         "perplexity": scores.perplexity,
-        "perplexity_without_oov": without,
-        "zero_probability_events": impossible,
+        "perplexity_without_oov": scores.perplexity_without_oov,
+        "zero_probability_events": scores.impossible,
         "seconds": time.perf_counter() - began,
     }
-
-
-def _possible(model: LineLM, text: LineCorpus) -> tuple[float, int]:
-    """Return the perplexity of the known words alone, and the number of tokens of probability 0."""
-    nats_T = model.token_nats(text)
-    known_T = (text.ids != UNK) & (text.ids != BEGIN)
-    mean = float(nats_T[known_T].mean()) if known_T.any() else math.nan
-    return float(np.exp(mean)), int(np.isinf(nats_T).sum())
 
 
 def _peak_mib() -> float:

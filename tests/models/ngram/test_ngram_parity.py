@@ -12,6 +12,7 @@ import pytest
 from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import counts_of_counts, estimate
 from models.ngram.line_lm import LineLM
+from models.ngram.measure import total
 from models.ngram.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
 from models.ngram.text_files import fit_lines
 from models.specs import NGramSpec
@@ -190,3 +191,17 @@ def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tm
     assert counts.count((corpus.words.index("a"), END)) == 1
     table = (Path(__file__).parents[3] / "docs/ngram.md").read_text(encoding="utf-8")
     assert all(f"| {row} |" in table for row in ("a last line without its newline", "`\\v` and `\\f`", "NUL"))
+
+
+def test_what_a_text_costs_is_added_up_once_for_all_known_unknown_and_impossible_words():
+    ids_T, nats_T = np.array([1, 0, 5, 6, 2, 1, 0, 2]), np.array([0, 2.0, np.inf, 0.5, 1, 0, np.inf, 3])
+    scores = total(ids_T, [nats_T[:3], nats_T[3:]], GIVEN_OF_LINES, unknown=0)
+    assert (scores.tokens, scores.oov, scores.impossible) == (6, 2, 2)
+    assert scores.known_nats == scores.oov_nats == scores.nats == np.inf
+    finite = np.where(np.isinf(nats_T), 1.0, nats_T)
+    scores = total(ids_T, [finite[:2], finite[2:]], GIVEN_OF_LINES, unknown=0)
+    assert (scores.nats, scores.oov_nats, scores.impossible) == (8.5, 3.0, 0)
+    assert scores.perplexity == pytest.approx(np.exp(8.5 / 6))
+    assert scores.perplexity_without_oov == pytest.approx(np.exp(5.5 / 4))
+    assert total(ids_T, [finite], GIVEN_OF_LINES).nats == 8.5
+    assert np.isnan(total(ids_T[:0], [], GIVEN_OF_LINES, unknown=0).perplexity)
