@@ -64,7 +64,11 @@ def fit(
     ] = None,
     marks: Marks = "refuse",
     memory: Annotated[
-        int, typer.Option("--memory", min=0, help="MiB to keep within; files take what does not fit. 0: no limit.")
+        int,
+        typer.Option(
+            "--memory", min=0,
+            help="MiB to keep within; files take what does not fit (--entropy cannot, and is refused). 0: no limit.",
+        ),
     ] = 0,
     temp: Annotated[
         Path | None, typer.Option("--temp", help="Folder of the files of --memory; none: the system's (TMPDIR).")
