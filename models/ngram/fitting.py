@@ -23,7 +23,7 @@ from .shelf import Shelf
 from .smoothing import SCORES_ONLY, estimate
 from .tables import FLOATS, Precision, Tables
 
-ENTROPY_BYTES = 80
+ENTROPY_BYTES = 70
 """Bytes that pruning by entropy takes per n-gram."""
 
 
