@@ -21,8 +21,8 @@ import numpy as np
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
 from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .estimate import FALLBACK
 from .fitting import fit_tables
-from .kneser_ney import FALLBACK
 from .lookup import NONE, apart, follow, log_probabilities
 from .measure import measure
 from .smoothing import SCORES_ONLY, figures

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..base import ModelError
 from .counts import NGramCounts
-from .kneser_ney import Estimate
+from .estimate import Estimate
 from .lookup import Followers, row_type, word_type
 from .placing import not_written
 from .shelf import save_array

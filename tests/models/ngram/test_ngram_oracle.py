@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ngram.counts import count_ngrams
-from models.ngram.kneser_ney import order_discounts
+from models.ngram.estimate import order_discounts
 from models.ngram.lm import NGramLM
 from models.vocabulary import GIVEN
 

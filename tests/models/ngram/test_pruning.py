@@ -32,7 +32,7 @@ def counted(lines: list[str], order: int):
 
 def unpruned(lines: list[str], order: int) -> Tables:
     _, counts = counted(lines, order)
-    return Tables.pack(counts, estimate(counts))
+    return Tables.pack(counts, estimate(counts, kenlm_exact=False))  # whose discounts are above 0: logs are finite
 
 
 def chain_history(tables: Tables) -> list[np.ndarray]:
@@ -204,6 +204,17 @@ def test_a_selection_with_an_orphan_is_refused():
             take_out(tables, kept)
     with pytest.raises(ModelError, match="unigrams"):
         drop(tables, [~kept[0], *kept[1:]])
+
+
+@pytest.mark.parametrize("lines", [["b a b", "b b a b a"], ["b a a a", "b c a a"]])
+@pytest.mark.parametrize("threshold", [1e-4, 1e-2, 1e-1, 1e9])
+def test_a_model_with_a_discount_of_0_can_be_pruned_by_entropy(lines, threshold):
+    _, counts = counted(lines, 3)
+    made = estimate(counts)
+    assert any(0.0 in found.values[1:] for found in made.discounts)
+    pruned = fit_tables(counts, NGramSpec(order=3), entropy=threshold).tables
+    assert not any(np.isnan(array).any() for array in (*pruned.logp, *pruned.backoff))
+    assert np.abs(sums(pruned, np.random.default_rng(5)) - 1).max() < 1e-9
 
 
 def test_pruning_by_count_and_then_by_entropy_weighs_contexts_by_how_often_they_were_seen(golden_text):
