@@ -29,13 +29,14 @@ import polars as pl
 
 from ..base import ModelError
 from .placing import new_file
+from .shelf import let_go
 from .tables import Tables
 
 LN10 = float(np.log(10.0))
 LOG_ZERO = -99.0
 MARKS = ("<unk>", "<s>", "</s>")
 GIVEN_NOTE = "# given:"
-_ROWS = 1 << 18
+_ROWS = 1 << 16
 _BLANKS = r"[ \t\r\n\x00]"
 _ESCAPES = {"\\": "\\\\", " ": "\\s", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x00": "\\0"}
 
@@ -93,6 +94,8 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
                 text = BytesIO()
                 lines.write_csv(text, include_header=False, separator="\t", quote_style="never")
                 file.write(text.getbuffer())
+                for array in tables.arrays().values():
+                    let_go(array)
         file.write(b"\n\\end\\\n")
 
 

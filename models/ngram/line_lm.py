@@ -146,15 +146,21 @@ def require_ours(folder: Path) -> None:
 
     The current folder is refused too: who stands in it would be left in one that is gone.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is a file; its name is taken", kind="input")
-    names = {path.name for path in folder.iterdir()}
-    other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
-    if other or (names and TABLE_FACTS not in names):
-        found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
-        raise ModelError(f"{folder} is no model that could be replaced: it {found}; name another folder", kind="input")
+    while True:
+        seen = _identity(folder)
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise ModelError(f"{folder} is a file; its name is taken", kind="input") from None
+        other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
+        if not other and (not names or TABLE_FACTS in names):
+            break
+        if _identity(folder) == seen:  # else another process has put a model in its place meanwhile: look again
+            found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
+            message = f"{folder} is no model that could be replaced: it {found}; name another folder"
+            raise ModelError(message, kind="input")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise ModelError(f"{folder} is the current folder, which cannot be replaced; name one in it", kind="input")
 
