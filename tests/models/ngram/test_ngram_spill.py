@@ -170,7 +170,7 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
     counts = count_ngrams(text, 3, V, GIVEN, AMPLE, tmp_path)
     counts.shelf.limit = resident()
     with pytest.raises(
-        ModelError, match=r"pruning by entropy takes some \d+ MiB, .* beyond the memory limit"
+        ModelError, match=r"pruning by entropy takes some [\d,]+ MiB, .* beyond the memory limit"
     ) as caught:
         fit_tables(counts, spec, entropy=1e-4)
     assert caught.value.kind == "input"
