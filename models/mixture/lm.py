@@ -9,6 +9,7 @@ The parts keep the contract, share one vocabulary, and are otherwise asked nothi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class Weighting(Protocol):
         ...
 
 
-class MixtureLM:
+class MixtureLM(ABC):
     """What all methods share. `fit` and `load` return the subclass of the spec's method.
 
     Args:
@@ -96,26 +97,26 @@ class MixtureLM:
         """Return the state of *batch* streams before their first token."""
         return MixtureState(tuple(model.start(batch) for model in self.models))
 
+    @abstractmethod
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and say what each part contributed to each; see `attribution.py`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """Return the weights as JSON values."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_facts(cls, parts: Sequence[Part], facts: dict[str, Any]) -> MixtureLM:
         """Return the mixture that `facts` describes."""
-        raise NotImplementedError
 
     def _read(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Return −log p_i of each token (B, T, P), and the parts' states after them."""
