@@ -14,7 +14,7 @@ Shape legend: see `models/base.py`; G = number of gates × H.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from .network import NetworkState
 
 Affine = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, NetworkState], NetworkState]
+Weights = Mapping[str, Tensor]
+"""Of one layer, by torch.nn's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0."""
 Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -46,7 +49,11 @@ def einsum_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
 
 
 def elman_cell(
-    a_BH: Tensor, state: NetworkState, W_HH: Tensor, b_H: Tensor, affine: Affine = matmul_affine,
+    a_BH: Tensor,
+    state: NetworkState,
+    W_HH: Tensor,
+    b_H: Tensor,
+    affine: Affine = matmul_affine,
     f: Activation = torch.tanh,
 ) -> NetworkState:
     """One step of the simple recurrent network (Elman 1990).
@@ -77,8 +84,8 @@ def gru_cell(
         n_t = tanh(W_in x_t + b_in + r_t ∘ (W_hn h_{t−1} + b_hn))  candidate
         h_t = (1 − z_t) ∘ n_t + z_t ∘ h_{t−1}
 
-    Cho et al. (2014, equations 5–8) reset the state *before* the matrix product: n_t = tanh(W x_t + U (r_t ∘ h_{t−1})).
-    The form above needs one product with h_{t−1} for all three gates. Cho's z keeps the old state, as here. Where the
+    Cho et al. (2014) reset the state before the matrix product (`cho_gru_cell`); the form here needs one product with
+    h_{t−1} for all three gates. Cho's z keeps the old state, as here. Where the
     update gate u is defined the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1} (Chung et al. 2014), u = 1 − z:
     u = 0, that is z = 1, leaves the state exactly as it was.
 
@@ -97,6 +104,38 @@ def gru_cell(
     r_BH = torch.sigmoid(a_r + past_r)
     z_BH = torch.sigmoid(a_z + past_z)
     n_BH = torch.tanh(a_n + r_BH * past_n)
+    return ((1 - z_BH) * n_BH + z_BH * h_BH,)
+
+
+def cho_gru_cell(
+    a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
+) -> NetworkState:
+    """One step of the gated recurrent unit as it was published (Cho et al. 2014, equations 5 to 8).
+
+        r_t = σ(W_ir x_t + b_ir + W_hr h_{t−1} + b_hr)             reset
+        z_t = σ(W_iz x_t + b_iz + W_hz h_{t−1} + b_hz)             keep
+        n_t = tanh(W_in x_t + b_in + W_hn (r_t ∘ h_{t−1}) + b_hn)   candidate
+        h_t = (1 − z_t) ∘ n_t + z_t ∘ h_{t−1}
+
+    The parameters are those of `gru_cell`, the function differs: here the state is reset *before* the matrix product.
+    The paper has no biases.
+
+    Args:
+        a_BG: As in `gru_cell`.
+        state: (h_BH,) = h_{t−1}.
+        W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
+        affine: How an affine map is written; does not change the result beyond rounding.
+
+    Returns:
+        (h_t,).
+    """
+    (h_BH,) = state
+    gates = 2 * h_BH.shape[-1]
+    a_r, a_z, a_n = a_BG.chunk(3, dim=-1)
+    past_r, past_z = affine(h_BH, W_GH[:gates], b_G[:gates]).chunk(2, dim=-1)
+    r_BH = torch.sigmoid(a_r + past_r)
+    z_BH = torch.sigmoid(a_z + past_z)
+    n_BH = torch.tanh(a_n + affine(r_BH * h_BH, W_GH[gates:], b_G[gates:]))
     return ((1 - z_BH) * n_BH + z_BH * h_BH,)
 
 
@@ -134,56 +173,82 @@ def lstm_cell(
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of cell: its equations, how many gates it stacks, how many tensors it remembers, its fused twin."""
+    """A kind of cell: its equations, how many gates it stacks, how many tensors it remembers, its fused twin if any."""
 
     step: Callable[..., NetworkState]
     gates: int
     states: int
-    fused: Callable[..., nn.RNNBase]
+    fused: Callable[..., nn.RNNBase] | None
 
 
 CELLS = {
     "rnn": Cell(elman_cell, 1, 1, nn.RNN),
     "gru": Cell(gru_cell, 3, 1, nn.GRU),
+    "gru_cho": Cell(cho_gru_cell, 3, 1, None),
     "lstm": Cell(lstm_cell, 4, 2, nn.LSTM),
 }
 """The register of cells; one more entry (and kind in `models/specs.py`) is all that another cell needs."""
 
 
-def unroll(
-    layer: nn.Module, cell: Cell, x_BTE: Tensor, state: NetworkState, affine: Affine = matmul_affine, **options: Any
+def over_time(
+    step: Step, a_BTG: Tensor, state: NetworkState, keep_BT: Tensor | None = None
 ) -> tuple[Tensor, NetworkState]:
-    """Run the equations of *cell* over T positions with the parameters of *layer* (own or torch.nn's, one layer).
+    """Take one step per position.
+
+    Args:
+        step: Turns what the input contributes (B, G) and a state into the next state.
+        a_BTG: What the input contributes at each position.
+        state: Before the first position, tensors (B, H).
+        keep_BT: False where a stream forgets everything before it reads position t: its state is 0 there.
 
     Returns:
         h_BTH, every hidden state; and the last state.
     """
-    own = dict(layer.named_parameters())
-    a_BTG = affine(x_BTE, own["weight_ih_l0"], own["bias_ih_l0"])
     outputs = []
-    for a_BG in a_BTG.unbind(1):
-        state = cell.step(a_BG, state, own["weight_hh_l0"], own["bias_hh_l0"], affine, **options)
+    for t, a_BG in enumerate(a_BTG.unbind(1)):
+        if keep_BT is not None:
+            state = tuple(torch.where(keep_BT[:, t, None], tensor, 0.0) for tensor in state)
+        state = step(a_BG, state)
         outputs.append(state[0])
     return torch.stack(outputs, 1), state
+
+
+def unroll(
+    cell: Cell,
+    weights: Weights,
+    x_BTE: Tensor,
+    state: NetworkState,
+    keep_BT: Tensor | None = None,
+    affine: Affine = matmul_affine,
+    **options: Any,
+) -> tuple[Tensor, NetworkState]:
+    """Run the equations of *cell* over T positions with the weights of one layer (own or torch.nn's).
+
+    Returns:
+        See `over_time`, which also explains *keep_BT*.
+    """
+    W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
+    a_BTG = affine(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
+    return over_time(lambda a_BG, past: cell.step(a_BG, past, W_GH, b_G, affine, **options), a_BTG, state, keep_BT)
 
 
 class OwnLayer(nn.Module):
     """One recurrent layer over time, with the parameter names, shapes and initial values of torch.nn's layers.
 
     Args:
-        kind: A key of `CELLS`.
+        cell: An entry of `CELLS`.
         inputs: Size E of x_t.
         hidden: Size H of h_t.
-        nonlinearity: A key of `ACTIVATIONS`; of the "rnn" kind only.
+        nonlinearity: A key of `ACTIVATIONS`; of the "rnn" cell only.
         affine: `matmul_affine` or `einsum_affine`.
     """
 
     def __init__(
-        self, kind: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
+        self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
     ) -> None:
         super().__init__()
-        self.cell, self.affine = CELLS[kind], affine
-        self.options = {"f": ACTIVATIONS[nonlinearity]} if kind == "rnn" else {}
+        self.cell, self.affine = CELLS[cell], affine
+        self.options = {"f": ACTIVATIONS[nonlinearity]} if cell == "rnn" else {}
         rows = self.cell.gates * hidden
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, inputs))
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden))
@@ -192,14 +257,19 @@ class OwnLayer(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
 
-    def forward(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    def forward(
+        self, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None, weights: Weights | None = None
+    ) -> tuple[Tensor, NetworkState]:
         """Run the cell over T positions.
 
         Args:
             x_BTE: Inputs.
             state: Tensors (B, H): (h,) or, for the LSTM, (h, c).
+            keep_BT: See `over_time`; None forgets nowhere.
+            weights: Used in place of the layer's own parameters.
 
         Returns:
             h_BTH, every hidden state; and the last state.
         """
-        return unroll(self, self.cell, x_BTE, state, self.affine, **self.options)
+        weights = dict(self.named_parameters()) if weights is None else weights
+        return unroll(self.cell, weights, x_BTE, state, keep_BT, self.affine, **self.options)

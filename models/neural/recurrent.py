@@ -12,57 +12,19 @@ Shape legend: see `models/base.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
-from ..vocabulary import STARS
-from .cells import CELLS, OwnLayer, unroll
+from ..vocabulary import BOS, STARS
+from .cells import CELLS
 from .dropout import Dropout
+from .layers import make_layer, run_layer
 from .lm import NeuralLM
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
-
-
-def make_layer(kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh") -> nn.Module:
-    """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
-
-    The LSTM's forget gate starts with a bias of 1, so that it remembers from the start (Jozefowicz et al. 2015);
-    the relu network's recurrent matrix starts as the identity with biases of 0 (Le, Jaitly & Hinton 2015).
-    """
-    if cells == "own":
-        layer: nn.Module = OwnLayer(kind, inputs, hidden, nonlinearity)
-    else:
-        options: dict[str, Any] = {"nonlinearity": nonlinearity} if kind == "rnn" else {}
-        layer = CELLS[kind].fused(inputs, hidden, batch_first=True, **options)
-    parameters = dict(layer.named_parameters())
-    with torch.no_grad():
-        if kind == "lstm":
-            parameters["bias_ih_l0"][hidden : 2 * hidden] = 1.0
-            parameters["bias_hh_l0"][hidden : 2 * hidden] = 0.0
-        if kind == "rnn" and nonlinearity == "relu":
-            nn.init.eye_(parameters["weight_hh_l0"])
-            parameters["bias_ih_l0"].zero_()
-            parameters["bias_hh_l0"].zero_()
-    return layer
-
-
-def run_layer(kind: str, layer: nn.Module, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-    """Run an own or fused layer over T positions from state tensors (B, H); returns h_BTH and the last state.
-
-    A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
-    the equations written out (batch 1, H 320 and 640): single steps of generation go through those.
-    """
-    if isinstance(layer, OwnLayer):
-        return layer(x_BTE, state)
-    if isinstance(layer, nn.LSTM) and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training:
-        return unroll(layer, CELLS[kind], x_BTE, state)
-    before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
-    h_BTH, after = layer(x_BTE, before if isinstance(layer, nn.LSTM) else before[0])
-    after = after if isinstance(after, tuple) else (after,)
-    return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
 
 
 class RecurrentNetwork(Network):
@@ -88,9 +50,11 @@ class RecurrentNetwork(Network):
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         sizes = [spec.embedding] + [spec.hidden] * (spec.layers - 1)
         self.layers = nn.ModuleList(
-            make_layer(spec.kind, size, spec.hidden, spec.cells, spec.nonlinearity) for size in sizes
+            make_layer(spec.kind, size, spec.hidden, spec.cells, spec.nonlinearity, spec.form, spec.forget_bias)
+            for size in sizes
         )
         self.remind = spec.remind
+        self.forgets = spec.training.carry == "review"
         self.dropout = Dropout(spec.dropout, spec.variational)
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
@@ -111,21 +75,34 @@ class RecurrentNetwork(Network):
         return *(zeros,) * CELLS[self.kind].states, stars_1B
 
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """See `Network.forward`; under "bf16" the layers and the projection run in bfloat16 while training."""
+        """See `Network.forward`; under "bf16" the layers and the projection run in bfloat16 while training.
+
+        With `training.carry = "review"`, a stream that reads `<bos>` while training forgets everything before it. In
+        evaluation the state goes on, as the contract of `LanguageModel` says; reviews are scored from fresh states.
+        """
         bf16 = self.training and self.precision == "bf16"
         *memory, stars_1B = state
-        stars_BT = stars_so_far(ids_BT, stars_1B[0])
+        keep_BT = self._kept(ids_BT)
+        stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
         x_BTE = self.dropout(self._inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
-                x_BTE, last = run_layer(self.kind, layer, x_BTE, tuple(tensor[index] for tensor in memory))
+                before = tuple(tensor[index] for tensor in memory)
+                x_BTE, last = run_layer(layer, dict(layer.named_parameters()), x_BTE, before, keep_BT)
                 x_BTE = self.dropout(x_BTE)
                 after.append(last)
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
         state = *(tensor.to(dtype) for tensor in _stack(after)), stars_BT[:, -1][None]
         return features_BTE.to(dtype), state
+
+    def _kept(self, ids_BT: Tensor) -> Tensor | None:
+        """Return False where a stream forgets everything before it reads a position; None where no stream does."""
+        if not (self.training and self.forgets):
+            return None
+        keep_BT = ids_BT != BOS
+        return None if bool(keep_BT.all()) else keep_BT
 
     def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         x_BTE = self.embedding(ids_BT)
@@ -135,17 +112,19 @@ class RecurrentNetwork(Network):
         return x_BTE + self.embedding(stars_BT) * known_BT1
 
 
-def stars_so_far(ids_BT: Tensor, before_B: Tensor) -> Tensor:
-    """Return at each position the star token that the stream has read last.
+def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+    """Return at each position the star token that the stream has read last, 0 for none.
 
     Args:
         ids_BT: Tokens.
         before_B: The star token read before them, 0 for none.
+        keep_BT: False where a stream forgets what it has read before the position; None forgets nowhere.
     """
     position_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     is_star_BT = (ids_BT >= STARS[0]) & (ids_BT <= STARS[-1])
-    last_BT = torch.where(is_star_BT, position_T, -1).cummax(1).values
-    stars_BT = ids_BT.gather(1, last_BT.clamp(min=0))
+    decides_BT = is_star_BT if keep_BT is None else is_star_BT | ~keep_BT
+    last_BT = torch.where(decides_BT, position_T, -1).cummax(1).values
+    stars_BT = (ids_BT * is_star_BT).gather(1, last_BT.clamp(min=0))
     return torch.where(last_BT >= 0, stars_BT, before_B[:, None])
 
 

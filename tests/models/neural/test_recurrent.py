@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from models.neural.dropout import Dropout
+from models.neural.layers import make_layer, run_layer
 from models.neural.network import detach
-from models.neural.recurrent import RecurrentNetwork, make_layer, run_layer
+from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.vocabulary import BOS, STARS
 
@@ -33,6 +34,10 @@ def make(kind="lstm", seed=1, size=V, **options):
 
 def random_ids(*shape):
     return torch.randint(9, V, shape)
+
+
+def weights_of(layer):
+    return dict(layer.named_parameters())
 
 
 @pytest.mark.parametrize("cells", ["own", "fused"])
@@ -72,10 +77,13 @@ def test_many_layers_equal_torchs_many_layers(kind, cells):
     """Layer i feeds layer i + 1: the stack is torch.nn's layer with num_layers = 3."""
     network = make(kind, layers=3, cells=cells, hidden=8)
     reference = getattr(nn, kind.upper())(8, 8, 3, batch_first=True)
-    reference.load_state_dict({
-        f"{name.split('.')[2].removesuffix('0')}{name.split('.')[1]}": value
-        for name, value in network.state_dict().items() if name.startswith("layers.")
-    })
+    reference.load_state_dict(
+        {
+            f"{name.split('.')[2].removesuffix('0')}{name.split('.')[1]}": value
+            for name, value in network.state_dict().items()
+            if name.startswith("layers.")
+        }
+    )
     ids = random_ids(B, T)
     expected, _ = reference(network.embedding(ids))
     features, _ = network(ids, network.start(B, "cpu"))
@@ -87,14 +95,14 @@ def test_many_layers_equal_the_composition_of_single_layers_exactly():
     ids = random_ids(B, T)
     x = network.embedding(ids)
     for layer in network.layers:
-        x, _ = run_layer("gru", layer, x, (torch.zeros(B, 8),))
+        x, _ = run_layer(layer, weights_of(layer), x, (torch.zeros(B, 8),))
     assert torch.equal(network(ids, network.start(B, "cpu"))[0], x)
 
 
 def test_one_step_of_a_fused_lstm_through_the_equations_equals_the_fused_layer():
     layer = make_layer("lstm", 8, 12, "fused").eval()
     x, state = torch.randn(B, 1, 8), (torch.randn(B, 12), torch.randn(B, 12))
-    h, (c_h, c) = run_layer("lstm", layer, x, state)
+    h, (c_h, c) = run_layer(layer, weights_of(layer), x, state)
     expected, (e_h, e_c) = layer(x, tuple(tensor[None] for tensor in state))
     torch.testing.assert_close((h, c_h, c), (expected, e_h[0], e_c[0]), atol=1e-6, rtol=1e-5)
 
@@ -183,7 +191,7 @@ def test_relu_network_starts_from_the_identity(cells):
     positive = torch.rand(B, 12)
     with torch.no_grad():
         layer.weight_ih_l0.zero_()
-    assert torch.equal(run_layer("rnn", layer, torch.randn(B, 5, 8), (positive,))[1][0], positive)
+    assert torch.equal(run_layer(layer, weights_of(layer), torch.randn(B, 5, 8), (positive,))[1][0], positive)
 
 
 @pytest.mark.parametrize("variational", [False, True])
@@ -249,7 +257,7 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
     star = torch.tensor([[0, 4, 4, 4, 4, 4, 7, 7, 7, 7]])
     rows = network.embedding.weight
     sums_BTE = rows[ids] + rows[star] * (star > 0)[..., None]
-    h_BTH, _ = run_layer("gru", plain.layers[0], sums_BTE, (torch.zeros(1, 12),))
+    h_BTH, _ = run_layer(plain.layers[0], weights_of(plain.layers[0]), sums_BTE, (torch.zeros(1, 12),))
     features, _ = network(ids, network.start(1, "cpu"))
     torch.testing.assert_close(features, plain.project(h_BTH))
 

@@ -1,0 +1,108 @@
+"""Recurrent layers, torch.nn's fused ones and our own, behind one call that is given the weights.
+
+A layer holds the parameters; what it computes with is handed to it, so that weights can be changed for one window
+(`weight_drop.py`) without touching the parameters that an optimiser and a checkpoint see.
+Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
+from .network import NetworkState
+
+
+def make_layer(
+    kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh", form: str = "cudnn",
+    forget_bias: float = 1.0,
+) -> nn.Module:  # fmt: skip
+    """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
+
+    The LSTM's forget gate starts with a bias of 1, so that it remembers from the start (Jozefowicz et al. 2015);
+    the relu network's recurrent matrix starts as the identity with biases of 0 (Le, Jaitly & Hinton 2015).
+
+    Args:
+        kind: "rnn", "gru" or "lstm".
+        inputs: E.
+        hidden: H.
+        cells: "own" or "fused".
+        nonlinearity: Of the "rnn" kind.
+        form: Of the "gru" kind; "cho" needs own cells.
+        forget_bias: Of the "lstm" kind: b_if + b_hf at the start.
+    """
+    name = "gru_cho" if form == "cho" else kind
+    if cells == "own":
+        layer: nn.Module = OwnLayer(name, inputs, hidden, nonlinearity)
+    else:
+        layer = _fused(name, inputs, hidden, nonlinearity)
+    parameters = dict(layer.named_parameters())
+    with torch.no_grad():
+        if kind == "lstm":
+            parameters["bias_ih_l0"][hidden : 2 * hidden] = forget_bias
+            parameters["bias_hh_l0"][hidden : 2 * hidden] = 0.0
+        if kind == "rnn" and nonlinearity == "relu":
+            nn.init.eye_(parameters["weight_hh_l0"])
+            parameters["bias_ih_l0"].zero_()
+            parameters["bias_hh_l0"].zero_()
+    return layer
+
+
+def _fused(name: str, inputs: int, hidden: int, nonlinearity: str) -> nn.Module:
+    make = CELLS[name].fused
+    if make is None:
+        raise ValueError(f"torch has no fused layer for the cell {name!r}; it needs cells = 'own'")
+    options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
+    return make(inputs, hidden, batch_first=True, **options)
+
+
+def run_layer(
+    layer: nn.Module, weights: Weights, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None
+) -> tuple[Tensor, NetworkState]:
+    """Run an own or fused layer over T positions.
+
+    A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
+    the equations written out (batch 1, H 320 and 640): single steps of generation go through those. So does a window
+    in which a stream forgets, which the fused layers cannot do.
+
+    Args:
+        layer: What `make_layer` returned.
+        weights: The layer's parameters by name, or what stands in for them.
+        x_BTE: Inputs.
+        state: Tensors (B, H) before the first position.
+        keep_BT: False where a stream forgets everything before it reads position t; None forgets nowhere.
+
+    Returns:
+        h_BTH, every hidden state; and the last state.
+    """
+    if isinstance(layer, OwnLayer):
+        return layer(x_BTE, state, keep_BT, weights)
+    assert isinstance(layer, nn.RNNBase)
+    step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
+    if keep_BT is not None or step_of_lstm:
+        cell, options = _equations(layer)
+        return unroll(cell, weights, x_BTE, state, keep_BT, **options)
+    return _run_fused(layer, weights, x_BTE, state)
+
+
+def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
+    """Return the cell that says what a fused layer computes, and the options of its steps."""
+    if isinstance(layer, nn.RNN):
+        return CELLS["rnn"], {"f": ACTIVATIONS[layer.nonlinearity]}
+    return CELLS[layer.mode.lower()], {}
+
+
+def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the weights given."""
+    function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
+    before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
+    flat = [weights[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    h_BTH, *after = function(
+        x_BTE, before if layer.mode == "LSTM" else before[0], flat,
+        has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
+    )  # fmt: skip
+    return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
