@@ -108,7 +108,12 @@ def gru_cell(
 
 
 def cho_gru_cell(
-    a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
+    a_BG: Tensor,
+    state: NetworkState,
+    W_GH: Tensor,
+    b_G: Tensor,
+    affine: Affine = matmul_affine,
+    candidate: Affine | None = None,
 ) -> NetworkState:
     """One step of the gated recurrent unit as it was published (Cho et al. 2014, equations 5 to 8).
 
@@ -125,6 +130,7 @@ def cho_gru_cell(
         state: (h_BH,) = h_{t−1}.
         W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
         affine: How an affine map is written; does not change the result beyond rounding.
+        candidate: The same of the candidate's map, where it differs (`layer_norm.py`).
 
     Returns:
         (h_t,).
@@ -135,12 +141,17 @@ def cho_gru_cell(
     past_r, past_z = affine(h_BH, W_GH[:gates], b_G[:gates]).chunk(2, dim=-1)
     r_BH = torch.sigmoid(a_r + past_r)
     z_BH = torch.sigmoid(a_z + past_z)
-    n_BH = torch.tanh(a_n + affine(r_BH * h_BH, W_GH[gates:], b_G[gates:]))
+    n_BH = torch.tanh(a_n + (candidate or affine)(r_BH * h_BH, W_GH[gates:], b_G[gates:]))
     return ((1 - z_BH) * n_BH + z_BH * h_BH,)
 
 
 def lstm_cell(
-    a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
+    a_BG: Tensor,
+    state: NetworkState,
+    W_GH: Tensor,
+    b_G: Tensor,
+    affine: Affine = matmul_affine,
+    f: Activation = torch.tanh,
 ) -> NetworkState:
     """One step of long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
 
@@ -161,14 +172,15 @@ def lstm_cell(
         state: (h_BH, c_BH) = h_{t−1}, c_{t−1}.
         W_GH: W_hi, W_hf, W_hg, W_ho one above the other, with their biases b_G.
         affine: How an affine map is written; does not change the result beyond rounding.
+        f: What the cell state goes through before it is read; other than tanh in `layer_norm.py`.
 
     Returns:
         (h_t, c_t).
     """
     h_BH, c_BH = state
-    i, f, g, o = (a_BG + affine(h_BH, W_GH, b_G)).chunk(4, dim=-1)
-    c_BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c_BH), c_BH
+    write, keep, new, read = (a_BG + affine(h_BH, W_GH, b_G)).chunk(4, dim=-1)
+    c_BH = torch.sigmoid(keep) * c_BH + torch.sigmoid(write) * torch.tanh(new)
+    return torch.sigmoid(read) * f(c_BH), c_BH
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,15 @@
-"""Dropout with a Bernoulli mask, either one mask per position or one for all positions of a window."""
+"""Dropout with Bernoulli masks: of features (per position or locked), of whole words, of recurrent weights.
+
+All are for training only; whoever calls them leaves them out in evaluation. What is kept is multiplied by 1 / (1 − p),
+so that the expected value is that of evaluation. Shape legend: see `models/base.py`; G = number of gates × H.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from .cells import Weights
 
 LEVELS = 1 << 16
 """A mask entry is drawn as 16 random bits, so p is rounded to a multiple of 1/65,536 (and the scale with it)."""
@@ -18,6 +24,22 @@ def kept(shape: torch.Size, share: int, device: torch.device) -> Tensor:
     words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64, device=device)
     bits = words.random_(-(2**63), None).view(torch.int16)[: shape.numel()]
     return (bits >= share - LEVELS // 2).view(shape)
+
+
+def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
+    """Return 0 with chance p and 1 / (1 − p) otherwise, each entry drawn by itself; None (nothing drawn) for p = 0.
+
+    Args:
+        shape: Of the mask.
+        p: In [0, 1).
+        like: Gives the device, and the number format where it is wider than float32: 1 / (1 − p) rounded to bfloat16
+            would shift the mean.
+    """
+    share = min(round(p * LEVELS), LEVELS - 1)
+    if share == 0:
+        return None
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
 
 
 class Dropout(nn.Module):
@@ -35,10 +57,25 @@ class Dropout(nn.Module):
 
     def forward(self, x_BTE: Tensor) -> Tensor:
         """Return the masked features, of the same shape."""
-        share = min(round(self.p * LEVELS), LEVELS - 1)
-        if not self.training or share == 0:
+        if not self.training:
             return x_BTE
-        shape = x_BTE[:, :1].shape if self.variational else x_BTE.shape
-        # At least float32: 1 / (1 − p) rounded to bfloat16 would shift the mean.
-        dtype = torch.promote_types(x_BTE.dtype, torch.float32)
-        return x_BTE * kept(shape, share, x_BTE.device).to(dtype).mul_(LEVELS / (LEVELS - share))
+        mask = bernoulli_mask(x_BTE[:, :1].shape if self.variational else x_BTE.shape, self.p, x_BTE)
+        return x_BTE if mask is None else x_BTE * mask
+
+
+def word_mask(embedding_VE: Tensor, p: float) -> Tensor | None:
+    """Return a mask (V, 1) over the entries of the vocabulary: a word is dropped wherever it stands (Gal & Ghahramani
+    2016; Merity et al. 2017, section 4.3). None for p = 0.
+    """
+    return bernoulli_mask(torch.Size((len(embedding_VE), 1)), p, embedding_VE)
+
+
+def drop_weights(weights: Weights, p: float) -> Weights:
+    """Return the weights of a layer with a share p of the recurrent ones, weight_hh_l0 (G, H), zeroed.
+
+    DropConnect (Wan et al. 2013) on the hidden-to-hidden matrix (Merity et al. 2017, section 2): one mask serves all
+    positions and streams of a window. The parameters stay as they are, and get their gradients through the mask.
+    """
+    W_GH = weights["weight_hh_l0"]
+    mask_GH = bernoulli_mask(W_GH.shape, p, W_GH)
+    return weights if mask_GH is None else {**weights, "weight_hh_l0": W_GH * mask_GH}

@@ -1,7 +1,7 @@
 """Recurrent layers, torch.nn's fused ones and our own, behind one call that is given the weights.
 
 A layer holds the parameters; what it computes with is handed to it, so that weights can be changed for one window
-(`weight_drop.py`) without touching the parameters that an optimiser and a checkpoint see.
+(`dropout.drop_weights`) without touching the parameters that an optimiser and a checkpoint see.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
+from .layer_norm import NormedLayer
 from .network import NetworkState
 
 
 def make_layer(
     kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh", form: str = "cudnn",
     forget_bias: float = 1.0,
+    layer_norm: bool = False,
 ) -> nn.Module:  # fmt: skip
     """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
 
@@ -34,12 +36,16 @@ def make_layer(
         nonlinearity: Of the "rnn" kind.
         form: Of the "gru" kind; "cho" needs own cells.
         forget_bias: Of the "lstm" kind: b_if + b_hf at the start.
+        layer_norm: See `layer_norm.py`; needs own cells.
+
+    Raises:
+        ValueError: torch has no such fused layer.
     """
     name = "gru_cho" if form == "cho" else kind
     if cells == "own":
-        layer: nn.Module = OwnLayer(name, inputs, hidden, nonlinearity)
+        layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(name, inputs, hidden, nonlinearity)
     else:
-        layer = _fused(name, inputs, hidden, nonlinearity)
+        layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
     parameters = dict(layer.named_parameters())
     with torch.no_grad():
         if kind == "lstm":
@@ -52,10 +58,11 @@ def make_layer(
     return layer
 
 
-def _fused(name: str, inputs: int, hidden: int, nonlinearity: str) -> nn.Module:
+def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool) -> nn.Module:
     make = CELLS[name].fused
-    if make is None:
-        raise ValueError(f"torch has no fused layer for the cell {name!r}; it needs cells = 'own'")
+    if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
+        asked = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
+        raise ValueError(f"torch has no fused layer for the cell {asked}: that needs cells = 'own'")
     options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
     return make(inputs, hidden, batch_first=True, **options)
 

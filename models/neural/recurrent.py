@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
 from ..vocabulary import BOS, STARS
-from .cells import CELLS
-from .dropout import Dropout
+from .cells import CELLS, Weights
+from .dropout import Dropout, drop_weights, word_mask
 from .layers import make_layer, run_layer
 from .lm import NeuralLM
 from .network import EMBEDDING_STD, Network, NetworkState
@@ -38,8 +38,11 @@ class RecurrentNetwork(Network):
         unigram_counts_V: How often each entry is predicted in the training text: initial output bias and head.
 
     Attributes:
-        layers: L modules, each with weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0.
+        layers: L modules, each with weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and more with `layer_norm`).
         project: Linear H → E, or the identity.
+        last_layer: The last layer's outputs h_BTH of the latest call in training mode, after and before dropout, in
+            float32 and with their history, for `training.activation_penalty` and `temporal_penalty`; None where
+            neither is asked for, so that nothing is kept in memory, and in evaluation mode.
     """
 
     def __init__(self, spec: RecurrentSpec, unigram_counts_V: Tensor) -> None:
@@ -50,12 +53,26 @@ class RecurrentNetwork(Network):
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         sizes = [spec.embedding] + [spec.hidden] * (spec.layers - 1)
         self.layers = nn.ModuleList(
-            make_layer(spec.kind, size, spec.hidden, spec.cells, spec.nonlinearity, spec.form, spec.forget_bias)
+            make_layer(
+                spec.kind,
+                size,
+                spec.hidden,
+                spec.cells,
+                spec.nonlinearity,
+                form=spec.form,
+                forget_bias=spec.forget_bias,
+                layer_norm=spec.layer_norm,
+            )
             for size in sizes
         )
         self.remind = spec.remind
         self.forgets = spec.training.carry == "review"
+        self.input_dropout = Dropout(_given(spec.input_dropout, spec.dropout), spec.variational)
         self.dropout = Dropout(spec.dropout, spec.variational)
+        self.output_dropout = Dropout(_given(spec.output_dropout, spec.dropout), spec.variational)
+        self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
+        self.penalised = spec.training.activation_penalty > 0 or spec.training.temporal_penalty > 0
+        self.last_layer: tuple[Tensor, Tensor] | None = None
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
         self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V)
@@ -84,18 +101,24 @@ class RecurrentNetwork(Network):
         *memory, stars_1B = state
         keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
-        x_BTE = self.dropout(self._inputs(ids_BT, stars_BT))
+        x_BTE = self.input_dropout(self._inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
                 before = tuple(tensor[index] for tensor in memory)
-                x_BTE, last = run_layer(layer, dict(layer.named_parameters()), x_BTE, before, keep_BT)
-                x_BTE = self.dropout(x_BTE)
+                h_BTH, last = run_layer(layer, self._weights(layer), x_BTE, before, keep_BT)
+                x_BTE = (self.dropout if index + 1 < len(self.layers) else self.output_dropout)(h_BTH)
                 after.append(last)
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
+        self.last_layer = (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
         state = *(tensor.to(dtype) for tensor in _stack(after)), stars_BT[:, -1][None]
         return features_BTE.to(dtype), state
+
+    def _weights(self, layer: nn.Module) -> Weights:
+        """Return what a layer computes with in this call; while training, some recurrent weights may be dropped."""
+        weights = dict(layer.named_parameters())
+        return drop_weights(weights, self.weight_drop) if self.training else weights
 
     def _kept(self, ids_BT: Tensor) -> Tensor | None:
         """Return False where a stream forgets everything before it reads a position; None where no stream does."""
@@ -105,11 +128,21 @@ class RecurrentNetwork(Network):
         return None if bool(keep_BT.all()) else keep_BT
 
     def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
-        x_BTE = self.embedding(ids_BT)
+        """Return the embeddings of the words, with `remind` those of the stars added; some words may be dropped."""
+        mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        x_BTE = self._look_up(ids_BT, mask_V1)
         if not self.remind:
             return x_BTE
         known_BT1 = (stars_BT > STARS[0])[..., None]
-        return x_BTE + self.embedding(stars_BT) * known_BT1
+        return x_BTE + self._look_up(stars_BT, mask_V1) * known_BT1
+
+    def _look_up(self, ids_BT: Tensor, mask_V1: Tensor | None) -> Tensor:
+        x_BTE = self.embedding(ids_BT)
+        return x_BTE if mask_V1 is None else x_BTE * mask_V1[ids_BT]
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
 
 
 def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:
