@@ -118,7 +118,13 @@ class CacheLM:
             row_BK * (weights_BP[:, k] / np.maximum(number_BP[:, k], 1))[:, None]
             for k, row_BK in enumerate(level_BK, start=1)
         )
-        mixed_BV = logp_BV + torch.from_numpy(np.log(weights_BP[:, :1])).to(logp_BV)
+        return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
+
+    def _written_over(
+        self, logp_BV: torch.Tensor, static_B: np.ndarray, amount_BK: np.ndarray, recent_BK: np.ndarray
+    ) -> torch.Tensor:
+        """Return static_B · p with amount_BK added to the probabilities of the remembered tokens recent_BK; log."""
+        mixed_BV = logp_BV + torch.from_numpy(np.log(static_B[:, None])).to(logp_BV)
         row_N, at_N = np.nonzero(amount_BK)
         if not len(row_N):
             return mixed_BV

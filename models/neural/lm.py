@@ -25,8 +25,9 @@ from torch import Tensor
 from ..base import FitContext, FitResult, ModelError
 from ..specs import NPLMSpec, RecurrentSpec
 from .checkpoint import stored_once
+from .memory import first_line, is_out_of_memory
 from .network import Network, NetworkState, join, take
-from .output import GIVEN
+from .output import GIVEN, NOT_SCORED
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -98,16 +99,26 @@ class NeuralLM:
         width = max(1, POSITIONS // max(1, len(ids_BT)))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
-            nats_BT[:, part], state = self._score(self._ids(ids_BT[:, part]), state)
+            nats_BT[:, part], _, state = self.read(ids_BT[:, part], state)
         return nats_BT, state
 
-    def _score(self, ids_BT: Tensor, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
-        after_BTE, network = self.network(ids_BT, state.network)
+    @torch.no_grad()
+    def read(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, Tensor, NeuralState]:
+        """Score T tokens of each stream in one piece, and return the features that predicted them too.
+
+        Returns:
+            nats_BT, features_BTE (row [b, t] has read ids[b, :t], its own token not), and the state after all T tokens.
+        """
+        if not ids_BT.shape[1]:
+            return np.zeros(ids_BT.shape), state.features_BE[:, None][:, :0], state
+        read_BT = self._ids(ids_BT)
+        after_BTE, network = self.network(read_BT, state.network)
         before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
-        given = torch.isin(ids_BT, torch.tensor(GIVEN, device=self.device))
-        targets_N = ids_BT.masked_fill(given, -1).flatten()
+        given_BT = torch.isin(read_BT, torch.tensor(GIVEN, device=self.device))
+        targets_N = read_BT.masked_fill(given_BT, NOT_SCORED).flatten()
         nats_N = self.network.output.nats(before_BTE.flatten(0, 1), targets_N)
-        return nats_N.view_as(ids_BT).double().cpu().numpy(), NeuralState(network, after_BTE[:, -1])
+        nats_BT = nats_N.view_as(read_BT).double().cpu().numpy()
+        return nats_BT, before_BTE, NeuralState(network, after_BTE[:, -1])
 
     def _ids(self, ids: np.ndarray) -> Tensor:
         """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""
@@ -192,13 +203,11 @@ def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
     """Turn torch's complaints about memory, which differ by device, into ours with what can be done."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        words = str(error).partition("\n")[0] or type(error).__name__
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "allocate memory" not in words and "not enough memory" not in words:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"Memory on {device} does not suffice for model '{spec.name}': {words}; "
+            f"Memory on {device} does not suffice for model '{spec.name}': {first_line(error)}; "
             "a smaller batch, window or hidden size, or objective.chunk, needs less",
             "memory",
         ) from error
