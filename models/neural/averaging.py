@@ -6,7 +6,7 @@
 t counts from the first update of the average. a_1 is 1, so what the average held before has no part in it: the
 exponential average is the one that starts at 0 and is divided by 1 − β^t, as Adam's moments are.
 
-Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging", eq. 4; the trigger of NT-ASGD: Merity,
+Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the trigger of NT-ASGD: Merity,
 Keskar & Socher 2017, "Regularizing and optimizing LSTM language models", algorithm 1.
 """
 

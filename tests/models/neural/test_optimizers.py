@@ -1,0 +1,361 @@
+"""Every rule against torch.optim, against its equation by hand, through a checkpoint, and on a convex problem."""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from models.neural import optimizers as rules
+from models.neural.averaging import WeightAverage
+from models.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
+from models.neural.optim import make_optimizer
+from models.neural.spec import Optimizer
+from models.specs import TrainingSpec
+
+ALL = get_args(Optimizer)
+RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adam_simplified": 0.02, "adamw": 0.02}
+BETAS = (0.8, 0.95)
+
+
+def options(name, **changes):
+    defaults = {"weight_decay": 0.0, "momentum": 0.7, "beta1": BETAS[0], "beta2": BETAS[1]}
+    return TrainingSpec(optimizer=name, **{"learning_rate": RATE.get(name, 0.05)} | defaults | changes)
+
+
+class Parts(nn.Module):
+    """A matrix, a vector and a bias that has no part in the loss, in float64."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.matrix = nn.Parameter(torch.randn(4, 3, generator=generator, dtype=torch.float64))
+        self.vector = nn.Parameter(torch.randn(5, generator=generator, dtype=torch.float64))
+        self.idle = nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+    def loss(self, draw):
+        """Neither convex nor smooth enough to be easy; *draw* (13 numbers) makes every step's loss another one."""
+        curved = (self.matrix * draw[:12].view(4, 3) + draw[12]).tanh().square().sum()
+        return curved + (self.vector - draw[:5]).abs().pow(1.5).sum() + (self.matrix[0] @ self.vector[:3]).square()
+
+
+def draws(steps, seed=7):
+    return torch.randn(steps, 13, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def go(parts, rule, some, rates=None):
+    """Take a step for each draw; return the weights after each."""
+    path = []
+    for number, draw in enumerate(some):
+        for group in rule.param_groups if rates else ():
+            group["lr"] = rates[number]
+        rule.zero_grad()
+        parts.loss(draw).backward()
+        rule.step()
+        path.append(torch.cat([parts.matrix.detach().flatten(), parts.vector.detach()]))
+    assert torch.equal(parts.idle, torch.ones(2))
+    return torch.stack(path)
+
+
+COUNTERPARTS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.05),
+    "gd": lambda p: torch.optim.SGD(p, 0.05),
+    "nt_asgd": lambda p: torch.optim.SGD(p, 0.05),
+    "momentum": lambda p: torch.optim.SGD(p, 0.05, momentum=0.7),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.05, momentum=0.7, nesterov=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, 0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.7),
+    "adadelta": lambda p: torch.optim.Adadelta(p, 1.0, rho=0.7),
+    "adam": lambda p: torch.optim.Adam(p, 0.02, betas=BETAS),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.02, betas=BETAS, weight_decay=0.0),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+@pytest.mark.parametrize("changing", [False, True], ids=["constant rate", "changing rate"])
+def test_a_rule_takes_the_steps_of_its_counterpart_in_torch(name, changing):
+    ours, theirs, some = Parts(), Parts(), draws(80)
+    rates = list(np.linspace(1.0, 0.1, 80) * RATE.get(name, 0.05)) if changing else None
+    path = go(ours, make_optimizer(ours, options(name)), some, rates)
+    expected = go(theirs, COUNTERPARTS[name](theirs.parameters()), some, rates)
+    torch.testing.assert_close(path, expected, rtol=1e-10, atol=1e-12)
+    assert (path[-1] - path[0]).abs().min() > 0
+
+
+def test_adam_without_bias_correction_is_torch_adam_with_the_correction_taken_out_of_rate_and_epsilon():
+    ours, theirs, some = Parts(), Parts(), draws(60)
+    path = go(ours, make_optimizer(ours, options("adam_simplified")), some)
+    reference = torch.optim.Adam(theirs.parameters(), betas=BETAS)
+    expected = []
+    for t, draw in enumerate(some, start=1):
+        shares = 1 - BETAS[0] ** t, (1 - BETAS[1] ** t) ** 0.5
+        reference.param_groups[0]["lr"] = 0.02 * shares[0] / shares[1]
+        reference.param_groups[0]["eps"] = 1e-8 / shares[1]
+        expected.append(go(theirs, reference, draw[None])[0])
+    torch.testing.assert_close(path, torch.stack(expected), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.99), (0.5, 0.9)])
+def test_the_first_step_without_bias_correction_is_longer_by_the_shares_of_the_new_gradient(betas):
+    steps = []
+    for kind in (rules.Adam, rules.AdamSimplified):
+        theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        theta.grad = torch.tensor([3.0], dtype=torch.float64)
+        kind([theta], 0.1, beta1=betas[0], beta2=betas[1]).step()
+        steps.append(theta.item())
+    assert steps[0] == pytest.approx(-0.1)
+    assert steps[1] / steps[0] == pytest.approx((1 - betas[0]) / (1 - betas[1]) ** 0.5)
+
+
+def test_adamw_is_torchs_fused_one_with_the_decay_on_matrices_alone():
+    rule = make_optimizer(Parts(), TrainingSpec())
+    assert type(rule) is torch.optim.AdamW
+    assert rule.defaults["fused"]
+    assert rule.defaults["betas"] == (0.9, 0.99)
+    assert [group["weight_decay"] for group in rule.param_groups] == [0.01, 0.0]
+    assert not rule._optimizer_step_pre_hooks
+
+
+def test_every_named_rule_is_there_and_steps_downhill():
+    for name in ALL:
+        parts, draw = Parts(), draws(1)[0]
+        before = parts.loss(draw).item()
+        go(parts, make_optimizer(parts, options(name, learning_rate=1e-3)), draw[None].expand(5, -1))
+        assert parts.loss(draw).item() < before, name
+
+
+# --- equations
+
+
+def test_nesterov_keeps_the_place_that_momentum_leads_to_and_there_takes_the_gradient():
+    """Sutskever et al. 2013, eq. 3 and 4: v ← γ v − η ∇f(θ + γ v), θ ← θ + v; kept is θ + γ v."""
+    curvature = torch.tensor([1.0, 30.0], dtype=torch.float64)
+    kept = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    rule = rules.Nesterov([kept], 0.02, momentum=0.9)
+    theta, v = kept.detach().clone(), torch.zeros(2, dtype=torch.float64)
+    for _ in range(60):
+        kept.grad = curvature * kept.detach()
+        rule.step()
+        v = 0.9 * v - 0.02 * curvature * (theta + 0.9 * v)
+        theta = theta + v
+        torch.testing.assert_close(kept.detach(), theta + 0.9 * v, rtol=1e-11, atol=1e-13)
+    assert kept.detach().abs().max() < 0.3
+
+
+def test_momentum_as_some_lectures_print_it_climbs_and_as_it_is_meant_falls():
+    """v ← γ v − η g followed by θ ← θ − v has one minus too many."""
+    theta, v = 1.0, 0.0
+    for _ in range(20):
+        v = 0.9 * v - 0.1 * 2 * theta
+        theta -= v
+    assert theta**2 > 1
+    weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    rule = rules.Momentum([weight], 0.1, momentum=0.9)
+    meant, v = 1.0, 0.0
+    for _ in range(80):
+        weight.grad = 2 * weight.detach()
+        rule.step()
+        v = 0.9 * v + 0.1 * 2 * meant
+        meant -= v
+    assert weight.item() == pytest.approx(meant)
+    assert weight.item() ** 2 < 0.01
+
+
+def test_momentum_adds_up_to_one_over_one_minus_gamma_where_the_gradient_stays():
+    weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    rule = rules.Momentum([weight], 0.1, momentum=0.8)
+    for _ in range(100):
+        before = weight.item()
+        weight.grad = torch.ones(1, dtype=torch.float64)
+        rule.step()
+    assert before - weight.item() == pytest.approx(0.1 / (1 - 0.8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), st.floats(1e-12, 1e-1), st.booleans())
+def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound(gradients, eps, forgets):
+    """AdaGrad and RMSprop, one weight, the papers' form √(v + ε²) beside the one here, √v + ε."""
+    theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    rule = rules.RMSprop([theta], 1.0, eps=eps) if forgets else rules.AdaGrad([theta], 1.0, eps=eps)
+    v = 0.0
+    for g in gradients:
+        before = theta.item()
+        theta.grad = torch.tensor([g], dtype=torch.float64)
+        rule.step()
+        v = 0.9 * v + 0.1 * g * g if forgets else v + g * g
+        outside, inside = g / (v**0.5 + eps), g / (v + eps**2) ** 0.5
+        assert before - theta.item() == pytest.approx(outside, rel=1e-9, abs=1e-12)
+        most = min(2**0.5, 1 + eps / v**0.5) if v else 1.0
+        assert abs(outside) <= abs(inside) * (1 + 1e-12)
+        assert abs(inside) <= abs(outside) * most * (1 + 1e-12)
+
+
+# --- L2 and decay
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_l2_is_the_gradient_of_the_penalty_in_the_loss_through_the_rule(name):
+    """λ ‖θ‖² of the matrix added to the loss, against the option."""
+    told, written, some = Parts(), Parts(), draws(30)
+    path = go(told, make_optimizer(told, options(name, l2=0.03)), some)
+    loss = written.loss
+    written.loss = lambda draw: loss(draw) + 0.03 * written.matrix.square().sum()
+    expected = go(written, make_optimizer(written, options(name)), some)
+    torch.testing.assert_close(path, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_increment_of_the_gradient_is_two_lambda_theta():
+    theta, idle = nn.Parameter(torch.tensor([[1.0, -3.0]])), nn.Parameter(torch.ones(1, 1))
+    theta.grad = torch.tensor([[0.5, 0.5]])
+    rules.add_penalty_gradient([theta, idle], 0.1)
+    torch.testing.assert_close(theta.grad, torch.tensor([[0.7, -0.1]]))
+    assert idle.grad is None
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(name):
+    """With a gradient of 0 no rule moves, and what is left is the decay."""
+    parts = Parts()
+    before = parts.matrix.detach().clone()
+    rule = make_optimizer(parts, options(name, weight_decay=0.1))
+    for _ in range(3):
+        for parameter in parts.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        rule.step()
+    torch.testing.assert_close(parts.matrix.detach(), before * (1 - RATE.get(name, 0.05) * 0.1) ** 3)
+    assert torch.equal(parts.vector, Parts().vector)
+
+
+def test_adam_with_a_decoupled_decay_is_adamw_and_with_l2_it_is_not():
+    some, ours, theirs, coupled = draws(50), Parts(), Parts(), Parts()
+    path = go(ours, make_optimizer(ours, options("adam", weight_decay=0.2)), some)
+    expected = go(theirs, make_optimizer(theirs, options("adamw", weight_decay=0.2)), some)
+    torch.testing.assert_close(path, expected, rtol=1e-9, atol=1e-11)
+    other = go(coupled, make_optimizer(coupled, options("adam", l2=0.1)), some)
+    assert (other[-1] - path[-1]).abs().max() > 1e-3
+
+
+def test_for_plain_sgd_l2_and_decay_of_twice_its_size_are_the_same():
+    some, coupled, decoupled = draws(40), Parts(), Parts()
+    path = go(coupled, make_optimizer(coupled, options("sgd", l2=0.05)), some)
+    expected = go(decoupled, make_optimizer(decoupled, options("sgd", weight_decay=0.1)), some)
+    torch.testing.assert_close(path, expected, rtol=1e-11, atol=1e-13)
+
+
+# --- checkpoints
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("cut", [0, 1, 11])
+def test_a_rule_goes_on_from_a_checkpoint_bit_for_bit(name, cut, tmp_path):
+    whole, first, second, some = Parts(), Parts(), Parts(seed=9), draws(25)
+    training = options(name, l2=0.01, weight_decay=0.02)
+    undisturbed = go(whole, make_optimizer(whole, training), some)
+    rule = make_optimizer(first, training)
+    if cut:
+        go(first, rule, some[:cut])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(optimizer_tensors(rule), {}, good=True)
+    found = checkpoints.load()
+    assert found is not None
+    second.load_state_dict(first.state_dict())
+    resumed = make_optimizer(second, training)
+    fill_optimizer(resumed, found.tensors)
+    assert torch.equal(go(second, resumed, some[cut:]), undisturbed[cut:])
+
+
+@pytest.mark.parametrize("name", ["momentum", "adagrad", "adadelta", "adam"])
+def test_the_state_passes_through_torchs_own_state_dict(name):
+    first, second, some = Parts(), Parts(), draws(20)
+    rule = make_optimizer(first, options(name))
+    go(first, rule, some[:10])
+    second.load_state_dict(first.state_dict())
+    resumed = make_optimizer(second, options(name))
+    resumed.load_state_dict(deepcopy(rule.state_dict()))  # torch hands on the very tensors
+    assert torch.equal(go(second, resumed, some[10:]), go(first, rule, some[10:]))
+
+
+def test_a_closure_is_called_and_its_loss_returned():
+    parts, draw = Parts(), draws(1)[0]
+    rule = rules.SGD(parts.parameters(), 0.1)
+
+    def closure():
+        loss = parts.loss(draw)
+        loss.backward()
+        return loss.item()
+
+    before = parts.loss(draw).item()
+    assert rule.step(closure) == pytest.approx(before)
+    assert parts.loss(draw).item() < before
+
+
+@pytest.mark.parametrize(("constant", "value"), [("lr", -1.0), ("momentum", -0.1), ("weight_decay", float("nan"))])
+def test_negative_constants_are_refused_by_name(constant, value):
+    with pytest.raises(ValueError, match=constant):
+        rules.Momentum(Parts().parameters(), **{"lr": 0.1, constant: value})
+
+
+# --- full, mini and single batches
+
+
+class LeastSquares:
+    """N equations x_n · θ ≈ y_n, whose best θ is known; some noise makes single examples disagree."""
+
+    def __init__(self, noise):
+        generator = torch.Generator().manual_seed(4)
+        self.x_ND = torch.randn(48, 3, generator=generator, dtype=torch.float64)
+        true_D = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+        self.y_N = self.x_ND @ true_D + noise * torch.randn(48, generator=generator, dtype=torch.float64)
+        self.best_D = torch.linalg.lstsq(self.x_ND, self.y_N[:, None]).solution[:, 0]
+
+    def gradient(self, theta_D, rows):
+        theta_D = theta_D.detach().clone().requires_grad_()
+        (self.x_ND[rows] @ theta_D - self.y_N[rows]).square().mean().backward()
+        return theta_D.grad
+
+
+def test_the_gradient_of_the_full_batch_is_the_mean_of_those_of_its_examples():
+    problem = LeastSquares(noise=1.0)
+    theta_D = torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)
+    single = torch.stack([problem.gradient(theta_D, [row]) for row in range(48)])
+    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), single.mean(0))
+    halves = torch.stack([problem.gradient(theta_D, list(range(start, start + 24))) for start in (0, 24)])
+    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), halves.mean(0))
+
+
+@pytest.mark.parametrize("batch", [1, 12, 48])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch, noise):
+    """Single examples that disagree leave the last weights in a cloud around it; the mean over its second half hits."""
+    problem, order = LeastSquares(noise), np.random.default_rng(0)
+    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    rule, average = rules.SGD([theta_D], 0.03), WeightAverage([theta_D])
+    epochs = 120 if batch < 48 else 600
+    for epoch in range(epochs):
+        rows = order.permutation(48)
+        for start in range(0, 48, batch):
+            theta_D.grad = problem.gradient(theta_D, rows[start : start + batch])
+            rule.step()
+            if epoch >= epochs // 2:
+                average.update()
+    reached = average.weights()[0]
+    torch.testing.assert_close(reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_rule_reaches_the_optimum_of_the_convex_problem_with_its_own_rate(name):
+    problem = LeastSquares(noise=0.3)
+    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    rate = {"adagrad": 1.0, "adadelta": 20.0}.get(name, 0.1)
+    rule = make_optimizer(nn.ParameterList([theta_D]), replace(options(name, momentum=0.9), learning_rate=rate))
+    for update in range(600):
+        for group in rule.param_groups:
+            group["lr"] = rate * (1 - update / 600)
+        theta_D.grad = problem.gradient(theta_D, list(range(48)))
+        rule.step()
+    torch.testing.assert_close(theta_D.detach(), problem.best_D, rtol=0, atol=2e-3)
