@@ -28,9 +28,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .base import FitContext, FitResult, ModelError
+from .cache_counts import NONE, counts, levels
 from .mixture.attribution import Attribution, attribution_of
 from .mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
 from .mixture.spec import CacheSpec
@@ -40,15 +40,12 @@ from .streams import TokenStream
 from .vocabulary import BOS, GIVEN, Vocabulary
 
 FACTS = "cache.json"
-NONE = -1
 RANGES = (1, 9, 33, 129)
 """Where the ranges of tokens remembered begin: none, 1 to 8, 9 to 32, 33 to 128, more."""
 FEW = 100
 """Held-out tokens below which a range takes the weights of all ranges together."""
 LEAST_STATIC = 1e-3
 """Share that the static model keeps in any case: a word that is not in the cache must stay possible."""
-PAIRS = 1 << 22
-"""Comparisons of a token with a remembered one that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class CacheLM:
 
     def _mixed(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
         """Return the static distribution with the cache's shares written over the few words that are remembered."""
-        level_BK = _levels(recent_BK, self.spec.order)
+        level_BK = levels(recent_BK, self.spec.order)
         number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
         weights_BP = self._weights(number_BP[:, 1:])
         amount_BK = sum(
@@ -123,7 +120,7 @@ class CacheLM:
     def _written_over(
         self, logp_BV: torch.Tensor, static_B: np.ndarray, amount_BK: np.ndarray, recent_BK: np.ndarray
     ) -> torch.Tensor:
-        """Return static_B · p with amount_BK added to the probabilities of the remembered tokens recent_BK; log."""
+        """Return log(static_B · p + amount_BK at the remembered tokens recent_BK), (B, V)."""
         mixed_BV = logp_BV + torch.from_numpy(np.log(static_B[:, None])).to(logp_BV)
         row_N, at_N = np.nonzero(amount_BK)
         if not len(row_N):
@@ -157,7 +154,7 @@ class CacheLM:
 
         An order without any says what the one below it says, and so its weight is that one's: an empty cache has none.
         """
-        weights = self.weights_RP[_range_of(number[..., 0])]
+        weights = self.weights_RP[range_of(number[..., 0])]
         for k in range(self.spec.order, 0, -1):
             moved = np.where(number[..., k - 1] == 0, weights[..., k], 0.0)
             weights[..., k - 1] += moved
@@ -168,7 +165,7 @@ class CacheLM:
         """Return −log p_k of each token (B, T, P), the tokens remembered that speak of it for k = 1 … n (B, T, n)."""
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
-        seen_PBT, number_PBT = _counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
+        seen_PBT, number_PBT = counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
         nats_PBT = [static_BT]
         for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -225,21 +222,26 @@ class CacheLM:
         model = cls(spec, part, np.eye(spec.order + 1)[[0] * (len(RANGES) + 1)])
         found = [model._held_out(batch) for batch in batches(validation, spec.tuning_tokens)]
         nats_TP, range_T = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        model.weights_RP, converged = tune(nats_TP, range_T)
-        with np.errstate(divide="ignore"):
-            nats = float(mixed_nats(nats_TP, np.log(model.weights_RP)[range_T]).mean())
-        summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
-        summary["converged"] = float(converged)
-        summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
-        for name, column_R in zip(model.names, model.weights_RP.T, strict=True):
-            # Of the first range, where nothing is remembered, all weight is the static model's.
-            summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
+        summary = model.tune(nats_TP, range_T)
         journal(context, summary)
         return FitResult(model, summary)
 
+    def tune(self, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
+        """Choose the weights by what the components say of T held-out tokens; return the summary of `fit`."""
+        self.weights_RP, converged = tune(nats_TP, range_T)
+        with np.errstate(divide="ignore"):
+            nats = float(mixed_nats(nats_TP, np.log(self.weights_RP)[range_T]).mean())
+        summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
+        summary["converged"] = float(converged)
+        summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
+        for name, column_R in zip(self.names, self.weights_RP.T, strict=True):
+            # Of the first range, where nothing is remembered, all weight is the static model's.
+            summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
+        return summary
+
     def _held_out(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         nats_BTP, number_BTN, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
-        return nats_BTP[batch.scored_BT], _range_of(number_BTN[batch.scored_BT, 0])
+        return nats_BTP[batch.scored_BT], range_of(number_BTN[batch.scored_BT, 0])
 
 
 def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -259,45 +261,6 @@ def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
     return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
 
 
-def _range_of(number: np.ndarray) -> np.ndarray:
+def range_of(number: np.ndarray) -> np.ndarray:
     """Return the index of the range in which a number of remembered tokens lies."""
     return np.searchsorted(RANGES, number, side="right")
-
-
-def _levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
-    """Return for k = 1 … n which remembered tokens follow the same k − 1 tokens as the next one will; (B, K) bool."""
-    row_BK = recent_BK != NONE
-    levels = [row_BK]
-    for back in range(1, order):
-        newest_B1 = recent_BK[:, recent_BK.shape[1] - back, None]
-        before_BK = np.full_like(recent_BK, NONE)
-        before_BK[:, back:] = recent_BK[:, : recent_BK.shape[1] - back]
-        row_BK = row_BK & (before_BK == newest_B1) & (newest_B1 != NONE)
-        levels.append(row_BK)
-    return levels
-
-
-def _counts(
-    keys_BL: np.ndarray, since_BL: np.ndarray, window: int, order: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Count each of the last T tokens, L = K + T, in the K tokens before it.
-
-    Returns:
-        For k = 1 … n: how often the token followed its last k − 1 tokens there, and how often anything did; (B, T).
-    """
-    batch, length = keys_BL.shape
-    tokens = length - window
-    seen, number = (np.zeros((order, batch, tokens)) for _ in range(2))
-    width = max(1, PAIRS // max(1, batch * window))
-    windows_BSK = sliding_window_view(keys_BL, window, axis=1)
-    for first in range(0, tokens, width):
-        some = slice(first, min(first + width, tokens))
-        start_C = np.arange(some.start, some.stop)
-        # What lies before the document's begin is not remembered.
-        hidden_BCK = start_C[:, None] + np.arange(window) < since_BL[:, start_C + window, None]
-        recent_NK = np.where(hidden_BCK, NONE, windows_BSK[:, some]).reshape(-1, window)
-        target_N1 = keys_BL[:, start_C + window].reshape(-1, 1)
-        for k, row_NK in enumerate(_levels(recent_NK, order)):
-            number[k, :, some] = row_NK.sum(1).reshape(batch, -1)
-            seen[k, :, some] = (row_NK & (recent_NK == target_N1)).sum(1).reshape(batch, -1)
-    return list(seen), list(number)

@@ -102,7 +102,7 @@ def test_the_begin_of_a_document_empties_the_cache_unless_it_reaches_across():
 
 
 def test_many_streams_longer_than_one_block_are_scored_as_each_alone(monkeypatch):
-    monkeypatch.setattr("models.cache.PAIRS", 50)
+    monkeypatch.setattr("models.cache_counts.PAIRS", 50)
     model = cache(window=7, order=3)
     ids_BT = np.random.default_rng(3).choice([9, 10, 11, 2, BOS], (4, 30))
     together, _ = model.score(ids_BT, model.start(4))
