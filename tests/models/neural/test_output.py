@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.base import ModelError
 from models.neural.output import GIVEN, SoftmaxOutput, TwoLevelOutput, build_output
-from models.neural.softmax import level_nats, softmax_nats
+from models.neural.output.cross_entropy import level_nats, softmax_nats
 from models.specs import ObjectiveSpec
 
 V, E, N, HEAD = 40, 6, 23, 7
@@ -69,8 +69,8 @@ def gradients(loss, layer, features_NE):
 
 
 def test_both_orders_of_ids_take_their_own_path():
-    assert layer_of("two_level, sorted")._range == slice(14, V)
-    assert layer_of("two_level, mixed")._range is None
+    assert layer_of("two_level, sorted")._ranges == [slice(14, V)]
+    assert layer_of("two_level, mixed")._ranges == [None]
 
 
 def test_probabilities_sum_to_one_and_the_given_ids_have_exactly_none(kind):
@@ -308,7 +308,7 @@ def test_counts_of_another_vocabulary_are_refused():
 def test_the_cost_of_rows_is_paid_in_chunks(monkeypatch):
     rows = []
     linear = F.linear
-    monkeypatch.setattr("models.neural.softmax.F.linear", lambda h, w: rows.append(len(h)) or linear(h, w))
+    monkeypatch.setattr("models.neural.output.cross_entropy.F.linear", lambda h, w: rows.append(len(h)) or linear(h, w))
     level_nats(torch.randn(20, E), torch.randn(V, E), torch.zeros(V), torch.zeros(20, dtype=torch.long), 8)
     assert rows == [8, 8, 4]
 

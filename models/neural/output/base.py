@@ -1,0 +1,141 @@
+"""What all output layers share: which rows are scored, and loss and gradient made together.
+
+Shapes: N positions, V vocabulary entries, E features.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ...base import ModelError
+from ...vocabulary import GIVEN as GIVEN_IDS
+from .cross_entropy import Gradients, in_format
+
+GIVEN = tuple(sorted(GIVEN_IDS))
+"""Ids of `<bos>` and the stars: read, never predicted, probability exactly 0 in every model."""
+
+NOT_SCORED = -1
+"""The target of a position that is not scored."""
+
+Precision = Literal["bf16", "float32"]
+
+
+class _LossAndGradient(torch.autograd.Function):
+    """Loss and gradient in one go: forward has the gradient ready, backward only scales it."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, layer: OutputLayer, features_NE: Tensor, targets_N: Tensor, dtype: torch.dtype, *parameters: Tensor
+    ) -> Tensor:
+        found = layer.training_gradients(in_format(features_NE, dtype), targets_N)
+        ctx.gradients, ctx.dtype = [found.features_NE, *found.parameters], features_NE.dtype
+        return found.nats_N.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        # Handed over, not shared: autograd copies all weights' gradients where somebody else still holds them.
+        (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
+        # The trainer asks for the sum itself (scale 1): a pass over all weights saved. On a GPU the look would wait.
+        if scale.device.type != "cpu" or scale.item() != 1:
+            features_NE, parameters = features_NE * scale, [grad * scale for grad in parameters]
+        return None, features_NE.to(ctx.dtype), None, None, *parameters
+
+
+class OutputLayer(nn.Module):
+    """Features to the distribution of the next token. Made by `build_output`.
+
+    Args:
+        weight: One row of features per entry, or per whatever else the layer chooses between.
+        bias: One number per row that is in use.
+        entries: V.
+        chunk: Rows whose logits are in memory at a time.
+
+    Attributes:
+        weight: Its rows are as long as the features.
+    """
+
+    given_V: Tensor
+
+    def __init__(self, weight: nn.Parameter, bias: Tensor, entries: int, chunk: int) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = nn.Parameter(bias)
+        self.chunk = chunk
+        given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
+        given_V[[i for i in GIVEN if i < entries]] = True
+        self.register_buffer("given_V", given_V, persistent=False)
+
+    @property
+    def reports_nats(self) -> bool:
+        """Whether `loss` is now the sum of −log p in nats, whose exponential is a perplexity.
+
+        False for the estimators while they train: their losses can be compared with each other, not with nats.
+        """
+        return True
+
+    def loss(self, features_NE: Tensor, targets_N: Tensor, precision: Precision = "float32") -> tuple[Tensor, int]:
+        """Return the loss (scalar, a sum over rows, with the gradient of the sum) and how many rows were scored.
+
+        It is the sum of −log p(target) in nats, except that an estimator in training mode returns its own loss; see
+        `reports_nats`.
+
+        Args:
+            features_NE: Any floating dtype; its gradient comes back in the same.
+            targets_N: Right ids; −1 is not scored.
+            precision: Format of the matrix products. In bf16 what lies between them is bf16 too; sums within a row
+                and the gradients of the parameters are float32.
+
+        Raises:
+            ModelError: A target is a given id, whose probability is 0.
+        """
+        rows = self._scored_rows(targets_N)
+        if len(rows) < len(targets_N):
+            features_NE, targets_N = features_NE.index_select(0, rows), targets_N.index_select(0, rows)
+        dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
+        if not torch.is_grad_enabled():
+            return self.scored_nats(features_NE.to(dtype), targets_N).sum(), len(rows)
+        return _LossAndGradient.apply(self, features_NE, targets_N, dtype, *self.parameters(recurse=False)), len(rows)
+
+    @torch.no_grad()
+    def nats(self, features_NE: Tensor, targets_N: Tensor) -> Tensor:
+        """Return −log p(target) of each row (N, float32, no gradient); 0 where the target is −1. Always exact.
+
+        Raises:
+            ModelError: A target is a given id.
+        """
+        rows = self._scored_rows(targets_N)
+        nats_N = self.bias.new_zeros(len(targets_N))
+        nats_N[rows] = self.scored_nats(features_NE[rows].to(self.weight.dtype), targets_N[rows])
+        return nats_N
+
+    @torch.no_grad()
+    @abstractmethod
+    def logp(self, features_NE: Tensor) -> Tensor:
+        """Return log p of every entry (N, V), float32, no gradient; −inf for the given ids; exp sums to 1."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
+        """Return −log p (N) of targets that are all scored; products in the dtype of h_NE."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
+        """Return −log p of targets that are all scored, and the gradients of its sum in the order of the parameters."""
+        raise NotImplementedError
+
+    def training_gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
+        """Return what `loss` minimises, in the form of `gradients`; estimators override it."""
+        return self.gradients(h_NE, targets_N)
+
+    def _scored_rows(self, targets_N: Tensor) -> Tensor:
+        scored_N = targets_N >= 0
+        if bool((scored_N & self.given_V[targets_N.clamp_min(0)]).any()):
+            raise ModelError("a target is <bos> or a star token, which are never predicted: mask it with -1", "input")
+        return scored_N.nonzero()[:, 0]
