@@ -142,9 +142,9 @@ def test_the_gradient_along_the_kept_cell_state_neither_fades_nor_grows():
     assert torch.equal(c.grad, torch.ones(B, H))
 
 
-def gru_with_gate(z_bias):
+def gru_with_gate(kind, z_bias):
     torch.manual_seed(3)
-    own = OwnLayer("gru", E, H)
+    own = OwnLayer(kind, E, H)
     with torch.no_grad():
         for name in ("weight_ih_l0", "weight_hh_l0", "bias_hh_l0"):
             own.get_parameter(name)[H : 2 * H] = 0
@@ -152,19 +152,63 @@ def gru_with_gate(z_bias):
     return own
 
 
-def test_gru_with_update_zero_keeps_its_state_exactly():
+@pytest.mark.parametrize("kind", ["gru", "gru_cho"])
+def test_gru_with_update_zero_keeps_its_state_exactly(kind):
     """u = 1 − z: torch's z is 1 where nothing is updated."""
-    own, h = gru_with_gate(200.0), torch.randn(B, H)
+    own, h = gru_with_gate(kind, 200.0), torch.randn(B, H)
     outputs, (last,) = own(torch.randn(B, 1_000, E), (h,))
     assert torch.equal(last, h)
     assert torch.equal(outputs, h[:, None].expand_as(outputs))
 
 
-def test_gru_with_update_one_takes_the_candidate_and_forgets_the_state():
-    own, x = gru_with_gate(-200.0), torch.randn(B, 1, E)
+@pytest.mark.parametrize("kind", ["gru", "gru_cho"])
+def test_gru_with_update_one_takes_the_candidate_and_forgets_the_state(kind):
+    own, x = gru_with_gate(kind, -200.0), torch.randn(B, 1, E)
     with torch.no_grad():
         own.weight_hh_l0[2 * H :], own.bias_hh_l0[2 * H :] = 0, 0
     assert torch.equal(own(x, (torch.randn(B, H),))[0], own(x, (torch.randn(B, H),))[0])
+
+
+def cho_by_loops(weights, x_TE, h_H):
+    """Cho et al. (2014), equations 5 to 8, one number at a time: no tensor, no matrix product."""
+    W, U = weights["weight_ih_l0"].tolist(), weights["weight_hh_l0"].tolist()
+    b, d = weights["bias_ih_l0"].tolist(), weights["bias_hh_l0"].tolist()
+    h, outputs = h_H.tolist(), []
+    for x in x_TE.tolist():
+
+        def drive(row, past, x=x):
+            return (
+                b[row] + d[row] + sum(w * v for w, v in zip(W[row], x, strict=True))
+                + sum(u * v for u, v in zip(U[row], past, strict=True))
+            )  # fmt: skip
+
+        r = [1 / (1 + math.exp(-drive(j, h))) for j in range(H)]
+        z = [1 / (1 + math.exp(-drive(H + j, h))) for j in range(H)]
+        reset = [r[k] * h[k] for k in range(H)]
+        h = [z[j] * h[j] + (1 - z[j]) * math.tanh(drive(2 * H + j, reset)) for j in range(H)]
+        outputs.append(h)
+    return torch.tensor(outputs, dtype=torch.float64)
+
+
+def test_chos_gru_equals_its_equations_looped_over_single_numbers():
+    own = own_layer("gru_cho")
+    x, (h,) = torch.randn(B, T, E, dtype=torch.float64), random_state("gru_cho", torch.float64)
+    outputs, _ = own(x, (h,))
+    for stream in range(B):
+        expected = cho_by_loops(own.state_dict(), x[stream], h[stream])
+        torch.testing.assert_close(outputs[stream], expected, atol=1e-12, rtol=1e-12)
+
+
+def test_the_two_forms_of_the_gru_are_different_functions_of_the_same_parameters():
+    """They agree where nothing is reset (r = 1) and no bias lies inside the reset, and only there."""
+    cudnn, cho = own_layer("gru"), own_layer("gru_cho")
+    cho.load_state_dict(cudnn.state_dict())
+    x, state = torch.randn(B, T, E, dtype=torch.float64), random_state("gru", torch.float64)
+    assert (cudnn(x, state)[0] - cho(x, state)[0]).abs().max() > 1e-3
+    with torch.no_grad():
+        for layer in (cudnn, cho):
+            layer.bias_ih_l0[:H] = 200.0
+    torch.testing.assert_close(cudnn(x, state)[0], cho(x, state)[0], atol=1e-12, rtol=1e-12)
 
 
 def test_cells_follow_their_equations_in_plain_arithmetic():

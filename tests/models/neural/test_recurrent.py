@@ -1,13 +1,11 @@
 """Recurrent networks: layers, tying, dropout, initial values, own and fused, number formats."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
-from models.neural.dropout import Dropout
 from models.neural.layers import make_layer, run_layer
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
@@ -192,48 +190,6 @@ def test_relu_network_starts_from_the_identity(cells):
     with torch.no_grad():
         layer.weight_ih_l0.zero_()
     assert torch.equal(run_layer(layer, weights_of(layer), torch.randn(B, 5, 8), (positive,))[1][0], positive)
-
-
-@pytest.mark.parametrize("variational", [False, True])
-def test_dropout_is_off_in_evaluation_and_two_evaluations_are_bit_equal(variational):
-    network = make(layers=2, dropout=0.5, variational=variational)
-    ids = random_ids(B, T)
-    training = [network(ids, network.start(B, "cpu"))[0] for _ in range(2)]
-    assert not torch.equal(*training)
-    network.eval()
-    first, second = (network(ids, network.start(B, "cpu"))[0] for _ in range(2))
-    assert torch.equal(first, second)
-    plain = make(layers=2, dropout=0.0).eval()
-    assert torch.equal(first, plain(ids, plain.start(B, "cpu"))[0])
-
-
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
-@pytest.mark.parametrize("variational", [False, True])
-def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
-    torch.manual_seed(1)
-    x = torch.ones(200, 10, 100)
-    dropped = Dropout(p, variational)(x)
-    kept = (dropped > 0).float()
-    draws = x.numel() if not variational else 200 * 100
-    assert kept.mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / draws))
-    torch.testing.assert_close(dropped, kept / (1 - p), rtol=1e-4, atol=0)
-
-
-def test_neighbouring_entries_of_a_dropout_mask_are_independent():
-    """Four of them come from one random number."""
-    torch.manual_seed(1)
-    kept = (Dropout(0.5)(torch.ones(1, 1, 200_002)) > 0).float().flatten() - 0.5
-    for lag in range(1, 9):
-        assert abs((kept[lag:] * kept[:-lag]).mean().item()) < 5 * 0.25 / math.sqrt(200_000), lag
-
-
-def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_does_not():
-    torch.manual_seed(1)
-    x = torch.ones(4, 30, 50)
-    locked, plain = Dropout(0.5, True)(x), Dropout(0.5, False)(x)
-    assert all(torch.equal(a, b) for a, b in pairwise(locked.unbind(1)))
-    assert not torch.equal(locked[0], locked[1]), "streams have masks of their own"
-    assert not torch.equal(plain[:, 0], plain[:, 1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,127 @@
+"""Reviews packed one after another, each from a fresh state: a batch gives what each review alone gives."""
+
+import pytest
+import torch
+
+from models.neural.network import detach
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.vocabulary import BOS, EOS, STARS
+
+V = 30
+KINDS = {
+    "rnn": {"kind": "rnn"},
+    "relu": {"kind": "rnn", "nonlinearity": "relu"},
+    "gru": {"kind": "gru"},
+    "gru-cho": {"kind": "gru", "form": "cho", "cells": "own"},
+    "lstm": {"kind": "lstm"},
+    "lstm-own": {"kind": "lstm", "cells": "own"},
+    "lstm-normed": {"kind": "lstm", "cells": "own", "layer_norm": True},
+    "lstm-not-reminded": {"kind": "lstm", "remind": False},
+}
+
+
+def make(name, carry="review", **training):
+    torch.manual_seed(1)
+    spec = RecurrentSpec(
+        hidden=6, embedding=5, layers=2, dropout=0.0, objective=ObjectiveSpec("softmax"),
+        training=TrainingSpec(precision="float32", carry=carry, **training), **KINDS[name],
+    )  # fmt: skip
+    network = RecurrentNetwork(spec, torch.ones(V)).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
+    return network
+
+
+def review(length, star, seed):
+    words = torch.randint(9, V, (length,), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([torch.tensor([BOS, star]), words, torch.tensor([EOS])])
+
+
+LANES = [
+    [review(3, STARS[1], 1), review(0, STARS[5], 2), review(7, STARS[0], 3), review(4, STARS[2], 4)],
+    [review(12, STARS[3], 5), review(8, STARS[4], 6)],
+]
+"""Two streams of 26 tokens; the rating of the third review of the first is not known."""
+
+
+def gradients(network, features):
+    torch.manual_seed(9)
+    loss = (features * torch.randn(features.shape, dtype=features.dtype)).sum()
+    leaves = [parameter for name, parameter in network.named_parameters() if not name.startswith("output.")]
+    return torch.autograd.grad(loss, leaves)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_packed_reviews_give_the_features_and_gradients_of_each_review_alone(name):
+    network = make(name)
+    packed, _ = network(torch.stack([torch.cat(lane) for lane in LANES]), network.start(2, "cpu"))
+    rows = [torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1) for lane in LANES]
+    alone = torch.cat(rows)
+    torch.testing.assert_close(packed, alone, atol=1e-12, rtol=1e-12)
+    for ours, theirs in zip(gradients(network, packed), gradients(network, alone), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_windows_cut_anywhere_carry_the_state_within_a_review_and_drop_it_between_two(name):
+    network = make(name)
+    ids = torch.stack([torch.cat(lane) for lane in LANES])
+    whole, last = network(ids, network.start(2, "cpu"))
+    state, parts = network.start(2, "cpu"), []
+    for window in ids.split([2, 4, 1, 3, 6, 10], 1):
+        features, state = network(window, detach(state))
+        parts.append(features)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-12, rtol=1e-12)
+    for ours, theirs in zip(state, last, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
+def test_between_begin_and_star_a_stream_is_reminded_of_nothing():
+    network = make("lstm")
+    first, second = review(3, STARS[5], 1), review(3, STARS[1], 2)
+    packed, (*_, stars) = network(torch.cat([first, second[:1]])[None], network.start(1, "cpu"))
+    alone, _ = network(second[None, :1], network.start(1, "cpu"))
+    torch.testing.assert_close(packed[:, -1], alone[:, 0], atol=1e-12, rtol=1e-12)
+    assert stars.item() == 0
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_without_the_option_and_in_evaluation_the_state_goes_on_from_review_to_review(name):
+    ids = torch.cat(LANES[0])[None]
+    networks = make(name, "stream"), make(name, "stream").eval(), make(name).eval()
+    carried, *others = (network(ids, network.start(1, "cpu"))[0] for network in networks)
+    assert all(torch.equal(carried, features) for features in others)
+    network = make(name)
+    assert not torch.allclose(carried, network(ids, network.start(1, "cpu"))[0])
+
+
+def test_a_window_without_a_begin_reads_through_the_fused_layer():
+    network = make("lstm")
+    words = torch.randint(9, V, (2, 8))
+    fused, _ = network(words, network.start(2, "cpu"))
+    plain = make("lstm", "stream")
+    assert torch.equal(fused, plain(words, plain.start(2, "cpu"))[0])
+
+
+@pytest.mark.parametrize("penalty", ["activation_penalty", "temporal_penalty"])
+def test_the_last_layer_is_handed_out_for_penalties_only(penalty):
+    ids = torch.stack([torch.cat(lane) for lane in LANES])
+    plain = make("lstm")
+    plain(ids, plain.start(2, "cpu"))
+    assert plain.last_layer is None
+    network = make("lstm", **{penalty: 1.0})
+    network.output_dropout.p = 0.5
+    features, (h_LBH, *_) = network(ids, network.start(2, "cpu"))
+    dropped, raw = network.last_layer
+    torch.testing.assert_close(raw[:, -1], h_LBH[-1])
+    torch.testing.assert_close(network.project(dropped), features)
+    kept = dropped != 0
+    assert 0.2 < kept.double().mean() < 0.8
+    torch.testing.assert_close(dropped[kept], 2 * raw[kept])
+    dropped.square().mean().backward()
+    assert network.layers[0].weight_hh_l0.grad.any(), "with its history"
+    network.eval()
+    network(ids, network.start(2, "cpu"))
+    assert network.last_layer is None

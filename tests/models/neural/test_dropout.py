@@ -1,0 +1,180 @@
+"""Dropout: off in evaluation, the asked share, one mask or many; of words, features and recurrent weights."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from models.neural.cells import OwnLayer
+from models.neural.dropout import Dropout, drop_weights, word_mask
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.vocabulary import STARS
+
+V, B, T = 40, 3, 14
+FLOAT32 = TrainingSpec(precision="float32")
+KINDS = [("rnn", "own"), ("rnn", "fused"), ("gru", "own"), ("gru", "fused"), ("lstm", "own"), ("lstm", "fused")]
+VARIANTS = {
+    "plain": {"dropout": 0.5},
+    "locked": {"dropout": 0.5, "variational": True},
+    "words": {"embedding_dropout": 0.5},
+    "input": {"input_dropout": 0.5},
+    "output": {"output_dropout": 0.5},
+    "weights": {"weight_drop": 0.5},
+}
+
+
+def make(kind="lstm", **options):
+    defaults = {"hidden": 12, "embedding": 8, "dropout": 0.0, "objective": ObjectiveSpec(head=8), "training": FLOAT32}
+    torch.manual_seed(1)
+    return RecurrentNetwork(RecurrentSpec(kind=kind, **(defaults | options)), torch.arange(V))
+
+
+def random_ids(*shape):
+    return torch.randint(9, V, shape)
+
+
+def features(network, ids, seed=None):
+    if seed is not None:
+        torch.manual_seed(seed)
+    return network(ids, network.start(len(ids), "cpu"))[0]
+
+
+@pytest.mark.parametrize(("kind", "cells"), KINDS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_acts_in_training_and_leaves_no_trace_in_evaluation(variant, kind, cells):
+    network = make(kind, cells=cells, layers=2, **VARIANTS[variant])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    ids = random_ids(B, T)
+    assert not torch.equal(features(network, ids), features(network, ids))
+    features(network, ids).sum().backward()
+    network.eval()
+    random = torch.get_rng_state()
+    first, second = features(network, ids), features(network, ids)
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), random), "nothing is drawn in evaluation"
+    plain = make(kind, cells=cells, layers=2).eval()
+    assert torch.equal(first, features(plain, ids))
+    assert {*network.state_dict()} == {*before}, "a mask is no part of a checkpoint"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_fused_and_own_cells_get_the_same_masks_from_the_same_seed(kind, variant):
+    own, fused = (make(kind, cells=cells, layers=2, **VARIANTS[variant]).double() for cells in ("own", "fused"))
+    own.load_state_dict(fused.state_dict())
+    ids, gradients = random_ids(B, T), []
+    for network in (own, fused):
+        features(network, ids, seed=3).square().sum().backward()
+        gradients.append([p.grad for p in network.parameters() if p.grad is not None])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
+
+
+def test_each_place_has_its_own_share_and_takes_the_common_one_where_none_is_given():
+    places = "input_dropout", "dropout", "output_dropout"
+    common = make(dropout=0.3)
+    assert [getattr(common, place).p for place in places] == [0.3, 0.3, 0.3]
+    own = make(dropout=0.3, input_dropout=0.0, output_dropout=0.6, variational=True)
+    assert [getattr(own, place).p for place in places] == [0.0, 0.3, 0.6]
+    assert all(getattr(own, place).variational for place in places)
+
+
+def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled():
+    network = make(embedding_dropout=0.5, remind=False)
+    ids = torch.arange(9, V).repeat(B, 2)  # every word twice in every stream
+    torch.manual_seed(4)
+    x_BTE = network._inputs(ids, torch.zeros_like(ids))
+    whole_BTE = network.embedding(ids)
+    kept_BT = (x_BTE != 0).any(-1)
+    assert torch.equal(kept_BT, kept_BT[:1, : V - 9].repeat(B, 2))
+    assert 0 < kept_BT.sum() < kept_BT.numel()
+    torch.testing.assert_close(x_BTE, whole_BTE * 2 * kept_BT[..., None])
+
+
+def test_a_dropped_star_reminds_of_nothing_in_that_window():
+    network = make(embedding_dropout=0.5)
+    ids, stars = random_ids(200, 1), torch.full((200, 1), STARS[4])
+    torch.manual_seed(4)
+    mask_V1 = word_mask(network.embedding.weight, 0.5)
+    torch.manual_seed(4)
+    rows = network.embedding.weight * mask_V1
+    torch.testing.assert_close(network._inputs(ids, stars), rows[ids] + rows[stars])
+
+
+def test_the_tied_output_does_not_lose_the_dropped_words():
+    network = make(embedding_dropout=0.9, objective=ObjectiveSpec(output="softmax"))
+    logits_BV = network.output.logp(features(network, random_ids(B, T))[:, -1])
+    network.eval()
+    assert torch.isfinite(logits_BV[:, 9:]).all()
+    assert network.output.weight is network.embedding.weight
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5])
+def test_dropped_weights_are_the_recurrent_ones_in_the_asked_share_and_scaled(p):
+    torch.manual_seed(1)
+    layer = OwnLayer("lstm", 4, 60)
+    weights = dict(layer.named_parameters())
+    dropped = drop_weights(weights, p)
+    assert all(dropped[name] is weights[name] for name in weights if name != "weight_hh_l0")
+    kept = dropped["weight_hh_l0"] != 0
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / kept.numel()))
+    torch.testing.assert_close(dropped["weight_hh_l0"], weights["weight_hh_l0"] * kept / (1 - p), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("cells", ["own", "fused"])
+def test_one_mask_of_weights_serves_a_whole_window_and_every_layer_has_its_own(cells):
+    """The window computed again with the very weights that the mask leaves, without any drop."""
+    network = make("gru", cells=cells, layers=2, weight_drop=0.5)
+    ids = random_ids(B, T)
+    dropped = features(network, ids, seed=7)
+    plain = make("gru", cells=cells, layers=2)
+    torch.manual_seed(7)
+    masks = []
+    for layer in plain.layers:
+        weights = drop_weights(dict(layer.named_parameters()), 0.5)
+        masks.append(weights["weight_hh_l0"] != 0)
+        layer.weight_hh_l0.data = weights["weight_hh_l0"].detach()
+    torch.testing.assert_close(dropped, features(plain, ids))
+    assert not torch.equal(*masks)
+
+
+def test_a_dropped_weight_has_no_gradient_in_that_window():
+    network = make(weight_drop=0.5)
+    features(network, random_ids(B, T), seed=2).square().sum().backward()
+    torch.manual_seed(2)
+    kept = drop_weights(dict(network.layers[0].named_parameters()), 0.5)["weight_hh_l0"] != 0
+    gradient = network.layers[0].weight_hh_l0.grad
+    assert (gradient[~kept] == 0).all()
+    assert (gradient[kept] != 0).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("variational", [False, True])
+def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
+    torch.manual_seed(1)
+    x = torch.ones(200, 10, 100)
+    dropped = Dropout(p, variational)(x)
+    kept = (dropped > 0).float()
+    draws = x.numel() if not variational else 200 * 100
+    assert kept.mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / draws))
+    torch.testing.assert_close(dropped, kept / (1 - p), rtol=1e-4, atol=0)
+
+
+def test_neighbouring_entries_of_a_dropout_mask_are_independent():
+    """Four of them come from one random number."""
+    torch.manual_seed(1)
+    kept = (Dropout(0.5)(torch.ones(1, 1, 200_002)) > 0).float().flatten() - 0.5
+    for lag in range(1, 9):
+        assert abs((kept[lag:] * kept[:-lag]).mean().item()) < 5 * 0.25 / math.sqrt(200_000), lag
+
+
+def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_does_not():
+    torch.manual_seed(1)
+    x = torch.ones(4, 30, 50)
+    locked, plain = Dropout(0.5, True)(x), Dropout(0.5, False)(x)
+    assert all(torch.equal(a, b) for a, b in pairwise(locked.unbind(1)))
+    assert not torch.equal(locked[0], locked[1]), "streams have masks of their own"
+    assert not torch.equal(plain[:, 0], plain[:, 1])

@@ -1,0 +1,122 @@
+"""One call for own and fused layers: given weights, streams that forget, initial values."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from models.neural.layers import make_layer, run_layer
+
+E, H, B, T = 4, 6, 3, 11
+LAYERS = {
+    "rnn": {"kind": "rnn", "cells": "fused"},
+    "rnn-relu": {"kind": "rnn", "cells": "fused", "nonlinearity": "relu"},
+    "gru": {"kind": "gru", "cells": "fused"},
+    "lstm": {"kind": "lstm", "cells": "fused"},
+    "rnn-own": {"kind": "rnn", "cells": "own", "nonlinearity": "arctan"},
+    "gru-own": {"kind": "gru", "cells": "own"},
+    "gru-cho": {"kind": "gru", "cells": "own", "form": "cho"},
+    "lstm-own": {"kind": "lstm", "cells": "own"},
+    "lstm-normed": {"kind": "lstm", "cells": "own", "layer_norm": True},
+}
+FUSED = [name for name, options in LAYERS.items() if options["cells"] == "fused"]
+
+
+def make(name):
+    torch.manual_seed(1)
+    return make_layer(inputs=E, hidden=H, **LAYERS[name]).double()
+
+
+def weights_of(layer):
+    return dict(layer.named_parameters())
+
+
+def random_state(name, batch=B):
+    tensors = 2 if name.startswith("lstm") else 1
+    return tuple(torch.randn(batch, H, dtype=torch.float64) for _ in range(tensors))
+
+
+def random_inputs(*shape):
+    return torch.randn(*shape, E, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_fused_layer_called_with_its_own_weights_is_the_module_called(name):
+    layer, x, state = make(name), random_inputs(B, T), random_state(name)
+    h, last = run_layer(layer, weights_of(layer), x, state)
+    packed = tuple(tensor[None] for tensor in state)
+    expected, after = layer(x, packed if isinstance(layer, nn.LSTM) else packed[0])
+    assert torch.equal(h, expected)
+    for ours, theirs in zip(last, after if isinstance(layer, nn.LSTM) else (after,), strict=True):
+        assert torch.equal(ours, theirs[0])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_computes_with_the_weights_it_is_given_and_not_with_its_own(name):
+    layer, other, x, state = make(name), make(name), random_inputs(B, T), random_state(name)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    h, _ = run_layer(layer, weights_of(other), x, state)
+    assert torch.equal(h, run_layer(other, weights_of(other), x, state)[0])
+    h.sum().backward()
+    assert all(parameter.grad is None for parameter in layer.parameters())
+    assert all(parameter.grad is not None for parameter in other.parameters())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
+    """Against each piece run alone: outputs, last states, gradients of inputs, weights and first states."""
+    layer, x, state = make(name), random_inputs(B, T).requires_grad_(), random_state(name)
+    begins = [[0, 4, 5], [0], [7]]  # where each stream forgets
+    keep = torch.ones(B, T, dtype=torch.bool)
+    for stream, at in enumerate(begins):
+        keep[stream, at] = False
+    whole, last = run_layer(layer, weights_of(layer), x, state, keep)
+    alone, ends = [], []
+    for stream, at in enumerate(begins):
+        parts, own = [], tuple(tensor[stream : stream + 1] for tensor in state)
+        cuts = sorted({0, *at, T})
+        for left, right in pairwise(cuts):
+            own = tuple(torch.zeros_like(tensor) for tensor in own) if left in at else own
+            h, own = run_layer(layer, weights_of(layer), x[stream : stream + 1, left:right], own)
+            parts.append(h)
+        alone.append(torch.cat(parts, 1))
+        ends.append(own)
+    torch.testing.assert_close(whole, torch.cat(alone), atol=1e-12, rtol=1e-12)
+    for ours, *theirs in zip(last, *ends, strict=True):
+        torch.testing.assert_close(ours, torch.cat(theirs), atol=1e-12, rtol=1e-12)
+    score = torch.randn(B, T, H, dtype=torch.float64)
+    leaves = [x, *layer.parameters()]
+    ours, theirs = (torch.autograd.grad((h * score).sum(), leaves) for h in (whole, torch.cat(alone)))
+    for name_of, a, b in zip(["x", *weights_of(layer)], ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12, msg=name_of)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_nothing_that_came_before_passes_a_place_where_a_stream_forgets(name):
+    """Not even a number that is not finite."""
+    layer, x, state = make(name), random_inputs(B, T), random_state(name)
+    keep = torch.ones(B, T, dtype=torch.bool)
+    keep[:, 6] = False
+    clean, _ = run_layer(layer, weights_of(layer), x, state, keep)
+    spoilt = x.clone()
+    spoilt[:, :6] = torch.nan
+    h, _ = run_layer(layer, weights_of(layer), spoilt, state, keep)
+    assert torch.equal(h[:, 6:], clean[:, 6:])
+
+
+def test_lstm_starts_with_the_forget_bias_asked_for():
+    for bias in (0.0, 1.0, 3.0):
+        layer = make_layer("lstm", E, H, "fused", forget_bias=bias)
+        assert torch.equal((layer.bias_ih_l0 + layer.bias_hh_l0)[H : 2 * H], torch.full((H,), bias))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kind": "gru", "form": "cho"}, {"kind": "lstm", "layer_norm": True}, {"kind": "rnn", "nonlinearity": "arctan"}],
+)
+def test_what_torch_has_no_fused_layer_for_is_refused(options):
+    with pytest.raises(ValueError, match="own"):
+        make_layer(inputs=E, hidden=H, cells="fused", **options)
