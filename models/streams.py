@@ -1,4 +1,4 @@
-"""Token streams on disk: reviews as ids, memory-mapped, and the batches of truncated back-propagation through time.
+"""Token streams on disk: reviews as ids, memory-mapped.
 
 A stream folder holds `ids.bin` (uint16 or uint32, all reviews one after another), `offsets.npy` (where each begins),
 `documents.parquet` (one row per review) and `stream.json` (what they are and their checksums), written last.
@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError
-from .vocabulary import BOS, GIVEN, EncodedDocuments, Vocabulary
+from .vocabulary import GIVEN, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -223,77 +222,3 @@ def stars_prior(stream: TokenStream) -> list[float]:
     stars = pl.read_parquet(stream.folder / DOCUMENTS, columns=["stars"])["stars"]
     counts = np.bincount(stars.to_numpy(), minlength=6).astype(float)
     return [float(share) for share in counts / max(counts.sum(), 1.0)]
-
-
-@dataclass(frozen=True)
-class Window:
-    """One step of truncated back-propagation through time.
-
-    `x_BT` (int64) are the tokens read, `y_BT` (int64) those that follow them, −1 where nothing is scored. The window is
-    number `index` of `of` in its epoch.
-    """
-
-    x_BT: np.ndarray
-    y_BT: np.ndarray
-    index: int
-    of: int
-
-
-class TBPTTBatches:
-    """Windows over B lanes of the concatenated reviews, whose order is shuffled anew in every epoch.
-
-    Window i+1 of a lane goes on where window i ended, so the state may be carried. Every scored token of the stream is
-    the target of exactly one position of an epoch; nothing is trimmed. All is a pure function of the arguments and the
-    number of the epoch: to resume, ask for the same epoch from the window that comes next.
-    """
-
-    def __init__(self, stream: TokenStream, batch: int, window: int, seed: int) -> None:
-        self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
-        # Positions with a successor, shared out evenly among the lanes.
-        self._lane = -(-max(len(stream.ids) - 1, 0) // batch)
-        self.windows_per_epoch = -(-self._lane // window)
-        masked = np.arange(stream.vocabulary_size, dtype=np.int64)
-        masked[sorted(GIVEN)] = -1
-        self._target_V = masked
-
-    def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
-        """Yield the windows of epoch *n* from number *start* on; some windows are read from the stream at a time."""
-        order = np.random.default_rng([self._seed, n]).permutation(len(self._stream))
-        ends = np.cumsum(np.diff(self._stream.offsets)[order])
-        together = max(1, CHUNK // (self._batch * self._window))
-        for first in range(start, self.windows_per_epoch, together):
-            last = min(first + together, self.windows_per_epoch)
-            tokens_BL = self._lanes(order, ends, first * self._window, last * self._window + 1)
-            for index in range(first, last):
-                here = (index - first) * self._window
-                yield self._cut(tokens_BL[:, here : here + self._window + 1], index)
-
-    def _cut(self, tokens_BL: np.ndarray, index: int) -> Window:
-        x_BT, y_BT = tokens_BL[:, :-1].astype(np.int64), self._target_V[tokens_BL[:, 1:]]
-        beyond = self._lane - index * self._window
-        # What follows the end of a lane belongs to the next one.
-        x_BT[:, beyond:], y_BT[:, beyond:] = BOS, -1
-        return Window(x_BT, y_BT, index, self.windows_per_epoch)
-
-    def _lanes(self, order: np.ndarray, ends: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Return the tokens from *start* to *stop* of every lane, `<bos>` (never scored) beyond the last review.
-
-        Args:
-            order: Reviews in the order of the epoch.
-            ends: Where each of them ends, one after another.
-            start: Place in the lane.
-            stop: Place in the lane, may be beyond its end.
-        """
-        stream = self._stream
-        tokens_BL = np.full((self._batch, stop - start), BOS, stream.ids.dtype)
-        for lane, row in enumerate(tokens_BL):
-            begin = lane * self._lane + start
-            end = min(begin + len(row), len(stream.ids))
-            if begin >= end:
-                break
-            some = slice(np.searchsorted(ends, begin, "right"), np.searchsorted(ends, end - 1, "right") + 1)
-            lengths = np.diff(np.concatenate([[begin], np.minimum(ends[some], end)]))
-            # Where in the stream the token would stand that is first in the epoch.
-            shift = stream.offsets[order[some] + 1] - ends[some]
-            row[: end - begin] = stream.ids[np.repeat(shift, lengths) + np.arange(begin, end)]
-        return tokens_BL

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from statistics import quantiles
 
 from ..base import Progress
+from .clipping import Clipped
 
-SUMS = ("nats", "tokens", "clipped", "updates", "seconds")
+SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
+HORIZON = 100
+"""Updates that the running mean of the training loss looks back over."""
 
 
 def perplexity(nats: float) -> float:
@@ -27,13 +30,18 @@ class Course:
         seconds: Spent on updates, evaluations not counted.
         rate_factor: 0.5 to the power of divergences: multiplies the learning rate.
         divergences: Times that the training went back to a good state.
-        clipped: Updates whose gradient was clipped.
+        clipped: Updates whose gradient was shortened to the largest norm.
+        cut: Updates of whose gradient an entry was cut to the largest value.
         best_nats: Lowest on validation so far.
         best_tokens: Tokens seen when it was measured.
         validation_nats: Latest.
         train_nats: Mean over the last line of the journal.
         since: Sums since the last line of the journal.
         norms: Of the gradients of this epoch, before clipping.
+        running_nats: Mean training loss of the latest updates.
+        plateau: What evaluations without improvement have left of the rate.
+        micro_batch: Streams read at a time; memory that does not suffice makes them fewer.
+        class_changes: Times that the training went on under another class of determinism.
     """
 
     updates: int = 0
@@ -42,19 +50,40 @@ class Course:
     rate_factor: float = 1.0
     divergences: int = 0
     clipped: int = 0
+    cut: int = 0
     best_nats: float = math.inf
     best_tokens: int = 0
     validation_nats: float = math.inf
     train_nats: float = math.inf
     since: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
     norms: list[float] = field(default_factory=list)
+    running_nats: float = math.inf
+    plateau: float = 1.0
+    micro_batch: int = 1
+    class_changes: int = 0
 
-    def count(self, nats: float, tokens: int, norm: float, clipped: bool) -> None:
-        """Add one update: the sum of its nats, its scored tokens, its gradient's norm before clipping."""
+    def rise(self, nats: float, tokens: int, positions: int) -> float:
+        """Return by how many nats per position a window costs more than the latest ones would have; −inf at the start.
+
+        Args:
+            nats: Sum over the scored tokens of the window.
+            tokens: How many these are.
+            positions: Of the whole window. Those that are not scored count as average, so few tokens are no spike.
+        """
+        return (nats - self.running_nats * tokens) / positions
+
+    def count(self, nats: float, tokens: int, clipped: Clipped) -> None:
+        """Add one update: the sum of its nats, its scored tokens, its gradient's norm and what was clipped of it."""
         self.tokens += tokens
-        self.clipped += clipped
-        self.norms.append(norm)
-        for name, value in (("nats", nats), ("tokens", tokens), ("clipped", clipped), ("updates", 1)):
+        self.clipped += clipped.by_norm
+        self.cut += clipped.by_value
+        self.norms.append(clipped.norm)
+        loss = nats / tokens
+        known = math.isfinite(self.running_nats)
+        share = 1 / min(self.updates + 1, HORIZON) if known else 1.0
+        self.running_nats = self.running_nats + share * (loss - self.running_nats) if known else loss
+        sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
+        for name, value in sums.items():
             self.since[name] += value
 
     def clock(self, seconds: float) -> None:
@@ -62,8 +91,13 @@ class Course:
         self.seconds += seconds
         self.since["seconds"] += seconds
 
-    def train_figures(self, rate: float) -> dict[str, float]:
-        """Return the means since the last call as figures of the journal (none where nothing was scored)."""
+    def train_figures(self, rate: float, by_value: bool = False) -> dict[str, float]:
+        """Return the means since the last call as figures of the journal (none where nothing was scored).
+
+        Args:
+            rate: The learning rate of the last update.
+            by_value: Entries of the gradient are cut: say how often.
+        """
         since, self.since = self.since, dict.fromkeys(SUMS, 0.0)
         if since["tokens"] == 0:
             return {}
@@ -76,6 +110,7 @@ class Course:
             "clipped_share": since["clipped"] / since["updates"],
             "tokens_per_second": round(since["tokens"] / max(since["seconds"], 1e-9), 1),
         }
+        figures |= {"value_clipped_share": since["cut"] / since["updates"]} if by_value else {}
         return figures | ({"divergences": float(self.divergences)} if self.divergences else {})
 
     def norm_figures(self) -> dict[str, float]:
@@ -116,5 +151,8 @@ class Course:
             "best_validation_perplexity": perplexity(self.best_nats),
             "best_tokens": self.best_tokens,
             "clipped_share": self.clipped / max(1, self.updates),
+            "value_clipped_share": self.cut / max(1, self.updates),
             "divergences": self.divergences,
+            "micro_batch": self.micro_batch,
+            "class_changes": self.class_changes,
         }

@@ -36,10 +36,13 @@ class Network(nn.Module):
     Attributes:
         output: The output layer: loss, nats and log-probabilities of features.
         precision: "bf16" or "float32": the number format of matrix products in training mode.
+        last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
+            their gradient: of recurrent networks in training mode, where the recipe penalises them; else None.
     """
 
     output: OutputLayer
     precision: str = "float32"
+    last_layer: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @abstractmethod
     def start(self, batch: int, device: torch.device | str) -> NetworkState:

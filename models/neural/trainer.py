@@ -1,10 +1,12 @@
-"""The training loop of all neural models: truncated back-propagation, AdamW, the best state on held-out reviews.
+"""The training loop of all neural models: truncated back-propagation, the best state on held-out reviews.
 
-Read `Trainer.run` first: it is the whole course of a fit. One update: read a window with the carried state, sum the
-nats of its scored tokens, divide by batch × window (so every token weighs the same, also in a window that is partly
-padding), clip, step. Everything random is either torch's stream, whose state is in each checkpoint, or derived from
-(seed, epoch, window); everything else is a function of the number of updates. Therefore a fit that was killed at any
-moment and is started again with the same work folder gives the same weights, bit for bit, and the same journal.
+Read `Trainer.run` first: it is the whole course of a fit. One update: read a window with the carried state and add up
+the gradient of the nats of its scored tokens (`window_gradient.py`), divide by batch × window (so every token weighs
+the same, also in a window that is partly padding), clip (`clipping.py`), step. Everything random is either torch's
+stream, whose state is in each checkpoint, or derived from (seed, epoch, window); everything else is a function of the
+number of updates. Therefore a fit that was killed at any moment and is started again with the same work folder gives
+the same weights, bit for bit, and the same journal, as long as it stays in one class of determinism
+(`determinism.py`).
 """
 
 from __future__ import annotations
@@ -22,27 +24,21 @@ from torch import Tensor
 
 from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
-from .checkpoint import (
-    Checkpoint,
-    Checkpoints,
-    Journal,
-    fill_network,
-    fill_optimizer,
-    network_tensors,
-    optimizer_tensors,
-    prefixed,
-    random_tensors,
-    set_random,
-    without_prefix,
-)
+from .checkpoint import Checkpoint, Checkpoints, Journal, fill_network, network_tensors
+from .clipping import scale_and_clip
 from .course import Course, perplexity
+from .determinism import determinism_class, in_words
+from .memory import first_line, is_out_of_memory
 from .network import Network
-from .optim import learning_rate, make_optimizer, scale_and_clip
-from .tbptt import Lanes
+from .schedule import PLATEAU_FACTOR, learning_rate
+from .tbptt import Memory
+from .training_state import TrainingState
 from .validation import validation_limit, validation_nats
+from .window_gradient import Sums, add_gradients
 
 if TYPE_CHECKING:
-    from ..streams import TokenStream, Window
+    from ..batches import Window
+    from ..streams import TokenStream
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_SECONDS = 60.0
@@ -66,8 +62,8 @@ class TrainResult:
     summary: Mapping[str, float]
 
 
-class NotFinite(Exception):
-    """The loss or the gradient is not a finite number."""
+class Divergence(Exception):
+    """The loss or the gradient is not a finite number, or the loss has risen at once by more than `training.spike`."""
 
 
 def train(
@@ -92,10 +88,12 @@ def train(
         Numbers: updates, tokens, seconds, tokens_per_second, best_validation_nats (per token, on the part that is
         scored at each evaluation), best_validation_perplexity, best_tokens (seen when it was measured),
         validation_nats and validation_perplexity (of the best weights, on all held-out reviews), train_nats,
-        clipped_share, divergences.
+        clipped_share, value_clipped_share, divergences, micro_batch (streams read at a time at the end), threads (of
+        which equal bits depend) and class_changes (times that it went on under another class of determinism).
 
     Raises:
         ModelError: kind "diverged": not finite even at an eighth of the rate; kind "input": nothing to train on.
+        RuntimeError: torch's, where the memory does not suffice for a single stream.
     """
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
@@ -115,34 +113,38 @@ class Trainer:
         training: TrainingSpec,
         context: FitContext,
     ) -> None:
-        from ..streams import TBPTTBatches
+        from ..batches import count_updates, make_batches
 
         self.network, self.training, self.context = network, training, context
         self.train_stream, self.validation_stream = train_stream, validation_stream
         self.device = network.output.weight.device
-        self.batches = TBPTTBatches(train_stream, training.batch, training.window, training.seed)
-        self.updates = max(1, round(training.epochs * self.batches.windows_per_epoch))
+        self.batches = make_batches(train_stream, training)
+        windows = self.batches.windows(math.ceil(training.epochs))
+        self.starts = np.concatenate([[0], np.cumsum(windows)])
+        self.updates = count_updates(windows, training.epochs)
         evaluations = training.evaluations
         self.evaluations = {math.ceil(self.updates * (i + 1) / evaluations) for i in range(evaluations)}
-        self.total_tokens = round(train_stream.tokens * self.updates / self.batches.windows_per_epoch)
+        passes = float(np.interp(self.updates, self.starts, np.arange(len(self.starts))))
+        self.total_tokens = round(train_stream.tokens * passes)
         self.limit = validation_limit(self.total_tokens, evaluations)
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(network, training)
-        past = (training.backprop or training.window) - training.window
-        self.lanes = Lanes(network, training.batch, past, self.device)
+        self.state = TrainingState(network, training)
         self.checkpoints, self.journal = Checkpoints(context.work / CHECKPOINTS), Journal(context.work)
-        self.course, self.best = Course(), network_tensors(network)
         self.saved = self.reported = time.monotonic()
+
+    @property
+    def course(self) -> Course:
+        """The numbers of the training so far."""
+        return self.state.course
 
     def run(self) -> TrainResult:
         """Train to the end, wherever that starts, and leave the best weights in the network."""
         self._begin()
         while self.course.updates < self.updates:
             try:
-                self._epoch(*divmod(self.course.updates, self.batches.windows_per_epoch))
-            except NotFinite as error:
+                self._epoch()
+            except Divergence as error:
                 self._back_off(error)
-        fill_network(self.network, self.best)
+        fill_network(self.network, self.state.best)
         self.network.eval()
         return TrainResult(self._summary())
 
@@ -152,15 +154,26 @@ class Trainer:
         torch.manual_seed(self.training.seed)
         if found := self.checkpoints.load(self._require_own):
             self._restore(found)
+            self._compare_class(found.facts["class"])
             log.info("training goes on after %d of %d updates", self.course.updates, self.updates)
         else:
             self.journal.cut(0)
             self._save(good=True)
 
-    def _epoch(self, epoch: int, start: int) -> None:
-        """Train from window *start* of an epoch to its end, or to the last update."""
+    def _compare_class(self, before: dict[str, str | int]) -> None:
+        """Say so where the bits of the result may not be those of an undisturbed training."""
+        now = determinism_class(self.device)
+        if before != now:
+            self.course.class_changes += 1
+            log.warning("training goes on with %s after %s: the weights will agree with those of an undisturbed "
+                        "training to rounding only, not to the last bit", in_words(now), in_words(before))
+
+    def _epoch(self) -> None:
+        """Train from the window that comes next to the end of its epoch, or to the last update."""
+        epoch = int(np.searchsorted(self.starts, self.course.updates, "right")) - 1
+        start = self.course.updates - int(self.starts[epoch])
         if start == 0:
-            self.lanes.restart()
+            self.state.forget()
         for window in self.batches.epoch(epoch, start):
             started = time.perf_counter()
             self._update(window, self._kept(epoch, window.index))
@@ -172,7 +185,7 @@ class Trainer:
 
     def _kept(self, epoch: int, index: int) -> Tensor | None:
         """Return False for the streams whose state is put back to the start before this window (None: for none)."""
-        if index == 0 or self.training.reset == 0:
+        if index == 0 or self.training.reset == 0 or self.training.carry == "review":
             return None
         draws_B = np.random.default_rng([self.training.seed, epoch, index, RESET_STREAM]).random(self.training.batch)
         kept_B = draws_B >= self.training.reset
@@ -181,30 +194,65 @@ class Trainer:
     def _update(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only moves the state on."""
         x_BT, y_BT = (torch.from_numpy(ids).to(self.device) for ids in (window.x_BT, window.y_BT))
-        features_BTE = self.lanes.read(x_BT, keep_B)
-        nats, count = self.network.output.loss(features_BTE.flatten(0, 1), y_BT.flatten(), self.training.precision)
-        if count == 0:
-            return
-        self.optimizer.zero_grad(set_to_none=True)
-        nats.backward()
-        norm = scale_and_clip(self.parameters, 1 / y_BT.numel(), self.training.clip)
-        sum_of_nats = float(nats.detach())
-        if not (math.isfinite(norm) and math.isfinite(sum_of_nats)):
-            raise NotFinite(f"loss {sum_of_nats / count:.4g} nats per token, gradient norm {norm:.4g}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(self.course.updates)
-        self.optimizer.step()
-        clipped = self.training.clip is not None and norm > self.training.clip
-        self.course.count(sum_of_nats, count, norm, clipped)
+        sums, self.state.memory = self._gradient(x_BT, y_BT, keep_B)
+        if sums.tokens:
+            self._step(sums, *y_BT.shape)
+
+    def _gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
+        """Compute the gradient of a window; where memory does not suffice, again with half as many streams at a time.
+
+        The second attempt starts from the same memory of the streams and the same random state.
+        """
+        random = self.state.random()
+        while True:
+            self.state.optimizer.zero_grad(set_to_none=True)
+            try:
+                return add_gradients(
+                    self.network, self.state.memory, x_BT, y_BT, keep_B, self.training, self.course.micro_batch
+                )
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self.course.micro_batch == 1:
+                    raise
+                said = first_line(error)
+            # Only here, where the error is gone, has it let go of what had been computed.
+            self._halve_micro_batch(said)
+            self.state.set_random(random)
+
+    def _halve_micro_batch(self, said: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.course.micro_batch = -(-self.course.micro_batch // 2)
+        self._write({"micro_batch": self.course.micro_batch})
+        log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
+                    "to rounding and the draws of dropout", said, self.course.micro_batch)
+
+    def _step(self, sums: Sums, streams: int, positions: int) -> None:
+        """Make the sums a mean over all positions, clip it and take a step.
+
+        Raises:
+            Divergence: No step is taken.
+        """
+        training, loss = self.training, sums.nats / sums.tokens
+        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
+        if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
+            raise Divergence(f"loss {loss:.4g} nats per token, gradient norm {clipped.norm:.4g}")
+        if training.spike and self.course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+            raise Divergence(f"loss {loss:.4g} nats per token after {self.course.running_nats:.4g}")
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self._rate(self.course.updates) * (positions / training.window)
+        self.state.optimizer.step()
+        self.state.after_step()
+        self.course.count(sums.nats, sums.tokens, clipped)
 
     def _rate(self, update: int) -> float:
-        return learning_rate(self.training, update, self.updates) * self.course.rate_factor
+        """Return the rate of an update, for a window of the usual length."""
+        return learning_rate(self.training, update, self.updates) * self.course.rate_factor * self.course.plateau
 
     def _observe(self, epoch_ends: bool) -> None:
         """After an update: journal, evaluation, restart point and news, each where it is due."""
         done, last = self.course.updates, self.course.updates == self.updates
         if last or done % max(1, self.updates // JOURNAL_LINES) == 0:
-            self._write(self.course.train_figures(self._rate(done - 1)))
+            self._write(self.course.train_figures(self._rate(done - 1), self.training.clip_value is not None))
         if last or epoch_ends:
             self._write(self.course.norm_figures())
         if done in self.evaluations:
@@ -220,39 +268,39 @@ class Trainer:
             self.journal.write(self.course.tokens, figures)
 
     def _evaluate(self) -> bool:
-        """Measure on validation and keep the weights if they are the best; False if they are no good to go back to."""
-        nats, _ = validation_nats(self.network, self.validation_stream, self.limit)
-        if not math.isfinite(nats):
-            raise NotFinite(f"validation loss {nats}")
+        """Measure on validation and keep the weights if they are the best; False if they are no good to go back to.
+
+        With an average of the weights, that is what is measured and kept.
+        """
+        with self.state.averaged():
+            nats, _ = validation_nats(self.network, self.validation_stream, self.limit)
+            if not math.isfinite(nats):
+                raise Divergence(f"validation loss {nats}")
+            if improved := nats < self.course.best_nats:
+                self.state.best = network_tensors(self.network)
         self._write({"validation/nats": nats, "validation/perplexity": perplexity(nats)})
         self.course.validation_nats = nats
         bearable = min(self.course.best_nats, math.log(len(self.network.output.bias))) + 1
-        if nats < self.course.best_nats:
+        if improved:
             self.course.best_nats, self.course.best_tokens = nats, self.course.tokens
-            self.best = network_tensors(self.network)
+        self._adapt(nats, improved)
         return nats < bearable
 
+    def _adapt(self, nats: float, improved: bool) -> None:
+        """Let the schedule and the averaging react to an evaluation."""
+        if self.training.schedule == "plateau" and not improved:
+            self.course.plateau *= PLATEAU_FACTOR
+        if self.state.trigger is not None and self.state.trigger.observe(nats):
+            log.info("no longer better on validation: the weights are averaged from here on")
+
     def _save(self, good: bool) -> None:
-        tensors = {
-            **prefixed("network", network_tensors(self.network)),
-            **prefixed("best", self.best),
-            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
-            **prefixed("lanes", self.lanes.tensors()),
-            **prefixed("random", random_tensors(self.device)),
-        }
-        facts = {"course": asdict(self.course), "journal": self.journal.length, "identity": self.identity}
-        self.checkpoints.save(tensors, facts, good)
+        own = {"journal": self.journal.length, "identity": self.identity, "class": determinism_class(self.device)}
+        self.checkpoints.save(self.state.tensors(), self.state.facts() | own, good)
         self.saved = time.monotonic()
 
     def _restore(self, found: Checkpoint) -> None:
-        tensors = found.tensors
-        self.course = Course(**found.facts["course"])
         self.journal.cut(found.facts["journal"])
-        self.best = without_prefix("best", tensors)
-        fill_network(self.network, without_prefix("network", tensors))
-        fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
-        self.lanes.fill(without_prefix("lanes", tensors))
-        set_random(without_prefix("random", tensors), self.device)
+        self.state.fill(found)
 
     def _require_own(self, found: Checkpoint) -> None:
         if found.facts["identity"] != self.identity:
@@ -266,11 +314,11 @@ class Trainer:
         streams = self.train_stream, self.validation_stream
         return {
             "training": asdict(self.training),
-            "shapes": [list(parameter.shape) for parameter in self.parameters],
+            "shapes": [list(parameter.shape) for parameter in self.state.parameters],
             "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
         }
 
-    def _back_off(self, error: NotFinite) -> None:
+    def _back_off(self, error: Divergence) -> None:
         """Go back to the last good state with half the rate, a few times; then give up."""
         times, rate = self.course.divergences + 1, self.training.learning_rate * self.course.rate_factor
         found = self.checkpoints.load(self._require_own, good=True)
@@ -282,11 +330,13 @@ class Trainer:
                 "diverged",
             )
         log.warning("%s; back to the last good state with half the learning rate", error)
+        micro_batch = self.course.micro_batch
         self._restore(found)
         self.course.divergences, self.course.rate_factor = times, 0.5**times
+        self.course.micro_batch = min(micro_batch, self.course.micro_batch)
         self._save(good=True)
 
     def _summary(self) -> dict[str, float]:
         nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        return {**self.course.summary(), **held_out}
+        return {**self.course.summary(), **held_out, "threads": torch.get_num_threads()}

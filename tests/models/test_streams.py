@@ -1,17 +1,14 @@
-"""Token streams on disk and the windows of truncated back-propagation through time."""
+"""Token streams on disk: what is written, what is refused, what the header says."""
 
 import json
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.specs import VocabularySpec
-from models.streams import TBPTTBatches, TokenStream, stars_prior, unigram_counts, write_stream
+from models.streams import TokenStream, stars_prior, unigram_counts, write_stream
 from models.text import NormalForm
 from models.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
 
@@ -102,7 +99,6 @@ def test_an_empty_split_is_a_stream_too(vocabulary, tmp_path):
     stream = TokenStream.open(tmp_path, verify=True)
     assert (len(stream), stream.tokens, facts["bytes"]) == (0, 0, 0)
     assert stream.documents.columns[0] == "review_id"
-    assert list(TBPTTBatches(stream, 4, 5, 1).epoch(0)) == []
     assert unigram_counts(stream, vocabulary.size).sum() == 0
 
 
@@ -175,45 +171,6 @@ def test_the_prior_of_ratings_is_their_share(written):
     assert stars_prior(stream) == pytest.approx(expected)
 
 
-# Windows
-
-
-@pytest.mark.parametrize(("batch", "window"), [(1, 1), (1, 1000), (4, 5), (7, 3), (60, 2), (1000, 4)])
-def test_every_scored_token_is_a_target_exactly_once(written, vocabulary, batch, window):
-    stream = TokenStream.open(written[0])
-    batches = TBPTTBatches(stream, batch, window, seed=1)
-    windows = list(batches.epoch(0))
-    assert [w.index for w in windows] == list(range(batches.windows_per_epoch))
-    assert {w.of for w in windows} == {batches.windows_per_epoch}
-    targets = np.concatenate([w.y_BT[w.y_BT >= 0] for w in windows])
-    counts = np.bincount(targets, minlength=vocabulary.size)
-    # A lane may end after a star token or in mid-review: nothing is lost there either.
-    assert counts.tolist() == unigram_counts(stream, vocabulary.size).tolist()
-    for w in windows:
-        assert w.x_BT.shape == w.y_BT.shape == (batch, window)
-        assert w.x_BT.dtype == w.y_BT.dtype == np.int64
-        assert not np.isin(w.y_BT, sorted(GIVEN)).any()
-
-
-@pytest.mark.parametrize("chunk", [1, 30, 1 << 22])
-@pytest.mark.parametrize(("batch", "window"), [(1, 1), (4, 5), (7, 3), (60, 2), (3, 1000)])
-def test_windows_are_those_of_the_whole_epoch_written_out(written, batch, window, chunk, monkeypatch):
-    monkeypatch.setattr("models.streams.CHUNK", chunk)
-    stream = TokenStream.open(written[0])
-    order = np.random.default_rng([9, 2]).permutation(len(stream))
-    lane = -(-(len(stream.ids) - 1) // batch)
-    epoch = np.full(lane * batch + 1, BOS)
-    epoch[: len(stream.ids)] = np.concatenate([stream.document(i) for i in order])
-    targets = np.where(np.isin(epoch, sorted(GIVEN)), -1, epoch)[1:].reshape(batch, lane)
-    for w in TBPTTBatches(stream, batch, window, seed=9).epoch(2):
-        here = slice(w.index * window, min((w.index + 1) * window, lane))
-        width = here.stop - here.start
-        assert (w.x_BT[:, :width] == epoch[:-1].reshape(batch, lane)[:, here]).all()
-        assert (w.y_BT[:, :width] == targets[:, here]).all()
-        assert (w.x_BT[:, width:] == BOS).all()
-        assert (w.y_BT[:, width:] == -1).all()
-
-
 def test_words_are_those_that_the_batch_counts(vocabulary, tmp_path):
     facts = write_stream(tmp_path, vocabulary, [frame(4).with_columns(words=pl.Series([2, 2, 2, 4]))])
     assert facts["words"] == 10
@@ -230,59 +187,3 @@ def test_facts_say_how_much_of_the_text_the_vocabulary_covers(written):
 def test_long_texts_are_encoded_in_slices(vocabulary, written, tmp_path, monkeypatch):
     monkeypatch.setattr("models.streams.BATCH_BYTES", 100)
     assert write_stream(tmp_path, vocabulary, [frame(50)])["sha256"]["ids.bin"] == written[2]["sha256"]["ids.bin"]
-
-
-def test_lanes_read_whole_reviews_in_a_row_and_targets_follow(written):
-    stream = TokenStream.open(written[0])
-    windows = list(TBPTTBatches(stream, 3, 4, seed=5).epoch(2))
-    x_BL = np.concatenate([w.x_BT for w in windows], 1)
-    y_BL = np.concatenate([w.y_BT for w in windows], 1)
-    lane = -(-(len(stream.ids) - 1) // 3)
-    # What follows within a lane is the next thing that it reads, windows notwithstanding.
-    follows, reads = y_BL[:, : lane - 1], x_BL[:, 1:lane]
-    assert (follows[follows >= 0] == reads[follows >= 0]).all()
-    assert (follows >= 0).sum() > 100
-    read = np.concatenate([x_BL[b, :lane] for b in range(3)]).tolist()
-    reviews = {tuple(stream.document(i).tolist()) for i in range(len(stream))}
-    starts = [i for i, token in enumerate(read) if token == BOS]
-    whole = [tuple(read[a:b]) for a, b in pairwise(starts)]
-    assert len(whole) >= 49
-    assert {review for review in whole if len(review) > 1} <= reviews
-
-
-def test_every_epoch_has_its_own_order_and_every_seed_its_own(written):
-    stream = TokenStream.open(written[0])
-
-    def read(seed, n):
-        return np.concatenate([w.x_BT.ravel() for w in TBPTTBatches(stream, 2, 6, seed).epoch(n)]).tolist()
-
-    assert read(1, 0) == read(1, 0)
-    assert read(1, 0) != read(1, 1)
-    assert read(1, 0) != read(2, 0)
-    assert sorted(read(1, 0)) == sorted(read(1, 1))
-
-
-def test_an_epoch_goes_on_from_any_window(written):
-    stream = TokenStream.open(written[0])
-    whole = list(TBPTTBatches(stream, 4, 5, seed=3).epoch(1))
-    rest = list(TBPTTBatches(stream, 4, 5, seed=3).epoch(1, start=6))
-    assert [w.index for w in rest] == [w.index for w in whole[6:]]
-    for found, expected in zip(rest, whole[6:], strict=True):
-        assert (found.x_BT == expected.x_BT).all()
-        assert (found.y_BT == expected.y_BT).all()
-    assert list(TBPTTBatches(stream, 4, 5, seed=3).epoch(1, start=len(whole))) == []
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 30), st.integers(1, 9), st.integers(1, 9), st.integers(1, 40))
-def test_shuffling_in_chunks_keeps_every_review(vocabulary, tmp_path_factory, count, batch, window, chunk):
-    folder = tmp_path_factory.mktemp("s")
-    write_stream(folder, vocabulary, [frame(count, seed=count)] if count else [])
-    stream = TokenStream.open(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.streams.CHUNK", chunk)
-        small = [w.x_BT for w in TBPTTBatches(stream, batch, window, 1).epoch(0)]
-        counts = unigram_counts(stream, vocabulary.size)
-    large = [w.x_BT for w in TBPTTBatches(stream, batch, window, 1).epoch(0)]
-    assert all((a == b).all() for a, b in zip(small, large, strict=True))
-    assert counts.sum() == stream.tokens

@@ -12,9 +12,11 @@ from made_streams import EOS, STAR, stream_of, walks
 
 from models.base import FitContext, ModelError
 from models.neural import trainer
-from models.neural.optim import learning_rate, make_optimizer, scale_and_clip
+from models.neural.clipping import scale_and_clip
+from models.neural.optim import make_optimizer
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentNetwork
+from models.neural.schedule import learning_rate
 from models.neural.trainer import train
 from models.neural.validation import validation_limit, validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
@@ -61,9 +63,12 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
         parameter.grad = torch.randn(parameter.shape, generator=generator) * 3
     parameters.append(torch.nn.Parameter(torch.zeros(3)))  # not part of this loss
     before = torch.cat([p.grad.flatten() for p in parameters[:3]]) * scale
-    norm = scale_and_clip(parameters, scale, limit)
+    clipped = scale_and_clip(parameters, scale, limit)
+    norm = clipped.norm
     after = torch.cat([p.grad.flatten() for p in parameters[:3]])
     assert norm == pytest.approx(before.norm().item(), rel=1e-6)
+    assert clipped.by_norm == (limit is not None and norm > limit)
+    assert not clipped.by_value
     if limit is None or norm <= limit:
         torch.testing.assert_close(after, before)
     else:
@@ -75,7 +80,7 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
 def test_a_gradient_that_is_not_finite_is_left_alone():
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([1.0, math.nan])
-    assert math.isnan(scale_and_clip([parameter], 0.5, 1.0))
+    assert math.isnan(scale_and_clip([parameter], 0.5, 1.0, 0.1).norm)
     assert parameter.grad[0] == 1.0
 
 

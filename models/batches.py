@@ -1,0 +1,208 @@
+"""The windows of truncated back-propagation through time, cut from a token stream.
+
+The reviews of a stream are shuffled anew in every epoch and laid into B lanes that are read side by side. In
+`TBPTTBatches` the lanes share out one continuous stream, and a review may begin at the end of one lane and go on at the
+start of the next. In `ReviewBatches` every lane holds whole reviews, one after another, so that each may be read by
+itself; the lanes are as equally long as whole reviews allow.
+
+Shapes: B lanes, T positions of a window, D reviews.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .specs import TrainingSpec
+from .streams import TokenStream
+from .vocabulary import BOS, EOS, GIVEN
+
+CHUNK = 1 << 22
+"""Tokens that are read from the stream at a time."""
+NOT_SCORED = -1
+WINDOW_STREAM = 11
+"""Keeps the draws of window lengths apart from other uses of the same seed."""
+DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05
+"""Of random window lengths: the standard deviation, the bounds, and how often half a window is meant."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One step of truncated back-propagation through time.
+
+    `x_BT` (int64) are the tokens read, `y_BT` (int64) those that follow them, −1 where nothing is scored. The window is
+    number `index` of `of` in its epoch.
+    """
+
+    x_BT: np.ndarray
+    y_BT: np.ndarray
+    index: int
+    of: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the reviews of an epoch stand.
+
+    Args:
+        order_D: Reviews in the order of the epoch.
+        bounds_D1: Positions at which they begin, one after another, and the end of the last one.
+        lanes_B1: Positions at which the lanes begin, and the end of the last one.
+        length: Positions of the longest lane.
+    """
+
+    order_D: np.ndarray
+    bounds_D1: np.ndarray
+    lanes_B1: np.ndarray
+    length: int
+
+
+class TBPTTBatches:
+    """Windows over B lanes of the concatenated reviews.
+
+    Window i+1 of a lane goes on where window i ended, so the state may be carried. Every scored token of the stream is
+    the target of exactly one position of an epoch; nothing is trimmed. All is a pure function of the arguments and the
+    number of the epoch: to resume, ask for the same epoch from the window that comes next.
+
+    Args:
+        stream: Reviews.
+        batch: B.
+        window: T, or with *random_window* its mean.
+        seed: Of the order of reviews and of the windows' lengths.
+        random_window: Draw the length of each window anew, see `window_lengths`.
+    """
+
+    def __init__(self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False) -> None:
+        self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
+        self._random = random_window
+        masked = np.arange(stream.vocabulary_size, dtype=np.int64)
+        masked[sorted(GIVEN)] = NOT_SCORED
+        self._target_V = masked
+
+    def windows(self, epochs: int) -> np.ndarray:
+        """Return the number of windows of each of the first *epochs* epochs."""
+        if not self._random:  # always the same lanes
+            return np.full(epochs, len(self._cuts(0, self._fixed_length())) - 1)
+        return np.array([len(self._cuts(epoch, self._fixed_length())) - 1 for epoch in range(epochs)])
+
+    def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
+        """Yield the windows of epoch *n* from number *start* on; some windows are read from the stream at a time."""
+        layout = self._layout(n)
+        cuts = self._cuts(n, layout.length)
+        first, last = start, len(cuts) - 1
+        while first < last:
+            together = int(np.searchsorted(cuts, cuts[first] + CHUNK // self._batch, "right")) - 1
+            stop = min(max(first + 1, together), last)
+            x_BL, y_BL = self._read(layout, int(cuts[first]), int(cuts[stop]))
+            for index in range(first, stop):
+                here = slice(cuts[index] - cuts[first], cuts[index + 1] - cuts[first])
+                yield Window(x_BL[:, here].astype(np.int64), self._target_V[y_BL[:, here]], index, last)
+            first = stop
+
+    def _order(self, n: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, n]).permutation(len(self._stream))
+
+    def _fixed_length(self) -> int:
+        """Return the positions of a lane: those with a successor, shared out evenly."""
+        return -(-max(len(self._stream.ids) - 1, 0) // self._batch)
+
+    def _layout(self, n: int) -> _Layout:
+        order_D, length = self._order(n), self._fixed_length()
+        bounds_D1 = _bounds(np.diff(self._stream.offsets)[order_D])
+        lanes_B1 = np.minimum(np.arange(self._batch + 1) * length, len(self._stream.ids))
+        return _Layout(order_D, bounds_D1, lanes_B1, length)
+
+    def _cuts(self, n: int, length: int) -> np.ndarray:
+        """Return where in the lanes the windows of an epoch begin, and where the last one ends, beyond the lanes."""
+        if not self._random:
+            return np.arange(0, length + self._window, self._window)
+        draws = np.random.default_rng([self._seed, n, WINDOW_STREAM])
+        cuts = _bounds(window_lengths(self._window, -(-length // min(SHORTEST, self._window)), draws))
+        return cuts[: np.searchsorted(cuts, length) + 1]
+
+    def _read(self, layout: _Layout, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens from *start* to *stop* of every lane, and those that follow them.
+
+        Both are `<bos>`, which is never scored, beyond the end of a lane; so is what follows the end of a review.
+        """
+        ids = self._stream.ids
+        x_BL = np.full((self._batch, stop - start), BOS, ids.dtype)
+        y_BL = x_BL.copy()
+        for lane, (begin, end) in enumerate(zip(layout.lanes_B1[:-1] + start, layout.lanes_B1[1:], strict=True)):
+            end = min(begin + stop - start, end)
+            if begin >= end:
+                continue
+            at = self._places(layout, begin, end)
+            x_BL[lane, : end - begin] = ids[at]
+            y_BL[lane, : end - begin] = ids[np.minimum(at + 1, len(ids) - 1)]
+        y_BL[x_BL == EOS] = BOS
+        return x_BL, y_BL
+
+    def _places(self, layout: _Layout, begin: int, end: int) -> np.ndarray:
+        """Return where in the stream the tokens of the epoch's positions *begin* to *end* stand."""
+        bounds, order = layout.bounds_D1, layout.order_D
+        some = slice(np.searchsorted(bounds, begin, "right") - 1, np.searchsorted(bounds, end, "left"))
+        lengths = np.diff(np.concatenate([[begin], np.minimum(bounds[1:][some], end)]))
+        # Where in the stream the position would stand that is first in the epoch.
+        shift = self._stream.offsets[order[some]] - bounds[:-1][some]
+        return np.repeat(shift, lengths) + np.arange(begin, end)
+
+
+class ReviewBatches(TBPTTBatches):
+    """Windows over B lanes of whole reviews, packed one after another without padding between them.
+
+    `<eos>` is not read, for nothing follows it: a review of n words has n + 2 positions of which n + 1 are scored. The
+    lanes end at most about half a review apart; how many windows an epoch has may differ by that.
+    """
+
+    def windows(self, epochs: int) -> np.ndarray:
+        """See `TBPTTBatches.windows`."""
+        return np.array([len(self._cuts(epoch, self._layout(epoch).length)) - 1 for epoch in range(epochs)])
+
+    def _layout(self, n: int) -> _Layout:
+        order_D = self._order(n)
+        bounds_D1 = _bounds(np.diff(self._stream.offsets)[order_D] - 1)
+        # The begin of a review that is nearest to where a lane would begin if reviews could be cut.
+        even_B1 = bounds_D1[-1] * np.arange(self._batch + 1) / self._batch
+        middles = (bounds_D1[1:] + bounds_D1[:-1]) / 2
+        lanes_B1 = bounds_D1[np.searchsorted(middles, even_B1)]
+        return _Layout(order_D, bounds_D1, lanes_B1, int(np.diff(lanes_B1).max()))
+
+
+def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:
+    """Return the windows that a recipe asks for."""
+    kind = ReviewBatches if training.carry == "review" else TBPTTBatches
+    return kind(stream, training.batch, training.window, training.seed, training.random_window)
+
+
+def window_lengths(window: int, count: int, draws: np.random.Generator) -> np.ndarray:
+    """Return random lengths of windows (Merity, Keskar & Socher 2018, section 4.1, "variable length BPTT").
+
+    A length is normal with standard deviation 5 about *window*, 5 % of the time about half of it; at least 5 (or
+    *window* where that is less), at most *window* + 20.
+    """
+    means = np.where(draws.random(count) < HALF_SHARE, window / 2, float(window))
+    lengths = np.rint(draws.normal(means, DEVIATION)).astype(np.int64)
+    return lengths.clip(min(SHORTEST, window), window + LONGER)
+
+
+def count_updates(windows: np.ndarray, epochs: float) -> int:
+    """Return the windows in *epochs* epochs, of which the last may be a part; at least 1.
+
+    Args:
+        windows: Of each epoch, the last one included.
+        epochs: Above 0.
+    """
+    if (windows == windows[0]).all():
+        return max(1, round(epochs * int(windows[0])))
+    whole = math.floor(epochs)
+    part = (epochs - whole) * windows[whole] if whole < len(windows) else 0
+    return max(1, round(int(windows[:whole].sum()) + part))
+
+
+def _bounds(lengths: np.ndarray) -> np.ndarray:
+    """Return where things of these lengths begin that stand one after another, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

@@ -1,0 +1,58 @@
+"""Gradients that are too large are shortened before the step.
+
+Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1 (the norm of the
+whole gradient); Mikolov 2012, "Statistical language models based on neural networks", section 3.3.2 (each entry).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """What was done to a gradient.
+
+    Args:
+        norm: Of the whole gradient after scaling and before anything was cut.
+        by_value: At least one entry was cut.
+        by_norm: The whole was shortened, after entries had been cut.
+    """
+
+    norm: float
+    by_value: bool
+    by_norm: bool
+
+
+def scale_and_clip(
+    parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
+) -> Clipped:
+    """Multiply all gradients by *scale*, cut entries beyond ± *value*, then shorten the whole to *norm* if longer.
+
+    Where the norm is not finite the gradients are left alone. Without *value* it is one pass over the gradients.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    length = float(get_total_norm(grads, foreach=True)) * scale
+    if not math.isfinite(length):
+        return Clipped(length, False, False)
+    by_value = value is not None and _largest(grads) * scale > value
+    left = length
+    if value is not None and by_value:
+        torch._foreach_mul_(grads, scale)
+        torch._foreach_clamp_max_(grads, value)
+        torch._foreach_clamp_min_(grads, -value)
+        left, scale = float(get_total_norm(grads, foreach=True)), 1.0
+    by_norm = norm is not None and left > norm
+    torch._foreach_mul_(grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale)
+    return Clipped(length, by_value, by_norm)
+
+
+def _largest(grads: list[Tensor]) -> float:
+    """Return the largest absolute value of all entries."""
+    return float(torch.stack(torch._foreach_norm(grads, float("inf"))).amax())

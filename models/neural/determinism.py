@@ -1,0 +1,25 @@
+"""Which fits can be equal to the last bit.
+
+Equal options, data and seeds give equal weights on the processor as long as the kernels sum in the same order. That
+order depends on the release of torch, the kind of processor and the number of threads. Fits that agree in these are of
+one class; between classes, weights agree to rounding only.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def determinism_class(device: torch.device) -> dict[str, str | int]:
+    """Return what two fits must agree in to be equal to the last bit: torch, device, instructions, threads."""
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def in_words(found: dict[str, str | int]) -> str:
+    """Return a class in one line."""
+    return ", ".join(f"{name} {value}" for name, value in found.items())

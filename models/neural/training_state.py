@@ -1,0 +1,108 @@
+"""Everything that changes while a network is trained: what a restart point holds, all of it and nothing else.
+
+Weights, best weights, the optimiser's moments, averages of the weights, what is remembered of the streams, torch's
+random streams and the numbers of the course. What is not in here follows from the options and the number of updates.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from ..specs import TrainingSpec
+from .averaging import NonMonotonicTrigger, WeightAverage
+from .checkpoint import (
+    Checkpoint,
+    fill_network,
+    fill_optimizer,
+    network_tensors,
+    optimizer_tensors,
+    prefixed,
+    random_tensors,
+    set_random,
+    without_prefix,
+)
+from .course import Course
+from .network import Network
+from .optim import make_optimizer
+from .tbptt import Memory
+
+
+class TrainingState:
+    """The state of one training, at its start until a checkpoint is filled in.
+
+    Attributes:
+        network: As the optimiser sees it.
+        parameters: Those of its parameters that are trained.
+        optimizer: Turns gradients into steps.
+        memory: What is remembered of the streams.
+        average: Of the weights; None where nothing is averaged.
+        trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
+        course: Numbers.
+        best: The best weights on validation, averaged ones where there is an average.
+    """
+
+    def __init__(self, network: Network, training: TrainingSpec) -> None:
+        self.network, self.training = network, training
+        self.device = network.output.weight.device
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(network, training)
+        self.trigger = NonMonotonicTrigger() if training.optimizer == "nt_asgd" else None
+        averages = self.trigger is not None or training.ema > 0
+        self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
+        self.course = Course(micro_batch=training.micro_batch or training.batch)
+        self.best = network_tensors(network)
+        self.forget()
+
+    def forget(self) -> None:
+        """Start all streams anew: the start of an epoch."""
+        self.memory = Memory.empty(self.network, self.training.batch, self.device)
+
+    def after_step(self) -> None:
+        """Take the new weights into the average, once it has begun."""
+        if self.average is not None and (self.trigger is None or self.trigger.fired):
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the averaged weights into the network within a block, where there is an average."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name: for a checkpoint."""
+        return {
+            **prefixed("network", network_tensors(self.network)),
+            **prefixed("best", self.best),
+            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+            **prefixed("average", self.average.tensors() if self.average else {}),
+            **prefixed("memory", self.memory.tensors()),
+            **prefixed("random", random_tensors(self.device)),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return all numbers as JSON values: for a checkpoint."""
+        return {"course": asdict(self.course), "trigger": self.trigger.facts() if self.trigger else None}
+
+    def fill(self, found: Checkpoint) -> None:
+        """Put back what `tensors` and `facts` returned."""
+        tensors = found.tensors
+        self.course = Course(**found.facts["course"])
+        self.best = without_prefix("best", tensors)
+        fill_network(self.network, without_prefix("network", tensors))
+        fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        if self.average is not None:
+            self.average.fill(without_prefix("average", tensors))
+        if self.trigger is not None:
+            self.trigger.fill(found.facts["trigger"])
+        self.memory = Memory.of(without_prefix("memory", tensors), self.device)
+        set_random(without_prefix("random", tensors), self.device)
+
+    def random(self) -> dict[str, Tensor]:
+        """Return the states of torch's random streams."""
+        return random_tensors(self.device)
+
+    def set_random(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `random` returned."""
+        set_random(tensors, self.device)
