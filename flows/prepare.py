@@ -17,6 +17,7 @@ from tasks.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
+from tasks.start import champion_vocabulary
 
 
 @flow(name="prepare", persist_result=False)
@@ -28,7 +29,8 @@ def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
     card = describe_data.submit(config, dataset, clean).result()
     vocabularies, tokens = {}, {}
     for name in vocabularies_in_use(config):
-        vocabularies[name] = train_vocabulary.submit(config, name, clean).result()
+        kept = champion_vocabulary(config, name)
+        vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         tokens[name] = {split: tokenize.submit(config, file, split, clean, name).result() for split in SPLITS}
         for split in SPLITS:

@@ -9,7 +9,8 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from reviewlm.config import RunConfig
-from tasks.fit import Fitted, fit, fitted_parts, interruptible_fits, relative_cost
+from tasks.fit import Fitted, fit, fitted_parts, relative_cost
+from tasks.fit_process import interruptible_fits
 from tasks.prepare import Prepared
 
 

@@ -97,7 +97,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and how a model is fitted; nothing in here but `parts` may change the result beyond rounding.
+    """Where and how a model is fitted; nothing in here but `parts` and `start` may change the result beyond rounding.
 
     Args:
         work: The stage's work folder. It survives a crash: restart points and `metrics.jsonl` live here.
@@ -106,6 +106,7 @@ class FitContext:
         report: Called now and then with the progress, for terminal and tracking.
         parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
         engine: Does the shards of an n-gram fit; None for threads of this process.
+        start: Folder of the weights that a neural fit starts from (`models/neural/start.py`); None for fresh ones.
     """
 
     work: Path
@@ -114,6 +115,7 @@ class FitContext:
     report: Callable[[Progress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +15,24 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
-from models.base import ModelError
 from models.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import Damaged, RankFailed, TrackingUnavailable
-from reviewlm.store import Artifact, Store, sha256_of_file
+from reviewlm.errors import Damaged, TrackingUnavailable
+from reviewlm.store import Artifact, Built, Store, sha256_of_file
 from tasks.distributed import FOLDER
+from tasks.fit_process import run_job
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import Report, progress
-from tasks.stage import converted_errors, finished, run_stage, show_facts, store_of
-from tasks.track import JOURNAL, ModelRun, open_model_run
+from tasks.stage import finished, run_stage, show_facts, store_of
+from tasks.start import INPUT, Start, starting_point
+from tasks.track import JOURNAL, open_model_run
 
 FIT_VERSION = 1
 BUNDLE_FOLDER = "bundle"
+FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
-
-_interrupted = threading.Event()
-_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,25 @@ class Fitted:
         return self.artifact.folder / BUNDLE_FOLDER
 
 
+@dataclass(frozen=True)
+class FitPlan:
+    """All that a fit's identity depends on, and where it begins."""
+
+    spec: ModelSpec
+    inputs: dict[str, str]
+    parts: dict[str, str]
+    start: Start
+
+    @property
+    def digest(self) -> str:
+        """Of the fitted model's artifact."""
+        return Store.digest("fit", FIT_VERSION, identity(self.spec), self.inputs)
+
+
+class EnoughSeen(Exception):
+    """Raised by a listener that wants no more of a fit: its process is ended, and nothing of it is kept."""
+
+
 @task(name="fit", task_run_name="fit {spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
@@ -65,31 +77,70 @@ def fit(
 
     *parts* are the fitted models that it is made of, by name: a mixture of the very same bundles is not fitted again.
     """
-    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    digests = {name: bundle_digest(part.bundle) for name, part in parts.items()}
-    inputs |= {f"part {name}": found for name, found in digests.items()}
-    digest = Store.digest("fit", FIT_VERSION, identity(spec), inputs)
-    with open_model_run(config, spec, digest, prepared, parent_run_id, _is_there(config, digest)) as run:
-
-        def make(work: Path) -> dict[str, Any]:
-            job = {
-                "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
-                "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
-                "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **_made_of(digests)},
-                "parts": {name: str(part.bundle) for name, part in parts.items()}, "dask": _dask_of(config, spec),
-                **{split: str(tokens[split].folder) for split in ("train", "validation")},
-            }
-            with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
-                summary = run_job(job, _both(report, run, work / JOURNAL))
-            for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
-                _remove(leftover)
-            return {"name": spec.name, "kind": spec.kind, "summary": summary}
-
-        built = run_stage(config, "fit", FIT_VERSION, identity(spec), inputs, make, spec.name, resumable=True)
+    plan = plan_fit(config, spec, prepared, parts)
+    there = _is_there(config, plan.digest)
+    with open_model_run(config, spec, plan.digest, prepared, parent_run_id, there) as run:
+        built = build_fit(config, plan, prepared, _now_and_then(run.forward), parts)
         run.complete(built.artifact, BUNDLE_FOLDER)
+    if plan.start.note and not run.known:
+        run.tracker.set_tags(run.run_id, {"reviewlm.start": plan.start.note})
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def plan_fit(
+    config: RunConfig, spec: ModelSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
+) -> FitPlan:
+    """Return what a fit depends on; a warm start is resolved here.
+
+    Raises:
+        BundleError, TrackingUnavailable: The champion that it is to start from cannot be had.
+    """
+    tokens = prepared.tokens[spec.vocabulary]
+    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
+    inputs |= {f"part {name}": found for name, found in digests.items()}
+    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
+    return FitPlan(spec, inputs | ({INPUT: start.digest} if start.digest else {}), digests, start)
+
+
+def build_fit(
+    config: RunConfig, plan: FitPlan, prepared: Prepared, listen: Callable[[Path], None],
+    parts: Mapping[str, Fitted] | None = None,
+) -> Built:
+    """Return a planned fit's artifact, fitted in a process of its own where the store does not have it.
+
+    *listen* is called at every news with the path of the journal, which need not be there yet.
+
+    Raises:
+        FitError, InputError, RankFailed: See `run_job`.
+        EnoughSeen: From *listen*.
+    """
+    spec, digest = plan.spec, plan.digest
+    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
+
+    def make(work: Path) -> dict[str, Any]:
+        job = {
+            "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
+            "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
+            "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
+            "parts": {name: str(part.bundle) for name, part in (parts or {}).items()},
+            "dask": _dask_of(config, spec), "start": str(plan.start.folder) if plan.start.folder else None,
+            **{split: str(tokens[split].folder) for split in ("train", "validation")},
+        }
+        with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+            try:
+                summary = run_job(job, _both(report, listen, work / JOURNAL))
+            except EnoughSeen:
+                for leftover in work.iterdir():
+                    _remove(leftover)
+                raise
+        for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
+            _remove(leftover)
+        return {"name": spec.name, "kind": spec.kind, "summary": summary}
+
+    return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=True)
 
 
 def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
@@ -149,97 +200,26 @@ def threads_of(config: RunConfig) -> int:
     return config.execution.threads or max(1, available_cores() // config.execution.workers)
 
 
-def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job of `tasks.fit_worker` in a process of its own and return the fit's summary.
+def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that moves the bar and points to the journal."""
 
-    Raises:
-        FitError, InputError: What the model itself said.
-        OSError: What the operating system said to it, e.g. that the disk is full.
-        RankFailed: The process died without a word, e.g. killed for want of memory.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        file, errors = Path(folder) / "job.json", Path(folder) / "stderr"
-        file.write_text(json.dumps(job), encoding="utf-8")
-        environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "MKL_NUM_THREADS": str(job["threads"])}
-        command = [sys.executable, "-m", "tasks.fit_worker", str(file)]
-        with errors.open("wb") as stderr:
-            # The worker ends when its standard input does: no fit outlives the process that wanted it.
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-            )
-            _running.add(process)
-            try:
-                if _interrupted.is_set():
-                    process.kill()
-                last = _listen(process, report)
-            finally:
-                _running.discard(process)
-                process.kill()
-                process.communicate()
-        if "errno" in last:
-            raise OSError(last["errno"], last["error"])
-        if "error" in last:
-            with converted_errors(job["spec"]["name"]):
-                raise ModelError(last["error"], last["kind"])
-        if "summary" not in last:
-            raise _died(job, process.returncode, errors.read_text(encoding="utf-8", errors="replace"))
-        return last["summary"]
+    def both(news: dict[str, Any]) -> None:
+        report(news["step"], news["figures"], total=news["total"])
+        listen(journal)
+
+    return both
 
 
-@contextmanager
-def interruptible_fits() -> Iterator[None]:
-    """End the fits where the block is interrupted: their threads cannot be, and the flow would wait for them."""
-    _interrupted.clear()
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        _interrupted.set()
-        for process in tuple(_running):
-            process.kill()
-        raise
-
-
-def _listen(process: subprocess.Popen[str], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Pass on progress and log messages until the process ends; return its last word, empty if it said none."""
-    last: dict[str, Any] = {}
-    for line in process.stdout or ():
-        try:
-            news = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(news, dict):
-            continue
-        if "step" in news:
-            report(news)
-        elif "log" in news:
-            logging.getLogger(news["logger"]).log(news["level"], "%s", news["log"])
-        else:
-            last = news
-    process.wait()
-    return last
-
-
-def _died(job: dict[str, Any], code: int, said: str) -> RankFailed:
-    cause = "killed by the system, most likely for want of memory" if code == -9 else "\n".join(said.splitlines()[-12:])
-    return RankFailed(
-        f"The process that fitted '{job['spec']['name']}' ended with exit code {code}", cause=cause,
-        remedy="give it more memory, or a smaller batch (models.N.training.batch); a rerun goes on from the checkpoint",
-    )
-
-
-def _both(report: Report, run: ModelRun, journal: Path) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that moves the bar at once and forwards the journal to MLflow now and then."""
+def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Return what forwards a journal to MLflow, but not at every news."""
     forwarded = time.monotonic()
 
-    def listen(news: dict[str, Any]) -> None:
+    def listen(journal: Path) -> None:
         nonlocal forwarded
-        report(news["step"], news["figures"], total=news["total"])
-        if time.monotonic() - forwarded > 20:
+        if time.monotonic() - forwarded > FORWARD_SECONDS:
             forwarded = time.monotonic()
             try:
-                run.forward(journal)
+                forward(journal)
             except TrackingUnavailable as error:  # the journal keeps what MLflow misses; a fit goes on without it
                 log.warning("%s; its figures follow later", error.what)
 

@@ -42,8 +42,9 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     vocabulary = Vocabulary.load(Path(job["vocabulary"]))
     train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
     parts = {name: Path(folder) for name, folder in job.get("parts", {}).items()}
+    start = Path(job["start"]) if job.get("start") else None
     with _engine(job) as engine:
-        context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine)
+        context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine, start)
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     # No figure that differs from run to run: equal fits give equal bundles.
     facts = {**job["facts"], "stars_prior": stars_prior(train)}

@@ -129,22 +129,23 @@ def _digest_of(business: Path) -> str:
 
 
 @task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
-def train_vocabulary(config: RunConfig, name: str, clean: Artifact) -> Artifact:
-    """Build one vocabulary from the training split alone."""
+def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path | None = None) -> Artifact:
+    """Build one vocabulary from the training split alone; or keep the one in the file *kept* (see `tasks/start.py`)."""
     spec = config.vocabulary[name]
+    form = NormalForm(**config.clean.model_dump())
 
     def make(work: Path) -> dict[str, Any]:
-        form = NormalForm(**config.clean.model_dump())
         texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"].to_list())
-        vocabulary = Vocabulary.train(texts, spec, form, work)
+        vocabulary = Vocabulary.load(kept) if kept else Vocabulary.train(texts, spec, form, work)
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
             "lossless": vocabulary.lossless, **vocabulary.facts,
         }
 
-    options = {"spec": asdict(spec), "normal_form": NormalForm(**config.clean.model_dump()).to_dict()}
-    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, {"clean": clean.digest}, make, name)
+    options = {"spec": asdict(spec), "normal_form": form.to_dict()}
+    inputs = {"kept": Vocabulary.load(kept).digest} if kept else {"clean": clean.digest}
+    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, inputs, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return finished(built)
 

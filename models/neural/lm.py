@@ -89,7 +89,7 @@ class NeuralLM:
     @torch.no_grad()
     def step(self, ids_B: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
         """Read one token of each stream; see `LanguageModel.step`."""
-        features_BTE, network = self.network(self._ids(ids_B)[:, None], state.network)
+        features_BTE, network = self.network(self.ids_tensor(ids_B)[:, None], state.network)
         return self.network.output.logp(features_BTE[:, 0]), NeuralState(network, features_BTE[:, 0])
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class NeuralLM:
         """
         if not ids_BT.shape[1]:
             return np.zeros(ids_BT.shape), state.features_BE[:, None][:, :0], state
-        read_BT = self._ids(ids_BT)
+        read_BT = self.ids_tensor(ids_BT)
         after_BTE, network = self.network(read_BT, state.network)
         before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
         given_BT = torch.isin(read_BT, torch.tensor(GIVEN, device=self.device))
@@ -120,7 +120,7 @@ class NeuralLM:
         nats_BT = nats_N.view_as(read_BT).double().cpu().numpy()
         return nats_BT, before_BTE, NeuralState(network, after_BTE[:, -1])
 
-    def _ids(self, ids: np.ndarray) -> Tensor:
+    def ids_tensor(self, ids: np.ndarray) -> Tensor:
         """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
             known = f"this model knows 0 to {self.vocabulary_size - 1}"
@@ -141,11 +141,7 @@ class NeuralLM:
         """
         with torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
-        try:
-            weights = load_file(folder / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
-        _fill(network, weights, folder)
+        _fill(network, folder)
         return cls(spec, network.to(device), vocabulary.size)
 
     @classmethod
@@ -158,7 +154,8 @@ class NeuralLM:
             The model, and numbers: parameters, and what `trainer.train` says (tokens, seconds, best perplexity …).
 
         Raises:
-            ModelError: kind "diverged" or "memory", or "input" where the streams belong to another vocabulary.
+            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary; "bundle"
+                where the weights in `context.start` cannot be read or do not fit.
         """
         from ..streams import unigram_counts
         from .trainer import train as run
@@ -168,13 +165,21 @@ class NeuralLM:
         counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
         with _threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
-            network = cls.build(spec, counts_V).to(context.device)
+            network = cls.build(spec, counts_V)
+            if context.start is not None:
+                _fill(network, context.start)
+            network = network.to(context.device)
             result = run(network, train, validation, spec.training, context)
         summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result.summary}
         return FitResult(cls(spec, network, vocabulary.size), summary)
 
 
-def _fill(network: Network, weights: dict[str, Tensor], folder: Path) -> None:
+def _fill(network: Network, folder: Path) -> None:
+    """Put saved weights into a network."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
     shapes = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if shapes != found:
