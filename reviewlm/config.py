@@ -12,23 +12,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
 from reviewlm.environment import home_folder
+from reviewlm.section import Section
+from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
-    "drift", "card",
+    "drift", "card", "prediction",
 ]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SyntheticConfig(Section):
@@ -223,11 +219,13 @@ class RunConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
-    vocabulary: dict[str, VocabularySpec] = {"word": VocabularySpec()}
+    vocabulary: dict[str, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
     models: tuple[Annotated[ModelSpec, Field(discriminator="kind")], ...] = (NGramSpec(), RecurrentSpec())
     baseline: str = "kn5"
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
+    sweep: SweepConfig = SweepConfig()
+    scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
     @model_validator(mode="before")
@@ -237,7 +235,8 @@ class RunConfig(Section):
         if not isinstance(options, dict) or "seed" not in options:
             return options
         options = copy.deepcopy(options)
-        sections = [_below(options, "source", "synthetic"), _below(options, "evaluation")]
+        sections = [_below(options, "source", "synthetic")]
+        sections += [_below(options, name) for name in ("evaluation", "sweep", "scaling")]
         specs = options.get("models")
         for spec in specs if isinstance(specs, list) else []:
             if isinstance(spec, dict) and spec.get("kind") not in ("ngram", "mixture", "cache"):
