@@ -1,7 +1,8 @@
 """Back-propagation through time of the Elman language model, derived by hand (Rumelhart et al. 1986; Werbos 1990).
 
-Training does not use this module: torch's autograd makes the same gradients for any cell
-(`tests/models/neural/test_bptt.py` shows that they are equal). It is here to be read. Plain NumPy, one sequence.
+The trainer does not use this module: torch's autograd makes the same gradients for any cell
+(`tests/models/neural/test_bptt.py` shows that they are equal). It is here to be read, and `min_char_rnn.py` trains
+with it. Plain NumPy, one sequence.
 
 Forward, for t = 1 … T, with w_t the word read, y_t the next word, onehot(y) its indicator vector and J in nats:
 
@@ -86,6 +87,18 @@ def cross_entropy_gradient(p: np.ndarray, y: int) -> np.ndarray:
     return gradient
 
 
+def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read one word: return the hidden state after it (H) and the distribution of the next word (N).
+
+    Args:
+        model: Parameters.
+        w: The word read.
+        h: State before it (H).
+    """
+    h = np.tanh(model.W @ model.C[w] + model.U @ h + model.b)
+    return h, softmax(model.V @ h + model.c)
+
+
 def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray) -> tuple[float, Memory]:
     """Return J in nats, summed over the T targets, and what `backward` needs.
 
@@ -97,8 +110,9 @@ def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray
     """
     h, p, J = [h0], [], 0.0
     for w, y in zip(words, targets, strict=True):
-        h.append(np.tanh(model.W @ model.C[w] + model.U @ h[-1] + model.b))
-        p.append(softmax(model.V @ h[-1] + model.c))
+        h_t, p_t = step(model, w, h[-1])
+        h.append(h_t)
+        p.append(p_t)
         J -= float(np.log(p[-1][y]))
     return J, Memory(np.array(h), np.array(p))
 
