@@ -122,8 +122,8 @@ class AdaptiveOutput(OutputLayer):
         if not self.shrinks:
             weight_XE = in_format(weight_XE, dtype)
         own_CE = weight_XE.index_select(0, self._head_rows())
-        tails_KE = self.tail_weight.detach().view(-1, weight_XE.shape[1])
-        head_CE = in_format(torch.cat([own_CE, tails_KE.to(own_CE.dtype)]), dtype)
+        tails_KE = self.tail_weight.detach().view(-1, self.weight.shape[1])
+        head_CE = torch.cat([in_format(own_CE, dtype), in_format(tails_KE, dtype)])
         head = _Level(head_CE, torch.cat([bias_V.index_select(0, ids), self.tail_bias.detach()]))
         tails = []
         for k in range(len(self.cuts) - 1):
@@ -138,7 +138,9 @@ class AdaptiveOutput(OutputLayer):
 
     def _features(self, k: int, h_ME: Tensor) -> Tensor:
         """Return what the k-th tail (from 0) sees."""
-        return F.linear(h_ME, self._own(k)[0].to(h_ME.dtype)) if self.shrinks else h_ME
+        if not self.shrinks:
+            return h_ME
+        return in_format(F.linear(h_ME, in_format(self._own(k)[0], h_ME.dtype)), h_ME.dtype)
 
     def _classes(self, targets_N: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the class in the head (N), and per tail its rows (M) and their classes there (M)."""
@@ -167,7 +169,7 @@ class AdaptiveOutput(OutputLayer):
         head, tails = self._levels(h_NE.dtype)
         classes_N, within = self._classes(targets_N)
         grad_XE, grad_V = torch.empty_like(self.weight), torch.zeros_like(self.bias)
-        into_CE = torch.empty_like(head.weight_CE, dtype=grad_XE.dtype)
+        into_CE = grad_XE.new_empty(len(head.weight_CE), grad_XE.shape[1])
         first = level_gradients(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk, into_CE)
         self._clear(grad_XE)
         grad_XE[self._head_rows()] = into_CE[: self.head]
@@ -199,14 +201,14 @@ class AdaptiveOutput(OutputLayer):
         dtype = grad_XE.dtype
         if self.shrinks:
             project_SE, rows_CS = self._own(k)
-            project_SE = project_SE.to(h_ME.dtype)
-            grad_CS, g_MS = torch.empty_like(rows_CS), F.linear(h_ME, project_SE)
-            found = level_gradients(g_MS, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS)
-            grad_SE = torch.mm(found.features_NE.t(), h_ME).to(dtype)
-            grad_ME = torch.mm(found.features_NE, project_SE)
+            (shrunk, features), grad_CS = project_SE.shape, torch.empty_like(rows_CS)
+            found = level_gradients(self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS)
+            grad_MS = found.features_NE[:, :shrunk]
+            grad_SE = torch.mm(grad_MS.t(), h_ME)[:, :features].to(dtype)
+            grad_ME = torch.mm(grad_MS, in_format(project_SE, h_ME.dtype))
             return Gradients(found.nats_N, grad_ME, (found.parameters[1], grad_SE, grad_CS))
         within = self._ranges[k]
-        grad_CE = grad_XE[within] if within is not None else torch.empty_like(tail.weight_CE, dtype=dtype)
+        grad_CE = grad_XE[within] if within is not None else grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
         found = level_gradients(h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE)
         if within is None:
             grad_XE[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_CE

@@ -33,7 +33,8 @@ class _LossAndGradient(torch.autograd.Function):
         ctx: Any, layer: OutputLayer, features_NE: Tensor, targets_N: Tensor, dtype: torch.dtype, *parameters: Tensor
     ) -> Tensor:
         found = layer.training_gradients(in_format(features_NE, dtype), targets_N)
-        ctx.gradients, ctx.dtype = [found.features_NE, *found.parameters], features_NE.dtype
+        grad_NE = found.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
+        ctx.gradients = [grad_NE, *found.parameters]
         return found.nats_N.sum()
 
     @staticmethod
@@ -44,7 +45,7 @@ class _LossAndGradient(torch.autograd.Function):
         # The trainer asks for the sum itself (scale 1): a pass over all weights saved. On a GPU the look would wait.
         if scale.device.type != "cpu" or scale.item() != 1:
             features_NE, parameters = features_NE * scale, [grad * scale for grad in parameters]
-        return None, features_NE.to(ctx.dtype), None, None, *parameters
+        return None, features_NE, None, None, *parameters
 
 
 class OutputLayer(nn.Module):
@@ -99,7 +100,7 @@ class OutputLayer(nn.Module):
             features_NE, targets_N = features_NE.index_select(0, rows), targets_N.index_select(0, rows)
         dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
         if not torch.is_grad_enabled():
-            return self.scored_nats(features_NE.to(dtype), targets_N).sum(), len(rows)
+            return self.scored_nats(in_format(features_NE, dtype), targets_N).sum(), len(rows)
         return _LossAndGradient.apply(self, features_NE, targets_N, dtype, *self.parameters(recurse=False)), len(rows)
 
     @torch.no_grad()

@@ -30,7 +30,8 @@ class SoftmaxOutput(OutputLayer):
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
-        return level_nats(h_NE, self.weight.to(h_NE.dtype), self._bias(), targets_N, self.chunk)
+        weight_VE = in_format(self.weight.detach(), h_NE.dtype)
+        return level_nats(h_NE, weight_VE, self._bias(), targets_N, self.chunk)
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`."""
