@@ -1,104 +1,22 @@
-"""The trainer: clipping, schedule, best state, journal, news, divergence. Small recurrent networks on random walks."""
+"""The trainer: best state, journal, news, state. Small recurrent networks on random walks."""
 
-import json
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from made_streams import EOS, STAR, stream_of, walks
+from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal, network_of, run
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.neural import trainer
-from models.neural.clipping import scale_and_clip
 from models.neural.optim import make_optimizer
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.schedule import learning_rate
-from models.neural.trainer import train
 from models.neural.validation import validation_limit, validation_nats
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
-
-V = 30
-TRAINING = TrainingSpec(
-    epochs=2, batch=4, window=10, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", seed=5
-)
-SPEC = RecurrentSpec(
-    kind="gru", hidden=12, embedding=8, dropout=0.1, objective=ObjectiveSpec(head=10, chunk=16), training=TRAINING
-)
-TRAIN, VALIDATION = walks(60, V, 1), walks(12, V, 2)
-
-
-def network_of(spec=SPEC, stream=TRAIN):
-    torch.manual_seed(spec.training.seed)
-    return RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V)))
-
-
-def run(folder, network=None, training=TRAINING, streams=(TRAIN, VALIDATION), report=lambda progress: None):
-    network = network or network_of(replace(SPEC, training=training))
-    folder.mkdir(exist_ok=True)
-    return network, train(network, *streams, training, FitContext(folder, report=report)).summary
-
-
-def journal(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def curve(folder, name):
-    return [line[name] for line in journal(folder) if name in line]
-
 
 # --- one step
-
-
-@pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])
-@pytest.mark.parametrize("scale", [1.0, 0.01])
-def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
-    generator = torch.Generator().manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,), (2, 2, 2)]]
-    for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator) * 3
-    parameters.append(torch.nn.Parameter(torch.zeros(3)))  # not part of this loss
-    before = torch.cat([p.grad.flatten() for p in parameters[:3]]) * scale
-    clipped = scale_and_clip(parameters, scale, limit)
-    norm = clipped.norm
-    after = torch.cat([p.grad.flatten() for p in parameters[:3]])
-    assert norm == pytest.approx(before.norm().item(), rel=1e-6)
-    assert clipped.by_norm == (limit is not None and norm > limit)
-    assert not clipped.by_value
-    if limit is None or norm <= limit:
-        torch.testing.assert_close(after, before)
-    else:
-        assert after.norm().item() <= limit
-        assert after.norm().item() == pytest.approx(limit, rel=1e-4)
-        assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(1, abs=1e-6)
-
-
-def test_a_gradient_that_is_not_finite_is_left_alone():
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([1.0, math.nan])
-    assert math.isnan(scale_and_clip([parameter], 0.5, 1.0, 0.1).norm)
-    assert parameter.grad[0] == 1.0
-
-
-def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():
-    training = TrainingSpec(learning_rate=0.5, warmup=0.1, final_rate=0.02)
-    rates = [learning_rate(training, update, 101) for update in range(101)]
-    np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 0.05)
-    assert rates[10] == rates[9] == max(rates)
-    assert rates[55] == pytest.approx(0.5 * (0.02 + 0.98 / 2))
-    assert rates[100] == pytest.approx(0.01)
-    assert all(a >= b for a, b in pairwise(rates[10:]))
-
-
-@pytest.mark.parametrize("updates", [1, 2, 3])
-@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
-def test_the_rate_of_a_very_short_training_is_positive(updates, warmup):
-    training = TrainingSpec(warmup=warmup)
-    assert all(0 < learning_rate(training, u, updates) <= training.learning_rate for u in range(updates))
 
 
 def test_only_matrices_decay():
@@ -312,76 +230,6 @@ def test_the_programs_random_stream_is_left_alone(tmp_path):
     before = torch.get_rng_state()
     run(tmp_path, network)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-# --- trouble
-
-
-class Planted(RecurrentNetwork):
-    """Spoils the features (or their gradient) of chosen training windows, counted from 0 over all attempts."""
-
-    def __init__(self, spoil, windows):
-        torch.manual_seed(TRAINING.seed)
-        super().__init__(SPEC, torch.from_numpy(unigram_counts(TRAIN, V)))
-        self.spoil, self.windows, self.seen = spoil, windows, -1
-
-    def forward(self, ids, state):
-        features, state = super().forward(ids, state)
-        self.seen += self.training
-        if self.training and self.seen in self.windows:
-            if self.spoil == "loss":
-                features = features * math.nan
-            else:
-                features.register_hook(lambda grad: grad * (math.inf if self.spoil == "gradient" else 1e6))
-        return features, state
-
-
-def test_an_exploding_batch_is_clipped_counted_and_survived(tmp_path):
-    _, plain = run(tmp_path / "plain", Planted("explosion", ()))
-    _, summary = run(tmp_path / "exploding", Planted("explosion", (20,)))
-    assert max(curve(tmp_path / "exploding", "gradient_norm")) > 1e4
-    assert summary["divergences"] == 0
-    assert summary["validation_perplexity"] < 1.2 * plain["validation_perplexity"]
-    shares = curve(tmp_path / "exploding", "clipped_share")
-    assert summary["clipped_share"] == pytest.approx(sum(shares) / len(shares))
-    assert shares[20] == 1
-
-
-def test_the_share_of_clipped_steps_is_that_of_norms_above_the_limit(tmp_path):
-    _, summary = run(tmp_path, training=replace(TRAINING, clip=0.5))
-    norms = curve(tmp_path, "gradient_norm")
-    above = [float(norm > 0.5) for norm in norms]
-    assert 0 < sum(above) < len(above)
-    assert curve(tmp_path, "clipped_share") == above
-    assert summary["clipped_share"] == pytest.approx(sum(above) / len(above))
-
-
-@pytest.mark.parametrize("spoil", ["loss", "gradient"])
-def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_path, spoil):
-    network, summary = run(tmp_path, Planted(spoil, (30, 45)))
-    assert summary["divergences"] == 2
-    assert all(torch.isfinite(p).all() for p in network.parameters())
-    assert max(curve(tmp_path, "divergences")) == 2
-    assert summary["validation_perplexity"] < 15
-    steps = [line["step"] for line in journal(tmp_path) if "train/nats" in line]
-    assert steps == sorted(set(steps))
-    assert len(steps) == summary["updates"]
-    rates = curve(tmp_path, "learning_rate")
-    expected = [learning_rate(TRAINING, u, len(rates)) for u in range(len(rates))]
-    assert rates[0] == pytest.approx(expected[0])
-    assert rates[-1] == pytest.approx(expected[-1] / 4)
-
-
-def test_a_divergence_at_the_first_step_starts_again_from_the_first_weights(tmp_path):
-    _, summary = run(tmp_path, Planted("loss", (0,)))
-    assert summary["divergences"] == 1
-    assert summary["tokens"] == pytest.approx(2 * TRAIN.tokens)
-
-
-def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
-    with pytest.raises(ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02") as failure:
-        run(tmp_path, Planted("loss", range(10_000)))
-    assert failure.value.kind == "diverged"
 
 
 def test_running_again_after_the_end_gives_the_same_without_training(tmp_path):

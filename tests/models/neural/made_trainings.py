@@ -1,0 +1,61 @@
+"""Small recurrent networks trained on random walks, and ways to spoil that: what tests of the trainer share."""
+
+import json
+import math
+from dataclasses import replace
+
+import torch
+from made_streams import walks
+
+from models.base import FitContext
+from models.neural.recurrent import RecurrentNetwork
+from models.neural.trainer import train
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import unigram_counts
+
+V = 30
+TRAINING = TrainingSpec(
+    epochs=2, batch=4, window=10, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", seed=5
+)
+SPEC = RecurrentSpec(
+    kind="gru", hidden=12, embedding=8, dropout=0.1, objective=ObjectiveSpec(head=10, chunk=16), training=TRAINING
+)
+TRAIN, VALIDATION = walks(60, V, 1), walks(12, V, 2)
+
+
+def network_of(spec=SPEC, stream=TRAIN):
+    torch.manual_seed(spec.training.seed)
+    return RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V)))
+
+
+def run(folder, network=None, training=TRAINING, streams=(TRAIN, VALIDATION), report=lambda progress: None):
+    network = network or network_of(replace(SPEC, training=training))
+    folder.mkdir(exist_ok=True)
+    return network, train(network, *streams, training, FitContext(folder, report=report)).summary
+
+
+def journal(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def curve(folder, name):
+    return [line[name] for line in journal(folder) if name in line]
+
+
+class Planted(RecurrentNetwork):
+    """Spoils the features (or their gradient) of chosen training windows, counted from 0 over all attempts."""
+
+    def __init__(self, spoil, windows):
+        torch.manual_seed(TRAINING.seed)
+        super().__init__(SPEC, torch.from_numpy(unigram_counts(TRAIN, V)))
+        self.spoil, self.windows, self.seen = spoil, windows, -1
+
+    def forward(self, ids, state):
+        features, state = super().forward(ids, state)
+        self.seen += self.training
+        if self.training and self.seen in self.windows:
+            if self.spoil in ("loss", "spike"):
+                features = features * (math.nan if self.spoil == "loss" else 1e3)
+            else:
+                features.register_hook(lambda grad: grad * (math.inf if self.spoil == "gradient" else 1e6))
+        return features, state

@@ -1,0 +1,87 @@
+"""Gradients that are too large: cut entry by entry, shortened as a whole, counted and logged."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from made_trainings import TRAINING, Planted, curve, run
+
+from models.neural.clipping import scale_and_clip
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,), (2, 2, 2)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * 3
+    parameters.append(torch.nn.Parameter(torch.zeros(3)))  # not part of this loss
+    before = torch.cat([p.grad.flatten() for p in parameters[:3]]) * scale
+    clipped = scale_and_clip(parameters, scale, limit)
+    norm = clipped.norm
+    after = torch.cat([p.grad.flatten() for p in parameters[:3]])
+    assert norm == pytest.approx(before.norm().item(), rel=1e-6)
+    assert clipped.by_norm == (limit is not None and norm > limit)
+    assert not clipped.by_value
+    if limit is None or norm <= limit:
+        torch.testing.assert_close(after, before)
+    else:
+        assert after.norm().item() <= limit
+        assert after.norm().item() == pytest.approx(limit, rel=1e-4)
+        assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_is_left_alone():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, math.nan])
+    assert math.isnan(scale_and_clip([parameter], 0.5, 1.0, 0.1).norm)
+    assert parameter.grad[0] == 1.0
+
+
+def test_an_exploding_batch_is_clipped_counted_and_survived(tmp_path):
+    _, plain = run(tmp_path / "plain", Planted("explosion", ()))
+    _, summary = run(tmp_path / "exploding", Planted("explosion", (20,)))
+    assert max(curve(tmp_path / "exploding", "gradient_norm")) > 1e4
+    assert summary["divergences"] == 0
+    assert summary["validation_perplexity"] < 1.2 * plain["validation_perplexity"]
+    shares = curve(tmp_path / "exploding", "clipped_share")
+    assert summary["clipped_share"] == pytest.approx(sum(shares) / len(shares))
+    assert shares[20] == 1
+
+
+def test_the_share_of_clipped_steps_is_that_of_norms_above_the_limit(tmp_path):
+    _, summary = run(tmp_path, training=replace(TRAINING, clip=0.5))
+    norms = curve(tmp_path, "gradient_norm")
+    above = [float(norm > 0.5) for norm in norms]
+    assert 0 < sum(above) < len(above)
+    assert curve(tmp_path, "clipped_share") == above
+    assert summary["clipped_share"] == pytest.approx(sum(above) / len(above))
+
+
+@pytest.mark.parametrize("value", [0.05, 0.6, 100.0])
+@pytest.mark.parametrize("norm", [0.4, None])
+def test_entries_are_cut_before_the_whole_is_shortened(value, norm):
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    before = torch.cat([p.grad.flatten() for p in parameters]) * 0.5
+    clipped = scale_and_clip(parameters, 0.5, norm, value)
+    expected = before.clamp(-value, value)
+    assert clipped.norm == pytest.approx(before.norm().item(), rel=1e-6)
+    assert clipped.by_value == bool((before.abs() > value).any())
+    assert clipped.by_norm == (norm is not None and expected.norm().item() > norm)
+    if clipped.by_norm:
+        expected = expected * (norm / expected.norm())
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_shares_of_both_kinds_of_clipping_are_logged_apart(tmp_path):
+    _, summary = run(tmp_path, training=replace(TRAINING, clip=0.5, clip_value=0.08))
+    by_value, by_norm = curve(tmp_path, "value_clipped_share"), curve(tmp_path, "clipped_share")
+    assert 0 < sum(by_value) < len(by_value)
+    assert by_value != by_norm
+    assert summary["value_clipped_share"] == pytest.approx(sum(by_value) / len(by_value))
+    assert summary["clipped_share"] == pytest.approx(sum(by_norm) / len(by_norm))

@@ -1,0 +1,91 @@
+"""A training that goes wrong: back to the last good state with half the rate, a few times, then an error."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from made_trainings import TRAIN, TRAINING, Planted, curve, journal, run
+
+from models.base import ModelError
+from models.neural.clipping import Clipped
+from models.neural.course import Course
+from models.neural.schedule import learning_rate
+
+SPIKE = replace(TRAINING, spike=3.0)
+
+
+@pytest.mark.parametrize("spoil", ["loss", "gradient"])
+def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_path, spoil):
+    network, summary = run(tmp_path, Planted(spoil, (30, 45)))
+    assert summary["divergences"] == 2
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+    assert max(curve(tmp_path, "divergences")) == 2
+    assert summary["validation_perplexity"] < 15
+    steps = [line["step"] for line in journal(tmp_path) if "train/nats" in line]
+    assert steps == sorted(set(steps))
+    assert len(steps) == summary["updates"]
+    rates = curve(tmp_path, "learning_rate")
+    expected = [learning_rate(TRAINING, u, len(rates)) for u in range(len(rates))]
+    assert rates[0] == pytest.approx(expected[0])
+    assert rates[-1] == pytest.approx(expected[-1] / 4)
+
+
+def test_a_divergence_at_the_first_step_starts_again_from_the_first_weights(tmp_path):
+    _, summary = run(tmp_path, Planted("loss", (0,)))
+    assert summary["divergences"] == 1
+    assert summary["tokens"] == pytest.approx(2 * TRAIN.tokens)
+
+
+def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
+    with pytest.raises(ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02") as failure:
+        run(tmp_path, Planted("loss", range(10_000)))
+    assert failure.value.kind == "diverged"
+
+
+def test_a_spike_of_the_loss_goes_back_to_the_last_good_state_with_half_the_rate(tmp_path):
+    _, summary = run(tmp_path, Planted("spike", (30,)), SPIKE)
+    assert summary["divergences"] == 1
+    assert max(curve(tmp_path, "train/nats")) < 6
+    steps = [line["step"] for line in journal(tmp_path) if "train/nats" in line]
+    assert steps == sorted(set(steps))
+    assert curve(tmp_path, "learning_rate")[-1] == pytest.approx(learning_rate(TRAINING, 51, 52) / 2)
+
+
+def test_a_spike_is_let_pass_where_no_limit_is_set_or_it_is_below(tmp_path):
+    for name, training in (("none", TRAINING), ("high", replace(TRAINING, spike=1e4))):
+        _, summary = run(tmp_path / name, Planted("spike", (30,)), training)
+        assert summary["divergences"] == 0
+        assert max(curve(tmp_path / name, "train/nats")) > 7
+
+
+def test_a_training_that_spikes_again_and_again_gives_up(tmp_path):
+    with pytest.raises(ModelError, match=r"diverged after .*nats per token after .* 4 times") as failure:
+        run(tmp_path, Planted("spike", range(20, 10_000)), SPIKE)
+    assert failure.value.kind == "diverged"
+
+
+def test_without_a_planted_spike_the_limit_changes_nothing(tmp_path):
+    plain, _ = run(tmp_path / "plain")
+    watched, summary = run(tmp_path / "watched", training=SPIKE)
+    assert summary["divergences"] == 0
+    for one, two in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_the_running_mean_is_that_of_the_first_updates_then_looks_back_over_the_last():
+    course, losses = Course(), [5.0, 4.0, 6.0, 3.0]
+    for loss in losses:
+        course.count(10 * loss, 10, Clipped(1.0, False, False))
+        course.updates += 1
+    assert course.running_nats == pytest.approx(sum(losses) / 4)
+    course.updates = 10_000
+    course.count(2 * 14.5, 2, Clipped(1.0, False, False))
+    assert course.running_nats == pytest.approx(4.5 + (14.5 - 4.5) / 100)
+
+
+def test_the_rise_counts_what_is_not_scored_as_average_and_nothing_rises_at_the_start():
+    course = Course()
+    assert not course.rise(1e9, 10, 10) > 1
+    course.count(40.0, 10, Clipped(1.0, False, False))
+    assert course.rise(70.0, 10, 10) == pytest.approx(3.0)
+    assert course.rise(14.0, 2, 10) == pytest.approx(0.6)  # two tokens of seven nats each among ten positions

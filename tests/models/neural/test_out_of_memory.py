@@ -1,0 +1,135 @@
+"""Memory that does not suffice: the same update again with half as many streams at a time, and so on from there."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from made_trainings import SPEC, TRAINING, curve, network_of, run
+
+from models.base import ModelError
+from models.neural.lm import out_of_memory
+from models.neural.memory import is_out_of_memory
+from models.neural.trainer import Trainer
+
+GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+    "4000000000 bytes. Error code 12 (Cannot allocate memory)\nwhere it was asked for"
+)
+RECIPE = replace(TRAINING, batch=8)
+
+
+class Small:
+    """A network whose machine holds the activations of so many streams only, from a training window on.
+
+    The complaint comes after dropout has drawn, as it does where the output layer's logits do not fit.
+    """
+
+    def __init__(self, streams, error, since=0):
+        self.network, self.streams, self.error = network_of(replace(SPEC, training=RECIPE)), streams, error
+        self.complaints, self.steps, self.since = 0, 0, since
+        self.loss, self.network.output.loss = self.network.output.loss, self.limited
+
+    def limited(self, features_NE, targets_N, *rest):
+        first = len(features_NE) / RECIPE.window == RECIPE.batch
+        if self.steps >= self.since and len(features_NE) > self.streams * RECIPE.window:
+            self.complaints += 1
+            raise self.error
+        self.steps += first
+        return self.loss(features_NE, targets_N, *rest)
+
+
+def bits(network):
+    return [parameter.detach().numpy().tobytes() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("error", [GPU, CPU, MemoryError()], ids=["GPU", "processor", "Python"])
+@pytest.mark.parametrize(("streams", "micro_batch"), [(4, 4), (3, 2), (1, 1)])
+def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
+    tmp_path, error, streams, micro_batch, caplog
+):
+    """From the first window on, so it must be the training of a recipe that asks for those few streams."""
+    small = Small(streams, error)
+    _, summary = run(tmp_path / "small", small.network, RECIPE)
+    asked, expected = run(tmp_path / "asked", training=replace(RECIPE, micro_batch=micro_batch))
+    assert summary["micro_batch"] == expected["micro_batch"] == micro_batch
+    assert bits(small.network) == bits(asked)
+    halvings = [8 // 2**n for n in range(1, 4) if 8 // 2**n >= micro_batch]
+    assert curve(tmp_path / "small", "micro_batch") == halvings
+    assert small.complaints == len(halvings)
+    assert caplog.text.count("memory does not suffice") == len(halvings)
+    assert curve(tmp_path / "small", "train/nats") == curve(tmp_path / "asked", "train/nats")
+
+
+def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monkeypatch):
+    small = Small(4, GPU, since=9)
+    run(tmp_path / "small", small.network, RECIPE)
+    update = Trainer._update
+
+    def fewer_streams(self, *arguments):
+        if self.course.updates == 9:
+            self.course.micro_batch = 4
+        update(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_update", fewer_streams)
+    asked, _ = run(tmp_path / "asked", training=RECIPE)
+    assert small.complaints == 1
+    assert bits(small.network) == bits(asked)
+
+
+def test_without_dropout_the_result_is_that_of_enough_memory_up_to_rounding(tmp_path):
+    spec = replace(SPEC, dropout=0.0, training=RECIPE)
+    one, _ = run(tmp_path / "one", network_of(spec), RECIPE)
+    two, _ = run(tmp_path / "two", network_of(spec), replace(RECIPE, micro_batch=3))
+    for first, second in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+
+
+def test_a_resumed_training_does_not_try_the_whole_batch_again(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    small = Small(4, GPU)
+    loss = small.network.output.loss
+    calls = [0]
+
+    def dying(*arguments):
+        calls[0] += 1
+        if calls[0] == 40:
+            raise Killed
+        return loss(*arguments)
+
+    small.network.output.loss = dying
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", small.network, RECIPE)
+    again = Small(4, GPU)
+    _, summary = run(tmp_path / "killed", again.network, RECIPE)
+    assert again.complaints == 0
+    assert summary["micro_batch"] == 4
+    undisturbed = Small(4, GPU)
+    run(tmp_path / "undisturbed", undisturbed.network, RECIPE)
+    assert bits(again.network) == bits(undisturbed.network)
+    assert curve(tmp_path / "killed", "micro_batch") == [4]
+
+
+def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):
+    small = Small(0, CPU)
+    with pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure, out_of_memory(SPEC, "cpu"):
+        run(tmp_path, small.network, RECIPE)
+    assert failure.value.kind == "memory"
+    assert small.complaints == 4
+    assert curve(tmp_path, "micro_batch") == [4, 2, 1]
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(tmp_path):
+    small = Small(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run(tmp_path, small.network, RECIPE)
+    assert small.complaints == 1
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_a_real_refusal_of_the_processors_allocator_is_recognised():
+    with pytest.raises(RuntimeError) as refusal:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(refusal.value)
