@@ -44,9 +44,8 @@ class NPLMNetwork(Network):
         self.hidden = nn.Linear(inputs, spec.hidden)
         self.dropout = Dropout(spec.dropout)
         weight_VF = torch.empty(len(unigram_counts_V), (inputs if spec.direct else 0) + spec.hidden)
-        self.output = build_output(
-            spec.objective, nn.Parameter(nn.init.normal_(weight_VF, 0.0, EMBEDDING_STD)), unigram_counts_V
-        )
+        rows = nn.Parameter(nn.init.normal_(weight_VF, 0.0, EMBEDDING_STD))
+        self.output = build_output(spec.objective, rows, unigram_counts_V, tied=False)
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
         """Return n − 1 words of nothing but `<bos>` for each stream, the latest last: ids of shape (n − 1, B)."""

@@ -20,11 +20,13 @@ class ObjectiveSpec:
     Args:
         output: "softmax" over all entries; "two_level": a softmax over the `head` most frequent entries and one for
             "the tail", then a softmax within the tail; "adaptive": the same with several tails, cut at `cutoffs`, whose
-            features shrink; "hierarchical": a Huffman tree of binary choices. All are exactly normalised.
+            features shrink; "hierarchical": a Huffman tree of binary choices, with rows of its own. All are exactly
+            normalised.
         head: Number of entries in the head of the two-level and the adaptive softmax.
         chunk: Positions whose logits are held in memory at a time; does not change the result beyond rounding.
         cutoffs: Of "adaptive": ranks above `head` at which a further tail begins; () is one tail.
-        shrink: Of "adaptive": the features of the k-th tail (from 1) are 1/shrink^k of E; 1 keeps them whole.
+        shrink: Of "adaptive": the features of the k-th tail (from 1) are 1/shrink^k of E, and its shorter rows are its
+            own, also where the head's are tied to the embedding; 1 keeps features whole and rows tied.
         estimator: What training minimises: "exact" cross-entropy, or for "softmax" only "sampled" (sampled softmax)
             or "nce" (noise-contrastive estimation). Evaluation is always exact.
         samples: Shared negatives per update of "sampled" and "nce".
@@ -45,7 +47,8 @@ class ObjectiveSpec:
         rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
         require(not self.cutoffs or self.output == "adaptive", "cutoffs", self.cutoffs, "empty but for 'adaptive'")
-        require(self.shrink >= 1, "shrink", self.shrink, "at least 1")
+        require(1 <= self.shrink < float("inf"), "shrink", self.shrink, "at least 1 and finite")
+        require(self.shrink == 1 or self.output == "adaptive", "shrink", self.shrink, "1 but for 'adaptive'")
         require(self.samples >= 1, "samples", self.samples, "at least 1")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")
@@ -218,6 +221,8 @@ class RecurrentSpec:
         require(not self.bidirectional, "bidirectional", self.bidirectional, seen)
         own = self.cells == "own"
         needs_own = "left as it is, or cells = 'own': torch's fused layers cannot do that"
+        words = self.objective.output != "hierarchical" or not self.tied
+        require(words, "tied", self.tied, "false with the hierarchical output, whose rows are choices and not words")
         possible = self.form == "cudnn" or (own and self.kind == "gru")
         require(possible, "form", self.form, "'cudnn', or a GRU of own cells")
         require(own or not self.layer_norm, "layer_norm", self.layer_norm, needs_own)

@@ -12,4 +12,7 @@ from .base import NOT_SCORED as NOT_SCORED
 from .base import OutputLayer as OutputLayer
 from .base import Precision as Precision
 from .build import build_output as build_output
+from .hierarchical import HierarchicalOutput as HierarchicalOutput
+from .sampled import NCEOutput as NCEOutput
+from .sampled import SampledSoftmaxOutput as SampledSoftmaxOutput
 from .single import SoftmaxOutput as SoftmaxOutput

@@ -202,7 +202,9 @@ class AdaptiveOutput(OutputLayer):
         if self.shrinks:
             project_SE, rows_CS = self._own(k)
             (shrunk, features), grad_CS = project_SE.shape, torch.empty_like(rows_CS)
-            found = level_gradients(self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS)
+            found = level_gradients(
+                self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS
+            )
             grad_MS = found.features_NE[:, :shrunk]
             grad_SE = torch.mm(grad_MS.t(), h_ME)[:, :features].to(dtype)
             grad_ME = torch.mm(grad_MS, in_format(project_SE, h_ME.dtype))

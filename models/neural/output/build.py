@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,39 +11,69 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ...specs import ObjectiveSpec
-from .adaptive import TwoLevelOutput
+from .adaptive import AdaptiveOutput, TwoLevelOutput
 from .base import GIVEN, OutputLayer
+from .hierarchical import HierarchicalOutput
+from .sampled import NCEOutput, SampledSoftmaxOutput
 from .single import SoftmaxOutput
 
+ESTIMATORS = {"sampled": SampledSoftmaxOutput, "nce": NCEOutput}
 log = logging.getLogger(__name__)
 
 
 def build_output(
-    objective: ObjectiveSpec, weight: nn.Parameter, unigram_counts_V: np.ndarray | Tensor
+    objective: ObjectiveSpec, weight: nn.Parameter, unigram_counts_V: np.ndarray | Tensor, tied: bool = True
 ) -> OutputLayer:
     """Make the output layer of a neural model; equal arguments give equal shapes, whatever the counts.
 
     Args:
-        objective: Kind of output, size of the head, rows per chunk.
+        objective: Kind of output, its options, rows per chunk.
         weight: (V, E); may be the embedding's own weight (tied).
         unigram_counts_V: How often each entry is predicted in the training stream. The bias starts at the logarithm
             of these frequencies (0.5 added to each count), so that training starts from the unigram model.
+        tied: Somebody else uses the weight too, so that it stays whole. Otherwise an adaptive softmax that shrinks
+            keeps the head's rows only; its tails have rows of their own.
 
     Raises:
-        ModelError: The counts are not one per row of the weight.
+        ModelError: The counts are not one per row of the weight, or too few for a tree.
     """
     counts_V = torch.as_tensor(np.asarray(unigram_counts_V), dtype=torch.float64)
     if counts_V.shape != weight.shape[:1]:
         raise ModelError(f"{tuple(counts_V.shape)} unigram counts for {weight.shape[0]} output rows", "input")
+    if objective.output == "hierarchical":
+        return HierarchicalOutput(weight, counts_V, objective.chunk)
     predicted = torch.tensor([i for i in range(len(counts_V)) if i not in GIVEN])
     share_V = (counts_V + 0.5) / (counts_V[predicted] + 0.5).sum()
     bias_V = share_V.log().to(weight)
-    tail = len(predicted) - objective.head
-    if objective.output == "softmax":
-        return SoftmaxOutput(weight, bias_V, objective.chunk)
-    if tail < max(2, objective.head // 4):
-        log.info("two-level softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
-                 len(counts_V), max(0, tail), objective.head)
+    if objective.estimator != "exact":
+        estimator = ESTIMATORS[objective.estimator]
+        return estimator(weight, bias_V, counts_V, objective.samples, objective.chunk)
+    if objective.output == "softmax" or not _has_tail(objective, len(counts_V), len(predicted)):
         return SoftmaxOutput(weight, bias_V, objective.chunk)
     order_P = predicted[torch.argsort(counts_V[predicted], descending=True, stable=True)].to(weight.device)
-    return TwoLevelOutput(weight, bias_V, order_P, objective.head, objective.chunk)
+    if objective.output == "two_level":
+        return TwoLevelOutput(weight, bias_V, order_P, objective.head, objective.chunk)
+    head_only = objective.shrink > 1 and not tied
+    if head_only:
+        weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
+    cuts = _cuts(objective, len(order_P))
+    return AdaptiveOutput(weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk)
+
+
+def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
+    """Return whether a second level is worth its cost; say so where it is not."""
+    tail = predicted - objective.head
+    if tail >= max(2, objective.head // 4):
+        return True
+    kind = objective.output.replace("_", "-")
+    log.info("%s softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
+             kind, entries, max(0, tail), objective.head)  # fmt: skip
+    return False
+
+
+def _cuts(objective: ObjectiveSpec, predicted: int) -> Sequence[int]:
+    """Return the ranks where the tails begin, and the end; cutoffs beyond the vocabulary are left out, and said so."""
+    beyond = [cut for cut in objective.cutoffs if cut >= predicted]
+    if beyond:
+        log.info("adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond)
+    return (objective.head, *[cut for cut in objective.cutoffs if cut < predicted], predicted)

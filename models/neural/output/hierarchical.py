@@ -1,0 +1,140 @@
+"""Hierarchical softmax: a word is a sequence of binary choices from the root of a tree to its leaf.
+
+    p(w | h) = Π over the inner nodes n on the path of w of σ(s_n (w_n h + b_n))          s_n = 1 or −1
+
+Morin & Bengio 2005, "Hierarchical probabilistic neural network language model", with Huffman's tree instead of
+WordNet's (Mikolov et al. 2013, "Distributed representations of words and phrases", eq. 3). σ(x) + σ(−x) = 1, so the
+probabilities of all words sum to 1. A word costs its code length, log₂ V or less on average, instead of V.
+
+Shapes: N positions, V vocabulary entries, E features, P predicted entries, I = P − 1 inner nodes, F inner nodes on the
+paths of some words together.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...base import ModelError
+from .base import GIVEN, OutputLayer
+from .cross_entropy import Gradients
+from .huffman import huffman_tree, tree_levels, tree_paths
+
+
+class HierarchicalOutput(OutputLayer):
+    """Binary choices along a Huffman tree of the unigram counts; the given ids are not in the tree.
+
+    Work is a few numbers per node of a path, no product of large matrices: it is done in the format of the weights
+    whatever the precision.
+
+    Args:
+        rows: (V, E): the first P − 1 are the first values of the inner nodes' rows. They belong to no word, so they
+            cannot be an embedding's.
+        counts_V: How often each entry is predicted.
+        chunk: Rows whose paths are in memory at a time.
+
+    Attributes:
+        weight: (I, E), one row per inner node, level by level from the root.
+        bias: (I); at first the log-odds of the counts below, so that training starts from the unigram model.
+        children: (I, 2), the tree; see `huffman.py`. In the state, as the counts are not.
+
+    Raises:
+        ModelError: There are not two entries to choose between.
+    """
+
+    children: Tensor
+    leaf_V: Tensor
+    starts: Tensor
+    nodes: Tensor
+    signs: Tensor
+    _levels: list[slice]
+
+    def __init__(self, rows: Tensor, counts_V: Tensor, chunk: int) -> None:
+        counts_P = counts_V[[i for i in range(len(counts_V)) if i not in GIVEN]]
+        if len(counts_P) < 2:
+            raise ModelError(f"{len(counts_P)} entries can be predicted; a tree of choices needs two", "input")
+        children = torch.from_numpy(huffman_tree(counts_P.numpy()))
+        weight = nn.Parameter(rows.detach()[: len(children)].clone())
+        super().__init__(weight, _log_odds(children, counts_P.double() + 0.5).to(rows), len(counts_V), chunk)
+        self.register_buffer("children", children.to(rows.device))
+        for name in ("leaf_V", "starts", "nodes", "signs"):
+            self.register_buffer(name, torch.empty(0, device=rows.device), persistent=False)
+        self._index(self)
+        self.register_load_state_dict_post_hook(self._index)
+
+    @staticmethod
+    def _index(layer: HierarchicalOutput, _: object = None) -> None:
+        """Derive from the tree: its levels, each id's leaf and each leaf's path."""
+        children, device = layer.children.cpu().numpy(), layer.children.device
+        layer._levels = tree_levels(children)
+        starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
+        layer.starts, layer.nodes, layer.signs = starts, nodes, signs.to(layer.weight.dtype)
+        layer.leaf_V = (~layer.given_V).cumsum(0) - 1
+
+    def path_lengths(self, targets_N: Tensor) -> Tensor:
+        """Return the number of binary choices that each target costs (N)."""
+        return self.starts.diff()[self.leaf_V[targets_N]]
+
+    def _paths(self, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return for each node on the targets' paths its row in the batch (F), its number (F) and its sign (F)."""
+        length_N = self.path_lengths(targets_N)
+        rows_F = torch.repeat_interleave(torch.arange(len(targets_N), device=targets_N.device), length_N)
+        before_N = length_N.cumsum(0) - length_N
+        shift_N = self.starts[self.leaf_V[targets_N]] - before_N
+        at_F = torch.arange(len(rows_F), device=targets_N.device) + shift_N[rows_F]
+        return rows_F, self.nodes[at_F], self.signs[at_F]
+
+    def _own_format(self, h_NE: Tensor) -> Tensor:
+        """Return the features in the format of the weights, without those that bf16 products may have added."""
+        return h_NE[:, : self.weight.shape[1]].to(self.weight.dtype)
+
+    def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
+        """See `OutputLayer.scored_nats`."""
+        h_NE, nats_N = self._own_format(h_NE), self.bias.new_zeros(len(targets_N))
+        for i in range(0, len(targets_N), self.chunk):
+            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + self.chunk])
+            choice_F = (h_NE[i + rows_F] * self.weight[nodes_F]).sum(1) + self.bias[nodes_F]
+            nats_N.index_add_(0, i + rows_F, -F.logsigmoid(signs_F * choice_F))
+        return nats_N
+
+    def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
+        """See `OutputLayer.gradients`; d(−log σ(s x))/dx = −s σ(−s x), and only nodes on the paths are touched."""
+        h_NE, weight_IE, bias_I = self._own_format(h_NE), self.weight.detach(), self.bias.detach()
+        nats_N, grad_NE = bias_I.new_zeros(len(targets_N)), torch.zeros_like(h_NE)
+        grad_IE, grad_I = torch.zeros_like(weight_IE), torch.zeros_like(bias_I)
+        for i in range(0, len(targets_N), self.chunk):
+            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + self.chunk])
+            rows_F = i + rows_F
+            h_FE, weight_FE = h_NE[rows_F], weight_IE[nodes_F]
+            agree_F = signs_F * ((h_FE * weight_FE).sum(1) + bias_I[nodes_F])
+            nats_N.index_add_(0, rows_F, -F.logsigmoid(agree_F))
+            delta_F = -signs_F * torch.sigmoid(-agree_F)
+            grad_NE.index_add_(0, rows_F, weight_FE.mul_(delta_F[:, None]))
+            grad_IE.index_add_(0, nodes_F, h_FE.mul_(delta_F[:, None]))
+            grad_I.index_add_(0, nodes_F, delta_F)
+        return Gradients(nats_N, grad_NE, (grad_IE, grad_I))
+
+    @torch.no_grad()
+    def logp(self, features_NE: Tensor) -> Tensor:
+        """See `OutputLayer.logp`; from the root down, one level of the tree at a time."""
+        choices_IN = torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]
+        leaves = len(self.bias) + 1
+        logp_XN = choices_IN.new_zeros(2 * leaves - 1, len(features_NE))
+        for level in self._levels:
+            reached_LN = logp_XN[leaves + level.start : leaves + level.stop]
+            first_LN = F.logsigmoid(choices_IN[level])
+            logp_XN[self.children[level, 0]] = reached_LN + first_LN
+            logp_XN[self.children[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
+        logp_NV = choices_IN.new_full((len(features_NE), len(self.given_V)), -torch.inf)
+        logp_NV[:, ~self.given_V] = logp_XN[:leaves].t()
+        return logp_NV.float()
+
+
+def _log_odds(children_I2: Tensor, share_P: Tensor) -> Tensor:
+    """Return log(mass of the first child / mass of the second) of each inner node, from the leaves up."""
+    leaves = len(share_P)
+    mass_X = torch.cat([share_P, share_P.new_zeros(len(children_I2))])
+    for level in reversed(tree_levels(children_I2.numpy())):
+        mass_X[leaves + level.start : leaves + level.stop] = mass_X[children_I2[level]].sum(1)
+    return (mass_X[children_I2[:, 0]] / mass_X[children_I2[:, 1]]).log()
