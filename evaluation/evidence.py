@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from evaluation.metrics import Figures
+from models.adaptation import STATIC
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Evidence:
         champion: The same of the champion; None where there is none yet.
         champion_digest: See above.
         champion_test: See above.
+        challenger_adaptation: "static", or how the challenger adapts to the text that it is scored on.
+        champion_adaptation: The same of the champion.
         baseline: Figures of the baseline named in the configuration, on the same reviews.
         baseline_name: Its name.
         baseline_digest: Digest of its bundle.
@@ -43,6 +46,8 @@ class Evidence:
     champion: pl.DataFrame | None = None
     champion_digest: str | None = None
     champion_test: str | None = None
+    challenger_adaptation: str = STATIC
+    champion_adaptation: str = STATIC
     baseline: Figures | None = None
     baseline_name: str = "baseline"
     baseline_digest: str | None = None
@@ -56,3 +61,24 @@ class Evidence:
     smoke_detail: str = ""
     resamples: int = 10_000
     seed: int = 1
+
+    @property
+    def challenger_named(self) -> str:
+        """The name that the challenger's figures stand under."""
+        return _named("challenger", self.challenger_adaptation)
+
+    @property
+    def champion_named(self) -> str:
+        """The name that the champion's figures stand under."""
+        return _named("champion", self.champion_adaptation)
+
+    @property
+    def other_adaptation(self) -> str:
+        """What has to be said where one of the two adapts and the other does not, or otherwise; else empty."""
+        if self.champion_digest is None or self.challenger_adaptation == self.champion_adaptation:
+            return ""
+        return f"the challenger's figures are {self.challenger_adaptation}, the champion's {self.champion_adaptation}"
+
+
+def _named(who: str, adaptation: str) -> str:
+    return who if adaptation == STATIC else f"{who} ({adaptation})"

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from evaluation.floor import Floor
+from models.adaptation import STATIC
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#595959"
@@ -162,7 +163,9 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
     bars = axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
     patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.bar_label(bars, [_number(value, form) for value in values], padding=5, fontsize=9, bbox=patch)
+    adapts = [f"\n{way}" if (way := row.get("adaptation", STATIC)) != STATIC else "" for row in rows]
     names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
+    names = [name + way for name, way in zip(names, adapts, strict=True)]
     axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.14)

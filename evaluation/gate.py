@@ -52,6 +52,7 @@ class _Case:
         yield self._another_model()
         yield self._same_test_set()
         yield self._same_reading()
+        yield self._same_adaptation()
         yield self._enough_reviews()
         yield self._finite_figures()
         yield _said("data checks", self.evidence.checks_passed, self.evidence.checks_detail)
@@ -70,7 +71,8 @@ class _Case:
     def praise(self) -> str:
         if self.evidence.champion is None:
             return "there was no champion, and no rule failed"
-        return f"it is better than the champion by {self.gain:.2%} of its bits per byte"
+        but = f"; {said}" if (said := self.evidence.other_adaptation) else ""
+        return f"it is better than the champion by {self.gain:.2%} of its bits per byte{but}"
 
     @cached_property
     def challenger(self) -> Figures:
@@ -119,13 +121,13 @@ class _Case:
     @property
     def figures(self) -> dict[str, float]:
         figures = {
-            "challenger, open bits per byte": self.challenger.open_bits_per_byte,
-            "challenger, bits per byte": self.challenger.bits_per_byte,
+            f"{self.evidence.challenger_named}, open bits per byte": self.challenger.open_bits_per_byte,
+            f"{self.evidence.challenger_named}, bits per byte": self.challenger.bits_per_byte,
             "test reviews": float(self.challenger.reviews),
         }
         if self.evidence.champion is not None:
-            figures["champion, open bits per byte"] = self.champion.open_bits_per_byte
-            figures["champion, bits per byte"] = self.champion.bits_per_byte
+            figures[f"{self.evidence.champion_named}, open bits per byte"] = self.champion.open_bits_per_byte
+            figures[f"{self.evidence.champion_named}, bits per byte"] = self.champion.bits_per_byte
         if self.interval:
             figures["difference"] = self.interval.estimate
             figures["difference, lower end"], figures["difference, upper end"] = self.interval.low, self.interval.high
@@ -163,6 +165,13 @@ class _Case:
         return RuleOutcome(
             name, not self.evidence.unfair, self.evidence.unfair or "the challenger models no less of the text"
         )
+
+    def _same_adaptation(self) -> RuleOutcome:
+        """Say whether both adapt alike; it decides nothing: each review is scored afresh, by a proper distribution."""
+        name, ours = "same adaptation", self.evidence.challenger_adaptation
+        if said := self.evidence.other_adaptation:
+            return RuleOutcome(name, None, f"{said}; each review was scored from the fresh state")
+        return RuleOutcome(name, True, f"all figures of the challenger are {ours}")
 
     def _enough_reviews(self) -> RuleOutcome:
         count, limit = self.challenger.reviews, self.policy.min_test_reviews

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evaluation.usefulness import usefulness as usefulness
+from models.adaptation import STATIC, adaptation_of
 from reviewlm.errors import ReviewLMError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Figures:
         unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
         vocabulary: Digest of the vocabulary.
         boundary: Its boundary policy: which tokens stand at the ends of a review.
+        adaptation: "static", or how the model adapts to the text that it is measured on (`models/adaptation.py`).
         impossible: Reviews to which the model gives probability 0. One makes every figure infinite, and so they stay:
             to leave it out would reward a model for calling impossible what has happened.
     """
@@ -60,6 +62,7 @@ class Figures:
     unit: str = ""
     vocabulary: str = ""
     boundary: str = ""
+    adaptation: str = STATIC
     impossible: int = 0
 
     @property
@@ -104,7 +107,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return sums and figures under the names that tables, tracking and the command line use."""
-        return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, "unit", "vocabulary", "boundary")}
+        return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, *LABELS)}
 
 
 SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
@@ -112,9 +115,13 @@ RATIOS = (
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
     "oov_share",
 )
+LABELS = ("unit", "vocabulary", "boundary", "adaptation")
+"""What figures mean something by."""
 
 
-def figures_of(rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "") -> Figures:
+def figures_of(
+    rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "", adaptation: str = STATIC
+) -> Figures:
     """Add up the rows that `evaluation.score.score_stream` gives.
 
     Args:
@@ -122,19 +129,22 @@ def figures_of(rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boun
         unit: Of the vocabulary.
         vocabulary: Digest of the vocabulary.
         boundary: Boundary policy of the stream.
+        adaptation: "static", or how the model adapts.
     """
     sums: dict[str, Any] = {name: rows[name].sum() for name in SUMS if name != "reviews"}
     impossible = int(rows["nats"].is_infinite().sum())
     return Figures(
-        reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, impossible=impossible
+        reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, adaptation=adaptation,
+        impossible=impossible,
     )
 
 
 def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
-    """Add up the rows that *bundle* scored; unit, vocabulary and boundary policy are its own."""
+    """Add up the rows that *bundle* scored; unit, vocabulary, boundary policy and adaptation are its own."""
     vocabulary = bundle.vocabulary
     return figures_of(
-        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy
+        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
+        adaptation=adaptation_of(bundle.model),
     )
 
 
@@ -145,7 +155,7 @@ def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
         rows: See `figures_of`, with a column stars.
         whole: Figures of all rows, for unit and vocabulary.
     """
-    labels = {"unit": whole.unit, "vocabulary": whole.vocabulary, "boundary": whole.boundary}
+    labels = {name: getattr(whole, name) for name in LABELS}
     parts = rows.sort("stars").partition_by("stars", as_dict=True, maintain_order=True)
     slices = [{"stars": stars, **figures_of(part, **labels).to_dict()} for (stars,), part in parts.items()]
     return pl.DataFrame(slices, infer_schema_length=None)
@@ -180,7 +190,7 @@ def comparison_table(
     return pl.DataFrame(rows, infer_schema_length=None).sort("open_bits_per_byte", "model", nulls_last=True)
 
 
-def policies(boundary: str, vocabulary: str, unit: str) -> dict[str, str]:
+def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC) -> dict[str, str]:
     """Return what has to be said beside every set of figures to make it mean something."""
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
@@ -189,6 +199,7 @@ def policies(boundary: str, vocabulary: str, unit: str) -> dict[str, str]:
         "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
         "folding": "what the vocabulary folds away (words: case, quotes, spacing) is not paid for in any figure",
         "state": "every review starts from the fresh state",
+        "adaptation": adaptation,
         "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
         "boundary": boundary,
         "vocabulary": vocabulary,

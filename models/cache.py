@@ -80,6 +80,8 @@ class CacheLM:
         weights_RP: λ for each range of tokens remembered: static, unigram cache, bigram cache …
     """
 
+    adaptation = "cache"
+
     def __init__(self, spec: CacheSpec, part: Part, weights_RP: np.ndarray) -> None:
         self.spec, self.part, self.model = spec, part, part.model
         self.weights_RP = np.asarray(weights_RP, np.float64)

@@ -16,6 +16,8 @@ from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.spec import TrainingSpec as TrainingSpec
+from .neural.variant_spec import DynamicSpec as DynamicSpec
+from .neural.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
 from .options import LATER, require
@@ -43,7 +45,7 @@ class VocabularySpec:
         require(self.min_count >= 1, "min_count", self.min_count, "at least 1")
 
 
-ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec
+ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec
 
 KINDS: dict[str, tuple[type, str]] = {
     "ngram": (NGramSpec, ".ngram.lm:NGramLM"),
@@ -53,12 +55,14 @@ KINDS: dict[str, tuple[type, str]] = {
     "nplm": (NPLMSpec, ".neural.nplm:NPLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
     "cache": (CacheSpec, ".cache:CacheLM"),
+    "neural_cache": (NeuralCacheSpec, ".neural.neural_cache:NeuralCacheLM"),
+    "dynamic": (DynamicSpec, ".neural.dynamic:DynamicLM"),
 }
 
 
 def parts_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the names of the models that a model is made of; empty for most kinds."""
-    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec) else ()
+    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec) else ()
 
 
 def model_class(kind: str) -> Any:

@@ -25,6 +25,8 @@ Stage = Literal[
 ]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]
+UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
+"""Kinds of models that draw nothing at random when they are fitted."""
 
 
 class SyntheticConfig(Section):
@@ -239,7 +241,7 @@ class RunConfig(Section):
         sections += [_below(options, name) for name in ("evaluation", "sweep", "scaling")]
         specs = options.get("models")
         for spec in specs if isinstance(specs, list) else []:
-            if isinstance(spec, dict) and spec.get("kind") not in ("ngram", "mixture", "cache"):
+            if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
                 sections.append(_below(spec, "training"))
         for section in sections:
             section.setdefault("seed", options["seed"])

@@ -105,7 +105,8 @@ def show_models(result: Mapping[str, Any]) -> None:
     """Write the table of models and the floor below it."""
     rows = [
         {
-            "model": model["name"], "kind": model["kind"], "unit": model["unit"],
+            "model": model["name"], "kind": model["kind"], "adaptation": model.get("adaptation", "static"),
+            "unit": model["unit"],
             "perplexity": model["test"]["perplexity"], "per word": model["test"]["word_perplexity"],
             "bits/byte": model["test"]["bits_per_byte"], "open bits/byte": model["test"]["open_bits_per_byte"],
             "hit@1": model["test"].get("hit@1"), "tokens": model["test"]["tokens"], "oov": model["test"]["oov"],

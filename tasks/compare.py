@@ -24,8 +24,8 @@ from tasks.track import JOURNAL, tracker_of
 
 FLOOR_VERSION = 1
 TABLE_COLUMNS = (
-    "model", "kind", "unit", "perplexity", "word_perplexity", "bits_per_byte", "open_bits_per_byte", "impossible",
-    "gain",
+    "model", "kind", "adaptation", "unit", "perplexity", "word_perplexity", "bits_per_byte", "open_bits_per_byte",
+    "impossible", "gain",
 )
 
 

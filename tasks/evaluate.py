@@ -12,7 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.leaks import reviews_digest
-from evaluation.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices, usefulness
+from evaluation.metrics import LABELS, Figures, figures_of, figures_of_bundle, policies, star_slices, usefulness
 from evaluation.score import score_stream
 from models.bundle import load_bundle
 from models.sampling import generate, suggest
@@ -26,7 +26,7 @@ from tasks.stage import converted_errors, finished, run_stage
 from tasks.track import tracker_of
 from tracking.runs import Tracker
 
-SCORE_VERSION = 2
+SCORE_VERSION = 3
 SAMPLES_VERSION = 1
 SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
     "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
@@ -82,7 +82,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         whole = figures_of_bundle(rows, bundle)
         useful = usefulness(bundle, stream, options["usefulness_reviews"], options["seed"])
         vocabulary = bundle.vocabulary
-        stated = policies(vocabulary.boundary_policy, vocabulary.digest, vocabulary.unit)
+        stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
         hits = {name: useful[name] for name in ("hit@1", "hit@3", "hit@5", "mrr")}
         figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict(), **hits}
         text = json.dumps({"figures": figures, "policies": stated, "usefulness": useful}, indent=2)
@@ -127,7 +127,7 @@ def scores_of(artifact: Artifact) -> pl.DataFrame:
 
 def figures_of_artifact(artifact: Artifact) -> Figures:
     """Return the figures of a score artifact, added up from its rows."""
-    labels = {name: artifact.facts[name] for name in ("unit", "vocabulary", "boundary")}
+    labels = {name: artifact.facts[name] for name in LABELS}
     return figures_of(scores_of(artifact), **labels)
 
 
@@ -136,7 +136,8 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
     stamp = " ".join(artifact.digest for artifact in (model.test, model.validation, model.samples))
     if tracker.tag(model.fitted.run_id, MEASURED_TAG) != stamp:
         _log_figures(tracker, model)
-        tracker.set_tags(model.fitted.run_id, {MEASURED_TAG: stamp})
+        adaptation = figures_of_artifact(model.test).adaptation
+        tracker.set_tags(model.fitted.run_id, {"reviewlm.adaptation": adaptation, MEASURED_TAG: stamp})
 
 
 def _log_figures(tracker: Tracker, model: Measured) -> None:

@@ -18,6 +18,7 @@ from corpus.leaks import CERTIFICATE_FILE, verify
 from evaluation.decision import Decision
 from evaluation.gate import Evidence
 from evaluation.gate import decide as apply_rules
+from models.adaptation import STATIC
 from models.bundle import SPEC
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
@@ -119,7 +120,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     uri = tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri")
     tags = {
         "kind": challenger.fitted.spec.kind, "model": challenger.name, "bundle": digest,
-        DATA_TAG: prepared.clean.digest,
+        DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
     }
     return registry_of(config).register(uri, challenger.fitted.run_id, tags)
 
@@ -163,9 +164,11 @@ def _evidence(
         challenger=scores_of(challenger.test),
         challenger_digest=bundle_digest(challenger.fitted.bundle),
         challenger_test=challenger.test.facts["reviews_digest"],
+        challenger_adaptation=figures_of_artifact(challenger.test).adaptation,
         champion=scores_of(champion.scores) if champion else None,
         champion_digest=champion.digest if champion else None,
         champion_test=champion.scores.facts["reviews_digest"] if champion else None,
+        champion_adaptation=figures_of_artifact(champion.scores).adaptation if champion else STATIC,
         baseline=figures_of_artifact(baseline.test),
         baseline_name=baseline.name,
         baseline_digest=bundle_digest(baseline.fitted.bundle),

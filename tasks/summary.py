@@ -101,7 +101,8 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
 def _model(model: Measured) -> dict[str, Any]:
     facts = model.test.facts
     return {
-        "name": model.name, "kind": model.fitted.spec.kind, "unit": facts["unit"], "mlflow_run_id": model.fitted.run_id,
+        "name": model.name, "kind": model.fitted.spec.kind, "unit": facts["unit"],
+        "adaptation": facts["adaptation"], "mlflow_run_id": model.fitted.run_id,
         "test": {name: facts[name] for name in TEST_FIGURES if name in facts},
         "validation": {name: model.validation.facts[name] for name in ("perplexity", "open_bits_per_byte")},
     }

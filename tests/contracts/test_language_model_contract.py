@@ -20,7 +20,9 @@ from models.sampling import filter_logp, pick
 from models.specs import (
     KINDS,
     CacheSpec,
+    DynamicSpec,
     MixtureSpec,
+    NeuralCacheSpec,
     NGramSpec,
     NPLMSpec,
     ObjectiveSpec,
@@ -58,6 +60,10 @@ SPECS = {
     "mixture-log-linear": MixtureSpec(parts=("ngram-kn", "lstm"), method="log_linear"),
     "cache": CacheSpec(part="ngram-3", order=2, window=20),
     "cache-across": CacheSpec(part="mixture", order=3, window=25, across=True),
+    "neural-cache": NeuralCacheSpec(part="lstm", thetas=(0.0, 0.5, 2.0), windows=(5, 20)),
+    "neural-cache-across": NeuralCacheSpec(part="nplm", thetas=(0.3,), windows=(25,), across=True),
+    "dynamic": DynamicSpec(part="lstm", segment=3, rates=(0.001,), decays=(0.02,)),
+    "dynamic-across": DynamicSpec(part="gru", rule="sgd", segment=5, rates=(0.1,), decays=(0.05,), across=True),
 }
 WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
 WINDOW |= {"mixture-gated": 2}
@@ -307,7 +313,7 @@ def last_token_nats(model, before: list[int], token: int) -> float:
 
 
 def test_words_before_the_window_matter_only_to_models_without_one(model, name, data):
-    if isinstance(SPECS[name], CacheSpec):
+    if isinstance(SPECS[name], CacheSpec | NeuralCacheSpec):
         pytest.skip("a cache looks back without end, but for the very same words only")
     vocabulary = data[0]
     ids = vocabulary.encode("The soup was so great, and I will be back for the pizza").tolist()

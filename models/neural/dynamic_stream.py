@@ -1,0 +1,162 @@
+"""How a stream of text is read under dynamic evaluation (`dynamic.py`), segment by segment.
+
+Shapes: see `models/base.py`; here one stream at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..vocabulary import BOS
+from .lm import NeuralLM
+from .network import NetworkState, detach
+from .update import Rule, Weights, differentiable, gradients_of, targets_of, twin, use
+
+NO_IDS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where a stream stands.
+
+    Args:
+        weights: The stream's own; None: the static ones.
+        memory: The network's, before the first of `ids`.
+        ids: What has been read of the segment: the last token of the one before it, and up to n − 1 after that.
+    """
+
+    weights: Weights | None
+    memory: NetworkState
+    ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream: where it stands, and what can be read again to get there.
+
+    Args:
+        origin: The network's memory where the weights were the static ones, before the first of `history`.
+        history: Ids read since then.
+        segment: Where it stands; None: to be found by reading `history` again.
+    """
+
+    origin: NetworkState
+    history: np.ndarray
+    segment: Segment | None
+
+    @classmethod
+    def fresh(cls, memory: NetworkState) -> Stream:
+        """Return a stream with the static weights, where the network has this memory."""
+        return cls(memory, NO_IDS, Segment(None, memory, NO_IDS))
+
+
+class StreamReader:
+    """Reads streams one by one; all that differs between them is in the `Stream`.
+
+    Args:
+        model: The static model; never changed.
+        rule: What a segment does to the weights.
+        length: n, predicted tokens of a segment.
+        across: Whether the begin of a document leaves the weights as they are.
+    """
+
+    def __init__(self, model: NeuralLM, rule: Rule, length: int, across: bool) -> None:
+        self.model, self.rule, self.length, self.across = model, rule, length, across
+        self.network = twin(model.network)
+
+    def start(self) -> Stream:
+        """Return a stream before its first token."""
+        return Stream.fresh(self.network.start(1, self.model.device))
+
+    def read(self, ids_T: np.ndarray, stream: Stream) -> tuple[np.ndarray, Stream]:
+        """Return −log p of each token (T,) float64, and the stream after them."""
+        segment = self._segment(stream)
+        origin, history, nats = stream.origin, stream.history, []
+        begins = NO_IDS if self.across else np.flatnonzero(ids_T == BOS)
+        for number, piece_T in enumerate(np.split(ids_T, begins)):
+            if number:
+                origin, history = self._memory_after(segment), NO_IDS
+                segment = Segment(None, origin, NO_IDS)
+            piece_nats_T, segment = self._read_on(piece_T, segment)
+            nats.append(piece_nats_T)
+            history = np.concatenate([history, piece_T])
+        return np.concatenate(nats), Stream(origin, history, segment)
+
+    @torch.no_grad()
+    def next_logp(self, stream: Stream) -> Tensor:
+        """Return log p of the token that comes next, (V,) float32; the stream has read at least one."""
+        features_1TE, _ = self._forward(self._segment(stream))
+        return self.network.output.logp(features_1TE[:, -1])[0]
+
+    def _segment(self, stream: Stream) -> Segment:
+        """Return where a stream stands, read again if need be."""
+        if stream.segment is not None:
+            return stream.segment
+        return self._read_on(stream.history, Segment(None, stream.origin, NO_IDS))[1]
+
+    def _read_on(self, ids_T: np.ndarray, segment: Segment) -> tuple[np.ndarray, Segment]:
+        """Read tokens without a border of documents among them."""
+        nats_T, at, own = np.zeros(len(ids_T)), 0, False
+        if not len(segment.ids) and len(ids_T):  # it follows nothing: there is nothing to learn from it
+            nats_T[:1], segment, at = self._first_nats(ids_T[:1]), replace(segment, ids=ids_T[:1]), 1
+        while at < len(ids_T):
+            end = min(len(ids_T), at + self.length + 1 - len(segment.ids))
+            segment = replace(segment, ids=np.concatenate([segment.ids, ids_T[at:end]]))
+            if len(segment.ids) <= self.length:
+                found_N = self._nats(segment)
+            else:
+                found_N, segment = self._learnt(segment, own)
+                own = segment.weights is not None
+            nats_T[at:end], at = found_N[at - end :], end
+        return nats_T, segment
+
+    @torch.no_grad()
+    def _first_nats(self, ids_1: np.ndarray) -> np.ndarray:
+        """Return −log p of a token before which nothing has been read: what the output biases say."""
+        use(self.network, self.rule.static)
+        nothing_1E = torch.zeros_like(self.network.output.weight[:1])
+        return _numpy(self.network.output.nats(nothing_1E, targets_of(self.model.ids_tensor(ids_1))))
+
+    def _forward(self, segment: Segment) -> tuple[Tensor, NetworkState]:
+        """Return the features after each token of a segment (1, T, E), and the network's memory after the last."""
+        use(self.network, segment.weights or self.rule.static)
+        found: tuple[Tensor, NetworkState] = self.network(self.model.ids_tensor(segment.ids)[None], segment.memory)
+        return found
+
+    @torch.no_grad()
+    def _memory_after(self, segment: Segment) -> NetworkState:
+        return self._forward(segment)[1] if len(segment.ids) else segment.memory
+
+    @torch.no_grad()
+    def _nats(self, segment: Segment) -> np.ndarray:
+        """Return −log p of all tokens of a segment but its first."""
+        features_1NE, _ = self._forward(replace(segment, ids=segment.ids[:-1]))
+        return _numpy(self.network.output.nats(features_1NE[0], self._targets(segment)))
+
+    def _learnt(self, segment: Segment, own: bool) -> tuple[np.ndarray, Segment]:
+        """Return −log p of all tokens of a whole segment but its first, and the next segment with changed weights.
+
+        Args:
+            segment: One token and the n that follow it.
+            own: Nobody else holds its weights: they may be changed in place.
+        """
+        with differentiable():
+            features_1NE, memory = self._forward(replace(segment, ids=segment.ids[:-1]))
+            nats_N, gradients = gradients_of(self.network, features_1NE[0], self._targets(segment))
+        weights = segment.weights
+        if gradients is not None or weights is not None:  # static weights have nowhere to go back to
+            weights = weights if own and weights else tuple(w.clone() for w in weights or self.rule.static)
+            self.rule.apply(weights, gradients, self.length)
+        return _numpy(nats_N), Segment(weights, detach(memory), segment.ids[-1:])
+
+    def _targets(self, segment: Segment) -> Tensor:
+        return targets_of(self.model.ids_tensor(segment.ids[1:]))
+
+
+def _numpy(nats_N: Tensor) -> np.ndarray:
+    nats: np.ndarray = nats_N.double().cpu().numpy()
+    return nats
