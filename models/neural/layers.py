@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
 from .layer_norm import NormedLayer
+from .lstm_sequence import lstm_sequence
 from .network import NetworkState
+
+PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+"""Of every fused layer, in the order in which torch's functions take them."""
 
 
 def make_layer(
@@ -74,7 +78,8 @@ def run_layer(
 
     A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
     the equations written out (batch 1, H 320 and 640): single steps of generation go through those. So does a window
-    in which a stream forgets, which the fused layers cannot do.
+    in which a stream forgets, which the fused layers cannot do. Where an LSTM trains in bf16 on the processor, our own
+    sequence layer is the fused one.
 
     Args:
         layer: What `make_layer` returned.
@@ -90,10 +95,19 @@ def run_layer(
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
+    if layer.mode == "LSTM" and trains_in_bf16(layer, x_BTE):
+        flat = tuple(weights[name] for name in PARAMETERS)
+        return lstm_sequence(x_BTE, state, flat, torch.bfloat16, keep_BT)
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
     return _run_fused(layer, weights, x_BTE, state)
+
+
+def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
+    """Return whether a layer trains on the processor with products in bf16, as `lstm_sequence` does fastest."""
+    on_processor = x_BTE.device.type == "cpu" and layer.training and torch.is_grad_enabled()
+    return on_processor and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
@@ -107,7 +121,7 @@ def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: Networ
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the weights given."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
     before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
-    flat = [weights[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    flat = [weights[name] for name in PARAMETERS]
     h_BTH, *after = function(
         x_BTE, before if layer.mode == "LSTM" else before[0], flat,
         has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,

@@ -1,0 +1,167 @@
+"""The element-wise work of training on the processor, compiled by numba: each kernel is one pass over its memory.
+
+A step of a recurrent layer does little arithmetic on many small arrays. Written with torch's operators, every one of
+them is a pass of its own that reads and writes what the next one reads again; a kernel holds the intermediate results
+in registers. A kernel is an ordinary Python function over numpy arrays. numpy has no bfloat16, so arrays of it are
+passed as uint16 and `load` and `store` convert: a bfloat16 is the upper half of a float32. Given float32 or float64
+arrays the very same kernels compute in that format, which is how the tests hold them to 1e-12.
+
+All kernels stand in this one file on purpose: numba keeps what it compiled beside the file and compiles anew only when
+this very file changes.
+Shape legend: see `models/base.py`; G = 4 H.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, types
+from numba.extending import overload
+from torch import Tensor
+
+kernel: Callable[..., Any] = njit(
+    fastmath={"nnan", "nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy", nogil=True, cache=True
+)
+"""Compile a kernel. Sums may be reordered, always in the same way; without nnan and numpy's division, loops with a
+minimum or a quotient would not fill the processor's vectors."""
+
+
+def view(tensor: Tensor) -> np.ndarray:
+    """Return a tensor of the processor as an array of the same memory; bfloat16 as uint16."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def load(value: Any) -> Any:
+    """Return a number of an array, a bfloat16 as float32."""
+    return value
+
+
+@overload(load)
+def _load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if value == types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+def store(array_N: Any, index: int, value: Any) -> None:
+    """Put a number into an array, rounded to nearest (ties to even) where that holds bfloat16; not for NaN."""
+    array_N[index] = value
+
+
+@overload(store)
+def _store(array_N, index, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def rounded(array_N, index, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        bits = np.float32(value).view(np.uint32)
+        bits += np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        array_N[index] = np.uint16(bits >> np.uint32(16))
+
+    def as_it_is(array_N, index, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        array_N[index] = value
+
+    return rounded if array_N.dtype == types.uint16 else as_it_is
+
+
+_F = np.float32
+
+
+def tanh(x: Any) -> Any:
+    """Return tanh x; of a float32 as a quotient of polynomials (error below 3e-7), which fills the vectors."""
+    return math.tanh(x)
+
+
+@overload(tanh)
+def _tanh(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def quotient(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        x = min(max(x, _F(-7.90531110763549805)), _F(7.90531110763549805))
+        s = x * x
+        p = _F(-2.76076847742355e-16) * s + _F(2.00018790482477e-13)
+        p = p * s + _F(-8.60467152213735e-11)
+        p = p * s + _F(5.12229709037114e-08)
+        p = p * s + _F(1.48572235717979e-05)
+        p = p * s + _F(6.37261928875436e-04)
+        p = p * s + _F(4.89352455891786e-03)
+        q = _F(1.19825839466702e-06) * s + _F(1.18534705686654e-04)
+        q = q * s + _F(2.26843463243900e-03)
+        q = q * s + _F(4.89352518554385e-03)
+        return x * p / q
+
+    return quotient if x == types.float32 else lambda x: math.tanh(x)
+
+
+def sigmoid(x: Any) -> Any:
+    """Return the logistic function σ(x) = ½ tanh(x / 2) + ½."""
+    return 0.5 * tanh(0.5 * x) + 0.5
+
+
+@overload(sigmoid)
+def _sigmoid(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if x == types.float32:
+        return lambda x: _F(0.5) * tanh(_F(0.5) * x) + _F(0.5)
+    return lambda x: 0.5 * tanh(0.5 * x) + 0.5
+
+
+@kernel
+def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -> None:
+    """Take step t of an LSTM layer (the equations of `cells.lstm_cell`).
+
+    Args:
+        t: Position.
+        gates_TBG: At t, W_ih x_t + b; the gates (i, f, g, o) after their non-linearities are written over it.
+        past_BG: W_hh h_{t−1}.
+        c_TBH: c_{t−1} stands at t; c_t is written at t + 1.
+        h_TBH: h_t is written at t + 1.
+    """
+    B, H = c_TBH.shape[1:]
+    for b in range(B):
+        a, past, c_0, c_1, h = gates_TBG[t, b], past_BG[b], c_TBH[t, b], c_TBH[t + 1, b], h_TBH[t + 1, b]
+        a_i, a_f, a_g, a_o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
+        p_i, p_f, p_g, p_o = past[:H], past[H : 2 * H], past[2 * H : 3 * H], past[3 * H :]
+        for j in range(H):
+            i = sigmoid(load(a_i[j]) + load(p_i[j]))
+            f = sigmoid(load(a_f[j]) + load(p_f[j]))
+            g = tanh(load(a_g[j]) + load(p_g[j]))
+            o = sigmoid(load(a_o[j]) + load(p_o[j]))
+            c = f * c_0[j] + i * g
+            c_1[j] = c
+            store(h, j, o * tanh(c))
+            store(a_i, j, i)
+            store(a_f, j, f)
+            store(a_g, j, g)
+            store(a_o, j, o)
+
+
+@kernel
+def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any, dc_BH: Any) -> None:
+    """Take step t of the way back through an LSTM layer.
+
+    Args:
+        t: Position.
+        gates_TBG: At t, (i, f, g, o) as `lstm_forward` left them; their gradients before the non-linearities are
+            written over them: with a second array the loop would not fill the vectors.
+        c_TBH: c_{t−1} stands at t, c_t at t + 1.
+        dout_TBH: Gradient of h_t from the layers above.
+        dh_BH: Gradient of h_t from step t + 1.
+        dc_BH: Gradient of c_t from step t + 1; that of c_{t−1} is written over it.
+    """
+    one = c_TBH.dtype.type(1)
+    B, H = c_TBH.shape[1:]
+    for b in range(B):
+        gates, c_0, c_1, dout, dh_H, dc_H = (
+            gates_TBG[t, b], c_TBH[t, b], c_TBH[t + 1, b], dout_TBH[t, b], dh_BH[b], dc_BH[b],
+        )  # fmt: skip
+        g_i, g_f, g_g, g_o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+        for j in range(H):
+            i, f, g, o = load(g_i[j]), load(g_f[j]), load(g_g[j]), load(g_o[j])
+            squashed = tanh(c_1[j])
+            dh = load(dout[j]) + load(dh_H[j])
+            dc = dc_H[j] + dh * o * (one - squashed * squashed)
+            store(g_i, j, dc * g * i * (one - i))
+            store(g_f, j, dc * c_0[j] * f * (one - f))
+            store(g_g, j, dc * i * (one - g * g))
+            store(g_o, j, dh * squashed * o * (one - o))
+            dc_H[j] = dc * f
