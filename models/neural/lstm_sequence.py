@@ -20,7 +20,7 @@ Shape legend: see `models/base.py`; G = 4 H, N = T B. Time comes first inside: a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,17 +29,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .kernels import lstm_backward, lstm_forward, view
+from .network import NetworkState
 
 Product = Callable[[Tensor], Tensor]
 
 
 def lstm_sequence(
     x_BTE: Tensor,
-    state: tuple[Tensor, Tensor],
-    weights: tuple[Tensor, Tensor, Tensor, Tensor],
+    state: NetworkState,
+    weights: Sequence[Tensor],
     dtype: torch.dtype,
     keep_BT: Tensor | None = None,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, NetworkState]:
     """Run an LSTM layer over T positions, on the processor.
 
     Args:
