@@ -40,6 +40,8 @@ class _LossAndGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if not ctx.gradients:
+            raise RuntimeError("the gradient of this loss was handed over by an earlier backward(): call `loss` again")
         # Handed over, not shared: autograd copies all weights' gradients where somebody else still holds them.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
         # The trainer asks for the sum itself (scale 1): a pass over all weights saved. On a GPU the look would wait.
@@ -59,6 +61,7 @@ class OutputLayer(nn.Module):
 
     Attributes:
         weight: Its rows are as long as the features.
+        entries: V.
     """
 
     given_V: Tensor
@@ -67,7 +70,7 @@ class OutputLayer(nn.Module):
         super().__init__()
         self.weight = weight
         self.bias = nn.Parameter(bias)
-        self.chunk = chunk
+        self.entries, self.chunk = entries, chunk
         given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
         given_V[[i for i in GIVEN if i < entries]] = True
         self.register_buffer("given_V", given_V, persistent=False)

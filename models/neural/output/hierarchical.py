@@ -37,13 +37,13 @@ class HierarchicalOutput(OutputLayer):
     Attributes:
         weight: (I, E), one row per inner node, level by level from the root.
         bias: (I); at first the log-odds of the counts below, so that training starts from the unigram model.
-        children: (I, 2), the tree; see `huffman.py`. In the state, as the counts are not.
+        tree: (I, 2), the children of each inner node; see `huffman.py`. In the state, as the counts are not.
 
     Raises:
         ModelError: There are not two entries to choose between.
     """
 
-    children: Tensor
+    tree: Tensor
     leaf_V: Tensor
     starts: Tensor
     nodes: Tensor
@@ -57,7 +57,7 @@ class HierarchicalOutput(OutputLayer):
         children = torch.from_numpy(huffman_tree(counts_P.numpy()))
         weight = nn.Parameter(rows.detach()[: len(children)].clone())
         super().__init__(weight, _log_odds(children, counts_P.double() + 0.5).to(rows), len(counts_V), chunk)
-        self.register_buffer("children", children.to(rows.device))
+        self.register_buffer("tree", children.to(rows.device))
         for name in ("leaf_V", "starts", "nodes", "signs"):
             self.register_buffer(name, torch.empty(0, device=rows.device), persistent=False)
         self._index(self)
@@ -66,7 +66,7 @@ class HierarchicalOutput(OutputLayer):
     @staticmethod
     def _index(layer: HierarchicalOutput, _: object = None) -> None:
         """Derive from the tree: its levels, each id's leaf and each leaf's path."""
-        children, device = layer.children.cpu().numpy(), layer.children.device
+        children, device = layer.tree.cpu().numpy(), layer.tree.device
         layer._levels = tree_levels(children)
         starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
         layer.starts, layer.nodes, layer.signs = starts, nodes, signs.to(layer.weight.dtype)
@@ -124,8 +124,8 @@ class HierarchicalOutput(OutputLayer):
         for level in self._levels:
             reached_LN = logp_XN[leaves + level.start : leaves + level.stop]
             first_LN = F.logsigmoid(choices_IN[level])
-            logp_XN[self.children[level, 0]] = reached_LN + first_LN
-            logp_XN[self.children[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
+            logp_XN[self.tree[level, 0]] = reached_LN + first_LN
+            logp_XN[self.tree[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
         logp_NV = choices_IN.new_full((len(features_NE), len(self.given_V)), -torch.inf)
         logp_NV[:, ~self.given_V] = logp_XN[:leaves].t()
         return logp_NV.float()
