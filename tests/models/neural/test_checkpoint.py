@@ -1,5 +1,6 @@
 """Exact resume: a training that is killed anywhere and started again ends with the same bits and the same journal."""
 
+import hashlib
 import json
 import os
 import signal
@@ -154,22 +155,59 @@ def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch):
-    """At the full rate the 30th update makes a weight infinite; one of two such trainings is killed after that."""
+RECIPES = {
+    "random windows": {"random_window": True, "window": 12, "epochs": 3},
+    "packed reviews": {"carry": "review"},
+    "packed reviews in random windows": {"carry": "review", "random_window": True, "window": 9, "backprop": 14},
+    "two streams at a time": {"micro_batch": 3},
+    "averaged weights": {"ema": 0.8},
+    "nt_asgd": {"optimizer": "nt_asgd", "learning_rate": 1.0, "evaluations": 40, "schedule": "constant", "clip": 0.25},
+    "plateau": {"schedule": "plateau", "evaluations": 9, "learning_rate": 0.3},
+    "penalties": {"activation_penalty": 1.0, "temporal_penalty": 0.5, "clip_value": 0.02},
+    "momentum": {"optimizer": "nesterov", "learning_rate": 0.2, "schedule": "linear"},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypatch):
+    """Killed three times, the last time in the second epoch; restart points are both of evaluations and in between."""
+    training = replace(TRAINING, **RECIPES[recipe])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "SPEC", replace(SPEC, training=training))
+        plain, summary = run(tmp_path / "plain", training=training)
+        facts = json.loads(newest(tmp_path / "plain", "json").read_text())["body"]["facts"]
+        assert recipe != "nt_asgd" or facts["trigger"]["fired"]
+        assert recipe != "plateau" or facts["course"]["plateau"] < 0.1
+        (tmp_path / "killed").mkdir()
+        for at, seconds in ((int(summary["updates"] * 0.8), 1e9), (3, 0.0), (6, 0.0)):
+            patch.setattr(trainer, "CHECKPOINT_SECONDS", seconds)
+            with pytest.raises(Killed):
+                run(tmp_path / "killed", network_of(at), training)
+        resumed, other = run(tmp_path / "killed", training=training)
+    assert bits(resumed) == bits(plain)
+    assert without_clock(other) == without_clock(summary)
+    assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("factor", [float("inf"), 30.0], ids=["not finite", "spike"])
+def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
+    """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
+    training = replace(TRAINING, spike=3.0)
 
     def exploding(optimizer, *arguments):
         step(optimizer, *arguments)
         if optimizer.param_groups[0]["lr"] == full_rate:
             with torch.no_grad():
-                optimizer.param_groups[0]["params"][0].fill_(float("inf"))
+                optimizer.param_groups[0]["params"][0].mul_(factor)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", exploding)
-    plain, summary = run(tmp_path / "plain")
+    plain, summary = run(tmp_path / "plain", training=training)
     assert summary["divergences"] == 1
     (tmp_path / "killed").mkdir()
-    kill(tmp_path / "killed", 40)
-    resumed, other = run(tmp_path / "killed")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", network_of(40), training)
+    resumed, other = run(tmp_path / "killed", training=training)
     assert bits(resumed) == bits(plain)
     assert without_clock(other) == without_clock(summary)
     assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
@@ -205,6 +243,33 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
     assert_same_as(undisturbed, tmp_path, *run(tmp_path, network))
     assert calls[0] == kill_free - 32  # it really went on
+
+
+# --- classes of determinism
+
+
+def test_two_trainings_of_one_class_have_weights_of_one_checksum_and_say_which_class(tmp_path):
+    found = set()
+    for name in ("one", "two"):
+        network, summary = run(tmp_path / name)
+        found.add(hashlib.sha256(b"".join(bits(network).values())).hexdigest())
+        assert summary["threads"] == torch.get_num_threads()
+        assert summary["class_changes"] == 0
+    assert len(found) == 1
+
+
+def test_going_on_with_another_number_of_threads_is_announced(tmp_path, undisturbed, caplog):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        _, summary = run(tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert summary["class_changes"] == 1
+    assert summary["threads"] == threads + 1
+    assert f"threads {threads + 1} after" in caplog.text
+    assert "to rounding only, not to the last bit" in caplog.text
 
 
 # --- damage
