@@ -36,8 +36,8 @@ from .window_gradient import add_gradients
 if TYPE_CHECKING:
     from ..streams import TokenStream
 
-UPDATES = 200
-SMOOTHING = 0.9
+UPDATES = 150
+SMOOTHING = 0.8
 """A loss counts for this much less with every update between it and the one that is smoothed, to both sides."""
 RISE = 0.5
 """Nats per token above the lowest smoothed loss that count as divergence."""
@@ -50,7 +50,7 @@ LEAST = 20
 """Losses that a curve needs."""
 RANGES = {"gd": (1e-3, 1e3), "sgd": (1e-3, 1e3), "nt_asgd": (1e-3, 1e3), "momentum": (1e-3, 1e2),
           "nesterov": (1e-3, 1e2), "adadelta": (1e-3, 1e3), "adagrad": (1e-5, 1e1)}  # fmt: skip
-USUAL_RANGE = 1e-6, 1.0
+USUAL_RANGE = 1e-5, 1.0
 """Lowest and highest rate of a sweep; that of rules that divide by the size of the gradient (RMSprop, Adam …)."""
 
 

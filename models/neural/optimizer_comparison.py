@@ -1,0 +1,193 @@
+"""The rules of `optimizers.py` on the same model, data and budget of tokens, each at several rates.
+
+Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order. What
+differs is the rule, its rate, and where a rule is defined by it also the rest: "gd" takes one step per epoch, from all
+windows at once, and "nt_asgd" keeps its rate constant until its average begins. No weight decays and nothing else is
+averaged, so that the rules are all there is to compare.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from ..base import FitContext, ModelError
+from ..specs import TrainingSpec, model_class
+from .checkpoint import JOURNAL
+from .lm import NeuralSpec
+from .rate_finder import find_rate
+from .spec import Optimizer
+
+if TYPE_CHECKING:
+    from ..streams import TokenStream
+    from ..vocabulary import Vocabulary
+
+ALL: tuple[Optimizer, ...] = get_args(Optimizer)
+ADAPTIVE = (1e-3, 3e-3, 1e-2)
+GRID: Mapping[str, tuple[float, ...]] = {
+    "gd": (1.0, 4.0, 16.0), "sgd": (1.0, 4.0, 16.0), "nt_asgd": (1.0, 4.0, 16.0),
+    "momentum": (0.1, 0.4, 1.6), "nesterov": (0.1, 0.4, 1.6),
+    "adagrad": (0.01, 0.03, 0.1), "adadelta": (1.0, 4.0, 16.0), "rmsprop": ADAPTIVE,
+    "adam": ADAPTIVE, "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
+}  # fmt: skip
+"""Rates that are tried where no others are asked for."""
+EVALUATIONS = 12
+TOGETHER = 256
+"""Windows of the full batch whose activations are in memory at a time."""
+HELD_OUT_TOKENS = 20_000
+"""Held-out tokens that every evaluation scores, about."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fit.
+
+    Args:
+        optimizer: The rule.
+        rate: Peak learning rate.
+        tokens: Seen at each evaluation.
+        nats: On validation, per token, at each evaluation.
+        updates: Steps taken.
+        seconds: Spent on updates.
+        divergences: Times that it went back to a good state with half the rate.
+        parameters: Of the model.
+        diverged: It was given up, and only the points until then are known.
+    """
+
+    optimizer: str
+    rate: float
+    tokens: tuple[int, ...]
+    nats: tuple[float, ...]
+    updates: int = 0
+    seconds: float = 0.0
+    divergences: int = 0
+    parameters: int = 0
+    diverged: bool = False
+
+    @property
+    def final(self) -> float:
+        """Validation nats per token at the end; infinite where it diverged."""
+        return math.inf if self.diverged or not self.nats else self.nats[-1]
+
+
+@dataclass(frozen=True)
+class OptimizerComparison:
+    """All trials.
+
+    Args:
+        trials: In the order in which they were run.
+        train_tokens: In one epoch.
+        validation_tokens: Scored at every evaluation.
+        epochs: Of each trial.
+    """
+
+    trials: tuple[Trial, ...]
+    train_tokens: int
+    validation_tokens: int
+    epochs: float
+
+    @property
+    def best(self) -> tuple[Trial, ...]:
+        """The trial of each rule that ends lowest, best rule first."""
+        names = dict.fromkeys(trial.optimizer for trial in self.trials)
+        own = [min((t for t in self.trials if t.optimizer == name), key=lambda t: t.final) for name in names]
+        return tuple(sorted(own, key=lambda trial: trial.final))
+
+
+def first_reviews(stream: TokenStream, tokens: int) -> TokenStream:
+    """Return a stream of the first reviews that have about so many tokens to predict together; at least one review."""
+    scored_D = np.asarray(stream.offsets[1:]) - 2 * np.arange(1, len(stream) + 1)
+    reviews = min(len(stream), max(1, int(np.searchsorted(scored_D, tokens, "right"))))
+    if reviews == len(stream):
+        return stream
+    end = int(stream.offsets[reviews])
+    header = {**stream.facts, "tokens": int(scored_D[reviews - 1]), "ids": end, "documents": reviews}
+    return type(stream)(stream.folder, header, stream.ids[:end], stream.offsets[: reviews + 1])
+
+
+def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: float, stream: TokenStream) -> NeuralSpec:
+    """Return the options of one trial; see the module's head for what is the same in all and what is not."""
+    own: dict[str, Any] = {}
+    if optimizer == "gd":
+        windows = max(1, -(-(len(stream.ids) - 1) // spec.training.window))
+        own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
+    if optimizer == "nt_asgd":
+        own = {"schedule": "constant"}
+    same = {"weight_decay": 0.0, "l2": 0.0, "ema": 0.0, "evaluations": EVALUATIONS, "start": "fresh", "epochs": epochs}
+    training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
+    return replace(spec, training=training)
+
+
+def compare(
+    spec: NeuralSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
+    epochs: float,
+    rates: Mapping[Optimizer, Sequence[float] | None],
+    tell: Callable[[Trial], Any] = lambda trial: None,
+) -> OptimizerComparison:
+    """Fit one model by every rule at every rate.
+
+    Args:
+        spec: The model; its `training` gives batch, window, schedule, clipping, number format and seed.
+        vocabulary: Of both streams.
+        train: Training reviews, all of which are read in an epoch: take `first_reviews` of a large stream.
+        validation: Held-out reviews.
+        context: Work folder, emptied of each trial after it; device, threads, listener.
+        epochs: Of every trial.
+        rates: By rule; None lets the range test choose one.
+        tell: Called with every finished trial.
+
+    Raises:
+        ModelError: "input" for an unknown rule, an empty stream or another vocabulary's, "memory"; a trial that
+            diverges is a result.
+    """
+    if unknown := [name for name in rates if name not in ALL]:
+        raise ModelError(f"there is no optimiser named {unknown[0]!r}; there are {', '.join(ALL)}", "input")
+    held_out = first_reviews(validation, HELD_OUT_TOKENS)
+    trials = []
+    for optimizer, wanted in rates.items():
+        for rate in wanted or [_found_rate(spec, optimizer, train, context)]:
+            work = context.work / f"{optimizer}-{rate:g}"
+            try:
+                chosen = trial_spec(spec, optimizer, rate, epochs, train)
+                trials.append(_fit(chosen, vocabulary, train, held_out, replace(context, work=work)))
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            tell(trials[-1])
+    return OptimizerComparison(tuple(trials), train.tokens, held_out.tokens, epochs)
+
+
+def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, context: FitContext) -> float:
+    """Return what the range test suggests; that of SGD for full batches, whose sweep would take many epochs."""
+    rule: Optimizer = "sgd" if optimizer == "gd" else optimizer
+    chosen = trial_spec(spec, rule, spec.training.learning_rate, 1.0, train)
+    return find_rate(chosen, train, device=context.device, threads=context.threads).suggestion
+
+
+def _fit(
+    spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+) -> Trial:
+    context.work.mkdir(parents=True)
+    training: TrainingSpec = spec.training
+    summary: Mapping[str, float] = {}
+    try:
+        summary = model_class(spec.kind).fit(spec, vocabulary, train, validation, context).summary
+    except ModelError as error:
+        if error.kind != "diverged":
+            raise
+    lines = [json.loads(line) for line in (context.work / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    points = [(line["step"], line["validation/nats"]) for line in lines if "validation/nats" in line]
+    counted = {name: int(summary.get(name, 0)) for name in ("updates", "divergences", "parameters")}
+    return Trial(
+        training.optimizer, training.learning_rate, tuple(step for step, _ in points),
+        tuple(nats for _, nats in points), seconds=float(summary.get("seconds", 0.0)), diverged=not summary, **counted,
+    )  # fmt: skip
