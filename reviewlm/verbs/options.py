@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
 }  # fmt: skip
-WHOLE_FLOWS = ("retrain", "drift")
+WHOLE_FLOWS = ("retrain", "drift", "lr_find", "optimizers", "sweep", "scaling")
 """Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
 Model = Annotated[str, typer.Option("--model", help="Alias or number of a registered version.")]
 
@@ -59,15 +59,15 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list
     return [*(overrides or []), *([f"execution.rebuild={list(rebuild)!r}"] if rebuild else [])]
 
 
-def run_flow(name: str, preset: str, input: list[str] | None, overrides: list[str]) -> dict[str, Any]:
-    """Import the flows only now, run one, and give back its result."""
+def run_flow(name: str, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any) -> dict[str, Any]:
+    """Import the flows only now, run one, and give back its result; *arguments* are its own, beside what all have."""
     configured(preset, overrides)
     logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
     module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
     chosen: Callable[..., dict[str, Any]] = getattr(module, name)
     wake_on_interrupt()
     with reaching_prefect():
-        return chosen(preset, list(input or []), overrides)
+        return chosen(preset, list(input or []), overrides, **arguments)
 
 
 def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:

@@ -1,0 +1,103 @@
+"""Verbs about the optimisation of neural models: which learning rate, which rule."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.errors import ConfigError
+from reviewlm.verbs.options import Input, Json, Preset, Set, run_flow
+
+app = typer.Typer()
+OneModel = Annotated[str, typer.Option("--model", help="A neural model of the configuration; none: the last one.")]
+
+
+@app.command()
+def lr_find(
+    model: OneModel = "",
+    lowest: Annotated[float | None, typer.Option("--lowest", help="First rate; none: as usual with the rule.")] = None,
+    highest: Annotated[float | None, typer.Option("--highest", help="Last rate; none: as usual with the rule.")] = None,
+    updates: Annotated[int, typer.Option("--updates", min=20, help="Steps between them.")] = 150,
+    out: Annotated[Path, typer.Option("--out", help="Folder for lr_find.json and lr_find.png.")] = Path("lr-find"),
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Find a learning rate: train a little while it rises, and see from where on the loss explodes."""
+    if lowest is not None and highest is not None and not 0 < lowest < highest:
+        raise ConfigError("The rates must rise, from above 0", where="--lowest", value=lowest, remedy="--lowest 1e-6")
+    _require_folder(out)
+    result = run_flow(
+        "lr_find", preset, input, set or [], model=model, lowest=lowest, highest=highest, updates=updates, out=str(out)
+    )
+    terminal.show_facts(result)
+    terminal.say(f"To take it: --set {result['setting']}={result['suggestion']:g}")
+    terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    terminal.last_line(result, json)
+
+
+@app.command()
+def optimizers(
+    rules: Annotated[str, typer.Option("--rules", help="Rules between commas; none: all.")] = "",
+    rates: Annotated[
+        str, typer.Option("--rates", help="'grid': the usual rates of each rule; 'find': by range test; or 0.1,0.3,1.")
+    ] = "grid",
+    model: OneModel = "",
+    size: Annotated[int, typer.Option("--size", min=0, help="Units of its one layer; 0: as configured.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", min=1_000, help="Training tokens of an epoch.")] = 60_000,
+    epochs: Annotated[float, typer.Option("--epochs", help="Of every trial.")] = 3.0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for table, JSON and pictures.")] = Path("optimizers"),
+    track: Annotated[bool, typer.Option("--track", help="Write every trial to MLflow, as a run of its own.")] = False,
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Compare optimisers: one small model, the same data, each rule at its own rate, in a table and pictures."""
+    if not epochs > 0:
+        raise ConfigError("There must be something to train on", where="--epochs", value=epochs, remedy="--epochs 3")
+    _require_folder(out)
+    wanted = _rates(rules, rates)
+    result = run_flow(
+        "optimizers", preset, input, set or [], rates=wanted, model=model, size=size, tokens=tokens, epochs=epochs,
+        out=str(out), track=track,
+    )  # fmt: skip
+    passes = f"{result['train_tokens']:,} training tokens, {result['epochs']:g} times"
+    terminal.show_rows(result["best"], f"{result['model']} on {passes}: every rule at its best rate, best rule first")
+    terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    if track:
+        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+    terminal.last_line(result, json)
+
+
+def _require_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError("There is a file in the way of the folder", where="--out", value=out)
+
+
+def _rates(rules: str, rates: str) -> dict[str, list[float] | None]:
+    """Return what is to be tried, by rule; None for the rate of a range test."""
+    from models.neural.optimizer_comparison import GRID
+
+    chosen = [name.strip() for name in rules.split(",") if name.strip()] or list(GRID)
+    if unknown := [name for name in chosen if name not in GRID]:
+        near = difflib.get_close_matches(unknown[0], GRID, n=1) or GRID
+        raise ConfigError("There is no such rule", where="--rules", value=unknown[0], remedy=", ".join(near))
+    if rates in ("grid", "find"):
+        return {name: list(GRID[name]) if rates == "grid" else None for name in chosen}
+    return {name: _numbers(rates) for name in chosen}
+
+
+def _numbers(rates: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in rates.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        raise ConfigError("These are no rates", where="--rates", value=rates, remedy="grid, find, or e.g. 0.1,0.3,1")
+    return numbers

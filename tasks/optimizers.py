@@ -1,0 +1,157 @@
+"""The range test of learning rates and the comparison of optimisers, on a configuration's own data and model.
+
+Neither is a stage: nothing of the store is changed, no fit depends on them, and what they find is written to a folder
+that the user names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from evaluation.optimizer_report import (
+    comparison_as_json,
+    comparison_figures,
+    optimizer_table,
+    rates_as_json,
+    write_comparison,
+    write_rates,
+)
+from models.base import FitContext
+from models.specs import NPLMSpec, RecurrentSpec
+from models.streams import TokenStream
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError, disk_errors
+from tasks.fit import device_of, threads_of
+from tasks.prepare import VOCABULARY_FILE, Prepared
+from tasks.progress import progress
+from tasks.stage import converted_errors, git_commit, show_markdown, show_table
+from tasks.track import tracker_of
+from tracking.runs import run_tags
+
+if TYPE_CHECKING:
+    from models.neural.optimizer_comparison import OptimizerComparison, Trial
+
+NAME = "optimizers"
+log = logging.getLogger(__name__)
+
+
+def neural_model(config: RunConfig, name: str = "") -> RecurrentSpec | NPLMSpec:
+    """Return the neural model of a name; without one the last that is configured, which is the largest in the presets.
+
+    Raises:
+        ConfigError: There is none, or none of that name.
+    """
+    known = {spec.name: spec for spec in config.models if isinstance(spec, RecurrentSpec | NPLMSpec)}
+    if not known:
+        raise ConfigError("The configuration has no neural model", where="models", remedy="add one, or another preset")
+    chosen = name or list(known)[-1]
+    if chosen not in known:
+        near = difflib.get_close_matches(chosen, known, n=1) or known
+        raise ConfigError("There is no such neural model", where="--model", value=chosen, remedy=", ".join(near))
+    return known[chosen]
+
+
+@task(name="lr-find", task_run_name="lr-find {spec.name}", cache_policy=NO_CACHE, persist_result=False)
+def find_learning_rate(
+    config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
+    lowest: float | None, highest: float | None, updates: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Sweep the learning rate of a model; write `lr_find.json` and `lr_find.png`, and return what they say."""
+    from models.neural.rate_finder import find_rate
+
+    stream = TokenStream.open(Path(prepared.tokens[spec.vocabulary]["train"].path))
+    with progress(f"lr-find {spec.name}", updates, "updates") as report, converted_errors(spec.name):
+        sweep = find_rate(
+            spec, stream, lowest, highest, updates, device_of(config), threads_of(config),
+            lambda done, nats: report(done, {"nats": nats}),
+        )  # fmt: skip
+    used = spec.training.learning_rate
+    with disk_errors(out, "free some space, or name another place"):
+        files = write_rates(sweep, out, f"{spec.name}, {spec.training.optimizer}", used)
+    found = {name: value for name, value in rates_as_json(sweep).items() if not isinstance(value, tuple)}
+    place = [one.name for one in config.models].index(spec.name)
+    setting = f"models.{place}.training.learning_rate"
+    facts = {**found, "learning_rate": used, "updates": len(sweep.rates), "setting": setting}
+    show_markdown(f"lr-find-{spec.name}", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
+    return {"model": spec.name, "optimizer": spec.training.optimizer, **facts, "files": [str(path) for path in files]}
+
+
+@task(name="optimizers", cache_policy=NO_CACHE, persist_result=False)
+def compare_optimizers(
+    config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
+    rates: Mapping[str, Sequence[float] | None], tokens: int, epochs: float, track: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Fit one model by several rules; write table, JSON and pictures, and return the comparison with the files."""
+    from models.neural.optimizer_comparison import compare, first_reviews
+
+    streams = prepared.tokens[spec.vocabulary]
+    train, validation = (TokenStream.open(Path(streams[split].path)) for split in ("train", "validation"))
+    some = first_reviews(train, tokens)
+    trials = sum(len(wanted or "1") for wanted in rates.values())
+    with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
+        vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
+        with progress(NAME, trials, "trials") as report:
+            done: list[Trial] = []
+
+            def tell(trial: Trial) -> None:
+                done.append(trial)
+                log.info("%-16s rate %-8g %.4f nats on validation", trial.optimizer, trial.rate, trial.final)
+                report(len(done), {"nats": trial.final})
+
+            context = FitContext(Path(work), device_of(config), threads_of(config))
+            found = compare(spec, vocabulary, some, validation, context, epochs, rates, tell)  # type: ignore[arg-type]
+    with disk_errors(out, "free some space, or name another place"):
+        files = write_comparison(found, out)
+    show_table(NAME, optimizer_table(found), f"Optimisers on {spec.name}")
+    result = {"model": spec.name, **comparison_as_json(found), "files": [str(path) for path in files]}
+    return {**result, "mlflow_run_id": track_comparison(config, spec, found)} if track else result
+
+
+def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: OptimizerComparison) -> str:
+    """Write a comparison to MLflow: a parent run with table and pictures, a child for every trial; return its id."""
+    tracker = tracker_of(config)
+    kind = {"reviewlm.kind": NAME}
+    parent = tracker.start_run(NAME, {**run_tags(git_commit=git_commit()), **kind})
+    tracker.log_params(parent, {"model": spec.name, "hidden": spec.hidden, "embedding": spec.embedding,
+                                "epochs": found.epochs, "train_tokens": found.train_tokens})  # fmt: skip
+    for trial in found.trials:
+        run = tracker.start_run(f"{trial.optimizer} {trial.rate:g}", kind, parent)
+        tracker.log_params(run, {"optimizer": trial.optimizer, "learning_rate": trial.rate})
+        for step, nats in zip(trial.tokens, trial.nats, strict=True):
+            tracker.log_metrics(run, {"validation/nats": nats}, step)
+        counted = {"updates": trial.updates, "seconds": trial.seconds, "divergences": trial.divergences}
+        tracker.log_metrics(run, counted)
+        tracker.end_run(run, "FAILED" if trial.diverged else "FINISHED")
+    tracker.log_table(parent, pl.DataFrame(optimizer_table(found), infer_schema_length=None), f"{NAME}.json")
+    for name, figure in comparison_figures(found).items():
+        tracker.log_figure(parent, figure, f"plots/{name}.png")
+    tracker.log_text(parent, json.dumps(comparison_as_json(found)), "comparison.json")
+    tracker.end_run(parent)
+    return parent
+
+
+def with_only(config: RunConfig, spec: RecurrentSpec | NPLMSpec) -> RunConfig:
+    """Return the configuration with one model alone, so that no vocabulary of another one is made."""
+    return config.model_copy(update={"models": (spec,), "baseline": spec.name})
+
+
+def of_size(spec: RecurrentSpec | NPLMSpec, size: int) -> RecurrentSpec | NPLMSpec:
+    """Return the model with one layer of so many units and as large an embedding; 0 leaves it as it is."""
+    if not size:
+        return spec
+    small: dict[str, Any] = {"hidden": size, "embedding": size}
+    if isinstance(spec, RecurrentSpec):
+        small["layers"] = 1
+    return replace(spec, **small)
