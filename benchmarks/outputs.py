@@ -1,0 +1,136 @@
+"""What each output layer costs and what it learns: the table of `docs/outputs.md`.
+
+    python -m benchmarks.outputs --quick
+    python -m benchmarks.outputs --source kaggle_yelp_10k.csv.gz --write
+
+The same LSTM is trained on the same tokens with each output, in a fresh process of one thread; without a source on
+reviews that the grammar writes. Perplexity is exactly normalised for all of them, on reviews that none has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from benchmarks.harness import Report, arguments, finish, measure, say
+from corpus.synth import write_reviews
+from models.base import FitContext
+from models.neural.output import GIVEN
+from models.neural.recurrent import RecurrentLM
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import TokenStream, unigram_counts, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+
+HELD_OUT = 10
+"""Every so many-th review is held out."""
+TRAINING = TrainingSpec(epochs=1.0, batch=16, window=50, learning_rate=5e-3, evaluations=1)
+UPDATES = 15
+"""Of which the median is the time of an output layer alone."""
+SPEC = RecurrentSpec(hidden=320, embedding=256, training=TRAINING)
+
+
+def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
+    """Return the network with each output; a tree's choices cannot be tied, so that one has rows of 320."""
+    softmax = ObjectiveSpec(output="softmax")
+    outputs = {
+        "softmax": softmax,
+        "two_level": ObjectiveSpec(output="two_level", head=head),
+        "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=(cutoff,)),
+        "adaptive, shrink 4": ObjectiveSpec(output="adaptive", head=head, cutoffs=(cutoff,), shrink=4.0),
+        "hierarchical": ObjectiveSpec(output="hierarchical"),
+        "sampled": replace(softmax, estimator="sampled", samples=samples),
+        "nce": replace(softmax, estimator="nce", samples=samples),
+    }
+    named = {
+        name: replace(SPEC, objective=objective, tied=name != "hierarchical") for name, objective in outputs.items()
+    }
+    return {**named, "softmax, not tied": replace(SPEC, objective=softmax, tied=False)}
+
+
+def prepare(folder: Path, source: Path | None, reviews: int) -> None:
+    """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
+    if source is None:
+        source = folder / "made.jsonl"
+        write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
+    read = pl.read_ndjson if ".jsonl" in source.suffixes or source.suffix == ".json" else pl.read_csv
+    frame = read(source).head(reviews).select("text", pl.col("stars").cast(pl.Int64))
+    frame = frame.drop_nulls().with_row_index("row").with_columns(
+        review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
+    )  # fmt: skip
+    held = pl.col("row") % HELD_OUT == HELD_OUT - 1
+    vocabulary = Vocabulary.train(frame.filter(~held)["text"], VocabularySpec(size=20_000, min_count=2), NormalForm())
+    vocabulary.save(folder / "vocabulary")
+    write_stream(folder / "train", vocabulary, [frame.filter(~held)])
+    write_stream(folder / "validation", vocabulary, [frame.filter(held)])
+
+
+def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
+    """Fit one network and return what it cost and learnt."""
+    vocabulary = Vocabulary.load(folder / "vocabulary")
+    streams = [TokenStream.open(folder / name) for name in ("train", "validation")]
+    with tempfile.TemporaryDirectory() as work:
+        began = process_time()
+        summary = RecurrentLM.fit(spec, vocabulary, streams[0], streams[1], FitContext(Path(work))).summary
+        seconds = process_time() - began
+    return {
+        "vocabulary": vocabulary.size, "parameters": int(summary["parameters"]), "tokens": int(summary["tokens"]),
+        "cpu_s": round(seconds, 1), "output_ms": round(output_ms(spec, unigram_counts(streams[0], vocabulary.size)), 2),
+        "validation_perplexity": round(summary["validation_perplexity"], 2),
+    }  # fmt: skip
+
+
+def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
+    """Return the CPU milliseconds of loss and gradients of the output layer alone, for one window of all streams."""
+    torch.manual_seed(1)
+    network = RecurrentLM.build(spec, torch.from_numpy(counts_V)).train()
+    share_V = np.where(np.isin(np.arange(len(counts_V)), GIVEN), 0, counts_V / counts_V.sum())
+    positions = spec.training.batch * spec.training.window
+    drawn = np.random.default_rng(1).choice(len(counts_V), positions, p=share_V / share_V.sum())
+    targets_N = torch.from_numpy(drawn)
+    features_NE = torch.randn(positions, network.output.weight.shape[1], requires_grad=True)
+    times = []
+    for _ in range(UPDATES):
+        network.zero_grad(set_to_none=True)
+        began = process_time()
+        network.output.loss(features_NE, targets_N, spec.training.precision)[0].backward()
+        times.append(process_time() - began)
+    return 1000 * median(times)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
+    parser.add_argument("--reviews", type=int, default=2_000, help="the first so many reviews (default 2000)")
+    parser.add_argument("--head", type=int, default=1_000, help="entries in the head (default 1000)")
+    parser.add_argument("--cutoff", type=int, default=3_000, help="rank where the second tail begins (default 3000)")
+    parser.add_argument("--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)")
+    args: argparse.Namespace = parser.parse_args(argv)
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, args.source, 300 if args.quick else args.reviews)
+        for output, spec in specs(args.head, args.cutoff, args.samples).items():
+            rows[output] = measure(partial(train, folder, spec), 1).result
+            say(f"{output}: {rows[output]}")
+    notes = (
+        "cpu_s: of the whole fit on one thread, with two measurements on the held-out reviews. output_ms: loss and "
+        "gradients of the output layer alone, for the 800 positions of an update. tokens: trained on.",
+    )
+    finish(args, Report("outputs", "Output layers", rows, {}, ("torch", "numpy"), notes))
+
+
+if __name__ == "__main__":
+    main()
