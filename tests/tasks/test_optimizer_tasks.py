@@ -1,0 +1,138 @@
+"""The range test and the comparison on prepared data: what they write, and that they touch nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.specs import NGramSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError, InputError
+from reviewlm.presets import parse_config
+from reviewlm.store import Artifact
+from tasks.optimizers import compare_optimizers, find_learning_rate, neural_model, of_size, with_only
+from tasks.prepare import VOCABULARY_FILE, Prepared
+
+WORDS = ["the", "food", "was", "great", "and", "cheap", "but", "service", "slow", "we", "will", "never", "come", "back"]
+TRAINING = TrainingSpec(batch=4, window=10, precision="float32", evaluations=2)
+SPEC = RecurrentSpec(kind="gru", name="gru", hidden=8, embedding=8, layers=2, training=TRAINING)
+
+
+def reviews(count: int, seed: int) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    texts = [" ".join(random.choice(WORDS, random.integers(5, 20))) for _ in range(count)]
+    return pl.DataFrame({
+        "review_id": [f"r{i}" for i in range(count)], "text": texts, "stars": [1 + i % 5 for i in range(count)],
+        "bytes": [len(text) + 1 for text in texts],
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("store")
+    vocabulary = Vocabulary.train([" ".join(WORDS)] * 3, VocabularySpec(min_count=1), NormalForm())
+    (folder / "vocabulary").mkdir()
+    vocabulary.save(folder / "vocabulary" / VOCABULARY_FILE)
+    for split, count in (("train", 150), ("validation", 20)):
+        write_stream(folder / split, vocabulary, [reviews(count, count)])
+    streams = {split: Artifact("tokens", split, str(folder / split)) for split in ("train", "validation")}
+    nothing = Artifact("none", "none", str(folder))
+    return Prepared(
+        nothing, nothing, {"word": Artifact("vocabulary", "v", str(folder / "vocabulary"))}, {"word": streams}
+    )
+
+
+@pytest.fixture
+def config(own_home: Path) -> RunConfig:
+    models: list[dict[str, Any]] = [{"kind": "ngram", "name": "kn5"}, {"kind": "gru", "name": "gru"}]
+    return parse_config({"models": models, "baseline": "kn5", "execution": {"device": "cpu", "threads": 1}})
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_range_test_writes_numbers_and_a_picture_and_leaves_the_store_as_it_was(
+    config: RunConfig, prepared: Prepared, tmp_path: Path
+) -> None:
+    before = contents(prepared.clean.folder)
+    found = find_learning_rate.fn(config, SPEC, prepared, tmp_path / "out", 1e-4, 10.0, 60)
+    assert contents(prepared.clean.folder) == before
+    assert not (config.home / "store").exists()
+    assert [Path(name).name for name in found["files"]] == ["lr_find.json", "lr_find.png"]
+    written = json.loads((tmp_path / "out" / "lr_find.json").read_text())
+    assert written["suggestion"] == found["suggestion"]
+    assert len(written["nats"]) == found["updates"] <= 60
+    assert found["learning_rate"] == TRAINING.learning_rate
+    assert found["setting"] == "models.1.training.learning_rate"
+
+
+def test_what_a_range_test_complains_of_has_the_name_of_the_model(
+    config: RunConfig, prepared: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="sweep higher"):
+        find_learning_rate.fn(config, SPEC, prepared, tmp_path, 1e-12, 1e-11, 30)
+    assert not list(tmp_path.glob("lr_find*"))
+
+
+def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
+    config: RunConfig, prepared: Prepared, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    before = contents(prepared.clean.folder)
+    spec, rates = of_size(SPEC, 8), {"adamw": [0.01, 0.03], "gd": [1.0]}
+    found = compare_optimizers.fn(config, spec, prepared, tmp_path / "out", rates, 800, 1.0, True)
+    assert contents(prepared.clean.folder) == before
+    assert found["train_tokens"] <= 800
+    assert [trial["optimizer"] for trial in found["trials"]] == ["adamw", "adamw", "gd"]
+    assert json.loads((tmp_path / "out" / "optimizers.json").read_text())["trials"] == json.loads(
+        json.dumps(found["trials"])
+    )
+    uri = f"sqlite:///{config.home / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    parent = client.get_run(found["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )  # fmt: skip
+    assert {child.info.run_name for child in children} == {"adamw 0.01", "adamw 0.03", "gd 1"}
+    one = next(child for child in children if child.info.run_name == "adamw 0.03")
+    history = client.get_metric_history(one.info.run_id, "validation/nats")
+    trial = found["trials"][1]
+    assert [(metric.step, metric.value) for metric in history] == list(zip(trial["tokens"], trial["nats"], strict=True))
+    assert {"optimizers.json", "comparison.json", "plots"} <= {
+        artifact.path for artifact in client.list_artifacts(parent.info.run_id)
+    }
+
+
+def test_the_model_is_found_by_name_or_is_the_last_neural_one(config: RunConfig) -> None:
+    assert neural_model(config).name == "gru"
+    assert neural_model(config, "gru").name == "gru"
+    with pytest.raises(ConfigError, match="no such neural model"):
+        neural_model(config, "kn5")
+    alone = config.model_copy(update={"models": (NGramSpec(name="kn5"),)})
+    with pytest.raises(ConfigError, match="no neural model"):
+        neural_model(alone)
+
+
+def test_a_configuration_with_one_model_alone_is_valid(config: RunConfig) -> None:
+    alone = with_only(config, SPEC)
+    assert RunConfig.model_validate(alone.model_dump()).models[0].name == "gru"
+
+
+def test_a_size_makes_one_layer_of_so_many_units_and_0_leaves_the_model(config: RunConfig) -> None:
+    assert of_size(SPEC, 0) == SPEC
+    assert of_size(SPEC, 5) == replace(SPEC, hidden=5, embedding=5, layers=1)
+    assert of_size(NPLMSpec(context=3), 5) == NPLMSpec(context=3, hidden=5, embedding=5)
