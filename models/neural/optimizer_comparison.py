@@ -29,12 +29,11 @@ if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
 ALL: tuple[Optimizer, ...] = get_args(Optimizer)
-ADAPTIVE = (1e-3, 3e-3, 1e-2)
+PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (3e-3, 1e-2, 3e-2)
 GRID: Mapping[str, tuple[float, ...]] = {
-    "gd": (1.0, 4.0, 16.0), "sgd": (1.0, 4.0, 16.0), "nt_asgd": (1.0, 4.0, 16.0),
-    "momentum": (0.1, 0.4, 1.6), "nesterov": (0.1, 0.4, 1.6),
-    "adagrad": (0.01, 0.03, 0.1), "adadelta": (1.0, 4.0, 16.0), "rmsprop": ADAPTIVE,
-    "adam": ADAPTIVE, "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
+    "gd": (16.0, 64.0, 256.0), "sgd": PLAIN, "nt_asgd": PLAIN, "momentum": GATHERED, "nesterov": GATHERED,
+    "adagrad": (0.03, 0.1, 0.3), "adadelta": (1.0, 4.0, 16.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
+    "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
 }  # fmt: skip
 """Rates that are tried where no others are asked for."""
 EVALUATIONS = 12
