@@ -82,8 +82,9 @@ class TrainingSpec:
         precision: Number format of the matrix products; parameters and optimiser state are always float32.
         seed: Of initialisation, dropout and order.
         optimizer: A rule of `models/neural/optimizers.py`.
-        momentum: Of "momentum", "nesterov" and "rmsprop"'s decay; see there.
-        l2: λ of the penalty λ‖θ‖² in the loss, whose gradient is 2 λ θ; unlike `weight_decay` it goes through the rule.
+        momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
+        l2: λ of the penalty λ‖θ‖² of the weight matrices, whose gradient 2 λ θ, unlike `weight_decay`, goes through the
+            rule; it is added after clipping.
         schedule: How the rate goes down after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or
             "plateau": divided by 4 where validation has not improved, as word_language_model does.
         clip_value: Largest absolute value of an entry of the gradient, applied before `clip`.
@@ -99,6 +100,8 @@ class TrainingSpec:
         spike: A training loss that rises so many nats per token above its running mean counts as divergence; None
             leaves only numbers that are not finite.
         start: "fresh" weights, or those of the "champion" where it has the same shape and vocabulary.
+        patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
+            before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -130,6 +133,7 @@ class TrainingSpec:
     temporal_penalty: float = field(default=0.0, metadata=LATER)
     spike: float | None = field(default=None, metadata=LATER)
     start: Literal["fresh", "champion"] = field(default="fresh", metadata=LATER)
+    patience: int = field(default=5, metadata=LATER)
 
     def __post_init__(self) -> None:
         require(self.epochs > 0, "epochs", self.epochs, "above 0")
@@ -151,6 +155,7 @@ class TrainingSpec:
         for name in ("clip_value", "spike"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "above 0")
+        require(self.patience >= 1, "patience", self.patience, "at least 1")
         within = self.micro_batch is None or 1 <= self.micro_batch <= self.batch
         require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
 

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.neural.averaging import NonMonotonicTrigger, WeightAverage
+from models.neural.recurrent import RecurrentNetwork
+from models.neural.training_state import TrainingState
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 
 def parameters_of(seed=0, dtype=torch.float64):
@@ -171,3 +174,16 @@ def test_it_is_the_condition_written_out_and_its_state_passes_through_json(measu
 def test_a_patience_below_one_is_refused():
     with pytest.raises(ValueError, match="patience"):
         NonMonotonicTrigger(0)
+
+
+def test_the_trainer_lets_the_average_begin_after_as_many_evaluations_as_the_option_says():
+    network = RecurrentNetwork(
+        RecurrentSpec(hidden=2, embedding=2, objective=ObjectiveSpec(head=3)), torch.ones(12).long()
+    )
+    state = TrainingState(network, TrainingSpec(optimizer="nt_asgd", patience=2))
+    fired = [state.trigger.observe(nats) for nats in (3.0, 4.0, 4.0, 4.0)]
+    assert fired == [False, False, False, True]
+    state.after_step()
+    assert state.average.count == 1
+    with pytest.raises(ValueError, match="patience"):
+        TrainingSpec(patience=0)
