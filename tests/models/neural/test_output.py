@@ -1,8 +1,9 @@
 """Output layers: exact normalisation, stability, and a hand-written gradient, against autograd and arithmetic."""
 
 import logging
+from dataclasses import replace
 from decimal import Decimal, localcontext
-from itertools import product
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.base import ModelError
-from models.neural.output import GIVEN, SoftmaxOutput, TwoLevelOutput, build_output
+from models.neural.output import GIVEN, HierarchicalOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.neural.output.cross_entropy import level_nats, softmax_nats
 from models.specs import ObjectiveSpec
 
@@ -23,14 +24,24 @@ SORTED = np.concatenate([[45, 0, 50], np.zeros(6, int), np.arange(40, 40 - (V - 
 """Frequencies that fall with the id, as in a word vocabulary: the tail is a plain range of ids."""
 MIXED = np.random.default_rng(1).permutation(V) * 3
 """Frequencies without order, as in a BPE vocabulary: the tail is scattered."""
-KINDS = ["softmax", "two_level, sorted", "two_level, mixed"]
+OBJECTIVES = {
+    "softmax": ObjectiveSpec("softmax"),
+    "two_level, sorted": ObjectiveSpec("two_level", HEAD),
+    "two_level, mixed": ObjectiveSpec("two_level", HEAD),
+    "adaptive, sorted": ObjectiveSpec("adaptive", HEAD, cutoffs=(12, 20)),
+    "adaptive, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12, 20)),
+    "shrinking, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12,), shrink=2.0),
+    "hierarchical": ObjectiveSpec("hierarchical"),
+    "sampled, evaluated": ObjectiveSpec("softmax", estimator="sampled"),
+    "nce, evaluated": ObjectiveSpec("softmax", estimator="nce"),
+}
 
 
 def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype))
-    objective = ObjectiveSpec(kind.split(",")[0], head=HEAD, chunk=chunk)
-    layer = build_output(objective, weight, SORTED if "sorted" in kind else MIXED)
+    layer = build_output(replace(OBJECTIVES[kind], chunk=chunk), weight, SORTED if "sorted" in kind else MIXED)
+    layer.train("evaluated" not in kind)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name != "weight":
@@ -38,7 +49,7 @@ def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
     return layer
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=OBJECTIVES)
 def kind(request):
     return request.param
 
@@ -50,22 +61,49 @@ def batch(seed=0, dtype=torch.float32, among=PREDICTED):
 
 
 def reference_logp(layer, features_NE):
-    """The definition, from logits of all entries, with autograd: no chunk, no shortcut."""
-    logits_NV = features_NE @ layer.weight.T + layer.bias
-    logp_NV = torch.full_like(logits_NV, -torch.inf)
+    """The definition, one entry after another, with autograd: no chunk, no shortcut."""
+    if isinstance(layer, HierarchicalOutput):
+        return tree_logp(layer, features_NE)
+    logp_NV = torch.full((len(features_NE), V), -torch.inf, dtype=features_NE.dtype)
     if isinstance(layer, SoftmaxOutput):
+        logits_NV = features_NE @ layer.weight.T + layer.bias
         logp_NV[:, PREDICTED] = torch.log_softmax(logits_NV[:, PREDICTED], 1)
         return logp_NV
-    head, tail = layer.order_P[:HEAD].tolist(), layer.order_P[HEAD:].tolist()
-    stop_N1 = features_NE @ layer.tail_weight[:, None] + layer.tail_bias
-    head_NC = torch.log_softmax(torch.cat([logits_NV[:, head], stop_N1], 1), 1)
-    logp_NV[:, head] = head_NC[:, :-1]
-    logp_NV[:, tail] = torch.log_softmax(logits_NV[:, tail], 1) + head_NC[:, -1:]
+    levels = [layer.order_P[low:high].tolist() for low, high in pairwise((0, *layer.cuts))]
+    tails_KE, stop_K = layer.tail_weight.reshape(-1, E), layer.tail_bias
+    head_CE, head_C = torch.cat([layer.weight[levels[0]], tails_KE]), torch.cat([layer.bias[levels[0]], stop_K])
+    head_NC = torch.log_softmax(features_NE @ head_CE.T + head_C, 1)
+    logp_NV[:, levels[0]] = head_NC[:, :HEAD]
+    for k, ids in enumerate(levels[1:]):
+        rows_CX, seen_NX = layer.weight[ids], features_NE
+        if layer.shrinks:
+            rows_CX = layer.get_parameter(f"rows_{k + 1}")
+            seen_NX = features_NE @ layer.get_parameter(f"project_{k + 1}").T
+        tail_NC = torch.log_softmax(seen_NX @ rows_CX.T + layer.bias[ids], 1)
+        logp_NV[:, ids] = tail_NC + head_NC[:, HEAD + k, None]
+    return logp_NV
+
+
+def tree_logp(layer, features_NE):
+    """Walk down the tree from its root, node by node."""
+    logp_NV = torch.full((len(features_NE), V), -torch.inf, dtype=features_NE.dtype)
+
+    def walk(node, reached_N):
+        choice_N = features_NE @ layer.weight[node] + layer.bias[node]
+        for child, sign in zip(layer.tree[node].tolist(), (1, -1), strict=True):
+            below_N = reached_N + F.logsigmoid(sign * choice_N)
+            if child < len(PREDICTED):
+                logp_NV[:, PREDICTED[child]] = below_N
+            else:
+                walk(child - len(PREDICTED), below_N)
+
+    walk(0, torch.zeros_like(features_NE[:, 0]))
     return logp_NV
 
 
 def gradients(loss, layer, features_NE):
-    return torch.autograd.grad(loss, [features_NE, *layer.parameters()])
+    used = torch.autograd.grad(loss, [features_NE, *layer.parameters()], allow_unused=True, materialize_grads=True)
+    return list(used)
 
 
 def test_both_orders_of_ids_take_their_own_path():
@@ -176,6 +214,7 @@ def test_a_given_id_as_target_is_refused(kind, target):
         assert refusal.value.kind == "input"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind != "hierarchical"])
 def test_given_rows_of_the_output_get_no_gradient(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     layer.loss(features_NE, targets_N)[0].backward()
@@ -233,11 +272,47 @@ def test_bf16_products_change_loss_and_gradient_by_rounding_only(kind):
         assert other.dtype == torch.float32
 
 
+@pytest.mark.parametrize("output", ["softmax", "two_level"])
+def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
+    """On a distribution as training has it: logits from -15 to 5, most of it in the bias."""
+    torch.manual_seed(4)
+    counts = (1e6 / np.arange(1, 1_501)).astype(int)
+    layer = build_output(ObjectiveSpec(output, head=300, chunk=128), nn.Parameter(torch.randn(1_500, 40) / 5), counts)
+    features_NE = torch.randn(600, 40, requires_grad=True)
+    targets_N = torch.multinomial(layer.logp(features_NE).exp(), 1)[:, 0]
+    exact, rounded = (layer.loss(features_NE, targets_N, precision)[0] for precision in ("float32", "bf16"))
+    assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
+    for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
+        assert float((one - other).norm() / one.norm()) < 0.02
+
+
+def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
+    """E = 6 becomes 32 in the products; with E = 32 to begin with, and features of 0, all is the same."""
+    layer, (features_NE, targets_N) = layer_of("two_level, sorted"), batch()
+    rows = nn.Parameter(F.pad(layer.weight.detach(), (0, 26)))
+    wide = build_output(ObjectiveSpec("two_level", HEAD, chunk=8), rows, SORTED)
+    with torch.no_grad():
+        wide.bias.copy_(layer.bias)
+        wide.tail_weight[:E], wide.tail_bias[:] = layer.tail_weight, layer.tail_bias
+    wide_NE = F.pad(features_NE.detach(), (0, 26)).requires_grad_()
+    narrow_loss, wide_loss = (x.loss(h, targets_N, "bf16")[0] for x, h in ((layer, features_NE), (wide, wide_NE)))
+    assert narrow_loss == wide_loss
+    for one, other in zip(gradients(narrow_loss, layer, features_NE), gradients(wide_loss, wide, wide_NE), strict=True):
+        torch.testing.assert_close(one, other[..., :E] if other.shape[-1] == 32 else other, rtol=0, atol=0)
+
+
 def test_bf16_features_get_a_bf16_gradient(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     low_NE = features_NE.detach().bfloat16().requires_grad_()
     layer.loss(low_NE, targets_N, "bf16")[0].backward()
     assert low_NE.grad.dtype == torch.bfloat16
+
+
+def test_a_second_backward_is_refused_with_what_to_do(kind):
+    loss, _ = layer_of(kind).loss(*batch())
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="call `loss` again"):
+        loss.backward()
 
 
 def test_no_gradient_is_computed_where_none_is_wanted(kind):
@@ -249,6 +324,7 @@ def test_no_gradient_is_computed_where_none_is_wanted(kind):
     assert count == N
 
 
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind != "hierarchical"])
 def test_tied_rows_collect_the_gradients_of_both_their_uses(kind):
     layer, targets_N = layer_of(kind, dtype=torch.float64), batch()[1]
     ids_N = torch.tensor(np.random.default_rng(5).integers(0, V, N))
@@ -259,10 +335,10 @@ def test_tied_rows_collect_the_gradients_of_both_their_uses(kind):
     torch.testing.assert_close(own, torch.autograd.grad(expected, layer.weight)[0], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("output", "counts"), list(product(["softmax", "two_level"], [SORTED, MIXED])))
-def test_training_starts_from_the_unigram_model(output, counts):
+@pytest.mark.parametrize("counts", [SORTED, MIXED], ids=["sorted", "mixed"])
+def test_training_starts_from_the_unigram_model(kind, counts):
     """With features of 0 the prediction is the add-one-half unigram model, whatever the levels."""
-    layer = build_output(ObjectiveSpec(output, head=HEAD), nn.Parameter(torch.randn(V, E)), counts)
+    layer = build_output(OBJECTIVES[kind], nn.Parameter(torch.randn(V, E)), counts)
     p_V = layer.logp(torch.zeros(1, E))[0].exp()
     expected = torch.tensor((counts[PREDICTED] + 0.5) / (counts[PREDICTED] + 0.5).sum())
     torch.testing.assert_close(p_V[PREDICTED].double(), expected, rtol=1e-5, atol=1e-7)
@@ -270,7 +346,7 @@ def test_training_starts_from_the_unigram_model(output, counts):
 
 def test_equal_counts_start_at_log_v(kind):
     weight = nn.Parameter(torch.randn(V, E) * 0.05)
-    layer = build_output(ObjectiveSpec(kind.split(",")[0], head=HEAD), weight, np.full(V, 10))
+    layer = build_output(OBJECTIVES[kind], weight, np.full(V, 10))
     nats_N = layer.nats(*batch())
     assert float(nats_N.mean()) == pytest.approx(np.log(len(PREDICTED)), rel=0.05)
 
@@ -284,9 +360,8 @@ def test_the_head_holds_the_most_frequent_predicted_entries():
 
 def test_a_saved_layer_comes_back_with_its_own_order(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
-    other = build_output(
-        ObjectiveSpec(kind.split(",")[0], HEAD, 8), nn.Parameter(torch.zeros(V, E)), np.arange(V)[::-1].copy()
-    )
+    objective = replace(OBJECTIVES[kind], chunk=8)
+    other = build_output(objective, nn.Parameter(torch.zeros(V, E)), np.arange(V)[::-1].copy())
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.nats(features_NE, targets_N), layer.nats(features_NE, targets_N))
     assert torch.equal(other.logp(features_NE), layer.logp(features_NE))
