@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
 from ..vocabulary import BOS, STARS
+from . import penalties
 from .cells import CELLS, Weights
 from .dropout import Dropout, drop_weights, word_mask
 from .layers import make_layer, run_layer
@@ -40,9 +41,6 @@ class RecurrentNetwork(Network):
     Attributes:
         layers: L modules, each with weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and more with `layer_norm`).
         project: Linear H → E, or the identity.
-        last_layer: The last layer's outputs h_BTH of the latest call in training mode, after and before dropout, in
-            float32 and with their history, for `training.activation_penalty` and `temporal_penalty`; None where
-            neither is asked for, so that nothing is kept in memory, and in evaluation mode.
     """
 
     def __init__(self, spec: RecurrentSpec, unigram_counts_V: Tensor) -> None:
@@ -71,11 +69,10 @@ class RecurrentNetwork(Network):
         self.dropout = Dropout(spec.dropout, spec.variational)
         self.output_dropout = Dropout(_given(spec.output_dropout, spec.dropout), spec.variational)
         self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
-        self.penalised = spec.training.activation_penalty > 0 or spec.training.temporal_penalty > 0
-        self.last_layer: tuple[Tensor, Tensor] | None = None
+        self.penalised = penalties.wanted(spec.training)
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
-        self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V)
+        self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied)
 
     def _output_weight(self, spec: RecurrentSpec) -> nn.Parameter:
         """Return the embedding itself, or rows of their own (V, H) that need no projection."""
