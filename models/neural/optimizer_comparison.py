@@ -2,8 +2,8 @@
 
 Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order. What
 differs is the rule, its rate, and where a rule is defined by it also the rest: "gd" takes one step per epoch, from all
-windows at once, and "nt_asgd" keeps its rate constant until its average begins. No weight decays and nothing else is
-averaged, so that the rules are all there is to compare.
+windows at once, and "nt_asgd" keeps its rate constant. No weight decays, because a decoupled decay grows with the rate,
+and the rates of rules differ by a factor of a thousand; all other options are those of the model.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: floa
         own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
     if optimizer == "nt_asgd":
         own = {"schedule": "constant"}
-    same = {"weight_decay": 0.0, "l2": 0.0, "ema": 0.0, "evaluations": EVALUATIONS, "start": "fresh", "epochs": epochs}
+    same = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh", "epochs": epochs}
     training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
     return replace(spec, training=training)
 

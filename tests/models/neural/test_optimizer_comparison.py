@@ -15,7 +15,7 @@ from models.neural.optimizer_comparison import ALL, GRID, OptimizerComparison, T
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, spec_from_dict
 
 V = 30
-TRAINING = TrainingSpec(batch=8, window=10, precision="float32", seed=5, weight_decay=0.1, ema=0.5, l2=0.1)
+TRAINING = TrainingSpec(batch=8, window=10, precision="float32", seed=5, weight_decay=0.1, l2=1e-5)
 SPEC = RecurrentSpec(kind="gru", hidden=12, embedding=8, objective=ObjectiveSpec(head=10), training=TRAINING)
 TRAIN, VALIDATION = walks(60, V, 1), walks(20, V, 2)
 VOCABULARY = SimpleNamespace(size=V, digest="made", boundary_policy="made")
@@ -73,10 +73,10 @@ def test_trials_differ_in_rule_and_rate_and_where_the_rule_says_so(optimizer):
     spec = trial_spec(SPEC, optimizer, 0.5, 3.0, TRAIN)
     assert replace(spec, training=TRAINING) == SPEC
     own = {"gd": {"batch", "micro_batch"}, "nt_asgd": {"schedule"}}.get(optimizer, set())
-    always = {"optimizer", "learning_rate", "weight_decay", "ema", "l2", "evaluations"}
+    always = {"optimizer", "learning_rate", "weight_decay", "evaluations"}
     changed = {name for name, value in asdict(spec.training).items() if value != asdict(TRAINING)[name]}
     assert changed - always == own
-    assert (spec.training.weight_decay, spec.training.ema, spec.training.l2) == (0.0, 0.0, 0.0)
+    assert (spec.training.weight_decay, spec.training.l2) == (0.0, 1e-5)
     assert spec_from_dict(asdict(spec)) == spec
 
 
