@@ -6,8 +6,8 @@ are stacked in one matrix each, in the order that torch.nn uses, so that paramet
 `torch.nn.RNN`, `GRU` and `LSTM`. What comes from the input does not depend on the past, so it is computed for
 all positions in one matrix product; the cells below receive it ready made as a_t = W_ih x_t + b_ih.
 
-These layers compute what torch.nn's fused ones compute (`tests/models/neural/test_neural_cells.py` holds them to
-1e-12); they are here to be read, changed and checked, and slower by the Python loop over time.
+These layers compute what torch.nn's fused ones compute, where there are any (`tests/models/neural/test_neural_cells.py`
+holds them to 1e-12); they are here to be read, changed and checked, and slower by the Python loop over time.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 

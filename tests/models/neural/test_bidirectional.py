@@ -87,11 +87,6 @@ def test_impossible_lengths_are_refused(lengths):
         make()(random_inputs(), torch.tensor(lengths))
 
 
-def test_a_bidirectional_language_model_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="sees the words it is to predict"):
-        RecurrentSpec(bidirectional=True)
-
-
 def random_text(count, length, tokens=20):
     """Independent, equally likely tokens: nobody can predict them better than log(tokens) nats each."""
     return torch.randint(9, 9 + tokens, (count, length), generator=torch.Generator().manual_seed(3))

@@ -44,6 +44,7 @@ LANES = [
     [review(12, STARS[3], 5), review(8, STARS[4], 6)],
 ]
 """Two streams of 26 tokens; the rating of the third review of the first is not known."""
+PACKED = torch.stack([torch.cat(lane) for lane in LANES])
 
 
 def gradients(network, features):
@@ -56,7 +57,7 @@ def gradients(network, features):
 @pytest.mark.parametrize("name", KINDS)
 def test_packed_reviews_give_the_features_and_gradients_of_each_review_alone(name):
     network = make(name)
-    packed, _ = network(torch.stack([torch.cat(lane) for lane in LANES]), network.start(2, "cpu"))
+    packed, _ = network(PACKED, network.start(2, "cpu"))
     rows = [torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1) for lane in LANES]
     alone = torch.cat(rows)
     torch.testing.assert_close(packed, alone, atol=1e-12, rtol=1e-12)
@@ -67,15 +68,24 @@ def test_packed_reviews_give_the_features_and_gradients_of_each_review_alone(nam
 @pytest.mark.parametrize("name", KINDS)
 def test_windows_cut_anywhere_carry_the_state_within_a_review_and_drop_it_between_two(name):
     network = make(name)
-    ids = torch.stack([torch.cat(lane) for lane in LANES])
-    whole, last = network(ids, network.start(2, "cpu"))
+    whole, last = network(PACKED, network.start(2, "cpu"))
     state, parts = network.start(2, "cpu"), []
-    for window in ids.split([2, 4, 1, 3, 6, 10], 1):
+    for window in PACKED.split([2, 4, 1, 3, 6, 10], 1):
         features, state = network(window, detach(state))
         parts.append(features)
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-12, rtol=1e-12)
     for ours, theirs in zip(state, last, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "lstm-normed"])
+def test_in_bf16_packed_reviews_stay_as_close_to_each_review_alone_as_bf16_is(name):
+    network = make(name).float()
+    network.precision = "bf16"
+    packed, _ = network(PACKED, network.start(2, "cpu"))
+    rows = [torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1) for lane in LANES]
+    assert packed.dtype == torch.float32
+    assert (packed - torch.cat(rows)).abs().max() < 0.02 * packed.abs().max()
 
 
 def test_between_begin_and_star_a_stream_is_reminded_of_nothing():
@@ -107,13 +117,12 @@ def test_a_window_without_a_begin_reads_through_the_fused_layer():
 
 @pytest.mark.parametrize("penalty", ["activation_penalty", "temporal_penalty"])
 def test_the_last_layer_is_handed_out_for_penalties_only(penalty):
-    ids = torch.stack([torch.cat(lane) for lane in LANES])
     plain = make("lstm")
-    plain(ids, plain.start(2, "cpu"))
+    plain(PACKED, plain.start(2, "cpu"))
     assert plain.last_layer is None
     network = make("lstm", **{penalty: 1.0})
     network.output_dropout.p = 0.5
-    features, (h_LBH, *_) = network(ids, network.start(2, "cpu"))
+    features, (h_LBH, *_) = network(PACKED, network.start(2, "cpu"))
     dropped, raw = network.last_layer
     torch.testing.assert_close(raw[:, -1], h_LBH[-1])
     torch.testing.assert_close(network.project(dropped), features)
@@ -123,5 +132,5 @@ def test_the_last_layer_is_handed_out_for_penalties_only(penalty):
     dropped.square().mean().backward()
     assert network.layers[0].weight_hh_l0.grad.any(), "with its history"
     network.eval()
-    network(ids, network.start(2, "cpu"))
+    network(PACKED, network.start(2, "cpu"))
     assert network.last_layer is None

@@ -120,3 +120,13 @@ def test_at_first_the_gains_are_one_and_the_shifts_zero():
 def test_a_vector_of_equal_entries_stays_finite():
     result = layer_norm(torch.full((2, H), 7.0, dtype=torch.float64), torch.ones(H), torch.zeros(H))
     assert torch.equal(result, torch.zeros(2, H, dtype=torch.float64))
+
+
+def test_a_normalised_lstm_with_forget_one_and_input_zero_keeps_its_cell_state_exactly():
+    """LN of 4 H entries with gain 1 stays within ±√(4 H), so biases of ±200 still saturate the gates."""
+    layer = NormedLayer("lstm", E, H)
+    with torch.no_grad():
+        layer.bias_ih_l0[:H], layer.bias_ih_l0[H : 2 * H] = -200.0, 200.0
+        outputs, (_, last) = layer(torch.randn(B, 1_000, E), (torch.randn(B, H), torch.arange(B * H).view(B, H) / 7))
+    assert torch.equal(last, torch.arange(B * H).view(B, H) / 7)
+    assert outputs.std(1).min() > 0

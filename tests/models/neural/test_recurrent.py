@@ -249,18 +249,42 @@ def test_gradients_of_the_whole_network_pass_the_numeric_check():
     assert torch.autograd.gradcheck(run, leaves, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_bf16_holds_in_training_only_and_stays_close(kind):
-    network = make(kind, hidden=32, embedding=24, training=TrainingSpec(precision="bf16"))
-    exact = make(kind, hidden=32, embedding=24, training=FLOAT32)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[{"kind": kind} for kind in KINDS],
+        {"kind": "gru", "cells": "own", "form": "cho"},
+        {"kind": "lstm", "cells": "own", "layer_norm": True},
+    ],
+    ids=[*KINDS, "gru-cho", "lstm-normed"],
+)
+def test_bf16_holds_in_training_only_and_stays_close(options):
+    network = make(hidden=32, embedding=24, training=TrainingSpec(precision="bf16"), **options)
+    exact = make(hidden=32, embedding=24, training=FLOAT32, **options)
     ids = random_ids(B, T)
     rough, state = network(ids, network.start(B, "cpu"))
     sharp, _ = exact(ids, exact.start(B, "cpu"))
     assert rough.dtype == torch.float32
     assert {tensor.dtype for tensor in state} == {torch.float32, torch.int64}, "memory, and the star token"
     assert not torch.equal(rough, sharp)
-    assert (rough - sharp).abs().max() < 0.02 * sharp.abs().max()
+    # Normalising a vector of small sums makes their rounding as large as it makes them.
+    assert (rough - sharp).abs().max() < (0.1 if options.get("layer_norm") else 0.02) * sharp.abs().max()
     rough.sum().backward()
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
     network.eval(), exact.eval()
     assert torch.equal(network(ids, network.start(B, "cpu"))[0], exact(ids, exact.start(B, "cpu"))[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"bidirectional": True}, "sees the words"),
+        ({"layer_norm": True}, "cells = 'own'"),
+        ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'own'"),
+        ({"kind": "gru", "form": "cho"}, "own cells"),
+        ({"kind": "lstm", "form": "cho", "cells": "own"}, "a GRU"),
+    ],
+)
+def test_options_that_no_network_can_have_are_refused_with_the_reason(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        RecurrentSpec(**options)
