@@ -25,7 +25,7 @@ from tracking.client import open_client
 from tracking.runs import Tracker
 
 STORES, KILLS = 6, 4
-PRELOAD = ["tasks.fit_worker", "models.neural.recurrent", "models.neural.trainer", "reviewlm.store", "pyarrow.parquet"]
+PRELOAD = ["tasks.fit_worker", "models.neural.recurrent", "models.neural.trainer", "torch._dynamo", "pyarrow.parquet"]
 CLOCK = {"time", "tokens_per_second"}
 RECIPE = TrainingSpec(
     epochs=2, batch=4, window=9, backprop=14, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", ema=0.8
