@@ -12,6 +12,7 @@ import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from math import isfinite
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from models.specs import ModelSpec
@@ -163,10 +164,10 @@ def _number(text: str, whole: bool) -> float:
         value = float(text)
     except ValueError:
         raise ValueError(f"{text.strip()!r} is not a number") from None
+    if not isfinite(value):
+        raise ValueError(f"{text.strip()!r} is not a finite number")
     if whole and not value.is_integer():
         raise ValueError(f"{text.strip()!r} is not a whole number, as this option is")
-    if abs(value) == float("inf") or value != value:
-        raise ValueError(f"{text.strip()!r} is not a finite number")
     return value
 
 

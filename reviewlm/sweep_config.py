@@ -52,7 +52,7 @@ class ScalingConfig(Section):
     shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
     seeds: Annotated[int, Field(ge=1)] = 2
     coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    min_updates: Annotated[int, Field(ge=1)] = 40
+    min_updates: Annotated[int, Field(ge=1)] = 100
     whole: bool = True
     seed: Annotated[int, Field(ge=0)] = 1
 

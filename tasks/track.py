@@ -24,6 +24,7 @@ from tasks.prepare import Prepared
 from tasks.stage import git_commit
 from tracking.export import log_bundle
 from tracking.registry import Registry
+from tracking.reopen import reopen_run
 from tracking.runs import Tracker, run_tags
 
 JOURNAL = "metrics.jsonl"
@@ -67,12 +68,15 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 
 
 @contextmanager
-def parent_run(config: RunConfig, name: str) -> Iterator[str]:
-    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description."""
+def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
+    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description.
+
+    *known* is the run that an earlier flow run has left and that this one goes on with, if it is still there.
+    """
     tracker = tracker_of(config)
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit()), "reviewlm.preset": config.preset}
-    run_id = tracker.start_run(name, tags, None)
-    with _ended_on_error(tracker, run_id):
+    run_id = known if known and reopen_run(tracker, known) else tracker.start_run(name, tags, None)
+    with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
         tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
         yield run_id
@@ -80,7 +84,7 @@ def parent_run(config: RunConfig, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def _ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
+def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
     """End a run as FAILED, or as KILLED where it was interrupted, if the block does not come to its end."""
     try:
         yield
@@ -142,7 +146,7 @@ def open_model_run(
         return
     tags = {FIT_TAG: digest, "reviewlm.kind": spec.kind, **prefect_tags()}
     run_id = tracker.start_run(spec.name, tags, parent_run_id)
-    with _ended_on_error(tracker, run_id):
+    with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, parameters_of(config, spec, prepared))
         for split in ("train", "validation", "test"):
             stream = prepared.tokens[spec.vocabulary][split]
@@ -157,6 +161,8 @@ OBJECTIVES = {
     "ngram": {"output": "relative frequencies with discounts"},
     "mixture": {"output": "weights tuned on validation"},
     "cache": {"output": "weights tuned on validation"},
+    "neural_cache": {"output": "theta, window and weights tuned on validation"},
+    "dynamic": {"output": "rate and decay tuned on validation"},
 }
 """Of kinds of models that have no output layer of their own."""
 

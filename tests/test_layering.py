@@ -28,6 +28,7 @@ HOMES = {
     "great_expectations": {"data_checks"},
     "fastapi": {"serving"},
     "torch": {"models"},
+    "optuna": {"tasks"},
 }
 MAY_LOOK_UP = "reviewlm/verbs/"  # only the command line imports them; they reach the flows inside a verb
 FOUNDATION_SEES = {"models.specs"}  # options are part of the configuration; no framework comes with them

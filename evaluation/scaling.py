@@ -1,0 +1,183 @@
+"""The loss of a large fit foretold from small ones: L(D) = E + A·D^−α, with an interval that is meant to hold.
+
+D counts training tokens read (or parameters), L is validation loss in nats per token: the law of Hestness et al. 2017
+and Kaplan et al. 2020 with the floor E of Hoffmann et al. 2022, eq. 2. A handful of small fits leaves α almost open, so
+no single law is fitted. For each α of a grid the law is linear in E and A, and Bayesian linear regression gives their
+distribution and that of the noise in closed form (Gelman et al. 2013, chapter 14). What is foretold is the mixture of
+all these laws, each weighted by how well it explains the small fits, held to E ≥ 0 and A > 0, plus the noise of one
+fit. Prior: α uniform on the grid, E and A flat, and log σ flat above a least noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+EXPONENTS = np.linspace(0.05, 1.2, 116)
+"""Of the grid. Measured exponents of language models are 0.05 to 0.5; small fits, which still learn quickly, higher."""
+DRAWS = 40_000
+LEAST_NOISE = 1e-3
+"""Nats per token: equal losses of small fits by chance must not make an interval of no width."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """The single law that explains the small fits best, for tables and figures.
+
+    Args:
+        floor: E, nats per token.
+        scale: A.
+        exponent: α.
+        noise: Standard deviation of a fit's loss around it, nats per token.
+    """
+
+    floor: float
+    scale: float
+    exponent: float
+    noise: float
+
+    def __call__(self, size: float) -> float:
+        """Return the loss of a fit of this size."""
+        return self.floor + self.scale * size**-self.exponent
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is foretold of one larger fit.
+
+    Args:
+        size: Its training tokens (or parameters).
+        nats: Median of its validation loss.
+        low: Lower end of the interval.
+        high: Upper end.
+        coverage: Probability that the loss lies within, e.g. 0.8.
+        law: The best single law.
+    """
+
+    size: float
+    nats: float
+    low: float
+    high: float
+    coverage: float
+    law: Law
+
+    def holds(self, nats: float) -> bool:
+        """Return whether a loss that was measured later lies within the interval."""
+        return self.low <= nats <= self.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, perplexities among them."""
+        ends = {f"perplexity_{name}": float(np.exp(getattr(self, name))) for name in ("low", "high")}
+        return {**asdict(self), "perplexity": float(np.exp(self.nats)), **ends}
+
+
+def foretell(sizes: Sequence[float], losses: Sequence[float], size: float, coverage: float, seed: int) -> Prediction:
+    """Foretell the loss of a fit from those of smaller ones.
+
+    Args:
+        sizes: N training sizes, at least three different ones.
+        losses: N validation losses, nats per token.
+        size: Of the fit to come.
+        coverage: Of the interval, in (0, 1).
+        seed: Of the draws; equal seeds give equal intervals.
+
+    Raises:
+        ValueError: Fewer than four fits or three sizes, or a number that is not positive and finite; or losses that
+            follow no such law: they do not fall with size, or fall faster and faster.
+    """
+    sizes_N, losses_N = np.asarray(sizes, np.float64), np.asarray(losses, np.float64)
+    _require(sizes_N, losses_N, size)
+    laws, weights_K, fits = _laws(sizes_N, losses_N, size)
+    generator = np.random.default_rng(seed)
+    drawn_R = _draws(fits, weights_K, sizes_N, size, generator)
+    tail = (1 - coverage) / 2
+    low, middle, high = np.quantile(drawn_R, [tail, 0.5, 1 - tail])
+    best = max(range(len(laws)), key=lambda k: (laws[k].scale > 0 and laws[k].floor >= 0, weights_K[k]))
+    return Prediction(float(size), float(middle), float(low), float(high), coverage, laws[best])
+
+
+def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
+    numbers = np.concatenate([sizes_N, losses_N, [size]])
+    if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        raise ValueError("sizes and losses must be positive and finite")
+    if len(sizes_N) < 4 or len(set(sizes_N)) < 3:
+        raise ValueError(
+            f"a law with three constants needs at least 4 fits of 3 sizes; there are {len(sizes_N)} of "
+            f"{len(set(sizes_N))}"
+        )
+    if np.polyfit(np.log(sizes_N), losses_N, 1)[0] >= 0:
+        raise ValueError("the losses do not fall as the fits become larger, so there is no law to go on")
+    if _speeds_up(np.log(sizes_N), losses_N):
+        raise ValueError(
+            "each doubling of the small fits gains more than the last; by the law it gains less, so these are still in "
+            "the first steep part of learning: larger shares are needed"
+        )
+
+
+def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
+    """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); every law bends upwards."""
+    x_N3 = np.stack([np.ones_like(logs_N), logs_N, (logs_N - logs_N.mean()) ** 2], 1)
+    freedom = len(losses_N) - 3
+    inverse_33 = np.linalg.inv(x_N3.T @ x_N3)
+    mean_3 = inverse_33 @ (x_N3.T @ losses_N)
+    squares = float(((losses_N - x_N3 @ mean_3) ** 2).sum()) + freedom * LEAST_NOISE**2
+    return bool(mean_3[2] < student.ppf(0.01, freedom) * np.sqrt(squares / freedom * inverse_33[2, 2]))
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Losses on (1, (D/D₀)^−α): E and the scaled A with their covariance for σ = 1, and the sum of squares left."""
+
+    exponent: float
+    mean_2: np.ndarray
+    root_22: np.ndarray
+    squares: float
+
+
+def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[Law], np.ndarray, list[_Regression]]:
+    """Return for each exponent its law, its weight and the regression behind both.
+
+    The weight is the likelihood with E, A and σ integrated out: |XᵀX|^−½ · S^−(N−2)/2, times what the scaling of the
+    column contributes, so that A (and not A·D₀^−α) has the flat prior over the range of losses.
+    """
+    middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
+    least = freedom * LEAST_NOISE**2
+    laws, logs, fits = [], [], []
+    for exponent in EXPONENTS:
+        column_N = (sizes_N / middle) ** -exponent
+        x_N2 = np.stack([np.ones_like(column_N), column_N], 1)
+        inverse_22 = np.linalg.inv(x_N2.T @ x_N2)
+        mean_2 = inverse_22 @ (x_N2.T @ losses_N)
+        squares = float(((losses_N - x_N2 @ mean_2) ** 2).sum()) + least
+        # Flat in the loss explained between the smallest and the largest fit: a prior that does not know D's unit.
+        spread = column_N.max() - column_N.min()
+        logs.append(0.5 * np.linalg.slogdet(inverse_22)[1] + np.log(spread) - 0.5 * freedom * np.log(squares))
+        fits.append(_Regression(float(exponent), mean_2, np.linalg.cholesky(inverse_22), squares))
+        scale = float(mean_2[1] * middle**exponent)
+        laws.append(Law(float(mean_2[0]), scale, float(exponent), float(np.sqrt(squares / freedom))))
+    weights_K = np.exp(np.array(logs) - max(logs))
+    return laws, weights_K / weights_K.sum(), fits
+
+
+def _draws(
+    fits: Sequence[_Regression], weights_K: np.ndarray, sizes_N: np.ndarray, size: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw losses of the fit to come: an exponent, σ, E and A, then the noise; laws that cannot be are left out."""
+    middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
+    drawn = []
+    for fit, count in zip(fits, generator.multinomial(DRAWS, weights_K), strict=True):
+        if count == 0:
+            continue
+        sigma_C = np.sqrt(fit.squares / generator.chisquare(freedom, count))
+        law_C2 = fit.mean_2 + sigma_C[:, None] * (generator.standard_normal((count, 2)) @ fit.root_22.T)
+        possible_C = (law_C2[:, 0] >= 0) & (law_C2[:, 1] > 0)
+        loss_C = law_C2[:, 0] + law_C2[:, 1] * (size / middle) ** -fit.exponent
+        drawn.append((loss_C + sigma_C * generator.standard_normal(count))[possible_C])
+    found_R = np.concatenate(drawn)
+    if len(found_R) < DRAWS // 100:
+        raise ValueError("no law with a floor of 0 or more explains the small fits")
+    return found_R

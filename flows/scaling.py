@@ -1,0 +1,64 @@
+"""Small fits → a stored prediction of the whole fit's loss → the whole fit → whether it held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.retrain import resolve
+from tasks.fit import fit
+from tasks.fit_process import interruptible_fits
+from tasks.prepare import Prepared
+from tasks.scaling import (
+    ScalingPlan,
+    SmallFit,
+    archive,
+    check_prediction,
+    fit_small,
+    plan_scaling,
+    predict,
+    prediction_of,
+    small_fits,
+)
+from tasks.track import parent_run
+
+
+@flow(name="scaling", persist_result=False)
+def scaling(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Foretell the loss of a model's whole fit, store that, and check it.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        overrides: Settings as `key=value`, e.g. `scaling.model=lstm`.
+    """
+    plan = plan_scaling(resolve(preset, input, overrides))
+    prepared = prepare(plan.config, ingest(plan.config))
+    with parent_run(plan.config, "scaling") as run_id:
+        runner: Any = ThreadPoolTaskRunner(max_workers=plan.config.execution.workers)
+        fits = fit_small_ones.with_options(task_runner=runner)(plan, prepared, run_id)
+        prediction = predict.submit(plan, prepared, fits, run_id).result()
+        if plan.config.scaling.whole:
+            with interruptible_fits():
+                fit.submit(plan.config, plan.base, prepared, run_id, {}).result()
+        outcome = check_prediction.submit(plan, prediction, fits, run_id).result()
+    return {
+        "model": plan.base.name, "small": [one.as_row() for one in fits], "outcome": outcome,
+        "prediction": prediction_of(prediction).to_dict(), "archive": archive(plan.config),
+        "artifact": prediction.path, "mlflow_run_id": run_id,
+    }
+
+
+@flow(name="fit-small-ones", persist_result=False)
+def fit_small_ones(plan: ScalingPlan, prepared: Prepared, parent_run_id: str) -> list[SmallFit]:
+    """Fit all small models, as many side by side as the configuration has workers."""
+    with interruptible_fits():
+        futures = [fit_small.submit(plan.config, one, prepared, parent_run_id) for one in small_fits(plan, prepared)]
+        found = [future.result() for future in futures]
+    return [one for one in found if one is not None]

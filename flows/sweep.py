@@ -1,0 +1,83 @@
+"""Many fits of one model with other options, side by side: the best are fitted again with fresh seeds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.retrain import resolve
+from tasks.fit_process import interruptible_fits
+from tasks.prepare import Prepared
+from tasks.study import Study
+from tasks.sweep import PARENT, Finalist, Plan, finalist, finalists_of, open_study, plan_sweep, summarise_sweep
+from tasks.track import parent_run
+from tasks.trial import run_seed, run_trial
+
+WAIT_SECONDS = 1.0
+"""Between two looks at what other processes do."""
+
+
+@flow(name="sweep", persist_result=False)
+def sweep(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Search the space of the section `sweep`; what an earlier, interrupted run has finished is not done again.
+
+    Several runs with the same parameters work on the same study side by side, e.g. on several workers of a pool.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
+    """
+    plan = plan_sweep(resolve(preset, input, overrides))
+    prepared = prepare(plan.config, ingest(plan.config))
+    study = open_study(plan, prepared)
+    with parent_run(plan.config, "sweep", study.note(PARENT)) as run_id:
+        study.remember(PARENT, run_id)
+        runner: Any = ThreadPoolTaskRunner(max_workers=plan.config.execution.workers)
+        fit_trials.with_options(task_runner=runner)(plan, prepared, study, run_id)
+        with study.lock("finals"):
+            finalists = fit_finalists.with_options(task_runner=runner)(plan, prepared, study, run_id)
+            return summarise_sweep.submit(plan, study, finalists, run_id).result()
+
+
+@flow(name="fit-trials", persist_result=False)
+def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
+    """Fit trials, as many side by side as the configuration has workers, until there are as many as wanted."""
+    running: list[PrefectFuture[Any]] = []
+    with interruptible_fits(), study.joined():
+        while True:
+            while len(running) < plan.config.execution.workers and (asked := study.ask()) is not None:
+                running.append(run_trial.submit(plan.config, plan.base, prepared, study, asked, parent_run_id))
+            if running:
+                done = next(as_completed(list(running)))
+                running.remove(done)
+                done.result()
+            elif study.busy():  # another process is at it; should it die, its trial is ours
+                time.sleep(WAIT_SECONDS)
+                study.give_up_dead()
+            else:
+                return
+
+
+@flow(name="fit-finalists", persist_result=False)
+def fit_finalists(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
+    """Fit the best trials with seeds that the search has not seen."""
+    options, best = plan.config.sweep, finalists_of(study, plan.config.sweep.finalists)
+    with interruptible_fits():
+        fits = {
+            (trial.number, seed): run_seed.submit(
+                plan.config, plan.base, prepared, study, trial.number, trial.values, seed, parent_run_id
+            )
+            for trial in best
+            for seed in plan.seeds
+        }
+        losses = {key: future.result() for key, future in fits.items()}
+    return [finalist(trial, [losses[trial.number, seed] for seed in plan.seeds], options.confidence) for trial in best]

@@ -1,0 +1,119 @@
+"""Verbs that fit one model many times: to search its options, and to predict the loss of its whole fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.errors import ConfigError
+from reviewlm.verbs.options import Input, Json, Preset, Set, run_flow
+
+app = typer.Typer()
+BEST_SHOWN = 12
+ModelName = Annotated[str | None, typer.Option("--model", help="Name of a neural model of the preset.")]
+
+
+@app.command()
+def sweep(
+    model: ModelName = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="In all, earlier runs included.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for each finalist.")] = None,
+    finalists: Annotated[int | None, typer.Option("--finalists", min=1, help="Best trials fitted again.")] = None,
+    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Search a model's options; --space replaces the preset's, and a rerun goes on where the last one stopped."""
+    told = {"model": model, "trials": trials, "seeds": seeds, "finalists": finalists}
+    chosen = [f"sweep.{name}={value}" for name, value in told.items() if value is not None]
+    if space is not None:
+        chosen.append(f"sweep.space={_table(space)}")
+    result = run_flow("sweep", preset, input, [*(set or []), *chosen])
+    _show(result)
+    terminal.last_line(result, json)
+
+
+@app.command()
+def scaling(
+    model: ModelName = None,
+    predict_only: Annotated[bool, typer.Option("--predict-only", help="Do not fit the whole model.")] = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Predict the validation loss of a model's whole fit from small ones, store it, fit, and hold one to the other."""
+    chosen = [f"scaling.model={model}"] if model is not None else []
+    chosen += ["scaling.whole=false"] if predict_only else []
+    result = run_flow("scaling", preset, input, [*(set or []), *chosen])
+    _show_scaling(result)
+    terminal.last_line(result, json)
+
+
+def _table(space: str) -> str:
+    """Return "a=1..2 b.c=x|y" as a TOML table.
+
+    Raises:
+        ConfigError: A word is not of the form option=range.
+    """
+    entries = []
+    for word in space.split():
+        name, equals, text = word.partition("=")
+        if not (name and equals and text) or set('"\\') & set(word):
+            raise ConfigError(
+                "A space is made of words like option=range", where="--space", value=word,
+                remedy='e.g. --space "hidden=128..512:log training.optimizer=adamw|sgd"',
+            )
+        entries.append(f'"{name}" = "{text}"')
+    return "{" + ", ".join(entries) + "}"
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    rows = result["trials"]
+    complete = sorted((row for row in rows if row["perplexity"] is not None), key=lambda row: row["perplexity"])
+    left_out = ("state", "reached", "reason", "mlflow_run_id")
+    shown = [{name: value for name, value in row.items() if name not in left_out} for row in complete[:BEST_SHOWN]]
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    terminal.show_rows(shown, f"{told}; the best by validation perplexity")
+    for row in rows:
+        if row["state"] == "failed":
+            terminal.say(f"Trial {row['trial']} failed: {row['reason']}")
+    if result["importances"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
+        terminal.say(f"Share of the variance (fANOVA): {shares}")
+    if any("seeds" in row for row in result["finalists"]):
+        terminal.show_rows(result["finalists"], "Finalists, each with seeds that the search has not seen")
+    winner = result["winner"]
+    terminal.say(f"\nWinner: trial {winner['trial']}, validation perplexity {_perplexity(winner)}. In a preset:\n")
+    terminal.say(result["toml"])
+    terminal.say("\nor: " + " ".join(f"--set {override}" for override in result["overrides"]))
+    terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+
+
+def _perplexity(winner: Mapping[str, Any]) -> str:
+    if "seeds" not in winner:
+        return f"{winner['search perplexity']:.4g}, which flatters: it is the best of all trials"
+    sure = f"{winner['confidence']:.0%}, {winner['seeds']} seeds"
+    return f"{winner['perplexity']:.4g} [{winner['low']:.4g}, {winner['high']:.4g}] ({sure})"
+
+
+def _show_scaling(result: Mapping[str, Any]) -> None:
+    terminal.show_rows(result["small"], "Small fits")
+    predicted = result["prediction"]
+    law = predicted["law"]
+    formula = f"L(D) = {law['floor']:.4g} + {law['scale']:.4g} · D^-{law['exponent']:.3g}"
+    terminal.say(f"{formula} nats per token, after D tokens read")
+    terminal.say(
+        f"Predicted for {predicted['size']:,.0f} tokens: {predicted['nats']:.4f} nats, "
+        f"{predicted['coverage']:.0%} between {predicted['low']:.4f} and {predicted['high']:.4f} "
+        f"(perplexity {predicted['perplexity_low']:.4g} to {predicted['perplexity_high']:.4g})"
+    )
+    if result["outcome"]:
+        reached = result["outcome"]
+        terminal.say(f"Reached: {reached['nats']:.4f} nats, {'inside' if reached['inside'] else 'outside'}.")
+    archive = result["archive"]
+    terminal.say(f"Of {archive['checked']} predictions checked so far, {archive['inside']} held.")
+    terminal.say(f"MLflow run: {result['mlflow_run_id']}")
