@@ -105,8 +105,7 @@ def show_models(result: Mapping[str, Any]) -> None:
     """Write the table of models and the floor below it."""
     rows = [
         {
-            "model": model["name"], "kind": model["kind"], "adaptation": model.get("adaptation", "static"),
-            "unit": model["unit"],
+            "model": model["name"], "kind": model["kind"], "unit": model["unit"],
             "perplexity": model["test"]["perplexity"], "per word": model["test"]["word_perplexity"],
             "bits/byte": model["test"]["bits_per_byte"], "open bits/byte": model["test"]["open_bits_per_byte"],
             "hit@1": model["test"].get("hit@1"), "tokens": model["test"]["tokens"], "oov": model["test"]["oov"],
@@ -118,6 +117,8 @@ def show_models(result: Mapping[str, Any]) -> None:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
             say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
+        if (adaptation := model.get("adaptation", "static")) != "static":
+            say(f"{model['name']} adapts to the text that it is measured on ({adaptation}): not a static figure.")
     floor = result.get("floor")
     if floor:
         say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..streams import TokenStream
     from .lm import NeuralLM
 
+SHORTEST = 4_000
+"""Tokens of a lane at least: so that its begin, where little is remembered, weighs little."""
+
 
 def neural_model(part: Part, variant: str) -> NeuralLM:
     """Return the static model of a variant.
@@ -31,8 +34,14 @@ def neural_model(part: Part, variant: str) -> NeuralLM:
     return cast("NeuralLM", part.model)
 
 
-def held_out(stream: TokenStream, limit: int, continuous: bool) -> Iterator[Batch]:
-    """Yield about *limit* held-out tokens: whole reviews side by side, or the begin of the text as one stream.
+def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) -> Iterator[Batch]:
+    """Yield about *limit* held-out tokens: whole reviews side by side, or the begin of the text as continuous streams.
+
+    Args:
+        stream: Held-out text.
+        limit: Tokens at most, given ones among them; of whole reviews about so many.
+        continuous: Cut at no border of documents.
+        lanes: Continuous streams side by side, of equal length, none shorter than `SHORTEST`.
 
     Raises:
         ModelError: kind "input": there is no token to predict.
@@ -40,8 +49,10 @@ def held_out(stream: TokenStream, limit: int, continuous: bool) -> Iterator[Batc
     if not continuous:
         yield from batches(stream, limit)
         return
-    ids_1T = np.asarray(stream.ids[:limit], np.int64)[None]
-    scored_1T = ~np.isin(ids_1T, sorted(GIVEN))
-    if not scored_1T.any():
+    ids = np.asarray(stream.ids[:limit], np.int64)
+    count = max(1, min(lanes, len(ids) // SHORTEST))
+    ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
+    scored_BT = ~np.isin(ids_BT, sorted(GIVEN))
+    if not scored_BT.any():
         raise ModelError(NO_TOKEN, "input")
-    yield Batch(ids_1T, scored_1T)
+    yield Batch(ids_BT, scored_BT)

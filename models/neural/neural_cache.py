@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
 
+LANES = 16
+"""Continuous streams side by side on which the parameters are chosen where documents are not told apart: the matrix
+products of a recurrent network are several times faster for many streams than for one."""
 HALVINGS = 24
 """Of the range of λ when pairs of θ and n are compared: to 1e-7."""
 LARGEST = 700.0
@@ -212,7 +215,7 @@ class NeuralCacheLM(CacheLM):
         assert isinstance(self.spec, NeuralCacheSpec)
         thetas, windows = self.spec.thetas, sorted(self.spec.windows)
         static, cache, number = [], [], []
-        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across):
+        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across, LANES):
             state = self.start(len(batch.ids_BT))
             static_BT, before_BTE, _ = self.network_model.read(batch.ids_BT, state.part)
             nats, remembered = cache_nats(self._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)

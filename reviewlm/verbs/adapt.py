@@ -1,0 +1,107 @@
+"""The verb that reads a text as one continuous stream with a model that adapts, and with the same model static."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.errors import BundleError, ConfigError
+from reviewlm.verbs.options import Json, checked
+
+log = logging.getLogger(__name__)
+app = typer.Typer()
+TEXT = "A folder of tokens, or a text file, one document a line; also .gz and .zst."
+
+
+@app.command()
+def adapt(
+    bundle: Annotated[Path, typer.Option("--bundle", help="The folder of a fitted neural model.")],
+    validation: Annotated[Path, typer.Option("--validation", help=f"Chooses all parameters. {TEXT}")],
+    test: Annotated[Path, typer.Option("--test", help=f"Measures. {TEXT}")],
+    train: Annotated[
+        Path | None, typer.Option("--train", help=f"The model's training text, for --rule rms. {TEXT}")
+    ] = None,
+    variants: Annotated[
+        str, typer.Option("--variants", help="Between commas, of static, cache and dynamic.")
+    ] = "static,cache,dynamic",
+    rule: Annotated[str, typer.Option("--rule", help="Of dynamic evaluation: rms or sgd.")] = "rms",
+    segment: Annotated[int, typer.Option("--segment", min=1, help="Of dynamic evaluation: tokens of an update.")] = 10,
+    rates: Annotated[str, typer.Option("--rates", help="Learning rates to try, between commas; none: usual.")] = "",
+    decays: Annotated[str, typer.Option("--decays", help="Decays to try, between commas.")] = "0.02,0,0.075",
+    thetas: Annotated[
+        str, typer.Option("--thetas", help="Of the cache: theta to try, between commas; none: usual.")
+    ] = "",
+    windows: Annotated[
+        str, typer.Option("--windows", help="Of the cache: tokens remembered, to try, between commas; none: usual.")
+    ] = "",
+    cache_tokens: Annotated[
+        int, typer.Option("--cache-tokens", min=1, help="Validation tokens that choose the cache's parameters.")
+    ] = 100_000,
+    dynamic_tokens: Annotated[
+        int, typer.Option("--dynamic-tokens", min=1, help="Validation tokens that choose rate and decay.")
+    ] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on one continuous stream: static, with a continuous cache, under dynamic evaluation."""
+    if not bundle.is_dir():
+        raise BundleError("There is no model folder of this name", where=bundle)
+    chosen = [name.strip() for name in variants.split(",") if name.strip()]
+    specs = _specs(rule, segment, rates, decays, thetas, windows, cache_tokens, dynamic_tokens)
+    from evaluation.continuous import compare_continuous, stream_of
+    from models.bundle import load_bundle
+
+    model = checked(lambda: load_bundle(bundle))
+    with tempfile.TemporaryDirectory() as work:
+
+        def opened(name: str, path: Path) -> Any:
+            return stream_of(path, model.vocabulary, Path(work) / name)
+
+        def measured() -> list[Any]:
+            given = opened("train", train) if train else None
+            texts = opened("validation", validation), opened("test", test)
+            return compare_continuous(model, *texts, given, chosen, **specs, report=_say)
+
+        figures = checked(measured)
+    rows = [figure.to_dict() for figure in figures]
+    terminal.show_rows(rows, "Test text as ONE continuous stream, state carried: compare with no other figures")
+    terminal.last_line({"variants": rows}, as_json)
+
+
+def _specs(
+    rule: str, segment: int, rates: str, decays: str, thetas: str, windows: str, cache_tokens: int, dynamic_tokens: int
+) -> dict[str, Any]:
+    """Return the specs of both variants from the options.
+
+    Raises:
+        ConfigError: A setting is out of its range.
+    """
+    from models.specs import DynamicSpec, NeuralCacheSpec
+
+    if rule not in ("rms", "sgd"):
+        raise ConfigError("There is no such rule", where="--rule", value=rule, remedy="rms or sgd")
+    candidates = {"thetas": _numbers(thetas, "--thetas"), "windows": tuple(map(int, _numbers(windows, "--windows")))}
+    try:
+        cache = NeuralCacheSpec(tuning_tokens=cache_tokens, **{k: v for k, v in candidates.items() if v})  # type: ignore[arg-type]
+        dynamic = DynamicSpec(
+            rule=rule, segment=segment, rates=_numbers(rates, "--rates"), decays=_numbers(decays, "--decays"),  # type: ignore[arg-type]
+            tuning_tokens=dynamic_tokens,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"A setting is not valid: {error}") from error
+    return {"cache": cache, "dynamic": dynamic}
+
+
+def _numbers(text: str, where: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError("These are no numbers between commas", where=where, value=text) from error
+
+
+def _say(figure: Any) -> None:
+    log.info("%-45s perplexity %.3f", figure.variant, figure.perplexity)
