@@ -1,0 +1,171 @@
+"""Figures of what networks remember: gradients by distance, perplexity by context, probes, learning curves.
+
+See `evaluation/figures.py` for how figures are drawn. Neither torch nor a model is needed to draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter
+
+from evaluation.figures import GREY, PALETTE, _canvas, _plain_log_ticks
+
+if TYPE_CHECKING:
+    from models.context_use import ContextUse
+    from models.neural.gradient_flow import GradientFlow
+    from models.neural.toy_training import Point
+
+MARKERS = "osD^vPX*"
+COLUMNS = 3
+"""Panels beside each other, at most."""
+
+
+def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
+    """Draw the mean of ‖∂J(i)/∂h(j)‖ over the distance i − j, each curve in units of its own value at distance 1.
+
+    Curves with "untrained" in their names are dashed, in the colour of the trained one of that name. Bands reach from
+    the first to the last decile of the pairs.
+
+    Args:
+        flows: By the name of the network.
+    """
+    figure, axes = _canvas(8.6, 5.2)
+    colours: dict[str, str] = {}
+    lowest = 1.0
+    for name, flow in flows.items():
+        plain = name.removesuffix(", untrained")
+        colour = colours.setdefault(plain, PALETTE[len(colours) % len(PALETTE)])
+        mean_D, unit = flow.mean_D, float(flow.mean_D[0]) or 1.0
+        label = f"{name}: half every {_tokens(flow.decay().half_length)}"
+        axes.plot(flow.distance_D, mean_D / unit, color=colour, linestyle="-" if name == plain else "--",
+                  linewidth=1.8, label=label)  # fmt: skip
+        if name == plain:
+            low_D, high_D = flow.quantile_D(0.1) / unit, flow.quantile_D(0.9) / unit
+            axes.fill_between(flow.distance_D, low_D, high_D, color=colour, alpha=0.12, linewidth=0)
+        lowest = min(lowest, float(mean_D[mean_D > 0].min(initial=unit)) / unit)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(lowest, 1e-20) / 3)
+    axes.yaxis.set_major_locator(LogLocator(numticks=9))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("distance i − j in tokens")
+    axes.set_ylabel("mean of ‖∂J(i)/∂h(j)‖, distance 1 = 1 (log scale)")
+    axes.set_title("How much of the gradient arrives so many tokens back")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def context_figure(found: Mapping[str, ContextUse]) -> Figure:
+    """Draw perplexity by the number of tokens kept; a ring marks the effective context, the last point is all.
+
+    Args:
+        found: By the name of the model; the same contexts for all.
+    """
+    figure, axes = _canvas(8.6, 5.2)
+    ticks: dict[float, str] = {}
+    for number, (name, use) in enumerate(found.items()):
+        finite = [row for row in use.rows if math.isfinite(row.perplexity)]
+        longest = max((row.context for row in use.rows if row.context is not None), default=1)
+        xs = [float(2.5 * longest if row.context is None else row.context) for row in finite]
+        colour = PALETTE[number % len(PALETTE)]
+        effective = "all tokens" if use.effective is None else _tokens(use.effective)
+        label = f"{name}: {use.full:.4g}, needs {effective}" if finite else f"{name}: infinite"
+        axes.plot(xs, [row.perplexity for row in finite], color=colour, marker=MARKERS[number % len(MARKERS)],
+                  markersize=5, linewidth=1.6, label=label)  # fmt: skip
+        rings = [(x, row.perplexity) for x, row in zip(xs, finite, strict=True) if row.context == use.effective]
+        axes.plot([x for x, _ in rings], [y for _, y in rings], "o", markersize=13, markerfacecolor="none",
+                  markeredgecolor=colour)  # fmt: skip
+        ticks |= {x: "all" if row.context is None else f"{row.context}" for x, row in zip(xs, finite, strict=True)}
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(sorted(ticks), [ticks[x] for x in sorted(ticks)])
+    axes.xaxis.set_minor_locator(NullLocator())
+    _plain_log_ticks(axes.yaxis)
+    axes.set_xlabel("tokens of context kept (log scale)")
+    axes.set_ylabel("held-out perplexity (log scale)")
+    axes.set_title("Perplexity by context kept; ringed: the shortest within 1 % of all")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def probe_figure(tables: Mapping[str, pl.DataFrame], measure: str) -> Figure:
+    """Draw accuracy or shift by distance, a panel per kind of probe, with standard errors.
+
+    Args:
+        tables: By the name of the model, as `evaluation.probes.table_of` makes them. Kinds that no model knows the
+            words of are left out.
+        measure: "accuracy" or "shift".
+    """
+    asked = pl.concat([table.filter(pl.col("probes") > 0) for table in tables.values()])
+    kinds = asked["kind"].unique(maintain_order=True).to_list()
+    rows = max(1, -(-len(kinds) // COLUMNS))
+    figure, first = _canvas(12.0, 3.3 * rows + 0.5)
+    first.remove()
+    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharey=measure == "accuracy").ravel().tolist()
+    for panel, kind in zip(panels, kinds, strict=False):
+        for number, (name, table) in enumerate(tables.items()):
+            own = table.filter((pl.col("kind") == kind) & (pl.col("probes") > 0))
+            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+            panel.errorbar(own["distance"], own[measure], own[f"{measure}_error"], color=colour, marker=marker,
+                           markersize=5, linewidth=1.4, capsize=2, label=name)  # fmt: skip
+        _panel(panel, kind, sorted(asked.filter(pl.col("kind") == kind)["distance"].unique().to_list()), measure)
+    for panel in panels[len(kinds) :]:
+        panel.set_axis_off()
+    for panel in panels[::COLUMNS]:
+        panel.set_ylabel("right word preferred" if measure == "accuracy" else "shift in nats")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=max(1, len(labels)))
+    what = "How often the right word is preferred" if measure == "accuracy" else "How far the cue moves the odds"
+    figure.suptitle(f"{what}, by the words in between; dotted: a model that does not look back that far")
+    return figure
+
+
+def learning_figure(curves: Mapping[str, Sequence[Point]], title: str, chance: float) -> Figure:
+    """Draw the share of held-out examples answered right over the updates.
+
+    Args:
+        curves: By name.
+        title: What was to be learned.
+        chance: Share that guessing answers right.
+    """
+    figure, axes = _canvas(8.6, 4.8)
+    longest = max(point.update for curve in curves.values() for point in curve)
+    for number, (name, curve) in enumerate(curves.items()):
+        colour, style = PALETTE[number % len(PALETTE)], "-" if number < len(PALETTE) else "--"
+        xs, ys = [point.update for point in curve], [point.exact for point in curve]
+        axes.plot(xs, ys, color=colour, linestyle=style, linewidth=1.6, label=f"{name}: {ys[-1]:.1%} at {xs[-1]:,}")
+        if xs[-1] < longest:
+            axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=6)
+    axes.axhline(chance, color=GREY, linestyle=":", linewidth=1.2)
+    axes.set_ylim(-0.03, 1.05)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("updates; a dot: everything right, training stopped")
+    axes.set_ylabel("held-out examples all right")
+    axes.set_title(title)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _panel(axes: Axes, kind: str, distances: Sequence[int], measure: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+    axes.axhline(0.5 if measure == "accuracy" else 0.0, color=GREY, linestyle=":", linewidth=1.2)
+    if measure == "accuracy":
+        axes.set_ylim(-0.03, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_title(kind, fontsize=10)
+    axes.set_xscale("log")
+    axes.set_xticks(distances, [f"{distance}" for distance in distances])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("words back (from)")
+
+
+def _tokens(number: float) -> str:
+    if math.isinf(number):
+        return "∞ tokens"
+    return "1 token" if number == 1 else f"{number:.3g} tokens"

@@ -1,0 +1,187 @@
+"""Which fitted models a verb is about, and which held-out reviews: champion, bundles, or all models of a preset.
+
+The store is read, nothing is fitted: a preset's models are those of the newest fit of each with equal options.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewlm.errors import ArtifactError, BundleError, ConfigError
+from reviewlm.verbs.options import checked, opened
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.specs import ModelSpec
+    from models.streams import TokenStream
+    from reviewlm.config import RunConfig
+    from reviewlm.store import Artifact, Store
+
+log = logging.getLogger(__name__)
+Bundles = Annotated[
+    list[str] | None, typer.Option("--bundle", help="Folder of a fitted model, or NAME=FOLDER. May be repeated.")
+]
+Fitted = Annotated[
+    bool, typer.Option("--fitted", help="All fitted models of the preset, as `reviewlm train` left them in the store.")
+]
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model that is open.
+
+    Args:
+        name: For tables.
+        bundle: Model and vocabulary.
+        artifact: Its fit in the store, where it is known.
+    """
+
+    name: str
+    bundle: Bundle
+    artifact: Artifact | None = field(default=None, repr=False)
+
+    @property
+    def training_speed(self) -> float | None:
+        """Tokens per second of its fit, as the fit itself measured them (wall time); None where it did not."""
+        summary = self.artifact.facts.get("summary", {}) if self.artifact else {}
+        speed = summary.get("tokens_per_second")
+        return None if speed is None else float(speed)
+
+
+def chosen_models(
+    config: RunConfig, bundles: Sequence[str] | None, fitted: bool, reference: str = "champion"
+) -> list[FittedModel]:
+    """Open the models that were asked for; the registered *reference* where nothing else was.
+
+    Raises:
+        ConfigError: Both bundles and fitted models were asked for, or two models share a name.
+        BundleError: A bundle cannot be opened, or nothing is registered.
+        ArtifactError: No model of the configuration is in the store.
+    """
+    if bundles and fitted:
+        raise ConfigError("--bundle and --fitted exclude each other", remedy="leave one of them out")
+    if fitted:
+        return _of_preset(config)
+    if bundles:
+        models = [_of_folder(config, given) for given in bundles]
+        if len({model.name for model in models}) < len(models):
+            raise ConfigError("Two models share a name", where="--bundle", value=[model.name for model in models],
+                              remedy="name them: --bundle NAME=FOLDER")  # fmt: skip
+        return models
+    bundle, version = opened(config, reference)
+    return [FittedModel(f"{bundle.spec.name} v{version.version}", bundle, _fit_of(_store(config), bundle))]
+
+
+def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
+    """Return the test reviews that belong to a model's fit, as tokens of its vocabulary.
+
+    Raises:
+        ArtifactError: They are not in the store.
+    """
+    from models.streams import TokenStream
+
+    if model.artifact is not None:
+        store, inputs = _store(config), model.artifact.manifest["inputs"]
+        validation = store.find("tokens", inputs.get("validation", ""))
+        for tokens in store.all("tokens") if validation else ():
+            same = tokens.manifest["inputs"] == validation.manifest["inputs"]  # type: ignore[union-attr]
+            if same and tokens.manifest["options"] == {"split": "test"}:
+                return checked(lambda: TokenStream.open(tokens.folder))  # noqa: B023
+    raise ArtifactError(
+        f"The held-out reviews of '{model.name}' are not in the store", where=_store(config).root,
+        remedy="name the home of its run (REVIEWLM_HOME), or give a text: --text FILE, one review a line",
+    )
+
+
+def stream_of_text(model: FittedModel, file: str, folder: Path) -> TokenStream:
+    """Return a text file, one review a line, as tokens of a model's vocabulary; ratings are unknown.
+
+    Args:
+        model: Its vocabulary and normal form are used.
+        file: UTF-8; "-" reads standard input.
+        folder: Where the tokens are written.
+    """
+    import polars as pl
+
+    from models.streams import TokenStream, write_stream
+    from reviewlm.terminal import read_texts
+
+    form, vocabulary = model.bundle.vocabulary.normal_form, model.bundle.vocabulary
+    texts = [form.apply(text) for text in read_texts(file)]
+    frame = pl.DataFrame({"review_id": [f"{number}" for number in range(len(texts))], "text": texts})
+    columns = {"stars": pl.lit(0, pl.Int8), "bytes": pl.col("text").str.len_bytes().cast(pl.Int64) + 1}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_stream(folder, vocabulary, [frame.with_columns(**columns)])
+    return TokenStream.open(folder)
+
+
+def _store(config: RunConfig) -> Store:
+    from reviewlm.store import Store
+
+    return Store(config.home / "store")
+
+
+def _of_preset(config: RunConfig) -> list[FittedModel]:
+    """Return the newest fit of each model of the configuration, all of them made of the same reviews."""
+    fits, store = {}, _store(config)
+    for spec in config.models:
+        if found := next((fit for fit in store.all("fit") if _options_of(fit) == _plain(spec)), None):
+            fits[spec.name] = found
+        else:
+            log.warning("'%s' is left out: it is not in the store yet", spec.name)
+    if not fits:
+        raise ArtifactError(
+            "No model of this configuration is in the store", where=store.root,
+            remedy="run `reviewlm train` with the same --preset, --set and --input first",
+        )
+    newest = max(fits.values(), key=lambda fit: float(fit.manifest.get("created", 0.0)))
+    same = {name: fit for name, fit in fits.items() if _reviews(store, fit) == _reviews(store, newest)}
+    for name in fits.keys() - same.keys():
+        log.warning("'%s' is left out: its newest fit is of other reviews", name)
+    return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]
+
+
+def _options_of(fit: Artifact) -> Any:
+    return fit.manifest.get("options")
+
+
+def _plain(spec: ModelSpec) -> Any:
+    """Return a spec's identity as it comes back from a manifest: lists for tuples."""
+    from models.specs import identity
+
+    return json.loads(json.dumps(identity(spec)))
+
+
+def _reviews(store: Store, fit: Artifact) -> str:
+    """Return the digest of the clean reviews that a fit was made of; "" where they are gone."""
+    tokens = store.find("tokens", fit.manifest["inputs"].get("validation", ""))
+    return str(tokens.manifest["inputs"].get("clean", "")) if tokens else ""
+
+
+def _of_folder(config: RunConfig, given: str) -> FittedModel:
+    name, equals, folder = given.rpartition("=")
+    path = Path(folder)
+    bundle = _open(path if not (path / BUNDLE).is_dir() else path / BUNDLE)
+    return FittedModel(name if equals else bundle.spec.name, bundle, _fit_of(_store(config), bundle))
+
+
+def _fit_of(store: Store, bundle: Bundle) -> Artifact | None:
+    """Return the fit that made a bundle, if this store has it."""
+    digest = str(bundle.facts.get("fit_digest", ""))
+    return store.find("fit", digest) if digest else None
+
+
+def _open(folder: Path) -> Bundle:
+    if not folder.is_dir():
+        raise BundleError("There is no such folder", where=folder, remedy="give --bundle FOLDER or NAME=FOLDER")
+    from models.bundle import load_bundle
+
+    return checked(lambda: load_bundle(folder))

@@ -1,0 +1,197 @@
+"""Verbs that show what fitted models remember: gradients by distance, use of context, probes."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewlm.errors import ConfigError
+from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
+from reviewlm.verbs.fitted import Bundles, Fitted, FittedModel, chosen_models, held_out, stream_of_text
+from reviewlm.verbs.ngram_values import whole_numbers
+from reviewlm.verbs.options import Json, Model, Preset, Set, checked, configured
+
+if TYPE_CHECKING:
+    from models.neural.gradient_flow import GradientFlow
+    from models.streams import TokenStream
+    from reviewlm.config import RunConfig
+
+log = logging.getLogger(__name__)
+app = typer.Typer()
+Text = Annotated[str, typer.Option("--text", help="Held-out text, one review a line; none: the fit's test reviews.")]
+POSITIONS = 20
+"""Positions i of each review whose loss is differentiated."""
+RANDOM_WORDS = 1_000
+WINDOWED = ("ngram", "nplm")
+"""Kinds that look at so many tokens only: they take what follows a star token for the beginning of a review."""
+SCORED, TRAINED = "scored tokens/CPU s", "trained tokens/s"
+MEASURES = ("accuracy", "shift")
+PROBE_SETS = ("english", "grammar")
+
+
+@app.command("gradient-flow")
+def gradient_flow(
+    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Show also what each network's initial weights let through.")
+    ] = False,
+    fresh: Annotated[
+        int, typer.Option("--fresh", min=0, help="No fitted model: new networks of every cell, of so many units.")
+    ] = 0,
+    distances: Annotated[int, typer.Option("--distances", min=1, help="Tokens to look back.")] = 100,
+    reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to average over.")] = 16,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Show how much of a loss's gradient arrives so many tokens back, by cell; and a ReLU network's dead units."""
+    require_folder(out)
+    if fresh and (bundle or fitted or text or untrained):
+        raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
+    config = configured(preset, set)
+    from evaluation.memory_figures import gradient_figure
+    from evaluation.memory_tables import gradient_table
+    from models.neural.gradient_flow import gradient_flow as flow_of
+    from models.neural.gradient_flow import relu_activity
+
+    curves: dict[str, GradientFlow] = {}
+    parts: dict[str, GradientFlow] = {}
+    length, activity = distances + POSITIONS + 1, []
+    asked = _fresh(fresh, reviews, length) if fresh else _networks(
+        chosen_models(config, bundle, fitted, model), config, text, untrained, reviews, length
+    )  # fmt: skip
+    for name, spec, network, ids_BT in checked(lambda: list(asked)):
+        flows: dict[str, GradientFlow] = checked(lambda: flow_of(network, ids_BT, distances))  # noqa: B023
+        curves[name] = flows.get("all", flows["h"])
+        parts |= {f"{name}: {memory}": flow for memory, flow in flows.items() if len(flows) > 1 and memory != "all"}
+        log.info("%-16s half of the gradient is lost every %.3g tokens", name, curves[name].decay().half_length)
+        if spec.kind == "rnn" and spec.nonlinearity == "relu":
+            layers = checked(lambda: relu_activity(network, spec, ids_BT))  # noqa: B023
+            activity += [{"network": name, **layer._asdict()} for layer in layers]
+    table = gradient_table(curves | parts)
+    tables = {"gradient_flow": table, **({"relu_units": activity} if activity else {})}
+    titles = {"gradient_flow": "Mean of |dJ(i)/dh(j)| by the distance i - j, in units of its value at distance 1",
+              "relu_units": "Units of ReLU layers that are 0 at every position, and zeros among all activations"}
+    columns = {"half_length": "half-length", "slope": "slope", "reach": "1 % at"}
+    metrics = {f"{row['network']}/{name}": row[column] for row in table for name, column in columns.items()}
+    metrics |= {f"{row['network']}/{row['layer']}/dead_share": row["dead_share"] for row in activity}
+    settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
+    figures = {"gradient_flow": gradient_figure(curves)}
+    hand_over(config, Finding("gradient flow", settings, metrics, tables, figures, titles), out, track, as_json)
+
+
+@app.command("context-use")
+def context_use(
+    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    contexts: Annotated[str, typer.Option("--contexts", help="Tokens kept, between commas.")] = "1,2,5,10,20,50",
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Held-out tokens that are predicted.")] = 2_000,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Measure perplexity by the tokens of context that a model may see, the context it needs, and its speed."""
+    require_folder(out)
+    wanted = whole_numbers(contexts, "--contexts", least=1)
+    config = configured(preset, set)
+    from evaluation.memory_figures import context_figure
+    from evaluation.memory_tables import context_table, scoring_speed
+    from models.context_use import context_use as use_of
+
+    found: dict[str, Any] = {}
+    speeds: dict[str, dict[str, float | None]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for one in chosen_models(config, bundle, fitted, model):
+            stream = _stream(config, one, text, Path(folder) / one.name)
+            rating = one.bundle.spec.kind not in WINDOWED
+            found[one.name] = checked(lambda: use_of(one.bundle.model, stream, wanted, tokens, rating))  # noqa: B023
+            speeds[one.name] = {
+                SCORED: round(scoring_speed(one.bundle.model, stream)),
+                TRAINED: None if one.training_speed is None else round(one.training_speed),
+            }
+            log.info("%-16s perplexity %.4g with all of the context", one.name, found[one.name].full)
+    table = context_table(found, speeds)
+    rows = [(name, row) for name, use in found.items() for row in use.rows]
+    metrics: dict[str, float] = {f"{name}/context_{row.context or 'all'}": row.perplexity for name, row in rows}
+    metrics |= {f"{name}/effective_context": use.effective for name, use in found.items() if use.effective is not None}
+    metrics |= {f"{name}/scored_tokens_per_cpu_second": speed[SCORED] or 0 for name, speed in speeds.items()}
+    titles = {"context_use": "Held-out perplexity by the tokens of context kept; 'needs': within 1 % of all"}
+    settings = {"contexts": wanted, "tokens": tokens, "text": text}
+    tables, figures = {"context_use": table}, {"context_use": context_figure(found)}
+    hand_over(config, Finding("context use", settings, metrics, tables, figures, titles), out, track, as_json)
+
+
+@app.command("probe")
+def probe(
+    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion",
+    probes: Annotated[
+        str, typer.Option("--probes", help="'english' sentences, or 'grammar': drawn from the embedded corpus.")
+    ] = "english",
+    reviews: Annotated[int, typer.Option("--reviews", min=1, help="With grammar: reviews that are drawn.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With grammar: of the draw.")] = 1,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Ask models for the right one of two words, when what decides it lies further and further back."""
+    require_folder(out)
+    if probes not in PROBE_SETS:
+        remedy = " or ".join(PROBE_SETS)
+        raise ConfigError("There is no such set of probes", where="--probes", value=probes, remedy=remedy)
+    config = configured(preset, set)
+    from evaluation.grammar_probes import grammar_probes
+    from evaluation.memory_figures import probe_figure
+    from evaluation.memory_tables import probe_rows
+    from evaluation.probe_sentences import english_probes
+    from evaluation.probes import probe as ask
+    from evaluation.probes import table_of, totals_of
+
+    chosen = english_probes() if probes == "english" else grammar_probes(reviews, seed)
+    tables = {}
+    metrics: dict[str, float] = {}
+    for one in chosen_models(config, bundle, fitted, model):
+        answers = checked(lambda: ask(one.bundle, chosen))  # noqa: B023
+        tables[one.name], totals = table_of(answers), totals_of(answers)
+        metrics |= {f"{one.name}/{name}": value for name, value in totals.items()}
+        log.info("%-16s %d probes asked, %d skipped for unknown words", one.name, totals["probes"], totals["skipped"])
+    titles = {"probes_accuracy": "Share of probes whose right word is preferred, by the words since what decides it",
+              "probes_shift": "Nats by which what decides it moves the odds of the right word"}
+    settings = {"probes": probes, "reviews": reviews, "seed": seed}
+    rows = {f"probes_{measure}": probe_rows(tables, measure) for measure in MEASURES}
+    figures = {f"probes_{measure}": probe_figure(tables, measure) for measure in MEASURES}
+    hand_over(config, Finding(f"probes {probes}", settings, metrics, rows, figures, titles), out, track, as_json)
+
+
+def _networks(
+    models: list[FittedModel], config: RunConfig, text: str, fresh_too: bool, reviews: int, length: int
+) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield name, options, network and tokens of every recurrent model, and of its untrained twin."""
+    from models.neural.gradient_flow import beginnings, untrained
+
+    recurrent = [one for one in models if one.bundle.spec.kind in ("rnn", "gru", "lstm")]
+    if not recurrent:
+        names = ", ".join(f"{one.name} ({one.bundle.spec.kind})" for one in models)
+        raise ConfigError("None of the models is a recurrent network", value=names,
+                          remedy="name one: --bundle FOLDER, --fitted, or --fresh 128 for new networks")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        for one in recurrent:
+            spec: Any = one.bundle.spec
+            ids_BT = beginnings(_stream(config, one, text, Path(folder) / one.name), length, reviews)
+            network: Any = one.bundle.model
+            yield one.name, spec, network.network, ids_BT
+            if fresh_too:
+                yield f"{one.name}, untrained", spec, untrained(spec, one.bundle.vocabulary.size), ids_BT
+
+
+def _fresh(hidden: int, reviews: int, length: int) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield name, options, network and random tokens of a new network of every cell."""
+    import numpy as np
+
+    from models.neural.gradient_flow import each_cell, untrained
+    from models.words import FIRST
+
+    ids_BT = np.random.default_rng(1).integers(FIRST, RANDOM_WORDS, (reviews, length))
+    for name, spec in each_cell(hidden, hidden).items():
+        yield name, spec, untrained(spec, RANDOM_WORDS), ids_BT
+
+
+def _stream(config: RunConfig, one: FittedModel, text: str, folder: Path) -> TokenStream:
+    return stream_of_text(one, text, folder) if text else held_out(config, one)

@@ -1,0 +1,117 @@
+"""Verbs that teach tasks which only a memory solves to small networks of every cell: addition and recall."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewlm.errors import ConfigError
+from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
+from reviewlm.verbs.options import Json, Preset, Set, checked, configured
+
+if TYPE_CHECKING:
+    from models.neural.toy_tasks import Addition, Task
+    from models.neural.toy_training import Learned
+
+log = logging.getLogger(__name__)
+app = typer.Typer(no_args_is_help=True, help="Teach small networks of every cell what only a memory solves.")
+Networks = Annotated[
+    str, typer.Option("--networks", help="Between commas, e.g. 'tanh, lstm forget 3'; 'all': every cell and start.")
+]
+Hidden = Annotated[int, typer.Option("--hidden", min=1, help="H, units of the one layer.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Examples per update.")]
+Updates = Annotated[int, typer.Option("--updates", min=1, help="At most; who makes no more error stops before.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of initial weights and examples.")]
+
+
+@app.command()
+def addition(
+    bits: Annotated[int, typer.Option("--bits", min=3, max=15, help="Bits of both numbers.")] = 8,
+    networks: Networks = "lstm forget 1", hidden: Hidden = 32, batch: Batch = 64, updates: Updates = 2_000,
+    seed: Seed = 1,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Teach binary addition, the least significant bit first; measured on pairs that were never shown."""
+    from models.neural.toy_tasks import Addition
+
+    task = checked(lambda: Addition(bits, seed))
+    learned = _teach(task, networks, hidden, batch, updates, seed, out)
+    tables = {"addition_by_carry": _by_carry(task, learned)}
+    settings = {"bits": bits, "hidden": hidden, "batch": batch, "updates": updates, "seed": seed}
+    _finish("addition", f"Sums of two numbers of {bits} bits, on held-out pairs", 0.5 ** (bits + 1), settings, learned,
+            tables, (preset, set), out, track, as_json)  # fmt: skip
+
+
+@app.command()
+def recall(
+    lag: Annotated[int, typer.Option("--lag", min=1, help="Steps from a symbol to the question for it.")] = 100,
+    length: Annotated[int, typer.Option("--length", min=1, help="Symbols to keep: more than one is copying.")] = 1,
+    symbols: Annotated[int, typer.Option("--symbols", min=2, help="Different symbols.")] = 4,
+    distractors: Annotated[int, typer.Option("--distractors", min=1, help="Different ones that fill the lag.")] = 4,
+    networks: Networks = "all", hidden: Hidden = 64, batch: Batch = 32, updates: Updates = 1_500, seed: Seed = 1,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Teach to keep symbols over a lag of random distractors."""
+    from models.neural.toy_tasks import Recall
+
+    task = checked(lambda: Recall(lag, length, symbols, distractors, seed))
+    learned = _teach(task, networks, hidden, batch, updates, seed, out)
+    settings = {"lag": lag, "length": length, "symbols": symbols, "distractors": distractors, "hidden": hidden,
+                "batch": batch, "updates": updates, "seed": seed}  # fmt: skip
+    title = f"Keeping {'a symbol' if length == 1 else f'{length} symbols'} of {symbols} over {lag} steps of distractors"
+    chance = symbols ** -float(length)
+    _finish("recall", title, chance, settings, learned, {}, (preset, set), out, track, as_json)
+
+
+def _teach(
+    task: Task, networks: str, hidden: int, batch: int, updates: int, seed: int, out: Any
+) -> dict[str, Learned]:
+    require_folder(out)
+    from models.neural.toy_training import CASES, learn, toy_spec
+
+    names = list(CASES) if networks.strip() == "all" else [name.strip() for name in networks.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in CASES] or ([] if names else [networks]):
+        near = difflib.get_close_matches(unknown[0], CASES, n=1) or CASES
+        raise ConfigError("There is no such network", where="--networks", value=unknown[0], remedy=", ".join(near))
+    learned = {}
+    for name in names:
+        spec = toy_spec(CASES[name], hidden, batch, seed)
+        learned[name] = checked(lambda: learn(task, spec, updates, CASES[name].start))  # noqa: B023
+        one = learned[name]
+        right = 100 * one.final.exact
+        log.info("%-16s %.1f %% right after %d updates, %.1f CPU s", name, right, one.updates, one.seconds)
+    return learned
+
+
+def _by_carry(task: Addition, learned: dict[str, Learned]) -> list[dict[str, Any]]:
+    """Return one row per length of the longest carry: held-out pairs, and the share of their sums that are right."""
+    import numpy as np
+
+    from models.neural.toy_training import CHECKED, measure
+
+    pairs = task.held_out_pairs(10 * CHECKED)
+    longest = task.longest_carry(pairs)
+    rows = []
+    for carry in np.unique(longest).tolist():
+        examples = task.examples(pairs[longest == carry])
+        right = {name: measure(one.network, examples).exact for name, one in learned.items()}
+        rows.append({"longest carry": carry, "pairs": len(examples.ids_BT), **right})
+    return rows
+
+
+def _finish(
+    name: str, title: str, chance: float, settings: dict[str, Any], learned: dict[str, Learned],
+    more: dict[str, list[dict[str, Any]]], where: tuple[str, list[str] | None], out: Any, track: bool, as_json: bool,
+) -> None:  # fmt: skip
+    from evaluation.memory_figures import learning_figure
+    from evaluation.memory_tables import learning_table
+
+    table = learning_table(learned)
+    metrics = {f"{row['network']}/{column}": float(row[column]) for row in table for column in ("exact", "updates")}
+    figures = {name: learning_figure({key: one.curve for key, one in learned.items()}, title, chance)}
+    titles = {name: title, "addition_by_carry": "Held-out sums right, by the bits over which the longest carry is kept"}
+    config = configured(*where) if track else None
+    hand_over(config, Finding(name, settings, metrics, {name: table, **more}, figures, titles), out, track, as_json)

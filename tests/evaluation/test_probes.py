@@ -1,0 +1,183 @@
+"""Probes: preferences computed by hand, pairs that cancel out, answers that the grammar proves."""
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import bundle_of, random_table
+
+from corpus.grammar import automaton, log_probability, write_review
+from evaluation.grammar_probes import grammar_probes, swapped, swaps
+from evaluation.probe_sentences import english_probes
+from evaluation.probes import ANSWERS, Probe, probe, table_of, totals_of
+from reviewlm.errors import EmptyInput
+
+PAIR = (
+    Probe("mood", "the food was", " great", " slow", 1, stars=5, pair="a"),
+    Probe("mood", "the service was", " slow", " great", 2, stars=1, pair="a"),
+)
+
+
+@pytest.fixture
+def model(vocabulary):
+    return bundle_of(vocabulary, random_table(vocabulary.size))
+
+
+def test_the_preference_is_the_difference_of_log_probabilities(model, vocabulary):
+    was, great, slow = (int(vocabulary.encode(word)[0]) for word in ("was", "great", "slow"))
+    found = probe(model, PAIR)["preference"].to_list()
+    expected = model.model.logp_VV[was, great] - model.model.logp_VV[was, slow]
+    assert found == pytest.approx([expected, -expected])
+
+
+def test_texts_of_any_length_are_scored_side_by_side_as_alone(model):
+    probes = [Probe("mood", "the food " * n + "was", " great", " slow", n) for n in (9, 1, 4)] * 30
+    together = probe(model, probes)["preference"].to_list()
+    assert together == pytest.approx([probe(model, [one])["preference"].item() for one in probes])
+
+
+def test_a_right_word_of_several_tokens_costs_them_all(model, vocabulary):
+    was, great, slow, never = (int(vocabulary.encode(word)[0]) for word in ("was", "great", "slow", "never"))
+    logp = model.model.logp_VV
+    found = probe(model, [Probe("mood", "the food was", " never great", " slow", 1)])["preference"].item()
+    assert found == pytest.approx(logp[was, never] + logp[never, great] - logp[was, slow])
+
+
+def test_a_word_that_is_unknown_skips_its_whole_pair_and_is_counted(model):
+    torn = (
+        Probe("mood", "the zebra was", " great", " slow", 1, pair="b"),
+        Probe("mood", "the food was", " slow", " great", 1, pair="b"),
+        Probe("mood", "the food was", " great", " zebra", 1),
+        Probe("mood", "the food was", " great", " great", 1),
+    )
+    found = probe(model, [*PAIR, *torn])
+    assert found["preference"].is_null().to_list() == [False, False, True, True, True, True]
+    assert totals_of(found) == {"probes": 2.0, "skipped": 4.0, "accuracy/mood": 0.5, "shift/mood": pytest.approx(0.0)}
+
+
+def test_a_model_that_does_not_see_the_cue_is_at_half_and_its_shift_is_nothing(model):
+    table = table_of(probe(model, PAIR), bins=(1, 5))
+    [row] = table.to_dicts()
+    assert (row["distance"], row["to"], row["probes"], row["accuracy"]) == (1, 4, 2, 0.5)
+    assert row["shift"] == pytest.approx(0.0)
+
+
+def test_impossible_words_have_infinite_preferences_and_no_shift(vocabulary):
+    logp = random_table(vocabulary.size)
+    great, slow = (int(vocabulary.encode(word)[0]) for word in ("great", "slow"))
+    logp[:, great] = -np.inf
+    one = probe(bundle_of(vocabulary, logp), PAIR)
+    assert one["preference"].to_list() == [-math.inf, math.inf]
+    logp[:, slow] = -np.inf
+    both = probe(bundle_of(vocabulary, logp), PAIR)
+    assert both["preference"].to_list() == [0.0, 0.0]
+    assert table_of(one)["shift"].null_count() == 2
+    assert set(totals_of(one)) == {"probes", "skipped", "accuracy/mood"}
+
+
+def answers(rows):
+    """(kind, distance, pair, preference) in the columns of `probe`."""
+    full = [(kind, distance, pair, "", "", "", preference) for kind, distance, pair, preference in rows]
+    return pl.DataFrame(full, ANSWERS, orient="row")
+
+
+def test_tables_have_a_row_per_bin_with_errors_over_pairs():
+    table = table_of(
+        answers([
+            ("a", 1, "p", 3.0), ("a", 1, "p", -1.0), ("a", 2, "q", 4.0), ("a", 2, "q", 2.0),
+            ("a", 7, "r", None), ("a", 7, "r", None), ("b", 60, "s", 0.0),
+        ]), bins=(1, 3, 50),
+    )  # fmt: skip
+    first, none, last = table.to_dicts()
+    assert (first["kind"], first["distance"], first["to"], first["probes"], first["skipped"]) == ("a", 1, 2, 4, 0)
+    assert (first["accuracy"], first["shift"]) == (0.75, 2.0)
+    assert first["shift_error"] == pytest.approx(np.std([1.0, 3.0], ddof=1) / math.sqrt(2))
+    assert first["accuracy_error"] == pytest.approx(np.std([0.5, 1.0], ddof=1) / math.sqrt(2))
+    assert (none["distance"], none["probes"], none["skipped"], none["accuracy"], none["shift"]) == (3, 0, 2, None, None)
+    assert (last["kind"], last["distance"], last["to"], last["accuracy"]) == ("b", 50, None, 0.5)
+
+
+def test_no_probes_are_an_error(model):
+    with pytest.raises(EmptyInput):
+        probe(model, [])
+
+
+def test_english_pairs_differ_in_the_cue_and_swap_their_answers():
+    pairs = defaultdict(list)
+    for one in english_probes():
+        pairs[one.pair].append(one)
+    for name, (first, second) in pairs.items():
+        assert (first.right, first.wrong) == (second.wrong, second.right), name
+        assert (first.beginning, first.stars) != (second.beginning, second.stars), name
+        if first.kind not in ("next word", "number of the verb"):
+            changed = sum(a != b for a, b in zip(first.beginning.split(), second.beginning.split(), strict=True))
+            assert changed == (first.kind != "rating") or first.kind == "closing mark", name
+            assert first.distance == second.distance
+    assert set(Counter(one.kind for one in english_probes())) == {
+        "next word", "number of the verb", "closing mark", "cuisine", "language", "rating"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "cues"), [("cuisine", ("Mexican", "Indian")), ("language", ("France", "Japan"))])
+def test_the_distance_is_that_of_the_answer_to_the_cue_in_words(kind, cues):
+    found = [one for one in english_probes() if one.kind == kind and any(cue in one.beginning for cue in cues)]
+    assert found
+    for one in found:
+        words = one.beginning.split()
+        [cue] = [place for place, word in enumerate(words) if word in cues]
+        assert one.distance == len(words) - cue
+
+
+def test_attractors_all_have_the_number_that_the_subject_has_not():
+    plural = {"windows", "bars", "doors", "plates", "kitchens", "menus"}
+    for one in english_probes():
+        if one.kind == "number of the verb":
+            nouns = [word for word in one.beginning.split()[2:] if word in plural or word + "s" in plural]
+            is_plural = one.right in (" were", " are", " have")
+            assert all((noun in plural) != is_plural for noun in nouns)
+            assert one.distance == len(one.beginning.split()) - 1
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return grammar_probes(60, seed=4)
+
+
+def test_the_grammar_writes_the_right_word_and_never_the_wrong_one():
+    from random import Random
+
+    draw, variables, checked = Random("check"), list(automaton().variables), 0
+    for _ in range(15):
+        text, values, _ = write_review(5, draw.random)
+        for swap in swaps(text, dict(zip(variables, values, strict=True)), draw):
+            assert text[swap.at : swap.at + len(swap.old)] == swap.old
+            other = swapped(text, swap)
+            assert other != text
+            assert log_probability(text, 5) is not None
+            checked += log_probability(other, 5) is None
+    assert checked > 10
+
+
+def test_grammar_probes_are_of_every_kind_and_balanced_where_two_words_compete(drawn):
+    kinds = Counter(one.kind for one in drawn)
+    assert {"number", "gender", "dish", "company", "person"} >= set(kinds) >= {"number", "dish", "person"}
+    directions = Counter((one.right.strip(), one.wrong.strip()) for one in drawn if one.kind in ("number", "gender"))
+    for (right, wrong), count in directions.items():
+        assert directions[wrong, right] == count
+
+
+def test_grammar_probes_stop_right_before_the_word_that_is_swapped(drawn):
+    for one in drawn:
+        assert one.right != one.wrong
+        assert not one.beginning.endswith(" ")
+        assert len(one.right.split()) == 1
+        assert one.distance >= 1
+        if one.kind == "dish":
+            assert one.beginning.lower().count(one.right.strip().lower().split(" ")[0]) >= 1, "it was named before"
+
+
+def test_equal_seeds_draw_equal_probes():
+    assert grammar_probes(5, seed=2) == grammar_probes(5, seed=2)
+    assert grammar_probes(5, seed=2) != grammar_probes(5, seed=3)

@@ -1,0 +1,238 @@
+"""Verbs about what models remember, as a user types them: models of bundles and of the store, files, errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.bundle import save_bundle
+from models.neural.recurrent import RecurrentLM
+from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec, identity
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import GIVEN, Vocabulary
+from reviewlm.cli import app
+from reviewlm.errors import ReviewLMError
+from reviewlm.store import Store
+
+TEXT = "the food was good and the waiters near the table were very friendly today is a good day back we will be"
+RNN = RecurrentSpec(kind="rnn", name="rnn", nonlinearity="relu", hidden=8, embedding=8, objective=ObjectiveSpec(head=5))
+KN = NGramSpec(name="kn", order=2)
+PRESET = """
+baseline = "kn"
+[[models]]
+kind = "ngram"
+name = "kn"
+order = 2
+[[models]]
+kind = "rnn"
+name = "rnn"
+nonlinearity = "relu"
+hidden = 8
+embedding = 8
+[models.objective]
+head = 5
+"""
+
+
+def run(*arguments: str | Path) -> dict[str, Any]:
+    """Run a verb in this process and return the JSON of its last line."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def complaint(*arguments: str | Path) -> ReviewLMError:
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert isinstance(done.exception, ReviewLMError), done.output
+    return done.exception
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    draw = np.random.default_rng(1)
+    return [" ".join(draw.choice(TEXT.split(), 60)) for _ in range(12)]
+
+
+@pytest.fixture(scope="module")
+def fitted(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two fits of the preset above, their tokens, and the preset itself."""
+    home = tmp_path_factory.mktemp("fitted")
+    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    store, frame = Store(home / "store"), pl.DataFrame({"review_id": [f"r{i}" for i in range(12)], "text": texts})
+    frame = frame.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
+    tokens = {
+        split: store.build(
+            "tokens", 1, {"split": split}, {"vocabulary": vocabulary.digest, "clean": "reviews"},
+            lambda work: write_stream(work, vocabulary, [frame]),
+        ).artifact
+        for split in ("train", "validation", "test")
+    }  # fmt: skip
+    stream = TokenStream.open(tokens["train"].folder)
+    torch.manual_seed(1)
+    network = RecurrentLM.build(RNN, torch.ones(vocabulary.size, dtype=torch.int64))
+    models: list[tuple[Any, Any]] = [
+        (KN, NGramLM.from_counts(count_ngrams(stream, 2, vocabulary.size, GIVEN))),
+        (RNN, RecurrentLM(RNN, network, vocabulary.size)),
+    ]
+    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    for spec, model in models:
+        digest = Store.digest("fit", 1, identity(spec), inputs)
+
+        def make(work: Path, spec: Any = spec, model: Any = model, digest: str = digest) -> dict[str, Any]:
+            save_bundle(work / "bundle", spec, vocabulary, model, [(texts[0], 5)], {"fit_digest": digest})
+            return {"name": spec.name, "kind": spec.kind, "summary": {"tokens_per_second": 1234.0}}
+
+        store.build("fit", 1, identity(spec), inputs, make)
+    (home / "preset.toml").write_text(PRESET)
+    return home
+
+
+@pytest.fixture
+def at_home(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    monkeypatch.setenv("REVIEWLM_HOME", str(fitted))
+    return "--preset", str(fitted / "preset.toml"), "--fitted"
+
+
+def bundles_in(home: Path) -> dict[str, Path]:
+    """The bundles of the store by the kind of their model."""
+    found = [path.parent for path in home.glob("store/fit/*/bundle/spec.json")]
+    return {json.loads((path / "spec.json").read_text())["kind"]: path for path in found}
+
+
+def test_gradients_of_new_networks_of_every_cell_need_no_model(tmp_path: Path, own_home: Path) -> None:
+    found = run("gradient-flow", "--fresh", 16, "--distances", 12, "--reviews", 2, "--out", tmp_path / "out")
+    by_name = {row["network"]: row for row in found["gradient_flow"]}
+    assert {"rnn", "relu", "gru", "lstm", "lstm: h", "lstm: c"} == set(by_name)
+    assert by_name["rnn"]["half-length"] < by_name["lstm"]["half-length"] < by_name["relu"]["half-length"]
+    assert [row["network"] for row in found["relu_units"]] == ["relu"]
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"gradient_flow.csv", "relu_units.csv", "gradient_flow.png"}
+    [first, *_] = csv.DictReader((tmp_path / "out" / "gradient_flow.csv").open())
+    assert float(first["half-length"]) == pytest.approx(by_name[first["network"]]["half-length"])
+
+
+def test_gradients_of_the_fitted_networks_stand_beside_those_of_their_initial_weights(at_home: tuple[str, ...]) -> None:
+    found = run("gradient-flow", *at_home, "--untrained", "--distances", 10, "--reviews", 3)
+    rnn, untrained = found["gradient_flow"]
+    assert (rnn["network"], untrained["network"]) == ("rnn", "rnn, untrained")
+    assert rnn["half-length"] == pytest.approx(untrained["half-length"]), "this one was never trained"
+
+
+def test_contexts_are_measured_for_all_models_of_the_preset_with_their_speeds(at_home: tuple[str, ...]) -> None:
+    kn, rnn = run("context-use", *at_home, "--contexts", "1,4", "--tokens", 60)["context_use"]
+    assert (kn["model"], rnn["model"]) == ("kn", "rnn")
+    assert kn["needs"] == 1
+    assert kn["1"] == pytest.approx(kn["all"])
+    assert kn["scored tokens/CPU s"] > 0
+    assert (kn["trained tokens/s"], rnn["trained tokens/s"]) == (1234, 1234)
+
+
+def test_a_bundle_is_measured_on_a_text(fitted: Path, texts: list[str], tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "reviews.txt").write_text("\n".join(texts[:6]))
+    bundles = bundles_in(fitted)
+    found = run(
+        "context-use", "--bundle", f"mine={bundles['rnn']}", "--bundle", bundles["ngram"].parent,
+        "--text", tmp_path / "reviews.txt", "--contexts", "2", "--tokens", 20,
+    )["context_use"]  # fmt: skip
+    assert [row["model"] for row in found] == ["mine", "kn"]
+    assert found[0]["trained tokens/s"] is None
+
+
+def test_a_bundle_of_the_store_finds_its_own_test_reviews(fitted: Path, at_home: tuple[str, ...]) -> None:
+    found = run("context-use", "--bundle", bundles_in(fitted)["rnn"], "--contexts", "2", "--tokens", 20)
+    assert [row["model"] for row in found["context_use"]] == ["rnn"]
+
+
+def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str, ...], tmp_path: Path) -> None:
+    found = run("probe", *at_home, "--out", tmp_path)
+    number = [row for row in found["probes_accuracy"] if row["kind"] == "number of the verb"]
+    assert sum(row["skipped"] for row in number) > 0
+    cuisine = [row for row in found["probes_shift"] if row["kind"] == "cuisine"]
+    assert {(row["probes"], row["kn"]) for row in cuisine} == {(0, None)}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png"}
+
+
+def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> None:
+    found = [run("probe", *at_home, "--probes", "grammar", "--reviews", 5, "--seed", seed) for seed in (1, 1, 2)]
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Path, tmp_path: Path) -> None:
+    options = ("--hidden", 16, "--batch", 16, "--updates", 60, "--out", tmp_path)
+    found = run("toy", "addition", "--bits", 4, "--networks", "gru, lstm forget 1", *options)
+    assert [row["network"] for row in found["addition"]] == ["gru", "lstm forget 1"]
+    assert [row["longest carry"] for row in found["addition_by_carry"]] == [0, 1, 2, 3, 4]
+    assert (tmp_path / "addition.png").stat().st_size > 10_000
+    assert not (own_home / "mlflow.db").exists()
+
+
+def test_recall_is_taught_and_tracked(own_home: Path) -> None:
+    options = ("--networks", "tanh", "--hidden", 8, "--batch", 4, "--updates", 5, "--track")
+    found = run("toy", "recall", "--lag", 6, "--length", 2, *options)
+    from reviewlm.presets import load_config
+    from tasks.track import tracker_of
+
+    tracker = tracker_of(load_config("small"))
+    with tracker.reaching() as client:
+        logged = client.get_run(found["mlflow_run_id"])
+        files = {one.path for one in client.list_artifacts(logged.info.run_id)}
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["lag"] == "6"
+    assert logged.data.metrics["tanh/exact"] == found["recall"][0]["exact"]
+    assert {"recall.json", "recall.csv", "plots"} <= files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("gradient-flow",), 7, "no champion"),
+        (("gradient-flow", "--fitted"), 5, "No model of this configuration"),
+        (("gradient-flow", "--fresh", 8, "--fitted"), 2, "--fresh needs no model"),
+        (("gradient-flow", "--fitted", "--bundle", "x"), 2, "exclude each other"),
+        (("context-use", "--bundle", "no_such_folder"), 7, "no such folder"),
+        (("context-use", "--contexts", "0,5"), 2, "from 1 on"),
+        (("probe", "--probes", "greek"), 2, "english or grammar"),
+        (("probe", "--out", __file__), 2, "in the way"),
+        (("toy", "addition", "--networks", "lsmt forget 1"), 2, "lstm forget 1"),
+        (("toy", "addition", "--networks", ","), 2, "no such network"),
+        (("toy", "recall", "--lag", 2, "--length", 3), 3, "length"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_code(
+    arguments: tuple[str | int, ...], code: int, said: str, own_home: Path
+) -> None:
+    error = complaint(*arguments)  # type: ignore[arg-type]
+    assert error.exit_code == code
+    assert said in str(error)
+
+
+def test_models_that_are_no_networks_and_texts_that_are_too_short_are_refused(
+    fitted: Path, texts: list[str], tmp_path: Path, own_home: Path
+) -> None:
+    bundles = bundles_in(fitted)
+    assert "kn (ngram)" in str(complaint("gradient-flow", "--bundle", bundles["ngram"]))
+    missing = complaint("gradient-flow", "--bundle", bundles["rnn"])
+    assert (missing.exit_code, "--text FILE" in str(missing)) == (5, True)
+    (tmp_path / "short.txt").write_text("the food was good\n")
+    short = complaint("gradient-flow", "--bundle", bundles["rnn"], "--text", tmp_path / "short.txt")
+    assert (short.exit_code, "no review has" in str(short)) == (3, True)
+    twice = complaint("context-use", "--bundle", bundles["rnn"], "--bundle", bundles["rnn"])
+    assert "share a name" in str(twice)
+
+
+def test_help_names_the_verbs() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    for verb in ("gradient-flow", "context-use", "probe", "toy"):
+        assert verb in shown
