@@ -1,0 +1,206 @@
+"""Training beside PyTorch's word_language_model: time to its perplexity, tokens per second, use of the processor.
+
+    python -m benchmarks.train --data DATA --peer PEERS --quick
+    python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer)
+    python -m benchmarks.train --data DATA --peer PEERS --long --write     (15 minutes of the peer)
+
+DATA is a folder with the texts of `benchmarks/line_text.py`, PEERS one with `word_language_model/` and `wlm_driver.py`,
+which runs the peer unchanged and reads off its perplexity. Both sides get the same lines, vocabulary and validation
+stream (ten streams side by side, the state carried, every word and end of line scored), one thread each, and are
+charged CPU seconds of training; what evaluations take is not counted on either side.
+
+Ours is given a budget in passes over the text, by which its schedule ends; the time to the peer's perplexity is that of
+the smallest budget that reaches it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
+from benchmarks.line_text import LANES, TEXTS, LineText
+from models.base import FitContext
+from models.neural import trainer
+from models.neural.course import perplexity
+from models.neural.recurrent import RecurrentLM
+from models.neural.validation import validation_nats
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import unigram_counts
+
+SHORT = RecurrentSpec(
+    hidden=320,
+    embedding=256,
+    dropout=0.03,
+    remind=False,
+    objective=ObjectiveSpec(head=500),
+    training=TrainingSpec(batch=16, window=35, learning_rate=8e-3, weight_decay=0.01, evaluations=1, reset=0.0),
+)
+"""For a budget of seconds: one layer, small batches, a high rate."""
+BUDGETS = {
+    False: {"sentences": (0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8), "kaggle": (0.05, 0.07, 0.1, 0.14, 0.2, 0.28)},
+    True: {"sentences": (0.8, 1.2, 1.6, 2.4, 3.2), "kaggle": (0.4, 0.6, 0.8, 1.2, 1.6, 2.4)},
+}
+"""Passes over the text that are tried, for the short and the long time of the peer."""
+SECONDS = {False: 90, True: 900}
+GOALS: dict[bool, dict[str, float | None]] = {
+    False: {"plain": 15.0, "onednn": 10.0},
+    True: {"plain": 6.0, "onednn": None},
+}
+HEAD = 1_000
+"""Entries of the head of the two-layer networks' softmax."""
+PEER_OPTIONS = ("--emsize", "200", "--nhid", "200", "--batch_size", "20")
+
+
+def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
+    """Train and return CPU seconds of training, tokens per second of them, and the validation perplexity."""
+    torch.set_num_threads(threads)
+    train, valid = lines.stream("train"), lines.stream("valid", LANES)
+    torch.manual_seed(spec.training.seed)
+    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
+    with tempfile.TemporaryDirectory() as work:
+        done = trainer.train(network, train, valid, spec.training, FitContext(Path(work), threads=threads)).summary
+    nats, _ = validation_nats(network, valid)
+    cpu = done["cpu_seconds"]
+    return {
+        "cpu_s": round(cpu, 2), "wall_s": round(done["seconds"], 2), "tokens": done["tokens"],
+        "tokens_per_cpu_s": round(done["tokens"] / cpu), "perplexity": round(perplexity(nats), 2),
+    }  # fmt: skip
+
+
+def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, float]]:
+    """Run word_language_model for so many CPU seconds on one thread; return its curve."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "curve.json"
+        command = [
+            sys.executable, str(peers / "wlm_driver.py"), str(peers / "word_language_model"), str(text),
+            str(seconds), "1", str(out), *PEER_OPTIONS,
+        ]  # fmt: skip
+        variables = {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"} | ({"WLM_ONEDNN": "1"} if onednn else {})
+        ran = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+        if not out.exists():
+            raise RuntimeError(f"the peer said nothing: {ran.stderr[-2000:]}")
+        return json.loads(out.read_text(encoding="utf-8"))["curve"]
+
+
+def time_to(lines: LineText, target: float, budgets: Sequence[float], name: str) -> dict[str, Any]:
+    """Return our run with the smallest budget that reaches a perplexity; the last one where none does."""
+    found: dict[str, Any] = {}
+    for epochs in budgets:
+        spec = replace(SHORT, training=replace(SHORT.training, epochs=epochs))
+        found = {"epochs": epochs, **measure(partial(ours, lines, spec, 1), 1).result}
+        say(f"{name}: ours {found}")
+        if found["perplexity"] <= target:
+            return found
+    return found | {"reached": False}
+
+
+def compare(lines: LineText, name: str, peers: Path, long: bool) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Return the rows and ratios of one text."""
+    rows: dict[str, Any] = {}
+    ratios: dict[str, Ratio] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        text = lines.write(Path(folder))
+        for kind in ("plain", "onednn"):
+            their = peer(peers, text, SECONDS[long], kind == "onednn")[-1]
+            say(f"{name}: peer {kind} {their}")
+            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name)
+            rows[f"{name}: word_language_model, {kind}"] = {
+                "cpu_s": their["train_s"], "tokens": their["tokens"], "tokens_per_cpu_s": their["tok_s"],
+                "perplexity": their["valid_ppl"],
+            }  # fmt: skip
+            rows[f"{name}: ours, to that perplexity"] = own
+            value = their["train_s"] / own["cpu_s"] if own.get("reached", True) else 0.0
+            ratios[f"train.{name}.{'long' if long else 'short'}.{kind}"] = Ratio(
+                round(value, 2), GOALS[long][kind], f"word_language_model, {kind}"
+            )
+    return rows, ratios
+
+
+def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: float) -> dict[str, float]:
+    """Return the speed of a two-layer network of the peer's size, on so many seconds of training."""
+    spec = RecurrentSpec(
+        layers=2, hidden=hidden, embedding=hidden, dropout=0.2, remind=False, objective=ObjectiveSpec(head=HEAD),
+        training=TrainingSpec(batch=batch, window=35, evaluations=1, reset=0.0, epochs=0.02),
+    )  # fmt: skip
+    probe = ours(lines, spec, threads)
+    epochs = 0.02 * max(1.0, seconds / max(probe["wall_s"], 1e-3))
+    return ours(lines, replace(spec, training=replace(spec.training, epochs=epochs)), threads)
+
+
+def gemm_peak(threads: int) -> float:
+    """Return the multiply-adds, counted twice, per second of a bf16 product of 2048³, in GF/s: the best of ten."""
+    torch.set_num_threads(threads)
+    a, b = (torch.randn(2048, 2048, dtype=torch.bfloat16) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - started)
+    return 2 * 2048**3 / best / 1e9
+
+
+def flops_per_token(hidden: int, layers: int, head: int, entries: int, tail_share: float) -> float:
+    """Return the floating-point operations of the products that training on a token takes: 6 for each weight used."""
+    return 6.0 * (layers * 8 * hidden * hidden + hidden * (head + 1 + tail_share * (entries - head)))
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
+    parser.add_argument("--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/")
+    parser.add_argument("--long", action="store_true", help="15 minutes of the peer instead of 90 seconds")
+    parser.add_argument("--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False]))
+    args: argparse.Namespace = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
+    measurements: dict[str, Any] = {}
+    ratios: dict[str, Ratio] = {}
+    for name in args.texts[:1] if args.quick else args.texts:
+        lines = TEXTS[name](args.data)
+        rows, found = compare(lines, name, args.peer, args.long)
+        measurements |= rows
+        ratios |= found
+        if not args.long:
+            measurements, ratios = _speed(lines, name, measurements, ratios)
+    return finish(
+        args, Report("train", "Training beside word_language_model", measurements, ratios, ("torch", "numba"))
+    )
+
+
+def _speed(
+    lines: LineText, name: str, measurements: dict[str, Any], ratios: dict[str, Ratio]
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Add tokens per second at the peer's size, the share of the peak at 2 × 650, and two cores against one."""
+    their = measurements[f"{name}: word_language_model, plain"]["tokens_per_cpu_s"]
+    same = measure(partial(comparable, lines, 200, 64, 1, 8.0), 1).result
+    ratios[f"train.{name}.tokens_per_core"] = Ratio(round(same["tokens_per_cpu_s"] / their, 2), 5.0, "2 × 200, plain")
+    big = {threads: measure(partial(comparable, lines, 650, 64, threads, 12.0), threads).result for threads in (1, 2)}
+    peak = measure(partial(gemm_peak, 1), 1).result
+    counts = unigram_counts(lines.stream("train"), lines.size)
+    in_tail = 1 - np.sort(counts)[-HEAD:].sum() / counts.sum()
+    work = flops_per_token(650, 2, HEAD, lines.size, in_tail) * big[1]["tokens_per_cpu_s"] / 1e9
+    ratios[f"train.{name}.peak_share_650"] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
+    speeds = {threads: run["tokens"] / run["wall_s"] for threads, run in big.items()}
+    ratios[f"train.{name}.two_threads"] = Ratio(round(speeds[2] / speeds[1], 2), 1.8, "one thread, 2 × 650")
+    rows = {f"{name}: ours, 2 × 200, batch 64": same}
+    rows |= {f"{name}: ours, 2 × 650, batch 64, {threads} threads": run for threads, run in big.items()}
+    return measurements | rows, ratios
+
+
+if __name__ == "__main__":
+    main()
