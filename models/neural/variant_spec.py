@@ -86,7 +86,7 @@ class DynamicSpec:
     vocabulary: str = "word"
     part: str = "lstm"
     rule: Literal["sgd", "rms"] = "rms"
-    segment: int = 10
+    segment: int = 20
     rates: tuple[float, ...] = ()
     decays: tuple[float, ...] = (0.02, 0.0, 0.075)
     epsilon: float = 0.001

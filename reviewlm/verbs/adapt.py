@@ -30,7 +30,7 @@ def adapt(
         str, typer.Option("--variants", help="Between commas, of static, cache and dynamic.")
     ] = "static,cache,dynamic",
     rule: Annotated[str, typer.Option("--rule", help="Of dynamic evaluation: rms or sgd.")] = "rms",
-    segment: Annotated[int, typer.Option("--segment", min=1, help="Of dynamic evaluation: tokens of an update.")] = 10,
+    segment: Annotated[int, typer.Option("--segment", min=1, help="Of dynamic evaluation: tokens of an update.")] = 20,
     rates: Annotated[str, typer.Option("--rates", help="Learning rates to try, between commas; none: usual.")] = "",
     decays: Annotated[str, typer.Option("--decays", help="Decays to try, between commas.")] = "0.02,0,0.075",
     thetas: Annotated[
