@@ -135,7 +135,8 @@ class SampledSoftmaxOutput(_EstimatedOutput):
     def _estimate(
         self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
     ) -> tuple[Tensor, Tensor, Tensor]:
-        weighted_NU = others_NU + (negatives.times_U.log() - self._expected(negatives.ids_U))
+        times_U = negatives.times_U.to(others_NU.dtype)
+        weighted_NU = others_NU + (times_U.log() - self._expected(negatives.ids_U))
         # One column more, in front, so that a target that was not drawn masks nothing: it is written afterwards.
         logits_NX = torch.cat([own_N[:, None], weighted_NU], 1)
         hit_N1 = (negatives.place_V[targets_N, None] + 1) % logits_NX.shape[1]

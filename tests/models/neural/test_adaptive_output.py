@@ -1,0 +1,160 @@
+"""The adaptive softmax against torch's, its shrinking tails, and what is tied."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
+from models.neural.recurrent import RecurrentLM
+from models.specs import ObjectiveSpec, RecurrentSpec
+from models.vocabulary import GIVEN
+from tests.models.neural.fresh_gradients import gradcheck_loss
+
+V, E, N, HEAD, CUTS = 47, 12, 30, 9, (18, 29)
+PREDICTED = [i for i in range(V) if i not in GIVEN]
+COUNTS = np.random.default_rng(2).permutation(V) * 2 + 1
+
+
+def layer_of(shrink, tied=True, dtype=torch.float64, chunk=7):
+    torch.manual_seed(1)
+    objective = ObjectiveSpec("adaptive", HEAD, chunk, cutoffs=CUTS, shrink=shrink)
+    layer = build_output(objective, nn.Parameter(torch.randn(V, E, dtype=dtype) / 2), COUNTS, tied)
+    with torch.no_grad():
+        layer.tail_weight.normal_()
+        layer.tail_bias.normal_()
+    return layer
+
+
+def batch(seed=3, dtype=torch.float64):
+    rng = np.random.default_rng(seed)
+    features_NE = torch.tensor(rng.normal(size=(N, E)), dtype=dtype, requires_grad=True)
+    return features_NE, torch.tensor(rng.choice(PREDICTED, N))
+
+
+def as_torchs(layer, shrink):
+    """torch.nn.AdaptiveLogSoftmaxWithLoss with the layer's weights; its tails have no biases, so ours are 0."""
+    peer = nn.AdaptiveLogSoftmaxWithLoss(E, len(PREDICTED), [HEAD, *CUTS], div_value=shrink, head_bias=True).double()
+    cuts = [0, HEAD, *CUTS, len(PREDICTED)]
+    with torch.no_grad():
+        layer.bias[layer.order_P[HEAD:]] = 0
+        peer.head.weight.copy_(torch.cat([layer.weight[layer.order_P[:HEAD]], layer.tail_weight]))
+        peer.head.bias.copy_(torch.cat([layer.bias[layer.order_P[:HEAD]], layer.tail_bias]))
+        for k, (project, rows) in enumerate(peer.tail, 1):
+            own = layer.weight[layer.order_P[cuts[k] : cuts[k + 1]]]
+            project.weight.copy_(layer.get_parameter(f"project_{k}") if layer.shrinks else torch.eye(E))
+            rows.weight.copy_(layer.get_parameter(f"rows_{k}") if layer.shrinks else own)
+    return peer
+
+
+@pytest.mark.parametrize("shrink", [1.0, 2.0])
+def test_loss_and_gradient_are_those_of_torchs_adaptive_softmax_with_the_same_weights(shrink):
+    layer, (features_NE, targets_N) = layer_of(shrink), batch()
+    peer, rank_V = as_torchs(layer, shrink), layer.rank_V
+    there = peer(features_NE, rank_V[targets_N])
+    (grad_NE,) = torch.autograd.grad(-there.output.sum(), features_NE)
+    loss, count = layer.loss(features_NE, targets_N)
+    torch.testing.assert_close(loss / count, there.loss, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(loss, features_NE)[0], grad_NE, rtol=1e-10, atol=1e-12)
+    logp_NP = peer.log_prob(features_NE)
+    torch.testing.assert_close(layer.logp(features_NE)[:, layer.order_P], logp_NP.detach().float())
+
+
+@pytest.mark.parametrize(("shrink", "tied"), [(1.0, True), (2.0, True), (2.0, False), (3.5, False)])
+def test_the_hand_written_gradient_is_that_of_differences(shrink, tied):
+    assert gradcheck_loss(layer_of(shrink, tied), *batch())
+
+
+def test_features_of_the_tails_shrink_by_powers():
+    layer = layer_of(2.0)
+    sizes = {name: tuple(tensor.shape) for name, tensor in layer.named_parameters() if name[-1].isdigit()}
+    assert sizes == {
+        "project_1": (6, E), "rows_1": (9, 6),
+        "project_2": (3, E), "rows_2": (11, 3),
+        "project_3": (1, E), "rows_3": (len(PREDICTED) - 29, 1),
+    }  # fmt: skip
+
+
+def test_whole_features_take_the_rows_of_the_weight_and_have_none_of_their_own():
+    names = {name for name, _ in layer_of(1.0).named_parameters()}
+    assert names == {"weight", "bias", "tail_weight", "tail_bias"}
+
+
+def test_tied_rows_of_a_shrinking_softmax_are_the_heads_only():
+    """The rows in the tails are the embedding's alone: the output neither reads them nor gives them a gradient."""
+    layer, (features_NE, targets_N) = layer_of(2.0), batch()
+    layer.loss(features_NE, targets_N)[0].backward()
+    in_head = torch.isin(torch.arange(V), layer.order_P[:HEAD])
+    assert (layer.weight.grad[~in_head] == 0).all()
+    assert (layer.weight.grad[in_head] != 0).any(1).all()
+
+
+def test_rows_that_are_not_tied_are_kept_for_the_head_only():
+    whole, head = layer_of(2.0), layer_of(2.0, tied=False)
+    assert head.weight.shape == (HEAD, E)
+    with torch.no_grad():
+        for name, parameter in head.named_parameters():
+            kept = getattr(whole, name)
+            parameter.copy_(kept[whole.order_P[:HEAD]] if name == "weight" else kept)
+    features_NE, targets_N = batch()
+    assert torch.equal(whole.nats(features_NE, targets_N), head.nats(features_NE, targets_N))
+    for bf16_or_not in ("float32", "bf16"):
+        losses = [layer.loss(features_NE, targets_N, bf16_or_not)[0] for layer in (whole, head)]
+        grads = [torch.autograd.grad(loss, features_NE)[0] for loss in losses]
+        assert losses[0] == losses[1]
+        assert torch.equal(*grads)
+
+
+def test_one_tail_of_whole_features_is_the_two_level_softmax():
+    weight, (features_NE, targets_N) = torch.randn(V, E), batch(dtype=torch.float32)
+    kinds = ("two_level", "adaptive")
+    two, one = (build_output(ObjectiveSpec(kind, HEAD), nn.Parameter(weight), COUNTS) for kind in kinds)
+    assert isinstance(two, TwoLevelOutput)
+    assert not isinstance(one, TwoLevelOutput)
+    assert torch.equal(two.loss(features_NE, targets_N)[0], one.loss(features_NE, targets_N)[0])
+    assert {name: tuple(x.shape) for name, x in two.state_dict().items()} == {
+        "weight": (V, E), "bias": (V,), "tail_weight": (E,), "tail_bias": (1,), "order_P": (len(PREDICTED),)
+    }  # fmt: skip
+
+
+def test_cutoffs_beyond_the_vocabulary_are_left_out_and_said_so(caplog):
+    objective = ObjectiveSpec("adaptive", HEAD, cutoffs=(20, len(PREDICTED), 1_000))
+    with caplog.at_level(logging.INFO):
+        layer = build_output(objective, nn.Parameter(torch.randn(V, E)), COUNTS)
+    assert layer.cuts == (HEAD, 20, len(PREDICTED))
+    assert f"cutoffs [{len(PREDICTED)}, 1000] are left out" in caplog.text
+
+
+def test_a_vocabulary_hardly_larger_than_the_head_gets_one_softmax(caplog):
+    with caplog.at_level(logging.INFO):
+        layer = build_output(ObjectiveSpec("adaptive", V, cutoffs=(V + 9,)), nn.Parameter(torch.randn(V, E)), COUNTS)
+    assert isinstance(layer, SoftmaxOutput)
+    assert "adaptive softmax" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"output": "adaptive", "head": 9, "cutoffs": (9,)},
+        {"output": "adaptive", "head": 9, "cutoffs": (20, 12)},
+        {"output": "two_level", "cutoffs": (2_000,)},
+        {"output": "two_level", "shrink": 4.0},
+        {"output": "adaptive", "shrink": 0.5},
+        {"output": "adaptive", "shrink": float("inf")},
+    ],
+)
+def test_options_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"cutoffs|shrink"):
+        ObjectiveSpec(**wrong)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_recurrent_network_takes_it_tied_and_not(tied):
+    objective = ObjectiveSpec("adaptive", HEAD, cutoffs=CUTS, shrink=2.0)
+    spec = RecurrentSpec(hidden=10, embedding=E, tied=tied, objective=objective)
+    network = RecurrentLM.build(spec, torch.tensor(COUNTS))
+    assert isinstance(network.output, AdaptiveOutput)
+    assert (network.output.weight is network.embedding.weight) == tied
+    assert network.output.head_only == (not tied)
