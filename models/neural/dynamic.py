@@ -102,12 +102,12 @@ class DynamicLM:
 
     def score(self, ids_BT: np.ndarray, state: DynamicState) -> tuple[np.ndarray, DynamicState]:
         """Read T tokens of each stream; see `LanguageModel.score`. A segment costs about what training on it does."""
-        nats_BT, after = np.zeros(ids_BT.shape), []
+        nats_BT, after, held = np.zeros(ids_BT.shape), [], set[int]()
         self.model.ids_tensor(ids_BT)  # complains of unknown ones before anything is read
         for row, stream in enumerate(state.streams):
             nats_BT[row], stream = self.reader.read(np.asarray(ids_BT[row], np.int64), stream)
-            after.append(stream)
-        return nats_BT, self._bounded(after)
+            after.append(self._kept(stream, held))
+        return nats_BT, DynamicState(tuple(after))
 
     def step(self, ids_B: np.ndarray, state: DynamicState) -> tuple[Tensor, DynamicState]:
         """Read one token of each stream; see `LanguageModel.step`. What there is of the segment is read again.
@@ -117,30 +117,31 @@ class DynamicLM:
         self.model.ids_tensor(ids_B)
         known: dict[tuple[int, int], int] = {}
         different: list[tuple[Tensor, Stream]] = []
-        which_B = []
+        which_B, held = [], set[int]()
         for token, stream in zip(np.asarray(ids_B, np.int64), state.streams, strict=True):
             key = id(stream), int(token)
             if key not in known:
                 known[key] = len(different)
                 _, after = self.reader.read(token[None], stream)
-                different.append((self.reader.next_logp(after), after))
+                different.append((self.reader.next_logp(after), self._kept(after, held)))
             which_B.append(known[key])
         logp_BV = torch.stack([logp_V for logp_V, _ in different])[torch.tensor(which_B, device=self.model.device)]
-        return logp_BV, self._bounded([different[number][1] for number in which_B])
+        return logp_BV, DynamicState(tuple(different[number][1] for number in which_B))
 
-    def _bounded(self, streams: Sequence[Stream]) -> DynamicState:
-        """Return the state of the streams, weights of their own dropped where they are too many."""
-        room = max(1, KEPT_BYTES // sum(weight.nbytes for weight in self.reader.rule.static))
-        held: set[int] = set()
-        kept = []
-        for stream in streams:
-            weights = stream.segment.weights if stream.segment else None
-            if weights is not None and id(weights) not in held and len(held) >= room:
-                stream = replace(stream, segment=None)
-            elif weights is not None:
-                held.add(id(weights))
-            kept.append(stream)
-        return DynamicState(tuple(kept))
+    def _kept(self, stream: Stream, held: set[int]) -> Stream:
+        """Return the stream, its own weights dropped where those of others leave no room for them.
+
+        Args:
+            stream: Just read.
+            held: Identities of the weights that are kept; grows.
+        """
+        weights = stream.segment.weights if stream.segment else None
+        if weights is None or id(weights) in held:
+            return stream
+        if held and len(held) >= KEPT_BYTES // sum(weight.nbytes for weight in weights):
+            return replace(stream, segment=None)
+        held.add(id(weights))
+        return stream
 
     def save(self, folder: Path) -> None:
         """Write rate and decay into `dynamic.json`, the root mean squares if any, and the static model below."""

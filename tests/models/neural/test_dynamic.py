@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from itertools import cycle
 
 import numpy as np
@@ -290,3 +291,24 @@ def test_options_that_make_no_sense_are_refused(options, said):
 def test_a_spec_comes_back_from_its_dictionary():
     spec = DynamicSpec(rule="sgd", rates=(0.1,), decays=(0.0, 0.5), across=True)
     assert spec_from_dict(to_dict(spec)) == spec
+
+
+def test_weights_of_many_streams_are_never_held_together(monkeypatch):
+    """Not even while they are read: of twenty streams, only a few have weights at a time."""
+    model = adapting(exact())
+    monkeypatch.setattr(dynamic, "KEPT_BYTES", sum(own.nbytes for own in model.reader.rule.static))
+    alive, most = weakref.WeakValueDictionary(), 0
+    apply = model.reader.rule.apply
+
+    def noted(weights, *rest):
+        nonlocal most
+        alive[id(weights[0])] = weights[0]
+        most = max(most, len(alive))
+        apply(weights, *rest)
+
+    monkeypatch.setattr(model.reader.rule, "apply", noted)
+    ids = np.random.default_rng(0).integers(9, V, (20, 12))
+    _, state = model.score(ids, model.start(20))
+    assert most <= 3  # kept, read, and the one that is read after it
+    assert sum(stream.segment is not None for stream in state.streams) == 1
+    assert len({tuple(stream.history) for stream in state.streams}) == 20
