@@ -19,7 +19,7 @@ from models.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import Damaged, TrackingUnavailable
+from reviewlm.errors import Damaged, Diverged, TrackingUnavailable
 from reviewlm.store import Artifact, Built, Store, sha256_of_file
 from tasks.distributed import FOLDER
 from tasks.fit_process import run_job
@@ -132,7 +132,7 @@ def build_fit(
         with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
                 summary = run_job(job, _both(report, listen, work / JOURNAL))
-            except EnoughSeen:
+            except (EnoughSeen, Diverged):  # from its last state it would diverge again
                 for leftover in work.iterdir():
                     _remove(leftover)
                 raise
