@@ -95,7 +95,7 @@ def _marks() -> Iterator[Probe]:
     for (opening, right), (_, wrong) in MARKS:
         for filler in _growing(FILLERS):
             text = f"The place{opening}we came here {filler}".rstrip()
-            yield Probe("closing mark", text, right, wrong, distance_of(filler) + 3, pair=f"mark {filler}")
+            yield Probe("closing mark", text, right, wrong, distance_of(filler) + 4, pair=f"mark {filler}")
 
 
 def _cuisines() -> Iterator[Probe]:

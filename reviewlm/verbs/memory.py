@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +51,19 @@ def gradient_flow(
     require_folder(out)
     if fresh and (bundle or fitted or text or untrained):
         raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
-    config = configured(preset, set)
+    config, length = configured(preset, set), distances + POSITIONS + 1
+    if fresh:
+        asked = _fresh(fresh, reviews, length)
+    else:
+        models = chosen_models(config, bundle, fitted, model)
+        asked = _networks(models, config, text, untrained, reviews, length)
+    settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
+    found = checked(lambda: _gradients(asked, distances, settings))
+    hand_over(config, found, out, track, as_json)
+
+
+def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, settings: dict[str, Any]) -> Finding:
+    """Return gradients by distance of each (name, options, network, tokens), and the activity of ReLU units."""
     from evaluation.memory_figures import gradient_figure
     from evaluation.memory_tables import gradient_table
     from models.neural.gradient_flow import gradient_flow as flow_of
@@ -59,18 +71,14 @@ def gradient_flow(
 
     curves: dict[str, GradientFlow] = {}
     parts: dict[str, GradientFlow] = {}
-    length, activity = distances + POSITIONS + 1, []
-    asked = _fresh(fresh, reviews, length) if fresh else _networks(
-        chosen_models(config, bundle, fitted, model), config, text, untrained, reviews, length
-    )  # fmt: skip
-    for name, spec, network, ids_BT in checked(lambda: list(asked)):
-        flows: dict[str, GradientFlow] = checked(lambda: flow_of(network, ids_BT, distances))  # noqa: B023
+    activity: list[dict[str, Any]] = []
+    for name, spec, network, ids_BT in asked:
+        flows = flow_of(network, ids_BT, distances)
         curves[name] = flows.get("all", flows["h"])
         parts |= {f"{name}: {memory}": flow for memory, flow in flows.items() if len(flows) > 1 and memory != "all"}
         log.info("%-16s half of the gradient is lost every %.3g tokens", name, curves[name].decay().half_length)
         if spec.kind == "rnn" and spec.nonlinearity == "relu":
-            layers = checked(lambda: relu_activity(network, spec, ids_BT))  # noqa: B023
-            activity += [{"network": name, **layer._asdict()} for layer in layers]
+            activity += [{"network": name, **layer._asdict()} for layer in relu_activity(network, spec, ids_BT)]
     table = gradient_table(curves | parts)
     tables = {"gradient_flow": table, **({"relu_units": activity} if activity else {})}
     titles = {"gradient_flow": "Mean of |dJ(i)/dh(j)| by the distance i - j, in units of its value at distance 1",
@@ -78,9 +86,7 @@ def gradient_flow(
     columns = {"half_length": "half-length", "slope": "slope", "reach": "1 % at"}
     metrics = {f"{row['network']}/{name}": row[column] for row in table for name, column in columns.items()}
     metrics |= {f"{row['network']}/{row['layer']}/dead_share": row["dead_share"] for row in activity}
-    settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
-    figures = {"gradient_flow": gradient_figure(curves)}
-    hand_over(config, Finding("gradient flow", settings, metrics, tables, figures, titles), out, track, as_json)
+    return Finding("gradient flow", settings, metrics, tables, {"gradient_flow": gradient_figure(curves)}, titles)
 
 
 @app.command("context-use")

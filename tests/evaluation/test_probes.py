@@ -130,6 +130,13 @@ def test_the_distance_is_that_of_the_answer_to_the_cue_in_words(kind, cues):
         assert one.distance == len(words) - cue
 
 
+def test_the_distance_to_an_opening_mark_counts_the_word_that_it_stands_at():
+    for one in english_probes():
+        if one.kind == "closing mark":
+            mark = max(one.beginning.find("("), one.beginning.find('"'))
+            assert one.distance == 1 + len(one.beginning[mark + 1 :].split())
+
+
 def test_attractors_all_have_the_number_that_the_subject_has_not():
     plural = {"windows", "bars", "doors", "plates", "kitchens", "menus"}
     for one in english_probes():
