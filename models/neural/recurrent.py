@@ -16,6 +16,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..specs import RecurrentSpec
 from ..vocabulary import BOS, STARS
@@ -134,8 +135,17 @@ class RecurrentNetwork(Network):
         return x_BTE + self._look_up(stars_BT, mask_V1) * known_BT1
 
     def _look_up(self, ids_BT: Tensor, mask_V1: Tensor | None) -> Tensor:
-        x_BTE = self.embedding(ids_BT)
+        x_BTE = F.embedding(ids_BT, self.embedding.weight, sparse=self.embedding.sparse or self._adds_rows())
         return x_BTE if mask_V1 is None else x_BTE * mask_V1[ids_BT]
+
+    def _adds_rows(self) -> bool:
+        """Return whether the gradient of the rows read is added to the output's, which is dense, row by row.
+
+        A dense one costs two passes over all weights more; it is left to the exact formats, whose gradients may also be
+        asked for without the output's.
+        """
+        fast = self.training and self.precision == "bf16" and self.embedding.weight.dtype == torch.float32
+        return fast and self.output.weight is self.embedding.weight
 
 
 def _given(value: float | None, otherwise: float) -> float:
