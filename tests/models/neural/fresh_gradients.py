@@ -23,7 +23,7 @@ class _Fresh(torch.autograd.Function):
 
 
 def gradcheck_loss(layer: Any, features_NE: Tensor, targets_N: Tensor) -> bool:
-    """Compare the gradients of all parameters and features with central differences along random directions; float64."""
+    """Compare the gradients of all parameters and features with differences along random directions; float64."""
 
     def loss(features_NE: Tensor, *parameters: Tensor) -> Tensor:
         return _Fresh.apply(layer, targets_N, features_NE, *parameters)
