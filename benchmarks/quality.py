@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
+from evaluation.continuous import continuous_nats
 from models.base import FitContext, Progress
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
@@ -30,11 +31,21 @@ from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural import trainer
 from models.neural.course import perplexity
+from models.neural.dynamic import DynamicLM
+from models.neural.neural_cache import NeuralCacheLM
 from models.neural.recurrent import RecurrentLM
 from models.neural.validation import validation_nats
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.specs import MixtureSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.specs import (
+    DynamicSpec,
+    MixtureSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+)
 from models.streams import TokenStream, unigram_counts
 from models.vocabulary import GIVEN
 
@@ -100,6 +111,24 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[s
     return {"test reviews": {name: round(value, 4) for name, value in row.items() if name != "context"}}
 
 
+def adapting(lines: LineText, model: RecurrentLM, dynamic: bool) -> dict[str, dict[str, Any]]:
+    """Return perplexities of the test text read as one stream: static, with a continuous cache, and dynamic if asked.
+
+    Parameters are chosen on the validation text, read the same way.
+    """
+    train, valid, test = (lines.stream(split) for split in ("train", "valid", "test"))
+    part, rows = Part("static", model.spec, model), {}
+    cache = NeuralCacheLM.tuned(NeuralCacheSpec(across=True), part, valid)
+    cached = continuous_nats(cache.model, test)
+    rows["one continuous stream, static"] = {"perplexity": perplexity(cached.static_nats / cached.tokens)}
+    rows["one continuous stream, continuous cache"] = {"perplexity": perplexity(cached.nats / cached.tokens)}
+    if dynamic:
+        learned = DynamicLM.tuned(DynamicSpec(across=True), part, train, valid)
+        sums = continuous_nats(learned.model, test)
+        rows["one continuous stream, dynamic evaluation"] = {"perplexity": perplexity(sums.nats / sums.tokens)}
+    return {name: {"perplexity": round(row["perplexity"], 2)} for name, row in rows.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run a recipe and report what it reaches."""
     parser = arguments(__doc__ or "")
@@ -107,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
     parser.add_argument("--epochs", type=float, help="instead of the recipe's")
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
@@ -123,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     rows["perplexity"] = reached
     say(str(rows))
     if args.text == "ptb":
+        rows |= adapting(lines, model, args.dynamic)
         ratio = Ratio(round(GOALS["ptb"] / reached["test"], 3), 1.0, f"test perplexity {GOALS['ptb']}")
     else:
         rows |= beside_kneser_ney(lines, model, args.work)
