@@ -37,9 +37,5 @@ def optimizers(
     spec = of_size(neural_model(config, model), size)
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
-    if rates is None:
-        from models.neural.optimizer_comparison import GRID
-
-        rates = {name: list(values) for name, values in GRID.items()}
     found: dict[str, Any] = compare_optimizers(config, spec, prepared, Path(out), rates, tokens, epochs, track)
     return found

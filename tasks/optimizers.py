@@ -91,15 +91,19 @@ def find_learning_rate(
 @task(name="optimizers", cache_policy=NO_CACHE, persist_result=False)
 def compare_optimizers(
     config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
-    rates: Mapping[str, Sequence[float] | None], tokens: int, epochs: float, track: bool,
+    rates: Mapping[str, Sequence[float] | None] | None, tokens: int, epochs: float, track: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit one model by several rules; write table, JSON and pictures, and return the comparison with the files."""
-    from models.neural.optimizer_comparison import compare, first_reviews
+    """Fit one model by several rules; write table, JSON and pictures, and return the comparison with the files.
 
+    *rates* are those to try by rule, none for the one of a range test; none at all for every rule at its usual rates.
+    """
+    from models.neural.optimizer_comparison import GRID, compare, first_reviews
+
+    chosen: Mapping[Any, Sequence[float] | None] = GRID if rates is None else rates
     streams = prepared.tokens[spec.vocabulary]
     train, validation = (TokenStream.open(Path(streams[split].path)) for split in ("train", "validation"))
     some = first_reviews(train, tokens)
-    trials = sum(len(wanted or "1") for wanted in rates.values())
+    trials = sum(len(wanted or "1") for wanted in chosen.values())
     with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
         vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
         with progress(NAME, trials, "trials") as report:
@@ -111,7 +115,7 @@ def compare_optimizers(
                 report(len(done), {"nats": trial.final})
 
             context = FitContext(Path(work), device_of(config), threads_of(config))
-            found = compare(spec, vocabulary, some, validation, context, epochs, rates, tell)  # type: ignore[arg-type]
+            found = compare(spec, vocabulary, some, validation, context, epochs, chosen, tell)
     with disk_errors(out, "free some space, or name another place"):
         files = write_comparison(found, out)
     show_table(NAME, optimizer_table(found), f"Optimisers on {spec.name}")

@@ -117,6 +117,15 @@ def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
     }
 
 
+def test_without_rates_every_rule_is_tried_at_its_usual_ones(
+    config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.neural.optimizer_comparison.GRID", {"sgd": (0.5,), "adam": (0.01,)})
+    found = compare_optimizers.fn(config, SPEC, prepared, tmp_path, None, 300, 1.0, False)
+    assert [(trial["optimizer"], trial["rate"]) for trial in found["trials"]] == [("sgd", 0.5), ("adam", 0.01)]
+    assert "mlflow_run_id" not in found
+
+
 def test_the_model_is_found_by_name_or_is_the_last_neural_one(config: RunConfig) -> None:
     assert neural_model(config).name == "gru"
     assert neural_model(config, "gru").name == "gru"
