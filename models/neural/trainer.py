@@ -1,11 +1,9 @@
 """The training loop of all neural models: truncated back-propagation, the best state on held-out reviews.
 
-Read `Trainer.run` first: it is the whole course of a fit. One update: read a window with the carried state and add up
-the gradient of the nats of its scored tokens (`window_gradient.py`), divide by batch × window (so every token weighs
-the same, also in a window that is partly padding), clip (`clipping.py`), step. Everything random is either torch's
-stream, whose state is in each checkpoint, or derived from (seed, epoch, window); everything else is a function of the
-number of updates. Therefore a fit that was killed at any moment and is started again with the same work folder gives
-the same weights, bit for bit, and the same journal, as long as it stays in one class of determinism
+Read `Trainer.run` first: it is the whole course of a fit; one update is in `training_step.py`. Everything random is
+either torch's stream, whose state is in each checkpoint, or derived from (seed, epoch, window); everything else is a
+function of the number of updates. Therefore a fit that was killed at any moment and is started again with the same work
+folder gives the same weights, bit for bit, and the same journal, as long as it stays in one class of determinism
 (`determinism.py`).
 """
 
@@ -25,19 +23,15 @@ from torch import Tensor
 from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
 from .checkpoint import Checkpoint, Checkpoints, Journal, fill_network, network_tensors
-from .clipping import scale_and_clip
 from .course import Course, perplexity
 from .determinism import determinism_class, in_words
-from .memory import first_line, is_out_of_memory
 from .network import Network
-from .schedule import PLATEAU_FACTOR, learning_rate
-from .tbptt import Memory
+from .schedule import PLATEAU_FACTOR
 from .training_state import TrainingState
+from .training_step import Divergence, TrainingStep
 from .validation import validation_limit, validation_nats
-from .window_gradient import Sums, add_gradients
 
 if TYPE_CHECKING:
-    from ..batches import Window
     from ..streams import TokenStream
 
 CHECKPOINTS = "checkpoints"
@@ -60,10 +54,6 @@ class TrainResult:
     """What there is to say of a training; the network itself holds the best weights."""
 
     summary: Mapping[str, float]
-
-
-class Divergence(Exception):
-    """The loss or the gradient is not a finite number, or the loss has risen at once by more than `training.spike`."""
 
 
 def train(
@@ -129,6 +119,7 @@ class Trainer:
         self.limit = validation_limit(self.total_tokens, evaluations)
         self.state = TrainingState(network, training)
         self.checkpoints, self.journal = Checkpoints(context.work / CHECKPOINTS), Journal(context.work)
+        self.step = TrainingStep(self.state, training, self.updates, self._write)
         self.saved = self.reported = time.monotonic()
 
     @property
@@ -176,7 +167,7 @@ class Trainer:
             self.state.forget()
         for window in self.batches.epoch(epoch, start):
             started = time.perf_counter()
-            self._update(window, self._kept(epoch, window.index))
+            self.step(window, self._kept(epoch, window.index))
             self.course.clock(time.perf_counter() - started)
             self.course.updates += 1
             self._observe(window.index + 1 == window.of)
@@ -191,68 +182,11 @@ class Trainer:
         kept_B = draws_B >= self.training.reset
         return None if kept_B.all() else torch.from_numpy(kept_B).to(self.device)
 
-    def _update(self, window: Window, keep_B: Tensor | None) -> None:
-        """Read one window and take one step; a window without a scored token only moves the state on."""
-        x_BT, y_BT = (torch.from_numpy(ids).to(self.device) for ids in (window.x_BT, window.y_BT))
-        sums, self.state.memory = self._gradient(x_BT, y_BT, keep_B)
-        if sums.tokens:
-            self._step(sums, *y_BT.shape)
-
-    def _gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
-        """Compute the gradient of a window; where memory does not suffice, again with half as many streams at a time.
-
-        The second attempt starts from the same memory of the streams and the same random state.
-        """
-        random = self.state.random()
-        while True:
-            self.state.optimizer.zero_grad(set_to_none=True)
-            try:
-                return add_gradients(
-                    self.network, self.state.memory, x_BT, y_BT, keep_B, self.training, self.course.micro_batch
-                )
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or self.course.micro_batch == 1:
-                    raise
-                said = first_line(error)
-            # Only here, where the error is gone, has it let go of what had been computed.
-            self._halve_micro_batch(said)
-            self.state.set_random(random)
-
-    def _halve_micro_batch(self, said: str) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.course.micro_batch = -(-self.course.micro_batch // 2)
-        self._write({"micro_batch": self.course.micro_batch})
-        log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
-                    "to rounding and the draws of dropout", said, self.course.micro_batch)
-
-    def _step(self, sums: Sums, streams: int, positions: int) -> None:
-        """Make the sums a mean over all positions, clip it and take a step.
-
-        Raises:
-            Divergence: No step is taken.
-        """
-        training, loss = self.training, sums.nats / sums.tokens
-        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
-        if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
-            raise Divergence(f"loss {loss:.4g} nats per token, gradient norm {clipped.norm:.4g}")
-        if training.spike and self.course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
-            raise Divergence(f"loss {loss:.4g} nats per token after {self.course.running_nats:.4g}")
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = self._rate(self.course.updates) * (positions / training.window)
-        self.state.optimizer.step()
-        self.state.after_step()
-        self.course.count(sums.nats, sums.tokens, clipped)
-
-    def _rate(self, update: int) -> float:
-        """Return the rate of an update, for a window of the usual length."""
-        return learning_rate(self.training, update, self.updates) * self.course.rate_factor * self.course.plateau
-
     def _observe(self, epoch_ends: bool) -> None:
         """After an update: journal, evaluation, restart point and news, each where it is due."""
         done, last = self.course.updates, self.course.updates == self.updates
         if last or done % max(1, self.updates // JOURNAL_LINES) == 0:
-            self._write(self.course.train_figures(self._rate(done - 1), self.training.clip_value is not None))
+            self._write(self.course.train_figures(self.step.rate(done - 1), self.training.clip_value is not None))
         if last or epoch_ends:
             self._write(self.course.norm_figures())
         if done in self.evaluations:

@@ -25,7 +25,10 @@ from tasks import fit_worker
 
 WATCHED = tuple(
     str(Path(models.neural.trainer.__file__).parent / name)
-    for name in ("trainer.py", "training_state.py", "checkpoint.py", "course.py", "window_gradient.py", "tbptt.py")
+    for name in (
+        "trainer.py", "training_step.py", "training_state.py", "checkpoint.py", "course.py", "window_gradient.py",
+        "tbptt.py",
+    )
 )
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
 Point = tuple[str, int]

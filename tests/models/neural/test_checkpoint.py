@@ -15,7 +15,7 @@ import torch
 from made_streams import walks
 
 from models.base import FitContext, ModelError
-from models.neural import checkpoint, trainer
+from models.neural import checkpoint, trainer, training_step
 from models.neural.checkpoint import Checkpoints, Journal
 from models.neural.clipping import Clipped
 from models.neural.recurrent import RecurrentNetwork
@@ -379,7 +379,7 @@ def test_the_journal_refuses_what_is_no_json(tmp_path):
 
 def test_diverging_for_good_leaves_no_endless_loop_behind(tmp_path, monkeypatch):
     """A second attempt in the same folder fails in the same way instead of going on from nothing."""
-    monkeypatch.setattr(trainer, "scale_and_clip", lambda *arguments: Clipped(float("inf"), False, False))
+    monkeypatch.setattr(training_step, "scale_and_clip", lambda *arguments: Clipped(float("inf"), False, False))
     for _ in range(2):
         with pytest.raises(ModelError, match="diverged"):
             run(tmp_path)

@@ -9,7 +9,7 @@ from made_trainings import SPEC, TRAINING, curve, network_of, run
 from models.base import ModelError
 from models.neural.lm import out_of_memory
 from models.neural.memory import is_out_of_memory
-from models.neural.trainer import Trainer
+from models.neural.training_step import TrainingStep
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(
@@ -64,14 +64,14 @@ def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began
 def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monkeypatch):
     small = Small(4, GPU, since=9)
     run(tmp_path / "small", small.network, RECIPE)
-    update = Trainer._update
+    update = TrainingStep.__call__
 
     def fewer_streams(self, *arguments):
-        if self.course.updates == 9:
-            self.course.micro_batch = 4
+        if self.state.course.updates == 9:
+            self.state.course.micro_batch = 4
         update(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_update", fewer_streams)
+    monkeypatch.setattr(TrainingStep, "__call__", fewer_streams)
     asked, _ = run(tmp_path / "asked", training=RECIPE)
     assert small.complaints == 1
     assert bits(small.network) == bits(asked)

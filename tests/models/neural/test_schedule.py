@@ -11,6 +11,7 @@ from made_trainings import TRAIN, TRAINING, V, curve, run
 from models.batches import make_batches
 from models.neural import trainer
 from models.neural.schedule import learning_rate
+from models.neural.training_step import TrainingStep
 from models.specs import TrainingSpec
 
 
@@ -61,13 +62,13 @@ def test_the_rate_is_scaled_with_the_length_of_a_random_window(tmp_path, monkeyp
     rates, training = [], replace(
         TRAINING, window=20, random_window=True, schedule="constant", warmup=0.0, epochs=3, optimizer="sgd"
     )
-    step = trainer.Trainer._step
+    step = TrainingStep.apply
 
     def spy(self, sums, streams, positions):
         step(self, sums, streams, positions)
         rates.append((self.state.optimizer.param_groups[0]["lr"], positions))
 
-    monkeypatch.setattr(trainer.Trainer, "_step", spy)
+    monkeypatch.setattr(TrainingStep, "apply", spy)
     _, summary = run(tmp_path, training=training, streams=(TRAIN, walks(5, V, 2)))
     widths = [w.x_BT.shape[1] for epoch in range(3) for w in make_batches(TRAIN, training).epoch(epoch)]
     assert len(rates) == summary["updates"] == len(widths)

@@ -1,0 +1,121 @@
+"""One update: a window's gradient, and the step that is made of it.
+
+The two parts stand apart: `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
+(`window_gradient.py`), `TrainingStep.apply` divides them by streams × positions, so that every token weighs the same,
+also in a window that is partly padding, clips (`clipping.py`) and steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..specs import TrainingSpec
+from .clipping import scale_and_clip
+from .memory import first_line, is_out_of_memory
+from .schedule import learning_rate
+from .tbptt import Memory
+from .training_state import TrainingState
+from .window_gradient import Sums, add_gradients
+
+if TYPE_CHECKING:
+    from ..batches import Window
+
+log = logging.getLogger(__name__)
+
+
+class Divergence(Exception):
+    """The loss or the gradient is not a finite number, or the loss has risen at once by more than `training.spike`."""
+
+
+class TrainingStep:
+    """Updates the state of a training by one window.
+
+    Args:
+        state: Changed in place.
+        training: The recipe.
+        updates: In the whole training.
+        record: Takes figures of the journal.
+    """
+
+    def __init__(
+        self, state: TrainingState, training: TrainingSpec, updates: int, record: Callable[[Mapping[str, float]], None]
+    ) -> None:
+        self.state, self.training, self.updates, self.record = state, training, updates, record
+
+    def __call__(self, window: Window, keep_B: Tensor | None) -> None:
+        """Read one window and take one step; a window without a scored token only moves the memory on.
+
+        Args:
+            window: The next one.
+            keep_B: False for streams that forget all before this window; None where all remember.
+
+        Raises:
+            Divergence: No step is taken.
+        """
+        x_BT, y_BT = (torch.from_numpy(ids).to(self.state.device) for ids in (window.x_BT, window.y_BT))
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
+        if sums.tokens:
+            self.apply(sums, *y_BT.shape)
+
+    def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
+        """Add up the gradient of a window; where memory does not suffice, again with half as many streams at a time.
+
+        The second attempt starts from the same memory of the streams and the same random state.
+        """
+        state, random = self.state, self.state.random()
+        while True:
+            state.optimizer.zero_grad(set_to_none=True)
+            try:
+                micro_batch = state.course.micro_batch
+                return add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or micro_batch == 1:
+                    raise
+                said = first_line(error)
+            # Only here, where the error is gone, has it let go of what had been computed.
+            self._halve_micro_batch(said)
+            state.set_random(random)
+
+    def _halve_micro_batch(self, said: str) -> None:
+        course = self.state.course
+        if self.state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        course.micro_batch = -(-course.micro_batch // 2)
+        self.record({"micro_batch": course.micro_batch})
+        log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
+                    "to rounding and the draws of dropout", said, course.micro_batch)
+
+    def apply(self, sums: Sums, streams: int, positions: int) -> None:
+        """Make the sums a mean over all positions, clip it and take a step.
+
+        Args:
+            sums: Of the window whose gradient is in `.grad`.
+            streams: B.
+            positions: T of the window; where that is not the usual one, the rate is scaled with it (AWD-LSTM).
+
+        Raises:
+            Divergence: No step is taken.
+        """
+        training, course = self.training, self.state.course
+        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
+        loss = sums.nats / sums.tokens
+        if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
+            raise Divergence(f"loss {loss:.4g} nats per token, gradient norm {clipped.norm:.4g}")
+        if training.spike and course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+            raise Divergence(f"loss {loss:.4g} nats per token after {course.running_nats:.4g}")
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self.rate(course.updates) * (positions / training.window)
+        self.state.optimizer.step()
+        self.state.after_step()
+        course.count(sums.nats, sums.tokens, clipped)
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update (from 0), for a window of the usual length."""
+        course = self.state.course
+        return learning_rate(self.training, update, self.updates) * course.rate_factor * course.plateau
