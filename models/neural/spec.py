@@ -72,12 +72,13 @@ class TrainingSpec:
         backprop: k2, tokens through which the gradient flows back; None means k2 = k1.
         learning_rate: Peak of the schedule.
         warmup: Share of all updates in which the rate rises linearly from 0.
-        final_rate: Share of the peak at the end of the cosine decay.
+        final_rate: Share of the peak at the end of the decay.
         weight_decay: Decoupled decay of weight matrices.
         beta1: AdamW's decay of the gradient mean.
         beta2: AdamW's decay of the squared-gradient mean.
         clip: Largest norm of the gradient; None leaves it as it is.
-        reset: Chance per window and stream of starting from the zero state, so that a stream's start is trained too.
+        reset: Chance per window and stream of starting from the zero state, so that a stream's start is trained too;
+            without part where `carry` is "review", whose every review starts so.
         evaluations: Times that validation perplexity is measured; the best of these states is the result.
         precision: Number format of the matrix products; parameters and optimiser state are always float32.
         seed: Of initialisation, dropout and order.
@@ -93,12 +94,12 @@ class TrainingSpec:
         carry: "stream": the state goes on from one review to the next of its stream; "review": every review starts
             from the zero state, packed one after another without padding.
         micro_batch: Streams read at a time, their gradients summed before the update; None reads all. Changes memory,
-            not the result beyond rounding.
+            not the result beyond rounding and the draws of dropout. Halved where memory does not suffice.
         ema: Decay of an exponential average of the weights, which is what is evaluated and kept; 0 averages nothing.
         activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
         temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        spike: A training loss that rises so many nats per token above its running mean counts as divergence; None
-            leaves only numbers that are not finite.
+        spike: A window's training loss that rises so many nats per token above the mean of the last hundred windows
+            counts as divergence; None leaves only numbers that are not finite.
         start: "fresh" weights, or those of the "champion" where it has the same shape and vocabulary.
         patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
             before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
@@ -150,6 +151,8 @@ class TrainingSpec:
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
         for name in ("momentum", "ema"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        one = self.ema == 0 or self.optimizer != "nt_asgd"
+        require(one, "ema", self.ema, "0 for 'nt_asgd', which has an average of its own")
         for name in ("l2", "activation_penalty", "temporal_penalty"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
         for name in ("clip_value", "spike"):
