@@ -228,4 +228,3 @@ def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-

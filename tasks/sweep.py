@@ -26,6 +26,7 @@ from tasks.stage import show_markdown, show_table
 from tasks.study import Study, Trial
 from tasks.track import tracker_of
 from tasks.trial import mark_best
+from tracking.runs import NOTE
 
 PARENT = "parent run"
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ def _log(
             tracker.log_metrics(run_id, {"trial/validation_nats": trial.nats}, trial.number)
     best = {f"winner/{name}": value for name, value in _finalist_row(winner).items() if isinstance(value, float)}
     tracker.log_metrics(run_id, best)
-    tracker.set_tags(run_id, {"sweep.winner": f"trial {winner.trial.number}", "mlflow.note.content": _note(result)})
+    tracker.set_tags(run_id, {"sweep.winner": f"trial {winner.trial.number}", NOTE: _note(result)})
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 def _finalist_row(found: Finalist) -> dict[str, Any]:
     interval = found.interval
-    row: dict[str, Any] = {"trial": found.trial.number, "search perplexity": exp(found.trial.nats or 0.0)}
+    row: dict[str, Any] = {"trial": found.trial.number, "search_perplexity": exp(found.trial.nats or 0.0)}
     if interval is None:
         return row
     return row | {

@@ -31,7 +31,7 @@ from tasks.prepare import Prepared
 from tasks.study import Asked, Study
 from tasks.track import JOURNAL, ended_on_error, parameters_of, prefect_tags, tracker_of
 from tracking.reopen import reopen_run
-from tracking.runs import Tracker
+from tracking.runs import NOTE, Tracker
 
 STATE, TRIAL, BEST = "sweep.state", "sweep.trial", "sweep.best"
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class TrialRun:
     def end(self, state: str, reason: str = "", facts: Mapping[str, float] | None = None) -> None:
         """End the run as complete, pruned or failed."""
         self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in (facts or {}).items()})
-        note = {"mlflow.note.content": f"{state.capitalize()}: {reason}"[:4000]} if reason else {}
+        note = {NOTE: f"{state.capitalize()}: {reason}"[:4000]} if reason else {}
         self.tracker.set_tags(self.run_id, {STATE: state, **note})
         self.tracker.end_run(self.run_id, "FAILED" if state == "failed" else "FINISHED")
 
@@ -74,6 +74,7 @@ def trial_run(
     tracker = tracker_of(config)
     if known and reopen_run(tracker, known):
         run_id = known
+        tracker.set_tags(run_id, {NOTE: ""})  # what was said when it was interrupted
     else:
         run_id = tracker.start_run(name, {TRIAL: name, **prefect_tags()}, parent_run_id)
     with ended_on_error(tracker, run_id):

@@ -95,7 +95,7 @@ def _show(result: Mapping[str, Any]) -> None:
 
 def _perplexity(winner: Mapping[str, Any]) -> str:
     if "seeds" not in winner:
-        return f"{winner['search perplexity']:.4g}, which flatters: it is the best of all trials"
+        return f"{winner['search_perplexity']:.4g}, which flatters: it is the best of all trials"
     sure = f"{winner['confidence']:.0%}, {winner['seeds']} seeds"
     return f"{winner['perplexity']:.4g} [{winner['low']:.4g}, {winner['high']:.4g}] ({sure})"
 
