@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
-from evaluation.figures import GREY, PALETTE, _canvas, _plain_log_ticks
+from evaluation.figures import GREY, PALETTE, _canvas
 
 if TYPE_CHECKING:
     from models.context_use import ContextUse
@@ -85,7 +85,9 @@ def context_figure(found: Mapping[str, ContextUse]) -> Figure:
     axes.set_yscale("log")
     axes.set_xticks(sorted(ticks), [ticks[x] for x in sorted(ticks)])
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain_log_ticks(axes.yaxis)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("tokens of context kept (log scale)")
     axes.set_ylabel("held-out perplexity (log scale)")
     axes.set_title("Perplexity by context kept; ringed: the shortest within 1 % of all")
