@@ -1,6 +1,6 @@
 """What the trainer and the language-model protocol ask of any neural network in this package.
 
-A network turns token ids into features; its output layer (`models/neural/output.py`) turns features into
+A network turns token ids into features; its output layer (`models/neural/output/`) turns features into
 probabilities. Recurrent and feed-forward models differ only in how they make features, so one trainer and one
 `NeuralLM` serve all of them. Shape legend: see `models/base.py`.
 """

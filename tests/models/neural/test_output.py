@@ -344,9 +344,10 @@ def test_training_starts_from_the_unigram_model(kind, counts):
     torch.testing.assert_close(p_V[PREDICTED].double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_equal_counts_start_at_log_v(kind):
+@pytest.mark.parametrize("count", [0, 10])
+def test_equal_counts_start_at_log_v(kind, count):
     weight = nn.Parameter(torch.randn(V, E) * 0.05)
-    layer = build_output(OBJECTIVES[kind], weight, np.full(V, 10))
+    layer = build_output(OBJECTIVES[kind], weight, np.full(V, count))
     nats_N = layer.nats(*batch())
     assert float(nats_N.mean()) == pytest.approx(np.log(len(PREDICTED)), rel=0.05)
 

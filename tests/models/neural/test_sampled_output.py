@@ -7,10 +7,14 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
+from models.base import FitContext
 from models.neural.output import SoftmaxOutput, build_output
-from models.specs import ObjectiveSpec
+from models.neural.recurrent import RecurrentLM
+from models.neural.trainer import train
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.vocabulary import GIVEN
 from tests.models.neural.fresh_gradients import gradcheck_loss
+from tests.models.neural.made_streams import walks
 
 V, E, N = 40, 6, 25
 PREDICTED = [i for i in range(V) if i not in GIVEN]
@@ -205,6 +209,30 @@ def test_each_leads_to_the_perplexity_of_the_truth(estimator):
     cross = -(unigram_W[:, None] * p_next_WW * logp_WW).sum()
     entropy = -(unigram_W[:, None] * torch.special.xlogy(p_next_WW, p_next_WW)).sum()
     assert 1 <= float((cross - entropy).exp()) < 1.05
+
+
+def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):
+    objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
+    training = TrainingSpec(epochs=2, batch=4, window=9, evaluations=3, precision="float32", seed=4)
+    spec = RecurrentSpec(hidden=8, embedding=8, objective=objective, training=training)
+    streams = walks(40, 30, seed=1), walks(8, 30, seed=2)
+
+    def fitted(work, report=lambda progress: None):
+        torch.manual_seed(1)
+        network = RecurrentLM.build(spec, torch.ones(30, dtype=torch.int64))
+        train(network, *streams, training, FitContext(tmp_path / work, report=report))
+        return network.state_dict()
+
+    def stop(progress):
+        if progress.step > 0.5 * progress.total:
+            raise KeyboardInterrupt
+
+    undisturbed = fitted("undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        fitted("interrupted", stop)
+    torch.rand(7)
+    resumed = fitted("interrupted")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.items())
 
 
 @pytest.mark.parametrize("output", ["two_level", "adaptive", "hierarchical"])
