@@ -101,22 +101,21 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
     )
 
 
-def stream_of_text(model: FittedModel, file: str, folder: Path) -> TokenStream:
-    """Return a text file, one review a line, as tokens of a model's vocabulary; ratings are unknown.
+def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> TokenStream:
+    """Return reviews as tokens of a model's vocabulary; their ratings are unknown.
 
     Args:
         model: Its vocabulary and normal form are used.
-        file: UTF-8; "-" reads standard input.
+        texts: One or more.
         folder: Where the tokens are written.
     """
     import polars as pl
 
     from models.streams import TokenStream, write_stream
-    from reviewlm.terminal import read_texts
 
-    form, vocabulary = model.bundle.vocabulary.normal_form, model.bundle.vocabulary
-    texts = [form.apply(text) for text in read_texts(file)]
-    frame = pl.DataFrame({"review_id": [f"{number}" for number in range(len(texts))], "text": texts})
+    vocabulary = model.bundle.vocabulary
+    clean = [vocabulary.normal_form.apply(text) for text in texts]
+    frame = pl.DataFrame({"review_id": [f"{number}" for number in range(len(clean))], "text": clean})
     columns = {"stars": pl.lit(0, pl.Int8), "bytes": pl.col("text").str.len_bytes().cast(pl.Int64) + 1}
     folder.mkdir(parents=True, exist_ok=True)
     write_stream(folder, vocabulary, [frame.with_columns(**columns)])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewlm import terminal
 from reviewlm.errors import ConfigError
 from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
-from reviewlm.verbs.fitted import Bundles, Fitted, FittedModel, chosen_models, held_out, stream_of_text
+from reviewlm.verbs.fitted import Bundles, Fitted, FittedModel, chosen_models, held_out, stream_of_texts
 from reviewlm.verbs.ngram_values import whole_numbers
 from reviewlm.verbs.options import Json, Model, Preset, Set, checked, configured
 
@@ -51,12 +52,13 @@ def gradient_flow(
     require_folder(out)
     if fresh and (bundle or fitted or text or untrained):
         raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
+    texts = terminal.read_texts(text) if text else None
     config, length = configured(preset, set), distances + POSITIONS + 1
     if fresh:
         asked = _fresh(fresh, reviews, length)
     else:
         models = chosen_models(config, bundle, fitted, model)
-        asked = _networks(models, config, text, untrained, reviews, length)
+        asked = _networks(models, config, texts, untrained, reviews, length)
     settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
     found = checked(lambda: _gradients(asked, distances, settings))
     hand_over(config, found, out, track, as_json)
@@ -98,7 +100,7 @@ def context_use(
 ) -> None:
     """Measure perplexity by the tokens of context that a model may see, the context it needs, and its speed."""
     require_folder(out)
-    wanted = whole_numbers(contexts, "--contexts", least=1)
+    wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
     config = configured(preset, set)
     from evaluation.memory_figures import context_figure
     from evaluation.memory_tables import context_table, scoring_speed
@@ -107,8 +109,11 @@ def context_use(
     found: dict[str, Any] = {}
     speeds: dict[str, dict[str, float | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for one in chosen_models(config, bundle, fitted, model):
-            stream = _stream(config, one, text, Path(folder) / one.name)
+        models = chosen_models(config, bundle, fitted, model)
+        if len({one.bundle.vocabulary.digest for one in models}) > 1:
+            log.warning("these models have several vocabularies; only perplexities of one vocabulary compare")
+        for number, one in enumerate(models):
+            stream = _stream(config, one, texts, Path(folder) / f"{number}")
             rating = one.bundle.spec.kind not in WINDOWED
             found[one.name] = checked(lambda: use_of(one.bundle.model, stream, wanted, tokens, rating))  # noqa: B023
             speeds[one.name] = {
@@ -167,7 +172,7 @@ def probe(
 
 
 def _networks(
-    models: list[FittedModel], config: RunConfig, text: str, fresh_too: bool, reviews: int, length: int
+    models: list[FittedModel], config: RunConfig, texts: list[str] | None, fresh_too: bool, reviews: int, length: int
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """Yield name, options, network and tokens of every recurrent model, and of its untrained twin."""
     from models.neural.gradient_flow import beginnings, untrained
@@ -178,9 +183,9 @@ def _networks(
         raise ConfigError("None of the models is a recurrent network", value=names,
                           remedy="name one: --bundle FOLDER, --fitted, or --fresh 128 for new networks")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for one in recurrent:
+        for number, one in enumerate(recurrent):
             spec: Any = one.bundle.spec
-            ids_BT = beginnings(_stream(config, one, text, Path(folder) / one.name), length, reviews)
+            ids_BT = beginnings(_stream(config, one, texts, Path(folder) / f"{number}"), length, reviews)
             network: Any = one.bundle.model
             yield one.name, spec, network.network, ids_BT
             if fresh_too:
@@ -199,5 +204,5 @@ def _fresh(hidden: int, reviews: int, length: int) -> Iterator[tuple[str, Any, A
         yield name, spec, untrained(spec, RANDOM_WORDS), ids_BT
 
 
-def _stream(config: RunConfig, one: FittedModel, text: str, folder: Path) -> TokenStream:
-    return stream_of_text(one, text, folder) if text else held_out(config, one)
+def _stream(config: RunConfig, one: FittedModel, texts: list[str] | None, folder: Path) -> TokenStream:
+    return held_out(config, one) if texts is None else stream_of_texts(one, texts, folder)

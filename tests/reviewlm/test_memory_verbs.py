@@ -149,6 +149,14 @@ def test_a_bundle_is_measured_on_a_text(fitted: Path, texts: list[str], tmp_path
     assert found[0]["trained tokens/s"] is None
 
 
+def test_a_text_from_standard_input_serves_all_models(fitted: Path, texts: list[str], own_home: Path) -> None:
+    bundles = bundles_in(fitted)
+    options = ("--text", "-", "--contexts", "2", "--tokens", "20", "--json")
+    arguments = ["context-use", "--bundle", f"a={bundles['rnn']}", "--bundle", f"b={bundles['ngram']}", *options]
+    done = CliRunner().invoke(app, arguments, input="\n".join(texts[:6]), catch_exceptions=False)
+    assert [row["model"] for row in json.loads(done.stdout.splitlines()[-1])["context_use"]] == ["a", "b"]
+
+
 def test_a_bundle_of_the_store_finds_its_own_test_reviews(fitted: Path, at_home: tuple[str, ...]) -> None:
     found = run("context-use", "--bundle", bundles_in(fitted)["rnn"], "--contexts", "2", "--tokens", 20)
     assert [row["model"] for row in found["context_use"]] == ["rnn"]
