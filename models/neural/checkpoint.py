@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 JOURNAL = "metrics.jsonl"
-FORMAT = 1
+FORMAT = 2
 log = logging.getLogger(__name__)
 
 

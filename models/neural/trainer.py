@@ -264,10 +264,12 @@ class Trainer:
                 "diverged",
             )
         log.warning("%s; back to the last good state with half the learning rate", error)
-        micro_batch = self.course.micro_batch
+        before = self.course
         self._restore(found)
         self.course.divergences, self.course.rate_factor = times, 0.5**times
-        self.course.micro_batch = min(micro_batch, self.course.micro_batch)
+        # What was learnt about this machine stays.
+        self.course.micro_batch = min(before.micro_batch, self.course.micro_batch)
+        self.course.class_changes = before.class_changes
         self._save(good=True)
 
     def _summary(self) -> dict[str, float]:

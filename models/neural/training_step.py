@@ -84,6 +84,7 @@ class TrainingStep:
 
     def _halve_micro_batch(self, said: str) -> None:
         course = self.state.course
+        self.state.network.last_layer = None  # it holds on to all that was computed before it
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
         course.micro_batch = -(-course.micro_batch // 2)

@@ -1,5 +1,6 @@
 """Memory that does not suffice: the same update again with half as many streams at a time, and so on from there."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -110,6 +111,25 @@ def test_a_resumed_training_does_not_try_the_whole_batch_again(tmp_path):
     run(tmp_path / "undisturbed", undisturbed.network, RECIPE)
     assert bits(again.network) == bits(undisturbed.network)
     assert curve(tmp_path / "killed", "micro_batch") == [4]
+
+
+def test_what_was_computed_in_vain_is_let_go_before_the_second_attempt(tmp_path):
+    """The error's traceback holds on to the failed attempt's features, and by them to all activations."""
+    training, kept = replace(RECIPE, activation_penalty=0.1), []
+    network = network_of(replace(SPEC, training=training))
+    loss = network.output.loss
+
+    def limited(features_NE, targets_N, *rest):
+        if len(features_NE) > 4 * RECIPE.window:
+            kept.append(weakref.ref(features_NE))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert all(features() is None for features in kept)
+        return loss(features_NE, targets_N, *rest)
+
+    network.output.loss = limited
+    _, summary = run(tmp_path, network, training)
+    assert len(kept) == 1
+    assert summary["micro_batch"] == 4
 
 
 def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):

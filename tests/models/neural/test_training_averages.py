@@ -72,3 +72,8 @@ def test_until_then_nt_asgd_is_plain_gradient_descent(tmp_path, monkeypatch):
     ]
     for one, two in zip(*(network.parameters() for network in networks), strict=True):
         assert torch.equal(one, two)
+
+
+def test_two_averages_at_once_are_refused():
+    with pytest.raises(ValueError, match=r"ema is 0\.9; it must be 0 for 'nt_asgd'"):
+        replace(NT_ASGD, ema=0.9)
