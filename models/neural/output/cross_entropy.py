@@ -79,8 +79,9 @@ def level_gradients(
     low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else None
     for i in range(0, len(h_NE), chunk):
         part_NE, right_N1 = h_NE[i : i + chunk], classes_N[i : i + chunk, None]
-        exact = low_C is None
-        logits_NC = F.linear(part_NE, weight_CE) + bias_C if exact else F.linear(part_NE, weight_CE, low_C)
+        logits_NC = F.linear(part_NE, weight_CE, low_C)
+        if low_C is None:
+            logits_NC = logits_NC + bias_C
         nats_N[i : i + chunk], delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
         delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # p − y; scatter_add_ in bf16 is a slow pass
         grad_b_C += delta_NC.sum(0)

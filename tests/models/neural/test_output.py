@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from torch.nn import functional as F
 from models.base import ModelError
 from models.neural.output import GIVEN, HierarchicalOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.neural.output.cross_entropy import level_nats, softmax_nats
-from models.specs import ObjectiveSpec
+from models.neural.recurrent import RecurrentLM
+from models.specs import ObjectiveSpec, RecurrentSpec
 
 V, E, N, HEAD = 40, 6, 23, 7
 PREDICTED = [i for i in range(V) if i not in GIVEN]
@@ -366,6 +368,19 @@ def test_a_saved_layer_comes_back_with_its_own_order(kind):
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.nats(features_NE, targets_N), layer.nats(features_NE, targets_N))
     assert torch.equal(other.logp(features_NE), layer.logp(features_NE))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_saved_model_is_loaded_without_the_counts_it_was_made_with(kind, tied, tmp_path):
+    """What an output layer derives from the counts of its training text comes back with the weights."""
+    if tied and kind == "hierarchical":
+        pytest.skip("a tree's rows are not tied")
+    spec = RecurrentSpec(hidden=8, embedding=E, tied=tied, objective=OBJECTIVES[kind])
+    model = RecurrentLM(spec, RecurrentLM.build(spec, torch.tensor(MIXED)), V)
+    model.save(tmp_path)
+    loaded = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V))
+    ids_BT = np.random.default_rng(1).choice(PREDICTED, (2, 12))
+    assert np.array_equal(model.score(ids_BT, model.start(2))[0], loaded.score(ids_BT, loaded.start(2))[0])
 
 
 @pytest.mark.parametrize(("head", "levels"), [(V, 1), (V - 7, 1), (V - 8, 1), (V - 12, 1), (20, 2), (1, 2)])
