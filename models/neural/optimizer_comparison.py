@@ -117,7 +117,7 @@ def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: floa
         windows = max(1, -(-(len(stream.ids) - 1) // spec.training.window))
         own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
     if optimizer == "nt_asgd":
-        own = {"schedule": "constant"}
+        own = {"schedule": "constant", "ema": 0.0}  # it has an average of its own
     same = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh", "epochs": epochs}
     training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
     return replace(spec, training=training)

@@ -70,11 +70,12 @@ def test_a_trial_that_diverges_is_a_result_and_not_the_end(found):
 
 @pytest.mark.parametrize("optimizer", ALL)
 def test_trials_differ_in_rule_and_rate_and_where_the_rule_says_so(optimizer):
-    spec = trial_spec(SPEC, optimizer, 0.5, 3.0, TRAIN)
+    configured = replace(TRAINING, ema=0.5)
+    spec = trial_spec(replace(SPEC, training=configured), optimizer, 0.5, 3.0, TRAIN)
     assert replace(spec, training=TRAINING) == SPEC
-    own = {"gd": {"batch", "micro_batch"}, "nt_asgd": {"schedule"}}.get(optimizer, set())
+    own = {"gd": {"batch", "micro_batch"}, "nt_asgd": {"schedule", "ema"}}.get(optimizer, set())
     always = {"optimizer", "learning_rate", "weight_decay", "evaluations"}
-    changed = {name for name, value in asdict(spec.training).items() if value != asdict(TRAINING)[name]}
+    changed = {name for name, value in asdict(spec.training).items() if value != asdict(configured)[name]}
     assert changed - always == own
     assert (spec.training.weight_decay, spec.training.l2) == (0.0, 1e-5)
     assert spec_from_dict(asdict(spec)) == spec
