@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from evaluation.figures import GREY, PALETTE
 
@@ -53,7 +53,7 @@ def sweep_history(trials: Sequence[Trial]) -> Figure:
         axes.scatter(numbers, values, color=GREY, marker="x", s=32, label=f"{len(pruned)} pruned")
     for number in failed:
         axes.axvline(number, color=RED, linestyle=":", linewidth=1.2, label="failed" if number == failed[0] else None)
-    axes.set_yscale("log")
+    _log_perplexity(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     axes.set_ylabel("validation perplexity (log scale)")
@@ -102,12 +102,19 @@ def sweep_slices(trials: Sequence[Trial], logarithmic: Collection[str], best: in
                 axes.scatter([place], [math.exp(trial.nats or 0.0)], color=GREEN, s=90, marker="*", zorder=3)
         if numbers and name in logarithmic:
             axes.set_xscale("log")
-        axes.set_yscale("log")
+        _log_perplexity(axes)
         axes.set_xlabel(name)
     if panels:
         panels[0].set_ylabel("validation perplexity")
     figure.suptitle("Complete trials by option" + ("; star: the best" if best is not None else ""))
     return figure
+
+
+def _log_perplexity(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, labelled 50, 100, 200 instead of powers of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
 
 
 def _canvas(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:

@@ -26,7 +26,7 @@ FIXED = {
 }  # fmt: skip
 """Options that are not searched, with the reason."""
 FORMS = "write LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A|B|C"
-Value = bool | int | float | str | None
+Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,6 @@ def _value(kinds: set[Any], text: str) -> Value:
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if text in words:
         return text
-    if text == "none" and type(None) in kinds:
-        return None
     if bool in kinds and text in ("true", "false"):
         return text == "true"
     if {int, float} & kinds:

@@ -21,7 +21,7 @@ LSTM = RecurrentSpec()
         ("dropout", "0..0.5", Range(0, 0.5, whole=False)),
         ("training.learning_rate", "1e-4..1e-2:log", Range(1e-4, 1e-2, whole=False, log=True)),
         ("training.clip", "0.25..2", Range(0.25, 2, whole=False)),
-        ("training.clip", "none|1", Choice((None, 1.0))),
+        ("training.clip", "0.5|1", Choice((0.5, 1.0))),
         ("training.optimizer", "adamw|sgd", Choice(("adamw", "sgd"))),
         ("tied", "true|false", Choice((True, False))),
         ("tied", [True, False], Choice((True, False))),
@@ -55,6 +55,7 @@ def test_sections_may_be_tables_as_toml_has_them() -> None:
         ({"dropout": "0..0.5:log"}, "cannot begin at 0"),
         ({"tied": "0..1"}, "not a number; name the choices"),
         ({"tied": "true"}, "at least two different choices"),
+        ({"training.clip": "none|1"}, "'none' is not a number"),  # no preset could say it
         ({"layers": "1|2|2"}, "stands there twice"),
         ({"objective.cutoffs": "1|2"}, "a list, which cannot be searched"),
         ({"training.seed": "1..9"}, "cannot be searched: chance is no option"),
@@ -76,10 +77,10 @@ def test_each_kind_of_model_has_its_own_options() -> None:
 
 
 def test_values_are_put_into_the_model_and_its_sections() -> None:
-    changed = with_options(LSTM, {"hidden": 77, "training.learning_rate": 0.5, "training.clip": None, "dropout": 0.25})
+    changed = with_options(LSTM, {"hidden": 77, "training.learning_rate": 0.5, "training.clip": 2.0, "dropout": 0.25})
     assert isinstance(changed, RecurrentSpec)
     assert (changed.hidden, changed.dropout) == (77, 0.25)
-    assert (changed.training.learning_rate, changed.training.clip) == (0.5, None)
+    assert (changed.training.learning_rate, changed.training.clip) == (0.5, 2.0)
     assert (changed.training.window, changed.layers) == (LSTM.training.window, LSTM.layers)
 
 
