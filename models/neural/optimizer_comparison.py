@@ -32,7 +32,7 @@ ALL: tuple[Optimizer, ...] = get_args(Optimizer)
 PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (0.01, 0.03, 0.1)
 GRID: Mapping[str, tuple[float, ...]] = {
     "gd": PLAIN, "sgd": PLAIN, "nt_asgd": PLAIN, "momentum": GATHERED, "nesterov": GATHERED,
-    "adagrad": (0.03, 0.1, 0.3), "adadelta": (4.0, 16.0, 64.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
+    "adagrad": (0.1, 0.3, 1.0), "adadelta": (16.0, 64.0, 256.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
     "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
 }  # fmt: skip
 """Rates that are tried where no others are asked for."""
