@@ -8,7 +8,7 @@ arrays the very same kernels compute in that format, which is how the tests hold
 
 All kernels stand in this one file on purpose: numba keeps what it compiled beside the file and compiles anew only when
 this very file changes.
-Shape legend: see `models/base.py`; G = 4 H.
+Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
 from __future__ import annotations
@@ -165,3 +165,121 @@ def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any,
             store(g_g, j, dc * i * (one - g * g))
             store(g_o, j, dh * squashed * o * (one - o))
             dc_H[j] = dc * f
+
+
+@kernel
+def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any) -> None:
+    """Take step t of a GRU layer (the equations of `cells.gru_cell`).
+
+    Args:
+        t: Position.
+        gates_TBG: At t, W_ih x_t + b_ih; the gates (r, z, n) after their non-linearities are written over it.
+        past_BG: W_hh h_{t−1} + b_hh.
+        q_TBH: The last third of *past_BG*, which the way back needs, is written at t.
+        state_BH: h_{t−1}; h_t is written over it.
+        h_TBH: h_t is written at t + 1.
+    """
+    B, H = state_BH.shape
+    for b in range(B):
+        a, past, q_H, state, h_H = gates_TBG[t, b], past_BG[b], q_TBH[t, b], state_BH[b], h_TBH[t + 1, b]
+        a_r, a_z, a_n = a[:H], a[H : 2 * H], a[2 * H :]
+        p_r, p_z, p_n = past[:H], past[H : 2 * H], past[2 * H :]
+        for j in range(H):
+            r = sigmoid(load(a_r[j]) + load(p_r[j]))
+            z = sigmoid(load(a_z[j]) + load(p_z[j]))
+            n = tanh(load(a_n[j]) + r * load(p_n[j]))
+            h = n + z * (state[j] - n)
+            q_H[j] = p_n[j]
+            state[j] = h
+            store(h_H, j, h)
+            store(a_r, j, r)
+            store(a_z, j, z)
+            store(a_n, j, n)
+
+
+@kernel
+def gru_backward(t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, dpast_BH: Any, dh_BH: Any) -> None:
+    """Take step t of the way back through a GRU layer.
+
+    Args:
+        t: Position.
+        gates_TBG: At t, (r, z, n) as `gru_forward` left them; what W_hh h_{t−1} + b_hh has as gradient is written over
+            them.
+        q_TBH: At t, the last third of W_hh h_{t−1} + b_hh; the gradient before the non-linearity of n over it.
+        h_TBH: h_{t−1} stands at t.
+        dout_TBH: Gradient of h_t from the layers above.
+        dpast_BH: Gradient of h_t by way of W_hh from step t + 1.
+        dh_BH: Gradient of h_t by way of z from step t + 1; that of h_{t−1} is written over it.
+    """
+    one = dh_BH.dtype.type(1)
+    B, H = dh_BH.shape
+    for b in range(B):
+        gates, q_H, h_H, dout_H, dpast_H, dh_H = (
+            gates_TBG[t, b],
+            q_TBH[t, b],
+            h_TBH[t, b],
+            dout_TBH[t, b],
+            dpast_BH[b],
+            dh_BH[b],
+        )
+        g_r, g_z, g_n = gates[:H], gates[H : 2 * H], gates[2 * H :]
+        for j in range(H):
+            r, z, n = load(g_r[j]), load(g_z[j]), load(g_n[j])
+            dh = load(dout_H[j]) + load(dpast_H[j]) + dh_H[j]
+            da_n = dh * (one - z) * (one - n * n)
+            store(g_r, j, da_n * load(q_H[j]) * r * (one - r))
+            store(g_z, j, dh * (load(h_H[j]) - n) * z * (one - z))
+            store(g_n, j, da_n * r)
+            store(q_H, j, da_n)
+            dh_H[j] = dh * z
+
+
+@kernel
+def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> None:
+    """Take step t of an Elman layer (the equation of `cells.elman_cell`).
+
+    Args:
+        t: Position.
+        relu: The non-linearity is relu, not tanh.
+        a_TBH: At t, W_ih x_t + b.
+        past_BH: W_hh h_{t−1}.
+        h_TBH: h_t is written at t + 1.
+    """
+    zero = load(a_TBH.dtype.type(0))
+    B, H = past_BH.shape
+    for b in range(B):
+        a_H, past_H, h_H = a_TBH[t, b], past_BH[b], h_TBH[t + 1, b]
+        if relu:  # outside the loop, which would not fill the vectors otherwise
+            for j in range(H):
+                store(h_H, j, max(load(a_H[j]) + load(past_H[j]), zero))
+        else:
+            for j in range(H):
+                store(h_H, j, tanh(load(a_H[j]) + load(past_H[j])))
+
+
+@kernel
+def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da_TBH: Any) -> None:
+    """Take step t of the way back through an Elman layer.
+
+    Args:
+        t: Position.
+        relu: The non-linearity is relu, not tanh.
+        h_TBH: h_t stands at t + 1.
+        dout_TBH: Gradient of h_t from the layers above.
+        dh_BH: Gradient of h_t from step t + 1.
+        da_TBH: The gradient before the non-linearity is written at t.
+    """
+    zero = load(h_TBH.dtype.type(0))
+    B, H = dh_BH.shape
+    for b in range(B):
+        h_H, dout_H, dh_H, da_H = h_TBH[t + 1, b], dout_TBH[t, b], dh_BH[b], da_TBH[t, b]
+        if relu:
+            for j in range(H):
+                h, dh, da = load(h_H[j]), load(dout_H[j]) + load(dh_H[j]), zero
+                if h > zero:  # a conditional expression in its place would not fill the vectors
+                    da = dh
+                store(da_H, j, da)
+        else:
+            for j in range(H):
+                h, dh = load(h_H[j]), load(dout_H[j]) + load(dh_H[j])
+                store(da_H, j, dh - dh * h * h)

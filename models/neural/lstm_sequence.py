@@ -1,10 +1,7 @@
 """An LSTM layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
 
-The equations are those of `cells.lstm_cell`. What makes it quick is where the work is done. All that does not depend on
-the past is done for all T positions at once: W_ih x_t, and in the backward pass the gradients of both matrices and of
-the inputs. Per position there remain one product with W_hh, which is laid out once for all of them, and the
-element-wise part, one compiled pass (`kernels.py`). torch's own layer adds up the gradients of the matrices position by
-position, and costs 1.3 to 2 times as much (`benchmarks/train.py`).
+The equations are those of `cells.lstm_cell`; how the work is divided is told in `sequence.py`. torch's own layer costs
+1.3 to 2 times as much (`benchmarks/train.py`).
 
 Backward, with the gates after their non-linearities, from the last t to the first:
 
@@ -20,7 +17,7 @@ Shape legend: see `models/base.py`; G = 4 H, N = T B. Time comes first inside: a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,8 +27,16 @@ from torch.nn import functional as F
 
 from .kernels import lstm_backward, lstm_forward, view
 from .network import NetworkState
-
-Product = Callable[[Tensor], Tensor]
+from .sequence import (
+    all_read_before,
+    bias_gradient,
+    formats_once,
+    input_gradient,
+    product_with,
+    read_before,
+    rows_that_forget,
+    weight_gradient,
+)
 
 
 def lstm_sequence(
@@ -58,15 +63,6 @@ def lstm_sequence(
     return h_TBH.transpose(0, 1), (h_BH, c_BH)
 
 
-def product_with(weight_OI: Tensor, rows: int) -> Product:
-    """Return the map x (rows, I) → x Wᵀ (rows, O), the weight laid out once for many calls."""
-    if weight_OI.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
-        return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, None, "none", [], "")
-    transposed_IO = weight_OI.t().contiguous()
-    return lambda x_BI: x_BI @ transposed_IO
-
-
 class _LSTMSequence(torch.autograd.Function):
     """See `lstm_sequence`."""
 
@@ -82,13 +78,11 @@ class _LSTMSequence(torch.autograd.Function):
         c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh.new_empty(T + 1, B, H, dtype=dtype)
         h_TBH[0], c_TBH[0] = h_BH, c_BH
         past, gates, c, h = product_with(W_hh_low, B), view(gates_TBG), view(c_TBH), view(h_TBH)
-        forget, forgotten = _rows_that_forget(keep_BT), {}
+        forget, forgotten = rows_that_forget(keep_BT), {}
         for t in range(T):
-            before_BH = h_TBH[t]
             if t in forget:
-                before_BH = before_BH.index_fill(0, torch.tensor(forget[t]), 0)
                 forgotten[t], c[t, forget[t]] = c[t, forget[t]], 0
-            lstm_forward(t, gates, view(past(before_BH)), c, h)
+            lstm_forward(t, gates, view(past(read_before(h_TBH, t, forget))), c, h)
         ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
         ctx.formats, ctx.forget, ctx.forgotten = (x_BTE.dtype, W_hh.dtype), forget, forgotten
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
@@ -98,10 +92,8 @@ class _LSTMSequence(torch.autograd.Function):
     def backward(  # type: ignore[override]
         ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
     ) -> tuple[Tensor | None, ...]:
+        inputs, full = formats_once(ctx, "an LSTM")
         x_TBE, h_TBH, c_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
-        if ctx.formats is None:
-            raise RuntimeError("the gradient of this window of an LSTM has been taken before")
-        (inputs, full), ctx.formats = ctx.formats, None
         T, B = dout_TBH.shape[:2]
         back, dtype = product_with(W_hh.t(), B), x_TBE.dtype
         dh_BH, dc_BH = dh_BH.to(dtype).contiguous(), dc_BH.to(full, copy=True).contiguous()
@@ -112,20 +104,7 @@ class _LSTMSequence(torch.autograd.Function):
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]], dc[ctx.forget[t]] = 0, 0
                 c[t, ctx.forget[t]] = ctx.forgotten[t]  # c_{t−1} as it was: step t − 1 needs it
-        before_TBH = h_TBH[:T].clone() if ctx.forget else h_TBH[:T]
-        for t, rows in ctx.forget.items():
-            before_TBH[t, rows] = 0
-        da_NG, x_NE, h_NH = (tensor.flatten(0, 1) for tensor in (gates_TBG, x_TBE, before_TBH))
-        dx_TBE = (da_NG @ W_ih).view_as(x_TBE).to(inputs)
-        db_G = (da_NG.new_ones(1, len(da_NG)) @ da_NG)[0].to(full)
-        dW_ih, dW_hh = (da_NG.t() @ x_NE).to(full), (da_NG.t() @ h_NH).to(full)
+        dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), bias_gradient(gates_TBG).to(full)
+        dW_ih = weight_gradient(gates_TBG, x_TBE).to(full)
+        dW_hh = weight_gradient(gates_TBG, all_read_before(h_TBH, ctx.forget)).to(full)
         return dx_TBE.transpose(0, 1), dh_BH.to(full), dc_BH, dW_ih, dW_hh, db_G, db_G, None, None
-
-
-def _rows_that_forget(keep_BT: Tensor | None) -> dict[int, list[int]]:
-    """Return by position the streams that forget before it; only positions where there are any."""
-    forget: dict[int, list[int]] = {}
-    if keep_BT is not None:
-        for b, t in (~keep_BT).nonzero().tolist():
-            forget.setdefault(t, []).append(b)
-    return forget

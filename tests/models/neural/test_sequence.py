@@ -1,0 +1,183 @@
+"""The layers that train in bf16 on the processor: equal to torch's and to the written-out cells, forward and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.neural.cells import CELLS, unroll
+from models.neural.layers import PARAMETERS, SEQUENCES, make_layer, run_layer
+from models.neural.network import NetworkState
+
+B, T, E, H = 3, 11, 5, 37
+"""H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
+KINDS = tuple(SEQUENCES)
+
+
+def fused(kind: str) -> nn.RNNBase:
+    name, _, nonlinearity = kind.lower().partition("_")
+    layer = make_layer(name, E, H, "fused", nonlinearity or "tanh")
+    assert isinstance(layer, nn.RNNBase)
+    assert layer.mode == kind
+    return layer
+
+
+def window(kind: str, dtype: torch.dtype, seed: int = 0) -> tuple[nn.RNNBase, Tensor, NetworkState, list[Tensor]]:
+    """Return a layer of torch, inputs, a state, and the layer's weights."""
+    torch.manual_seed(seed)
+    layer = fused(kind).to(dtype)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))  # no bias at 0, no matrix the identity
+    x = torch.randn(B, T, E, dtype=dtype, requires_grad=True)
+    states = CELLS[kind.lower().partition("_")[0]].states
+    state = tuple(torch.randn(B, H, dtype=dtype, requires_grad=True) for _ in range(states))
+    return layer, x, state, [getattr(layer, name) for name in PARAMETERS]
+
+
+def some_scalar(h_BTH: Tensor, state: NetworkState) -> Tensor:
+    weight = torch.arange(h_BTH.numel(), dtype=h_BTH.dtype).view_as(h_BTH).sin()
+    return (h_BTH * weight).sum() + (state[0] * state[-1].sin()).sum()
+
+
+def assert_equal(
+    ours: tuple[Tensor, NetworkState], theirs: tuple[Tensor, NetworkState], leaves: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Compare outputs, last states and the gradients of *leaves*; return our gradients."""
+    found = torch.autograd.grad(some_scalar(*ours), leaves)
+    wanted = torch.autograd.grad(some_scalar(*theirs), leaves)
+    for one, other in zip((ours[0], *ours[1], *found), (theirs[0], *theirs[1], *wanted), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_and_all_gradients_equal_torchs_layer_in_float64(kind: str) -> None:
+    layer, x, state, weights = window(kind, torch.float64)
+    packed = tuple(tensor[None] for tensor in state)
+    h_BTH, last = layer(x, packed if kind == "LSTM" else packed[0])
+    theirs = h_BTH, tuple(tensor[0] for tensor in (last if kind == "LSTM" else (last,)))
+    ours = SEQUENCES[kind](x, state, weights, torch.float64)
+    assert_equal(ours, theirs, (x, *state, *weights))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forgetting_inside_a_window_equals_the_equations_in_float64(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float64)
+    keep_BT = torch.ones(B, T, dtype=torch.bool)
+    keep_BT[0, 4] = keep_BT[2, 0] = keep_BT[1, T - 1] = keep_BT[0, 5] = False
+    name = kind.lower().partition("_")[0]
+    options: dict[str, Any] = {"f": torch.relu} if kind == "RNN_RELU" else {}
+    theirs = unroll(CELLS[name], dict(zip(PARAMETERS, weights, strict=True)), x, state, keep_BT, **options)
+    ours = SEQUENCES[kind](x, state, weights, torch.float64, keep_BT)
+    gradients = assert_equal(ours, theirs, (x, *state, *weights))
+    for of_state in gradients[1 : 1 + len(state)]:
+        assert not of_state[2].any(), "what stream 2 forgets at the first position has no gradient"
+        assert of_state[:2].any(), "what the others remember has one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_windows_with_the_carried_state_equal_one(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float64)
+    whole, last = SEQUENCES[kind](x, state, weights, torch.float64)
+    first, between = SEQUENCES[kind](x[:, :4], state, weights, torch.float64)
+    second, after = SEQUENCES[kind](x[:, 4:], between, weights, torch.float64)
+    assert_equal((torch.cat([first, second], 1), after), (whole, last), (x, *state, *weights))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_and_the_inputs_handed_in_are_left_as_they_were(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float64)
+    before = [tensor.detach().clone() for tensor in (x, *state, *weights)]
+    keep_BT = torch.rand(B, T) < 0.7
+    h_BTH, _ = SEQUENCES[kind](x, state, weights, torch.float64, keep_BT)
+    outputs = h_BTH.detach().clone()
+    h_BTH.sum().backward()
+    assert torch.equal(h_BTH, outputs)
+    for one, other in zip((x, *state, *weights), before, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: float) -> None:
+    _, x, state, weights = window(kind, torch.float64)
+    leaves = x, *state, *weights
+    exact, _ = SEQUENCES[kind](x, state, weights, torch.float64)
+    wanted = torch.autograd.grad((exact * exact).sum(), leaves)
+    low = [tensor.detach().float().requires_grad_() for tensor in leaves]
+    ours, _ = SEQUENCES[kind](low[0], tuple(low[1:-4]), low[-4:], dtype)
+    found = torch.autograd.grad((ours.float() * ours.float()).sum(), low)
+    assert ours.dtype == dtype
+    for one, other in zip((ours, *found), (exact, *wanted), strict=True):
+        assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < error
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "RNN_RELU"])
+def test_saturated_gates_and_huge_inputs_stay_finite(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float32)
+    big = (x.detach() * 1e4).requires_grad_()
+    small = tuple(tensor.detach().clamp(-1, 1) for tensor in state)
+    ours, last = SEQUENCES[kind](big, small, weights, torch.bfloat16)
+    (gradient,) = torch.autograd.grad(ours.float().sum(), big)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in (ours, *last, gradient))
+    assert float(ours.detach().abs().max()) <= 1.0
+
+
+def test_relu_that_overflows_is_not_hidden() -> None:
+    _, x, state, weights = window("RNN_RELU", torch.float32)
+    weights[1] = weights[1].detach() * 1e12
+    h_BTH, (h_BH,) = SEQUENCES["RNN_RELU"](x, state, weights, torch.bfloat16)
+    assert bool(torch.isfinite(h_BTH[:, 0]).all())
+    assert not bool(torch.isfinite(h_BTH[:, -1]).any())
+    assert not bool(torch.isfinite(h_BH).any())
+
+
+def test_a_gru_that_hardly_moves_is_not_held_back_by_bfloat16() -> None:
+    # All weights 0: z = σ(5.5), n = tanh(0.5) at every position, so h_T = n (1 − z^T) = 0.42. A state rounded to
+    # bfloat16 at every position would stay at 0.25, where a step is less than half of what that can tell apart.
+    steps, zero = 600, torch.zeros
+    b_ih = torch.cat([zero(H), torch.full((H,), 5.5), torch.full((H,), 0.5)])
+    weights = [zero(3 * H, E), zero(3 * H, H), b_ih, zero(3 * H)]
+    _, (h_BH,) = SEQUENCES["GRU"](zero(B, steps, E), (zero(B, H),), weights, torch.bfloat16)
+    z = 1 / (1 + math.exp(-5.5))
+    torch.testing.assert_close(h_BH, torch.full((B, H), math.tanh(0.5) * (1 - z**steps)), rtol=1e-4, atol=0)
+
+
+def test_the_bias_behind_the_reset_gate_has_a_gradient_of_its_own() -> None:
+    # One position from the zero state with W = 0 and r = ½: n = tanh(b_in + ½ b_hn), so b_hn has half of b_in's.
+    zero = partial(torch.zeros, dtype=torch.float64)
+    b_hh = torch.tensor([0.0, 0.0, 0.8], dtype=torch.float64)
+    weights = [weight.requires_grad_() for weight in (zero(3, 1), zero(3, 1), zero(3), b_hh)]
+    h_BTH, _ = SEQUENCES["GRU"](zero(1, 1, 1), (zero(1, 1),), weights, torch.float64)
+    _, _, db_ih, db_hh = torch.autograd.grad(h_BTH.sum(), weights)
+    assert float(db_ih[2]) == pytest.approx(0.5 * (1 - math.tanh(0.4) ** 2), rel=1e-12)
+    assert float(db_hh[2]) == pytest.approx(0.5 * float(db_ih[2]), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float32)
+    loss = SEQUENCES[kind](x, state, weights, torch.float32)[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="taken before"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: str) -> None:
+    layer = fused(kind).train()
+    weights = dict(layer.named_parameters())
+    x, state = torch.randn(B, T, E), (torch.zeros(B, H),) * (2 if kind == "LSTM" else 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        h_BTH, _ = run_layer(layer, weights, x, state)
+        layer.eval()
+        unlike, _ = run_layer(layer, weights, x, state)
+    assert "SequenceBackward" in h_BTH.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
+    assert "SequenceBackward" not in unlike.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
