@@ -1,11 +1,10 @@
 """Probes whose answer is known exactly: drawn from the embedded corpus, checked against its grammar.
 
-A review is drawn from the grammar and cut where one of its variables comes up again; what follows is swapped for what
-another value would have written. The grammar gives the review a probability and the swapped one exactly 0
-(`corpus.grammar.log_probability`), so a model that knew the language could not hesitate. The words in between are the
-grammar's own, so they are in the vocabulary of models of the embedded corpus. The distance is counted from the last
-words that gave the answer away. Every answer is right as often as it is wrong, exactly so of number and gender: a model
-that does not look back is right half of the time.
+A review is drawn from the grammar and cut where one of its variables comes up again. Its twin is the same review with
+another value of that variable: what is right in the one is wrong in the other. The grammar gives each of the two a
+probability, and exactly 0 where the other's word follows (`corpus.grammar.log_probability`), so a model that knew the
+language could not hesitate. The words in between are the grammar's own. The distance is counted from the last words
+that gave the answer away.
 
     number    The street tacos "were" / was …; "They" / It were delicious; still thinking about "those" / that …
     gender    My wife said "she" / he would love to come back; Maria … "She" / He checked on us often
@@ -45,19 +44,21 @@ class Swap(NamedTuple):
         kind: Of the probe.
         at: Where the text stands that is swapped.
         old: It.
-        new: What is put in its place.
-        cue: Where the words end that gave the answer away.
+        new: What stands there in the twin.
+        name: What is named before, and decides.
+        other: What the twin names instead.
     """
 
     kind: str
     at: int
     old: str
     new: str
-    cue: int
+    name: str
+    other: str
 
 
 def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
-    """Return the probes of so many drawn reviews, each of which gives a few; the same for the same arguments.
+    """Return the probes of so many drawn reviews, pair by pair; the same for the same arguments.
 
     Args:
         reviews: Reviews that are drawn. Those of the pipeline's corpus are drawn from streams of their own.
@@ -65,13 +66,16 @@ def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
     """
     draw, probes = Random(f"probes {seed}"), list[Probe]()
     variables = list(automaton().variables)
-    for _ in range(reviews):
+    for review in range(reviews):
         stars = int(draw.choices(list(STARS), list(STARS.values()))[0])
         text, values, _ = write_review(stars, draw.random)
-        found = list(swaps(text, dict(zip(variables, values, strict=True)), draw))
-        if found and log_probability(text, stars) is not None:
-            probes += [_probe(text, swap, stars) for swap in found if _impossible(text, swap, stars)]
-    return _balanced(probes)
+        for number, swap in enumerate(swaps(text, dict(zip(variables, values, strict=True)), draw)):
+            if proven(text, swap, stars):
+                before, _ = twin(text, swap)
+                pair = f"{review} {number}"
+                probes.append(_probe(swap.kind, text[: swap.at], swap.old, swap.new, swap.name, stars, pair))
+                probes.append(_probe(swap.kind, before, swap.new, swap.old, swap.other, stars, pair))
+    return probes
 
 
 def swaps(text: str, values: Mapping[str, str], draw: Random) -> Iterator[Swap]:
@@ -80,70 +84,70 @@ def swaps(text: str, values: Mapping[str, str], draw: Random) -> Iterator[Swap]:
     Args:
         text: The review.
         values: Of the grammar's variables.
-        draw: Chooses other values.
+        draw: Chooses other values, as likely as in the grammar.
     """
     domains = automaton().domains
     for kind, variable, form, pattern, words in AGREEMENT:
         if name := values[variable]:
-            word = domains[variable].forms[form][name].split(" ")[0]
-            other = words[1 - words.index(word)]
-            for found in re.finditer(pattern.format(name=re.escape(name), word=word), text):
-                if (cue := _last_mention(text, name, found.start())) is not None:
-                    yield Swap(kind, found.start(), word, other, cue)
+            forms = {value: written.split(" ")[0] for value, written in domains[variable].forms[form].items()}
+            opposite = words[1 - words.index(forms[name])]
+            weights = {value: weight for value, weight in _table(variable, name).items() if forms[value] == opposite}
+            for found in re.finditer(pattern.format(name=re.escape(name), word=forms[name]), text):
+                if weights and name.lower() in text[: found.start()].lower():
+                    yield Swap(kind, found.start(), forms[name], opposite, name, _drawn(weights, draw))
     for kind, variable in NAMES:
         name = values[variable]
-        weights = next((table for table in domains[variable].tables.values() if name in table), {})
-        others = [other for other in weights if _differs(other, name)]
-        for found in re.finditer(rf"(?<= ){re.escape(name)}\b", text) if others else ():
-            if (cue := _last_mention(text, name, found.start())) is not None:
-                [other] = draw.choices(others, [weights[other] for other in others])
-                yield Swap(kind, found.start(), name, other, cue)
+        weights = {value: weight for value, weight in _table(variable, name).items() if _differs(value, name)}
+        for found in re.finditer(rf"(?<= ){re.escape(name)}\b", text) if weights else ():
+            if name.lower() in text[: found.start()].lower():
+                other = _drawn(weights, draw)
+                yield Swap(kind, found.start(), name, other, name, other)
 
 
-def _balanced(probes: list[Probe]) -> list[Probe]:
-    """Return the probes without the surplus of those whose answer is the more frequent one of two.
+def twin(text: str, swap: Swap) -> tuple[str, str]:
+    """Return the review with the other value in it, before and after the place that is probed."""
+    mentions = re.compile(rf"\b{re.escape(swap.name)}\b", re.IGNORECASE)
 
-    Names need none of that: the wrong one is drawn with the weights of the grammar, as the right one was.
-    """
-    words = {word for *_, pair in AGREEMENT for word in pair}
-    seen: dict[tuple[str, str], int] = {}
-    ranks = []
-    for probe in probes:
-        key = probe.right.strip(), probe.wrong.strip()
-        seen[key] = seen.get(key, 0) + 1
-        ranks.append(seen[key])
-    return [
-        probe for probe, rank in zip(probes, ranks, strict=True)
-        if probe.right.strip() not in words or rank <= seen.get((probe.wrong.strip(), probe.right.strip()), 0)
-    ]  # fmt: skip
+    def renamed(part: str) -> str:
+        return mentions.sub(lambda found: _cased(swap.other, found.group()), part)
+
+    return renamed(text[: swap.at]), renamed(text[swap.at + len(swap.old) :])
 
 
-def swapped(text: str, swap: Swap) -> str:
-    """Return the review with the wrong words in it."""
-    return text[: swap.at] + swap.new + text[swap.at + len(swap.old) :]
+def proven(text: str, swap: Swap, stars: int) -> bool:
+    """Return whether the grammar can write a review and its twin, and neither of them with the other's words."""
+    (before, after), (first, last) = (text[: swap.at], text[swap.at + len(swap.old) :]), twin(text, swap)
+    right = before + swap.old + after, first + swap.new + last
+    wrong = before + swap.new + after, first + swap.old + last
+    return all(_possible(one, stars) for one in right) and not any(_possible(one, stars) for one in wrong)
 
 
-def _impossible(text: str, swap: Swap, stars: int) -> bool:
-    return log_probability(swapped(text, swap), stars) is None
+def _possible(text: str, stars: int) -> bool:
+    return log_probability(text, stars) is not None
 
 
-def _probe(text: str, swap: Swap, stars: int) -> Probe:
+def _probe(kind: str, before: str, right: str, wrong: str, name: str, stars: int, pair: str) -> Probe:
     """Return the choice at the first word in which right and wrong differ."""
-    same, right, wrong = 0, swap.old, swap.new
     while (first := right.split(" ")[0]) == wrong.split(" ")[0]:
-        same += len(first) + 1
+        before += f"{first} "
         right, wrong = right[len(first) + 1 :], wrong[len(first) + 1 :]
-    before = text[: swap.at + same]
     space = " " if before.endswith(" ") else ""
-    distance = 1 + len(text[swap.cue : len(before)].split())
-    beginning = before.removesuffix(" ")
-    return Probe(swap.kind, beginning, space + right.split(" ")[0], space + wrong.split(" ")[0], distance, stars)
+    right, wrong = (space + text.split(" ")[0] for text in (right, wrong))
+    cue = before.lower().rfind(name.lower()) + len(name)
+    return Probe(kind, before.removesuffix(" "), right, wrong, 1 + len(before[cue:].split()), stars, pair)
 
 
-def _last_mention(text: str, name: str, before: int) -> int | None:
-    """Return where the last mention of a value ends that is over before a place; None if there is none."""
-    begin = text.lower().rfind(name.lower(), 0, before)
-    return None if begin < 0 else begin + len(name)
+def _table(variable: str, name: str) -> Mapping[str, float]:
+    """Return the values that could stand where *name* does, with their weights."""
+    return next((table for table in automaton().domains[variable].tables.values() if name in table), {})
+
+
+def _drawn(weights: Mapping[str, float], draw: Random) -> str:
+    return draw.choices(list(weights), list(weights.values()))[0]
+
+
+def _cased(other: str, like: str) -> str:
+    return other[0].upper() + other[1:] if like[0].isupper() else other
 
 
 def _differs(other: str, name: str) -> bool:
