@@ -1,0 +1,92 @@
+"""What the verbs `sweep` and `scaling` hand to their flows, and what they show."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import reviewlm.verbs.sweep
+from reviewlm import cli
+from reviewlm.presets import load_config
+
+TRIALS = [
+    {"trial": 0, "state": "complete", "perplexity": 80.0, "reached": 79.0, "tokens": 5, "seconds": 1.0, "hidden": 8,
+     "reason": "", "mlflow_run_id": "a"},
+    {"trial": 1, "state": "failed", "perplexity": None, "reached": None, "tokens": None, "seconds": None, "hidden": 9,
+     "reason": "Diverged: loss nan", "mlflow_run_id": "b"},
+]  # fmt: skip
+WINNER = {"trial": 0, "search_perplexity": 80.0, "perplexity": 82.0, "low": 78.5, "high": 85.5, "confidence": 0.95,
+          "seeds": 3, "nats_between_seeds": 0.01}  # fmt: skip
+SWEPT = {"trials": TRIALS, "importances": {"hidden": 1.0}, "finalists": [WINNER], "winner": WINNER,
+         "toml": "hidden = 8", "overrides": ["models.1.hidden=8"], "mlflow_run_id": "r"}  # fmt: skip
+PREDICTED = {"nats": 4.8, "low": 4.7, "high": 4.9, "coverage": 0.8, "size": 1e6, "perplexity_low": 110.0,
+             "perplexity_high": 134.0,
+             "law": {"floor": 2.0, "scale": 30.0, "exponent": 0.3, "noise": 0.01}}  # fmt: skip
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
+) -> tuple[tuple[Any, ...], str]:
+    """Run a verb with its flow replaced; return what the flow was given, and standard output."""
+    given: list[tuple[Any, ...]] = []
+
+    def run_flow(*about: Any) -> dict[str, Any]:
+        given.append(about)
+        return result
+
+    monkeypatch.setattr(reviewlm.verbs.sweep, "run_flow", run_flow)
+    monkeypatch.setattr("sys.argv", ["reviewlm", *arguments])
+    cli.main()
+    return given[0], capsys.readouterr().out
+
+
+def test_options_of_the_sweep_become_overrides_that_the_configuration_understands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = "hidden=128..512:log training.optimizer=adamw|sgd"
+    given, shown = call(
+        monkeypatch, capsys, SWEPT, "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9", "--space", space,
+        "--set", "sweep.space.layers=1|2", "--json",
+    )  # fmt: skip
+    assert given[:3] == ("sweep", "demo", None)
+    options = load_config("demo", given[3]).sweep
+    assert (options.model, options.trials, options.seeds) == ("lstm", 9, 3)
+    assert options.space == {"hidden": "128..512:log", "training.optimizer": "adamw|sgd"}  # in place of all others
+    assert "Trial 1 failed: Diverged: loss nan" in shown
+    assert "validation perplexity 82 [78.5, 85.5] (95%, 3 seeds)" in shown
+    assert "--set models.1.hidden=8" in shown
+    assert json.loads(shown.splitlines()[-1]) == SWEPT
+
+
+def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lucky = {"trial": 0, "search_perplexity": 80.0}
+    _, shown = call(monkeypatch, capsys, SWEPT | {"finalists": [lucky], "winner": lucky}, "sweep", "--seeds", "0")
+    assert "validation perplexity 80, which flatters" in shown
+
+
+@pytest.mark.parametrize("space", ["hidden", "hidden=", "=1..2", 'hidden="8..9"'])
+def test_a_space_of_another_form_is_an_error_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", space])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "words like option=range" in capsys.readouterr().err
+
+
+def test_a_scaling_fit_shows_law_interval_and_outcome(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = {"small": [{"share": 0.25, "nats": 5.0}], "prediction": PREDICTED, "mlflow_run_id": "r",
+              "outcome": {"nats": 4.75, "inside": True}, "archive": {"predictions": 2, "checked": 2, "inside": 1}}
+    given, shown = call(monkeypatch, capsys, result, "scaling", "--model", "lstm", "--predict-only")
+    assert given[3] == ["scaling.model=lstm", "scaling.whole=false"]
+    assert "L(D) = 2 + 30 · D^-0.3" in shown
+    assert "80% between 4.7000 and 4.9000" in shown
+    assert "Reached: 4.7500 nats, inside." in shown
+    assert "Of 2 predictions checked so far, 1 held." in shown
