@@ -179,7 +179,8 @@ class RecurrentSpec:
         cells: "fused" uses torch.nn's layer, "own" the equations of `models/neural/cells.py`; same numbers.
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
-        variational: One dropout mask for all positions of a window instead of one per position.
+        variational: One dropout mask for all positions of a window instead of one per position. A window that is read
+            in pieces draws anew for each (`models/neural/dropout.py`); so do the masks below that hold for a window.
         remind: Add the embedding of the review's star token to every input, so that a wanted rating is not forgotten
             along a review; False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.

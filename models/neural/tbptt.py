@@ -84,6 +84,8 @@ def read_window(
 ) -> tuple[Reading, Memory]:
     """Read the next window of some streams, with its gradient through k2 tokens.
 
+    With k2 > k1 that takes several calls of the network, and dropout draws new masks in each.
+
     Args:
         network: Reads the tokens.
         memory: Of these streams, from the window before.

@@ -38,7 +38,8 @@ def add_gradients(
         y_BT: Tokens that follow them; −1 is not scored.
         keep_B: False for streams that forget all before this window; None where all remember.
         training: Penalties, number format, k1 and k2.
-        micro_batch: Streams read at a time. Only their activations are in memory.
+        micro_batch: Streams read at a time. Only their activations are in memory; dropout draws masks of
+            its own for each part.
 
     Returns:
         The sums, without penalties, and what is remembered after the window.
