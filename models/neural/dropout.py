@@ -5,8 +5,8 @@ so that the expected value is that of evaluation.
 
 Masks are drawn once per call of the network, so "a window" below is what one call reads. A window is read in pieces
 where not all streams are read at a time (`TrainingSpec.micro_batch`) and, with k2 > k1, where the next window's past
-begins and where a stream forgot all (`tbptt.read_window`). Each piece draws masks of its own, and so does a past that is
-read again.
+begins and where a stream forgot all (`tbptt.read_window`). Each piece draws masks of its own, and so
+does a past that is read again.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 

@@ -26,8 +26,13 @@ class Sums:
 
 
 def add_gradients(
-    network: Network, memory: Memory, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None,
-    training: TrainingSpec, micro_batch: int,
+    network: Network,
+    memory: Memory,
+    x_BT: Tensor,
+    y_BT: Tensor,
+    keep_B: Tensor | None,
+    training: TrainingSpec,
+    micro_batch: int,
 ) -> tuple[Sums, Memory]:
     """Read a window and add the gradient of (sum of nats + positions · penalties) to `.grad` of the parameters.
 
