@@ -28,6 +28,7 @@ class Course:
         updates: Windows read so far; each is one update unless nothing in it is scored.
         tokens: Scored so far.
         seconds: Spent on updates, evaluations not counted.
+        cpu_seconds: Of the processor, all threads of this process together, spent on updates.
         rate_factor: 0.5 to the power of divergences: multiplies the learning rate.
         divergences: Times that the training went back to a good state.
         clipped: Updates whose gradient was shortened to the largest norm.
@@ -47,6 +48,7 @@ class Course:
     updates: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     rate_factor: float = 1.0
     divergences: int = 0
     clipped: int = 0
@@ -86,9 +88,10 @@ class Course:
         for name, value in sums.items():
             self.since[name] += value
 
-    def clock(self, seconds: float) -> None:
-        """Add the time of one update."""
+    def clock(self, seconds: float, cpu_seconds: float) -> None:
+        """Add the time of one update, and the processor's."""
         self.seconds += seconds
+        self.cpu_seconds += cpu_seconds
         self.since["seconds"] += seconds
 
     def train_figures(self, rate: float, by_value: bool = False) -> dict[str, float]:
@@ -145,6 +148,7 @@ class Course:
             "updates": self.updates,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
             "train_nats": self.train_nats,
             "best_validation_nats": self.best_nats,

@@ -75,9 +75,9 @@ def train(
         context: Work folder (journal, checkpoints), device, listener.
 
     Returns:
-        Numbers: updates, tokens, seconds, tokens_per_second, best_validation_nats (per token, on the part that is
-        scored at each evaluation), best_validation_perplexity, best_tokens (seen when it was measured),
-        validation_nats and validation_perplexity (of the best weights, on all held-out reviews), train_nats,
+        Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
+        (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
+        it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats,
         clipped_share, value_clipped_share, divergences, micro_batch (streams read at a time at the end), threads (of
         which equal bits depend) and class_changes (times that it went on under another class of determinism).
 
@@ -166,9 +166,9 @@ class Trainer:
         if start == 0:
             self.state.forget()
         for window in self.batches.epoch(epoch, start):
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             self.step(window, self._kept(epoch, window.index))
-            self.course.clock(time.perf_counter() - started)
+            self.course.clock(time.perf_counter() - started, time.process_time() - cpu_started)
             self.course.updates += 1
             self._observe(window.index + 1 == window.of)
             if self.course.updates == self.updates:

@@ -21,7 +21,7 @@ from reviewlm.errors import RankFailed
 
 pytestmark = pytest.mark.slow
 KILLED = str(Path(__file__).with_name("killed.toml"))
-CLOCK = {"tokens_per_second", "fit/seconds", "fit/tokens_per_second"}
+CLOCK = {"tokens_per_second", "fit/seconds", "fit/cpu_seconds", "fit/tokens_per_second"}
 
 
 def run_in(home: Path) -> None:

@@ -33,6 +33,7 @@ SPEC = RecurrentSpec(
 )
 TRAIN, VALIDATION = walks(40, V, 1), walks(8, V, 2)
 WALL_CLOCK = ("time", "tokens_per_second")
+CLOCKS = ("seconds", "cpu_seconds", "tokens_per_second")
 
 
 class Killed(BaseException):
@@ -73,7 +74,7 @@ def journal(folder):
 
 
 def without_clock(summary):
-    return {name: value for name, value in summary.items() if name not in ("seconds", "tokens_per_second")}
+    return {name: value for name, value in summary.items() if name not in CLOCKS}
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,18 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
     assert_same_as(undisturbed, tmp_path, *run(tmp_path, network))
     assert calls[0] == kill_free - 32  # it really went on
+
+
+def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_seconds_yet(tmp_path, undisturbed):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    path = newest(tmp_path, "json")
+    body = json.loads(path.read_text())["body"]
+    before = body["facts"]["course"].pop("cpu_seconds")
+    path.write_text(json.dumps({"checksum": checkpoint._checksum(body), "body": body}))
+    network, summary = run(tmp_path)
+    assert_same_as(undisturbed, tmp_path, network, summary)
+    assert before > 0
+    assert summary["cpu_seconds"] > 0
 
 
 # --- classes of determinism

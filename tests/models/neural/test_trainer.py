@@ -1,7 +1,9 @@
 """The trainer: best state, journal, news, state. Small recurrent networks on random walks."""
 
 import math
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,6 +123,17 @@ def test_evaluations_are_spread_evenly_and_the_last_is_at_the_end(tmp_path):
 def test_more_evaluations_than_updates_are_as_many_as_updates(tmp_path):
     _, summary = run(tmp_path, training=replace(TRAINING, epochs=0.1, evaluations=50))
     assert len(curve(tmp_path, "validation/nats")) == summary["updates"]
+
+
+def test_what_updates_take_is_counted_by_the_wall_and_by_the_processor_and_evaluations_are_not(tmp_path, monkeypatch):
+    """Both clocks are read twice for each update; here they go on by a known time at each reading."""
+    wall, processor = iter(range(10**6)), iter(range(0, 10**7, 10))
+    clocks = {"perf_counter": lambda: next(wall), "process_time": lambda: next(processor), "monotonic": time.monotonic}
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(**clocks))
+    _, summary = run(tmp_path)
+    assert summary["seconds"] == summary["updates"]
+    assert summary["cpu_seconds"] == 10 * summary["updates"]
+    assert summary["tokens_per_second"] == summary["tokens"] / summary["updates"]
 
 
 def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(tmp_path):
