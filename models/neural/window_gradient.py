@@ -26,14 +26,9 @@ class Sums:
 
 
 def add_gradients(
-    network: Network,
-    memory: Memory,
-    x_BT: Tensor,
-    y_BT: Tensor,
-    keep_B: Tensor | None,
-    training: TrainingSpec,
-    micro_batch: int,
-) -> tuple[Sums, Memory]:
+    network: Network, memory: Memory, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None,
+    training: TrainingSpec, micro_batch: int,
+) -> tuple[Sums, Memory]:  # fmt: skip
     """Read a window and add the gradient of (sum of nats + positions · penalties) to `.grad` of the parameters.
 
     Args:
