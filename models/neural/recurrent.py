@@ -16,7 +16,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..specs import RecurrentSpec
 from ..vocabulary import BOS, STARS
@@ -25,6 +24,7 @@ from .cells import CELLS, Weights
 from .dropout import Dropout, drop_weights, word_mask
 from .layers import make_layer, run_layer
 from .lm import NeuralLM
+from .look_up import look_up
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 
@@ -135,14 +135,13 @@ class RecurrentNetwork(Network):
         return x_BTE + self._look_up(stars_BT, mask_V1) * known_BT1
 
     def _look_up(self, ids_BT: Tensor, mask_V1: Tensor | None) -> Tensor:
-        x_BTE = F.embedding(ids_BT, self.embedding.weight, sparse=self.embedding.sparse or self._adds_rows())
+        x_BTE = look_up(ids_BT, self.embedding.weight) if self._adds_rows() else self.embedding(ids_BT)
         return x_BTE if mask_V1 is None else x_BTE * mask_V1[ids_BT]
 
     def _adds_rows(self) -> bool:
-        """Return whether the gradient of the rows read is added to the output's, which is dense, row by row.
+        """Return whether the gradient of the rows read may be added to the output's where that lies (`look_up`).
 
-        A dense one costs two passes over all weights more; it is left to the exact formats, whose gradients may also be
-        asked for without the output's.
+        The exact formats do without, since there the gradient may be asked for without the output's.
         """
         fast = self.training and self.precision == "bf16" and self.embedding.weight.dtype == torch.float32
         return fast and self.output.weight is self.embedding.weight

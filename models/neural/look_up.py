@@ -1,0 +1,43 @@
+"""Look-up in embeddings that are tied to the output: the gradient of the rows read joins the output's where it lies.
+
+A look-up is the one-hot vector of a word times the matrix of embeddings, so the gradient of the matrix is zero but for
+the rows of the words that were read. The output layer has made a whole matrix of gradients already. torch adds the two
+by writing a third one; for 10,000 words that is more than the rest of the look-up, forward and backward.
+
+Shapes: N positions, V vocabulary entries, E features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def look_up(ids_BT: Tensor, weight_VE: nn.Parameter) -> Tensor:
+    """Return weight[ids] (B, T, E); `backward` adds the gradient of the rows to `weight.grad` itself.
+
+    Only for training by `backward()`: torch.autograd.grad would not see this part of the gradient. The gradient of what
+    the weight is used for after the look-up must reach it first; torch sees to that, since it works backwards and hands
+    a gradient to a leaf as soon as nothing else is expected there.
+    """
+    return _LookUp.apply(ids_BT, weight_VE)
+
+
+class _LookUp(torch.autograd.Function):
+    """See `look_up`."""
+
+    @staticmethod
+    def forward(ctx: Any, ids_BT: Tensor, weight_VE: nn.Parameter) -> Tensor:  # type: ignore[override]
+        ctx.ids_N, ctx.weight_VE = ids_BT.flatten(), weight_VE
+        return weight_VE.detach().index_select(0, ctx.ids_N).view(*ids_BT.shape, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTE: Tensor) -> tuple[None, None]:  # type: ignore[override]
+        if ctx.weight_VE.grad is None:
+            ctx.weight_VE.grad = torch.zeros_like(ctx.weight_VE)
+        ctx.weight_VE.grad.index_add_(0, ctx.ids_N, grad_BTE.flatten(0, 1))
+        return None, None
