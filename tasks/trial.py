@@ -180,10 +180,16 @@ def run_seed(
 ) -> float | None:
     """Fit a trial's options with another seed; return the validation loss in nats per token, None if it failed."""
     spec, name = with_options(base, {**values, "training.seed": seed}), f"trial {number} seed {seed}"
+    if loss := study.note(f"{name} nats"):
+        return float(loss)
     with trial_run(config, prepared, spec, values, name, parent_run_id, study.note(name)) as run:
         study.remember(name, run.run_id)
         fitted = fit_shown(config, spec, prepared, run)
-    return float(fitted.facts["summary"]["validation_nats"]) if fitted else None
+        if fitted is None:
+            return None
+        loss = repr(fitted.facts["summary"]["validation_nats"])
+        study.remember(f"{name} nats", loss)
+    return float(loss)
 
 
 def fit_shown(config: RunConfig, spec: ModelSpec, prepared: Prepared, run: TrialRun) -> Artifact | None:
