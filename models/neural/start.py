@@ -18,6 +18,7 @@ from ..cache import FACTS as CACHE_FACTS
 from ..mixture.lm import FACTS as MIXTURE_FACTS
 from ..mixture.parts import FOLDER, read_facts
 from ..specs import NPLMSpec, RecurrentSpec, spec_from_dict
+from .dynamic import FACTS as DYNAMIC_FACTS
 
 FREE = frozenset({
     "name", "vocabulary", "training", "dropout", "variational", "embedding_dropout", "input_dropout", "output_dropout",
@@ -30,7 +31,7 @@ def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest
     """Return the folder of weights that a fit of *spec* can start from, or None and the reason.
 
     Args:
-        bundle: Of any kind; a mixture's or cache's parts are looked through, however deep.
+        bundle: Of any kind; the parts of a mixture, a cache or an adapting model are looked through, however deep.
         spec: Of the network to be fitted.
         vocabulary_digest: Of its vocabulary.
 
@@ -56,7 +57,7 @@ def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, Rec
     spec = spec_from_dict(options)
     if isinstance(spec, RecurrentSpec | NPLMSpec):
         yield folder, spec
-    for name in (MIXTURE_FACTS, CACHE_FACTS):
+    for name in (MIXTURE_FACTS, CACHE_FACTS, DYNAMIC_FACTS):
         if (folder / name).is_file():
             for number, part in enumerate(read_facts(folder / name)["parts"]):
                 yield from _networks(folder / FOLDER / str(number), dict(part["spec"]))

@@ -15,7 +15,9 @@ from models.neural.lm import WEIGHTS
 from models.neural.start import find_network
 from models.specs import (
     CacheSpec,
+    DynamicSpec,
     MixtureSpec,
+    NeuralCacheSpec,
     NGramSpec,
     ObjectiveSpec,
     RecurrentSpec,
@@ -61,7 +63,9 @@ def old(tmp_path_factory):
     streams = {"train": stream(folder / "train", vocabulary, texts),
                "validation": stream(folder / "validation", vocabulary, reviews(40, 2, PRAISE_THEN))}
     specs = {"lstm": LSTM, "bigram": NGramSpec(name="bigram", order=2),
-             "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")), "cached": CacheSpec(name="cached", part="mix")}
+             "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")), "cached": CacheSpec(name="cached", part="mix"),
+             "adapting": DynamicSpec(name="adapting", part="lstm", rates=(0.001,)),
+             "looking back": NeuralCacheSpec(name="looking back", part="lstm", windows=(100,))}
     bundles = {}
     for name, spec in specs.items():
         context = FitContext(work=folder / f"work-{name}", parts=dict(bundles))
@@ -71,7 +75,7 @@ def old(tmp_path_factory):
     return vocabulary, bundles
 
 
-@pytest.mark.parametrize("name", ["lstm", "mix", "cached"])
+@pytest.mark.parametrize("name", ["lstm", "mix", "cached", "adapting", "looking back"])
 def test_the_network_is_found_alone_and_inside_other_models(old, name):
     vocabulary, bundles = old
     folder, reason = find_network(bundles[name], replace(LSTM, name="other", dropout=0.3), vocabulary.digest)
