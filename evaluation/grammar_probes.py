@@ -3,8 +3,8 @@
 A review is drawn from the grammar and cut where one of its variables comes up again. Its twin is the same review with
 another value of that variable: what is right in the one is wrong in the other. The grammar gives each of the two a
 probability, and exactly 0 where the other's word follows (`corpus.grammar.log_probability`), so a model that knew the
-language could not hesitate. The words in between are the grammar's own. The distance is counted from the last words
-that gave the answer away.
+language could not hesitate. The words in between are the grammar's own. The distance is counted in the drawn review,
+from the last words that gave the answer away.
 
     number    The street tacos "were" / was …; "They" / It were delicious; still thinking about "those" / that …
     gender    My wife said "she" / he would love to come back; Maria … "She" / He checked on us often
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -73,8 +74,9 @@ def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
             if proven(text, swap, stars):
                 before, _ = twin(text, swap)
                 pair = f"{review} {number}"
-                probes.append(_probe(swap.kind, text[: swap.at], swap.old, swap.new, swap.name, stars, pair))
-                probes.append(_probe(swap.kind, before, swap.new, swap.old, swap.other, stars, pair))
+                drawn = _probe(swap.kind, text[: swap.at], swap.old, swap.new, swap.name, stars, pair)
+                made = _probe(swap.kind, before, swap.new, swap.old, swap.other, stars, pair)
+                probes += [drawn, replace(made, distance=drawn.distance)]  # names differ in length; a pair is one place
     return probes
 
 

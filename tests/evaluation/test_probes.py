@@ -173,6 +173,7 @@ def test_grammar_probes_are_pairs_whose_answers_are_swapped(drawn):
     assert {"number", "gender", "dish", "company", "person"} >= {one.kind for one in drawn} >= {"number", "dish"}
     for first, second in zip(drawn[::2], drawn[1::2], strict=True):
         assert (first.pair, first.kind, first.stars) == (second.pair, second.kind, second.stars)
+        assert first.distance == second.distance, "a pair belongs to one row of a table"
         assert first.beginning != second.beginning
         assert (first.right.strip(), first.wrong.strip()) == (second.wrong.strip(), second.right.strip())
 
