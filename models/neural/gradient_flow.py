@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from ..base import ModelError
-from ..specs import RecurrentSpec, TrainingSpec
+from ..specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from ..vocabulary import GIVEN
 from .network import STREAMS, Network, NetworkState
 from .output import NOT_SCORED
@@ -179,8 +179,9 @@ def untrained(spec: RecurrentSpec, vocabulary_size: int) -> Network:
 def each_cell(hidden: int, embedding: int, seed: int = 1) -> dict[str, RecurrentSpec]:
     """Return options of a one-layer network of every cell, by name: tanh and ReLU RNN, GRU, LSTM."""
     tanh = RecurrentSpec(
-        kind="rnn", name="rnn", hidden=hidden, embedding=embedding, dropout=0.0, training=TrainingSpec(seed=seed)
-    )
+        kind="rnn", name="rnn", hidden=hidden, embedding=embedding, dropout=0.0,
+        objective=ObjectiveSpec(output="softmax"), training=TrainingSpec(seed=seed),
+    )  # fmt: skip
     relu = replace(tanh, name="relu", nonlinearity="relu")
     gru, lstm = replace(tanh, kind="gru", name="gru"), replace(tanh, kind="lstm", name="lstm")
     return {spec.name: spec for spec in (tanh, relu, gru, lstm)}
