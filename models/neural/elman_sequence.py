@@ -1,6 +1,7 @@
 """An Elman layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
 
 The equation is that of `cells.elman_cell` with tanh or relu; how the work is divided is told in `sequence.py`.
+torch's own layer costs 1.6 to 2.2 times as much (`benchmarks/layers.py`).
 
 Backward, from the last t to the first, the derivative of f taken from its value:
 

@@ -1,7 +1,7 @@
 """An LSTM layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
 
 The equations are those of `cells.lstm_cell`; how the work is divided is told in `sequence.py`. torch's own layer costs
-1.3 to 2 times as much (`benchmarks/train.py`).
+1.3 to 1.5 times as much (`benchmarks/layers.py`).
 
 Backward, with the gates after their non-linearities, from the last t to the first:
 
