@@ -176,7 +176,8 @@ class RecurrentSpec:
         embedding: E. Where it differs from H, a linear layer projects H to E before the tied output; an untied
             output has rows of size H.
         nonlinearity: Of the "rnn" kind.
-        cells: "fused" uses torch.nn's layer, "own" the equations of `models/neural/cells.py`; same numbers.
+        cells: "fused" uses torch.nn's layer, or where it trains in bf16 on the processor ours of
+            `models/neural/sequence.py`; "own" the equations of `models/neural/cells.py`. The same but for rounding.
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
         variational: One dropout mask for all positions of a window instead of one per position. A window that is read
