@@ -112,16 +112,16 @@ class ModelRun:
         """The run's page."""
         return self.tracker.link(self.run_id)
 
-    def forward(self, journal: Path) -> None:
-        """Send what is new in the trainer's journal."""
+    def forward(self, journal: Path, settled: bool = True) -> None:
+        """Send what is new in the trainer's journal; while it is written, only what a divergence cannot take back."""
         if not self.known and journal.is_file():
-            self.tracker.log_journal(self.run_id, journal)
+            self.tracker.log_journal(self.run_id, journal, settled)
 
     def complete(self, artifact: Artifact, bundle: str) -> None:
         """Log the fitted model and its summary, once."""
         if self.known:
             return
-        self.forward(artifact.folder / JOURNAL)
+        self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
         self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
         uri = log_bundle(self.tracker, self.run_id, artifact.folder / bundle)

@@ -51,7 +51,7 @@ class TrialRun:
             return
         self.forwarded = time.monotonic()
         try:
-            self.tracker.log_journal(self.run_id, journal)
+            self.tracker.log_journal(self.run_id, journal, settled=not now)
         except TrackingUnavailable as error:
             if now:
                 raise

@@ -13,6 +13,7 @@ from tracking.params import legal_name
 
 log = logging.getLogger(__name__)
 NOT_METRICS = frozenset({"step", "time"})
+SETTLED = b'"settled": true'
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,27 @@ class Point:
     time: float
 
 
-def read_journal(path: Path) -> list[Point]:
+def read_journal(path: Path, settled: bool = False) -> list[Point]:
     """Return the journal's points, one per (name, step), in order; of a repeated one the last value counts.
 
     A trainer that resumed from its checkpoint writes some steps again. A line without its newline is still being
     written and is left for the next call; one that is no JSON was torn by a crash and is skipped with a warning.
     A journal that is not there yet has no points.
+
+    Args:
+        path: `metrics.jsonl`.
+        settled: Only what the trainer will not take back: a training that diverges goes back to its last good state,
+            cuts its journal there and writes other values for the same steps.
     """
-    points = {(point.name, point.step): point for point in _points(path)} if path.is_file() else {}
+    points = {(point.name, point.step): point for point in _points(path, settled)} if path.is_file() else {}
     return list(points.values())
 
 
-def _points(path: Path) -> Iterator[Point]:
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+def _points(path: Path, settled: bool) -> Iterator[Point]:
+    lines = path.read_bytes().split(b"\n")[:-1]
+    if settled:
+        lines = lines[: max((number for number, line in enumerate(lines, start=1) if SETTLED in line), default=0)]
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             step = int(entry["step"])

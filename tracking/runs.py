@@ -160,13 +160,14 @@ class Tracker:
         points = [Point(legal_name(name), float(value), step or 0, 0.0) for name, value in metrics.items()]
         self._log_points(run_id, points)
 
-    def log_journal(self, run_id: str, journal: Path) -> int:
+    def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> int:
         """Forward the trainer's journal and return how many points were new; calling it again doubles nothing.
 
+        MLflow cannot forget a point: of a training that still runs, forward what is *settled* only.
         What MLflow already has is asked once per run and process, then remembered; after a failure it is asked again,
         because the failed request may have arrived.
         """
-        points = read_journal(journal)
+        points = read_journal(journal, settled)
         with self._lock:
             try:
                 sent = self._sent_points(run_id, {point.name for point in points})

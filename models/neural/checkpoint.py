@@ -7,7 +7,8 @@ Nothing is pickled. Not flushed to the disk: a process that dies loses nothing b
 checksum finds what is torn.
 
 The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, "time": seconds since 1970, NAME: value,
-…}. A checkpoint records the journal's length, and going on from it cuts the journal there: no point is doubled.
+…}. A checkpoint records the journal's length, and going on from it cuts the journal there: no point is doubled. A
+line with "settled": true is the last one of a good checkpoint: no divergence takes back what stands before it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 JOURNAL = "metrics.jsonl"
+SETTLED = "settled"
 FORMAT = 2
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,8 @@ def perplexity(nats: float) -> float:
 class Course:
     """The numbers of a checkpoint (JSON values); tokens are scored tokens, nats are per token.
 
+    Where an estimator is trained with (`OutputLayer.reports_nats` is False), all nats of training stand for its loss.
+
     Args:
         updates: Windows read so far; each is one update unless nothing in it is scored.
         tokens: Scored so far.
@@ -94,20 +96,21 @@ class Course:
         self.cpu_seconds += cpu_seconds
         self.since["seconds"] += seconds
 
-    def train_figures(self, rate: float, by_value: bool = False) -> dict[str, float]:
+    def train_figures(self, rate: float, by_value: bool = False, nats: bool = True) -> dict[str, float]:
         """Return the means since the last call as figures of the journal (none where nothing was scored).
 
         Args:
             rate: The learning rate of the last update.
             by_value: Entries of the gradient are cut: say how often.
+            nats: False where the training loss is an estimator's, which has a name of its own and no perplexity.
         """
         since, self.since = self.since, dict.fromkeys(SUMS, 0.0)
         if since["tokens"] == 0:
             return {}
         self.train_nats = since["nats"] / since["tokens"]
+        loss = {"train/nats": self.train_nats, "train/perplexity": perplexity(self.train_nats)}
         figures = {
-            "train/nats": self.train_nats,
-            "train/perplexity": perplexity(self.train_nats),
+            **(loss if nats else {"train/estimator_loss": self.train_nats}),
             "learning_rate": rate,
             "gradient_norm": self.norms[-1],
             "clipped_share": since["clipped"] / since["updates"],
@@ -124,11 +127,11 @@ class Course:
         cuts = quantiles(norms, n=100, method="inclusive")
         return {"gradient_norm/p50": cuts[49], "gradient_norm/p90": cuts[89], "gradient_norm/p99": cuts[98]}
 
-    def progress(self, updates: int, total_tokens: int) -> Progress:
-        """Return one line of news; figures that are not known yet are left out."""
+    def progress(self, updates: int, total_tokens: int, nats: bool = True) -> Progress:
+        """Return one line of news; figures that are not known yet are left out, as is an estimator's loss."""
         left = self.seconds / max(1, self.updates) * (updates - self.updates)
         known = {
-            "perplexity": self._train_now(),
+            "perplexity": self._train_now() if nats else math.inf,
             "validation_perplexity": self.validation_nats,
             "best_perplexity": self.best_nats,
         }
@@ -142,15 +145,15 @@ class Course:
             return self.train_nats
         return self.since["nats"] / self.since["tokens"]
 
-    def summary(self) -> Mapping[str, float]:
-        """Return the numbers that describe a finished training."""
+    def summary(self, nats: bool = True) -> Mapping[str, float]:
+        """Return the numbers that describe a finished training; see `train_figures` for *nats*."""
         return {
             "updates": self.updates,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
-            "train_nats": self.train_nats,
+            "train_nats" if nats else "train_estimator_loss": self.train_nats,
             "best_validation_nats": self.best_nats,
             "best_validation_perplexity": perplexity(self.best_nats),
             "best_tokens": self.best_tokens,

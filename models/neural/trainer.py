@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
-from .checkpoint import Checkpoint, Checkpoints, Journal, fill_network, network_tensors
+from .checkpoint import SETTLED, Checkpoint, Checkpoints, Journal, fill_network, network_tensors
 from .course import Course, perplexity
 from .determinism import determinism_class, in_words
 from .network import Network
@@ -77,7 +77,8 @@ def train(
     Returns:
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
         (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
-        it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats,
+        it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
+        (train_estimator_loss where an estimator is trained with),
         clipped_share, value_clipped_share, divergences, micro_batch (streams read at a time at the end), threads (of
         which equal bits depend) and class_changes (times that it went on under another class of determinism).
 
@@ -112,6 +113,7 @@ class Trainer:
         windows = self.batches.windows(math.ceil(training.epochs))
         self.starts = np.concatenate([[0], np.cumsum(windows)])
         self.updates = count_updates(windows, training.epochs)
+        self.nats = network.train().output.reports_nats
         evaluations = training.evaluations
         self.evaluations = {math.ceil(self.updates * (i + 1) / evaluations) for i in range(evaluations)}
         passes = float(np.interp(self.updates, self.starts, np.arange(len(self.starts))))
@@ -186,7 +188,8 @@ class Trainer:
         """After an update: journal, evaluation, restart point and news, each where it is due."""
         done, last = self.course.updates, self.course.updates == self.updates
         if last or done % max(1, self.updates // JOURNAL_LINES) == 0:
-            self._write(self.course.train_figures(self.step.rate(done - 1), self.training.clip_value is not None))
+            by_value = self.training.clip_value is not None
+            self._write(self.course.train_figures(self.step.rate(done - 1), by_value, self.nats))
         if last or epoch_ends:
             self._write(self.course.norm_figures())
         if done in self.evaluations:
@@ -195,7 +198,7 @@ class Trainer:
             self._save(good=False)
         if done in self.evaluations or time.monotonic() - self.reported > REPORT_SECONDS:
             self.reported = time.monotonic()
-            self.context.report(self.course.progress(self.updates, self.total_tokens))
+            self.context.report(self.course.progress(self.updates, self.total_tokens, self.nats))
 
     def _write(self, figures: Mapping[str, float]) -> None:
         if figures:
@@ -212,13 +215,13 @@ class Trainer:
                 raise Divergence(f"validation loss {nats}")
             if improved := nats < self.course.best_nats:
                 self.state.best = network_tensors(self.network)
-        self._write({"validation/nats": nats, "validation/perplexity": perplexity(nats)})
+        good = nats < min(self.course.best_nats, math.log(self.network.output.entries)) + 1
+        self._write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: good})
         self.course.validation_nats = nats
-        bearable = min(self.course.best_nats, math.log(len(self.network.output.bias))) + 1
         if improved:
             self.course.best_nats, self.course.best_tokens = nats, self.course.tokens
         self._adapt(nats, improved)
-        return nats < bearable
+        return good
 
     def _adapt(self, nats: float, improved: bool) -> None:
         """Let the schedule and the averaging react to an evaluation."""
@@ -275,4 +278,4 @@ class Trainer:
     def _summary(self) -> dict[str, float]:
         nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        return {**self.course.summary(), **held_out, "threads": torch.get_num_threads()}
+        return {**self.course.summary(self.nats), **held_out, "threads": torch.get_num_threads()}

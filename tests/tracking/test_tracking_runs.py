@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -109,6 +110,26 @@ def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(tracker
     assert tracker.log_journal(run_id, journal) == 2  # its memory is older; asked again below
     fresh = pickle.loads(pickle.dumps(tracker))
     assert fresh.log_journal(run_id, journal) == 0
+
+
+def test_what_a_divergence_may_take_back_is_not_forwarded_before_it_is_settled(tracker: Tracker, tmp_path: Path):
+    """The trainer cuts its journal at its last good state; MLflow could not forget what it was sent."""
+    run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
+    append(journal, 1, 2)
+    assert tracker.log_journal(run_id, journal, settled=True) == 0
+    with journal.open("a") as file:
+        file.write('{"step": 2, "validation/nats": 0.5, "settled": true}\n')
+    good = journal.stat().st_size
+    append(journal, 3)
+    with journal.open("a") as file:
+        file.write('{"step": 3, "validation/nats": 9.5, "settled": false}\n')
+    assert tracker.log_journal(run_id, journal, settled=True) == 5
+    os.truncate(journal, good)
+    append(journal, 4)
+    assert tracker.log_journal(run_id, journal, settled=True) == 0
+    assert tracker.log_journal(run_id, journal) == 2
+    assert history(tracker, run_id, "train/nats") == [(1, 0.1), (2, 0.2), (4, 0.4)]
+    assert history(tracker, run_id, "validation/nats") == [(2, 0.5)]
 
 
 def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(

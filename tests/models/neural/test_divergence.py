@@ -10,6 +10,7 @@ from models.base import ModelError
 from models.neural.clipping import Clipped
 from models.neural.course import Course
 from models.neural.schedule import learning_rate
+from tracking.journal import read_journal
 
 SPIKE = replace(TRAINING, spike=3.0)
 
@@ -28,6 +29,20 @@ def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_pa
     expected = [learning_rate(TRAINING, u, len(rates)) for u in range(len(rates))]
     assert rates[0] == pytest.approx(expected[0])
     assert rates[-1] == pytest.approx(expected[-1] / 4)
+
+
+def test_what_was_settled_before_a_divergence_is_still_in_the_journal_at_the_end(tmp_path):
+    """At each news the settled part is read, as tracking reads it; none of it may be taken back."""
+    seen: dict[tuple[str, int], float] = {}
+
+    def look(progress):
+        for point in read_journal(tmp_path / "metrics.jsonl", settled=True):
+            assert seen.setdefault((point.name, point.step), point.value) == point.value
+
+    _, summary = run(tmp_path, Planted("loss", (30, 45)), report=look)
+    assert summary["divergences"] == 2
+    final = {(point.name, point.step): point.value for point in read_journal(tmp_path / "metrics.jsonl")}
+    assert seen == final
 
 
 def test_a_divergence_at_the_first_step_starts_again_from_the_first_weights(tmp_path):

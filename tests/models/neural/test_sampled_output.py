@@ -1,8 +1,11 @@
 """Sampled softmax and noise-contrastive estimation: what is drawn, and that both lead where the exact softmax leads."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from made_trainings import SPEC, TRAINING, curve, journal, network_of, run
 from scipy import stats
 from torch import nn
 from torch.nn import functional as F
@@ -239,3 +242,21 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn
 def test_estimators_are_refused_where_the_exact_loss_is_cheap(output):
     with pytest.raises(ValueError, match="estimator"):
         ObjectiveSpec(output, estimator="nce")
+
+
+def test_an_estimators_loss_has_a_name_of_its_own_in_all_that_a_training_says(tmp_path, estimator):
+    """Its exponential is no perplexity: neither journal nor progress nor summary show one of training."""
+    objective = ObjectiveSpec("softmax", estimator=estimator, samples=8)
+    training, news = replace(TRAINING, spike=50.0), []
+    network = network_of(replace(SPEC, objective=objective, training=training))
+    _, summary = run(tmp_path, network, training, report=news.append)
+    names = {name for line in journal(tmp_path) for name in line}
+    assert {name for name in names if "train" in name} == {"train/estimator_loss"}
+    assert {"validation/nats", "validation/perplexity"} <= names
+    assert len(curve(tmp_path, "train/estimator_loss")) == summary["updates"]
+    assert summary["train_estimator_loss"] == curve(tmp_path, "train/estimator_loss")[-1]
+    assert "train_nats" not in summary
+    assert summary["divergences"] == 0
+    told = {name for progress in news for name in progress.figures}
+    assert "validation_perplexity" in told
+    assert "perplexity" not in told
