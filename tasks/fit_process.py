@@ -18,6 +18,10 @@ from models.base import ModelError
 from reviewlm.errors import RankFailed
 from tasks.stage import converted_errors
 
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
+"""Of the C library's allocator (glibc; others do not look at it). By itself it takes blocks over 32 MiB from the system
+and gives them back at once: gradients of that size would be fetched anew, page by page, at every update. That took 12
+of the 95 ms of an update with 20,000 entries of 650 features. Who sets these variables is obeyed."""
 _interrupted = threading.Event()
 _running: set[subprocess.Popen[str]] = set()
 
@@ -33,7 +37,7 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     with tempfile.TemporaryDirectory() as folder:
         file, errors = Path(folder) / "job.json", Path(folder) / "stderr"
         file.write_text(json.dumps(job), encoding="utf-8")
-        environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "MKL_NUM_THREADS": str(job["threads"])}
+        environment = environment_of(job)
         command = [sys.executable, "-m", "tasks.fit_worker", str(file)]
         with errors.open("wb") as stderr:
             # The worker ends when its standard input does: no fit outlives the process that wanted it.
@@ -57,6 +61,12 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         if "summary" not in last:
             raise _died(job, process.returncode, errors.read_text(encoding="utf-8", errors="replace"))
         return last["summary"]
+
+
+def environment_of(job: dict[str, Any]) -> dict[str, str]:
+    """Return the environment of a fit's process: its threads, and an allocator that keeps what it has."""
+    threads = str(job["threads"])
+    return {**KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ..specs import TrainingSpec
-from .clipping import scale_and_clip
+from .clipping import measure_and_cut
 from .memory import first_line, is_out_of_memory
+from .optim import take_step
 from .schedule import learning_rate
 from .tbptt import Memory
 from .training_state import TrainingState
@@ -104,7 +105,7 @@ class TrainingStep:
             Divergence: No step is taken.
         """
         training, course = self.training, self.state.course
-        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
+        clipped = measure_and_cut(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
         loss = sums.nats / sums.tokens
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
             raise Divergence(f"loss {loss:.4g} nats per token, gradient norm {clipped.norm:.4g}")
@@ -112,7 +113,7 @@ class TrainingStep:
             raise Divergence(f"loss {loss:.4g} nats per token after {course.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
             group["lr"] = self.rate(course.updates) * (positions / training.window)
-        self.state.optimizer.step()
+        take_step(self.state.optimizer, self.state.parameters, clipped.factor)
         self.state.after_step()
         course.count(sums.nats, sums.tokens, clipped)
 

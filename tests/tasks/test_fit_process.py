@@ -22,6 +22,7 @@ from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import Diverged, RankFailed
 from tasks.fit import _dask_of, run_job
+from tasks.fit_process import environment_of
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -124,6 +125,15 @@ def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
                 return child
         time.sleep(0.1)
     raise AssertionError("no fit was started")
+
+
+def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(monkeypatch: Any) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    found = environment_of({"threads": 3})
+    assert found["OMP_NUM_THREADS"] == found["MKL_NUM_THREADS"] == "3"
+    assert int(found["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
+    assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
 
 
 def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from made_trainings import TRAINING, Planted, curve, run
 
-from models.neural.clipping import scale_and_clip
+from models.neural.clipping import multiply, scale_and_clip
+from models.neural.optim import take_step
+from models.neural.optimizers import make_rule
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])
@@ -85,3 +87,28 @@ def test_the_shares_of_both_kinds_of_clipping_are_logged_apart(tmp_path):
     assert by_value != by_norm
     assert summary["value_clipped_share"] == pytest.approx(sum(by_value) / len(by_value))
     assert summary["clipped_share"] == pytest.approx(sum(by_norm) / len(by_norm))
+
+
+@pytest.mark.parametrize("recipe", [
+    TRAINING, replace(TRAINING, l2=0.1), replace(TRAINING, optimizer="momentum"), replace(TRAINING, optimizer="adam"),
+], ids=["fused AdamW", "with a penalty", "momentum", "Adam by hand"])
+def test_a_step_with_a_factor_is_the_step_of_multiplied_gradients(recipe):
+    """Every rule, for several steps; AdamW remembers the same moments and counts the same steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in [(4, 3), (5,)]]
+    results = []
+    for by_step in (True, False):
+        parameters = [torch.nn.Parameter(value.clone()) for value in start]
+        rule, generator = make_rule(parameters, recipe), torch.Generator().manual_seed(1)
+        for factor in (0.3, 1e-3, 7.0):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            if by_step:
+                take_step(rule, parameters, factor)
+            else:
+                multiply(parameters, factor)
+                rule.step()
+        remembered = [value for memory in rule.state.values() for value in memory.values()]
+        results.append([*(parameter.detach() for parameter in parameters), *remembered])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(results[0][0], start[0])
