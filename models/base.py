@@ -107,6 +107,9 @@ class FitContext:
         parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
         engine: Does the shards of an n-gram fit; None for threads of this process.
         start: Folder of the weights that a neural fit starts from (`models/neural/start.py`); None for fresh ones.
+        rank: Number, from 0, of this process among those that train one network together.
+        ranks: How many these are.
+        meeting: Where they find each other: the address of a process group; "env://" as torchrun has it.
     """
 
     work: Path
@@ -116,6 +119,9 @@ class FitContext:
     parts: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine | None = None
     start: Path | None = None
+    rank: int = 0
+    ranks: int = 1
+    meeting: str = "env://"
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,6 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for torn in folder.glob("*.part"):
-            torn.unlink()
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
         """Write a checkpoint; once this returns, it survives the death of the process."""
@@ -76,6 +74,8 @@ class Checkpoints:
 
         A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried.
         """
+        for torn in self.folder.glob("*.part"):
+            torn.unlink()
         for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
             if good and body and not body["good"]:
                 continue

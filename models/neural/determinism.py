@@ -1,8 +1,9 @@
 """Which fits can be equal to the last bit.
 
 Equal options, data and seeds give equal weights on the processor as long as the kernels sum in the same order. That
-order depends on the release of torch, the kind of processor and the number of threads. Fits that agree in these are of
-one class; between classes, weights agree to rounding only.
+order depends on the release of torch, the kind of processor, the number of threads and that of ranks. Fits that agree
+in these are of one class; between classes, weights agree to rounding only, and between numbers of ranks to rounding and
+the draws of dropout.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import torch
 
 
-def determinism_class(device: torch.device) -> dict[str, str | int]:
-    """Return what two fits must agree in to be equal to the last bit: torch, device, instructions, threads."""
-    return {
+def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | int]:
+    """Return what two fits must agree in to be equal to the last bit: torch, device, instructions, threads, ranks."""
+    together: dict[str, str | int] = {"ranks": ranks} if ranks > 1 else {}
+    return together | {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),

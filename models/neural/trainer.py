@@ -26,6 +26,7 @@ from .checkpoint import SETTLED, Checkpoint, Checkpoints, Journal, fill_network,
 from .course import Course, perplexity
 from .determinism import determinism_class, in_words
 from .network import Network
+from .parallel import Ranks, joined
 from .schedule import PLATEAU_FACTOR
 from .training_state import TrainingState
 from .training_step import Divergence, TrainingStep
@@ -89,8 +90,9 @@ def train(
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
     devices = [network.output.weight.device] if network.output.weight.is_cuda else []
-    with torch.random.fork_rng(devices=devices):
-        return Trainer(network, train_stream, validation_stream, training, context).run()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
+        return Trainer(network, train_stream, validation_stream, training, context, ranks).run()
 
 
 class Trainer:
@@ -103,10 +105,11 @@ class Trainer:
         validation_stream: TokenStream,
         training: TrainingSpec,
         context: FitContext,
+        ranks: Ranks,
     ) -> None:
         from ..batches import count_updates, make_batches
 
-        self.network, self.training, self.context = network, training, context
+        self.network, self.training, self.context, self.ranks = network, training, context, ranks
         self.train_stream, self.validation_stream = train_stream, validation_stream
         self.device = network.output.weight.device
         self.batches = make_batches(train_stream, training)
@@ -119,7 +122,7 @@ class Trainer:
         passes = float(np.interp(self.updates, self.starts, np.arange(len(self.starts))))
         self.total_tokens = round(train_stream.tokens * passes)
         self.limit = validation_limit(self.total_tokens, evaluations)
-        self.state = TrainingState(network, training)
+        self.state = TrainingState(network, training, ranks)
         self.checkpoints, self.journal = Checkpoints(context.work / CHECKPOINTS), Journal(context.work)
         self.step = TrainingStep(self.state, training, self.updates, self._write)
         self.saved = self.reported = time.monotonic()
@@ -144,18 +147,18 @@ class Trainer:
     def _begin(self) -> None:
         """Go on from the newest checkpoint, or start and write the first one."""
         self.network.train()
-        torch.manual_seed(self.training.seed)
-        if found := self.checkpoints.load(self._require_own):
+        torch.manual_seed(self.ranks.seed(self.training.seed))
+        if found := self._load():
             self._restore(found)
             self._compare_class(found.facts["class"])
             log.info("training goes on after %d of %d updates", self.course.updates, self.updates)
         else:
-            self.journal.cut(0)
+            self._cut(0)
             self._save(good=True)
 
     def _compare_class(self, before: dict[str, str | int]) -> None:
         """Say so where the bits of the result may not be those of an undisturbed training."""
-        now = determinism_class(self.device)
+        now = determinism_class(self.device, self.ranks.size)
         if before != now:
             self.course.class_changes += 1
             log.warning("training goes on with %s after %s: the weights will agree with those of an undisturbed "
@@ -194,14 +197,15 @@ class Trainer:
             self._write(self.course.norm_figures())
         if done in self.evaluations:
             self._save(good=self._evaluate())
-        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        elif self.ranks.decided(time.monotonic() - self.saved > CHECKPOINT_SECONDS):
             self._save(good=False)
-        if done in self.evaluations or time.monotonic() - self.reported > REPORT_SECONDS:
+        news = done in self.evaluations or time.monotonic() - self.reported > REPORT_SECONDS
+        if news and self.ranks.leads:
             self.reported = time.monotonic()
             self.context.report(self.course.progress(self.updates, self.total_tokens, self.nats))
 
     def _write(self, figures: Mapping[str, float]) -> None:
-        if figures:
+        if figures and self.ranks.leads:
             self.journal.write(self.course.tokens, figures)
 
     def _evaluate(self) -> bool:
@@ -210,7 +214,7 @@ class Trainer:
         With an average of the weights, that is what is measured and kept.
         """
         with self.state.averaged():
-            nats, _ = validation_nats(self.network, self.validation_stream, self.limit)
+            nats, _ = validation_nats(self.network, self.validation_stream, self.limit, ranks=self.ranks)
             if not math.isfinite(nats):
                 raise Divergence(f"validation loss {nats}")
             if improved := nats < self.course.best_nats:
@@ -231,13 +235,23 @@ class Trainer:
             log.info("no longer better on validation: the weights are averaged from here on")
 
     def _save(self, good: bool) -> None:
-        own = {"journal": self.journal.length, "identity": self.identity, "class": determinism_class(self.device)}
-        self.checkpoints.save(self.state.tensors(), self.state.facts() | own, good)
+        tensors = self.state.tensors()
+        if self.ranks.leads:
+            kind = determinism_class(self.device, self.ranks.size)
+            own = {"journal": self.journal.length, "identity": self.identity, "class": kind}
+            self.checkpoints.save(tensors, self.state.facts() | own, good)
         self.saved = time.monotonic()
 
+    def _load(self, good: bool = False) -> Checkpoint | None:
+        return self.ranks.same(self.checkpoints.load(self._require_own, good) if self.ranks.leads else None)
+
     def _restore(self, found: Checkpoint) -> None:
-        self.journal.cut(found.facts["journal"])
+        self._cut(found.facts["journal"])
         self.state.fill(found)
+
+    def _cut(self, length: int) -> None:
+        if self.ranks.leads:
+            self.journal.cut(length)
 
     def _require_own(self, found: Checkpoint) -> None:
         if found.facts["identity"] != self.identity:
@@ -258,7 +272,7 @@ class Trainer:
     def _back_off(self, error: Divergence) -> None:
         """Go back to the last good state with half the rate, a few times; then give up."""
         times, rate = self.course.divergences + 1, self.training.learning_rate * self.course.rate_factor
-        found = self.checkpoints.load(self._require_own, good=True)
+        found = self._load(good=True)
         if times > BACK_OFFS or found is None:
             raise ModelError(
                 f"Training diverged after {self.course.tokens} tokens ({error}), {times} times in all, at last with a "
@@ -276,6 +290,6 @@ class Trainer:
         self._save(good=True)
 
     def _summary(self) -> dict[str, float]:
-        nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS)
+        nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS, ranks=self.ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
         return {**self.course.summary(self.nats), **held_out, "threads": torch.get_num_threads()}

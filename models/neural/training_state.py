@@ -2,6 +2,8 @@
 
 Weights, best weights, the optimiser's moments, averages of the weights, what is remembered of the streams, torch's
 random streams and the numbers of the course. What is not in here follows from the options and the number of updates.
+Of several ranks each has its rows of what is remembered, and its random streams; a checkpoint holds those of all, so
+that it can be gone on from with another number of ranks.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..specs import TrainingSpec
@@ -28,13 +31,20 @@ from .checkpoint import (
 from .course import Course
 from .network import Network
 from .optim import make_optimizer
+from .parallel import Ranks
 from .tbptt import Memory
 
 
 class TrainingState:
     """The state of one training, at its start until a checkpoint is filled in.
 
+    Args:
+        network: With its initial weights.
+        training: The recipe.
+        ranks: Those that train it together.
+
     Attributes:
+        rows: Of the batch, that this rank reads.
         network: As the optimiser sees it.
         parameters: Those of its parameters that are trained.
         optimizer: Turns gradients into steps.
@@ -45,8 +55,9 @@ class TrainingState:
         best: The best weights on validation, averaged ones where there is an average.
     """
 
-    def __init__(self, network: Network, training: TrainingSpec) -> None:
-        self.network, self.training = network, training
+    def __init__(self, network: Network, training: TrainingSpec, ranks: Ranks | None = None) -> None:
+        self.network, self.training, self.ranks = network, training, ranks or Ranks()
+        self.rows = self.ranks.rows(training.batch)
         self.device = network.output.weight.device
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(network, training)
@@ -59,7 +70,7 @@ class TrainingState:
 
     def forget(self) -> None:
         """Start all streams anew: the start of an epoch."""
-        self.memory = Memory.empty(self.network, self.training.batch, self.device)
+        self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
 
     def after_step(self) -> None:
         """Take the new weights into the average, once it has begun."""
@@ -71,14 +82,18 @@ class TrainingState:
         return nullcontext() if self.average is None else self.average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name: for a checkpoint."""
+        """Return all tensors by name: for a checkpoint. All ranks call it; it is empty on those that do not lead."""
+        found = self.ranks.gather((_on_processor(self.memory.tensors()), random_tensors(self.device)))
+        if not self.ranks.leads:
+            return {}
+        memory = Memory.join([Memory.of(tensors, torch.device("cpu")) for tensors, _ in found])
         return {
             **prefixed("network", network_tensors(self.network)),
             **prefixed("best", self.best),
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
             **prefixed("average", self.average.tensors() if self.average else {}),
-            **prefixed("memory", self.memory.tensors()),
-            **prefixed("random", random_tensors(self.device)),
+            **prefixed("memory", memory.tensors()),
+            **{k: v for rank, (_, random) in enumerate(found) for k, v in prefixed(_stream(rank), random).items()},
         }
 
     def facts(self) -> dict[str, Any]:
@@ -96,8 +111,11 @@ class TrainingState:
             self.average.fill(without_prefix("average", tensors))
         if self.trigger is not None:
             self.trigger.fill(found.facts["trigger"])
-        self.memory = Memory.of(without_prefix("memory", tensors), self.device)
-        set_random(without_prefix("random", tensors), self.device)
+        self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
+        if random := without_prefix(_stream(self.ranks.rank), tensors):
+            set_random(random, self.device)
+        else:  # there were fewer ranks
+            torch.manual_seed(self.ranks.seed(self.training.seed))
 
     def random(self) -> dict[str, Tensor]:
         """Return the states of torch's random streams."""
@@ -106,3 +124,12 @@ class TrainingState:
     def set_random(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `random` returned."""
         set_random(tensors, self.device)
+
+
+def _stream(rank: int) -> str:
+    """Return the name of a rank's random streams in a checkpoint."""
+    return f"random.{rank}" if rank else "random"
+
+
+def _on_processor(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}

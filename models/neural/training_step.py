@@ -59,28 +59,35 @@ class TrainingStep:
         Raises:
             Divergence: No step is taken.
         """
-        x_BT, y_BT = (torch.from_numpy(ids).to(self.state.device) for ids in (window.x_BT, window.y_BT))
-        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
+        rows, device = self.state.rows, self.state.device
+        x_BT, y_BT = (torch.from_numpy(ids[rows]).to(device) for ids in (window.x_BT, window.y_BT))
+        sums, self.state.memory = self.gradient(x_BT, y_BT, None if keep_B is None else keep_B[rows])
         if sums.tokens:
-            self.apply(sums, *y_BT.shape)
+            self.state.ranks.add_up(self.state.parameters)
+            self.apply(sums, *window.y_BT.shape)
 
     def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
-        """Add up the gradient of a window; where memory does not suffice, again with half as many streams at a time.
+        """Add up the gradient of this rank's rows; the sums that are returned are those of all ranks.
 
-        The second attempt starts from the same memory of the streams and the same random state.
+        Where memory does not suffice (on one rank or more), it is done again with half as many streams at a time. The
+        second attempt starts from the same memory of the streams and the same random state.
         """
         state, random = self.state, self.state.random()
         while True:
             state.optimizer.zero_grad(set_to_none=True)
+            own, after, said = Sums(0.0, 0), state.memory, ""
             try:
                 micro_batch = state.course.micro_batch
-                return add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
+                own, after = add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or micro_batch == 1:
                     raise
                 said = first_line(error)
             # Only here, where the error is gone, has it let go of what had been computed.
-            self._halve_micro_batch(said)
+            failed, nats, tokens = state.ranks.total([float(bool(said)), own.nats, own.tokens])
+            if not failed:
+                return Sums(nats, round(tokens)), after
+            self._halve_micro_batch(said or "on another rank")
             state.set_random(random)
 
     def _halve_micro_batch(self, said: str) -> None:
@@ -88,7 +95,8 @@ class TrainingStep:
         self.state.network.last_layer = None  # it holds on to all that was computed before it
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
-        course.micro_batch = -(-course.micro_batch // 2)
+        most = self.state.ranks.most_rows(self.training.batch)
+        course.micro_batch = -(-min(course.micro_batch, most) // 2)
         self.record({"micro_batch": course.micro_batch})
         log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
                     "to rounding and the draws of dropout", said, course.micro_batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from .network import Network
 from .output import GIVEN, NOT_SCORED
+from .parallel import Ranks
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -19,7 +21,8 @@ POSITIONS = 16_384
 
 
 def validation_nats(
-    network: Network, stream: TokenStream, limit: int | None = None, positions: int = POSITIONS
+    network: Network, stream: TokenStream, limit: int | None = None, positions: int = POSITIONS,
+    ranks: Ranks | None = None,
 ) -> tuple[float, int]:
     """Return the mean of −log p in nats per scored token, and the number of scored tokens.
 
@@ -31,17 +34,20 @@ def validation_nats(
         stream: Held-out reviews.
         limit: Score only about so many tokens: reviews evenly spaced over the whole stream.
         positions: Bounds memory; does not change the result beyond rounding.
+        ranks: Share the work out; each returns the figure of all.
     """
+    ranks = ranks or Ranks()
     was_training = network.training
     network.eval()
     nats, tokens = 0.0, 0
     try:
-        for x_BT, y_BT in _batches(stream, _chosen(stream, limit), positions):
+        for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
             part, count = _score(network, x_BT, y_BT)
             nats, tokens = nats + part, tokens + count
     finally:
         network.train(was_training)
-    return nats / max(1, tokens), tokens
+    nats, all_tokens = ranks.total([nats, tokens])
+    return nats / max(1, all_tokens), round(all_tokens)
 
 
 def validation_limit(total_tokens: int, evaluations: int) -> int:

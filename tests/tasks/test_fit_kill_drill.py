@@ -124,7 +124,7 @@ def points(counts, store):
     kinds = ["line", "line", ("touch", "journal", "tensors")[store % 3], "line", "touch"][:KILLS]
     if store % 2:
         kinds.reverse()
-    low, high = (0, 1 / 3) if store % 2 else (1 / 6, 1 / 4)
+    low, high = (0, 1 / 4) if store % 2 else (1 / 6, 1 / 4)
     return [(kind, draw.randint(1 + int(counts[kind] * low), int(counts[kind] * high))) for kind in kinds]
 
 
