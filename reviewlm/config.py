@@ -186,7 +186,8 @@ class PromotionConfig(Section):
 class ExecutionConfig(Section):
     """How and where to run. Part of no digest: it must not change a result beyond rounding.
 
-    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers).
+    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers), in `ranks`
+    processes that share out each batch and the threads (0: one for each GPU to be seen; only neural models).
 
     N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
     scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
@@ -196,6 +197,7 @@ class ExecutionConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1)] = 1
     threads: Annotated[int, Field(ge=0)] = 0
+    ranks: Annotated[int, Field(ge=0)] = 1
     tracking_uri: str = ""
     experiment: str = "reviewlm"
     rebuild: tuple[Stage, ...] = ()

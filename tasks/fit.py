@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -118,12 +119,14 @@ def build_fit(
     """
     spec, digest = plan.spec, plan.digest
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    ranks = ranks_of(config, spec)
     lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
 
     def make(work: Path) -> dict[str, Any]:
         job = {
             "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
-            "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config), "threads": threads_of(config),
+            "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config),
+            "ranks": ranks, "threads": max(1, threads_of(config) // ranks),
             "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
             "parts": {name: str(part.bundle) for name, part in (parts or {}).items()},
             "dask": _dask_of(config, spec), "start": str(plan.start.folder) if plan.start.folder else None,
@@ -198,6 +201,22 @@ def device_of(config: RunConfig) -> str:
 def threads_of(config: RunConfig) -> int:
     """Return the threads of one fit: as configured, or the cores shared out among the workers."""
     return config.execution.threads or max(1, available_cores() // config.execution.workers)
+
+
+def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
+    """Return the processes of one fit: as configured, or as many as there are GPUs; 1 for models without a gradient."""
+    training = getattr(spec, "training", None)
+    if training is None:
+        return 1
+    gpus = visible_gpus() if device_of(config) == "cuda" else 1
+    return config.execution.ranks or max(1, min(gpus, training.batch))
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> int:
+    """Return how many GPUs a fit could use: those that CUDA_VISIBLE_DEVICES names, else those with a device file."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
+    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
 
 
 def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:

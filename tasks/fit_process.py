@@ -1,4 +1,10 @@
-"""A fit's process: started, listened to, and ended with whoever wanted it."""
+"""A fit's process, or its processes: started, listened to, and ended with whoever wanted it.
+
+Several processes ("ranks") train one network together (`models/neural/parallel.py`). They are started here and not by
+torchrun, whose variables they get: each has a standard input, output and error of its own, so it is known which rank
+said what and how each one ended; the lifeline and the news are those of a single process; and there is no agent between
+them, which would take two seconds and 200 MiB to import torch. They meet in a file, so no port has to be free.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +17,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn
 
 from models.base import ModelError
 from reviewlm.errors import RankFailed
@@ -22,51 +30,52 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 """Of the C library's allocator (glibc; others do not look at it). By itself it takes blocks over 32 MiB from the system
 and gives them back at once: gradients of that size would be fetched anew, page by page, at every update. That took 12
 of the 95 ms of an update with 20,000 entries of 650 features. Who sets these variables is obeyed."""
+WORKER = "tasks.fit_worker"
+PATIENCE = 5.0
+"""Seconds that a rank which lost another one waits for that one's own words."""
 _interrupted = threading.Event()
 _running: set[subprocess.Popen[str]] = set()
 
 
+@dataclass(eq=False)
+class _Rank:
+    """One process of a fit, the file with its standard error, and its last word (empty: it said none)."""
+
+    number: int
+    process: subprocess.Popen[str]
+    errors: Path
+    last: dict[str, Any] = field(default_factory=dict)
+
+
 def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job of `tasks.fit_worker` in a process of its own and return the fit's summary.
+    """Run a job of `tasks.fit_worker` in processes of its own (`job["ranks"]`, or one) and return the fit's summary.
+
+    Where one of them fails, the others are ended at once.
 
     Raises:
         FitError, InputError: What the model itself said.
         OSError: What the operating system said to it, e.g. that the disk is full.
-        RankFailed: The process died without a word, e.g. killed for want of memory.
+        RankFailed: A process died without a word, e.g. killed for want of memory.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file, errors = Path(folder) / "job.json", Path(folder) / "stderr"
-        file.write_text(json.dumps(job), encoding="utf-8")
-        environment = environment_of(job)
-        command = [sys.executable, "-m", "tasks.fit_worker", str(file)]
-        with errors.open("wb") as stderr:
-            # The worker ends when its standard input does: no fit outlives the process that wanted it.
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-            )
-            _running.add(process)
-            try:
-                if _interrupted.is_set():
-                    process.kill()
-                last = _listen(process, report)
-            finally:
-                _running.discard(process)
-                process.kill()
-                process.communicate()
-        if "errno" in last:
-            raise OSError(last["errno"], last["error"])
-        if "error" in last:
-            with converted_errors(job["spec"]["name"]):
-                raise ModelError(last["error"], last["kind"])
-        if "summary" not in last:
-            raise _died(job, process.returncode, errors.read_text(encoding="utf-8", errors="replace"))
-        return last["summary"]
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps({**job, "meeting": f"file://{folder}/meeting"}), encoding="utf-8")
+        with _started(job, file) as ranks:
+            failed = _listen(ranks, report)
+        if failed is not None:
+            _raise(job, failed)
+        return ranks[0].last["summary"]
 
 
-def environment_of(job: dict[str, Any]) -> dict[str, str]:
-    """Return the environment of a fit's process: its threads, and an allocator that keeps what it has."""
-    threads = str(job["threads"])
-    return {**KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
+    """Return the environment of a fit's process: its threads, its rank, and an allocator that keeps what it has."""
+    threads, size, number = str(job["threads"]), str(job.get("ranks", 1)), str(rank)
+    # All ranks are on this machine, whose name need not be known to any server of names.
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    return {
+        **KEEP_MEMORY, **loopback, **os.environ, **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+    }  # fmt: skip
 
 
 @contextmanager
@@ -89,29 +98,97 @@ def interrupted() -> bool:
     return _interrupted.is_set()
 
 
-def _listen(process: subprocess.Popen[str], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Pass on progress and log messages until the process ends; return its last word, empty if it said none."""
-    last: dict[str, Any] = {}
-    for line in process.stdout or ():
+@contextmanager
+def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
+    """Start the processes of a job; none is left after the block."""
+    ranks: list[_Rank] = []
+    try:
+        for number in range(job.get("ranks", 1)):
+            errors = file.with_name(f"stderr.{number}")
+            with errors.open("wb") as stderr:
+                # The worker ends when its standard input does: no fit outlives the process that wanted it.
+                process = subprocess.Popen(
+                    [sys.executable, "-m", WORKER, str(file)], stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment_of(job, number),
+                )  # fmt: skip
+            ranks.append(_Rank(number, process, errors))
+            _running.add(process)
+        if _interrupted.is_set():
+            _kill(ranks)
+        yield ranks
+    finally:
+        _kill(ranks)
+        for rank in ranks:
+            _running.discard(rank.process)
+            if rank.process.stdin:
+                rank.process.stdin.close()
+            rank.process.wait()
+
+
+def _kill(ranks: list[_Rank]) -> None:
+    for rank in ranks:
+        rank.process.kill()
+
+
+def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
+    """Pass on progress and log messages until all have ended, or one has failed; return that one.
+
+    A rank that only lost another one is not it, unless the other one says nothing for some seconds.
+    """
+    news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]] = SimpleQueue()
+    for rank in ranks:
+        threading.Thread(target=_read, args=(rank, news), daemon=True).start()
+    running, bereft = len(ranks), None
+    while running:
         try:
-            news = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(news, dict):
-            continue
-        if "step" in news:
-            report(news)
-        elif "log" in news:
-            logging.getLogger(news["logger"]).log(news["level"], "%s", news["log"])
+            rank, entry = news.get(timeout=PATIENCE if bereft else None)
+        except Empty:
+            break
+        if entry is None:
+            running -= 1
+            if rank.last.get("kind") == "peer":
+                bereft = bereft or rank
+            elif "summary" not in rank.last:
+                return rank
+        elif "step" in entry:
+            report(entry)
         else:
-            last = news
-    process.wait()
-    return last
+            logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
+    return bereft
 
 
-def _died(job: dict[str, Any], code: int, said: str) -> RankFailed:
+def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -> None:
+    """Put a process's news into the queue and None at its end; keep its last word."""
+    with rank.process.stdout or open(os.devnull) as stdout:
+        for line in stdout:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and ("step" in entry or "log" in entry):
+                news.put((rank, entry))
+            elif isinstance(entry, dict):
+                rank.last = entry
+    rank.process.wait()
+    news.put((rank, None))
+
+
+def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
+    """Raise what a failed process said, or that it said nothing."""
+    name, last, size = job["spec"]["name"], rank.last, job.get("ranks", 1)
+    which = f"rank {rank.number} of {size}"
+    if "errno" in last:
+        raise OSError(last["errno"], last["error"])
+    if last.get("kind") == "peer":
+        raise RankFailed(f"The processes that fitted '{name}' lost each other", where=which, cause=last["error"])
+    if "error" in last:
+        # What all ranks agree on is nobody's fault.
+        said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
+        with converted_errors(name):
+            raise ModelError(said, last["kind"])
+    code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace")
     cause = "killed by the system, most likely for want of memory" if code == -9 else "\n".join(said.splitlines()[-12:])
-    return RankFailed(
-        f"The process that fitted '{job['spec']['name']}' ended with exit code {code}", cause=cause,
+    raise RankFailed(
+        f"The process that fitted '{name}' ended with exit code {code}", where=which if size > 1 else "", cause=cause,
         remedy="give it more memory, or a smaller batch (models.N.training.batch); a rerun goes on from the checkpoint",
     )

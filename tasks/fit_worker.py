@@ -4,6 +4,9 @@ A process per fit keeps its threads and memory to itself, lets several fits use 
 operating system into an error with a sentence instead of the end of the whole flow. News go to standard output as JSON
 lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
 Standard input is the lifeline: when it ends, so does the process.
+
+Several processes may train one network together ("ranks", `models/neural/parallel.py`). Which one this is and how many
+there are stand in the variables that torchrun sets: `torchrun --nproc-per-node 2 -m tasks.fit_worker JOB.json`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import re
 import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ from safetensors import SafetensorError
 
 from models.base import FitContext, ModelError, Progress
 from models.bundle import save_bundle
-from models.specs import model_class, spec_from_dict
+from models.specs import ModelSpec, model_class, spec_from_dict
 from models.streams import TokenStream, stars_prior
 from models.vocabulary import Vocabulary
 from tasks.distributed import dask_engine
@@ -37,7 +41,10 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 
 
 def run(job: dict[str, Any]) -> dict[str, float]:
-    """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary."""
+    """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
+
+    Of several ranks the first one saves; the others return nothing.
+    """
     spec = spec_from_dict(job["spec"])
     vocabulary = Vocabulary.load(Path(job["vocabulary"]))
     train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
@@ -45,11 +52,35 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     start = Path(job["start"]) if job.get("start") else None
     with _engine(job) as engine:
         context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine, start)
+        if ranks_of_environment() > 1:
+            context = _among_others(context, spec, job.get("meeting", "env://"))
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+    if context.rank:
+        return {}
     # No figure that differs from run to run: equal fits give equal bundles.
     facts = {**job["facts"], "stars_prior": stars_prior(train)}
     save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
+
+
+def ranks_of_environment() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitContext:
+    """Return the context of this rank.
+
+    Raises:
+        ModelError: kind "input": the model has no gradient to share, or there is no device for this rank.
+    """
+    if not hasattr(spec, "training"):
+        raise ModelError(f"'{spec.name}' is of kind '{spec.kind}'; only neural models are trained by several", "input")
+    from models.neural.parallel import own_device  # imports torch
+
+    rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
+    device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
+    return replace(context, device=device, rank=rank, ranks=ranks, meeting=meeting)
 
 
 def _engine(job: dict[str, Any]) -> AbstractContextManager[Any]:
@@ -83,8 +114,9 @@ def _end_with_parent() -> None:
 def main() -> int:
     """Run the job named on the command line; the exit code is 0, or 6 with the error as the last line."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.getLogger("models").addHandler(_LogToParent())
-    logging.getLogger("models").setLevel(logging.INFO)
+    if os.environ.get("RANK", "0") == "0":  # the others would say the same
+        logging.getLogger("models").addHandler(_LogToParent())
+        logging.getLogger("models").setLevel(logging.INFO)
     try:
         _say({"summary": run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))})
     except ModelError as error:

@@ -1,0 +1,35 @@
+"""A fit by two processes under the real flow, as `reviewlm run --set execution.ranks=2` starts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasks.fit
+from models.bundle import load_bundle
+from tasks.fit_process import run_job
+
+pytestmark = pytest.mark.slow
+PRESET = str(Path(__file__).with_name("killed.toml"))
+
+
+def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
+    prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.partial import train_only
+
+    jobs: list[dict[str, Any]] = []
+
+    def watched(job: dict[str, Any], report: Any) -> dict[str, float]:
+        jobs.append(job)
+        return run_job(job, report)
+
+    monkeypatch.setattr(tasks.fit, "run_job", watched)
+    train_only(PRESET, overrides=["execution.ranks=2", "execution.threads=2"])
+    assert {job["spec"]["name"]: (job["ranks"], job["threads"]) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
+    bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]
+    assert sorted(bundles) == ["kn2", "lstm"]
+    train_only(PRESET)
+    assert len(jobs) == 2  # both were in the store

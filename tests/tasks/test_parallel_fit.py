@@ -1,0 +1,248 @@
+"""A fit by several processes: which one failed is known, the others end with it, and a rerun goes on from there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from test_fit_process import TEXTS, data, job, long_fit
+
+from models.bundle import load_bundle
+from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
+from reviewlm.config import ExecutionConfig, RunConfig
+from reviewlm.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
+from tasks import fit_process
+from tasks.fit import ranks_of, visible_gpus
+from tasks.fit_process import environment_of, run_job
+
+__all__ = ["TEXTS", "data"]
+LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
+DONE: dict[str, Any] = {"summary": {"tokens": 5.0}}
+
+
+def silent(news: dict[str, Any]) -> None:
+    """Listen to nothing."""
+
+
+def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> dict[str, Any]:
+    monkeypatch.setattr(fit_process, "WORKER", "tests.tasks.made_worker")
+    return {"spec": {"name": "lstm"}, "threads": 1, "ranks": len(deeds), "deeds": deeds}
+
+
+def left_over() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "made_worker" in " ".join(child.cmdline())]
+
+
+# --- how several processes end, whatever they do
+
+
+def test_the_first_ranks_summary_is_that_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_job(made_job(monkeypatch, [0.2, DONE], [{"summary": {}}]), silent) == {"tokens": 5.0}
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"])
+def test_a_rank_that_runs_out_of_memory_is_named_and_the_one_that_lost_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    deeds = [0.3 * first, {"error": "Memory does not suffice", "kind": "memory"}], [0.3 * (1 - first), LOST]
+    with pytest.raises(OutOfMemory, match=r"Memory does not suffice \(rank 0 of 2\)"):
+        run_job(made_job(monkeypatch, *deeds), silent)
+
+
+def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RankFailed, match="exit code -9") as failure:
+        run_job(made_job(monkeypatch, [LOST], [0.3, "die"]), silent)
+    assert failure.value.where == "rank 1 of 2"
+    assert "want of memory" in failure.value.cause
+
+
+def test_a_rank_with_a_mistake_is_named_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RankFailed) as failure:
+        run_job(made_job(monkeypatch, [60], [60], ["raise"]), silent)
+    assert failure.value.where == "rank 2 of 3"
+    assert "ValueError: a mistake in the program" in failure.value.cause
+
+
+def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_process, "PATIENCE", 0.2)
+    with pytest.raises(RankFailed, match="lost each other") as failure:
+        run_job(made_job(monkeypatch, [LOST], [60]), silent)
+    assert "Connection closed by peer" in failure.value.cause
+    assert left_over() == []
+
+
+def test_what_all_ranks_agree_on_is_no_ranks_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    diverged = {"error": "Training diverged after 7 tokens", "kind": "diverged"}
+    with pytest.raises(Diverged) as failure:
+        run_job(made_job(monkeypatch, [diverged], [diverged]), silent)
+    assert "rank" not in str(failure.value)
+
+
+def test_the_others_are_ended_at_once_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    with pytest.raises(FitError):
+        run_job(made_job(monkeypatch, [60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)
+    assert time.monotonic() - began < 30
+    assert left_over() == []
+
+
+def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Ctrl-C: the fit runs in a thread, which cannot be interrupted itself."""
+    monkeypatch.setattr(fit_process, "_interrupted", threading.Event())  # which stays set afterwards
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            run_job(made_job(monkeypatch, [60], [60]), silent)
+        except RankFailed as error:
+            failures.append(error)
+
+    def flow() -> None:
+        with fit_process.interruptible_fits():
+            thread.start()
+            while len(fit_process._running) < 2:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=fit)
+    with pytest.raises(KeyboardInterrupt):
+        flow()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert len(failures) == 1
+    assert left_over() == []
+
+
+def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    def listen(news: dict[str, Any]) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        run_job(made_job(monkeypatch, [{"step": 1, "total": 2, "figures": {}}, 60], [60]), listen)
+    assert left_over() == []
+
+
+def test_log_messages_are_passed_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.trainer"}
+    run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
+    assert "half the rate" in caplog.text
+
+
+def test_each_process_knows_its_rank_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "7")  # of whatever started the flow
+    one, two = environment_of({"threads": 1}), environment_of({"threads": 1, "ranks": 2}, 1)
+    assert (one["RANK"], one["WORLD_SIZE"]) == ("0", "1")
+    assert (two["RANK"], two["LOCAL_RANK"], two["WORLD_SIZE"], two["LOCAL_WORLD_SIZE"]) == ("1", "1", "2", "2")
+
+
+# --- how many there are
+
+
+def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    lstm = RecurrentSpec(training=TrainingSpec(batch=2))
+    auto = RunConfig(execution=ExecutionConfig(device="cuda", ranks=0))
+    assert ranks_of(auto, RecurrentSpec()) == 3
+    assert ranks_of(auto, lstm) == 2  # each needs a row of the batch
+    assert ranks_of(auto, NGramSpec()) == 1
+    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
+    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)), lstm) == 2
+    assert ranks_of(RunConfig(), lstm) == 1
+
+
+def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, count in (("", 0), ("-1", 0), ("1", 1), ("GPU-7a,GPU-9b", 2)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+        assert visible_gpus(tmp_path) == count
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert visible_gpus(tmp_path) == 2
+
+
+# --- with the real worker
+
+
+def short_fit() -> RecurrentSpec:
+    training = TrainingSpec(epochs=120, batch=3, window=8, precision="float32", evaluations=12)
+    return RecurrentSpec(hidden=8, embedding=8, training=training)
+
+
+def workers() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        if child.status() != psutil.STATUS_ZOMBIE and "tasks.fit_worker" in child.cmdline():
+            found.append(child)
+    return sorted(found, key=lambda child: child.environ()["RANK"])
+
+
+@pytest.mark.slow
+def test_a_fit_whose_rank_is_killed_names_it_and_ends_in_the_next_attempt_as_if_nothing_had_happened(
+    data: Path, tmp_path: Path
+) -> None:
+    undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit()) | {"ranks": 2}, silent)
+
+    def kill_the_second(news: dict[str, Any]) -> None:
+        if news["step"] > news["total"] / 4 and len(found := workers()) == 2:
+            found[1].kill()
+
+    disturbed = job(data, tmp_path / "killed", short_fit()) | {"ranks": 2}
+    with pytest.raises(RankFailed, match="exit code -9") as failure:
+        run_job(disturbed, kill_the_second)
+    assert failure.value.where == "rank 1 of 2"
+    assert workers() == []
+    begun = {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()}
+    assert max(begun) > "00000002"
+    summary = run_job(disturbed, silent)
+    bundles = [load_bundle(tmp_path / name / "bundle").digest for name in ("undisturbed", "killed")]
+    assert bundles[0] == bundles[1]
+    assert summary["tokens"] == undisturbed["tokens"]
+
+
+@pytest.mark.slow
+def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(job(data, tmp_path / "work", long_fit()) | {"ranks": 2}))
+    code = f"import json; from tasks.fit import run_job; run_job(json.load(open({str(file)!r})), lambda news: None)"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 120
+    while len(found := workers()) < 2 or not (tmp_path / "work" / "metrics.jsonl").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs(found, timeout=20)[1] == []
+
+
+@pytest.mark.slow
+def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(job(data, tmp_path / "work", short_fit())))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    with subprocess.Popen(
+        [*command, "-m", "tasks.fit_worker", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
+    ) as torchrun:  # fmt: skip
+        lines = [json.loads(line) for line in torchrun.stdout or () if line.startswith("{")]
+    assert torchrun.returncode == 0
+    [summary] = [line["summary"] for line in lines if line.get("summary")]
+    assert summary["updates"] > 0
+    assert load_bundle(tmp_path / "work" / "bundle").spec == short_fit()
+
+
+def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
+        run_job(job(data, tmp_path / "work", NGramSpec(order=2)) | {"ranks": 2}, silent)
