@@ -99,9 +99,11 @@ class Progress:
 class FitContext:
     """Where and how a model is fitted; nothing in here but `parts` and `start` may change the result beyond rounding.
 
+    With dropout, another number of ranks is another draw of it.
+
     Args:
         work: The stage's work folder. It survives a crash: restart points and `metrics.jsonl` live here.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda", or one of several: "cuda:1".
         threads: Threads for matrix products.
         report: Called now and then with the progress, for terminal and tracking.
         parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).

@@ -139,7 +139,7 @@ def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
     if distances < 1 or ids_BT.ndim != 2 or not len(ids_BT) or ids_BT.shape[1] < distances + 2:
         wanted = f"streams of at least {distances + 2} tokens for {distances} distances (1 or more)"
         raise ModelError(f"ids of shape {ids_BT.shape}; gradients by distance need {wanted}", "input")
-    size = len(network.output.bias)
+    size = network.output.entries
     if not 0 <= ids_BT.min() <= ids_BT.max() < size:
         raise ModelError(f"token ids go from {ids_BT.min()} to {ids_BT.max()}; there are {size} entries", "input")
     if not any(tensor.is_floating_point() for tensor in network.start(1, network.output.weight.device)):

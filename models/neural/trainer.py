@@ -112,11 +112,12 @@ class Trainer:
         self.network, self.training, self.context, self.ranks = network, training, context, ranks
         self.train_stream, self.validation_stream = train_stream, validation_stream
         self.device = network.output.weight.device
+        network.train()
+        self.nats = network.output.reports_nats
         self.batches = make_batches(train_stream, training)
         windows = self.batches.windows(math.ceil(training.epochs))
         self.starts = np.concatenate([[0], np.cumsum(windows)])
         self.updates = count_updates(windows, training.epochs)
-        self.nats = network.train().output.reports_nats
         evaluations = training.evaluations
         self.evaluations = {math.ceil(self.updates * (i + 1) / evaluations) for i in range(evaluations)}
         passes = float(np.interp(self.updates, self.starts, np.arange(len(self.starts))))
@@ -146,7 +147,6 @@ class Trainer:
 
     def _begin(self) -> None:
         """Go on from the newest checkpoint, or start and write the first one."""
-        self.network.train()
         torch.manual_seed(self.ranks.seed(self.training.seed))
         if found := self._load():
             self._restore(found)

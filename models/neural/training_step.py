@@ -114,11 +114,11 @@ class TrainingStep:
         """
         training, course = self.training, self.state.course
         clipped = measure_and_cut(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
-        loss = sums.nats / sums.tokens
+        loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.network.output.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
-            raise Divergence(f"loss {loss:.4g} nats per token, gradient norm {clipped.norm:.4g}")
+            raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
         if training.spike and course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
-            raise Divergence(f"loss {loss:.4g} nats per token after {course.running_nats:.4g}")
+            raise Divergence(f"{loss} after {course.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
             group["lr"] = self.rate(course.updates) * (positions / training.window)
         take_step(self.state.optimizer, self.state.parameters, clipped.factor)

@@ -16,7 +16,9 @@ from trained_by_ranks import KILLED_AT, LOPSIDED, RECIPES, run_case
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
+from models.neural.checkpoint import Checkpoints
 from models.neural.parallel import Group, Ranks, joined, own_device
+from models.neural.trainer import CHECKPOINTS
 
 ROOT = Path(__file__).resolve().parents[3]
 SAME = ["even", "uneven", "unscored", "nan", "memory"]
@@ -95,6 +97,14 @@ def test_killed_trainings_go_on_with_every_ranks_lanes_and_draws_of_dropout(by_t
     assert taken_up["weights"] == undisturbed["weights"]
     for name in CURVES:
         assert curve(by_two / "killed", name) == curve(by_two / "dropout", name)
+
+
+def test_each_rank_draws_dropout_of_its_own_and_the_checkpoint_has_both_streams(by_two):
+    """Both have two rows: streams that began alike would stand at the same place."""
+    latest = Checkpoints(by_two / "dropout" / CHECKPOINTS).load()
+    assert latest is not None
+    assert not torch.equal(latest.tensors["random/cpu"], latest.tensors["random.1/cpu"])
+    assert len(latest.tensors["memory/past"]) == RECIPES["dropout"].batch
 
 
 def test_what_two_ranks_began_one_can_end(by_one, by_two, caplog):
