@@ -12,32 +12,34 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def look_up(ids_BT: Tensor, weight_VE: nn.Parameter) -> Tensor:
+def look_up(ids_BT: Tensor, weight_VE: Tensor) -> Tensor:
     """Return weight[ids] (B, T, E); `backward` adds the gradient of the rows to `weight.grad` itself.
 
-    Only for training by `backward()`: torch.autograd.grad would not see this part of the gradient. The gradient of what
-    the weight is used for after the look-up must reach it first; torch sees to that, since it works backwards and hands
-    a gradient to a leaf as soon as nothing else is expected there.
+    Only for training by `backward()`: torch.autograd.grad would not see this part of the gradient. What the weight is
+    used for after the look-up has its gradient there before, since torch works backwards and hands a gradient to a leaf
+    as soon as nothing else is expected there; therefore torch must not know that this function uses the weight.
     """
-    return _LookUp.apply(ids_BT, weight_VE)
+    tracked = torch.empty(0, requires_grad=torch.is_grad_enabled())
+    return _LookUp.apply(tracked, ids_BT, (weight_VE,))
 
 
 class _LookUp(torch.autograd.Function):
     """See `look_up`."""
 
     @staticmethod
-    def forward(ctx: Any, ids_BT: Tensor, weight_VE: nn.Parameter) -> Tensor:  # type: ignore[override]
-        ctx.ids_N, ctx.weight_VE = ids_BT.flatten(), weight_VE
-        return weight_VE.detach().index_select(0, ctx.ids_N).view(*ids_BT.shape, -1)
+    def forward(ctx: Any, tracked: Tensor, ids_BT: Tensor, leaf: tuple[Tensor]) -> Tensor:  # type: ignore[override]
+        ctx.ids_N, ctx.leaf = ids_BT.flatten(), leaf
+        return leaf[0].detach().index_select(0, ctx.ids_N).view(*ids_BT.shape, -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_BTE: Tensor) -> tuple[None, None]:  # type: ignore[override]
-        if ctx.weight_VE.grad is None:
-            ctx.weight_VE.grad = torch.zeros_like(ctx.weight_VE)
-        ctx.weight_VE.grad.index_add_(0, ctx.ids_N, grad_BTE.flatten(0, 1))
-        return None, None
+    def backward(ctx: Any, grad_BTE: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
+        (weight_VE,) = ctx.leaf
+        if weight_VE.grad is None:
+            weight_VE.grad = torch.zeros_like(weight_VE)
+        weight_VE.grad.index_add_(0, ctx.ids_N, grad_BTE.flatten(0, 1))
+        return None, None, None

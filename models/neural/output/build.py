@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ...specs import ObjectiveSpec
+from ...vocabulary import EOS, UNK
 from .adaptive import AdaptiveOutput, TwoLevelOutput
 from .base import GIVEN, OutputLayer
 from .hierarchical import HierarchicalOutput
@@ -50,14 +52,29 @@ def build_output(
         return estimator(weight, bias_V, counts_V, objective.samples, objective.chunk)
     if objective.output == "softmax" or not _has_tail(objective, len(counts_V), len(predicted)):
         return SoftmaxOutput(weight, bias_V, objective.chunk)
-    order_P = predicted[torch.argsort(counts_V[predicted], descending=True, stable=True)].to(weight.device)
+    cuts = (objective.head, len(predicted)) if objective.output == "two_level" else _cuts(objective, len(predicted))
+    order_P = _order(predicted, counts_V, cuts).to(weight.device)
     if objective.output == "two_level":
         return TwoLevelOutput(weight, bias_V, order_P, objective.head, objective.chunk)
     head_only = objective.shrink > 1 and not tied
     if head_only:
         weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
-    cuts = _cuts(objective, len(order_P))
     return AdaptiveOutput(weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk)
+
+
+def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
+    """Return the predicted ids, most frequent first, within a tail in their own order.
+
+    The order within a tail means nothing; where ids are sorted by frequency already, a tail then is a plain range of
+    rows, which need not be copied together. `<unk>` and `<eos>`, whose ids lie before all others, stand in the head
+    however rare they are.
+    """
+    rank = counts_V[predicted].clone()
+    rank[[index for index, token in enumerate(predicted.tolist()) if token in (UNK, EOS)]] = torch.inf
+    order_P = predicted[torch.argsort(rank, descending=True, stable=True)]
+    for low, high in pairwise(cuts):
+        order_P[low:high] = order_P[low:high].sort().values
+    return order_P
 
 
 def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
