@@ -23,11 +23,20 @@ from numba import njit, types
 from numba.extending import overload
 from torch import Tensor
 
-kernel: Callable[..., Any] = njit(
-    fastmath={"nnan", "nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy", nogil=True, cache=True
-)
-"""Compile a kernel. Sums may be reordered, always in the same way; without nnan and numpy's division, loops with a
+FAST = {"nnan", "nsz", "arcp", "contract", "afn", "reassoc"}
+"""Sums may be reordered, always in the same way; without nnan and numpy's division (`error_model`), loops with a
 minimum or a quotient would not fill the processor's vectors."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel at its first call, and keep it for other processes where there is a folder to keep it in.
+
+    numba looks for one that can be written to in NUMBA_CACHE_DIR, beside this file and below the user's home.
+    """
+    try:
+        return njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)(function)
+    except RuntimeError:  # there is none: a read-only installation
+        return njit(fastmath=FAST, error_model="numpy", nogil=True)(function)
 
 
 def view(tensor: Tensor) -> np.ndarray:

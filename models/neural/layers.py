@@ -8,28 +8,32 @@ Shape legend: see `models/base.py`; G = number of gates × H.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
-from .elman_sequence import elman_sequence
-from .gru_sequence import gru_sequence
 from .layer_norm import NormedLayer
-from .lstm_sequence import lstm_sequence
 from .network import NetworkState
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """Of every fused layer, in the order in which torch's functions take them."""
-SEQUENCES: dict[str, Callable[..., tuple[Tensor, NetworkState]]] = {
-    "LSTM": lstm_sequence,
-    "GRU": gru_sequence,
-    "RNN_TANH": elman_sequence,
-    "RNN_RELU": partial(elman_sequence, relu=True),
-}
-"""Our own layers that train in bf16 on the processor, by torch.nn's name of the fused one (`mode`)."""
+
+
+@cache
+def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
+    """Return our own layers that train in bf16 on the processor, by torch.nn's name of the fused one (`mode`).
+
+    They are imported here because they need numba, which a model that is only asked does without.
+    """
+    from .elman_sequence import elman_sequence
+    from .gru_sequence import gru_sequence
+    from .lstm_sequence import lstm_sequence
+
+    relu = partial(elman_sequence, relu=True)
+    return {"LSTM": lstm_sequence, "GRU": gru_sequence, "RNN_TANH": elman_sequence, "RNN_RELU": relu}
 
 
 def make_layer(
@@ -89,7 +93,7 @@ def run_layer(
     A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
     the equations written out (batch 1, H 320 and 640): single steps of generation go through those. So does a window
     in which a stream forgets, which the fused layers cannot do. Where a layer trains in bf16 on the processor, ours of
-    `SEQUENCES` is the fused one.
+    `sequences` is the fused one.
 
     Args:
         layer: What `make_layer` returned.
@@ -106,7 +110,7 @@ def run_layer(
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
     if trains_in_bf16(layer, x_BTE):
-        return SEQUENCES[layer.mode](x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+        return sequences()[layer.mode](x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
@@ -114,7 +118,7 @@ def run_layer(
 
 
 def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
-    """Return whether a layer trains on the processor with products in bf16, as those of `SEQUENCES` do fastest."""
+    """Return whether a layer trains on the processor with products in bf16, as those of `sequences` do fastest."""
     on_processor = x_BTE.device.type == "cpu" and layer.training and torch.is_grad_enabled()
     return on_processor and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 

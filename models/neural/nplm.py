@@ -57,7 +57,7 @@ class NPLMNetwork(Network):
         words_BTn = past_BS.unfold(1, self.context, 1).flip(-1)
         seen_BTn = (words_BTn == BOS).cumsum(-1) > 0
         x_BTF = self.embedding(words_BTn.masked_fill(seen_BTn, BOS)).flatten(2)
-        bf16 = self.training and self.precision == "bf16"
+        bf16 = self.products == "bf16"
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             h_BTH = self.dropout(torch.tanh(self.hidden(x_BTF))).to(x_BTF.dtype)
         features_BTE = torch.cat([x_BTF, h_BTH], -1) if self.direct else h_BTH

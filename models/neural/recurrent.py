@@ -95,7 +95,7 @@ class RecurrentNetwork(Network):
         With `training.carry = "review"`, a stream that reads `<bos>` while training forgets everything before it. In
         evaluation the state goes on, as the contract of `LanguageModel` says; reviews are scored from fresh states.
         """
-        bf16 = self.training and self.precision == "bf16"
+        bf16 = self.products == "bf16"
         *memory, stars_1B = state
         keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
@@ -143,7 +143,7 @@ class RecurrentNetwork(Network):
 
         The exact formats do without, since there the gradient may be asked for without the output's.
         """
-        fast = self.training and self.precision == "bf16" and self.embedding.weight.dtype == torch.float32
+        fast = self.products == "bf16" and self.embedding.weight.dtype == torch.float32
         return fast and self.output.weight is self.embedding.weight
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .network import bf16_on_processor
+
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]
 """By position, the streams that forget everything before it; only positions where there are any."""
@@ -26,7 +28,7 @@ Forget = Mapping[int, list[int]]
 
 def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
     """Return the map x (rows, I) → x Wᵀ + b (rows, O), the weight laid out once for many calls."""
-    if weight_OI.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+    if weight_OI.dtype == torch.bfloat16 and bf16_on_processor():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
         return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, bias_O, "none", [], "")
     transposed_IO = weight_OI.t().contiguous()

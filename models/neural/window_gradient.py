@@ -37,7 +37,7 @@ def add_gradients(
         x_BT: Tokens read.
         y_BT: Tokens that follow them; −1 is not scored.
         keep_B: False for streams that forget all before this window; None where all remember.
-        training: Penalties, number format, k1 and k2.
+        training: Penalties, k1 and k2.
         micro_batch: Streams read at a time. Only their activations are in memory; dropout draws masks of
             its own for each part.
 
@@ -50,7 +50,7 @@ def add_gradients(
         part = slice(begin, min(begin + micro_batch, len(x_BT)))
         kept = None if keep_B is None else keep_B[part]
         reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past)
-        loss, count = network.output.loss(reading.features_BTE.flatten(0, 1), y_BT[part].flatten(), training.precision)
+        loss, count = network.output.loss(reading.features_BTE.flatten(0, 1), y_BT[part].flatten(), network.products)
         nats, tokens = nats + loss.detach(), tokens + count
         if wanted(training):
             loss = loss + y_BT[part].numel() * activation_penalty(training, reading.activations)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from models.neural.cells import CELLS, unroll
-from models.neural.layers import PARAMETERS, SEQUENCES, make_layer, run_layer
+from models.neural.layers import PARAMETERS, make_layer, run_layer, sequences
 from models.neural.network import NetworkState
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
+SEQUENCES = sequences()
 KINDS = tuple(SEQUENCES)
 
 

@@ -1,0 +1,86 @@
+"""Where kernels are compiled, and where products in bfloat16 are done: on machines that lack something, too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from numba.core.caching import CacheImpl
+
+from models.neural import network as network_module
+from models.neural.kernels import kernel
+from models.neural.network import Network
+from models.neural.nplm import NPLMNetwork
+from models.neural.recurrent import RecurrentNetwork
+from models.neural.tbptt import Memory
+from models.neural.window_gradient import add_gradients
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
+
+V, B, T = 60, 3, 6
+
+
+def gradients(kind: str, precision: str) -> list[torch.Tensor]:
+    """Return all gradients of one window."""
+    torch.manual_seed(1)
+    training = TrainingSpec(precision=precision, window=T)  # type: ignore[arg-type]
+    shape = {"hidden": 8, "embedding": 6, "dropout": 0.0, "objective": ObjectiveSpec(head=10), "training": training}
+    network: Network
+    if kind == "nplm":
+        network = NPLMNetwork(NPLMSpec(**shape), torch.arange(V) + 1)  # type: ignore[arg-type]
+    else:
+        network = RecurrentNetwork(RecurrentSpec(kind=kind, **shape), torch.arange(V) + 1)  # type: ignore[arg-type]
+    x_BT, y_BT = torch.randint(9, V, (2, B, T)).unbind()
+    memory = Memory.empty(network, B, torch.device("cpu"))
+    add_gradients(network.train(), memory, x_BT, y_BT, None, training, B)
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "nplm"])
+def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, low = gradients(kind, "float32"), gradients(kind, "bf16")
+    monkeypatch.setattr(network_module, "bf16_on_processor", lambda: False)
+    found = gradients(kind, "bf16")
+    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(low, exact, strict=True))
+
+
+def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:
+    # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
+    ran = in_a_fresh_process(
+        "import torch; from models.neural.layers import sequences; from models.neural.network import bf16_on_processor;"
+        "weights = [torch.ones(8, 2), torch.ones(8, 2), torch.zeros(8), torch.zeros(8)];"
+        "h, _ = sequences()['LSTM'](torch.ones(1, 3, 2), (torch.zeros(1, 2),) * 2, weights, torch.bfloat16);"
+        "print(h.dtype, bf16_on_processor())",
+        ONEDNN_MAX_CPU_ISA="AVX2",
+    )
+    refused = "no instructions for bfloat16" in ran.stderr
+    assert ran.stdout.split() == ["torch.bfloat16", str(not refused)]
+
+
+def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
+    ran = in_a_fresh_process(
+        "import sys; sys.modules['numba'] = None;"
+        "import torch; from models.specs import RecurrentSpec; from models.neural.recurrent import RecurrentLM;"
+        "model = RecurrentLM(RecurrentSpec(), RecurrentLM.build(RecurrentSpec(), torch.ones(20)), 20);"
+        "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
+    )
+    assert ran.stdout.strip() == "(1, 3)"
+
+
+def test_a_kernel_is_compiled_also_where_no_folder_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    assert kernel(lambda x: 2 * x)(3.5) == 7.0
+
+
+def in_a_fresh_process(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran
