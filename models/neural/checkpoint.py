@@ -74,7 +74,7 @@ class Checkpoints:
 
         A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried.
         """
-        for torn in self.folder.glob("*.part"):
+        for torn in self.folder.glob("*.part"):  # what a kill has left
             torn.unlink()
         for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
             if good and body and not body["good"]:

@@ -73,7 +73,7 @@ def train(
         train_stream: Training reviews.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
         training: See `TrainingSpec`.
-        context: Work folder (journal, checkpoints), device, listener.
+        context: Work folder (journal, checkpoints), device, listener, and which rank of how many this is.
 
     Returns:
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
@@ -84,7 +84,8 @@ def train(
         which equal bits depend) and class_changes (times that it went on under another class of determinism).
 
     Raises:
-        ModelError: kind "diverged": not finite even at an eighth of the rate; kind "input": nothing to train on.
+        ModelError: kind "diverged": not finite even at an eighth of the rate; kind "input": nothing to train on, or
+            fewer rows in a batch than ranks; kind "peer": another rank is gone.
         RuntimeError: torch's, where the memory does not suffice for a single stream.
     """
     if train_stream.tokens == 0 or validation_stream.tokens == 0:

@@ -83,10 +83,10 @@ class TrainingStep:
                 if not is_out_of_memory(error) or micro_batch == 1:
                     raise
                 said = first_line(error)
-            # Only here, where the error is gone, has it let go of what had been computed.
             failed, nats, tokens = state.ranks.total([float(bool(said)), own.nats, own.tokens])
             if not failed:
                 return Sums(nats, round(tokens)), after
+            # Only here, where the error is gone, has it let go of what had been computed.
             self._halve_micro_batch(said or "on another rank")
             state.set_random(random)
 

@@ -189,22 +189,26 @@ def workers() -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_fit_whose_rank_is_killed_names_it_and_ends_in_the_next_attempt_as_if_nothing_had_happened(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
     undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit()) | {"ranks": 2}, silent)
-
-    def kill_the_second(news: dict[str, Any]) -> None:
-        if news["step"] > news["total"] / 4 and len(found := workers()) == 2:
-            found[1].kill()
-
     disturbed = job(data, tmp_path / "killed", short_fit()) | {"ranks": 2}
-    with pytest.raises(RankFailed, match="exit code -9") as failure:
-        run_job(disturbed, kill_the_second)
-    assert failure.value.where == "rank 1 of 2"
-    assert workers() == []
-    begun = {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()}
-    assert max(begun) > "00000002"
+
+    def kill(victims: slice, after: float) -> RankFailed:
+        def listen(news: dict[str, Any]) -> None:
+            if news["step"] > news["total"] * after and len(found := workers()) == 2:
+                for victim in found[victims]:
+                    victim.kill()
+
+        with pytest.raises(RankFailed, match="exit code -9") as failure:
+            run_job(disturbed, listen)
+        assert workers() == []
+        return failure.value
+
+    assert kill(slice(1, 2), after=0.2).where == "rank 1 of 2"
+    begun = max((tmp_path / "killed" / "checkpoints").iterdir()).stem
+    assert begun > "00000001"
+    assert kill(slice(0, 2), after=0.5).where in ("rank 0 of 2", "rank 1 of 2")
+    assert max((tmp_path / "killed" / "checkpoints").iterdir()).stem > begun  # it really went on
     summary = run_job(disturbed, silent)
     bundles = [load_bundle(tmp_path / name / "bundle").digest for name in ("undisturbed", "killed")]
     assert bundles[0] == bundles[1]
