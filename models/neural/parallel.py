@@ -7,12 +7,14 @@ its own rows of what is remembered of the streams, and its own random stream for
 
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
 All gradients travel in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
+Between processes of one machine it lies in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
 
 Only the rank that leads, number 0, reads and writes files. What it read is handed to the others.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ import torch
 from torch import distributed, nn
 
 from ..base import FitContext, ModelError
+from .shared_sum import SharedSum, reserve
 
 PEER = "peer"
 """Kind of the error of a rank that is well itself but cannot go on without another one."""
@@ -92,15 +95,28 @@ class Group(Ranks):
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
-        first = parameters[0]
         # Behind the gradients one number for each: how many ranks have it.
-        self.flat = torch.zeros(sum(sizes) + len(sizes), dtype=first.dtype, device=first.device)
+        length = sum(sizes) + len(sizes)
+        self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
+        self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
         *pieces, self.known_P = self.flat.split([*sizes, len(sizes)])
         self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
         with torch.no_grad():
             torch._foreach_copy_(self.pieces, list(parameters))
             self._do(distributed.broadcast, self.flat, 0)
             torch._foreach_copy_(list(parameters), self.pieces)
+
+    def _share(self, length: int) -> SharedSum | None:
+        """Return shared memory for the flat buffer; None where there is none, or ranks are on several machines."""
+        path = self.same(reserve(self.size, length) if self.leads else "")
+        if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
+            found = None
+        else:
+            found = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
+            found.meet()
+        if path and self.leads:
+            os.unlink(path)  # the memory stays until the last rank ends, in whatever way
+        return found
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """See `Ranks.total`."""
@@ -117,7 +133,10 @@ class Group(Ranks):
         if own:
             torch._foreach_copy_([piece for piece, _ in own], [grad for _, grad in own])
         self.known_P.copy_(torch.tensor([float(parameter.grad is not None) for parameter in parameters]))
-        self._do(distributed.all_reduce, self.flat)
+        if self.shared:
+            self.shared.add_up()
+        else:
+            self._do(distributed.all_reduce, self.flat)
         for piece, parameter, known in zip(self.pieces, parameters, self.known_P.tolist(), strict=True):
             parameter.grad = piece if known else None
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from trained_by_ranks import KILLED_AT, LOPSIDED, RECIPES, run_case
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
+from models.neural import shared_sum
 from models.neural.checkpoint import Checkpoints
 from models.neural.parallel import Group, Ranks, joined, own_device
 from models.neural.trainer import CHECKPOINTS
 
 ROOT = Path(__file__).resolve().parents[3]
-SAME = ["even", "uneven", "unscored", "nan", "memory"]
+SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]
 CURVES = ["train/nats", "gradient_norm", "validation/nats", "learning_rate"]
 
 
@@ -185,6 +187,53 @@ def test_what_no_rank_has_a_gradient_of_stays_without_one():
         assert parameters[1].grad is None
         assert torch.equal(parameters[0].grad, gradient)
         assert parameters[2].grad == 0
+
+
+def test_shared_memory_is_reserved_whole_or_not_at_all_and_not_left_behind(monkeypatch, tmp_path):
+    """A process that writes where there is no room behind the file would be killed by a signal."""
+    monkeypatch.setattr(shared_sum, "MEMORY", tmp_path)
+    path = Path(shared_sum.reserve(2, 1000))
+    assert path.stat().st_size == 3 * 1000 * 4
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    path.unlink()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert shared_sum.reserve(2, 1000) == ""
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shared_sum, "MEMORY", tmp_path / "nowhere")
+    assert shared_sum.reserve(2, 1000) == ""
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_the_file_of_the_shared_memory_is_gone_once_all_are_there(monkeypatch, tmp_path):
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr(shared_sum, "MEMORY", folder)
+    group = Group([nn.Parameter(torch.ones(3))])
+    assert group.shared is not None
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_every_row_becomes_the_sum_of_all(tmp_path, size):
+    """Ranks as threads, that meet at a barrier; more ranks than parts can be equal."""
+    path, meeting = tmp_path / "memory", threading.Barrier(size)
+    views = [shared_sum.SharedSum(str(path), rank, size, 7, meeting.wait) for rank in range(size)]
+    for turn in range(2):
+        for rank, view in enumerate(views):
+            view.own_N.copy_(torch.arange(7.0) * (rank + 1) + turn)
+        ranks = [threading.Thread(target=view.add_up) for view in views]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join()
+        expected = torch.arange(7.0) * (size * (size + 1) // 2) + turn * size
+        assert all(torch.equal(view.own_N, expected) for view in views)
+        views[0].own_N.zero_()  # its own to change
+        assert all(torch.equal(view.own_N, expected) for view in views[1:])
 
 
 @pytest.mark.gpu

@@ -17,12 +17,13 @@ from made_streams import stream_of
 from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 
 from models.base import FitContext
-from models.neural import trainer
+from models.neural import shared_sum, trainer
 from models.neural.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {
     "even": TRAINING,
+    "through sockets": TRAINING,
     "uneven": replace(TRAINING, batch=5, backprop=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
     "unscored": replace(TRAINING, batch=2, window=5, carry="review", epochs=6),
     "nan": TRAINING,
@@ -75,6 +76,7 @@ def run_case(case, folder, rank=0, ranks=1):
     work = folder / ("killed" if case == "taken up" else case)
     work.mkdir(exist_ok=True, parents=True)
     network, recipe = network_for(case, rank, ranks), RECIPES[case]
+    shared_sum.MEMORY = Path("/nowhere" if case == "through sockets" else "/dev/shm")
     context = FitContext(work, rank=rank, ranks=ranks, meeting=f"file://{folder}/meeting {case}")
     try:
         summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context).summary)
