@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import isfinite
 from typing import ClassVar, Literal
 
 from ..options import LATER, require
@@ -137,23 +138,22 @@ class TrainingSpec:
     patience: int = field(default=5, metadata=LATER)
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, "epochs", self.epochs, "above 0")
+        require(0 < self.epochs < float("inf"), "epochs", self.epochs, "above 0 and finite")
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.window >= 1, "window", self.window, "at least 1")
         if self.backprop is not None:
             require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
         require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "above 0 and finite")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for name in ("warmup", "final_rate", "reset", "beta1", "beta2"):
+        for name in ("warmup", "final_rate", "reset"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0")
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
-        for name in ("momentum", "ema"):
+        for name in ("beta1", "beta2", "momentum", "ema"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
         require(one, "ema", self.ema, "0 for 'nt_asgd', which has an average of its own")
-        for name in ("l2", "activation_penalty", "temporal_penalty"):
+        for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
         for name in ("clip_value", "spike"):
             value = getattr(self, name)
@@ -175,7 +175,7 @@ class RecurrentSpec:
         hidden: H.
         embedding: E. Where it differs from H, a linear layer projects H to E before the tied output; an untied
             output has rows of size H.
-        nonlinearity: Of the "rnn" kind.
+        nonlinearity: Of the "rnn" kind; the others have none to choose.
         cells: "fused" uses torch.nn's layer, or where it trains in bf16 on the processor ours of
             `models/neural/sequence.py`; "own" the equations of `models/neural/cells.py`. The same but for rounding.
         tied: Output rows are the embedding's rows.
@@ -193,7 +193,7 @@ class RecurrentSpec:
         output_dropout: On the last layer's output; None takes `dropout`.
         weight_drop: Share of the recurrent weights zeroed in a window (DropConnect; Merity et al. 2017).
         layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; own cells only).
-        forget_bias: Initial bias of the LSTM's forget gate.
+        forget_bias: Initial bias of the forget gate of the "lstm" kind.
         bidirectional: Refused for a language model, which must not see the words that it is to predict.
     """
 
@@ -236,7 +236,11 @@ class RecurrentSpec:
         possible = self.form == "cudnn" or (own and self.kind == "gru")
         require(possible, "form", self.form, "'cudnn', or a GRU of own cells")
         require(own or not self.layer_norm, "layer_norm", self.layer_norm, needs_own)
+        choice = self.kind == "rnn" or self.nonlinearity == "tanh"
+        require(choice, "nonlinearity", self.nonlinearity, "'tanh' but for the kind 'rnn': LSTM and GRU have no choice")
         require(own or self.nonlinearity in ("tanh", "relu"), "nonlinearity", self.nonlinearity, needs_own)
+        gate = self.forget_bias == 1 or (self.kind == "lstm" and isfinite(self.forget_bias))
+        require(gate, "forget_bias", self.forget_bias, "finite, and 1 but for the kind 'lstm': no other has that gate")
 
 
 @dataclass(frozen=True)
@@ -271,3 +275,6 @@ class NPLMSpec:
         for name in ("context", "hidden", "embedding"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        for name in ("activation_penalty", "temporal_penalty"):
+            penalty = getattr(self.training, name)
+            require(penalty == 0, f"training.{name}", penalty, "0: this network has no recurrent layer to penalise")

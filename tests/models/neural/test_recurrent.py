@@ -283,8 +283,21 @@ def test_bf16_holds_in_training_only_and_stays_close(options):
         ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'own'"),
         ({"kind": "gru", "form": "cho"}, "own cells"),
         ({"kind": "lstm", "form": "cho", "cells": "own"}, "a GRU"),
+        ({"kind": "lstm", "nonlinearity": "relu"}, "have no choice"),
+        ({"kind": "gru", "nonlinearity": "arctan", "cells": "own"}, "have no choice"),
+        ({"kind": "gru", "forget_bias": 3.0}, "no other has that gate"),
+        ({"kind": "lstm", "forget_bias": float("nan")}, "finite"),
     ],
 )
 def test_options_that_no_network_can_have_are_refused_with_the_reason(options, reason):
     with pytest.raises(ValueError, match=reason):
         RecurrentSpec(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"beta1": 1.0}, {"beta2": 1.0}, {"epochs": float("inf")}, {"weight_decay": float("inf")}]
+)
+def test_numbers_that_no_training_can_use_are_refused_before_it(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=name):
+        TrainingSpec(**options)

@@ -144,12 +144,14 @@ def test_the_first_penalty_sees_what_dropout_has_left_and_the_second_what_it_had
 
 
 def test_penalties_are_refused_of_a_network_without_recurrent_layer():
-    spec = NPLMSpec(training=TrainingSpec(**PENALTIES), hidden=4, embedding=3)
-    network = NPLMNetwork(spec, torch.ones(V)).train()
+    network = NPLMNetwork(NPLMSpec(hidden=4, embedding=3), torch.ones(V)).train()
     (x_BT, y_BT), = windows(1)
     with pytest.raises(ModelError, match="no recurrent layer") as refusal:
-        add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, spec.training, B)
+        add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, TrainingSpec(**PENALTIES), B)
     assert refusal.value.kind == "input"
+    for name, value in PENALTIES.items():
+        with pytest.raises(ValueError, match=f"training.{name}"):
+            NPLMSpec(training=TrainingSpec(**{name: value}))
 
 
 # --- reviews packed one after another
