@@ -6,6 +6,7 @@ Shapes: see `models/base.py`; here one stream at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import torch
@@ -57,6 +58,8 @@ class Stream:
 class StreamReader:
     """Reads streams one by one; all that differs between them is in the `Stream`.
 
+    Threads that ask at the same time take turns, since they share one network whose weights are exchanged.
+
     Args:
         model: The static model; never changed.
         rule: What a segment does to the weights.
@@ -66,7 +69,7 @@ class StreamReader:
 
     def __init__(self, model: NeuralLM, rule: Rule, length: int, across: bool) -> None:
         self.model, self.rule, self.length, self.across = model, rule, length, across
-        self.network = twin(model.network)
+        self.network, self.turn = twin(model.network), Lock()
 
     def start(self) -> Stream:
         """Return a stream before its first token."""
@@ -74,6 +77,10 @@ class StreamReader:
 
     def read(self, ids_T: np.ndarray, stream: Stream) -> tuple[np.ndarray, Stream]:
         """Return −log p of each token (T,) float64, and the stream after them."""
+        with self.turn:
+            return self._read(ids_T, stream)
+
+    def _read(self, ids_T: np.ndarray, stream: Stream) -> tuple[np.ndarray, Stream]:
         segment = self._segment(stream)
         origin, history, nats = stream.origin, stream.history, []
         begins = NO_IDS if self.across else np.flatnonzero(ids_T == BOS)
@@ -89,8 +96,9 @@ class StreamReader:
     @torch.no_grad()
     def next_logp(self, stream: Stream) -> Tensor:
         """Return log p of the token that comes next, (V,) float32; the stream has read at least one."""
-        features_1TE, _ = self._forward(self._segment(stream))
-        return self.network.output.logp(features_1TE[:, -1])[0]
+        with self.turn:
+            features_1TE, _ = self._forward(self._segment(stream))
+            return self.network.output.logp(features_1TE[:, -1])[0]
 
     def _segment(self, stream: Stream) -> Segment:
         """Return where a stream stands, read again if need be."""

@@ -118,7 +118,8 @@ class NeuralLM:
         targets_N = read_BT.masked_fill(given_BT, NOT_SCORED).flatten()
         nats_N = self.network.output.nats(before_BTE.flatten(0, 1), targets_N)
         nats_BT = nats_N.view_as(read_BT).double().cpu().numpy()
-        return nats_BT, before_BTE, NeuralState(network, after_BTE[:, -1])
+        # A copy: a view would keep the features of all T tokens for as long as the state is kept.
+        return nats_BT, before_BTE, NeuralState(network, after_BTE[:, -1].clone())
 
     def ids_tensor(self, ids: np.ndarray) -> Tensor:
         """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 
 import numpy as np
@@ -14,7 +16,7 @@ from test_neural_lm import SPECS, V, make
 
 from models.base import ModelError
 from models.mixture.parts import Part
-from models.neural import dynamic
+from models.neural import dynamic, dynamic_stream
 from models.neural.dynamic import DynamicLM
 from models.neural.recurrent import RecurrentLM
 from models.neural.update import (
@@ -190,6 +192,20 @@ def test_each_stream_adapts_for_itself():
     together = score(model, TEXT)
     for row, ids in enumerate(TEXT):
         assert score(model, ids[None])[0] == pytest.approx(together[row], rel=1e-12)
+
+
+def test_threads_that_ask_at_the_same_time_are_answered_as_if_alone(monkeypatch):
+    model, use = adapting(exact()), dynamic_stream.use
+
+    def use_and_be_slow(network, weights):
+        use(network, weights)
+        time.sleep(0.002)  # long enough for another thread to exchange the weights, if it could
+
+    monkeypatch.setattr(dynamic_stream, "use", use_and_be_slow)
+    alone = [score(model, ids[None]) for ids in TEXT]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda ids: score(model, ids[None]), TEXT))
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_a_document_begins_with_the_static_weights_unless_the_spec_says_across():

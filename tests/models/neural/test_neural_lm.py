@@ -149,6 +149,12 @@ def test_states_can_be_taken_and_joined(model):
     np.testing.assert_allclose(model.score(more[[1, 2, 0, 3]], joined)[0], expected[[1, 2, 0, 3]], atol=1e-5)
 
 
+def test_a_state_after_a_long_text_is_as_small_as_after_a_short_one(model):
+    ids = documents(length=200)
+    state = model.score(ids, model.start(B))[1]
+    assert state.features_BE.untyped_storage().nbytes() == model.start(B).features_BE.untyped_storage().nbytes()
+
+
 def test_scoring_does_not_change_the_given_state(model):
     state = model.start(B)
     first = model.score(documents(), state)[0]
