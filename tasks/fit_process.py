@@ -3,7 +3,7 @@
 Several processes ("ranks") train one network together (`models/neural/parallel.py`). They are started here and not by
 torchrun, whose variables they get: each has a standard input, output and error of its own, so it is known which rank
 said what and how each one ended; the lifeline and the news are those of a single process; and there is no agent between
-them, which would take two seconds and 200 MiB to import torch. They meet in a file, so no port has to be free.
+them, which would take a second and 220 MiB to import torch. They meet in a file, so no port has to be free.
 """
 
 from __future__ import annotations
