@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.neural.lm import WEIGHTS
-from models.neural.start import find_network
+from models.neural.warm_start import find_network
 from models.specs import ModelSpec, identity
 from models.text import NormalForm
 from models.vocabulary import FILE, Vocabulary

@@ -2,7 +2,7 @@
 
 A stream is read in segments: one token that has been read, and the n that follow it. All n are predicted with the
 weights as they are; then the gradient of their mean nats, through these n tokens, changes the weights
-(`models/neural/update.py`), and the last of them is read again, as the first of the next segment. So no token's
+(`models/neural/dynamic_rule.py`), and the last of them is read again, as the first of the next segment. So no token's
 probability depends on itself or on what comes later, and every distribution sums to 1 as exactly as the static
 model's. The memory of the network is carried; what was read before a segment is not read again with the new weights.
 
@@ -37,10 +37,10 @@ from ..base import FitContext, FitResult, LanguageModel, ModelError
 from ..mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.tuning import Batch
 from ..specs import DynamicSpec
-from .adaptive import held_out, neural_model
 from .course import perplexity
+from .dynamic_rule import Rule, Weights, root_mean_squares, twin, weights_of
 from .dynamic_stream import Stream, StreamReader
-from .update import Rule, Weights, root_mean_squares, twin, weights_of
+from .variants import held_out, neural_model
 
 if TYPE_CHECKING:
     from ..streams import TokenStream

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..vocabulary import BOS
+from .dynamic_rule import Rule, Weights, differentiable, gradients_of, targets_of, twin, use
 from .lm import NeuralLM
 from .network import NetworkState, detach
-from .update import Rule, Weights, differentiable, gradients_of, targets_of, twin, use
 
 NO_IDS = np.zeros(0, np.int64)
 

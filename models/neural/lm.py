@@ -25,8 +25,8 @@ from torch import Tensor
 from ..base import FitContext, FitResult, ModelError
 from ..specs import NPLMSpec, RecurrentSpec
 from .checkpoint import stored_once
-from .memory import first_line, is_out_of_memory
 from .network import Network, NetworkState, join, take
+from .out_of_memory import first_line, is_out_of_memory
 from .output import GIVEN, NOT_SCORED
 
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ from ..cache import FACTS, LEAST_STATIC, RANGES, CacheLM, range_of
 from ..cache_counts import NONE
 from ..mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..specs import NeuralCacheSpec
-from .adaptive import held_out, neural_model
-from .likeness import Memory, cache_nats
+from .cache_scores import Memory, cache_nats
+from .variants import held_out, neural_model
 
 if TYPE_CHECKING:
     from ..streams import TokenStream

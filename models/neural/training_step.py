@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..specs import TrainingSpec
 from .clipping import measure_and_cut
-from .memory import first_line, is_out_of_memory
 from .optim import take_step
+from .out_of_memory import first_line, is_out_of_memory
 from .schedule import learning_rate
 from .tbptt import Memory
 from .training_state import TrainingState

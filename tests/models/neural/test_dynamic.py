@@ -18,8 +18,7 @@ from models.base import ModelError
 from models.mixture.parts import Part
 from models.neural import dynamic, dynamic_stream
 from models.neural.dynamic import DynamicLM
-from models.neural.recurrent import RecurrentLM
-from models.neural.update import (
+from models.neural.dynamic_rule import (
     Rule,
     differentiable,
     gradients_of,
@@ -28,6 +27,7 @@ from models.neural.update import (
     twin,
     weights_of,
 )
+from models.neural.recurrent import RecurrentLM
 from models.specs import DynamicSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, spec_from_dict, to_dict
 from models.vocabulary import BOS
 from models.vocabulary import GIVEN as GIVEN_IDS

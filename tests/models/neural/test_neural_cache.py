@@ -13,7 +13,7 @@ from test_neural_lm import SPECS, V, make
 from models.base import FitContext, ModelError
 from models.cache import RANGES, CacheLM
 from models.mixture.parts import Part
-from models.neural import likeness
+from models.neural import cache_scores
 from models.neural.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
 from models.vocabulary import BOS
@@ -120,9 +120,9 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
 def test_positions_compared_at_a_time_do_not_change_the_result(part, monkeypatch):
     model = cached(part, window=11)
     whole, _ = model.score(TEXT, model.start(3))
-    monkeypatch.setattr(likeness, "WIDTH", 4)
+    monkeypatch.setattr(cache_scores, "WIDTH", 4)
     assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
-    monkeypatch.setattr(likeness, "PAIRS", 1)
+    monkeypatch.setattr(cache_scores, "PAIRS", 1)
     assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
 
 

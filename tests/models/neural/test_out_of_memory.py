@@ -9,7 +9,7 @@ from made_trainings import SPEC, TRAINING, curve, network_of, run
 
 from models.base import ModelError
 from models.neural.lm import out_of_memory
-from models.neural.memory import is_out_of_memory
+from models.neural.out_of_memory import is_out_of_memory
 from models.neural.training_step import TrainingStep
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

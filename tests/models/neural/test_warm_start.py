@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from models.base import FitContext, ModelError
 from models.bundle import save_bundle
 from models.neural.lm import WEIGHTS
-from models.neural.start import find_network
+from models.neural.warm_start import find_network
 from models.specs import (
     CacheSpec,
     DynamicSpec,
