@@ -121,7 +121,7 @@ def compare(lines: LineText, name: str, peers: Path, long: bool) -> tuple[dict[s
                 "cpu_s": their["train_s"], "tokens": their["tokens"], "tokens_per_cpu_s": their["tok_s"],
                 "perplexity": their["valid_ppl"],
             }  # fmt: skip
-            rows[f"{name}: ours, to that perplexity"] = own
+            rows[f"{name}: ours, to the perplexity of word_language_model, {kind}"] = own
             value = their["train_s"] / own["cpu_s"] if own.get("reached", True) else 0.0
             ratios[f"train.{name}.{'long' if long else 'short'}.{kind}"] = Ratio(
                 round(value, 2), GOALS[long][kind], f"word_language_model, {kind}"

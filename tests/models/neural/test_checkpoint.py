@@ -166,6 +166,7 @@ RECIPES = {
     "plateau": {"schedule": "plateau", "evaluations": 9, "learning_rate": 0.3},
     "penalties": {"activation_penalty": 1.0, "temporal_penalty": 0.5, "clip_value": 0.02},
     "momentum": {"optimizer": "nesterov", "learning_rate": 0.2, "schedule": "linear"},
+    "adam, which counts its steps": {"optimizer": "adam", "l2": 1e-4},
 }
 
 

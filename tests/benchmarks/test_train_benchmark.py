@@ -1,0 +1,46 @@
+"""The benchmark beside word_language_model: what its table holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import benchmarks.train as benchmark
+from benchmarks.line_text import LineText
+
+LINES = LineText.of({name: [["a", "b"], ["b", "c"]] for name in ("train", "valid", "test")})
+
+
+def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, float]]:
+    assert sorted(path.name for path in text.iterdir()) == ["test.txt", "train.txt", "valid.txt"]
+    return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": 10.0}]
+
+
+def ours(lines: LineText, target: float, budgets: Any, name: str) -> dict[str, Any]:
+    return {"perplexity": target, "cpu_s": 6.0 if target > 60 else 9.0}
+
+
+def test_each_peer_stands_beside_the_run_of_ours_that_reached_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "peer", peer)
+    monkeypatch.setattr(benchmark, "time_to", ours)
+    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False)
+    for kind, perplexity in (("plain", 80.0), ("onednn", 50.0)):
+        assert rows[f"kaggle: word_language_model, {kind}"]["perplexity"] == perplexity
+        assert rows[f"kaggle: ours, to the perplexity of word_language_model, {kind}"]["perplexity"] == perplexity
+    assert {name: ratio.value for name, ratio in ratios.items()} == {
+        "train.kaggle.short.plain": 15.0, "train.kaggle.short.onednn": 10.0,
+    }  # fmt: skip
+
+
+def test_a_perplexity_that_no_budget_reaches_is_no_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "peer", peer)
+    found = SimpleNamespace(result={"perplexity": 90.0, "cpu_s": 1.0})
+    monkeypatch.setattr(benchmark, "measure", lambda what, threads: found)
+    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False)
+    assert {ratio.value for ratio in ratios.values()} == {0.0}
+    own = rows["kaggle: ours, to the perplexity of word_language_model, plain"]
+    assert own["epochs"] == benchmark.BUDGETS[False]["kaggle"][-1]
+    assert own["reached"] is False
