@@ -30,7 +30,7 @@ from tasks.stage import finished, run_stage, show_facts, store_of
 from tasks.start import INPUT, Start, starting_point
 from tasks.track import JOURNAL, open_model_run
 
-FIT_VERSION = 1
+FIT_VERSION = 2
 BUNDLE_FOLDER = "bundle"
 FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
