@@ -51,9 +51,9 @@ from models.vocabulary import GIVEN
 
 RECIPES = {
     "ptb": RecurrentSpec(
-        layers=2, hidden=650, embedding=500, dropout=0.5, remind=False, objective=ObjectiveSpec(head=1_000),
+        layers=2, hidden=640, embedding=512, dropout=0.5, remind=False, objective=ObjectiveSpec(head=1_000),
         training=TrainingSpec(
-            epochs=40, batch=20, window=40, learning_rate=2.5e-3, weight_decay=0.05, evaluations=20, reset=0.0,
+            epochs=30, batch=32, window=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=20, reset=0.0,
         ),
     ),
     "chicago": RecurrentSpec(

@@ -50,7 +50,10 @@ SHORT = RecurrentSpec(
 )  # fmt: skip
 """For a budget of seconds: one layer, small batches, a high rate, averages of few gradients."""
 BUDGETS = {
-    False: {"sentences": (0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8), "kaggle": (0.05, 0.07, 0.1, 0.14, 0.2, 0.28)},
+    False: {
+        "sentences": (0.16, 0.2, 0.24, 0.28, 0.34, 0.4, 0.48, 0.56),
+        "kaggle": (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2),
+    },
     True: {"sentences": (0.8, 1.2, 1.6, 2.4, 3.2), "kaggle": (0.4, 0.6, 0.8, 1.2, 1.6, 2.4)},
 }
 """Passes over the text that are tried, for the short and the long time of the peer."""
