@@ -77,10 +77,6 @@ class WeightAverage:
         torch._foreach_copy_(self.parameters, self.mean)
         torch._foreach_copy_(self.mean, kept)
 
-    def restart(self) -> None:
-        """Forget everything: the next update is the first."""
-        self.count = 0
-
     def tensors(self) -> dict[str, Tensor]:
         """Return all that is remembered, by name: for a checkpoint. Nothing but the count before the first update."""
         mean = {str(index): tensor for index, tensor in enumerate(self.mean)} if self.count else {}

@@ -164,7 +164,7 @@ class NeuralLM:
         for stream in (train, validation):
             stream.require(vocabulary)
         counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
-        with _threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
+        with limited_threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = cls.build(spec, counts_V)
             if context.start is not None:
@@ -194,7 +194,7 @@ def _fill(network: Network, folder: Path) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def limited_threads(count: int) -> Iterator[None]:
     """Use *count* threads for matrix products; put the old number back afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, count))

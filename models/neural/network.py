@@ -87,21 +87,16 @@ class Network(nn.Module):
 
     def reset(self, state: NetworkState, keep_B: torch.Tensor) -> NetworkState:
         """Return the state with the streams whose keep_B (bool) is False put back to their start."""
-        fresh = self.start(len(keep_B), state[0].device)
-        return keep_or_start(state, fresh, keep_B)
+        fresh, keep_B = self.start(len(keep_B), state[0].device), keep_B.to(state[0].device)
+        return tuple(
+            torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new)
+            for old, new in zip(state, fresh, strict=True)
+        )
 
 
 def detach(state: NetworkState) -> NetworkState:
     """Return the same numbers without their history: the cut of truncated back-propagation through time."""
     return tuple(tensor.detach() for tensor in state)
-
-
-def keep_or_start(state: NetworkState, start: NetworkState, keep_B: torch.Tensor) -> NetworkState:
-    """Return *state* where keep_B is True and *start* elsewhere."""
-    keep_B = keep_B.to(state[0].device)
-    return tuple(
-        torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new) for old, new in zip(state, start, strict=True)
-    )
 
 
 def take(state: NetworkState, rows: Sequence[int]) -> NetworkState:

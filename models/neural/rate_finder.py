@@ -27,7 +27,7 @@ from ..base import ModelError
 from ..batches import Window, make_batches
 from ..specs import TrainingSpec, model_class
 from .clipping import scale_and_clip
-from .lm import NeuralSpec, _threads, out_of_memory
+from .lm import NeuralSpec, limited_threads, out_of_memory
 from .network import Network
 from .optim import make_optimizer
 from .tbptt import Memory
@@ -162,7 +162,7 @@ def find_rate(
 
     counts_V = torch.from_numpy(np.asarray(unigram_counts(stream, stream.vocabulary_size), dtype=np.int64))
     devices = [torch.device(device)] if device == "cuda" else []
-    with _threads(threads), out_of_memory(spec, device), torch.random.fork_rng(devices=devices):
+    with limited_threads(threads), out_of_memory(spec, device), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.training.seed)
         network = model_class(spec.kind).build(spec, counts_V).to(device).train()
         torch.manual_seed(spec.training.seed)
