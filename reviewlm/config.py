@@ -7,22 +7,19 @@ Presets and overrides are read by `reviewlm/presets.py`. What counts for a stage
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from datetime import date
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from models.specs import ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
+from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
 from reviewlm.environment import home_folder
+from reviewlm.execution_config import ExecutionConfig as ExecutionConfig
 from reviewlm.section import Section
 from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
-Stage = Literal[
-    "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
-    "drift", "card", "prediction",
-]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
@@ -183,34 +180,6 @@ class PromotionConfig(Section):
     require_leak_certificate: bool = True
 
 
-class ExecutionConfig(Section):
-    """How and where to run. Part of no digest: it must not change a result beyond rounding.
-
-    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers), in `ranks`
-    processes that share out each batch and the threads (0: one for each GPU to be seen; only neural models).
-
-    N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
-    scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
-    """
-
-    home: str = ".reviewlm"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=0)] = 0
-    ranks: Annotated[int, Field(ge=0)] = 1
-    tracking_uri: str = ""
-    experiment: str = "reviewlm"
-    rebuild: tuple[Stage, ...] = ()
-    ngram_engine: Literal["local", "dask"] = "local"
-    dask_address: str = ""
-
-    @model_validator(mode="after")
-    def _dask_is_there(self) -> ExecutionConfig:
-        if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
-            raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
-        return self
-
-
 class RunConfig(Section):
     """Everything that a run of the pipeline depends on."""
 
@@ -283,11 +252,18 @@ class RunConfig(Section):
                     f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
                     f"{before[name].vocabulary!r}; only models of one vocabulary can be mixed"
                 )
+        if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
+            raise ValueError(f"model {spec.name!r} is gated, which needs an n-gram model among its parts; or 'linear'")
 
     @property
     def home(self) -> Path:
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
         return home_folder(self.execution.home)
+
+
+def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
+    """Return whether a model is an n-gram model or is made of one, at any depth."""
+    return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))
 
 
 def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:

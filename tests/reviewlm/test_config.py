@@ -110,3 +110,19 @@ def test_a_spec_survives_json_and_its_identity_ignores_labels(kind: str) -> None
     spec = KINDS[kind][0](kind=kind, **needed.get(kind, {}))
     assert spec_from_dict(asdict(spec)) == spec
     assert identity(replace(spec, name="other", vocabulary="other")) == identity(spec)
+
+
+def test_a_gated_mixture_without_an_n_gram_model_is_refused_before_any_work() -> None:
+    networks = [{"kind": "lstm", "name": "a"}, {"kind": "gru", "name": "b"}]
+    mixture = {"kind": "mixture", "name": "m", "parts": ["a", "b"]}
+    RunConfig.model_validate({"models": [*networks, {**mixture, "method": "linear"}], "baseline": "a"})
+    with pytest.raises(ValueError, match=r"'m' is gated, which needs an n-gram model among its parts"):
+        RunConfig.model_validate({"models": [*networks, {**mixture, "method": "gated"}], "baseline": "a"})
+
+
+def test_a_gated_mixture_may_hold_its_n_gram_model_inside_another_part() -> None:
+    models = [
+        {"kind": "ngram", "name": "kn"}, {"kind": "cache", "name": "kn+cache", "part": "kn"},
+        {"kind": "lstm", "name": "a"}, {"kind": "mixture", "name": "m", "parts": ["kn+cache", "a"], "method": "gated"},
+    ]  # fmt: skip
+    assert len(RunConfig.model_validate({"models": models, "baseline": "kn"}).models) == 4
