@@ -42,11 +42,12 @@ def gradients(kind: str, precision: str) -> list[torch.Tensor]:
 def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact, low = gradients(kind, "float32"), gradients(kind, "bf16")
-    monkeypatch.setattr(network_module, "bf16_on_processor", lambda: False)
-    found = gradients(kind, "bf16")
-    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(low, exact, strict=True))
+    exact, found = gradients(kind, "float32"), {}
+    for able in (True, False):
+        monkeypatch.setattr(network_module, "bf16_on_processor", lambda able=able: able)
+        found[able] = gradients(kind, "bf16")
+    assert all(torch.equal(one, other) for one, other in zip(found[False], exact, strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(found[True], exact, strict=True))
 
 
 def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.neural.cells import CELLS, unroll
 from models.neural.layers import PARAMETERS, make_layer, run_layer, sequences
-from models.neural.network import NetworkState
+from models.neural.network import NetworkState, bf16_on_processor
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
@@ -171,6 +171,7 @@ def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
         loss.backward()
 
 
+@pytest.mark.skipif(not bf16_on_processor(), reason="torch's LSTM needs a processor with instructions for bfloat16")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: str) -> None:
     layer = fused(kind).train()
