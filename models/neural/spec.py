@@ -81,7 +81,8 @@ class TrainingSpec:
         reset: Chance per window and stream of starting from the zero state, so that a stream's start is trained too;
             without part where `carry` is "review", whose every review starts so.
         evaluations: Times that validation perplexity is measured; the best of these states is the result.
-        precision: Number format of the matrix products; parameters and optimiser state are always float32.
+        precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
+            float32 on a processor that has no instructions for bfloat16.
         seed: Of initialisation, dropout and order.
         optimizer: A rule of `models/neural/optimizers.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
