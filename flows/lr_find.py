@@ -10,7 +10,8 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from tasks.optimizers import find_learning_rate, neural_model, with_only
+from reviewlm.neural_choice import chosen_model, with_only
+from tasks.optimizers import find_learning_rate
 
 
 @flow(name="lr-find", persist_result=False)
@@ -25,14 +26,14 @@ def lr_find(
         preset: Name of a preset in `config/`, or the path of a TOML file.
         input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
         overrides: Settings as `key=value`.
-        model: Name of a neural model of the configuration; "" takes the last one.
+        model: Name of a neural model of the configuration; "" takes the only one there is.
         out: Folder to write to.
         lowest: First rate; none takes what is usual with the model's optimiser.
         highest: Last rate.
         updates: Between them.
     """
     config = resolve(preset, input, overrides)
-    spec = neural_model(config, model)
+    spec = chosen_model(config, model)[1]
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
     found: dict[str, Any] = find_learning_rate(config, spec, prepared, Path(out), lowest, highest, updates)

@@ -10,7 +10,8 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from tasks.optimizers import compare_optimizers, neural_model, of_size, with_only
+from reviewlm.neural_choice import chosen_model, with_only
+from tasks.optimizers import compare_optimizers, of_size
 
 
 @flow(name="optimizers", persist_result=False)
@@ -26,7 +27,7 @@ def optimizers(
         input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
         overrides: Settings as `key=value`.
         rates: Rates to try by rule, none for the one of a range test; none at all for every rule at its usual rates.
-        model: Name of a neural model of the configuration; "" takes the last one.
+        model: Name of a neural model of the configuration; "" takes the only one there is.
         size: Units and embedding of the one layer that is trained; 0 takes the model as it is configured.
         tokens: Training tokens of an epoch, about.
         epochs: Of every trial.
@@ -34,7 +35,7 @@ def optimizers(
         track: Write the comparison to MLflow.
     """
     config = resolve(preset, input, overrides)
-    spec = of_size(neural_model(config, model), size)
+    spec = of_size(chosen_model(config, model)[1], size)
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
     found: dict[str, Any] = compare_optimizers(config, spec, prepared, Path(out), rates, tokens, epochs, track)

@@ -6,7 +6,6 @@ that the user names.
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import tempfile
@@ -32,7 +31,7 @@ from models.specs import NPLMSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, disk_errors
+from reviewlm.errors import disk_errors
 from tasks.fit import device_of, threads_of
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
@@ -45,22 +44,6 @@ if TYPE_CHECKING:
 
 NAME = "optimizers"
 log = logging.getLogger(__name__)
-
-
-def neural_model(config: RunConfig, name: str = "") -> RecurrentSpec | NPLMSpec:
-    """Return the neural model of a name; without one the last that is configured, which is the largest in the presets.
-
-    Raises:
-        ConfigError: There is none, or none of that name.
-    """
-    known = {spec.name: spec for spec in config.models if isinstance(spec, RecurrentSpec | NPLMSpec)}
-    if not known:
-        raise ConfigError("The configuration has no neural model", where="models", remedy="add one, or another preset")
-    chosen = name or list(known)[-1]
-    if chosen not in known:
-        near = difflib.get_close_matches(chosen, known, n=1) or known
-        raise ConfigError("There is no such neural model", where="--model", value=chosen, remedy=", ".join(near))
-    return known[chosen]
 
 
 @task(name="lr-find", task_run_name="lr-find {spec.name}", cache_policy=NO_CACHE, persist_result=False)
@@ -144,11 +127,6 @@ def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: O
     tracker.log_text(parent, json.dumps(comparison_as_json(found)), "comparison.json")
     tracker.end_run(parent)
     return parent
-
-
-def with_only(config: RunConfig, spec: RecurrentSpec | NPLMSpec) -> RunConfig:
-    """Return the configuration with one model alone, so that no vocabulary of another one is made."""
-    return config.model_copy(update={"models": (spec,), "baseline": spec.name})
 
 
 def of_size(spec: RecurrentSpec | NPLMSpec, size: int) -> RecurrentSpec | NPLMSpec:

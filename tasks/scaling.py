@@ -22,11 +22,11 @@ from evaluation.scaling_figures import scaling_figure
 from models.specs import NPLMSpec, RecurrentSpec
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError, Damaged, FitError
+from reviewlm.neural_choice import chosen_model, with_only
 from reviewlm.store import Artifact
 from tasks.fit import plan_fit
 from tasks.prepare import Prepared
 from tasks.stage import run_stage, show_table, store_of
-from tasks.sweep import chosen_model, with_only
 from tasks.track import tracker_of
 from tasks.trial import fit_shown, trial_run
 
@@ -69,7 +69,7 @@ class SmallFit:
 
 def plan_scaling(config: RunConfig) -> ScalingPlan:
     """Check a scaling fit before any work; a ConfigError says what is wrong."""
-    base = chosen_model(config, config.scaling.model, "scaling")[1]
+    base = chosen_model(config, config.scaling.model, "scaling.model")[1]
     return ScalingPlan(base, with_only(config, base))
 
 

@@ -16,9 +16,10 @@ from prefect.cache_policies import NO_CACHE
 
 from evaluation.seeds import MeanInterval, mean_interval
 from evaluation.sweep_figures import sweep_history, sweep_importance, sweep_slices
-from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, identity
+from models.specs import NPLMSpec, RecurrentSpec, identity
 from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, FitError
+from reviewlm.errors import FitError
+from reviewlm.neural_choice import chosen_model, with_only
 from reviewlm.search_space import Dimension, Range, Value, parse_space
 from reviewlm.store import DIGEST_LENGTH, canonical
 from tasks.prepare import Prepared
@@ -68,39 +69,15 @@ class Finalist:
         return self.interval.mean if self.interval else self.trial.nats or float("inf")
 
 
-def chosen_model(config: RunConfig, name: str, section: str) -> tuple[int, RecurrentSpec | NPLMSpec]:
-    """Return the neural model that a section names, with its place; without a name the only one there is.
-
-    Raises:
-        ConfigError: No such model, it is none that is trained by gradients, or the name is needed.
-    """
-    neural = {m.name: (at, m) for at, m in enumerate(config.models) if isinstance(m, RecurrentSpec | NPLMSpec)}
-    where = f"{section}.model"
-    if name in neural:
-        return neural[name]
-    remedy = f"one of {', '.join(neural)}" if neural else "the configuration has no neural model"
-    if any(spec.name == name for spec in config.models):
-        raise ConfigError(f"'{name}' is not trained by gradients", where=where, remedy=remedy)
-    if not name and len(neural) == 1:
-        return next(iter(neural.values()))
-    what = f"There is no model '{name}'" if name else "Which model?"
-    raise ConfigError(what, where=where, value=name or None, remedy=remedy)
-
-
 def plan_sweep(config: RunConfig) -> Plan:
     """Check a sweep before any work.
 
     Raises:
-        ConfigError: See `chosen_model` and `reviewlm.search_space.parse_space`.
+        ConfigError: See `reviewlm.neural_choice.chosen_model` and `reviewlm.search_space.parse_space`.
     """
-    index, base = chosen_model(config, config.sweep.model, "sweep")
+    index, base = chosen_model(config, config.sweep.model, "sweep.model")
     dimensions = parse_space(base, config.sweep.space)
     return Plan(base, index, dimensions, with_only(config, base))
-
-
-def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
-    """Return the configuration with one model, so that only what this one needs is prepared."""
-    return config.model_copy(update={"models": (spec,), "baseline": spec.name})
 
 
 def open_study(plan: Plan, prepared: Prepared) -> Study:

@@ -80,6 +80,12 @@ class RateSweep:
         return float(f"{found:.2g}")
 
 
+def swept_range(rule: str, lowest: float | None, highest: float | None) -> tuple[float, float]:
+    """Return the first and the last rate of a sweep; None takes what is usual with the rule."""
+    usual = RANGES.get(rule, USUAL_RANGE)
+    return usual[0] if lowest is None else lowest, usual[1] if highest is None else highest
+
+
 def exponential_rates(lowest: float, highest: float, updates: int) -> list[float]:
     """Return rates from the lowest to the highest, each the same factor above the one before.
 
@@ -154,8 +160,7 @@ def find_rate(
     Raises:
         ModelError: kind "input": no token to predict, or rates that do not rise; "diverged": at once; "memory".
     """
-    usual = RANGES.get(spec.training.optimizer, USUAL_RANGE)
-    rates = exponential_rates(usual[0] if lowest is None else lowest, usual[1] if highest is None else highest, updates)
+    rates = exponential_rates(*swept_range(spec.training.optimizer, lowest, highest), updates)
     if stream.tokens == 0:
         raise ModelError("the training stream has no token to predict", "input")
     from ..streams import unigram_counts

@@ -40,6 +40,9 @@ BRANCHES: dict[str, type[ReviewLMError]] = {
 }  # fmt: skip
 WHOLE_FLOWS = ("retrain", "drift", "lr_find", "optimizers", "sweep", "scaling")
 """Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
+NeuralModel = Annotated[
+    str, typer.Option("--model", help="Name of a neural model of the preset; needed where it has several.")
+]
 Model = Annotated[str, typer.Option("--model", help="Alias or number of a registered version.")]
 
 
@@ -59,9 +62,21 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list
     return [*(overrides or []), *([f"execution.rebuild={list(rebuild)!r}"] if rebuild else [])]
 
 
-def run_flow(name: str, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any) -> dict[str, Any]:
-    """Import the flows only now, run one, and give back its result; *arguments* are its own, beside what all have."""
-    configured(preset, overrides)
+def run_flow(
+    name: str, preset: str, input: list[str] | None, overrides: list[str],
+    check: Callable[[RunConfig], object] = lambda config: None, **arguments: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Import the flows only now, run one, and give back its result.
+
+    Args:
+        name: Of the flow.
+        preset: As given.
+        input: Reviews.
+        overrides: Settings.
+        check: Raises where the configuration is not what the flow needs, before a Prefect server is started for it.
+        arguments: The flow's own, beside those that all have.
+    """
+    check(configured(preset, overrides))
     logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
     module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
     chosen: Callable[..., dict[str, Any]] = getattr(module, name)

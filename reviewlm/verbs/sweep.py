@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.errors import ConfigError
-from reviewlm.verbs.options import Input, Json, Preset, Set, run_flow
+from reviewlm.verbs.options import Input, Json, NeuralModel, Preset, Set, run_flow
+
+if TYPE_CHECKING:
+    from reviewlm.config import RunConfig
 
 app = typer.Typer()
 BEST_SHOWN = 12
-ModelName = Annotated[str | None, typer.Option("--model", help="Name of a neural model of the preset.")]
 
 
 @app.command()
 def sweep(
-    model: ModelName = None,
+    model: NeuralModel = "",
     space: Annotated[
         str | None,
         typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
@@ -29,27 +31,40 @@ def sweep(
     input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Search a model's options; --space replaces the preset's, and a rerun goes on where the last one stopped."""
-    told = {"model": model, "trials": trials, "seeds": seeds, "finalists": finalists}
+    told = {"model": model or None, "trials": trials, "seeds": seeds, "finalists": finalists}
     chosen = [f"sweep.{name}={value}" for name, value in told.items() if value is not None]
     if space is not None:
         chosen.append(f"sweep.space={_table(space)}")
-    result = run_flow("sweep", preset, input, [*(set or []), *chosen])
+    result = run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
     _show(result)
     terminal.last_line(result, json)
 
 
 @app.command()
 def scaling(
-    model: ModelName = None,
+    model: NeuralModel = "",
     predict_only: Annotated[bool, typer.Option("--predict-only", help="Do not fit the whole model.")] = False,
     input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Predict the validation loss of a model's whole fit from small ones, store it, fit, and hold one to the other."""
-    chosen = [f"scaling.model={model}"] if model is not None else []
+    chosen = [f"scaling.model={model}"] if model else []
     chosen += ["scaling.whole=false"] if predict_only else []
-    result = run_flow("scaling", preset, input, [*(set or []), *chosen])
+    result = run_flow("scaling", preset, input, [*(set or []), *chosen], _check_scaling)
     _show_scaling(result)
     terminal.last_line(result, json)
+
+
+def _check_sweep(config: RunConfig) -> None:
+    from reviewlm.neural_choice import chosen_model
+    from reviewlm.search_space import parse_space
+
+    parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
+
+
+def _check_scaling(config: RunConfig) -> None:
+    from reviewlm.neural_choice import chosen_model
+
+    chosen_model(config, config.scaling.model)
 
 
 def _table(space: str) -> str:

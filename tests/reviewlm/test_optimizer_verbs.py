@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from models.neural.optimizer_comparison import ALL, GRID
 from reviewlm.cli import app
 from reviewlm.errors import ConfigError
+from reviewlm.presets import load_config
 from reviewlm.verbs import optimizers
 
 TINY = str(Path(__file__).parents[1] / "flows" / "tiny.toml")
@@ -22,7 +23,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the flow was asked for; it answers as the flow does."""
     seen: dict[str, Any] = {}
 
-    def run_flow(name: str, preset: str, input: Any, overrides: list[str], **arguments: Any) -> dict[str, Any]:
+    def run_flow(
+        name: str, preset: str, input: Any, overrides: list[str], check: Any, **arguments: Any
+    ) -> dict[str, Any]:
+        check(load_config(preset, overrides))
         seen.update(arguments, name=name, preset=preset, overrides=overrides)
         facts = {
             "model": "lstm",
@@ -47,21 +51,24 @@ def refused(*arguments: str) -> ConfigError:
 
 
 def test_lr_find_passes_on_what_is_asked_and_says_how_to_take_the_suggestion(asked: dict[str, Any]) -> None:
-    done = invoke("lr-find", "--preset", "demo", "--model", "lstm", "--lowest", "1e-5", "--set", "seed=2", "--json")
+    override = "source.synthetic.seed=2"
+    done = invoke("lr-find", "--preset", "demo", "--model", "lstm", "--lowest", "1e-5", "--set", override, "--json")
     assert asked["name"] == "lr_find"
     assert (asked["model"], asked["lowest"], asked["highest"]) == ("lstm", 1e-5, None)
-    assert asked["overrides"] == ["seed=2"]
+    assert asked["overrides"] == [override]
     assert "--set models.1.training.learning_rate=0.02" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["suggestion"] == 0.02
 
 
 def test_every_rule_is_compared_at_its_usual_rates_unless_others_are_named(asked: dict[str, Any]) -> None:
-    assert invoke("optimizers").exit_code == 0
+    model = ("--preset", TINY, "--model", "lstm")
+    assert invoke("optimizers", *model).exit_code == 0
     assert asked["rates"] == {name: list(GRID[name]) for name in ALL}
-    invoke("optimizers", "--rules", "sgd, adamw", "--rates", "0.1,0.3", "--size", "0", "--epochs", "2", "--track")
+    some = ("--rules", "sgd, adamw", "--rates", "0.1,0.3", "--size", "0", "--epochs", "2", "--track")
+    invoke("optimizers", *model, *some)
     assert asked["rates"] == {"sgd": [0.1, 0.3], "adamw": [0.1, 0.3]}
     assert (asked["size"], asked["epochs"], asked["track"]) == (0, 2.0, True)
-    invoke("optimizers", "--rules", "gd", "--rates", "find")
+    invoke("optimizers", *model, "--rules", "gd", "--rates", "find")
     assert asked["rates"] == {"gd": None}
 
 
@@ -74,7 +81,11 @@ def test_every_rule_is_compared_at_its_usual_rates_unless_others_are_named(asked
         (("optimizers", "--epochs", "0"), "something to train on"),
         (("optimizers", "--out", TINY), "a file in the way"),
         (("lr-find", "--out", TINY), "a file in the way"),
-        (("lr-find", "--lowest", "1", "--highest", "0.1"), "must rise"),
+        (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "1", "--highest", "0.1"), "must rise"),
+        (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "2"), "2 to 1"),
+        (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "-1"), "--lowest 1e-05 --highest 1"),
+        (("lr-find", "--preset", TINY), "several neural models"),
+        (("optimizers", "--preset", TINY, "--model", "kn2"), "not trained by gradients"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(

@@ -12,15 +12,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.specs import NGramSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, InputError
+from reviewlm.errors import InputError
+from reviewlm.neural_choice import with_only
 from reviewlm.presets import parse_config
 from reviewlm.store import Artifact
-from tasks.optimizers import compare_optimizers, find_learning_rate, neural_model, of_size, with_only
+from tasks.optimizers import compare_optimizers, find_learning_rate, of_size
 from tasks.prepare import VOCABULARY_FILE, Prepared
 
 WORDS = ["the", "food", "was", "great", "and", "cheap", "but", "service", "slow", "we", "will", "never", "come", "back"]
@@ -124,16 +125,6 @@ def test_without_rates_every_rule_is_tried_at_its_usual_ones(
     found = compare_optimizers.fn(config, SPEC, prepared, tmp_path, None, 300, 1.0, False)
     assert [(trial["optimizer"], trial["rate"]) for trial in found["trials"]] == [("sgd", 0.5), ("adam", 0.01)]
     assert "mlflow_run_id" not in found
-
-
-def test_the_model_is_found_by_name_or_is_the_last_neural_one(config: RunConfig) -> None:
-    assert neural_model(config).name == "gru"
-    assert neural_model(config, "gru").name == "gru"
-    with pytest.raises(ConfigError, match="no such neural model"):
-        neural_model(config, "kn5")
-    alone = config.model_copy(update={"models": (NGramSpec(name="kn5"),)})
-    with pytest.raises(ConfigError, match="no neural model"):
-        neural_model(alone)
 
 
 def test_a_configuration_with_one_model_alone_is_valid(config: RunConfig) -> None:

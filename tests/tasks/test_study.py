@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from reviewlm.errors import FitError
 from reviewlm.search_space import Choice, Range
 from reviewlm.sweep_config import SweepConfig
 from tasks.study import Asked, Study
+from tasks.sweep import finalists_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPACE = {
@@ -172,3 +174,15 @@ def test_importance_follows_what_the_loss_depends_on(tmp_path: Path) -> None:
     shares = study.importances()
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=lambda name: shares[name]) == "dropout"
+
+
+def test_a_sweep_of_which_no_trial_ends_well_says_why(tmp_path: Path) -> None:
+    study = Study(tmp_path, options(trials=2), SPACE)
+    with study.joined():
+        for reason in ("Diverged: loss nan", "Diverged: loss inf"):
+            asked = study.ask()
+            assert asked is not None
+            study.fail(asked, reason)
+    with pytest.raises(FitError, match="None of the 2 trials") as error:
+        finalists_of(study, 1)
+    assert "Diverged: loss nan" in str(error.value)
