@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import BundleError, ConfigError
+from reviewlm.errors import ConfigError, InputError
+from reviewlm.verbs.fitted import open_folder
+from reviewlm.verbs.ngram_values import whole_numbers
 from reviewlm.verbs.options import Json, checked
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ TEXT = "A folder of tokens, or a text file, one document a line; also .gz and .z
 
 @app.command()
 def adapt(
-    bundle: Annotated[Path, typer.Option("--bundle", help="The folder of a fitted neural model.")],
+    bundle: Annotated[Path, typer.Option("--bundle", help="Folder of a fitted neural model.")],
     validation: Annotated[Path, typer.Option("--validation", help=f"Chooses all parameters. {TEXT}")],
     test: Annotated[Path, typer.Option("--test", help=f"Measures. {TEXT}")],
     train: Annotated[
@@ -48,14 +50,14 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Measure a model on one continuous stream: static, with a continuous cache, under dynamic evaluation."""
-    if not bundle.is_dir():
-        raise BundleError("There is no model folder of this name", where=bundle)
-    chosen = [name.strip() for name in variants.split(",") if name.strip()]
     specs = _specs(rule, segment, rates, decays, thetas, windows, cache_tokens, dynamic_tokens)
+    _require_texts(validation, test, train)
     from evaluation.continuous import compare_continuous, stream_of
-    from models.bundle import load_bundle
 
-    model = checked(lambda: load_bundle(bundle))
+    chosen = _variants(variants)
+    model = open_folder(bundle)
+    if "dynamic" in chosen and rule == "rms" and train is None:
+        raise ConfigError("The rule 'rms' needs the training text", where="--train", remedy="name it, or --rule sgd")
     with tempfile.TemporaryDirectory() as work:
 
         def opened(name: str, path: Path) -> Any:
@@ -72,6 +74,25 @@ def adapt(
     terminal.last_line({"variants": rows}, as_json)
 
 
+def _variants(given: str) -> list[str]:
+    """Return the variants between commas; the report has no row without one."""
+    from evaluation.continuous import VARIANTS
+
+    chosen = [name.strip() for name in given.split(",") if name.strip()]
+    if unknown := [name for name in chosen if name not in VARIANTS] or ([] if chosen else [given]):
+        raise ConfigError(
+            "There is no such variant", where="--variants", value=unknown[0], remedy=f"of {', '.join(VARIANTS)}"
+        )
+    return chosen
+
+
+def _require_texts(*paths: Path | None) -> None:
+    """Refuse a text that is not there, before any other is read."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise InputError("There is no such text", where=path, remedy=TEXT)
+
+
 def _specs(
     rule: str, segment: int, rates: str, decays: str, thetas: str, windows: str, cache_tokens: int, dynamic_tokens: int
 ) -> dict[str, Any]:
@@ -84,7 +105,7 @@ def _specs(
 
     if rule not in ("rms", "sgd"):
         raise ConfigError("There is no such rule", where="--rule", value=rule, remedy="rms or sgd")
-    candidates = {"thetas": _numbers(thetas, "--thetas"), "windows": tuple(map(int, _numbers(windows, "--windows")))}
+    candidates = {"thetas": _numbers(thetas, "--thetas"), "windows": tuple(whole_numbers(windows, "--windows", 1))}
     try:
         cache = NeuralCacheSpec(tuning_tokens=cache_tokens, **{k: v for k, v in candidates.items() if v})  # type: ignore[arg-type]
         dynamic = DynamicSpec(

@@ -167,8 +167,7 @@ def _reviews(store: Store, fit: Artifact) -> str:
 
 def _of_folder(config: RunConfig, given: str) -> FittedModel:
     name, equals, folder = given.rpartition("=")
-    path = Path(folder)
-    bundle = _open(path if not (path / BUNDLE).is_dir() else path / BUNDLE)
+    bundle = open_folder(Path(folder))
     return FittedModel(name if equals else bundle.spec.name, bundle, _fit_of(_store(config), bundle))
 
 
@@ -178,9 +177,18 @@ def _fit_of(store: Store, bundle: Bundle) -> Artifact | None:
     return store.find("fit", digest) if digest else None
 
 
-def _open(folder: Path) -> Bundle:
+def open_folder(folder: Path) -> Bundle:
+    """Open a fitted model: its bundle, or the folder of a fit, which has the bundle in it.
+
+    Raises:
+        BundleError: There is no such folder, or no bundle in it that can be read.
+    """
     if not folder.is_dir():
-        raise BundleError("There is no such folder", where=folder, remedy="give --bundle FOLDER or NAME=FOLDER")
+        raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
+    return _open(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
+
+
+def _open(folder: Path) -> Bundle:
     from models.bundle import load_bundle
 
     return checked(lambda: load_bundle(folder))

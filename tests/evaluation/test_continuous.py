@@ -134,8 +134,10 @@ def test_the_verb_prints_the_three_side_by_side(work):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--rule", "adam"], "no such rule"), (["--rates", "fast"], "no numbers"), (["--windows", "0"], "windows is"),
-     (["--bundle", "nowhere"], "no model folder"), (["--variants", "magic"], "no such variant")],
+    [(["--rule", "adam"], "no such rule"), (["--rates", "fast"], "no numbers"), (["--windows", "0"], "from 1 on"),
+     (["--bundle", "nowhere"], "no such folder"), (["--variants", "magic"], "no such variant"),
+     (["--variants", ","], "no such variant"), (["--windows", "1.5"], "whole numbers"),
+     (["--test", "nowhere.txt"], "no such text"), (["--variants", "dynamic"], "needs the training text")],
 )  # fmt: skip
 def test_the_verb_refuses_what_makes_no_sense(work, options, said):
     asked = {"--bundle": str(work / "bundle"), "--validation": str(work / "validation"), "--test": str(work / "test")}
