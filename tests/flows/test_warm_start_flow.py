@@ -79,9 +79,6 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
     assert warm["spec"]["start"] == sha256_of_file(weeks.bundle(first["digest"]) / "weights.safetensors")
     assert warm["spec"]["vocabulary_digest"] == first["spec"]["vocabulary_digest"]
     assert weeks.note(warm["digest"]) == "from the weights of champion v1"
-    cold = weeks.train([old, new], "models.0.training.epochs=0.2")
-    assert cold["spec"]["vocabulary_digest"] != first["spec"]["vocabulary_digest"]
-    assert warm["validation_nats"] < cold["validation_nats"] - 0.2
 
     weeks.crown(warm["digest"])
     again = weeks.train([old, new], *WARM)  # the champion is this very fit: it is not trained on top of itself
@@ -89,6 +86,7 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
 
     other = weeks.train([old, new], *WARM, "models.0.hidden=12")
     assert weeks.note(other["digest"]) == "fresh: champion v2 does not fit: " + _another_vocabulary(other, warm)
+    assert warm["validation_nats"] < other["validation_nats"] - 0.2
 
 
 def _another_vocabulary(other: dict[str, Any], champion: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from models.vocabulary import Vocabulary
 from tracking.client import open_client
 from tracking.runs import Tracker
 
-STORES, KILLS = 6, 4
+STORES, KILLS = 4, 4
 PRELOAD = ["tasks.fit_worker", "models.neural.recurrent", "models.neural.trainer", "torch._dynamo", "pyarrow.parquet"]
 CLOCK = {"time", "tokens_per_second"}
 RECIPE = TrainingSpec(
@@ -131,7 +131,7 @@ def points(counts, store):
 def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     (_, journal, texts), metrics, counts = undisturbed
     drawn = [point for store in range(STORES) for point in points(counts, store)]
-    assert len(set(drawn)) >= 20
+    assert len(set(drawn)) >= 12
     assert {kind for kind, _ in drawn} == {"line", "touch", "journal", "tensors"}
     assert len(metrics["train/nats"]) > 30
     assert len(metrics["validation/nats"]) == RECIPE.evaluations
