@@ -103,6 +103,14 @@ def test_a_text_costs_what_steps_by_hand_say(name):
     assert score(model, ids[None])[0] == pytest.approx(expected, rel=1e-9)
 
 
+def test_where_nothing_is_predicted_the_weights_only_go_back():
+    part, ids = exact("lstm"), TEXT[0].copy()
+    ids[[9, 10]] = 8  # star tokens are given
+    model = adapting(part, rate=0.3, decay=0.2, segment=1)
+    expected = by_hand(part, ids, 1, lambda weight, gradient, first: weight - 0.3 * gradient + 0.2 * (first - weight))
+    assert score(model, ids[None])[0] == pytest.approx(expected, rel=1e-9)
+
+
 def test_steps_by_root_mean_squares_are_the_formula():
     part, ids = exact("lstm"), TEXT[0]
     torch.manual_seed(0)

@@ -141,6 +141,14 @@ def test_a_rule_of_gradient_descent_is_swept_over_its_own_range_and_stopped_wher
     assert 0.1 < sweep.diverged < high
 
 
+@pytest.mark.parametrize("clipping", [{"clip": 1e-9}, {"clip_value": 1e-9, "clip": None}])
+def test_a_sweep_clips_as_the_fit_does(clipping):
+    # No step is longer than 1e-9 times the rate (and the root of the number of weights): nothing is learnt.
+    spec = spec_of("sgd")
+    with pytest.raises(ModelError, match="neither fell nor rose"):
+        find_rate(replace(spec, training=replace(spec.training, **clipping)), STREAM, updates=40)
+
+
 def test_a_text_shorter_than_the_sweep_is_read_again():
     short = walks(4, V, 3)
     assert len(find_rate(SPEC, short, updates=60).nats) > 30

@@ -59,7 +59,12 @@ def gradients(network, training, micro_batch, count=3):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("output", ["softmax", "two_level"])
-@pytest.mark.parametrize("options", [{}, {"backprop": T + 5}, PENALTIES], ids=["k2 = k1", "k2 > k1", "penalties"])
+@pytest.mark.parametrize(
+    "options",
+    # With the third, the past of the last window reaches back beyond where streams forgot.
+    [{}, {"backprop": T + 5}, {"backprop": 2 * T + 5}, PENALTIES],
+    ids=["k2 = k1", "k2 > k1", "k2 > 2 k1", "penalties"],
+)
 def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, kind, output, options):
     network, training = network_of(kind, dtype, output, **options)
     whole = gradients(network, training, B)
