@@ -153,7 +153,9 @@ class NeuralCacheLM(CacheLM):
         first = max(0, memory.keys_BL.shape[1] - self.window)
         forgotten_BL = np.arange(memory.keys_BL.shape[1]) < memory.since_BL[:, -1:]
         recent_BK = np.where(forgotten_BL, NONE, memory.keys_BL)[:, first:]
-        return NeuralCacheState(part, recent_BK, memory.features_BLE[:, first:])
+        features_BKE = memory.features_BLE[:, first:]
+        # After a long text, a view would keep the features of all of it; after a single token it keeps one more.
+        return NeuralCacheState(part, recent_BK, features_BKE.clone() if first > 1 else features_BKE)
 
     def save(self, folder: Path) -> None:
         """Write weights, θ and n into `cache.json` and the static model into a folder of its own below it."""

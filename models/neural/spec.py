@@ -257,7 +257,7 @@ class NPLMSpec:
         direct: Keep the direct connection W from the words' features to the output.
         dropout: On the hidden layer.
         objective: Output layer and loss.
-        training: Optimisation.
+        training: Optimisation. `backprop` changes nothing here, since no gradient flows from one position to another.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

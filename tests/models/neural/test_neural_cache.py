@@ -71,6 +71,13 @@ def test_the_cache_is_the_formula(part, theta, window, across):
             assert np.exp(-nats_T[t]) == pytest.approx(expected, rel=1e-9)
 
 
+def test_what_is_remembered_takes_no_more_memory_after_a_long_text(part):
+    model = cached(part)
+    long, short = (model.score(TEXT[:, :length], model.start(3))[1].features_BKE for length in (40, 7))
+    assert long.shape == short.shape
+    assert long.untyped_storage().nbytes() == short.untyped_storage().nbytes()
+
+
 def test_a_weight_of_zero_is_the_static_model_exactly(part):
     model = cached(part, share=0.0)
     nats_BT, _ = model.score(TEXT, model.start(3))
