@@ -72,7 +72,8 @@ class Checkpoints:
     ) -> Checkpoint | None:
         """Return the newest checkpoint that is whole (with *good*: the newest good one), or None.
 
-        A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried.
+        A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried;
+        one that cannot be read is reported and left.
         """
         for torn in self.folder.glob("*.part"):  # what a kill has left
             torn.unlink()
@@ -85,7 +86,8 @@ class Checkpoints:
                 return found
             except (OSError, SafetensorError, ValueError) as error:
                 log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
-                self._delete(number)
+                if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
+                    self._delete(number)  # what the system could not read just now may be whole
         return None
 
     def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:

@@ -141,10 +141,12 @@ class RecurrentNetwork(Network):
     def _adds_rows(self) -> bool:
         """Return whether the gradient of the rows read may be added to the output's where that lies (`look_up`).
 
-        The exact formats do without, since there the gradient may be asked for without the output's.
+        The exact formats do without, since there the gradient may be asked for without the output's; so does a GPU,
+        which would add rows that are read twice in no certain order.
         """
-        fast = self.products == "bf16" and self.embedding.weight.dtype == torch.float32
-        return fast and self.output.weight is self.embedding.weight
+        weight_VE = self.embedding.weight
+        fast = self.products == "bf16" and weight_VE.dtype == torch.float32 and weight_VE.device.type == "cpu"
+        return fast and self.output.weight is weight_VE
 
 
 def _given(value: float | None, otherwise: float) -> float:

@@ -100,8 +100,8 @@ class TrainingSpec:
         ema: Decay of an exponential average of the weights, which is what is evaluated and kept; 0 averages nothing.
         activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
         temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        spike: A window's training loss that rises so many nats per token above the mean of the last hundred windows
-            counts as divergence; None leaves only numbers that are not finite.
+        spike: A window's training loss that rises so many nats per token above its running mean (a window's share is
+            1/100) counts as divergence; None leaves only numbers that are not finite.
         start: "fresh" weights, or those of the "champion" where it has the same shape and vocabulary.
         patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
             before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.

@@ -329,6 +329,20 @@ def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undist
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
+def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_path, undisturbed, monkeypatch):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    checkpoints, names = Checkpoints(tmp_path / CHECKPOINTS), sorted((tmp_path / CHECKPOINTS).iterdir())
+
+    def fails(*arguments):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.neural.checkpoint._sha256", fails)
+        assert checkpoints.load() is None
+    assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
+    assert checkpoints.load() is not None
+
+
 def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
     run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
