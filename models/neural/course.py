@@ -13,6 +13,8 @@ from .clipping import Clipped
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100
 """Updates that the running mean of the training loss looks back over."""
+NORMS = 8_192
+"""Gradient norms that are remembered of an epoch, at most; each checkpoint holds them."""
 
 
 def perplexity(nats: float) -> float:
@@ -40,7 +42,10 @@ class Course:
         validation_nats: Latest.
         train_nats: Mean over the last line of the journal.
         since: Sums since the last line of the journal.
-        norms: Of the gradients of this epoch, before clipping.
+        norm: Of the latest gradient, before clipping.
+        norms: Of the gradients of this epoch: every `norm_stride`-th, so that there are never more than `NORMS`.
+        norms_seen: Gradients of this epoch.
+        norm_stride: See `norms`.
         running_nats: Mean training loss of the latest updates.
         plateau: What evaluations without improvement have left of the rate.
         micro_batch: Streams read at a time; memory that does not suffice makes them fewer.
@@ -60,7 +65,10 @@ class Course:
     validation_nats: float = math.inf
     train_nats: float = math.inf
     since: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
+    norm: float = 0.0
     norms: list[float] = field(default_factory=list)
+    norms_seen: int = 0
+    norm_stride: int = 1
     running_nats: float = math.inf
     plateau: float = 1.0
     micro_batch: int = 1
@@ -81,7 +89,7 @@ class Course:
         self.tokens += tokens
         self.clipped += clipped.by_norm
         self.cut += clipped.by_value
-        self.norms.append(clipped.norm)
+        self._keep_norm(clipped.norm)
         loss = nats / tokens
         known = math.isfinite(self.running_nats)
         share = 1 / min(self.updates + 1, HORIZON) if known else 1.0
@@ -89,6 +97,14 @@ class Course:
         sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
         for name, value in sums.items():
             self.since[name] += value
+
+    def _keep_norm(self, norm: float) -> None:
+        self.norm = norm
+        if self.norms_seen % self.norm_stride == 0:
+            self.norms.append(norm)
+        self.norms_seen += 1
+        if len(self.norms) == NORMS:
+            self.norms, self.norm_stride = self.norms[::2], 2 * self.norm_stride
 
     def clock(self, seconds: float, cpu_seconds: float) -> None:
         """Add the time of one update, and the processor's."""
@@ -112,7 +128,7 @@ class Course:
         figures = {
             **(loss if nats else {"train/estimator_loss": self.train_nats}),
             "learning_rate": rate,
-            "gradient_norm": self.norms[-1],
+            "gradient_norm": self.norm,
             "clipped_share": since["clipped"] / since["updates"],
             "tokens_per_second": round(since["tokens"] / max(since["seconds"], 1e-9), 1),
         }
@@ -121,7 +137,7 @@ class Course:
 
     def norm_figures(self) -> dict[str, float]:
         """Return quantiles of the gradient norms since the last call (before clipping), as figures of the journal."""
-        norms, self.norms = self.norms, []
+        norms, self.norms, self.norms_seen, self.norm_stride = self.norms, [], 0, 1
         if len(norms) < 2:
             return {}
         cuts = quantiles(norms, n=100, method="inclusive")
