@@ -145,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     epochs = args.epochs or (0.02 if args.quick else spec.training.epochs)
     spec = replace(spec, training=replace(spec.training, epochs=epochs))
     lines = TEXTS[args.text](args.data)
-    model, summary = train(lines, args.text, spec, args.work, args.threads)
+    work = args.work / ("quick" if args.quick else args.text)
+    model, summary = train(lines, args.text, spec, work, args.threads)
     rows: dict[str, Any] = {"training": {name: round(value, 3) for name, value in summary.items()}}
     reached = {
         split: _static(model, stream) for split, stream in _streams(lines, args.text).items() if split != "train"
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows |= adapting(lines, model, args.dynamic)
         ratio = Ratio(round(GOALS["ptb"] / reached["test"], 3), 1.0, f"test perplexity {GOALS['ptb']}")
     else:
-        rows |= beside_kneser_ney(lines, model, args.work)
+        rows |= beside_kneser_ney(lines, model, work)
         below = 1 - reached["test"] / rows["test reviews"]["kn5"]
         ratio = Ratio(round(below / GOALS["chicago"], 3), 1.0, f"{GOALS['chicago']:.0%} below the 5-gram")
         rows["perplexity"]["below the 5-gram"] = round(below, 4)
