@@ -7,7 +7,8 @@
 DATA is a folder with the texts of `benchmarks/line_text.py`, PEERS one with `word_language_model/` and `wlm_driver.py`,
 which runs the peer unchanged and reads off its perplexity. Both sides get the same lines, vocabulary and validation
 stream (ten streams side by side, the state carried, every word and end of line scored), one thread each, and are
-charged CPU seconds of training; what evaluations take is not counted on either side.
+charged CPU seconds of training; what evaluations and the very first update take, in which kernels are loaded and made,
+is not counted on either side.
 
 Ours is given a budget in passes over the text, by which its schedule ends; the time to the peer's perplexity is that of
 the smallest budget that reaches it.
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from benchmarks.line_text import LANES, TEXTS, LineText
 from models.base import FitContext
 from models.neural import trainer
 from models.neural.course import perplexity
+from models.neural.network import Network
 from models.neural.recurrent import RecurrentLM
 from models.neural.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
@@ -51,7 +53,7 @@ SHORT = RecurrentSpec(
 """For a budget of seconds: one layer, small batches, a high rate, averages of few gradients."""
 BUDGETS = {
     False: {
-        "sentences": (0.16, 0.2, 0.24, 0.28, 0.34, 0.4, 0.48, 0.56),
+        "sentences": (0.2, 0.24, 0.28, 0.34, 0.4, 0.48, 0.56),
         "kaggle": (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2),
     },
     True: {"sentences": (0.8, 1.2, 1.6, 2.4, 3.2), "kaggle": (0.4, 0.6, 0.8, 1.2, 1.6, 2.4)},
@@ -70,17 +72,24 @@ PEER_OPTIONS = ("--emsize", "200", "--nhid", "200", "--batch_size", "20")
 def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
     """Train and return CPU seconds of training, tokens per second of them, and the validation perplexity."""
     torch.set_num_threads(threads)
-    train, valid = lines.stream("train"), lines.stream("valid", LANES)
-    torch.manual_seed(spec.training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
-    with tempfile.TemporaryDirectory() as work:
-        done = trainer.train(network, train, valid, spec.training, FitContext(Path(work), threads=threads)).summary
-    nats, _ = validation_nats(network, valid)
+    few = {"train": lines.lines["valid"][:300], "valid": lines.lines["valid"][:20]}
+    _train(LineText(few, lines.words), replace(spec, training=replace(spec.training, epochs=1e-9)), threads)
+    network, done = _train(lines, spec, threads)
+    nats, _ = validation_nats(network, lines.stream("valid", LANES))
     cpu = done["cpu_seconds"]
     return {
         "cpu_s": round(cpu, 2), "wall_s": round(done["seconds"], 2), "tokens": done["tokens"],
         "tokens_per_cpu_s": round(done["tokens"] / cpu), "perplexity": round(perplexity(nats), 2),
     }  # fmt: skip
+
+
+def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network, Mapping[str, float]]:
+    train = lines.stream("train")
+    torch.manual_seed(spec.training.seed)
+    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
+    with tempfile.TemporaryDirectory() as work:
+        context = FitContext(Path(work), threads=threads)
+        return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context).summary
 
 
 def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, float]]:

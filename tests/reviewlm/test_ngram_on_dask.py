@@ -42,7 +42,7 @@ def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Pa
 
 
 def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:
-    monkeypatch.setattr("reviewlm.config.find_spec", lambda name: None)
+    monkeypatch.setattr("reviewlm.execution_config.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"reviewlm\[dask\]"):
         load_config("demo", ["execution.ngram_engine=dask"])
     assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.ngram_engine == "local"

@@ -99,7 +99,7 @@ def test_epochs_may_be_fractions_and_every_token_counts_once_each(tmp_path, epoc
 
 def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(tmp_path):
     """Trained on very little at a high rate it over-fits: the last state is worse than an earlier one."""
-    training = replace(TRAINING, epochs=40, evaluations=20, warmup=0.0, final_rate=1.0, reset=0.0)
+    training = replace(TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, reset=0.0)
     network, summary = run(tmp_path / "work", training=training, streams=(walks(10, V, 1), VALIDATION))
     measured = curve(tmp_path / "work", "validation/nats")
     assert len(measured) == 20
