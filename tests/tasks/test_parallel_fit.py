@@ -39,7 +39,15 @@ def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> dict[str, An
 
 
 def left_over() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "made_worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "made_worker" in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return the command line; "" of a process that has ended (other tests leave some that nobody has waited for)."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 # --- how several processes end, whatever they do
