@@ -147,6 +147,7 @@ def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: 
         layers=2, hidden=hidden, embedding=hidden, dropout=0.2, remind=False, objective=ObjectiveSpec(head=HEAD),
         training=TrainingSpec(batch=batch, window=35, evaluations=1, reset=0.0, epochs=0.02),
     )  # fmt: skip
+    lines = LineText({**lines.lines, "valid": lines.lines["valid"][:200]}, lines.words)
     probe = ours(lines, spec, threads)
     epochs = 0.02 * max(1.0, seconds / max(probe["wall_s"], 1e-3))
     return ours(lines, replace(spec, training=replace(spec.training, epochs=epochs)), threads)
