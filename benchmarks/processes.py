@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
 import psutil
@@ -114,9 +115,10 @@ def high_water(pid: int | str = "self") -> int:
     return int(marks[0]) << 10 if marks else 0
 
 
-def _cpu() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def _cpu(*whose: int) -> float:
+    """Return CPU seconds to the microsecond; `os.times` counts in hundredths, in which a short run takes none."""
+    usages = [getrusage(one) for one in whose or (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _call(function: Callable[[], Any]) -> Run:
@@ -152,14 +154,13 @@ def _inside(function: Callable[[], Any], answer: Connection) -> None:
 
 
 def _command(argv: list[str]) -> Run:
-    started, before = time.perf_counter(), os.times()
+    started, before = time.perf_counter(), _cpu(RUSAGE_CHILDREN)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         watch = _Watch(process.pid)
         watch.start()
         out, err = process.communicate()
         peak = watch.end()
-    wall, after = time.perf_counter() - started, os.times()
+    wall, cpu = time.perf_counter() - started, _cpu(RUSAGE_CHILDREN) - before
     if process.returncode:
         raise ContenderFailed(f"{argv[0]} ended with {process.returncode}: {err[-2000:]}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return Run(wall, cpu, peak / MIB, result=out)

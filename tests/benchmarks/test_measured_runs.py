@@ -43,6 +43,12 @@ def test_wall_and_cpu_seconds_are_told_apart():
     assert worked.result == {"rows": 3}
 
 
+def test_a_run_of_a_few_milliseconds_takes_some():
+    assert 0.002 < measure(partial(busy, 0.003), 1).cpu < 0.1
+    command = measure([sys.executable, "-c", ""], 1)
+    assert 0 < command.cpu != pytest.approx(round(command.cpu, 2), abs=1e-9)  # not counted in hundredths
+
+
 def test_peak_memory_is_that_of_the_run_alone():
     here = bytearray(200 * MIB)  # of this process, not of the measured one
     run = measure(partial(hold, 100), 1)
