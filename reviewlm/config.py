@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
+from reviewlm.audit_config import AuditConfig
 from reviewlm.environment import home_folder
+from reviewlm.evaluation_config import EvaluationConfig
 from reviewlm.execution_config import ExecutionConfig as ExecutionConfig
-from reviewlm.section import Section
+from reviewlm.promotion_config import PromotionConfig as PromotionConfig
+from reviewlm.section import Section, Seed
 from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
-Stars = Annotated[int, Field(ge=0, le=5)]
-Seed = Annotated[int, Field(ge=0)]
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
 """Kinds of models that draw nothing at random when they are fitted."""
 
@@ -147,39 +148,6 @@ class SplitConfig(Section):
         return self
 
 
-class EvaluationConfig(Section):
-    """What is measured of a model, and the samples drawn from it."""
-
-    resamples: Annotated[int, Field(ge=100)] = 10_000
-    usefulness_reviews: Annotated[int, Field(ge=1)] = 100
-    sample_stars: tuple[Stars, ...] = (1, 3, 5)
-    samples_per_star: Annotated[int, Field(ge=1)] = 2
-    temperature: Annotated[float, Field(gt=0)] = 0.8
-    top_k: Annotated[int, Field(ge=0)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    max_tokens: Annotated[int, Field(ge=1)] = 200
-    prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
-    suggestions: Annotated[int, Field(ge=1)] = 5
-    seed: Seed = 1
-
-
-class PromotionConfig(Section):
-    """The gate's policy: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
-
-    `allow_other_reading` lets a challenger pass that models less of the text than the champion (it folds case, or the
-    section `clean` has changed), for which the figures do not charge it.
-    """
-
-    model_name: str = "reviewlm"
-    min_relative_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    min_gain_over_baseline: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    max_slice_loss: Annotated[float, Field(ge=0)] = 0.05
-    min_test_reviews: Annotated[int, Field(ge=1)] = 30
-    allow_other_reading: bool = False
-    require_leak_certificate: bool = True
-
-
 class RunConfig(Section):
     """Everything that a run of the pipeline depends on."""
 
@@ -196,6 +164,7 @@ class RunConfig(Section):
     models: tuple[Annotated[ModelSpec, Field(discriminator="kind")], ...] = (NGramSpec(), RecurrentSpec())
     baseline: str = "kn5"
     evaluation: EvaluationConfig = EvaluationConfig()
+    audit: AuditConfig = AuditConfig()
     promotion: PromotionConfig = PromotionConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()

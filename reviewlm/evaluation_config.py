@@ -1,0 +1,27 @@
+"""Settings of what is measured of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from reviewlm.section import Section, Seed
+
+Stars = Annotated[int, Field(ge=0, le=5)]
+
+
+class EvaluationConfig(Section):
+    """What is measured of a model, and the samples drawn from it."""
+
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    usefulness_reviews: Annotated[int, Field(ge=1)] = 100
+    sample_stars: tuple[Stars, ...] = (1, 3, 5)
+    samples_per_star: Annotated[int, Field(ge=1)] = 2
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    top_k: Annotated[int, Field(ge=0)] = 0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_tokens: Annotated[int, Field(ge=1)] = 200
+    prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
+    suggestions: Annotated[int, Field(ge=1)] = 5
+    seed: Seed = 1
