@@ -33,6 +33,8 @@ ANSWERS = {
     "wrong": pl.String, "preference": pl.Float64,
 }  # fmt: skip
 """Columns of what `probe` returns."""
+ROUNDED = 9
+"""Decimals of a preference in nats."""
 BINS = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50)
 """Where bins of distances begin; the last one is open."""
 
@@ -181,4 +183,5 @@ def _preferences(bundle: Bundle, some: Sequence[Encoded]) -> Iterable[float]:
     for one, right_T, wrong_T in zip(some, nats_BT[::2], nats_BT[1::2], strict=True):
         costs = [float(nats_T[one.shared : len(stream)].sum()) for nats_T, stream in
                  ((right_T, one.right), (wrong_T, one.wrong))]  # fmt: skip
-        yield 0.0 if math.isinf(costs[0]) and math.isinf(costs[1]) else costs[1] - costs[0]
+        difference = 0.0 if math.isinf(costs[0]) and math.isinf(costs[1]) else costs[1] - costs[0]
+        yield round(difference, ROUNDED) + 0.0  # sums of the same terms in another order are no preference
