@@ -12,9 +12,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.split import iter_split
+from evaluation.comparison import comparison_table
 from evaluation.figures import loss_curves, perplexity_bars, read_journal, star_bars
 from evaluation.floor import Floor, floor_of
-from evaluation.metrics import comparison_table, star_slices
+from evaluation.metrics import star_slices
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
 from tasks.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from test_promotion_gate import judge, rule, scores
 
+from evaluation.comparison import comparison_table
 from evaluation.figures import perplexity_bars
-from evaluation.metrics import comparison_table, figures_of, figures_of_bundle, policies, star_slices
+from evaluation.metrics import figures_of, figures_of_bundle, policies, star_slices
 from evaluation.score import score_stream
 from reviewlm import terminal
 from reviewlm.config import RunConfig

@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from evaluation import figures
+from evaluation.comparison import comparison_table
 from evaluation.floor import Floor
-from evaluation.metrics import Figures, comparison_table
+from evaluation.metrics import Figures
 
 FLOOR = Floor(100, 100, 5_000.0, 10_000)
 

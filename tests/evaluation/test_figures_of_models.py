@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.comparison import comparison_table, relative_gain
 from evaluation.metrics import (
     Figures,
-    comparison_table,
     figures_of,
     figures_of_bundle,
     policies,
-    relative_gain,
     star_slices,
     usefulness,
 )

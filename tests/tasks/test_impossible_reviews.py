@@ -12,10 +12,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from evaluation.comparison import comparison_table
 from evaluation.evidence import Evidence
 from evaluation.figures import loss_curves, perplexity_bars, save, star_bars
 from evaluation.gate import decide
-from evaluation.metrics import comparison_table, figures_of, figures_of_bundle, star_slices
+from evaluation.metrics import figures_of, figures_of_bundle, star_slices
 from evaluation.score import score_stream
 from models.base import ModelError
 from models.bundle import SPEC, load_bundle

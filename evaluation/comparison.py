@@ -1,0 +1,91 @@
+"""Models beside each other: the comparison table, and by which figures they may be compared at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from evaluation.metrics import Figures
+from reviewlm.errors import ReviewLMError
+
+
+def comparison_table(
+    figures: Mapping[str, Figures], kinds: Mapping[str, str] | None = None, baseline: str = ""
+) -> pl.DataFrame:
+    """Return one row per model, best (fewest open bits per byte) first.
+
+    Args:
+        figures: By name of model; all of the same test reviews.
+        kinds: Kind of each model ("ngram", "lstm" …).
+        baseline: Name of the model that `gain` is measured against: 1 − open bits per byte / those of the baseline.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews.
+    """
+    if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
+        raise ReviewLMError(
+            "Figures of different test sets do not belong in one table", value=sorted(texts),
+            remedy="score all models on the same split",
+        )
+    base = figures[baseline].open_bits_per_byte if baseline in figures else math.nan
+    rows = [
+        {
+            "model": name, "kind": (kinds or {}).get(name, ""), **entry.to_dict(),
+            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(entry.open_bits_per_byte / base) else None,
+        }
+        for name, entry in figures.items()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None).sort("open_bits_per_byte", "model", nulls_last=True)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that models can be compared by, and when that makes sense.
+
+    Args:
+        label: As shown.
+        lower_is_better: The direction.
+        any_vocabulary: Whether models of different vocabularies may be compared by it.
+        value: The figure.
+    """
+
+    label: str
+    lower_is_better: bool
+    any_vocabulary: bool
+    value: Callable[[Figures], float]
+
+
+METRICS = {
+    "open_bits_per_byte": Metric("open bits per byte", True, True, lambda figures: figures.open_bits_per_byte),
+    "word_perplexity": Metric("word perplexity", True, True, lambda figures: figures.word_perplexity),
+    "bits_per_byte": Metric("bits per byte", True, False, lambda figures: figures.bits_per_byte),
+    "byte_perplexity": Metric("byte perplexity", True, False, lambda figures: figures.byte_perplexity),
+    "perplexity": Metric("token perplexity", True, False, lambda figures: figures.perplexity),
+}
+
+
+def relative_gain(name: str, challenger: Figures, champion: Figures) -> float:
+    """Return by what share the challenger is better (above 0), whatever the metric's direction.
+
+    Raises:
+        ReviewLMError: The metric is unknown, or cannot compare models of different vocabularies or boundary policies.
+    """
+    if name not in METRICS:
+        raise ReviewLMError(f"There is no metric '{name}'", remedy=f"one of {', '.join(METRICS)}")
+    metric = METRICS[name]
+    if challenger.boundary != champion.boundary:
+        raise ReviewLMError(
+            "The models place different tokens at the ends of a review", remedy="compare open bits per byte",
+            value=f"{challenger.boundary!r} and {champion.boundary!r}",
+        )
+    if not metric.any_vocabulary and challenger.vocabulary != champion.vocabulary:
+        raise ReviewLMError(
+            f"The {metric.label} of models with different vocabularies cannot be compared",
+            value=f"{challenger.vocabulary[:12]} and {champion.vocabulary[:12]}", remedy="compare open bits per byte",
+            cause="a smaller vocabulary turns more words into <unk>, or cuts the text into more tokens",
+        )
+    ratio = metric.value(challenger) / metric.value(champion)
+    return 1 - ratio if metric.lower_is_better else ratio - 1
