@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from corpus.profile import LENGTH_EDGES, Profile, Summary
 from corpus.word_statistics import PowerLaw, WordStatistics
-from evaluation.figures import GREY, PALETTE, _canvas, _thousands
+from evaluation.canvas import GREY, PALETTE, canvas, thousands
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
@@ -21,7 +21,7 @@ SHORT_SPAN = 3
 
 def stars_figure(profile: Profile) -> Figure:
     """Draw each side's share of reviews by rating; the sides of a good split look alike."""
-    figure, axes = _canvas(7.5, 4.0)
+    figure, axes = canvas(7.5, 4.0)
     sides = {name: summary for name, summary in profile.sides.items() if summary.reviews}
     total = profile.total.stars
     shown = [star for star in range(6) if star or total[0]]
@@ -47,7 +47,7 @@ def stars_figure(profile: Profile) -> Figure:
 
 def months_figure(profile: Profile) -> Figure:
     """Draw reviews per month, the sides on top of each other."""
-    figure, axes = _canvas(7.5, 3.6)
+    figure, axes = canvas(7.5, 3.6)
     months = month_range(profile.total.months.counts)
     below = np.zeros(len(months))
     for name, summary in profile.sides.items():
@@ -61,7 +61,7 @@ def months_figure(profile: Profile) -> Figure:
     if step % 12:
         axes.tick_params(axis="x", rotation=45)
     axes.set_xlim(-0.6, len(months) - 0.4)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("month of the review" if step % 12 else "month of the review; the year begins at its tick")
     axes.set_ylabel("reviews per month")
@@ -81,7 +81,7 @@ def month_range(counts: dict[str, int]) -> list[str]:
 
 def lengths_figure(profile: Profile) -> Figure:
     """Draw the distribution of words per review on a log scale, with quantiles of all reviews."""
-    figure, axes = _canvas(7.5, 4.0)
+    figure, axes = canvas(7.5, 4.0)
     total = profile.total
     low, high = total.length_quantile(0.0005), total.length_quantile(0.9995)
     edges = np.array(LENGTH_EDGES, float)
@@ -94,7 +94,7 @@ def lengths_figure(profile: Profile) -> Figure:
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     top = axes.get_ylim()[1] * 1.06
     for share in (0.05, 0.5, 0.95):
@@ -126,7 +126,7 @@ def _length_density(summary: Summary, edges: np.ndarray) -> tuple[np.ndarray, np
 
 def oov_figure(words: WordStatistics) -> Figure:
     """Draw the share of tokens outside a vocabulary of the most frequent words of train, by its size."""
-    figure, axes = _canvas(7.5, 4.0)
+    figure, axes = canvas(7.5, 4.0)
     for name, curve in words.oov.items():
         sizes, shares = zip(*curve, strict=True)
         axes.plot(sizes, shares, color=SIDE_COLOURS[name], marker="o", markersize=5, linewidth=1.8, label=name)
@@ -175,7 +175,7 @@ def _law_canvas(
     points: Sequence[tuple[int, int]], label: str, law: PowerLaw | None, fit: str
 ) -> tuple[Figure, Axes]:
     """Draw points and the fitted line on log scales: strong where it was fitted, dotted beyond."""
-    figure, axes = _canvas(7.5, 4.4)
+    figure, axes = canvas(7.5, 4.4)
     if points:
         axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label=label)
     if law is not None:
@@ -188,7 +188,7 @@ def _law_canvas(
 
 def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
     """Draw the words that tell 1-star from 5-star reviews best, most telling on top."""
-    figure, (left, right) = _canvas(8.5, 1.3 + 0.27 * number, columns=2)
+    figure, (left, right) = canvas(8.5, 1.3 + 0.27 * number, columns=2)
     low = [row for row in words.contrast if row[1] < 0][:number]
     high = [row for row in reversed(words.contrast) if row[1] > 0][:number]
     for axes, rows, colour, title in (
@@ -207,7 +207,7 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
 
 def names_figure(summary: Summary, number: int = 15) -> Figure:
     """Draw the commonest categories and cities of the reviewed businesses."""
-    figure, both = _canvas(8.5, 1.3 + 0.27 * number, columns=2)
+    figure, both = canvas(8.5, 1.3 + 0.27 * number, columns=2)
     known = (summary.categories.top(number), summary.cities.top(number))
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
@@ -231,7 +231,7 @@ def _log_axes(axes: Axes, y_percent: bool = False) -> None:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1_000 else (1,)))
         axis.set_minor_formatter(NullFormatter())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
     if y_percent:
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from evaluation.drift import DriftReport, flagged_sentence
-from evaluation.figures import GREY, PALETTE
+from evaluation.canvas import GREY, PALETTE
 from evaluation.page import page, paragraph, picture, section, table
 
 KNOWN, NEW = PALETTE[0], PALETTE[1]

@@ -1,7 +1,6 @@
 """Figures for people: loss curves, perplexity by model, bits per byte by star rating.
 
-Drawn with Matplotlib's objects and no global state, so that several flows may draw in one process. Colours are those
-of Okabe and Ito (2008), which colour-blind readers can tell apart.
+See `evaluation/canvas.py` for how figures are drawn.
 """
 
 from __future__ import annotations
@@ -14,16 +13,13 @@ from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from evaluation.canvas import GREY, PALETTE, canvas, plain_log_ticks, styles_of, thousands
 from evaluation.floor import Floor
 from models.adaptation import STATIC
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#595959"
 PER_BYTE = "bits per byte of text, unknown words spelt out"
 
 
@@ -48,31 +44,33 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
             `validation/perplexity` where they were measured. A model with one single point (a count-based one)
             becomes a horizontal line.
     """
-    figure, axes = _canvas(8.0, 4.8)
+    figure, axes = canvas(8.6, 5.0)
     ends = []
-    for number, (name, history) in enumerate(histories.items()):
-        colour = PALETTE[number % len(PALETTE)]
-        axes.plot(*_series(history, "train/perplexity"), color=colour, alpha=0.35, linewidth=1.0)
+    for name, style in styles_of(list(histories)).items():
+        history = histories[name]
+        axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
         steps, values = _series(history, "validation/perplexity")
         if not all(map(math.isfinite, values)):  # there is no place for it; the legend says it
-            axes.plot([], [], color=colour, linestyle="--", linewidth=1.6, label=f"{name}: infinite")
+            axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
             continue
         if len(values) == 1:
-            axes.axhline(values[0], color=colour, linestyle="--", linewidth=1.6, label=f"{name}: {values[0]:.4g}")
+            level = f"{name}: {values[0]:.4g}"
+            axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
         elif values:
             best = f"{name}: best {min(values):.4g}"
-            axes.plot(steps, values, color=colour, marker="o", markersize=4, linewidth=1.8, label=best)
+            axes.plot(steps, values, **style, markersize=5, linewidth=1.8, label=best)
         ends += values
     axes.set_yscale("log")
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
-    _plain_log_ticks(axes.yaxis)
+    plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
     axes.set_xlabel("training tokens seen (repeats included)")
     axes.set_ylabel("perplexity per token (log scale)")
     axes.set_title("Validation perplexity (marked) and training perplexity (pale)")
     if ends:
-        axes.legend(frameon=False, title="validation", alignment="left")
+        beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(histories) > 4 else {}
+        axes.legend(frameon=False, title="validation", alignment="left", fontsize=9, **beside)
     return figure
 
 
@@ -83,11 +81,11 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     byte compare all, and only there the floor has a meaning.
 
     Args:
-        table: `evaluation.metrics.comparison_table`.
+        table: `evaluation.metrics.comparison_table`; where it has columns `*_lo` and `*_hi`, bars have intervals.
         floor: Of the embedded corpus, if that is what was tested on.
         baseline: Name of the model that the dashed line marks.
     """
-    figure, (left, right) = _canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
+    figure, (left, right) = canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
     vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
     colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
     grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
@@ -97,12 +95,12 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
     left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
     left.set_xscale("log")
-    _plain_log_ticks(left.xaxis)
+    plain_log_ticks(left.xaxis)
     left.set_xlabel(f"perplexity per token (log scale){one}")
     right.set_xlabel(PER_BYTE)
     _mark(right, table, floor, baseline)
     size = f"{_count(table['reviews'].max())} reviews, {_count(table['bytes'].max())} bytes"
-    figure.suptitle(f"Test set of {size}; every token scored once; lower is better")
+    figure.suptitle(f"Test set of {size}; lower is better" + (", whiskers: intervals" if _has_intervals(table) else ""))
     return figure
 
 
@@ -112,7 +110,7 @@ def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
     Args:
         slices: Per model `evaluation.metrics.star_slices`, all of the same reviews.
     """
-    figure, axes = _canvas(9.0, 4.6)
+    figure, axes = canvas(9.0, 4.6)
     stars = sorted({star for table in slices.values() for star in table["stars"]})
     reviews: dict[int, int] = {}
     width = 0.8 / max(1, len(slices))
@@ -139,17 +137,6 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
-def _canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns)
-    for each in [axes] if columns == 1 else axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.set_axisbelow(True)
-        each.grid(axis="y" if columns == 1 else "x", color="#E3E3E3", linewidth=0.8)
-    return figure, axes
-
-
 def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
     points = [(line["step"], line[name]) for line in history if name in line]
     return [step for step, _ in points], [value for _, value in points]
@@ -160,15 +147,31 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
     rows = table.reverse().to_dicts()
     values = [row[column] for row in rows]
     drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
-    bars = axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
+    axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
     patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axes.bar_label(bars, [_number(value, form) for value in values], padding=5, fontsize=9, bbox=patch)
+    for place, (row, value, end) in enumerate(zip(rows, values, drawn, strict=True)):
+        if (span := _interval(row, column)) is not None:
+            axes.plot(span, [place, place], color="#000000", marker="|", markersize=7, linewidth=1.3, zorder=3)
+            end = span[1]
+        axes.annotate(_number(value, form), (end, place), (6, 0), textcoords="offset points", va="center", fontsize=9,
+                      bbox=patch)  # fmt: skip
     adapts = [f"\n{way}" if (way := row.get("adaptation", STATIC)) != STATIC else "" for row in rows]
     names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
     names = [name + way for name, way in zip(names, adapts, strict=True)]
     axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.14)
+
+
+def _interval(row: Mapping[str, Any], column: str) -> list[float] | None:
+    """Return the ends of a figure's interval; None where there is none, or it has no place on an axis."""
+    ends = [row.get(f"{column}_lo"), row.get(f"{column}_hi")]
+    known = [float(end) for end in ends if end is not None and math.isfinite(end)]
+    return known if len(known) == 2 else None
+
+
+def _has_intervals(table: pl.DataFrame) -> bool:
+    return any(_interval(row, "open_bits_per_byte") for row in table.to_dicts())
 
 
 def _number(value: float, form: str) -> str:
@@ -186,25 +189,6 @@ def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -
         axes.axvline(place, linestyle=style, color=colour, linewidth=1.4, label=label, zorder=2)
     if lines:
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
-
-
-def _plain_log_ticks(axis: Axis) -> None:
-    """Label a log axis 50, 100, 200 instead of powers of ten; the wider it is, the fewer labels between these."""
-    low, high = axis.get_view_interval()
-    between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
-
-    def label(value: float, _: object) -> str:
-        return f"{value:g}" if f"{value:e}"[0] in between else ""
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(label))
-
-
-def _thousands(value: float) -> str:
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g} {suffix}"
-    return f"{value:g}"
 
 
 def _count(number: Any) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
-from evaluation.figures import GREY, PALETTE, _canvas
+from evaluation.canvas import GREY, PALETTE, canvas
 
 if TYPE_CHECKING:
     from models.context_use import ContextUse
@@ -35,7 +35,7 @@ def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
     Args:
         flows: By the name of the network.
     """
-    figure, axes = _canvas(8.6, 5.2)
+    figure, axes = canvas(8.6, 5.2)
     colours: dict[str, str] = {}
     lowest = 1.0
     for name, flow in flows.items():
@@ -66,7 +66,7 @@ def context_figure(found: Mapping[str, ContextUse]) -> Figure:
     Args:
         found: By the name of the model; the same contexts for all.
     """
-    figure, axes = _canvas(8.6, 5.2)
+    figure, axes = canvas(8.6, 5.2)
     ticks: dict[float, str] = {}
     for number, (name, use) in enumerate(found.items()):
         finite = [row for row in use.rows if math.isfinite(row.perplexity)]
@@ -106,7 +106,7 @@ def probe_figure(tables: Mapping[str, pl.DataFrame], measure: str) -> Figure:
     asked = pl.concat([table.filter(pl.col("probes") > 0) for table in tables.values()])
     kinds = asked["kind"].unique(maintain_order=True).to_list()
     rows = max(1, -(-len(kinds) // COLUMNS))
-    figure, first = _canvas(12.0, 3.3 * rows + 0.5)
+    figure, first = canvas(12.0, 3.3 * rows + 0.5)
     first.remove()
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharey=measure == "accuracy").ravel().tolist()
     for panel, kind in zip(panels, kinds, strict=False):
@@ -135,7 +135,7 @@ def learning_figure(curves: Mapping[str, Sequence[Point]], title: str, chance: f
         title: What was to be learned.
         chance: Share that guessing answers right.
     """
-    figure, axes = _canvas(8.6, 4.8)
+    figure, axes = canvas(8.6, 4.8)
     longest = max(point.update for curve in curves.values() for point in curve)
     for number, (name, curve) in enumerate(curves.items()):
         colour, style = PALETTE[number % len(PALETTE)], "-" if number < len(PALETTE) else "--"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from evaluation.figures import GREY, PALETTE, _canvas, _plain_log_ticks, _thousands
+from evaluation.canvas import GREY, PALETTE, canvas, plain_log_ticks, thousands
 from models.ngram.comparison import Row
 from models.ngram.text_comparison import Comparison, Pruned
 
@@ -29,7 +29,7 @@ def all_figures(found: Comparison) -> dict[str, Figure]:
 
 def by_order(rows: Sequence[Row]) -> Figure:
     """Draw perplexity by order, a line per method; methods without a finite one stand in the legend only."""
-    figure, axes = _canvas(8.0, 5.2)
+    figure, axes = canvas(8.0, 5.2)
     for number, method in enumerate(_methods(rows)):
         points = [(row.order, row.perplexity) for row in rows if row.method == method and _finite(row.perplexity)]
         _line(axes, points, number, f"{_spoken(method)}{_without(rows, method)}")
@@ -46,7 +46,7 @@ def by_method(rows: Sequence[Row]) -> Figure:
     best = {method: _best(rows, method) for method in _methods(rows)}
     here = {row.method: row.perplexity for row in rows if row.order == order}
     names = sorted(best, key=lambda method: (best[method].perplexity or math.inf, method), reverse=True)
-    figure, axes = _canvas(9.0, 1.6 + 0.5 * len(names))
+    figure, axes = canvas(9.0, 1.6 + 0.5 * len(names))
     for place, method in enumerate(names):
         perplexity, found = here.get(method), best[method]
         if not _finite(perplexity):
@@ -63,7 +63,7 @@ def by_method(rows: Sequence[Row]) -> Figure:
     finite = [float(value) for value in here.values() if _finite(value)]
     axes.set_xlim(1, 6 * max(finite, default=10.0))
     axes.set_xscale("log")
-    _plain_log_ticks(axes.xaxis)
+    plain_log_ticks(axes.xaxis)
     axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(names) - 0.4)
@@ -76,13 +76,13 @@ def by_method(rows: Sequence[Row]) -> Figure:
 
 def by_amount(rows: Sequence[Row]) -> Figure:
     """Draw perplexity by amount of training text, a line per order."""
-    figure, axes = _canvas(8.0, 4.8)
+    figure, axes = canvas(8.0, 4.8)
     for number, order in enumerate(sorted({row.order for row in rows})):
         points = sorted((row.tokens, row.perplexity) for row in rows if row.order == order and _finite(row.perplexity))
         _line(axes, points, number, f"order {order}")
     axes.set_xscale("log")
     ticks = sorted({row.tokens for row in rows})
-    axes.set_xticks(ticks, [_thousands(_rounded(tick)) for tick in ticks])
+    axes.set_xticks(ticks, [thousands(_rounded(tick)) for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("training tokens (log scale)")
     _perplexities(axes, f"Perplexity by amount of training text, {_spoken(rows[0].method)}")
@@ -92,7 +92,7 @@ def by_amount(rows: Sequence[Row]) -> Figure:
 
 def by_size(curve: Sequence[Pruned]) -> Figure:
     """Draw the size–perplexity curve of count and entropy pruning."""
-    figure, axes = _canvas(8.4, 5.0)
+    figure, axes = canvas(8.4, 5.0)
     whole = next(point for point in curve if point.pruning == "none")
     for number, pruning in enumerate(("count", "entropy")):
         points = sorted((point.bytes, point.perplexity) for point in curve if point.pruning == pruning)
@@ -127,7 +127,7 @@ def unseen(shares: Mapping[int, Mapping[int, float]]) -> Figure:
     Args:
         shares: By amount of training text (one line of so many) and order.
     """
-    figure, axes = _canvas(8.0, 4.6)
+    figure, axes = canvas(8.0, 4.6)
     amounts = sorted(shares, reverse=True)
     amounts = sorted({amounts[0], amounts[len(amounts) // 2], amounts[-1]}, reverse=True)
     orders = sorted(shares[amounts[0]])
@@ -157,7 +157,7 @@ def _line(axes: Axes, points: Sequence[tuple[float, float]], number: int, label:
 def _perplexities(axes: Axes, title: str, log: bool = True) -> None:
     if log:
         axes.set_yscale("log")
-        _plain_log_ticks(axes.yaxis)
+        plain_log_ticks(axes.yaxis)
     axes.set_ylabel(f"held-out perplexity{' (log scale)' if log else ''}")
     axes.set_title(title)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.figures import GREY, PALETTE, _canvas, _thousands
+from evaluation.canvas import GREY, PALETTE, canvas, thousands
 
 if TYPE_CHECKING:
     from models.neural.optimizer_comparison import OptimizerComparison, Trial
@@ -32,7 +32,7 @@ def range_test(sweep: RateSweep, name: str, used: float | None = None) -> Figure
         name: Of the model, with its rule.
         used: The rate of its options, to be marked beside the suggestion.
     """
-    figure, axes = _canvas(8.0, 4.8)
+    figure, axes = canvas(8.0, 4.8)
     axes.plot(sweep.rates, sweep.nats, color=GREY, alpha=0.4, linewidth=1.0, label="each window")
     axes.plot(sweep.rates, sweep.smoothed, color=PALETTE[0], linewidth=2.0, label="smoothed")
     marks = [
@@ -56,12 +56,12 @@ def range_test(sweep: RateSweep, name: str, used: float | None = None) -> Figure
 
 def courses(found: OptimizerComparison) -> Figure:
     """Draw validation loss against training tokens, each rule at its best rate; best rule first in the legend."""
-    figure, axes = _canvas(9.6, 5.2)
+    figure, axes = canvas(9.6, 5.2)
     for number, trial in enumerate(found.best):
         label = f"{SPOKEN[trial.optimizer]}, {trial.rate:g}: {_final(trial)}"
         _line(axes, trial.tokens, trial.nats, number, label)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
     axes.set_xlabel("training tokens seen (repeats included)")
     axes.set_ylabel("validation loss, nats per token")
     axes.set_title(f"Optimisers on one model, {found.train_tokens:,} training tokens, each at its best rate")
@@ -72,7 +72,7 @@ def courses(found: OptimizerComparison) -> Figure:
 
 def final_by_rate(found: OptimizerComparison) -> Figure:
     """Draw the final validation loss of every trial against its rate: how much a rule depends on a good one."""
-    figure, axes = _canvas(9.6, 5.2)
+    figure, axes = canvas(9.6, 5.2)
     for number, best in enumerate(found.best):
         own = sorted(
             (t.rate, t.final) for t in found.trials if t.optimizer == best.optimizer and math.isfinite(t.final)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evaluation.figures import GREY, PALETTE
+from evaluation.canvas import GREY, PALETTE
 from evaluation.scaling import Prediction
 
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from evaluation.figures import GREY, PALETTE
+from evaluation.canvas import GREY, PALETTE
 
 COLUMNS = 3
 BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
