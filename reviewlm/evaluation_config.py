@@ -12,9 +12,16 @@ Stars = Annotated[int, Field(ge=0, le=5)]
 
 
 class EvaluationConfig(Section):
-    """What is measured of a model, and the samples drawn from it."""
+    """What is measured of a model, and the samples drawn from it.
+
+    Intervals have `confidence` and come from `resamples` draws of reviews. A slice of fewer than `min_slice_reviews`
+    reviews is not looked at; lengths are cut into `length_bins` slices of about equally many reviews.
+    """
 
     resamples: Annotated[int, Field(ge=100)] = 10_000
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    min_slice_reviews: Annotated[int, Field(ge=5)] = 30
+    length_bins: Annotated[int, Field(ge=2, le=20)] = 5
     usefulness_reviews: Annotated[int, Field(ge=1)] = 100
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[int, Field(ge=1)] = 2
