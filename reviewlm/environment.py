@@ -24,6 +24,20 @@ def home_folder(configured: str = ".reviewlm") -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or configured).absolute()
 
 
+@contextmanager
+def other_home(folder: Path) -> Iterator[None]:
+    """Let every configuration of this process have another home folder within this block."""
+    before = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HOME_VARIABLE]
+        else:
+            os.environ[HOME_VARIABLE] = before
+
+
 def prepare_environment(home: Path) -> None:
     """Make the home folder, and set what the frameworks read at import; what the user has set stays.
 

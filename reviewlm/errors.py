@@ -9,6 +9,7 @@ ReviewLMError (1)
 ├── CheckFailed (4)          a critical expectation failed; carries the report's path
 ├── ArtifactError (5)        the store
 │   ├── Damaged              an artifact is not what its manifest says
+│   ├── NotReproduced        made again, a version came out differently
 │   ├── StoreFull            no space left on the disk
 │   └── NotWritable          read-only disk, or no permission
 ├── FitError (6)             training
@@ -113,6 +114,10 @@ class ArtifactError(ReviewLMError):
 
 class Damaged(ArtifactError):
     """An artifact is not what its manifest says."""
+
+
+class NotReproduced(ArtifactError):
+    """Made again from the same raw files, a version came out differently."""
 
 
 class StoreFull(ArtifactError):

@@ -38,16 +38,17 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return facts with `{"__float__": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
     if isinstance(value, Mapping):
-        return {name: _to_json(inner) for name, inner in value.items()}
+        return {name: to_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(inner) for inner in value]
+        return [to_json(inner) for inner in value]
     return {NO_NUMBER: str(value)} if isinstance(value, float) and not isfinite(value) else value
 
 
-def _from_json(value: dict[str, Any]) -> Any:
+def from_json(value: dict[str, Any]) -> Any:
+    """Undo `to_json`: the hook of `json.loads` for objects."""
     return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
 
 
@@ -55,6 +56,23 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return "gone" or "changed" for every file that is not there any more, or whose bytes have another SHA-256.
+
+    Args:
+        folder: Where the files lie.
+        files: Their names, each with `sha256`, as in a manifest.
+    """
+    found = {}
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            found[name] = "gone"
+        elif sha256_of_file(path) != entry["sha256"]:
+            found[name] = "changed"
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ class Store:
         if not folder.is_dir():
             return None
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), object_hook=_from_json)
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), object_hook=from_json)
             for name, entry in manifest["files"].items():
                 if (folder / name).stat().st_size != entry["bytes"]:
                     raise ValueError(f"{name} has {(folder / name).stat().st_size} bytes instead of {entry['bytes']}")
@@ -136,19 +154,22 @@ class Store:
         Raises:
             Damaged: Names the first file that differs.
         """
-        for name, entry in artifact.manifest["files"].items():
-            if sha256_of_file(artifact.folder / name) != entry["sha256"]:
-                raise Damaged(
-                    f"A file of '{artifact.stage}' has changed since it was written", where=artifact.folder / name,
-                    remedy=f"run again with --rebuild {artifact.stage}",
-                )
+        for name, state in differing_files(artifact.folder, artifact.manifest["files"]).items():
+            raise Damaged(
+                f"A file of '{artifact.stage}' {'is' if state == 'gone' else 'has'} {state} since it was written",
+                where=artifact.folder / name, remedy=f"run again with --rebuild {artifact.stage}",
+            )
 
     def all(self, stage: str) -> Iterator[Artifact]:
-        """Yield the whole artifacts of a stage, newest first."""
+        """Yield the whole artifacts of a stage, newest first; of a damaged one the log tells, and it is passed over."""
         folder = self.root / stage
         names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
         for path in names:
-            artifact = self.find(stage, path.name)
+            try:
+                artifact = self.find(stage, path.name)
+            except Damaged as error:
+                log.warning("%s", error)
+                continue
             if artifact is not None:
                 yield artifact
 
@@ -226,7 +247,7 @@ def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> None:
         path.relative_to(work).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
         for path in files
     }
-    (work / MANIFEST).write_text(canonical(_to_json(manifest)) + "\n", encoding="utf-8")
+    (work / MANIFEST).write_text(canonical(to_json(manifest)) + "\n", encoding="utf-8")
     for path in [*files, work / MANIFEST]:
         _fsync(path)
     final.parent.mkdir(parents=True, exist_ok=True)

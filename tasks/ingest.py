@@ -75,7 +75,7 @@ def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Bui
     records = size = 0
     with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
         for digest, source in sources.items():
-            read[digest] = _read_one(config, source, _after(report, records, size))
+            read[digest] = read_file(config, source, _after(report, records, size))
             records, size = records + read[digest].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     return read
@@ -86,7 +86,8 @@ def _after(report: Report, records: int, size: int) -> Report:
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
-def _read_one(config: RunConfig, source: Source, report: Report) -> Built:
+def read_file(config: RunConfig, source: Source, report: Report) -> Built:
+    """Return the artifact of one source file: its typed parts, and its quarantine."""
     def make(work: Path) -> dict[str, Any]:
         facts = read_source(source, work, config.source, report).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}

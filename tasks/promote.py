@@ -23,10 +23,12 @@ from models.bundle import SPEC
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, Damaged
+from reviewlm.lineage import LINEAGE_TAG
 from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.evaluate import Measured, figures_of_artifact, score_bundle, scores_of
 from tasks.fit import bundle_digest
+from tasks.lineage import keep_lineage
 from tasks.prepare import VOCABULARY_FILE, Prepared, read_report, tokenize
 from tasks.stage import converted_errors, show_markdown
 from tasks.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
@@ -119,6 +121,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     tracker = tracker_of(config)
     uri = tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri")
     tags = {
+        LINEAGE_TAG: keep_lineage(config, uri, challenger),
         "kind": challenger.fitted.spec.kind, "model": challenger.name, "bundle": digest,
         DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
     }

@@ -23,6 +23,7 @@ from models.base import ModelError
 from reviewlm.config import RunConfig
 from reviewlm.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
 from reviewlm.memory import returned_memory
+from reviewlm.provenance import made_with
 from reviewlm.store import Artifact, Built, Store
 from tasks.progress import slug
 
@@ -68,7 +69,7 @@ def run_stage(
     resumable: bool = False,
 ) -> Built:
     """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
-    environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json")}
+    environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     with converted_errors(stage), returned_memory() if stage in WHOLE_DATA else nullcontext():
         built = store_of(config).build(
             stage, version, options, inputs, make,

@@ -50,12 +50,18 @@ def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle
     Raises:
         ConfigError, BundleError, TrackingUnavailable: As `open_champion`.
     """
+    tracker, address = locate(config, reference)
+    return open_champion(tracker, address, "cuda" if config.execution.device == "cuda" else "cpu")
+
+
+def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
+    """Return where the registry is, and the whole `models:/…` address of an alias, a number or an address."""
     home = config.home
     uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
     tracker = Tracker(uri, config.execution.experiment, home / "mlartifacts")
     if not reference.startswith("models:/"):
         reference = f"models:/{config.promotion.model_name}{'/' if reference.isdigit() else '@'}{reference}"
-    return open_champion(tracker, reference, "cuda" if config.execution.device == "cuda" else "cpu")
+    return tracker, reference
 
 
 def open_champion(

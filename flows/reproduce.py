@@ -1,0 +1,80 @@
+"""A registered version made again from its raw files, in a home folder of its own, and compared byte by byte."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.retrain import resolve
+from reviewlm.config import RunConfig
+from reviewlm.environment import other_home
+from reviewlm.errors import ConfigError
+from reviewlm.lineage import Lineage
+from reviewlm.lineage_compare import Compared, conclude, platform_differences
+from tasks.fit_process import interruptible_fits
+from tasks.lineage import recorded_version
+from tasks.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights
+
+
+@flow(name="reproduce", persist_result=False)
+def reproduce(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    version: str = "champion", home: str = "", tolerance: float = 0.01,
+) -> dict[str, Any]:
+    """Make a registered version again and say whether it came out the same; nothing is registered or promoted.
+
+    Args:
+        preset: Names the registry; what the version is made with is its own record.
+        input: Where to look for raw files that do not lie any more where they lay; they are known by their SHA-256.
+        overrides: Settings as `key=value`.
+        version: An alias, a number, or a `models:/…` address.
+        home: A folder for the artifacts, which stay there; it must hold no store yet. Empty: one that is removed.
+        tolerance: By how much figures may differ, relative, where machine or libraries are others than then.
+
+    Raises:
+        BundleError: No such version, or the weights that it started from are gone.
+        Unreadable: A raw file has changed or is gone.
+        Damaged: The record was changed.
+    """
+    config = resolve(preset, None, overrides)
+    record, bundle, number = recorded_version(config, version)
+    return {"version": number, **run_reproduction(config, record, bundle, input or [], home, tolerance)}
+
+
+def run_reproduction(
+    config: RunConfig, record: Lineage, bundle: Path, input: list[str], home: str, tolerance: float
+) -> dict[str, Any]:
+    """Make all steps of a record again; on the same platform it ends with the first that differs."""
+    platform = platform_differences(record)
+    reproduction = Reproduction(record, find_sources(record, input), bundle, starting_weights(config, record))
+    compared: list[Compared] = []
+    with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
+        for step in record.steps:
+            compared.append(make_again.submit(reproduction, step).result())
+            if not compared[-1].equal and not platform:
+                break
+    verdict = conclude(record, compared, platform, tolerance)
+    show_verdict.submit(verdict).result()
+    return verdict
+
+
+@contextmanager
+def _fresh_home(home: str) -> Iterator[Path]:
+    """Yield a folder without a store: what lay in one would be compared instead of made again."""
+    if not home:
+        with tempfile.TemporaryDirectory(prefix="reviewlm-reproduce-") as temporary:
+            yield Path(temporary)
+        return
+    folder = Path(home).absolute()
+    if (folder / "store").exists():
+        raise ConfigError(
+            "The home folder of a reproduction must be a new one", where="--home", value=folder,
+            cause="it holds a store, whose artifacts would be taken instead of made again",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder

@@ -1,0 +1,113 @@
+"""Verbs that follow a version back to its raw files: show the chain, hash it again, make the version again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.errors import NotReproduced
+from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow, with_rebuild
+
+app = typer.Typer()
+Version = Annotated[str, typer.Argument(help="Alias or number of a registered version.")]
+
+
+@app.command()
+def lineage(
+    version: Version = "champion",
+    verify: Annotated[bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Show what a version was made of, back to the raw files: stages, digests, sizes, when, with which code."""
+    config = configured(preset, set)
+    from reviewlm import lineage_check
+    from reviewlm.lineage import LINEAGE_TAG
+    from reviewlm.lineage_tree import step_rows, tree_lines
+    from tracking.lineage import find, record_of
+
+    found = find(config, version)[1]
+    record = record_of(found.folder) or _from_store(config, found.folder)
+    store, root = config.home / "store", found.version.tags.get(LINEAGE_TAG, "")
+    findings = (
+        lineage_check.verify(record, store, found.folder, root) if verify else lineage_check.present(record, store)
+    )
+    aliases = ", ".join(found.version.aliases)
+    terminal.say(f"version {found.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
+    terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
+    for line in tree_lines(record, {finding.key: finding.state for finding in findings}):
+        terminal.say(line)
+    for finding in findings:
+        terminal.say(f"{finding.state}: {finding.where}")
+    if verify:
+        lineage_check.require_whole(findings)
+        terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are what they were")
+    terminal.last_line(
+        {
+            "version": found.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
+            "steps": step_rows(record), "sources": [vars(source) for source in record.sources],
+            "findings": [vars(finding) for finding in findings], "verified": verify,
+        },
+        json,
+    )  # fmt: skip
+
+
+def _from_store(config: Any, bundle: Path) -> Any:
+    """Return the lineage of a version from before versions had a record."""
+    from tasks.lineage import recorded
+
+    return recorded(config, bundle)
+
+
+@app.command()
+def reproduce(
+    version: Version = "champion",
+    input: Input = None,
+    home: Annotated[str, typer.Option("--home", help="New folder for the artifacts, which then stay.")] = "",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="Of figures, relative; counts on another platform only.")
+    ] = 0.01,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Make a version again from its raw files and compare every byte; name the first stage that differs."""
+    result = run_flow(
+        "reproduce", preset, input, with_rebuild(set, None), version=version, home=home, tolerance=tolerance
+    )
+    _show(result)
+    terminal.last_line(result, json)
+    if result["verdict"] == "differs":
+        raise _difference(result)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    rows = [
+        {
+            "stage": step["stage"], "of": step["label"], "digest": step["digest"],
+            "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
+            "seconds then": step["seconds_then"], "now": step["seconds_now"],
+        }
+        for step in result["steps"]
+    ]  # fmt: skip
+    terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
+    for difference in result["platform"]:
+        terminal.say(f"another platform: {difference}")
+    if not result["same_code"]:
+        terminal.say(f"another code: it was made by commit {result['git_commit'] or 'unknown'}")
+    for row in result["figures"]:
+        terminal.say(f"{row['split']} {row['figure']}: {row['then']:.10g} then, {row['now']:.10g} now")
+    terminal.say(f"Version {result['version']}: {result['verdict']}.")
+
+
+def _difference(result: Mapping[str, Any]) -> NotReproduced:
+    first = result["first_difference"]
+    stage = f"{first['stage']} {first['label']}".strip()
+    reasons = [*first["identity"], *result["platform"]]
+    if not result["same_code"]:
+        reasons.append(f"the code is not that of commit {result['git_commit'] or 'unknown'}")
+    return NotReproduced(
+        f"Version {result['version']} came out differently: the first stage that differs is '{stage}'",
+        where=first["file"], cause="; ".join(reasons[:4]),
+    )
