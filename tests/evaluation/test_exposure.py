@@ -1,0 +1,138 @@
+"""Exposure: what theory says of canaries that were never planted, ranks by hand, and how far a fitted tail is right."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest, norm, skewnorm
+
+from corpus.canaries import Canaries
+from evaluation.exposure import (
+    FACTS,
+    SkewNormal,
+    exposures,
+    follow_theory,
+    measure_exposure,
+    ranks,
+)
+
+NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_rank_is_the_place_among_the_candidates_and_equals_share_theirs(planted, candidates):
+    expected = [
+        1 + sum(other < own for other in candidates) + sum(other == own for other in candidates) / 2 for own in planted
+    ]
+    assert ranks(np.array(planted), np.array(candidates)).tolist() == expected
+    bits = np.log2((len(candidates) + 1) / np.array(expected))
+    assert exposures(np.array(planted), np.array(candidates)) == pytest.approx(bits)
+
+
+def test_what_the_model_calls_impossible_comes_last_and_what_has_no_score_has_no_rank():
+    found = ranks(np.array([1.0, np.inf, np.nan]), np.array([2.0, np.inf, np.inf]))
+    assert found[:2].tolist() == [1, 3]
+    assert np.isnan(found[2])
+
+
+def test_exposures_of_never_planted_canaries_are_what_theory_says():
+    """P(exposure ≥ x) = 2^−x, whatever the distribution of the nats."""
+    random = np.random.default_rng(1)
+    found = np.concatenate([exposures(random.gamma(2, size=1), random.gamma(2, size=999)) for _ in range(2_000)])
+    assert kstest(found, "expon", args=(0, 1 / np.log(2))).pvalue > 0.01
+    assert found.mean() == pytest.approx(1 / np.log(2), abs=0.1)
+
+
+def test_the_check_of_the_method_rejects_as_often_as_it_says_and_notices_canaries_that_are_known():
+    random = np.random.default_rng(2)
+    p = [follow_theory(random.normal(size=100), random.normal(size=1_000))[1] for _ in range(400)]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
+    assert follow_theory(random.normal(-1, size=100), random.normal(size=1_000))[1] < 1e-6
+
+
+@pytest.mark.parametrize("shape", [0.0, 3.0, -3.0])
+def test_a_fitted_tail_is_that_of_the_distribution_the_candidates_come_from(shape):
+    values = skewnorm.rvs(shape, 50, 8, size=200_000, random_state=3)
+    fitted = SkewNormal.fit(values)
+    assert fitted.distance < 0.01
+    true = skewnorm(shape, 50, 8)
+    for share in (0.4, 1e-2, 1e-4, 1e-6):
+        assert fitted.bits_below(true.ppf(share)) == pytest.approx(-np.log2(share), rel=0.15)
+
+
+@pytest.mark.parametrize("z", [3.0, 0.0, -2.0, -10.0, -30.0])
+def test_a_tail_is_precise_where_its_probability_is_no_number_any_more(z):
+    assert SkewNormal(0.0, 1.0, 0.0, 0.0).bits_below(z) == pytest.approx(-norm.logcdf(z) / np.log(2), rel=1e-6)
+    skewed = skewnorm(2.0).cdf(max(z, -2.0))
+    assert SkewNormal(0.0, 1.0, 2.0, 0.0).bits_below(max(z, -2.0)) == pytest.approx(-np.log2(skewed), rel=1e-6)
+
+
+@pytest.mark.parametrize("values", [[1.0, np.inf, 2.0, 3.0], [2.0] * 9, [1.0]])
+def test_nothing_is_fitted_to_what_is_no_distribution(values):
+    assert SkewNormal.fit(np.array(values)) is None
+
+
+CANARIES = Canaries(
+    ("food", "was", "great", "cheap", "slow", "nice"), 3, 4, ("food was slow", "cheap nice nice"), (1, 3), 7, 100
+)
+
+
+class Knows:
+    """Gives every word the same nats, but those of one text, which it knows by heart."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def start(self, batch):
+        return None
+
+    def score(self, ids_BT, state):
+        nats_BT = np.where(np.isin(ids_BT, [1, *range(3, 9)]), 0.0, 5.0 + ids_BT / 100)
+        nats_BT[[[i for i in row if i > 8] == self.known for row in ids_BT.tolist()]] *= 0.1
+        return nats_BT, state
+
+
+def measured(vocabulary, tmp_path, known="", canaries=CANARIES, samples=("Food was slow!", "other")):
+    model = Knows([int(i) for i in vocabulary.encode(known)] if known else [])
+    bundle = SimpleNamespace(model=model, vocabulary=vocabulary)
+    return measure_exposure(bundle, canaries, 200, pl.Series(samples), tmp_path / "scored")
+
+
+def test_a_canary_that_is_known_by_heart_has_the_largest_exposure_and_the_other_one_has_not(vocabulary, tmp_path):
+    table, facts = measured(vocabulary, tmp_path, "cheap nice nice")
+    assert table["canary"].to_list() == list(CANARIES.texts)
+    assert table["copies"].to_list() == [1, 3]
+    assert table["rank"][1] == 1
+    assert facts["exposure_max"] == pytest.approx(np.log2(201)) == facts["exposure_limit"]
+    assert table["exposure"][0] < 4
+    assert facts["exposure_mean"] == pytest.approx(table["exposure"].mean())
+    assert facts["exposure_extrapolated_max"] == pytest.approx(CANARIES.bits)  # there are no more than 6³ texts
+    assert facts["control_p"] > 0.001
+    assert not list(tmp_path.iterdir())
+
+
+def test_samples_that_hold_a_canary_are_counted(vocabulary, tmp_path):
+    table, facts = measured(vocabulary, tmp_path)
+    assert table["written"].to_list() == [1, 0]
+    assert facts["canaries_written"] == 1
+
+
+def test_a_canary_of_words_that_the_vocabulary_does_not_have_has_no_exposure(vocabulary, tmp_path):
+    odd = Canaries(CANARIES.words, 3, 4, ("food was xylophone", "cheap nice nice"), (1, 1), 7, 100)
+    table, facts = measured(vocabulary, tmp_path, canaries=odd)
+    assert table["exposure"].is_null().to_list() == [True, False]
+    assert (facts["canaries"], facts["canaries_unknown"]) == (2, 1)
+
+
+def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
+    none = Canaries((), 5, 0, (), (), 1, 10, "too small")
+    for canaries in (None, none):
+        table, facts = measured(vocabulary, tmp_path, canaries=canaries)
+        assert table.is_empty()
+        assert facts["canaries"] == 0
+        assert all(facts[name] is None for name in FACTS)
