@@ -6,6 +6,7 @@ from prefect import flow
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
+from tasks.canaries import choose
 from tasks.card import describe_data
 from tasks.prepare import (
     SPLITS,
@@ -27,12 +28,16 @@ def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
     # The first is a look-up after `ingest`; it makes the verdict on the raw table part of what the run reports.
     checks = [check_table.submit(config, *what).result() for what in (("raw", dataset), ("clean", clean))]
     card = describe_data.submit(config, dataset, clean).result()
+    canaries = choose.submit(config, clean).result() if config.audit.canaries else None
+    planted = {"train": canaries}  # in no other split
     vocabularies, tokens = {}, {}
     for name in vocabularies_in_use(config):
         kept = champion_vocabulary(config, name)
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
-        tokens[name] = {split: tokenize.submit(config, file, split, clean, name).result() for split in SPLITS}
+        tokens[name] = {
+            split: tokenize.submit(config, file, split, clean, name, planted.get(split)).result() for split in SPLITS
+        }
         for split in SPLITS:
             checks.append(check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}").result())
-    return Prepared(clean, card, vocabularies, tokens, tuple(checks))
+    return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)

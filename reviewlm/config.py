@@ -178,7 +178,7 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "sweep", "scaling")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
         specs = options.get("models")
         for spec in specs if isinstance(specs, list) else []:
             if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:

@@ -12,6 +12,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.canaries import Canaries
 from corpus.clean import prepare
 from corpus.split import iter_split
 from data_checks.report import CheckReport
@@ -22,6 +23,7 @@ from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import Unreadable
 from reviewlm.store import Artifact, sha256_of_file
+from tasks.canaries import CANARIES_INPUT
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
@@ -43,6 +45,7 @@ class Prepared:
     vocabularies: dict[str, Artifact] = field(default_factory=dict)
     tokens: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     checks: tuple[Artifact, ...] = ()
+    canaries: Artifact | None = None
 
 
 @task(name="check", cache_policy=NO_CACHE, persist_result=False)
@@ -151,18 +154,24 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
 
 
 @task(name="tokens", cache_policy=NO_CACHE, persist_result=False)
-def tokenize(config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "") -> Artifact:
-    """Encode one split with one vocabulary: the same artifact whoever asks for it."""
+def tokenize(
+    config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "",
+    canaries: Artifact | None = None,
+) -> Artifact:
+    """Encode one split with one vocabulary, with *canaries* planted in it: the same artifact whoever asks for it."""
     with converted_errors(vocabulary_file):
         vocabulary = Vocabulary.load(Path(vocabulary_file))
 
     def make(work: Path) -> dict[str, Any]:
         total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report:
-            facts = write_stream(work, vocabulary, _counted(iter_split(clean.folder, split), report))
+            batches = _counted(iter_split(clean.folder, split), report)
+            batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
+            facts = write_stream(work, vocabulary, batches)
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
+    inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
     built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
     show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
     return finished(built)
