@@ -21,7 +21,10 @@ from tasks.track import registry_of, tracker_of
 from tracking.lineage import attach, find, record_of
 
 PART = "part "
-MADE_BY = {"dataset": "ingest", "clean": "prepare", "tokens": "tokens", "train": "tokens", "validation": "tokens"}
+MADE_BY = {
+    "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
+    "validation": "tokens",
+}
 """Stages by the name that others know their artifacts by."""
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 

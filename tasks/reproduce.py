@@ -23,6 +23,7 @@ from reviewlm.lineage import Lineage, Source, Step, step_of
 from reviewlm.lineage_compare import Compared, compare
 from reviewlm.presets import parse_config
 from reviewlm.store import Artifact, sha256_of_file
+from tasks.canaries import CANARIES_INPUT, choose
 from tasks.evaluate import draw_samples, score_bundle
 from tasks.fit import BUNDLE_FOLDER, FitPlan, Fitted, build_fit, bundle_digest
 from tasks.ingest import REPLAYS, SYNTHETIC_FILE, make_data_set, read_file, synthesise
@@ -113,6 +114,7 @@ class Reproduction:
         self._makers: dict[str, Callable[[RunConfig, Step], Artifact]] = {
             "synthesise": lambda config, step: synthesise.submit(config).result(), "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
+            "canaries": lambda config, step: choose.submit(config, self._clean()).result(),
             "fit": self._fit, "score": self._score, "samples": self._samples,
         }
 
@@ -161,7 +163,8 @@ class Reproduction:
     def _tokens(self, config: RunConfig, step: Step) -> Artifact:
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
-        return tokenize.submit(config, file, step.options["split"], self._of(step, "clean"), name).result()
+        canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
+        return tokenize.submit(config, file, step.options["split"], self._of(step, "clean"), name, canaries).result()
 
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any = spec_from_dict(step.facts["spec"])
