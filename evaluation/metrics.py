@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from evaluation.usefulness import usefulness as usefulness
 from models.adaptation import STATIC, adaptation_of
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from models.context_use import PREFIX
 from models.vocabulary import BOS, GIVEN
 from reviewlm.errors import InputError, ReviewLMError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.streams import TokenStream
 
+TOKEN_NATS = "token_nats.parquet"
 TOKENS_PER_BATCH = 16_384
 """Positions handed to the model at a time, padding included; bounds the memory."""
 
@@ -42,15 +44,21 @@ def score_stream(
     stream: TokenStream,
     folder: Path | None = None,
     *,
+    observed: Sequence[int] = (),
     tokens_per_batch: int = TOKENS_PER_BATCH,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> pl.DataFrame:
     """Score every review of a stream.
 
+    Texts are read from the memory-mapped stream batch by batch. What grows with the number of reviews is their row of
+    the result (`docs/evaluation.md` has the bytes), and nothing else does.
+
     Args:
         bundle: Model and vocabulary.
         stream: Reviews as tokens of that vocabulary.
         folder: Where to write the result as `scores.parquet`, if anywhere.
+        observed: Positions in the stream of reviews whose tokens are written one by one, as they were scored, to
+            `token_nats.parquet` in that folder: review_id, position (0 is the first token of the text), nats.
         tokens_per_batch: Positions per call of the model.
         report: Called after each batch with the reviews done and their total.
 
@@ -61,22 +69,35 @@ def score_stream(
 
     Raises:
         models.base.ModelError: The stream was made with another vocabulary or boundary policy.
+        InputError: An observed review is outside the stream.
         ReviewLMError: The scored tokens are not the tokens of the stream.
     """
     stream.require(bundle.vocabulary)
+    _require_inside(observed, stream)
     nats_D, tokens_D = np.zeros(len(stream)), np.zeros(len(stream), np.int64)
-    done = 0
+    kept, found, done = np.asarray(observed, np.int64), [], 0
     for rows_B in batches(stream.offsets, tokens_per_batch):
         for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
             nats_D[rows_B] += nats_BT.sum(axis=1)
             tokens_D[rows_B] += window.scored_BT.sum(axis=1)
+            found.append(_kept(window, nats_BT, kept))
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
     rows = stream.documents.with_columns(pl.Series("nats", nats_D))
     if folder is not None:
         rows.write_parquet(folder / "scores.parquet")
+        if len(kept):
+            _token_table(stream, found).write_parquet(folder / TOKEN_NATS)
     return rows
+
+
+def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
+    """Return the positions of so many reviews, drawn without replacement, ascending; all where there are fewer.
+
+    Streams of the same reviews in the same order, of whatever vocabulary, give the same ones.
+    """
+    return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
 
 
 def score_tokens(bundle: Bundle, stream: TokenStream, reviews: Sequence[int]) -> pl.DataFrame:
@@ -95,8 +116,7 @@ def score_tokens(bundle: Bundle, stream: TokenStream, reviews: Sequence[int]) ->
         InputError: A position is outside the stream.
     """
     stream.require(bundle.vocabulary)
-    if outside := [row for row in reviews if not 0 <= row < len(stream)]:
-        raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
+    _require_inside(reviews, stream)
     return pl.concat([_empty_tokens(), *(_tokens_of_review(bundle, stream, row) for row in reviews)])
 
 
@@ -154,6 +174,27 @@ def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataF
         },
         schema=_empty_tokens().schema,
     )
+
+
+def _kept(window: Window, nats_BT: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
+    row_N, t_N = np.nonzero(window.scored_BT & np.isin(window.rows_B, kept)[:, None])
+    return np.stack([window.rows_B[row_N], window.start + t_N - PREFIX, nats_BT[row_N, t_N]])
+
+
+def _token_table(stream: TokenStream, found: Sequence[np.ndarray]) -> pl.DataFrame:
+    row_N, position_N, nats_N = np.concatenate(found, axis=1)
+    order_N = np.lexsort((position_N, row_N))
+    return pl.DataFrame({
+        "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),
+        "position": position_N[order_N].astype(np.int64),
+        "nats": nats_N[order_N],
+    })  # fmt: skip
+
+
+def _require_inside(reviews: Sequence[int], stream: TokenStream) -> None:
+    if outside := [row for row in reviews if not 0 <= row < len(stream)]:
+        raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
 
 
 def _empty_tokens() -> pl.DataFrame:

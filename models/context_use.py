@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .base import LanguageModel, ModelError
+from .predictions import PredictsInBulk
+from .vocabulary import BOS
 
 if TYPE_CHECKING:
     from .streams import TokenStream
@@ -27,6 +29,8 @@ PREFIX = 2
 """Tokens before the text: `<bos>` and the stars."""
 PER_REVIEW = 40
 """Tokens chosen of one review, at most."""
+WINDOWED = ("ngram", "nplm")
+"""Kinds that look at so many tokens only: they take what follows a star token for the beginning of a review."""
 POSITIONS = 16_384
 """Positions handed to the model at a time; bounds memory, changes nothing."""
 CLOSE = 0.01
@@ -78,7 +82,7 @@ class ContextUse:
 
 def context_use(
     model: LanguageModel, stream: TokenStream, contexts: Sequence[int] = CONTEXTS, tokens: int = 2_000,
-    keep_rating: bool = True, seed: int = 1,
+    keep_rating: bool = True, seed: int = 1, per_review: int = PER_REVIEW,
 ) -> ContextUse:
     """Measure the perplexity of held-out tokens by the context kept.
 
@@ -86,10 +90,11 @@ def context_use(
         model: Any language model.
         stream: Held-out reviews of its vocabulary.
         contexts: Numbers of tokens, each 1 or more.
-        tokens: Predict about so many, at most 40 of a review.
+        tokens: Predict about so many.
         keep_rating: Put the star token before the kept tokens, so that only words are forgotten. A model that takes
             what follows a star token for the beginning of a review (an n-gram model does) should go without.
         seed: Of the choice of reviews.
+        per_review: Tokens chosen of one review, at most.
 
     Raises:
         ModelError: kind "input": no or wrong contexts, or no review is longer than the longest.
@@ -97,7 +102,7 @@ def context_use(
     contexts = sorted({*contexts})
     if not contexts or contexts[0] < 1 or tokens < 1:
         raise ModelError(f"contexts {contexts} and {tokens} tokens; all must be at least 1", "input")
-    review_N, place_N = chosen_tokens(stream, contexts[-1], tokens, seed)
+    review_N, place_N = chosen_tokens(stream, contexts[-1], tokens, seed, per_review)
     full_N = _full_nats(model, stream, review_N, place_N)
     rows = [
         _row(context, _truncated_nats(model, stream, review_N, place_N, context, keep_rating), full_N, review_N)
@@ -106,7 +111,9 @@ def context_use(
     return ContextUse((*rows, _row(None, full_N, full_N, review_N)), len(full_N), len(np.unique(review_N)))
 
 
-def chosen_tokens(stream: TokenStream, longest: int, tokens: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def chosen_tokens(
+    stream: TokenStream, longest: int, tokens: int, seed: int, per_review: int = PER_REVIEW
+) -> tuple[np.ndarray, np.ndarray]:
     """Return reviews (N,) and places in them (N,), review by review: each has more than *longest* words before it.
 
     Raises:
@@ -124,7 +131,7 @@ def chosen_tokens(stream: TokenStream, longest: int, tokens: int, seed: int) -> 
     reviews, places, found = [], [], 0
     for review in np.random.default_rng(seed).permutation(fit):
         length = int(lengths_D[review])
-        count = min(length - first, PER_REVIEW, tokens - found)
+        count = min(length - first, per_review, tokens - found)
         places.append(first + np.arange(count) * (length - first) // count)
         reviews.append(np.full(count, review))
         if (found := found + count) >= tokens:
@@ -133,11 +140,19 @@ def chosen_tokens(stream: TokenStream, longest: int, tokens: int, seed: int) -> 
 
 
 def _full_nats(model: LanguageModel, stream: TokenStream, review_N: np.ndarray, place_N: np.ndarray) -> np.ndarray:
-    nats_N, state = np.empty(len(review_N)), model.start(1)
-    for review in np.unique(review_N):
-        rows = review_N == review
-        ids_T = np.asarray(stream.document(int(review)), np.int64)[: place_N[rows].max() + 1]
-        nats_N[rows] = model.score(ids_T[None], state)[0][0][place_N[rows]]
+    """Return the nats of the chosen tokens after all of their reviews so far, several reviews side by side."""
+    reviews, which_N = np.unique(review_N, return_inverse=True)
+    last_D = np.zeros(len(reviews), np.int64)
+    np.maximum.at(last_D, which_N, place_N)
+    begin_D = np.asarray(stream.offsets)[reviews].astype(np.int64)
+    nats_N = np.empty(len(review_N))
+    for some in _blocks(len(reviews), int(last_D.max()) + 1):
+        last_B1 = last_D[some, None]
+        position_T = np.arange(int(last_B1.max()) + 1)
+        ids_BT = np.asarray(stream.ids[begin_D[some, None] + np.minimum(position_T, last_B1)], np.int64)
+        wanted_N = np.flatnonzero((which_N >= some.start) & (which_N < some.stop))
+        rows_N, places_N = which_N[wanted_N] - some.start, place_N[wanted_N]
+        nats_N[wanted_N] = _nats_at(model, np.where(position_T <= last_B1, ids_BT, BOS), rows_N, places_N)
     return nats_N
 
 
@@ -151,8 +166,25 @@ def _truncated_nats(
         ids_BT = np.asarray(stream.ids[at_BT], np.int64)
         if rating:
             ids_BT = np.concatenate([np.asarray(stream.ids[begin_N[some] + 1], np.int64)[:, None], ids_BT], 1)
-        nats_N[some] = model.score(ids_BT, model.start(len(ids_BT)))[0][:, -1]
+        rows_N = np.arange(len(ids_BT))
+        nats_N[some] = _nats_at(model, ids_BT, rows_N, np.full(len(ids_BT), ids_BT.shape[1] - 1))
     return nats_N
+
+
+def _nats_at(model: LanguageModel, ids_BT: np.ndarray, rows_N: np.ndarray, places_N: np.ndarray) -> np.ndarray:
+    """Return the nats of some tokens of texts that are read from the fresh state.
+
+    A network is spared the output layer of all other positions, which is most of its work.
+    """
+    if not isinstance(model, PredictsInBulk):
+        return model.score(ids_BT, model.start(len(ids_BT)))[0][rows_N, places_N]
+    wanted_BT = np.zeros(ids_BT.shape, bool)
+    wanted_BT[rows_N, places_N] = True
+    nats_BT = np.zeros(ids_BT.shape)
+    for part in model.predictions(ids_BT, wanted_BT):
+        own_N = part.logp_NV[np.arange(len(part.text_N)), ids_BT[part.text_N, part.position_N]]
+        nats_BT[part.text_N, part.position_N] = -own_N
+    return nats_BT[rows_N, places_N]
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:

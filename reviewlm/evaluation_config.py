@@ -22,7 +22,12 @@ class EvaluationConfig(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_slice_reviews: Annotated[int, Field(ge=5)] = 30
     length_bins: Annotated[int, Field(ge=2, le=20)] = 5
-    usefulness_reviews: Annotated[int, Field(ge=1)] = 100
+    observed_reviews: Annotated[int, Field(ge=1)] = 200
+    """Test reviews whose tokens are looked at one by one; the same for every model."""
+    contexts: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
+    """Tokens of context kept, for the curve of each model."""
+    context_tokens: Annotated[int, Field(ge=1)] = 1_000
+    """Tokens that the curve predicts."""
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[int, Field(ge=1)] = 2
     temperature: Annotated[float, Field(gt=0)] = 0.8

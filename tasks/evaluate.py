@@ -12,21 +12,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.leaks import reviews_digest
-from evaluation.metrics import LABELS, Figures, figures_of, figures_of_bundle, policies, star_slices, usefulness
-from evaluation.score import score_stream
+from evaluation.metrics import LABELS, Figures, figures_of, figures_of_bundle, policies, star_slices
+from evaluation.score import drawn_reviews, score_stream
 from models.bundle import load_bundle
 from models.sampling import generate, suggest
 from models.streams import TokenStream
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
 from tasks.fit import Fitted, bundle_digest, device_of
+from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.prepare import Prepared, check_table
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage
 from tasks.track import tracker_of
 from tracking.runs import Tracker
 
-SCORE_VERSION = 3
+SCORE_VERSION = 4
 SAMPLES_VERSION = 1
 SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
     "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
@@ -37,12 +38,13 @@ SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 @dataclass(frozen=True)
 class Measured:
-    """A fitted model with its scores on both held-out splits and its samples."""
+    """A fitted model with its scores on both held-out splits, its samples, and what it expects of single tokens."""
 
     fitted: Fitted
     test: Artifact
     validation: Artifact
     samples: Artifact
+    observed: Artifact
     checks: tuple[Artifact, ...] = ()
 
     @property
@@ -53,39 +55,40 @@ class Measured:
 
 @task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
-    """Score one model on the validation and the test split, and let it write."""
+    """Score one model on the validation and the test split, observe it, and let it write."""
     tokens = prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(fitted.spec.name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
         samples = draw_samples(config, fitted.bundle, fitted.spec.name)
+        observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, fitted.spec.name)
     name = fitted.spec.name
     checks = (
         check_table.submit(config, "predictions", test.artifact, f"predictions {name}").result(),
         check_table.submit(config, "predictions", validation.artifact, f"predictions {name} validation").result(),
         check_table.submit(config, "samples", samples.artifact, f"samples {name}").result(),
     )
-    measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact, checks)
+    measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, checks)
     _log_once(tracker_of(config), measured)
-    return finished(Built(test.artifact, test.reused and validation.reused and samples.reused), measured)
+    reused = all(built.reused for built in (test, validation, samples, observed))
+    return finished(Built(test.artifact, reused), measured)
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
     """Return the scores of a bundle on a token stream: one stage for n-gram, network, champion and challenger."""
-    options = config.evaluation.model_dump(mode="json", include={"usefulness_reviews", "seed"})
+    options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
 
     def make(work: Path) -> dict[str, Any]:
         bundle = load_bundle(bundle_folder, device_of(config))
         stream = TokenStream.open(tokens.folder)
+        observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
         with progress(label, len(stream), "reviews") as report:
-            rows = score_stream(bundle, stream, work, report=lambda done, total: report(done))
+            rows = score_stream(bundle, stream, work, observed=observed, report=lambda done, total: report(done))
         whole = figures_of_bundle(rows, bundle)
-        useful = usefulness(bundle, stream, options["usefulness_reviews"], options["seed"])
         vocabulary = bundle.vocabulary
         stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
-        hits = {name: useful[name] for name in ("hit@1", "hit@3", "hit@5", "mrr")}
-        figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict(), **hits}
-        text = json.dumps({"figures": figures, "policies": stated, "usefulness": useful}, indent=2)
+        figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
+        text = json.dumps({"figures": figures, "policies": stated}, indent=2)
         (work / FIGURES_FILE).write_text(text, encoding="utf-8")
         return figures
 
@@ -133,7 +136,7 @@ def figures_of_artifact(artifact: Artifact) -> Figures:
 
 def _log_once(tracker: Tracker, model: Measured) -> None:
     """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
-    stamp = " ".join(artifact.digest for artifact in (model.test, model.validation, model.samples))
+    stamp = " ".join(artifact.digest for artifact in (model.test, model.validation, model.samples, model.observed))
     if tracker.tag(model.fitted.run_id, MEASURED_TAG) != stamp:
         _log_figures(tracker, model)
         adaptation = figures_of_artifact(model.test).adaptation
@@ -144,7 +147,8 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
     run = model.fitted.run_id
     # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step.
-    for split, artifact in (("test", model.test), ("final_validation", model.validation)):
+    parts = (("test", model.test), ("final_validation", model.validation), ("observed", model.observed))
+    for split, artifact in parts:
         numbers = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         tracker.log_metrics(run, {f"{split}/{name}": value for name, value in numbers.items()})
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
@@ -152,5 +156,8 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     tracker.log_metrics(run, by_star)
     tracker.log_table(run, stars, "per_star.json")
     tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
-    for file in (SAMPLES_FILE, SUGGESTIONS_FILE):
-        tracker.log_table(run, pl.read_parquet(model.samples.folder / file), Path(file).with_suffix(".json").name)
+    for artifact, files in (
+        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE, CONTEXT_FILE)),
+    ):  # fmt: skip
+        for file in files:
+            tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)

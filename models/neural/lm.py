@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..base import FitContext, FitResult, ModelError
+from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .checkpoint import stored_once
 from .network import Network, NetworkState, join, take
@@ -112,14 +113,35 @@ class NeuralLM:
         if not ids_BT.shape[1]:
             return np.zeros(ids_BT.shape), state.features_BE[:, None][:, :0], state
         read_BT = self.ids_tensor(ids_BT)
-        after_BTE, network = self.network(read_BT, state.network)
-        before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
+        before_BTE, state = self._features(read_BT, state)
         given_BT = torch.isin(read_BT, torch.tensor(GIVEN, device=self.device))
         targets_N = read_BT.masked_fill(given_BT, NOT_SCORED).flatten()
         nats_N = self.network.output.nats(before_BTE.flatten(0, 1), targets_N)
-        nats_BT = nats_N.view_as(read_BT).double().cpu().numpy()
+        return nats_N.view_as(read_BT).double().cpu().numpy(), before_BTE, state
+
+    @torch.no_grad()
+    def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+        """Yield the distributions at the positions that are wanted; see `models/predictions.py`.
+
+        The network reads many positions at a time; the output layer works at those that are wanted only.
+        """
+        state = self.start(len(ids_BT))
+        width, rows = max(1, POSITIONS // len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
+        for begin in range(0, ids_BT.shape[1], width):
+            part = slice(begin, begin + width)
+            before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)
+            text_N, position_N = np.nonzero(wanted_BT[:, part])
+            for first in range(0, len(text_N), rows):
+                text_M, position_M = text_N[first : first + rows], position_N[first : first + rows]
+                logp_MV = self.network.output.logp(before_BTE[text_M, position_M])
+                yield Predictions(text_M, begin + position_M, logp_MV.cpu().numpy())
+
+    def _features(self, read_BT: Tensor, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Return the features that predict each of T tokens (B, T, E), T at least 1, and the state after them."""
+        after_BTE, network = self.network(read_BT, state.network)
+        before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
         # A copy: a view would keep the features of all T tokens for as long as the state is kept.
-        return nats_BT, before_BTE, NeuralState(network, after_BTE[:, -1].clone())
+        return before_BTE, NeuralState(network, after_BTE[:, -1].clone())
 
     def ids_tensor(self, ids: np.ndarray) -> Tensor:
         """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""

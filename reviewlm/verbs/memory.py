@@ -28,8 +28,6 @@ Text = Annotated[str, typer.Option("--text", help="Held-out text, one review a l
 POSITIONS = 20
 """Positions i of each review whose loss is differentiated."""
 RANDOM_WORDS = 1_000
-WINDOWED = ("ngram", "nplm")
-"""Kinds that look at so many tokens only: they take what follows a star token for the beginning of a review."""
 SCORED, TRAINED = "scored tokens/CPU s", "trained tokens/s"
 MEASURES = ("accuracy", "shift")
 PROBE_SETS = ("english", "grammar")
@@ -102,6 +100,7 @@ def context_use(
     require_folder(out)
     wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
     config = configured(preset, set)
+    from evaluation.context_length import keeps_rating
     from evaluation.memory_figures import context_figure
     from evaluation.memory_tables import context_table, scoring_speed
     from models.context_use import context_use as use_of
@@ -114,7 +113,7 @@ def context_use(
             log.warning("these models have several vocabularies; only perplexities of one vocabulary compare")
         for number, one in enumerate(models):
             stream = _stream(config, one, texts, Path(folder) / f"{number}")
-            rating = one.bundle.spec.kind not in WINDOWED
+            rating = keeps_rating(one.bundle.spec, one.bundle.model)
             found[one.name] = checked(lambda: use_of(one.bundle.model, stream, wanted, tokens, rating))  # noqa: B023
             speeds[one.name] = {
                 SCORED: round(scoring_speed(one.bundle.model, stream)),

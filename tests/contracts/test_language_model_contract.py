@@ -16,6 +16,7 @@ import models.bundle
 import models.specs
 from models.base import FitContext, LanguageModel, State
 from models.bundle import load_bundle, save_bundle
+from models.predictions import predictions
 from models.sampling import filter_logp, pick
 from models.specs import (
     KINDS,
@@ -177,6 +178,21 @@ def test_score_equals_repeated_step(model, ids_BT):
         expected = -logp_BV.numpy()[np.arange(len(following)), following]
         scored = ~np.isin(following, sorted(GIVEN))
         assert nats_BT[scored, t + 1] == pytest.approx(expected[scored], rel=1e-4, abs=1e-5)
+
+
+def test_distributions_of_many_positions_are_those_of_the_steps(model, ids_BT):
+    wanted_BT = ~np.isin(ids_BT, sorted(GIVEN))
+    wanted_BT[0, 20:] = wanted_BT[1, 5] = False
+    found = {}
+    for part in predictions(model, ids_BT, wanted_BT):
+        found |= {(b, t): logp_V for b, t, logp_V in zip(*part, strict=True)}
+    assert set(found) == {(b, t) for b, t in zip(*np.nonzero(wanted_BT), strict=True)}
+    state = model.start(len(ids_BT))
+    for t in range(1, ids_BT.shape[1]):
+        logp_BV, state = model.step(ids_BT[:, t - 1], state)
+        for b in np.flatnonzero(wanted_BT[:, t]):
+            assert found[b, t].dtype == np.float32
+            np.testing.assert_allclose(found[b, t], logp_BV[b].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_given_tokens_cost_nothing(model, ids_BT):

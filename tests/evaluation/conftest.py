@@ -23,6 +23,9 @@ class PreviousToken:
 
     ids_B: np.ndarray
 
+    def take(self, rows):
+        return PreviousToken(self.ids_B[list(rows)])
+
 
 class BigramLM:
     """log p(next | previous) from a table; the first token of a stream follows token 0."""
@@ -57,7 +60,7 @@ def uniform_table(size):
 
 
 def bundle_of(vocabulary, logp_VV):
-    return SimpleNamespace(vocabulary=vocabulary, model=BigramLM(logp_VV))
+    return SimpleNamespace(vocabulary=vocabulary, model=BigramLM(logp_VV), spec=SimpleNamespace(kind="lstm"))
 
 
 @pytest.fixture(scope="session")

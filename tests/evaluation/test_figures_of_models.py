@@ -1,7 +1,5 @@
-import itertools
 import math
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -14,11 +12,9 @@ from evaluation.metrics import (
     figures_of_bundle,
     policies,
     star_slices,
-    usefulness,
 )
 from evaluation.score import score_stream
-from models.streams import TokenStream, write_stream
-from models.vocabulary import BOUNDARY_POLICY, EOS, GIVEN, UNK
+from models.vocabulary import BOUNDARY_POLICY, GIVEN
 from reviewlm.errors import ReviewLMError
 
 LN2 = math.log(2)
@@ -150,47 +146,3 @@ def test_policies_state_end_unknown_words_log_base_state_and_boundary():
     stated = policies(BOUNDARY_POLICY, "digest", "word")
     assert stated["boundary"] == BOUNDARY_POLICY
     assert {"log base", "end of review", "unknown words", "folding", "state", "vocabulary"} <= stated.keys()
-
-
-def ranks_by_hand(bundle, stream, rows):
-    """Sort all entries by probability (ties by id), the unsuggestable left out, and look the token up."""
-    ranks = []
-    for row in rows:
-        ids = stream.document(row)
-        for before, token in itertools.pairwise(ids):
-            if int(token) in GIVEN:
-                continue
-            logp = bundle.model.logp_VV[before]
-            order = sorted(set(range(len(logp))) - {UNK, *GIVEN}, key=lambda entry: (-logp[entry], entry))
-            ranks.append(order.index(token) + 1 if token in order else math.inf)
-    return np.array(ranks)
-
-
-def test_hits_and_mean_reciprocal_rank_equal_a_search_by_hand(bundle, stream):
-    found = usefulness(bundle, stream, reviews=100, seed=1, tokens_per_batch=200)
-    ranks = ranks_by_hand(bundle, stream, range(len(stream)))
-    assert np.isinf(ranks).any(), "the corpus has unknown words, and these can only be missed"
-    assert found["tokens"] == len(ranks) == stream.tokens
-    for k in (1, 3, 5):
-        assert found[f"hit@{k}"] == pytest.approx((ranks <= k).mean())
-    assert found["mrr"] == pytest.approx((1 / ranks).mean())
-
-
-def test_a_model_that_knows_the_next_token_always_hits(make_bundle, reviews, vocabulary, tmp_path):
-    text = "the food was great and cheap"
-    write_stream(tmp_path, vocabulary, [reviews.head(4).with_columns(text=pl.lit(text))])
-    logp = np.full((vocabulary.size, vocabulary.size), -np.inf)
-    ids = vocabulary.encode(text)
-    for star in GIVEN:
-        logp[star, ids[0]] = 0.0
-    for before, after in zip(ids, [*ids[1:], EOS], strict=True):
-        logp[before, after] = 0.0
-    found = usefulness(make_bundle(logp), TokenStream.open(tmp_path), reviews=4, seed=1)
-    assert (found["hit@1"], found["mrr"]) == (1.0, 1.0)
-
-
-def test_equal_seeds_draw_equal_reviews(bundle, stream):
-    one, same, other = (usefulness(bundle, stream, reviews=10, seed=seed) for seed in (1, 1, 2))
-    assert one == same
-    assert one != other
-    assert one["reviews"] == 10

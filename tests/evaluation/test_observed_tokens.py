@@ -1,0 +1,229 @@
+"""Scores of tokens as data: equal to a search by hand, to the scores of the reviews, whatever the batch."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from evaluation.observe import COLUMNS, held_out_temperature, observe
+from evaluation.score import TOKEN_NATS, drawn_reviews, score_stream
+from evaluation.usefulness import usefulness
+from models.neural.recurrent import RecurrentLM
+from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
+from models.streams import TokenStream, unigram_counts, write_stream
+from models.text import NormalForm
+from models.vocabulary import EOS, GIVEN, UNK, Vocabulary
+from reviewlm.errors import InputError, ReviewLMError
+
+
+def observed(bundle, stream, folder, reviews=None, **options):
+    """Score, then observe, as the stages do."""
+    reviews = np.arange(len(stream)) if reviews is None else np.asarray(reviews)
+    folder.mkdir(exist_ok=True)
+    scores = score_stream(bundle, stream, folder, observed=reviews.tolist())
+    counts_V = unigram_counts(stream, bundle.vocabulary.size)
+    rows = observe(bundle, stream, reviews, pl.read_parquet(folder / TOKEN_NATS), counts_V, **options)
+    return scores, rows
+
+
+@pytest.fixture(scope="module")
+def network(vocabulary):
+    """An untrained LSTM: its numbers are float32, and its features depend on all that was read."""
+    spec = RecurrentSpec(kind="lstm", hidden=8, embedding=8, objective=ObjectiveSpec(output="softmax"))
+    torch.manual_seed(5)
+    net = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, 0, 0.5)
+    return SimpleNamespace(vocabulary=vocabulary, model=RecurrentLM(spec, net, vocabulary.size), spec=spec)
+
+
+def by_hand(bundle, stream, rows):
+    """Rank of each token among all entries (ties by id), among those that may be suggested, and the entropy."""
+    found = []
+    for row in rows:
+        for before, token in itertools.pairwise(stream.document(row).astype(int)):
+            if token in GIVEN:
+                continue
+            logp = bundle.model.logp_VV[before]
+            order = sorted(set(range(len(logp))) - GIVEN, key=lambda entry: (-np.float32(logp[entry]), entry))
+            offered = [entry for entry in order if entry != UNK]
+            p = np.exp(logp[order])
+            suggestion = offered.index(token) + 1 if token in offered else None
+            found.append((order.index(token) + 1, suggestion, -(p * logp[order]).sum(), p.max(), before == UNK))
+    return found
+
+
+def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_path):
+    _, rows = observed(bundle, stream, tmp_path)
+    assert rows.schema == COLUMNS
+    rank, suggestion, entropy, confidence, after_oov = zip(*by_hand(bundle, stream, range(len(stream))), strict=True)
+    assert rows["rank"].to_list() == list(rank)
+    assert rows["suggestion"].to_list() == list(suggestion)
+    assert rows["after_oov"].to_list() == list(after_oov)
+    assert any(after_oov)
+    np.testing.assert_allclose(rows["entropy"], entropy, rtol=1e-6)
+    np.testing.assert_allclose(rows["confidence"], confidence, rtol=1e-6)
+
+
+def test_tokens_are_named_placed_and_counted(bundle, stream, reviews, tmp_path):
+    _, rows = observed(bundle, stream, tmp_path, [5, 9])
+    five = rows.filter(review_id="r05")
+    known = [word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()]
+    assert five["token"].to_list() == [*known, "<eos>"]
+    assert five["position"].to_list() == list(range(len(five)))
+    ids = np.concatenate([stream.document(row) for row in range(len(stream))])
+    assert rows["training_count"].to_list() == [int((ids == token).sum()) for token in rows["id"]]
+    assert rows["review_id"].unique(maintain_order=True).to_list() == ["r05", "r09"]
+
+
+@pytest.mark.parametrize("kind", ["bundle", "network"])
+def test_nats_add_up_to_the_scores_of_the_reviews(kind, stream, tmp_path, request):
+    scores, rows = observed(request.getfixturevalue(kind), stream, tmp_path, [0, 7, 30, 59])
+    sums = rows.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum(), tokens=pl.len())
+    expected = scores.filter(pl.col("review_id").is_in(sums["review_id"].to_list()))
+    np.testing.assert_allclose(sums["nats"], expected["nats"], rtol=1e-12)
+    assert sums["tokens"].to_list() == expected["tokens"].to_list()
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 100])
+def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
+    chosen = [2, 11, 40, 41]
+    _, whole = observed(network, stream, tmp_path / "whole", chosen, temperature=1.7)
+    _, parts = observed(network, stream, tmp_path / "parts", chosen, temperature=1.7, tokens_per_batch=tokens_per_batch)
+    for name in ("entropy", "confidence", "tempered_nats", "tempered_confidence"):
+        np.testing.assert_allclose(parts[name], whole[name], rtol=2e-6)
+    other = ["review_id", "position", "id", "rank", "suggestion", "keys_spared"]
+    assert parts.select(other).equals(whole.select(other))
+
+
+def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(uniform_bundle, stream, tmp_path):
+    _, rows = observed(uniform_bundle, stream, tmp_path)
+    entries = uniform_bundle.vocabulary.size - len(GIVEN)
+    np.testing.assert_allclose(rows["entropy"], math.log(entries), rtol=1e-6)
+    np.testing.assert_allclose(rows["confidence"], 1 / entries, rtol=1e-6)
+    ids = sorted(set(range(uniform_bundle.vocabulary.size)) - GIVEN)
+    assert rows["rank"].to_list() == [ids.index(token) + 1 for token in rows["id"]]
+
+
+def test_the_tempered_columns_are_those_of_the_whole_distribution_sharpened(bundle, stream, tmp_path, make_bundle):
+    sharper = bundle.model.logp_VV / 0.5
+    sharper -= np.log(np.exp(sharper).sum(1, keepdims=True))
+    _, rows = observed(bundle, stream, tmp_path / "a", temperature=0.5)
+    _, wanted = observed(make_bundle(sharper), stream, tmp_path / "b")
+    np.testing.assert_allclose(rows["tempered_nats"], wanted["nats"], rtol=1e-5)
+    np.testing.assert_allclose(rows["tempered_confidence"], wanted["confidence"], rtol=1e-5)
+
+
+def impossible(bundle, token):
+    """The same model, to which one entry is impossible."""
+    logp = bundle.model.logp_VV.copy()
+    logp[:, token] = -np.inf
+    return logp - np.log(np.exp(logp).sum(1, keepdims=True))
+
+
+def test_an_impossible_token_has_no_rank_and_stays_impossible_at_any_temperature(bundle, make_bundle, stream, tmp_path):
+    token = bundle.vocabulary.encode("great")[0]
+    scores, rows = observed(make_bundle(impossible(bundle, token)), stream, tmp_path, temperature=2.0)
+    own = pl.col("id") == int(token)
+    assert rows.filter(own).select("rank", "suggestion").null_count().row(0) == (rows.filter(own).height,) * 2
+    assert rows.filter(own)["nats"].is_infinite().all()
+    assert rows.filter(own)["tempered_nats"].is_infinite().all()
+    assert rows.filter(own)["keys_spared"].sum() == 0
+    others = rows.filter(~own)
+    assert others["rank"].null_count() == 0
+    assert others.select(pl.col("nats", "tempered_nats", "entropy").is_finite().all()).row(0) == (True, True, True)
+    assert scores["nats"].is_infinite().any()
+
+
+def test_a_temperature_is_fitted_on_possible_tokens_of_a_bounded_number(bundle, make_bundle, stream, monkeypatch):
+    everything = held_out_temperature(bundle, stream, np.arange(len(stream)), seed=1)
+    assert everything.tokens == stream.tokens
+    token = int(bundle.vocabulary.encode("great")[0])
+    some = held_out_temperature(make_bundle(impossible(bundle, token)), stream, np.arange(len(stream)), seed=1)
+    assert some.tokens == stream.tokens - int((np.asarray(stream.ids) == token).sum())
+    monkeypatch.setattr("evaluation.observe.HELD", 100 * bundle.vocabulary.size)
+    assert held_out_temperature(bundle, stream, np.arange(len(stream)), seed=1).tokens == 100
+
+
+def test_a_model_sharpened_by_a_factor_is_repaired_on_text_of_its_own(vocabulary, make_bundle, tmp_path):
+    """Reviews are drawn from a table; the model is that table sharpened by 2, so T = 2 gives the table back."""
+    table = np.random.default_rng(4).normal(size=(vocabulary.size, vocabulary.size))
+    table[:, [UNK, *GIVEN]] = -np.inf
+    table -= np.log(np.exp(table).sum(1, keepdims=True))
+    draw, texts = np.random.default_rng(0), []
+    while len(texts) < 300:
+        ids, last = [], 3
+        while last != EOS and len(ids) < 30:
+            last = draw.choice(vocabulary.size, p=np.exp(table[last]))
+            ids.append(last)
+        if len(ids) > 1:
+            texts.append(" ".join(vocabulary.token(token) for token in ids[:-1]))
+    frame = pl.DataFrame({"review_id": [f"s{i}" for i in range(300)], "text": texts, "stars": [0] * 300})
+    write_stream(tmp_path, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes() + 1)])
+    stream = TokenStream.open(tmp_path)
+    sharpened = 2 * table - np.log(np.exp(2 * table).sum(1, keepdims=True))
+    found = held_out_temperature(make_bundle(sharpened), stream, np.arange(300), seed=0)
+    assert found.value == found.best == pytest.approx(2.0, rel=0.05)
+    assert found.nats_after < found.nats_before
+    assert held_out_temperature(make_bundle(table), stream, np.arange(300), seed=0).value == 1.0
+
+
+def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stream, tmp_path):
+    _, rows = observed(bundle, stream, tmp_path)
+    ranks = [math.inf if suggestion is None else suggestion for _, suggestion, *_ in by_hand(bundle, stream, range(60))]
+    assert math.inf in ranks, "the corpus has unknown words, and these can only be missed"
+    found = usefulness(rows, int(stream.documents["bytes"].sum()))
+    for k in (1, 3, 5):
+        assert found[f"hit@{k}"] == pytest.approx(np.mean([rank <= k for rank in ranks]))
+    assert found["mrr"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
+
+
+def knows_the_text(vocabulary, text):
+    """A table in which each word of a text (all different) is certain after the one before."""
+    logp = np.full((vocabulary.size, vocabulary.size), -np.inf)
+    ids = vocabulary.encode(text)
+    for star in GIVEN:
+        logp[star, ids[0]] = 0.0
+    for before, after in zip(ids, [*ids[1:], EOS], strict=True):
+        logp[before, after] = 0.0
+    return logp
+
+
+def test_a_model_that_knows_the_next_token_always_hits_and_spares_all_keys_but_one_a_word(
+    make_bundle, reviews, vocabulary, tmp_path
+):
+    text = "the food was great and cheap"
+    write_stream(tmp_path, vocabulary, [reviews.head(4).with_columns(text=pl.lit(text), bytes=len(text) + 1)])
+    bundle = make_bundle(knows_the_text(vocabulary, text))
+    _, rows = observed(bundle, TokenStream.open(tmp_path), tmp_path / "scores")
+    found = usefulness(rows, 4 * (len(text) + 1))
+    assert (found["hit@1"], found["mrr"]) == (1.0, 1.0)
+    assert found["keystroke_savings"] == pytest.approx((len(text) - 6) / (len(text) + 1))
+    assert (rows["entropy"].abs() < 1e-12).all()
+
+
+def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_path):
+    spec = VocabularySpec(unit="char", size=300, min_count=1)
+    write_stream(tmp_path, Vocabulary.train(reviews["text"], spec, NormalForm()), [reviews])
+    chars = TokenStream.open(tmp_path)
+    drawn = drawn_reviews(stream, 7, seed=3)
+    assert drawn.tolist() == drawn_reviews(chars, 7, seed=3).tolist() == sorted(set(drawn.tolist()))
+    assert drawn.tolist() != drawn_reviews(stream, 7, seed=4).tolist()
+    assert drawn_reviews(stream, 1_000, seed=3).tolist() == list(range(60))
+
+
+def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
+    score_stream(bundle, stream, tmp_path, observed=[1, 2])
+    nats = pl.read_parquet(tmp_path / TOKEN_NATS)
+    counts_V = unigram_counts(stream, bundle.vocabulary.size)
+    with pytest.raises(ReviewLMError, match="not of the reviews that are observed"):
+        observe(bundle, stream, np.array([1, 3]), nats, counts_V)
+    with pytest.raises(ReviewLMError, match="do not say of a token what its scores say") as caught:
+        observe(bundle, stream, np.array([1, 2]), nats.with_columns(pl.col("nats") + 1), counts_V)
+    assert "r01" in str(caught.value)
+    with pytest.raises(InputError, match="60"):
+        score_stream(bundle, stream, tmp_path, observed=[60])
