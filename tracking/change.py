@@ -1,90 +1,199 @@
-"""A change of the registry that happens as a whole: one at a time, and put back where a step fails.
+"""A change of the registry: written into the decision log as one event, then carried out on aliases, tags and texts.
 
-MLflow offers no transaction over aliases, tags and descriptions, so every step notes how to undo it. A process that
-is killed half-way cannot undo; therefore whoever makes a change sets the alias `champion` last.
+MLflow offers no transaction over aliases, tags and descriptions. So the event is the decision, and the rest follows
+from the log: every step of `carry_out` may be repeated, and whoever changes the registry next finishes what a killed
+or cut-off process has left. The alias `champion` is set last, so that it points to the old champion or to the new one
+at any moment.
+
+One at a time on one machine by a file lock; between machines by the log's order (see `standing.replay`). What remains:
+a process that stops for a while between its last look at the log and its write of an alias may write an old one over
+that of another machine. It looks again after the write and corrects itself; should it die just then, the alias is
+wrong until somebody changes it, and the log then says that it was found moved.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from filelock import FileLock
 
-from tracking.params import shorten
+from reviewlm.errors import ReviewLMError, TrackingUnavailable
+from tracking.client import ABSENT, error_code
+from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event
 from tracking.runs import Tracker
-from tracking.versions import DESCRIPTION_LENGTH, Version, version_tags
+from tracking.standing import PENDING, Standing, replay
+from tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
 
 log = logging.getLogger(__name__)
+LOOKS = 5
+"""After so many looks at the log something else keeps moving the aliases."""
+
+
+class ChampionChanged(ReviewLMError):
+    """Another version became champion since the decision was made: it must be made anew, against that one."""
 
 
 class Change:
-    """Undoable steps on the versions of one model. `aliases` is what they point to now, kept true by the steps."""
+    """The decision log and the aliases of one model, while this process may change them.
 
-    def __init__(self, tracker: Tracker, name: str, aliases: Mapping[str, int], undo: ExitStack) -> None:
-        self._tracker, self._name, self._undo = tracker, name, undo
-        self.aliases = dict(aliases)
+    `standing` and `aliases` are what they were at the last look.
+    """
+
+    def __init__(self, tracker: Tracker, name: str) -> None:
+        self.tracker, self.name, self.log = tracker, name, DecisionLog(tracker, name)
+        self.events: list[Event] = []
+        self.standing = Standing()
+        self.aliases: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Finish what others left, and enter into the log where somebody else has moved the aliases."""
+        self._look()
+        self.carry_out()
+        if self._as_decided():
+            return
+        before = self.events
+        self._look()
+        if self.events != before:  # another machine was at it between our two looks
+            self.begin()
+            return
+        champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+        why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
+        found = Event(
+            ADOPTED, False, champion or 0, self.standing.champion, why, who="unknown", previous=previous,
+            carried_out="found so",
+        )
+        self.log.append(found, self.events)
+        self._look()
+
+    def decide(self, event: Event) -> Event:
+        """Write an event into the log, which makes it so, and carry it out.
+
+        Returns:
+            The event as it stands in the log; `standing.states` says whether it counts.
+
+        Raises:
+            TrackingUnavailable: MLflow went away. Nothing has happened, or the next change finishes it.
+        """
+        event = self.log.append(event, self.events)
+        try:
+            self._look()
+            self.carry_out()
+        except TrackingUnavailable as error:
+            log.warning("event %d of %s is decided, but MLflow did not answer; once more: %s", event.number, self.name,
+                        error.what)
+            self._look()
+            self.carry_out()
+        return event
+
+    def carry_out(self) -> None:
+        """Make aliases, tags and descriptions say what the log says."""
+        wrote = False
+        for _ in range(LOOKS):
+            pending = [event for event in self.events if self.standing.states[event.number] == PENDING]
+            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.standing.champion):
+                return
+            given_up = {event.number for event in pending if not self._note(event)}
+            if not given_up:
+                self._point()
+                wrote = True
+            for event in pending:
+                if event.number in given_up:
+                    self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
+                elif not given_up:
+                    self.log.mark(event)
+            self._look()  # another machine may have decided meanwhile, and our aliases be the older ones
+        raise TrackingUnavailable(
+            "The aliases do not come to rest", where=f"models:/{self.name}",
+            cause="several machines change the registry at once", remedy="try again",
+        )
+
+    def _look(self) -> None:
+        self.events = self.log.read()
+        self.standing = replay(self.events)
+        self.aliases = aliases_of(self.tracker, self.name)
+
+    def _as_decided(self) -> bool:
+        shown = (self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS))
+        return shown == (self.standing.champion, self.standing.previous)
+
+    def _point(self) -> None:
+        """Set the aliases, `champion` last. A previous champion that was deleted is none."""
+        before = self.standing.previous
+        if before is not None and self.aliases.get(PREVIOUS) != before and self._version(before) is None:
+            before = None
+        self.set_alias(PREVIOUS, before)
+        self.set_alias(CHAMPION, self.standing.champion)
 
     def set_alias(self, alias: str, version: int | None) -> None:
         """Point an alias at a version, or take it away."""
-        before = self.aliases.get(alias)
-        if before == version:
+        if self.aliases.get(alias) == version:
             return
-        self._step(partial(self._write_alias, alias, version), partial(self._write_alias, alias, before))
-        self.aliases.pop(alias, None)
-        if version is not None:
-            self.aliases[alias] = version
-
-    def _write_alias(self, alias: str, version: int | None) -> None:
-        with self._tracker.reaching() as client:
+        with self.tracker.reaching() as client:
             if version is None:
-                client.delete_registered_model_alias(self._name, alias)
+                client.delete_registered_model_alias(self.name, alias)
+                del self.aliases[alias]
             else:
-                client.set_registered_model_alias(self._name, alias, str(version))
+                client.set_registered_model_alias(self.name, alias, str(version))
+                self.aliases[alias] = version
 
-    def set_tags(self, version: Version, tags: Mapping[str, Any]) -> None:
-        """Set tags of a version, given as it was before."""
-        for key, value in version_tags(tags).items():
-            before = version.tags.get(key)
-            self._step(partial(self._write_tag, version, key, value), partial(self._write_tag, version, key, before))
+    def _note(self, event: Event) -> bool:
+        """Write on its version what an event says; return False where the version was deleted."""
+        if event.action == ADOPTED or self._said_later(event):
+            return True
+        if (version := self._version(event.version)) is None:
+            return False
+        since = {SINCE: event.when.isoformat(timespec="seconds")} if event.promote else {}
+        tags = {**event.tags, **since}
+        gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
+        number = str(event.version)
+        with self.tracker.reaching() as client:
+            if event.action == GATE and version.description != event.report:
+                client.update_model_version(self.name, number, event.report)
+            for name, value in tags.items():
+                if version.tags.get(name) != value:
+                    client.set_model_version_tag(self.name, number, name, value)
+            for name in gone:  # rules of an earlier decision that this one does not have
+                client.delete_model_version_tag(self.name, number, name)
+        if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
+            self.set_alias(CHALLENGER, None)
+        return True
 
-    def _write_tag(self, version: Version, key: str, value: str | None) -> None:
-        with self._tracker.reaching() as client:
-            if value is None:
-                client.delete_model_version_tag(self._name, str(version.version), key)
-            else:
-                client.set_model_version_tag(self._name, str(version.version), key, value)
+    def _said_later(self, event: Event) -> bool:
+        """Return whether the log has a newer decision of the same kind on the version, whose words are there."""
+        return any(
+            other.number > event.number and (other.action, other.version) == (event.action, event.version)
+            for other in self.events
+        )
 
-    def describe(self, version: Version, text: str) -> None:
-        """Set the description of a version, given as it was before."""
-        new = shorten(text, DESCRIPTION_LENGTH)
-        self._step(partial(self._write_text, version, new), partial(self._write_text, version, version.description))
-
-    def _write_text(self, version: Version, text: str) -> None:
-        with self._tracker.reaching() as client:
-            client.update_model_version(self._name, str(version.version), text)
-
-    def _step(self, do: Callable[[], None], restore: Callable[[], None]) -> None:
-        """Note the way back first: a step that failed may still have arrived."""
-        self._undo.callback(self._put_back, restore)
-        do()
-
-    def _put_back(self, restore: Callable[[], None]) -> None:
-        """Undo one step; a failure here must neither hide the first error nor stop the other steps."""
+    def _version(self, number: int) -> Version | None:
         try:
-            restore()
-        except Exception as error:
-            log.warning("%s: a step of the change could not be undone: %s", self._name, error)
+            with self.tracker.reaching() as client:
+                return version_of(client.get_model_version(self.name, str(number)), self.aliases)
+        except ReviewLMError as error:
+            if error_code(error) in ABSENT:
+                return None
+            raise
 
 
 @contextmanager
-def exclusive_change(tracker: Tracker, name: str, aliases: Callable[[], Mapping[str, int]]) -> Iterator[Change]:
-    """Hold the registry's lock on this machine and yield a change that is undone if the block fails."""
+def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
+    """Hold the registry's lock on this machine and yield a change whose beginning is as the log says."""
     lock = tracker.artifact_root.parent / "registry.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock), ExitStack() as undo:
-        yield Change(tracker, name, aliases(), undo)
-        undo.pop_all()
+    with FileLock(lock):
+        change = Change(tracker, name)
+        change.begin()
+        yield change
+
+
+def aliases_of(tracker: Tracker, name: str) -> dict[str, int]:
+    """Return what the aliases of a model point to; none where the model does not exist."""
+    try:
+        with tracker.reaching() as client:
+            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return {}
+        raise

@@ -1,7 +1,9 @@
-"""Versions of the registered model, and the deed that follows a gate's decision.
+"""Versions of the registered model, and the deed that follows a decision.
 
 Aliases say what a version is for: `challenger` from registration to decision, `champion` for what is served,
-`previous` for the champion before it. The registry holds no truth about figures: the gate measures both sides itself.
+`previous` for the champion before it. They show what the decision log says (`tracking/events.py`, `standing.py`); how
+a decision becomes aliases and tags, and what happens where that is cut short, stands in `tracking/change.py`. The
+registry holds no truth about figures: the gate measures both sides itself.
 """
 
 from __future__ import annotations
@@ -9,24 +11,27 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from reviewlm.errors import BundleError, ReviewLMError
-from tracking.change import Change, exclusive_change
-from tracking.client import ABSENT, PRESENT, error_code
+from tracking.change import ChampionChanged, Change, aliases_of, exclusive_change
+from tracking.client import PRESENT, error_code
+from tracking.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
 from tracking.export import BUNDLE_PATH
 from tracking.params import shorten
 from tracking.runs import Tracker
+from tracking.standing import OVERTAKEN, Standing, replay
 from tracking.versions import (
+    BY_HAND,
     CHALLENGER,
     CHAMPION,
     DESCRIPTION_LENGTH,
     MODEL_URI,
     OUTCOME,
     PREVIOUS,
+    REASON,
+    REFUSED,
     Version,
     local_folder,
     outcome_tags,
@@ -34,9 +39,10 @@ from tracking.versions import (
     version_tags,
 )
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "Version", "bundle_in", "outcome_tags"]
+__all__ = [
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
+]
 log = logging.getLogger(__name__)
-SINCE = "champion/since"
 MODEL_VERSIONS = "mlflow.modelVersions"  # the UI links a logged model to its versions by this tag
 
 
@@ -44,7 +50,7 @@ class Registry:
     """Versions and aliases of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
-        self.tracker, self.name = tracker, model_name
+        self.tracker, self.name, self.log = tracker, model_name, DecisionLog(tracker, model_name)
 
     def register(
         self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None, description: str = ""
@@ -54,9 +60,12 @@ class Registry:
         A repeated call returns the same version; one that was already decided upon does not become challenger again.
         """
         self._create_model()
-        with self._change() as change:
+        with exclusive_change(self.tracker, self.name) as change:
             known = next((version for version in self.versions() if version.source == model_uri), None)
-            number = known.version if known else self._create_version(model_uri, run_id, tags or {}, description)
+            with self.tracker.reaching() as client:
+                model = client.get_logged_model(model_uri.removeprefix("models:/"))
+            number = known.version if known else self._create_version(model, model_uri, run_id, tags or {}, description)
+            self._link(model, number)
             if known is None or OUTCOME not in known.tags:
                 change.set_alias(CHALLENGER, number)
         return number
@@ -69,18 +78,25 @@ class Registry:
             if error_code(error) not in PRESENT:
                 raise
 
-    def _create_version(self, model_uri: str, run_id: str, tags: Mapping[str, Any], description: str) -> int:
+    def _create_version(
+        self, model: Any, model_uri: str, run_id: str, tags: Mapping[str, Any], description: str
+    ) -> int:
         """Give MLflow the model's own folder: an address `models:/m-…` it would look up in its process-wide store."""
         with self.tracker.reaching() as client:
-            model = client.get_logged_model(model_uri.removeprefix("models:/"))
             created = client.create_model_version(
                 self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI: model_uri}),
                 description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
             )
-            known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
-            versions = [*known, {"name": self.name, "version": created.version}]
-            client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(versions)})
         return int(created.version)
+
+    def _link(self, model: Any, number: int) -> None:
+        """Let the logged model name its version, as MLflow's own way of registering does."""
+        known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
+        if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in known}:
+            return
+        entries = [*known, {"name": self.name, "version": number}]
+        with self.tracker.reaching() as client:
+            client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
 
     def alias(self, name: str) -> Version | None:
         """Return the version that an alias points to, None if the alias or the model does not exist."""
@@ -97,6 +113,12 @@ class Registry:
         """Return one plain row per version, the newest first, for tables and JSON."""
         return [version.as_row() for version in self.versions()]
 
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return one plain row per event of the decision log, the newest first; a state says whether it counts."""
+        events = self.events()
+        states = replay(events).states
+        return [event.as_row(states[event.number]) for event in reversed(events)]
+
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; none where the model does not exist."""
         aliases, found, token = self._aliases(), [], None
@@ -108,13 +130,7 @@ class Registry:
                     return sorted(found, key=lambda version: -version.version)
 
     def _aliases(self) -> dict[str, int]:
-        try:
-            with self.tracker.reaching() as client:
-                return {name: int(number) for name, number in client.get_registered_model(self.name).aliases.items()}
-        except ReviewLMError as error:
-            if error_code(error) in ABSENT:
-                return {}
-            raise
+        return aliases_of(self.tracker, self.name)
 
     def bundle_folder(self, version: int | Version) -> Path:
         """Return the folder of a version's bundle, downloaded first where the store is not on this machine.
@@ -142,27 +158,15 @@ class Registry:
             Path(folder).rename(final)
         return final
 
-    def _change(self) -> AbstractContextManager[Change]:
-        return exclusive_change(self.tracker, self.name, self._aliases)
-
-    def record_decision(self, version: int, report: str, tags: Mapping[str, Any]) -> None:
-        """Write a decision on a version: its Markdown as description, outcome and reasons as tags."""
-        with self._change() as change:
-            self._record(version, report, tags, change)
-
-    def promote(self, version: int, expected_champion: int | None) -> None:
-        """Make a version the champion, if the champion is still the one that it was compared with.
-
-        Raises:
-            ReviewLMError: Another version became champion meanwhile; nothing has changed.
-        """
-        with self._change() as change:
-            self._move_champion(version, expected_champion, change)
+    def events(self) -> list[Event]:
+        """Return the decision log, the oldest event first."""
+        return self.log.read()
 
     def settle(
-        self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any]
+        self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any], *,
+        who: str = "", run_id: str = "",
     ) -> None:
-        """Record a decision and carry it out, as one: where a step fails, tags, text and aliases are put back.
+        """Enter the gate's decision into the log and carry it out: tags, description, aliases.
 
         Args:
             version: The challenger.
@@ -170,56 +174,105 @@ class Registry:
             promote: Whether the gate let it pass.
             report: The decision as Markdown.
             tags: See `versions.outcome_tags`.
+            who: Asked for it; empty for USER@HOST of this process.
+            run_id: Of the MLflow run that holds the decision: a repeated call of the same run is entered once.
 
         Raises:
-            ReviewLMError: Another version became champion meanwhile; nothing has changed.
+            ChampionChanged: The challenger has won against a version that is not the champion any more. It is not
+                promoted, and its version and the aliases are as before.
+            ReviewLMError: There is no such version.
         """
-        with self._change() as change:
-            if promote:
-                self._expect(version, expected_champion, change)
-            self._record(version, report, tags, change)
-            if promote:
-                self._move_champion(version, expected_champion, change)
+        self.version(version)
+        why = str(tags.get(REASON, ""))
+        self._decide(Event(
+            GATE, promote, version, expected_champion, why, who, run_id, tags=version_tags(tags), report=report
+        ))
 
-    def rollback(self) -> int:
-        """Swap champion and previous and return the version that is champion now."""
-        with self._change() as change:
-            champion, previous = change.aliases.get(CHAMPION), change.aliases.get(PREVIOUS)
-            if champion is None or previous is None or champion == previous:
-                raise ReviewLMError(f"{self.name} has no previous champion to go back to", where=self.tracker.uri)
-            change.set_alias(PREVIOUS, champion)
-            change.set_alias(CHAMPION, previous)
-            log.info("version %d of %s is champion again (was %d)", previous, self.name, champion)
-            return previous
+    def promote(
+        self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
+    ) -> None:
+        """Make a version the champion by hand, if the champion is still the one that the person has seen.
 
-    def _record(self, version: int, report: str, tags: Mapping[str, Any], change: Change) -> None:
-        before = self.version(version)
-        change.describe(before, report)
-        change.set_tags(before, tags)
-        if change.aliases.get(CHALLENGER) == version:
-            change.set_alias(CHALLENGER, None)
+        Args:
+            version: May not be one that the gate has refused.
+            expected_champion: None for none.
+            why: The reason; it stands in the log and on the version.
+            who: Empty for USER@HOST of this process.
+            force: Promote it although the gate has refused it.
 
-    def _expect(self, version: int, expected: int | None, change: Change) -> None:
-        current = change.aliases.get(CHAMPION)
-        if current not in (expected, version):
+        Raises:
+            ChampionChanged: Another version became champion meanwhile; nothing has changed.
+            ReviewLMError: The gate has refused the version, or there is no such version.
+        """
+        known = self.version(version)
+        if known.tags.get(OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
-                "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
-                value=f"version {current}, expected {expected or 'none'}", remedy="run the promotion again",
+                f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
+                cause=known.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
             )
+        if self._aliases().get(CHAMPION) == version == expected_champion:
+            return
+        who = who or author()
+        tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
+        self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
-    def _move_champion(self, version: int, expected: int | None, change: Change) -> None:
-        """Set the alias `champion` last: until then nobody who asks for the champion sees anything."""
-        self._expect(version, expected, change)
-        current = change.aliases.get(CHAMPION)
-        if current == version:
-            return  # a repeated call
-        if current is not None:
-            change.set_alias(PREVIOUS, current)
-        if change.aliases.get(CHALLENGER) == version:
-            change.set_alias(CHALLENGER, None)
-        change.set_tags(self.version(version), {SINCE: datetime.now(UTC).isoformat(timespec="seconds")})
-        change.set_alias(CHAMPION, version)
-        log.info("version %d of %s is champion (was %s)", version, self.name, current or "none")
+    def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> int:
+        """Make a former champion the champion again, and return it; the champion of now becomes `previous`.
+
+        Args:
+            to: A version that was champion once; None for the one with the alias `previous`.
+            against: The champion that the person has seen; None for whichever it is.
+            why: The reason.
+            who: Empty for USER@HOST of this process.
+
+        Raises:
+            ChampionChanged: The champion is not *against*; nothing has changed.
+            ReviewLMError: There is no previous champion, or *to* never was one.
+        """
+        with exclusive_change(self.tracker, self.name) as change:
+            target = self._former_champion(change.standing, to)
+            champion = change.standing.champion
+            self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
+        log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
+        return target
+
+    def rollback_target(self, to: int | None = None) -> int:
+        """Return the version that `rollback` would make the champion; raises as it does."""
+        return self._former_champion(replay(self.events()), to)
+
+    def _former_champion(self, standing: Standing, to: int | None) -> int:
+        target = standing.previous if to is None else to
+        if target is None or target == standing.champion:
+            raise ReviewLMError(
+                f"{self.name} has no previous champion to go back to" if to is None else
+                f"Version {to} is the champion already", where=self.tracker.uri,
+            )
+        if target not in standing.crowned:
+            known = ", ".join(map(str, standing.crowned)) or "none"
+            raise ReviewLMError(
+                f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {known}",
+                remedy="make it champion with `reviewlm promote --version N --why TEXT`",
+            )
+        return target
+
+    def _decide(self, event: Event) -> None:
+        """Enter a decision into the log and carry it out, unless that was done and only the answer was lost."""
+        with exclusive_change(self.tracker, self.name) as change:
+            known = same_decision(change.events, event)
+            if known is None or change.standing.states[known.number] == OVERTAKEN:
+                self._enter(change, event)
+
+    def _enter(self, change: Change, event: Event) -> None:
+        champion = change.standing.champion
+        if not event.promote or champion in (event.against, event.version):
+            event = change.decide(event)
+            if change.standing.states[event.number] != OVERTAKEN:
+                return
+            champion = change.standing.champion
+        raise ChampionChanged(
+            "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
+            value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",
+        )
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:

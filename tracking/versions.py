@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from evaluation.decision import Decision
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-OUTCOME, REASON = "gate/outcome", "gate/reason"
+OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
+PROMOTED, REFUSED = "promoted", "refused"
+SINCE = "champion/since"
+BY_HAND = "by_hand/"
 MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
@@ -67,8 +70,8 @@ class Reference:
 
 def outcome_tags(decision: Decision) -> dict[str, str]:
     """Return a gate's decision as version tags: outcome, reason and one line per rule."""
-    rules = {f"gate/rule/{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules}
-    return {OUTCOME: "promoted" if decision.promote else "refused", REASON: decision.reason, **rules}
+    rules = {f"{RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules}
+    return {OUTCOME: PROMOTED if decision.promote else REFUSED, REASON: decision.reason, **rules}
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,228 @@
+"""The decision log: who decided what, when and why; nothing is lost, and what others did to it is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reviewlm.errors import ReviewLMError
+from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
+from tracking.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
+from tracking.runs import Tracker
+from tracking.standing import CARRIED_OUT, OVERTAKEN, PENDING, replay
+
+LOG = "reviewlm-decisions"
+
+
+class Names:
+    """A registry whose versions are nothing but numbers."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker, self.registry = tracker, Registry(tracker, "reviewlm")
+        tracker.client.create_registered_model("reviewlm")
+
+    def version(self) -> int:
+        made = self.tracker.client.create_model_version("reviewlm", "none:/", await_creation_for=0)
+        return int(made.version)
+
+
+@pytest.fixture
+def names(tracker: Tracker) -> Names:
+    return Names(tracker)
+
+
+def event(number: int, version: int, against: int | None, action: str = GATE, **more: Any) -> Event:
+    return replace(Event(action, True, version, against, "why"), number=number, **{"carried_out": "then", **more})
+
+
+def test_each_promotion_makes_the_champion_before_it_the_previous_one():
+    standing = replay([event(1, 1, None), event(2, 2, 1), event(3, 3, 2, MANUAL), event(4, 2, 3, ROLLBACK)])
+    assert (standing.champion, standing.previous, standing.newest) == (2, 3, 4)
+    assert standing.crowned == (1, 2, 3)
+
+
+def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts():
+    standing = replay([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
+    assert (standing.champion, standing.previous) == (2, 1)
+    assert standing.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
+
+
+def test_a_refusal_and_an_abandoned_event_move_nothing():
+    refused = replace(event(2, 2, 1), promote=False, carried_out="")
+    standing = replay([event(1, 1, None), refused, event(3, 3, 1, carried_out=f"{ABANDONED}: version 3 is gone")])
+    assert (standing.champion, standing.states[2], standing.states[3]) == (1, PENDING, ABANDONED)
+
+
+def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_written():
+    found = event(2, 7, 1, ADOPTED, promote=False, previous=4)
+    assert (replay([event(1, 1, None), found]).champion, replay([event(1, 1, None), found]).previous) == (7, 4)
+    late = [event(1, 1, None), event(2, 2, 1), replace(found, number=3)]
+    assert (replay(late).champion, replay(late).states[3]) == (2, OVERTAKEN)
+
+
+moves = st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(1, 4)), st.booleans()), max_size=12)
+
+
+@given(moves)
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named(decided: list[Any]):
+    events = [
+        replace(event(number, version, against), promote=promote)
+        for number, (version, against, promote) in enumerate(decided, start=1)
+    ]
+    before = None
+    for end in range(1, len(events) + 1):
+        standing, newest = replay(events[:end]), events[end - 1]
+        if standing.champion != before:
+            assert newest.promote
+            assert (newest.version, newest.against) == (standing.champion, before)
+            assert standing.previous == before
+        before = standing.champion
+    assert replay(reversed(events)) == replay(events)
+
+
+def test_the_log_tells_who_decided_what_against_whom_and_why(names: Names):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "**one**", {"gate/outcome": "promoted", "gate/reason": "the first"})
+    names.registry.settle(second, first, False, "no", {"gate/outcome": "refused", "gate/reason": "worse"}, run_id="r2")
+    names.registry.promote(second, first, why="the reviews changed", who="ana", force=True)
+    names.registry.rollback(why="complaints", who="ben")
+    told = [
+        (row["decision"], row["version"], row["against"], row["why"], row["state"])
+        for row in names.registry.decisions()
+    ]
+    assert told == [
+        ("rolled back", first, second, "complaints", CARRIED_OUT),
+        ("promoted by hand", second, first, "the reviews changed", CARRIED_OUT),
+        ("refused", second, first, "worse", CARRIED_OUT),
+        ("promoted", first, None, "the first", CARRIED_OUT),
+    ]
+    whole = names.registry.decisions()
+    assert [row["who"] for row in whole][:2] == ["ben", "ana"]
+    assert "@" in whole[2]["who"]
+    assert (whole[2]["run_id"], whole[2]["event"]) == ("r2", 2)
+    version = names.registry.version(second)
+    assert (version.tags["gate/outcome"], version.tags["by_hand/who"]) == ("refused", "ana")
+    assert version.description == "no"
+
+
+def test_a_decision_that_is_made_twice_by_one_run_is_entered_once(names: Names):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"}, run_id="r1")
+    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"}, run_id="r2")
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"}, run_id="r1")
+    assert [one.version for one in names.registry.events()] == [first, second]
+    assert names.registry.alias(CHAMPION).version == second
+
+
+def test_a_new_decision_on_a_version_replaces_all_rules_of_the_old_one_but_not_its_event(names: Names):
+    number = names.version()
+    names.registry.settle(number, None, False, "no", {"gate/outcome": "refused", "gate/rule/size": "failed: 9 MB"})
+    names.registry.settle(number, None, True, "yes", {"gate/outcome": "promoted", "gate/rule/gain": "passed: 1 %"})
+    assert {name for name in names.registry.version(number).tags if name.startswith("gate/rule/")} == {"gate/rule/gain"}
+    assert [dict(one.tags).get("gate/rule/size") for one in names.registry.events()] == ["failed: 9 MB", None]
+
+
+def test_what_the_gate_refused_is_promoted_by_hand_only_with_force(names: Names):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(second, first, False, "", {"gate/outcome": "refused", "gate/reason": "it is worse"})
+    with pytest.raises(ReviewLMError, match="it is worse") as caught:
+        names.registry.promote(second, first, why="I like it")
+    assert "--force" in caught.value.remedy
+    names.registry.promote(second, first, why="I like it", force=True)
+    assert names.registry.alias(CHAMPION).version == second
+
+
+def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names):
+    versions = [names.version() for _ in range(4)]
+    for before, after in zip([None, *versions[:2]], versions[:3], strict=True):
+        names.registry.promote(after, before)
+    assert names.registry.rollback(versions[0]) == versions[0]
+    assert names.registry.alias(PREVIOUS).version == versions[2]
+    with pytest.raises(ReviewLMError, match="never champion") as caught:
+        names.registry.rollback(versions[3])
+    assert "champions so far: 1, 2, 3" in caught.value.cause
+    with pytest.raises(ReviewLMError, match="champion already"):
+        names.registry.rollback(versions[0])
+    with pytest.raises(ChampionChanged):
+        names.registry.rollback(versions[1], against=versions[2])
+    assert names.registry.alias(CHAMPION).version == versions[0]
+
+
+def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(names: Names):
+    first, second, third = (names.version() for _ in range(3))
+    client = names.tracker.client
+    client.set_registered_model_alias("reviewlm", CHAMPION, str(first))  # a registry older than its log
+    names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
+    client.set_registered_model_alias("reviewlm", CHAMPION, str(third))
+    assert names.registry.rollback() == first
+    told = [(row["decision"], row["version"], row["against"], row["why"]) for row in names.registry.decisions()]
+    assert told[1:] == [
+        ("aliases found moved", third, second, "an alias was set by other means than reviewlm"),
+        ("promoted", second, first, ""),
+        ("aliases found moved", first, None, "the log begins here"),
+    ]
+    assert complaints(names.registry.events()) == []
+
+
+def test_a_champion_that_was_deleted_in_mlflow_leaves_none_and_the_gate_goes_on(names: Names):
+    first, second = names.version(), names.version()
+    names.registry.promote(first, None)
+    names.tracker.client.delete_model_version("reviewlm", str(first))
+    names.registry.settle(second, None, True, "", {"gate/outcome": "promoted"})
+    assert names.registry.alias(CHAMPION).version == second
+
+
+def test_a_decision_on_a_version_that_is_deleted_before_it_is_carried_out_is_given_up(names: Names):
+    first, second, third = (names.version() for _ in range(3))
+    names.registry.promote(first, None)
+    log = names.registry.log
+    log.append(Event(MANUAL, True, second, first, "cut off"), names.registry.events())  # and then it was killed
+    assert names.registry.decisions()[0]["state"] == PENDING
+    names.tracker.client.delete_model_version("reviewlm", str(second))
+    names.registry.promote(third, first)
+    assert [row["state"] for row in names.registry.decisions()] == [CARRIED_OUT, ABANDONED, CARRIED_OUT]
+    aliases = {name: one.version for one in names.registry.versions() for name in one.aliases}
+    assert (aliases[CHAMPION], aliases[PREVIOUS]) == (third, first)
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (lambda client: client.set_model_version_tag(LOG, "2", "event/why", "another"), "event 2 was changed"),
+        (lambda client: client.set_model_version_tag(LOG, "1", "gate/outcome", "refused"), "event 1 was changed"),
+        (lambda client: client.update_model_version(LOG, "1", "another text"), "event 1 was changed"),
+        (lambda client: client.delete_model_version(LOG, "2"), "event 2 is gone"),
+    ],
+    ids=["why", "tag", "report", "deleted"],
+)
+def test_an_event_that_was_changed_or_deleted_in_mlflow_is_noticed(
+    names: Names, harm: Callable[[Any], None], complaint: str
+):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
+    names.registry.settle(second, first, False, "two", {"gate/outcome": "refused"})
+    names.registry.settle(second, first, False, "three", {"gate/outcome": "refused"})
+    assert complaints(names.registry.events()) == []
+    harm(names.tracker.client)
+    [found] = complaints(names.registry.events())
+    assert found.startswith(complaint)
+
+
+def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after_it():
+    def made(one: Event, number: int, after: str) -> Event:
+        one = replace(one, number=number, after=after)
+        return replace(one, digest=one.computed_digest())
+
+    first = made(Event(GATE, True, 1, None, "why"), 1, "")
+    second = made(Event(GATE, True, 2, 1, "why"), 2, f"1 {first.digest}")
+    assert complaints([first, second]) == []
+    assert complaints([made(replace(first, why="other"), 1, ""), second]) == [
+        "event 1 is not the one that the writer of event 2 saw"
+    ]
