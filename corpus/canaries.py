@@ -92,8 +92,9 @@ class Canaries:
             here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
             if here.height:
                 reviews = batch.with_columns(place=pl.int_range(start, start + batch.height, dtype=pl.Int64))
-                known = {name: kind for name, kind in reviews.schema.items() if name in here.columns}
-                both = [here.select(known).cast(pl.Schema(known)), reviews]  # in this order: each before its review
+                known = [name for name in reviews.columns if name in here.columns]
+                canaries = here.select(known).cast(pl.Schema({name: reviews.schema[name] for name in known}))
+                both = [canaries, reviews]  # in this order: each before its review
                 yield pl.concat(both, how="diagonal").sort("place", maintain_order=True).select(batch.columns)
             else:
                 yield batch
@@ -195,5 +196,6 @@ def _drawn(generator: np.random.Generator, words: Iterable[str], length: int, co
 def _distinct(generator: np.random.Generator, words: list[str], length: int, count: int) -> list[str]:
     found: dict[str, None] = {}
     while len(found) < count:
-        found.setdefault(*_drawn(generator, words, length, 1))
+        [text] = _drawn(generator, words, length, 1)
+        found[text] = None
     return list(found)

@@ -19,6 +19,7 @@ from models.sampling import generate, suggest
 from models.streams import TokenStream
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
+from tasks.audit import audit_bundle, log_audit
 from tasks.fit import Fitted, bundle_digest, device_of
 from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.prepare import Prepared, check_table
@@ -38,13 +39,14 @@ SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 @dataclass(frozen=True)
 class Measured:
-    """A fitted model with its scores on both held-out splits, its samples, and what it expects of single tokens."""
+    """A fitted model: scores on both held-out splits, samples, what it expects of single tokens, and its audit."""
 
     fitted: Fitted
     test: Artifact
     validation: Artifact
     samples: Artifact
     observed: Artifact
+    audit: Artifact
     checks: tuple[Artifact, ...] = ()
 
     @property
@@ -55,22 +57,25 @@ class Measured:
 
 @task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
-    """Score one model on the validation and the test split, observe it, and let it write."""
+    """Score one model on the validation and the test split, observe it, let it write, and audit what it writes."""
     tokens = prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(fitted.spec.name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
         samples = draw_samples(config, fitted.bundle, fitted.spec.name)
         observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, fitted.spec.name)
+        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], fitted.spec.name)
     name = fitted.spec.name
     checks = (
         check_table.submit(config, "predictions", test.artifact, f"predictions {name}").result(),
         check_table.submit(config, "predictions", validation.artifact, f"predictions {name} validation").result(),
         check_table.submit(config, "samples", samples.artifact, f"samples {name}").result(),
     )
-    measured = Measured(fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, checks)
+    measured = Measured(
+        fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact, checks
+    )
     _log_once(tracker_of(config), measured)
-    reused = all(built.reused for built in (test, validation, samples, observed))
+    reused = all(built.reused for built in (test, validation, samples, observed, audit))
     return finished(Built(test.artifact, reused), measured)
 
 
@@ -136,7 +141,8 @@ def figures_of_artifact(artifact: Artifact) -> Figures:
 
 def _log_once(tracker: Tracker, model: Measured) -> None:
     """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
-    stamp = " ".join(artifact.digest for artifact in (model.test, model.validation, model.samples, model.observed))
+    measured = (model.test, model.validation, model.samples, model.observed, model.audit)
+    stamp = " ".join(artifact.digest for artifact in measured)
     if tracker.tag(model.fitted.run_id, MEASURED_TAG) != stamp:
         _log_figures(tracker, model)
         adaptation = figures_of_artifact(model.test).adaptation
@@ -147,9 +153,10 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
     run = model.fitted.run_id
     # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step.
-    parts = (("test", model.test), ("final_validation", model.validation), ("observed", model.observed))
-    for split, artifact in parts:
-        numbers = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
+    # What the test reviews are as a whole stands over what the observed ones are: their numbers of reviews and tokens.
+    test = {**model.observed.facts, **model.test.facts}
+    for split, facts in (("test", test), ("final_validation", model.validation.facts)):
+        numbers = {name: value for name, value in facts.items() if isinstance(value, int | float)}
         tracker.log_metrics(run, {f"{split}/{name}": value for name, value in numbers.items()})
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
     by_star = {f"test/stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
@@ -161,3 +168,4 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     ):  # fmt: skip
         for file in files:
             tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)
+    log_audit(tracker, run, model.audit)
