@@ -18,7 +18,7 @@ from models.neural.lm import WEIGHTS
 from models.specs import spec_from_dict
 from models.vocabulary import FILE
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, Unreadable
+from reviewlm.errors import BundleError, ConfigError, Unreadable
 from reviewlm.lineage import Lineage, Source, Step, step_of
 from reviewlm.lineage_compare import Compared, compare
 from reviewlm.presets import parse_config
@@ -70,14 +70,21 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     """Return the recorded configuration with no other models than the version's own and its parts.
 
     Raises:
-        ConfigError: This code does not know a setting of then.
+        ConfigError: This code does not know a setting of then; it names the commit that did.
     """
     values = deepcopy(lineage.configuration)
     specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     # Names are labels: a fit that was there already may have been made under another one, which its bundle has kept.
     values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}
-    return parse_config({**values, "execution": {}})
+    try:
+        return parse_config({**values, "execution": {}})
+    except ConfigError as error:
+        commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
+        raise ConfigError(
+            f"The configuration of then is not one of this code: {error.what}", where=error.where, value=error.value,
+            cause="a setting has been renamed or taken away since", remedy=f"check out commit {commit}, and try again",
+        ) from error
 
 
 def executed(config: RunConfig, step: Step) -> RunConfig:

@@ -111,6 +111,13 @@ def test_verify_finds_a_single_changed_byte(tmp_path: Path) -> None:
         store.verify(artifact)
 
 
+def test_a_damaged_artifact_does_not_hide_the_others_of_its_stage(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    whole, damaged = (store.build("stage", 1, {"n": n}, {}, write_hello).artifact for n in (1, 2))
+    (damaged.folder / "hello.txt").write_text("he")
+    assert list(store.all("stage")) == [whole]
+
+
 def test_rebuild_replaces_a_finished_artifact(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.build("stage", 1, {}, {}, write_hello)

@@ -1,0 +1,59 @@
+"""What is recorded of code, libraries and machine beside every artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reviewlm.provenance import code_digest, differences, machine, made_with
+from reviewlm.store import canonical
+
+CPU = """processor\t: 0
+model name\t: A Processor
+flags\t\t: fpu sse4_2 avx2 amx_bf16 avx512f hle
+
+processor\t: 1
+model name\t: Another
+"""
+
+
+def test_libraries_that_a_review_passes_through_are_named_with_their_versions() -> None:
+    found = made_with()
+    assert {"python", "numpy", "polars", "tokenizers", "torch"} <= found["libraries"].keys()
+    assert found["machine"]["cores"] >= 1
+    canonical(found)  # raises where it is no JSON
+
+
+def test_the_processor_its_instructions_and_the_gpus_are_read_from_the_systems_files(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(CPU)
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    (tmp_path / "gpus" / "0" / "information").write_text("Model: \t\t A GPU\nIRQ:   1\n")
+    found = machine(tmp_path / "cpuinfo", tmp_path / "gpus")
+    assert found["processor"] == "A Processor"
+    assert found["instructions"] == ["amx_bf16", "avx2", "avx512f", "sse4_2"]
+    assert found["gpus"] == ["A GPU"]
+    assert machine(tmp_path / "nothing", tmp_path / "nothing")["gpus"] == []
+
+
+def test_any_changed_byte_or_name_of_the_code_changes_its_digest(tmp_path: Path) -> None:
+    digests = []
+    for folder, file, text in (("a", "x.py", "1"), ("b", "x.py", "2"), ("c", "y.py", "1"), ("d", "x.py", "1")):
+        (tmp_path / folder / "models").mkdir(parents=True)
+        (tmp_path / folder / "models" / file).write_text(text)
+        (tmp_path / folder / "models" / "notes.txt").write_text(folder)
+        digests.append(code_digest(tmp_path / folder))
+    assert digests[0] == digests[3]
+    assert len(set(digests)) == 3
+
+
+def test_platforms_differ_by_library_processor_or_threads_and_equal_ones_do_not() -> None:
+    now = made_with()
+    assert differences(now, now) == []
+    other = {
+        **now, "libraries": {**now["libraries"], "torch": "1.0"}, "machine": {**now["machine"], "threads": {"A": "3"}},
+        "code": "other",
+    }  # fmt: skip
+    found = differences(other, now)
+    assert [sentence.split(":")[0] for sentence in found] == ["torch", "threads"]
+    assert "1.0 then" in found[0]
+    assert "A=3 then" in found[1]
+    assert differences({}, now) == ["the platform was not recorded"]
