@@ -41,10 +41,12 @@ class SourceConfig(Section):
 
     `business` names Yelp's table of businesses, whose names, cities and categories then become columns. A record of
     more than `max_record_bytes`, and a packed file that unpacks to more than `max_expansion` times its size, are
-    refused: neither is a review, and neither may fill the memory.
+    refused: neither is a review, and neither may fill the memory. `licence` is that of the reviews, for the model card;
+    nobody checks it.
     """
 
     input: tuple[str, ...] = ()
+    licence: str = ""
     business: str = ""
     synthetic: SyntheticConfig = SyntheticConfig()
     max_chars: Annotated[int, Field(ge=1)] = 100_000
