@@ -1,0 +1,161 @@
+"""Published figures made again: `python -m benchmarks.published` runs what `docs/figures.toml` lists, and compares.
+
+Only what takes seconds is listed: the floor and the n-gram models of the demo. They go through the functions that the
+pipeline's stages call, without its store, so that nothing stored can answer for them.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.harness import ROOT, say
+from corpus.clean import prepare
+from corpus.grammar import log_probability
+from corpus.ingest import ingest
+from corpus.split import iter_split
+from corpus.synth import write_reviews
+from evaluation.metrics import Figures, figures_of_bundle
+from evaluation.score import score_stream
+from models.base import FitContext
+from models.bundle import Bundle
+from models.specs import model_class
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.presets import load_config
+from reviewlm.store import sha256_of_file
+
+TABLE = ROOT / "docs" / "figures.toml"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure as it was published; the head of `docs/figures.toml` says what each entry means."""
+
+    name: str
+    page: str
+    shown: str
+    command: str
+    data: str
+    data_sha256: str
+    seed: int
+    commit: str
+    value: float
+    tolerance: float
+
+    def holds(self, found: float) -> bool:
+        """Return whether a figure that was made again is this one."""
+        return math.isclose(found, self.value, rel_tol=self.tolerance)
+
+    def is_on_its_page(self, root: Path = ROOT) -> bool:
+        """Return whether the page still says it."""
+        return self.shown in (root / self.page).read_text(encoding="utf-8")
+
+
+def published(table: Path = TABLE) -> list[Published]:
+    """Return the figures of a table; a TypeError names an entry that is missing or unknown."""
+    return [Published(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["figure"]]
+
+
+class Demo:
+    """The demo's data and n-gram models, made in a folder when they are asked for.
+
+    Args:
+        folder: Must be empty.
+        preset: Whose corpus, split, vocabulary and models are taken.
+        overrides: Settings as `key=value`.
+    """
+
+    def __init__(self, folder: Path, preset: str = "demo", overrides: Sequence[str] = ()) -> None:
+        self.folder, self.config = folder, load_config(preset, list(overrides))
+        self._figures: dict[str, Figures] = {}
+
+    def value(self, name: str) -> float:
+        """Return a figure: "floor", or "MODEL.FIGURE" as in `evaluation.metrics.Figures`."""
+        if name == "floor":
+            return self.floor
+        model, _, figure = name.partition(".")
+        if model not in self._figures:
+            self._figures[model] = self._measured(model)
+        return float(getattr(self._figures[model], figure))
+
+    @cached_property
+    def raw(self) -> Path:
+        """The raw file."""
+        file, options = self.folder / "reviews.jsonl", self.config.source.synthetic
+        write_reviews(file, options.reviews, options.seed, options.malformed, options.duplicates)
+        return file
+
+    @cached_property
+    def clean(self) -> Path:
+        """Folder of the prepared reviews."""
+        dataset, folder, config = self.folder / "dataset", self.folder / "clean", self.config
+        for each in (dataset, folder):
+            each.mkdir()
+        ingest([self.raw], dataset, config.source)
+        prepare(
+            dataset, folder, config.clean, config.split, selection=config.selection, duplicates=config.duplicates,
+            threads=1,
+        )
+        return folder
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the training split."""
+        texts = (text for batch in iter_split(self.clean, "train") for text in batch["text"].to_list())
+        form = NormalForm(**self.config.clean.model_dump())
+        return Vocabulary.train(texts, self.config.vocabulary["word"], form, self.folder)
+
+    def stream(self, split: str) -> TokenStream:
+        """The tokens of a split."""
+        folder = self.folder / "tokens" / split
+        if not folder.exists():
+            write_stream(folder, self.vocabulary, iter_split(self.clean, split))
+        return TokenStream.open(folder)
+
+    @cached_property
+    def floor(self) -> float:
+        """Bits per byte of the test reviews under the grammar that wrote them."""
+        reviews = pl.concat(iter_split(self.clean, "test")).select("text", "stars", "bytes")
+        logps = [log_probability(text, stars) for text, stars, _ in reviews.iter_rows()]
+        known = [(logp, size) for logp, size in zip(logps, reviews["bytes"], strict=True) if logp is not None]
+        return -sum(logp for logp, _ in known) / math.log(2) / sum(size for _, size in known)
+
+    def _measured(self, name: str) -> Figures:
+        spec = next(spec for spec in self.config.models if spec.name == name)
+        work = self.folder / "fits" / name
+        work.mkdir(parents=True)
+        context = FitContext(work)
+        fitted = model_class(spec.kind).fit(
+            spec, self.vocabulary, self.stream("train"), self.stream("validation"), context
+        )
+        bundle = Bundle(spec, self.vocabulary, fitted.model)
+        return figures_of_bundle(score_stream(bundle, self.stream("test")), bundle)
+
+
+def main() -> int:
+    """Make every figure again, and say which do not hold; the exit code is 1 if there is one."""
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="reviewlm-published-") as folder:
+        demo = Demo(Path(folder))
+        for figure in published():
+            found = demo.value(figure.name)
+            same_data = sha256_of_file(demo.raw) == figure.data_sha256
+            good = figure.holds(found) and figure.is_on_its_page() and same_data
+            failed = failed or not good
+            state = "holds" if good else "DIFFERS" if same_data else "DIFFERS (other data)"
+            say(f"{figure.name:<26} published {figure.value!r:<22} now {found!r:<22} {state}  {figure.page}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What the pages publish is what the code gives today: the figures that take seconds are made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.published import TABLE, Demo, Published, published
+from reviewlm.store import sha256_of_file
+
+FIGURES = published()
+REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return Demo(tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.slow
+def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
+    assert {figure.data_sha256 for figure in FIGURES} == {sha256_of_file(demo.raw)}
+    assert {figure.seed for figure in FIGURES} == {demo.config.seed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_a_published_figure_is_found_again(demo: Demo, figure: Published) -> None:
+    found = demo.value(figure.name)
+    assert figure.holds(found), f"{figure.name} is {found!r}, published is {figure.value!r}; {REMEDY}"
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_a_published_figure_stands_on_its_page(figure: Published) -> None:
+    assert figure.is_on_its_page(), f"{figure.page} does not say {figure.shown!r}; {REMEDY}"
+    number = next(word for word in figure.shown.replace("│", " ").split() if _is_near(word, figure.value))
+    assert abs(float(number) - figure.value) <= 0.5 * 10 ** -len(number.partition(".")[2])
+
+
+def _is_near(word: str, value: float) -> bool:
+    try:
+        return abs(float(word) - value) < 0.01 * value
+    except ValueError:
+        return False
+
+
+def test_another_figure_does_not_hold_and_a_page_without_it_is_told(tmp_path: Path) -> None:
+    figure = replace(FIGURES[0], value=0.26, tolerance=1e-3)
+    assert figure.holds(0.2601)
+    assert not figure.holds(0.2605)
+    (tmp_path / figure.page).write_text("nothing of the kind")
+    assert not figure.is_on_its_page(tmp_path)
+
+
+def test_an_entry_without_its_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "figures.toml").write_text(TABLE.read_text().replace("data_sha256", "sha"))
+    with pytest.raises(TypeError, match="sha"):
+        published(tmp_path / "figures.toml")
