@@ -12,6 +12,7 @@ from reviewlm.config import RunConfig
 from tasks.fit import Fitted, fit, fitted_parts, relative_cost
 from tasks.fit_process import interruptible_fits
 from tasks.prepare import Prepared
+from tasks.track import log_inputs
 
 
 @flow(name="fit-models", persist_result=False)
@@ -37,5 +38,6 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Fit the models, as many side by side as the configuration has workers."""
+    log_inputs(config, prepared, parent_run_id)
     runner: Any = ThreadPoolTaskRunner(max_workers=config.execution.workers)
     return fit_models.with_options(task_runner=runner)(config, prepared, parent_run_id)

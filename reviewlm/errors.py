@@ -25,6 +25,7 @@ A refused promotion is no error.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +50,11 @@ class ReviewLMError(Exception):
         self.what, self.where, self.value, self.cause, self.remedy = what, str(where), value, cause, remedy
         lines = [what]
         if self.where:
-            lines.append(f"  where:  {self.where}")
+            lines.append(f"  where:  {without_password(self.where)}")
         if value is not None:
-            lines.append(f"  value:  {str(value)[:200]}")
+            lines.append(f"  value:  {without_password(str(value))[:200]}")
         if cause:
-            lines.append(f"  cause:  {cause}")
+            lines.append(f"  cause:  {without_password(cause)}")
         if remedy:
             lines.append(f"  remedy: {remedy}")
         super().__init__("\n".join(lines))
@@ -61,6 +62,11 @@ class ReviewLMError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between processes: exceptions with keyword-only arguments do not by themselves."""
         return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
+
+
+def without_password(text: str) -> str:
+    """Return a text in which passwords of addresses ("scheme://user:password@host") are stars."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def _rebuild(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -24,6 +25,10 @@ class ExecutionConfig(Section):
 
     N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
     scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
+
+    Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). A flow waits
+    up to `tracking_patience` seconds for it where it cannot go on without; all else is kept and sent when it is back.
+    The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` (0: never).
     """
 
     home: str = ".reviewlm"
@@ -32,6 +37,8 @@ class ExecutionConfig(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     ranks: Annotated[int, Field(ge=0)] = 1
     tracking_uri: str = ""
+    tracking_patience: Annotated[float, Field(ge=0)] = 120.0
+    system_metrics_seconds: Annotated[float, Field(ge=0)] = 15.0
     experiment: str = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     ngram_engine: Literal["local", "dask"] = "local"
@@ -41,4 +48,18 @@ class ExecutionConfig(Section):
     def _dask_is_there(self) -> ExecutionConfig:
         if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
             raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+        return self
+
+    @model_validator(mode="after")
+    def _store_can_be_reached(self) -> ExecutionConfig:
+        address = urlsplit(self.tracking_uri)
+        if address.password:
+            raise ValueError(
+                "tracking_uri holds a password, which would be kept with every result: give it in ~/.pgpass or "
+                "PGPASSWORD (PostgreSQL), or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (MLflow server)"
+            )
+        if address.scheme == "postgres":
+            raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
+        if address.scheme.startswith("postgresql") and find_spec("psycopg") is None:
+            raise ValueError("tracking_uri is of PostgreSQL, which needs psycopg: pip install 'reviewlm[postgres]'")
         return self

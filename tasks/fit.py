@@ -130,6 +130,7 @@ def build_fit(
             "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
             "parts": {name: str(part.bundle) for name, part in (parts or {}).items()},
             "dask": _dask_of(config, spec), "start": str(plan.start.folder) if plan.start.folder else None,
+            "system_metrics_seconds": config.execution.system_metrics_seconds,
             **{split: str(tokens[split].folder) for split in ("train", "validation")},
         }
         with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from models.base import ModelError
 from reviewlm.errors import RankFailed
+from tasks.resources import SYSTEM_JOURNAL, sampled
 from tasks.stage import converted_errors
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
@@ -60,7 +61,7 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps({**job, "meeting": f"file://{folder}/meeting"}), encoding="utf-8")
-        with _started(job, file) as ranks:
+        with _started(job, file) as ranks, _watched(job, ranks):
             failed = _listen(ranks, report)
         if failed is not None:
             _raise(job, failed)
@@ -76,6 +77,12 @@ def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
     return {
         **KEEP_MEMORY, **loopback, **os.environ, **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
     }  # fmt: skip
+
+
+def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[None]:
+    """Sample what the processes of a fit use of the machine, in the fit's folder."""
+    file, seconds = Path(job["work"]) / SYSTEM_JOURNAL, job.get("system_metrics_seconds", 0)
+    return sampled(file, [rank.process.pid for rank in ranks], seconds, job["device"] == "cuda")
 
 
 @contextmanager

@@ -1,18 +1,21 @@
 """What the pipeline tells MLflow: one parent run per flow run, one child run per fitted model.
 
 MLflow is a view of the store: nothing is read back from it but the id of the run that describes a fit, the registry's
-aliases and the bundles of registered versions.
+aliases and the bundles of registered versions. So it may be away for a while: what it is told waits on this disk
+(`tracking/delivery.py`). A flow needs it at its start, where a wrong address is found out, and for the registry.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect.context import FlowRunContext
+from prefect.artifacts import create_link_artifact
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
@@ -21,13 +24,17 @@ from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
 from tasks.prepare import Prepared
+from tasks.resources import SYSTEM_JOURNAL
 from tasks.stage import git_commit
+from tracking.abandoned import end_abandoned, process_tags
 from tracking.export import log_bundle
 from tracking.registry import Registry
 from tracking.reopen import reopen_run
-from tracking.runs import Tracker, run_tags
+from tracking.runs import FLOW_RUN_URL, NOTE, PARENT, Tracker, run_tags
 
+log = logging.getLogger(__name__)
 JOURNAL = "metrics.jsonl"
+NOTE_LENGTH = 7_500
 FIT_TAG = "reviewlm.fit"
 DATA_TAG = "data"
 """Of a registered version: the digest of the prepared data set that its model was trained on."""
@@ -42,8 +49,15 @@ def tracker_of(config: RunConfig) -> Tracker:
 
 
 def registry_of(config: RunConfig) -> Registry:
-    """Return the model registry of a configuration."""
-    return Registry(tracker_of(config), config.promotion.model_name)
+    """Return the model registry of a configuration; a flow waits for it, and until MLflow has all that waits for it.
+
+    Raises:
+        TrackingUnavailable: MLflow does not come back within `execution.tracking_patience` seconds.
+    """
+    tracker = tracker_of(config)
+    if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
+        tracker.wait(config.execution.tracking_patience)
+    return Registry(tracker, config.promotion.model_name)
 
 
 def prefect_tags() -> dict[str, str]:
@@ -67,20 +81,54 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
     return False
 
 
+def prefect_link() -> str:
+    """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
+    tags = prefect_tags()
+    return f"[Prefect run {tags['prefect.flow_run_name']}]({tags[FLOW_RUN_URL]})" if tags else ""
+
+
 @contextmanager
 def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description.
 
     *known* is the run that an earlier flow run has left and that this one goes on with, if it is still there.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
     """
     tracker = tracker_of(config)
-    tags = {**prefect_tags(), **run_tags(git_commit=git_commit()), "reviewlm.preset": config.preset}
-    run_id = known if known and reopen_run(tracker, known) else tracker.start_run(name, tags, None)
+    tracker.wait(config.execution.tracking_patience)  # a wrong address is found out now, not after hours
+    end_abandoned(tracker)
+    about = {"reviewlm.preset": config.preset, **process_tags()}
+    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
+    run_id = known if known and reopen_run(tracker, known) else ""
+    if run_id:
+        tracker.set_tags(run_id, about)
+    else:
+        run_id = tracker.start_run(name, tags, None)
+    _link_from_prefect(tracker, run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
         tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
         yield run_id
+    add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
+    if left := tracker.flush():
+        log.warning("%d writes wait for MLflow; the next run sends them, or `reviewlm tracking flush`", left)
+
+
+def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
+    """Show a link to the MLflow run among the flow run's artifacts in Prefect."""
+    if FlowRunContext.get() is not None:
+        create_link_artifact(link=tracker.link(run_id), link_text="MLflow run", key="mlflow-run")
+
+
+def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
+    """Append a paragraph to a run's description, unless it says so already; nothing where MLflow is away."""
+    with suppress(TrackingUnavailable):
+        said = tracker.tag(run_id, NOTE)
+        if text and text not in said:
+            tracker.set_tags(run_id, {NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
 
 
 @contextmanager
@@ -91,8 +139,8 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
     except BaseException as error:
         failed = isinstance(error, Exception)
         with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
-            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"
-            tracker.set_tags(run_id, {"mlflow.note.content": note[:4000]})
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
+            tracker.set_tags(run_id, {NOTE: f"{note}\n\n{prefect_link()}".strip()})
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
                 tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")
@@ -113,9 +161,10 @@ class ModelRun:
         return self.tracker.link(self.run_id)
 
     def forward(self, journal: Path, settled: bool = True) -> None:
-        """Send what is new in the trainer's journal; while it is written, only what a divergence cannot take back."""
-        if not self.known and journal.is_file():
-            self.tracker.log_journal(self.run_id, journal, settled)
+        """Send what is new in the journals of a fit; while they are written, only what no divergence can take back."""
+        for file in (journal, journal.with_name(SYSTEM_JOURNAL)):
+            if not self.known and file.is_file():
+                self.tracker.log_journal(self.run_id, file, settled)
 
     def complete(self, artifact: Artifact, bundle: str) -> None:
         """Log the fitted model and its summary, once."""
@@ -124,8 +173,7 @@ class ModelRun:
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
         self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
-        uri = log_bundle(self.tracker, self.run_id, artifact.folder / bundle)
-        self.tracker.set_tags(self.run_id, {"reviewlm.model_uri": uri})
+        log_bundle(self.tracker, self.run_id, artifact.folder / bundle)
         self.tracker.end_run(self.run_id, "FINISHED")
 
 
@@ -136,25 +184,74 @@ def open_model_run(
     """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started.
 
     A fit that is not *there* and will be built anew gets a new run too: its bundle may differ from the one that the old
-    run logged, and what the gate measures must be what is registered.
+    run logged, and what the gate measures must be what is registered. But the run of a fit that was killed goes on with
+    the fit.
     """
     tracker = tracker_of(config)
-    finished_run = tracker.find_run(FIT_TAG, digest, "FINISHED") if there else None
+    finished_run = _found(tracker, digest, "FINISHED") if there else None
     if finished_run:
         tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
-    tags = {FIT_TAG: digest, "reviewlm.kind": spec.kind, **prefect_tags()}
-    run_id = tracker.start_run(spec.name, tags, parent_run_id)
+    parameters = parameters_of(config, spec, prepared)
+    run_id = _taken_up(tracker, digest, parameters, parent_run_id) or _new_model_run(
+        tracker, config, spec, digest, parent_run_id, there
+    )
     with ended_on_error(tracker, run_id):
-        tracker.log_params(run_id, parameters_of(config, spec, prepared))
-        for split in ("train", "validation", "test"):
-            stream = prepared.tokens[spec.vocabulary][split]
-            name = f"{spec.vocabulary}-{split}"
-            tracker.log_dataset(run_id, stream.folder / "documents.parquet", name, stream.digest, split)
+        tracker.log_params(run_id, parameters)
+        streams = prepared.tokens[spec.vocabulary]
+        tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
         tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
+
+
+def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
+    """Return a token stream as `Tracker.log_datasets` takes it: table, name, digest, what it is used for."""
+    return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
+
+
+def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
+    """Record the prepared reviews, and every token stream, as inputs of a flow's run."""
+    streams = [
+        dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
+    ]
+    clean = (prepared.clean.folder / "clean.parquet", "reviews", prepared.clean.digest, "prepared")
+    tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
+
+
+def _new_model_run(
+    tracker: Tracker, config: RunConfig, spec: ModelSpec, digest: str, parent_run_id: str, there: bool
+) -> str:
+    tags = {
+        FIT_TAG: digest, "reviewlm.kind": spec.kind, "reviewlm.unit": config.vocabulary[spec.vocabulary].unit,
+        "reviewlm.preset": config.preset, **run_tags(description=prefect_link()), **prefect_tags(), **process_tags(),
+    }
+    unless = (FIT_TAG, digest, "FINISHED") if there else None
+    return tracker.start_run(spec.name, tags, parent_run_id, unless)
+
+
+def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
+    """Return the run of a fit that was killed, set to RUNNING and below this flow's run; None where there is none."""
+    run_id = _found(tracker, digest, "KILLED")
+    if run_id is None or not reopen_run(tracker, run_id):
+        return None
+    try:
+        tracker.log_params(run_id, parameters)
+    except TrackingUnavailable:
+        raise
+    except ReviewLMError:  # its settings differ in what does not belong to the fit, e.g. its name
+        tracker.end_run(run_id, "KILLED")
+        return None
+    tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags(), **process_tags()})
+    return run_id
+
+
+def _found(tracker: Tracker, digest: str, status: str) -> str | None:
+    """Return the newest run of a fit, None where there is none, or MLflow is away."""
+    with suppress(TrackingUnavailable):
+        return tracker.find_run(FIT_TAG, digest, status)
+    return None
 
 
 OBJECTIVES = {

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from reviewlm.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable, disk_errors
+from reviewlm.errors import (
+    NotWritable,
+    ReviewLMError,
+    StoreFull,
+    TrackingUnavailable,
+    disk_errors,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,7 +36,8 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default of 7 waits minutes; our tasks retry visibly instead
+    # MLflow would repeat any request whose answer is lost, also one that creates a run. We repeat what may be repeated.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",  # no git on the machine is no reason for a warning
 }
@@ -101,7 +109,7 @@ def _create(uri: str, file: Path) -> None:
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable."""
-    with disk_errors(uri):
+    with disk_errors(without_password(uri)):
         try:
             yield
         except ReviewLMError:

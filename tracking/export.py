@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from reviewlm.errors import BundleError
 from reviewlm.store import sha256_of_file
+from tracking.outbox import Write
 from tracking.params import flatten
 from tracking.runs import Tracker
+from tracking.writes import MODEL_URI_TAG
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 log = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ PYFUNC = Path(__file__).with_name("pyfunc.py")
 SMOKE = Path(__file__).with_name("smoke.py")
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
-DIGEST_TAG, KIND_TAG = "bundle_digest", "kind"
+DIGEST_TAG, KIND_TAG, CODE_TAG = "bundle_digest", "kind", "code"
 MAX_PARAMS = 90
 
 
@@ -52,33 +58,71 @@ def log_bundle(
         package: The package to travel with it.
 
     Returns:
-        The model's address, `models:/m-…`.
+        The model's address, `models:/m-…`; "" where it waits for MLflow. The run gets it as the tag
+        `reviewlm.model_uri`. A bundle that the run has logged before is not logged again.
+
+    Raises:
+        BundleError: The folder is no bundle.
+    """
+    _facts(bundle_folder)
+    files = {"bundle": Path(bundle_folder), "package": package}
+    return tracker.write(Write("model", run_id, {"name": name}, files)) or ""
+
+
+def send_model(tracker: Tracker, write: Write) -> str:
+    """Log the bundle of a write as an MLflow model of its run and return the model's address.
 
     Raises:
         BundleError: The folder is no bundle.
         TrackingUnavailable: MLflow does not answer.
     """
-    facts = _facts(bundle_folder)
+    run_id, bundle = write.run_id, write.files["bundle"]
+    facts = _facts(bundle)
     with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
+        logged = _logged_model(client, write, facts)
+        if str(logged.status) != "READY":
+            model = Model(
+                artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id,
+                run_id=run_id,
+            )
+            try:
+                folder = _save(Path(temporary), bundle, write.files["package"], model)
+                client.log_model_artifacts(logged.model_id, str(folder))
+            except BaseException:
+                with suppress(Exception):  # it must not hide what happened
+                    client.finalize_logged_model(logged.model_id, "FAILED")
+                raise
+            client.finalize_logged_model(logged.model_id, "READY")
+        uri = f"models:/{logged.model_id}"
+        client.set_tag(run_id, MODEL_URI_TAG, uri)
+    return uri
+
+
+def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> LoggedModel:
+    """Return the run's model of this bundle and code, finished or not; a new one, an output of the run, if it has none.
+
+    A request may have arrived though its answer did not: then the model is there, perhaps without its files.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    run, name = client.get_run(write.run_id), write.details["name"]
+    tags = {
+        KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
+        CODE_TAG: code_name(write.files["package"]),
+    }
+    known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{write.run_id}'")
+    model = next((model for model in known if model.name == name and tags.items() <= model.tags.items()), None)
+    if model is None:
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
-        tags = {KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: sha256_of_file(bundle_folder / SPEC)}
-        experiment = tracker.run_experiment(run_id)
-        logged = client.create_logged_model(experiment, name, run_id, tags, params, model_type="language model")
-        model = Model(
-            artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
+        model = client.create_logged_model(
+            run.info.experiment_id, name, write.run_id, tags, params, model_type="language model"
         )
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        try:
-            folder = _save(Path(temporary), bundle_folder, package, model)
-            client.log_model_artifacts(logged.model_id, str(folder))
-        except BaseException:
-            client.finalize_logged_model(logged.model_id, "FAILED")
-            raise
-        client.finalize_logged_model(logged.model_id, "READY")
-    return f"models:/{logged.model_id}"
+    outputs = run.outputs.model_outputs if run.outputs else ()
+    if model.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(write.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return model
 
 
 def _facts(bundle_folder: Path) -> dict[str, Any]:
@@ -118,15 +162,23 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def vendor(package: Path, into: Path) -> Path:
     """Copy the package's Python files to `into/lm_<digest of names and bytes>` and return that folder."""
-    files = sorted(path.relative_to(package) for path in package.rglob("*.py"))
-    content = hashlib.sha256()
-    for file in files:
-        content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
-    target = into / f"lm_{content.hexdigest()[:12]}"
-    for file in files:
+    target = into / code_name(package)
+    for file in _python_files(package):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(package / file, target / file)
     return target
+
+
+def code_name(package: Path) -> str:
+    """Return the name that a package travels under: `lm_` and the first digits of a digest of its names and bytes."""
+    content = hashlib.sha256()
+    for file in _python_files(package):
+        content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
+    return f"lm_{content.hexdigest()[:12]}"
+
+
+def _python_files(package: Path) -> list[Path]:
+    return sorted(path.relative_to(package) for path in package.rglob("*.py"))
 
 
 def requirements() -> list[str]:
@@ -158,11 +210,12 @@ def signature() -> ModelSignature:
 
 @dataclass(frozen=True)
 class Smoke:
-    """Whether a logged model answers in a process of its own, and what it said."""
+    """Whether a logged model answers in a process of its own, what it said, and how fast (see `smoke.py`)."""
 
     passed: bool
     detail: str
     seconds: float
+    latency_ms: Mapping[str, float] | None = None
 
 
 def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smoke:
@@ -178,5 +231,8 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smok
             )
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no output"]
-    return Smoke(done.returncode == 0, lines[-1][:500], time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        return Smoke(False, (done.stderr.strip().splitlines() or ["no output"])[-1][:500], seconds)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Smoke(True, answer["said"][:500], seconds, answer["latency_ms"])

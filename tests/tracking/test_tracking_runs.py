@@ -220,7 +220,7 @@ def test_a_server_that_is_not_there_is_tracking_unavailable(tmp_path: Path, monk
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracker = Tracker("http://127.0.0.1:9", "reviewlm", tmp_path)
     with pytest.raises(TrackingUnavailable, match=r"http://127\.0\.0\.1:9") as caught:
-        tracker.start_run("a")
+        tracker.wait()
     assert caught.value.exit_code == 8
 
 
@@ -289,10 +289,10 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path):
     [
         ("(sqlite3.OperationalError) database or disk is full", StoreFull),
         ("(sqlite3.OperationalError) attempt to write a readonly database", NotWritable),
-        ("(sqlite3.OperationalError) database is locked", TrackingUnavailable),
+        ("(sqlite3.OperationalError) malformed database schema", TrackingUnavailable),
     ],
 )
-def test_what_the_disk_refuses_is_no_outage(tracker: Tracker, monkeypatch, message: str, kind: type[Exception]):
+def test_what_waiting_cannot_cure_is_told_at_once(tracker: Tracker, monkeypatch, message: str, kind: type[Exception]):
     from mlflow.exceptions import MlflowException
 
     def refuse(*args: object, **kwargs: object) -> None:

@@ -1,0 +1,154 @@
+"""What a fit uses of the machine, sampled beside it: processor, memory and, where there is one, the GPU.
+
+The samples go into a journal of their own next to the trainer's, so they reach MLflow the same way: in batches, each
+once, also after a kill and a resume. (MLflow's own monitor needs its fluent interface and counts its steps from 0
+again.) Names that begin with "system/" stand on a page of their own in the MLflow UI. Steps are seconds of the fit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+SYSTEM_JOURNAL = "system.jsonl"
+MEGABYTE = 1e6
+GPU_QUERY = ("nvidia-smi", "--query-gpu=index,utilization.gpu,memory.used", "--format=csv,noheader,nounits")
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def sampled(file: Path, pids: Sequence[int], seconds: float, gpu: bool = False) -> Iterator[None]:
+    """Append a sample to *file* every so many seconds while the block runs, and one at its end.
+
+    Args:
+        file: JSON lines; it goes on after the last step that it has.
+        pids: Processes of the fit.
+        seconds: Between two samples; 0 for none at all.
+        gpu: Whether to ask for the GPUs too.
+    """
+    if not seconds:
+        yield
+        return
+    ended = threading.Event()
+    sampler = Sampler(file, pids, gpu)
+    thread = threading.Thread(target=_sample, args=(sampler, seconds, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _sample(sampler: Sampler, seconds: float, ended: threading.Event) -> None:
+    try:
+        while not ended.wait(seconds):
+            sampler.take()
+        sampler.take()
+    except OSError as error:  # a fit does not fail for want of a chart
+        log.warning("the use of the machine is not sampled any more: %s", error)
+
+
+class Sampler:
+    """Writes samples to a journal.
+
+    Args:
+        file: JSON lines. A line that a kill has torn is cut off.
+        pids: Processes of the fit; one that has ended counts nothing.
+        gpu: Whether to ask for the GPUs too.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self, file: Path, pids: Sequence[int], gpu: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._file, self._gpu, self._clock = file, gpu, clock
+        self._processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        self._last = _last_step(file)
+        self._began = clock() - max(self._last, 0)
+        psutil.cpu_percent()  # its first answer means nothing; later ones are since the last call
+        for process in self._processes:
+            _percent(process)
+
+    def take(self) -> None:
+        """Write one sample; none where not a whole second has passed since the last one."""
+        step = int(self._clock() - self._began)
+        if step <= self._last:
+            return
+        self._last = step
+        line = json.dumps({"step": step, "time": time.time(), **self._figures(), "settled": True})
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _figures(self) -> dict[str, float]:
+        memory = psutil.virtual_memory()
+        return {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": round(memory.used / MEGABYTE, 1),
+            "system/system_memory_usage_percentage": memory.percent,
+            "system/fit_cpu_percentage": round(sum(_percent(process) for process in self._processes), 1),
+            "system/fit_memory_megabytes": round(sum(_resident(process) for process in self._processes) / MEGABYTE, 1),
+            **(gpu_figures() if self._gpu else {}),
+        }
+
+
+def gpu_figures() -> dict[str, float]:
+    """Return use and memory of each GPU to be seen, as the driver's own tool says; nothing where it does not answer."""
+    try:
+        said = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True).stdout
+        return parse_gpus(said, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        log.debug("nvidia-smi: %s", error)
+        return {}
+
+
+def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
+    """Read lines "index, percent, MiB"; *visible* are the indices that count, as in CUDA_VISIBLE_DEVICES.
+
+    Raises:
+        ValueError: A line has another form.
+    """
+    chosen = {name.strip() for name in visible.split(",")} if visible else None
+    figures = {}
+    for line in said.strip().splitlines():
+        index, percent, mebibytes = (part.strip() for part in line.split(","))
+        if chosen is None or index in chosen:
+            figures[f"system/gpu_{index}_utilization_percentage"] = float(percent)
+            figures[f"system/gpu_{index}_memory_usage_megabytes"] = round(float(mebibytes) * 2**20 / MEGABYTE, 1)
+    return figures
+
+
+def _percent(process: psutil.Process) -> float:
+    """Percent of one core since the last call."""
+    try:
+        return float(process.cpu_percent())
+    except psutil.Error:
+        return 0.0
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _last_step(file: Path) -> int:
+    """Return the last step of a journal, −1 if it has none, and cut off a line without its end."""
+    if not file.is_file():
+        return -1
+    text = file.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(file, len(whole))
+    lines = whole.splitlines()
+    return int(json.loads(lines[-1])["step"]) if lines else -1

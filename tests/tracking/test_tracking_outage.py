@@ -1,0 +1,337 @@
+"""An MLflow that is away for a while: nothing that was written meanwhile is lost, and nothing stands there twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from reviewlm.errors import BundleError, ReviewLMError, TrackingUnavailable
+from tracking import delivery, export, outbox
+from tracking.export import log_bundle
+from tracking.outbox import Outbox, Write, outboxes
+from tracking.runs import Tracker
+
+ALWAYS = 10**9
+
+
+class Line:
+    """Stands before MLflow's client: *length* requests from number *cut* on fail, before or after they arrive."""
+
+    def __init__(self, client: Any, cut: int = ALWAYS, length: int = 1, arrives: bool = False) -> None:
+        self.client, self.cut, self.length, self.arrives = client, cut, length, arrives
+        self.requests: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        real = getattr(self.client, name)
+
+        def request(*args: Any, **kwargs: Any) -> Any:
+            from mlflow.exceptions import MlflowException
+
+            number = len(self.requests)
+            self.requests.append(name)
+            dead = self.cut <= number < self.cut + self.length
+            if dead and not self.arrives:
+                raise MlflowException("(sqlite3.OperationalError) database is locked")
+            answer = real(*args, **kwargs)
+            if dead:
+                raise MlflowException("(sqlite3.OperationalError) database is locked")
+            return answer
+
+        return request
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write tries MLflow again, and no one waits in between."""
+    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    monkeypatch.setattr("tracking.connection.READ_PAUSES", ())
+
+
+@pytest.fixture
+def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logged model of one file: saving a real one takes a second."""
+
+    def save(work: Path, bundle: Path, package: Path, model: Any) -> Path:
+        (work / "model").mkdir()
+        (work / "model" / "spec.json").write_bytes((bundle / "spec.json").read_bytes())
+        return work / "model"
+
+    monkeypatch.setattr(export, "_save", save)
+
+
+@pytest.fixture
+def pieces(tmp_path: Path, stand_in: Any) -> Path:
+    """What a run is made of: a journal, a folder, a bundle, a package."""
+    folder = tmp_path / "pieces"
+    stand_in.bundle(folder / "bundle", "w")
+    stand_in.package(folder / "models", "one")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.html").write_text("<p>")
+    points = [{"step": step, "time": 1000.0 + step, "train/nats": step / 7} for step in range(5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    return folder
+
+
+def write_runs(tracker: Tracker, pieces: Path) -> None:
+    """Write a parent run and a child with all that a fit has."""
+    parent = tracker.start_run("retrain")
+    unless = ("reviewlm.fit", "d1", "FINISHED")
+    child = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, parent, unless)
+    tracker.set_tags(parent, {"reviewlm.child.kn5": child})
+    tracker.log_params(child, {"order": 5, "many": {f"p{number}": number for number in range(120)}})
+    tracker.log_datasets(child, [(pl.DataFrame({"a": [1]}), "word-test", "ab" * 16, "test")])
+    tracker.log_journal(child, pieces / "metrics.jsonl")
+    log_bundle(tracker, child, pieces / "bundle", package=pieces / "models")
+    tracker.log_metrics(child, {"test/perplexity": 12.5, "hit@1": 0.25}, dataset=("word-test", "ab" * 16))
+    tracker.log_metrics(child, {"test/perplexity": 12.5})
+    tracker.log_table(child, pl.DataFrame({"text": ["é"], "stars": [5]}), "tables/samples.json")
+    tracker.log_text(child, "why", "note.md")
+    tracker.log_folder(child, pieces / "docs", "docs")
+    tracker.end_run(child)
+    tracker.end_run(parent)
+
+
+def state(tracker: Tracker) -> dict[str, Any]:
+    """Return all that MLflow holds, with names in place of ids, and without times."""
+    client = getattr(tracker.client, "client", tracker.client)
+    runs = client.search_runs([tracker.experiment_id])
+    models = {model.model_id: model for model in client.search_logged_models([tracker.experiment_id])}
+    names = {run.info.run_id: run.info.run_name for run in runs}
+    names |= {f"models:/{key}": f"model {model.name}" for key, model in models.items()}
+    found: dict[str, Any] = {"runs": sorted(run.info.run_name for run in runs)}
+    for run in runs:
+        root = tracker.artifact_root / run.info.run_id / "artifacts"
+        found[run.info.run_name] = {
+            "status": run.info.status, "params": run.data.params,
+            "tags": {k: names.get(v, v) for k, v in run.data.tags.items() if k not in ("reviewlm.key",)},
+            "points": {
+                name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+                for name in run.data.metrics
+            },
+            "inputs": [(i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs],
+            "outputs": [names[f"models:/{output.model_id}"] for output in run.outputs.model_outputs],
+            "files": {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()},
+        }
+    for model in models.values():
+        files = tracker.artifact_root / "models" / model.model_id / "artifacts"
+        found.setdefault("models", []).append({
+            "name": model.name, "status": str(model.status), "of": names[model.source_run_id], "tags": {
+                key: value for key, value in model.tags.items() if not key.startswith("mlflow.")
+            },
+            "figures": sorted((m.key, m.value, m.dataset_name) for m in model.metrics or []),
+            "files": sorted(path.name for path in files.rglob("*")),
+        })
+    return found
+
+
+def line_of(tracker: Tracker, **how: Any) -> Line:
+    tracker.client  # noqa: B018  connects
+    tracker._client = Line(tracker._client, **how)  # type: ignore[assignment]
+    return tracker._client  # type: ignore[return-value]
+
+
+@pytest.fixture
+def whole(tracker: Tracker, pieces: Path, light_models: None) -> tuple[dict[str, Any], int]:
+    """What MLflow holds after an undisturbed run, and how many requests that took."""
+    other = Tracker(tracker.uri, "undisturbed", tracker.artifact_root)
+    line = line_of(other)
+    write_runs(other, pieces)
+    requests = len(line.requests)
+    return state(other), requests
+
+
+def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any, tracker: Tracker):
+    found, _ = whole
+    assert found["runs"] == ["kn5", "retrain"]
+    child = found["kn5"]
+    assert child["status"] == "FINISHED"
+    assert child["points"]["train/nats"] == [(step, step / 7) for step in range(5)]
+    assert child["points"]["test/perplexity"] == [(0, 12.5)]
+    assert child["tags"]["mlflow.parentRunId"] == "retrain"
+    assert len(child["params"]) == 121
+    assert set(child["files"]) == {"docs/index.html", "note.md", "tables/samples.csv", "tables/samples.json"}
+    [model] = found["models"]
+    assert model["status"] == "READY"
+    assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
+    assert found["retrain"]["tags"]["reviewlm.child.kn5"] == "kn5"
+    assert not tracker.outbox.folder.parent.exists()
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["request lost", "answer lost"])
+def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
+    whole: Any, store_home: Path, pieces: Path, arrives: bool
+):
+    """Every request of a whole run fails once, before it arrives or after; the rest of the run goes on."""
+    expected, requests = whole
+    for cut in range(requests):
+        tracker = Tracker(f"sqlite:///{store_home / 'mlflow.db'}", f"cut at {cut}", store_home / "mlartifacts")
+        tracker.experiment_id  # noqa: B018  of every run, so made before
+        line = line_of(tracker, cut=cut, length=1 + cut % 3, arrives=arrives)
+        write_runs(tracker, pieces)
+        line.cut = ALWAYS
+        assert tracker.flush() == 0
+        assert state(tracker) == expected, f"request {cut}"
+        assert tracker.outbox.refused() == []
+
+
+def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
+    whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
+):
+    expected, _ = whole
+    tracker.experiment_id  # noqa: B018
+    line_of(tracker, cut=0, length=ALWAYS)
+    write_runs(tracker, pieces)
+    assert tracker.outbox.waiting() == 14
+    assert "is away" in caplog.text
+    for leftover in ("metrics.jsonl", "docs/index.html"):
+        (pieces / leftover).unlink()  # what waits has copies
+    another_process = pickle.loads(pickle.dumps(tracker))
+    with caplog.at_level(logging.INFO):
+        another_process.start_run("later")
+    assert "14 writes that waited were sent, 0 still wait" in caplog.text
+    found = state(another_process)
+    assert found.pop("later")
+    assert found.pop("runs") == ["kn5", "later", "retrain"]
+    assert found == {name: value for name, value in expected.items() if name != "runs"}
+    assert list((tracker.outbox.folder / "files").iterdir()) == []
+
+
+def test_a_finished_run_of_the_same_fit_is_not_described_a_second_time(tracker: Tracker, pieces: Path):
+    first = tracker.start_run("kn5", {"reviewlm.fit": "d1"})
+    tracker.end_run(first)
+    tracker._client = Line(tracker._client, cut=0, length=ALWAYS)  # type: ignore[assignment]
+    again = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, unless=("reviewlm.fit", "d1", "FINISHED"))
+    assert again.startswith("pending-")
+    tracker._client = None
+    assert tracker.flush() == 0
+    assert tracker.known_id(again) == first
+    assert len(tracker.client.search_runs([tracker.experiment_id])) == 1
+
+
+def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tracker):
+    tracker.experiment_id  # noqa: B018
+    line_of(tracker, cut=0, length=ALWAYS)
+    run_id = tracker.start_run("a")
+    for read in (lambda: tracker.tag(run_id, "x"), lambda: tracker.find_run("x", "y")):
+        with pytest.raises(TrackingUnavailable):
+            read()
+    assert tracker.link(run_id) == tracker.ui
+
+
+def test_the_journal_of_a_running_training_does_not_wait_it_is_itself_the_record(tracker: Tracker, pieces: Path):
+    run_id = tracker.start_run("a")
+    line_of(tracker, cut=0, length=ALWAYS)
+    with pytest.raises(TrackingUnavailable):
+        tracker.log_journal(run_id, pieces / "metrics.jsonl", settled=True)
+    assert tracker.outbox.waiting() == 0
+
+
+def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker, caplog: pytest.LogCaptureFixture):
+    run_id = tracker.start_run("a")
+    tracker.log_params(run_id, {"order": 5})
+    line_of(tracker, cut=0, length=ALWAYS)
+    tracker.log_params(run_id, {"order": 6})
+    tracker.set_tags(run_id, {"after": "yes"})
+    tracker._client = None
+    assert tracker.flush() == 0
+    assert tracker.tag(run_id, "after") == "yes"
+    [refused] = tracker.outbox.refused()
+    assert (refused["kind"], refused["run_id"]) == ("params", run_id)
+    assert "does not take 'params'" in caplog.text
+
+
+def test_a_write_that_always_fails_while_mlflow_answers_others_is_put_aside(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    run_id = tracker.start_run("a")
+    line_of(tracker, cut=0, length=2)
+    tracker.log_text(run_id, "x", "x.txt")
+    tracker.set_tags(run_id, {"after": "yes"})
+    from mlflow.exceptions import MlflowException
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise MlflowException("database is locked")
+
+    tracker._client = None
+    monkeypatch.setattr(tracker.client, "log_text", broken)
+    for _ in range(delivery.HOPELESS + 1):
+        tracker.flush()
+    assert tracker.outbox.waiting() == 0
+    assert [entry["kind"] for entry in tracker.outbox.refused()] == ["text"]
+    assert tracker.tag(run_id, "after") == "yes"
+
+
+def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker: Tracker):
+    run_id = tracker.start_run("a")
+    line = line_of(tracker, cut=0, length=ALWAYS)
+    tracker.set_tags(run_id, {"t": "1"})
+    naps: list[float] = []
+
+    def back_after_three(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            line.cut = ALWAYS
+
+    delivery.wait_for(tracker, 60, back_after_three)
+    assert len(naps) == 3
+    assert tracker.tag(run_id, "t") == "1"
+
+
+def test_nobody_waits_longer_than_asked_for(tracker: Tracker):
+    line_of(tracker, cut=0, length=ALWAYS)
+    with pytest.raises(TrackingUnavailable):
+        delivery.wait_for(tracker, 0, lambda seconds: pytest.fail("slept"))
+
+
+def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outbox, "PAUSES", (600.0,))
+    run_id = tracker.start_run("a")
+    line = line_of(tracker, cut=0, length=ALWAYS)
+    for number in range(5):
+        tracker.set_tags(run_id, {"t": str(number)})
+    assert len(line.requests) == 1
+    line.cut = ALWAYS
+    assert tracker.flush() == 0  # who asks for it need not wait
+    assert tracker.tag(run_id, "t") == "4"
+
+
+def test_threads_and_processes_share_a_queue(tmp_path: Path):
+    queue = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
+    same = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
+
+    def work(number: int) -> None:
+        for step in range(10):
+            (queue if number % 2 else same).put(Write("tags", f"run{number}", {"step": step}))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert queue.waiting() == 40
+    order: dict[str, list[int]] = {}
+    while (waiting := queue.first()) is not None:
+        order.setdefault(waiting.write.run_id, []).append(waiting.write.details["step"])
+        queue.sent(waiting)
+    assert order == {f"run{number}": list(range(10)) for number in range(4)}
+    assert [(found.uri, found.experiment) for found in outboxes(tmp_path)] == [("http://mlflow:5000", "reviewlm")]
+
+
+def test_a_run_that_never_reached_mlflow_is_named(tracker: Tracker):
+    with pytest.raises(ReviewLMError, match="does not know this run"):
+        tracker.set_tags("pending-" + "0" * 32, {"a": "b"})
+
+
+def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tracker, tmp_path: Path):
+    run_id = tracker.start_run("a")
+    with pytest.raises(BundleError):
+        log_bundle(tracker, run_id, tmp_path)
+    assert not tracker.outbox.exists

@@ -1,0 +1,127 @@
+"""One store of MLflow and one experiment in it: where they are, and how they are asked."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reviewlm.errors import ReviewLMError, TrackingUnavailable, without_password
+from tracking.client import PRESENT, database_file, error_code, open_client, reaching
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
+READ_PAUSES = (0.5, 2.0)
+"""Seconds before a question is put again: a connection may break without anything being wrong."""
+Answer = TypeVar("Answer")
+
+
+class Connection:
+    """Connects on first use, may be used from several threads and processes at once, and can be pickled.
+
+    Args:
+        uri: `sqlite:///ABSOLUTE/FILE`, `postgresql://…`, or the address of an MLflow server.
+        experiment: Created where it does not exist.
+        artifact_root: Where a store without a server keeps artifacts; beside it lie the registry's lock and what waits.
+        ui: Address of the MLflow UI for links; empty means REVIEWLM_MLFLOW_URL, the server itself or port 5000 here.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_root: Path, ui: str = "") -> None:
+        self.uri, self.experiment, self.artifact_root = uri, experiment, Path(artifact_root).absolute()
+        served = uri if uri.startswith("http") else DEFAULT_UI
+        self.ui = (ui or os.environ.get(UI_VARIABLE) or served).rstrip("/")
+        self._connect()
+
+    def _connect(self) -> None:
+        self._client: MlflowClient | None = None
+        self._experiment_id = ""
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "ui": self.ui}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+    @property
+    def shown(self) -> str:
+        """The store's address without a password, for people."""
+        return without_password(self.uri)
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client of this store; its calls belong inside `with tracker.reaching():`."""
+        with self._lock:
+            if self._client is None:
+                self._client = open_client(self.uri)
+            return self._client
+
+    @contextmanager
+    def reaching(self) -> Iterator[MlflowClient]:
+        """Give the client and turn its errors into ours."""
+        client = self.client
+        with reaching(self.uri):
+            yield client
+
+    def ask(self, question: Callable[[MlflowClient], Answer], patient: bool = True) -> Answer:
+        """Return the answer to a question that changes nothing; with *patient* it is put again after a moment.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer.
+        """
+        for pause in READ_PAUSES if patient else ():
+            try:
+                with self.reaching() as client:
+                    return question(client)
+            except TrackingUnavailable as error:
+                if not self.may_come_back(error):
+                    raise
+                time.sleep(pause)
+        with self.reaching() as client:
+            return question(client)
+
+    def may_come_back(self, error: TrackingUnavailable) -> bool:
+        """Return whether waiting can help: a store elsewhere is away, or the local file is locked."""
+        return database_file(self.uri) is None or "locked" in error.cause
+
+    def answers(self) -> bool:
+        """Return whether MLflow answers now."""
+        try:
+            self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
+        except TrackingUnavailable:
+            return False
+        return True
+
+    @property
+    def experiment_id(self) -> str:
+        """The experiment's id; created, or brought back from the bin, where needed."""
+        with self._lock:
+            if not self._experiment_id:
+                self._experiment_id = self._find_experiment() or self._create_experiment()
+            return self._experiment_id
+
+    def _find_experiment(self) -> str:
+        with self.reaching() as client:
+            found = client.get_experiment_by_name(self.experiment)
+            if found is None:
+                return ""
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def _create_experiment(self) -> str:
+        here = None if self.uri.startswith("http") else self.artifact_root.as_uri()
+        try:
+            with self.reaching() as client:
+                return str(client.create_experiment(self.experiment, artifact_location=here))
+        except ReviewLMError as error:
+            if error_code(error) in PRESENT:  # another process was faster
+                return self._find_experiment()
+            raise
