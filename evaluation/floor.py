@@ -1,7 +1,8 @@
-"""The floor under every model: what the embedded corpus costs the grammar that wrote it.
+"""The floor under every model: what the embedded corpus costs the grammar that wrote it, and how far models are above.
 
 The grammar knows the exact probability of each of its texts, and by Gibbs' inequality no model can need fewer bits
-for them on average. Real reviews were written by no grammar and have no known floor.
+for them on average. A model's gap is what it needs more: the mean over reviews of its nats and the grammar's, so an
+estimate of the Kullback–Leibler divergence between the two. Real reviews were written by no grammar and have no floor.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import numpy as np
 import polars as pl
 
 from evaluation.metrics import LN2
+from reviewlm.errors import ReviewLMError
 
 MIN_EXPLAINED = 0.99
 """Share of the reviews that the grammar must be able to have made."""
+
+JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
+"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null where it cannot have written it."""
 
 log = logging.getLogger(__name__)
 
@@ -47,32 +52,60 @@ class Floor:
         return {**asdict(self), "bits_per_byte": self.bits_per_byte}
 
 
-def floor_of(reviews: pl.DataFrame, sample: int | None = None, seed: int = 1) -> Floor | None:
-    """Return the floor of the test reviews, or None where the grammar cannot have written them.
+def judged_reviews(reviews: pl.DataFrame, sample: int | None = None, seed: int = 1) -> pl.DataFrame | None:
+    """Return what each test review costs the grammar, or None where the grammar cannot have written them.
 
     Args:
-        reviews: Columns text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
-        sample: Judge at most so many reviews, drawn by *seed*: an estimate then, on `Floor.reviews` of them.
+        reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
+        sample: Judge at most so many reviews, drawn by *seed*.
         seed: Of the draw.
 
     Returns:
-        None if more than 1 % of the reviews are beyond the grammar; the log says how far it got.
+        One row per judged review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the
+        reviews are beyond the grammar, or there are none; the log says how far it got.
     """
     # Imported late: the grammar is large, and whoever only draws a floor does not need it.
     from corpus.grammar import log_probability
 
     if sample is not None and sample < len(reviews):
         reviews = reviews[np.sort(np.random.default_rng(seed).choice(len(reviews), sample, replace=False))]
-    nats, explained_bytes, explained, missed = 0.0, 0, 0, 0
-    for text, stars, size in reviews.select("text", "stars", "bytes").iter_rows():
+    nats: list[float | None] = []
+    missed = 0
+    for text, stars in reviews.select("text", "stars").iter_rows():
         logp = log_probability(text, int(stars or 0))
-        if logp is not None:
-            nats, explained_bytes, explained = nats - logp, explained_bytes + size, explained + 1
-            continue
-        missed += 1
+        nats.append(None if logp is None else -logp)
+        missed += logp is None
         # Real reviews are turned away after a few, not after all.
         if missed > (1 - MIN_EXPLAINED) * len(reviews):
-            log.info("no floor: the grammar explains %d of the first %d reviews", explained, explained + missed)
+            log.info("no floor: the grammar explains %d of the first %d reviews", len(nats) - missed, len(nats))
             return None
-    log.info("floor: the grammar explains %d of %d reviews", explained, len(reviews))
-    return Floor(len(reviews), explained, nats, explained_bytes) if explained else None
+    log.info("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
+    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
+    return judged if len(judged) else None
+
+
+def floor_of(judged: pl.DataFrame) -> Floor:
+    """Add up what `judged_reviews` returned."""
+    explained = judged.drop_nulls("nats")
+    return Floor(len(judged), len(explained), float(explained["nats"].sum()), int(explained["bytes"].sum()))
+
+
+def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
+    """Return the grammar's nats (D,) of each scored review, NaN where it was not judged or cannot be explained.
+
+    Args:
+        judged: See `judged_reviews`.
+        scores: Columns review_id and bytes; `evaluation.score.score_stream`.
+
+    Raises:
+        ReviewLMError: A review has other bytes in the two tables: they are not of the same text.
+    """
+    joined = scores.select("review_id", "bytes").join(
+        judged, on="review_id", how="left", suffix="_judged", maintain_order="left", validate="1:1"
+    )
+    if len(other := joined.filter(pl.col("bytes") != pl.col("bytes_judged"))):
+        raise ReviewLMError(
+            "The floor is of other texts than the scores", value=f"review {other['review_id'][0]}",
+            remedy="run again with --rebuild floor",
+        )
+    return joined["nats"].fill_null(float("nan")).to_numpy()

@@ -5,11 +5,19 @@ import polars as pl
 import pytest
 
 from corpus import grammar
-from evaluation.floor import floor_of
+from evaluation.floor import floor_nats, floor_of, judged_reviews
+from reviewlm.errors import ReviewLMError
 
 
 def reviews(texts):
-    return pl.DataFrame({"text": texts, "stars": [5] * len(texts), "bytes": [len(text) + 1 for text in texts]})
+    rows = [(f"r{number}", text, 5, len(text.encode()) + 1) for number, text in enumerate(texts)]
+    schema = {"review_id": pl.String, "text": pl.String, "stars": pl.Int8, "bytes": pl.Int64}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def floor(frame, **options):
+    judged = judged_reviews(frame, **options)
+    return None if judged is None else floor_of(judged)
 
 
 @pytest.fixture
@@ -26,49 +34,67 @@ def fair_letters(monkeypatch):
 
 
 def test_the_floor_is_the_bits_of_the_grammar_per_byte(fair_letters):
-    found = floor_of(reviews(["ab", "b", ""]))
+    found = floor(reviews(["ab", "b", ""]))
     assert found.bits_per_byte == pytest.approx(math.log2(3))
     assert (found.reviews, found.explained, found.bytes) == (3, 3, 6)
     assert fair_letters[0] == ("ab", 5)
 
 
 def test_one_review_in_a_hundred_may_be_beyond_the_grammar_and_is_left_out(fair_letters):
-    found = floor_of(reviews(["ab"] * 99 + ["xyz"]))
+    found = floor(reviews(["ab"] * 99 + ["xyz"]))
     assert (found.reviews, found.explained) == (100, 99)
     assert found.bits_per_byte == pytest.approx(math.log2(3))
     assert found.to_dict()["explained"] == 99
 
 
 def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
-    assert floor_of(reviews(["what a lovely place"] * 1_000)) is None
+    assert floor(reviews(["what a lovely place"] * 1_000)) is None
     assert len(fair_letters) == 11
 
 
 def test_no_reviews_have_no_floor(fair_letters):
-    assert floor_of(reviews([]).cast({"text": pl.String, "stars": pl.Int8, "bytes": pl.Int64})) is None
+    assert floor(reviews([])) is None
 
 
 def test_a_sample_is_drawn_by_seed_and_says_its_size(fair_letters):
     texts = ["a" * (i % 7) for i in range(200)]
-    one, same, other = (floor_of(reviews(texts), sample=50, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (floor(reviews(texts), sample=50, seed=seed) for seed in (1, 1, 2))
     assert one == same != other
     assert (one.reviews, one.explained) == (50, 50)
-    assert floor_of(reviews(texts), sample=500).reviews == 200
+    assert floor(reviews(texts), sample=500).reviews == 200
 
 
 def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
     # Both have the same text; the derivation's own choices can only cost more.
     draw = Random(12)
     made = [grammar.write_review(5, draw.random) for _ in range(40)]
-    sizes = [len(text.encode()) + 1 for text, _, _ in made]
-    floor = floor_of(pl.DataFrame({"text": [text for text, _, _ in made], "stars": [5] * 40, "bytes": sizes}))
-    assert floor.nats <= -math.fsum(logp for _, _, logp in made)
-    assert (floor.explained, floor.reviews, floor.bytes) == (40, 40, sum(sizes))
-    assert floor.bits_per_byte == pytest.approx(floor.nats / floor.bytes / math.log(2))
+    found = floor(reviews([text for text, _, _ in made]))
+    assert found.nats <= -math.fsum(logp for _, _, logp in made)
+    assert (found.explained, found.reviews, found.bytes) == (40, 40, sum(len(text.encode()) + 1 for text, _, _ in made))
+    assert found.bits_per_byte == pytest.approx(found.nats / found.bytes / math.log(2))
 
 
 def test_text_of_others_has_no_floor():
-    texts = ["It was a dark and stormy night.", grammar.sample_review(3, 1)]
-    sizes = [len(text.encode()) + 1 for text in texts]
-    assert floor_of(pl.DataFrame({"text": texts, "stars": [3, 3], "bytes": sizes})) is None
-    assert floor_of(pl.DataFrame({"text": texts[1:], "stars": [3], "bytes": sizes[1:]})).explained == 1
+    frame = reviews(["It was a dark and stormy night.", grammar.sample_review(5, 1)])
+    assert floor(frame) is None
+    assert floor(frame[1:]).explained == 1
+
+
+def test_each_review_has_its_own_cost_and_none_where_the_grammar_cannot_have_written_it(fair_letters):
+    judged = judged_reviews(reviews(["ab", "xyz"] + ["b"] * 98))
+    assert judged.columns == ["review_id", "bytes", "nats"]
+    assert judged["nats"].to_list() == [pytest.approx(3 * math.log(3)), None] + [pytest.approx(2 * math.log(3))] * 98
+
+
+def test_the_cost_is_joined_to_scores_in_any_order_and_missing_where_a_review_was_not_judged(fair_letters):
+    frame = reviews(["ab", "b", "aab"])
+    judged = judged_reviews(frame.head(2))
+    nats = floor_nats(judged, frame.reverse())
+    assert math.isnan(nats[0])
+    assert nats[1:].tolist() == pytest.approx([2 * math.log(3), 3 * math.log(3)])
+
+
+def test_a_floor_of_other_texts_is_refused(fair_letters):
+    frame = reviews(["ab", "b"])
+    with pytest.raises(ReviewLMError, match=r"(?s)other texts.*r0"):
+        floor_nats(judged_reviews(frame), frame.with_columns(bytes=pl.Series([99, 2])))

@@ -1,8 +1,10 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from evaluation import bootstrap
-from evaluation.bootstrap import ratio_interval
+from evaluation.bootstrap import Bootstrap, expanded_tail, ratio_interval
 
 
 def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):
@@ -55,9 +57,75 @@ def test_nothing_and_numbers_that_are_none_are_refused(numbers):
         interval(np.array(numbers), np.ones(len(numbers)))
 
 
+def boot(columns, resamples=500, seed=1, confidence=0.95):
+    return Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+
+
+def test_all_columns_come_from_the_same_draws():
+    values = np.random.default_rng(8).lognormal(size=70)
+    found = boot({"x": values, "twice": 2 * values, "one": np.ones(70)})
+    np.testing.assert_allclose(found.drawn["twice"], 2 * found.drawn["x"], rtol=1e-12)
+    np.testing.assert_allclose(found.drawn["one"], 70, rtol=1e-12)
+
+
+def test_draws_have_the_distribution_of_all_possible_ones():
+    values = np.array([1.0, 10.0, 100.0])
+    every = [sum(drawn) for drawn in itertools.product(values, repeat=3)]
+    found = np.round(boot({"x": values}, resamples=20_000).drawn["x"], 6)
+    for total in set(every):
+        assert (found == total).mean() == pytest.approx(every.count(total) / 27, abs=0.015)
+
+
 def test_groups_hold_every_review_once():
-    values = np.arange(bootstrap.MAX_UNITS * 3 + 7, dtype=float)
-    sums, counts = bootstrap._grouped(values, np.ones_like(values), np.random.default_rng(0))
-    assert len(sums) == bootstrap.MAX_UNITS
-    assert sums.sum() == values.sum()
-    assert set(counts) == {3.0, 4.0}
+    reviews = bootstrap.MAX_UNITS * 3 + 7
+    group_D = bootstrap._groups(reviews, np.random.default_rng(0))
+    assert set(np.bincount(group_D)) == {3, 4}
+    found = boot({"x": np.arange(reviews), "one": np.ones(reviews)}, resamples=5)
+    assert (found.units, found.reviews) == (bootstrap.MAX_UNITS, reviews)
+    assert found.totals["x"] == reviews * (reviews - 1) / 2
+    assert found.drawn["one"] == pytest.approx(reviews, rel=1e-3)
+
+
+def test_draws_that_are_taken_some_at_a_time_are_all_taken_and_all_different(monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS_AT_ONCE", 400)
+    found = boot({"x": np.random.default_rng(9).normal(size=40), "one": np.ones(40)}, resamples=123)
+    assert (found.drawn["one"] == 40).all()
+    assert len(set(found.drawn["x"])) == 123
+
+
+def test_a_column_with_an_infinite_number_has_no_interval_and_spoils_no_other():
+    values = np.random.default_rng(3).normal(size=50)
+    found = boot({"x": values, "bad": np.append(values[:-1], np.inf)})
+    assert np.isnan([found.interval(lambda sums: sums["bad"]).low, found.interval(lambda sums: sums["bad"]).high]).all()
+    assert found.interval(lambda sums: sums["bad"]).estimate == np.inf
+    assert found.interval(lambda sums: sums["x"]) == boot({"x": values}).interval(lambda sums: sums["x"])
+
+
+def test_the_interval_of_an_increasing_function_is_the_function_of_the_interval():
+    found = boot({"x": np.random.default_rng(4).normal(size=90)}, resamples=801, confidence=0.9)
+    plain, exponential = (found.interval(of) for of in (lambda s: s["x"], lambda s: np.exp(s["x"])))
+    assert (exponential.low, exponential.high) == pytest.approx((np.exp(plain.low), np.exp(plain.high)), rel=1e-2)
+
+
+def test_tails_are_farther_out_for_few_reviews_and_plain_for_many():
+    """Hesterberg 2015, section 3.3: for n = 10 the tail is Φ(−√(10/9) · 2.262) = Φ(−2.384)."""
+    assert expanded_tail(0.95, 10) == pytest.approx(0.00855, abs=1e-4)
+    assert expanded_tail(0.95, 100_000) == pytest.approx(0.025, abs=1e-5)
+    assert expanded_tail(0.95, 1) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("columns", [{}, {"x": []}, {"x": [1.0, 2.0], "y": [1.0]}])
+def test_columns_that_are_not_of_the_same_reviews_are_refused(columns):
+    with pytest.raises(ValueError, match="bootstrap needs"):
+        boot(columns)
+
+
+def test_a_slice_that_is_empty_in_a_few_draws_has_an_interval_and_in_many_has_none():
+    rare = np.zeros(200)
+    rare[:1] = 1.0
+    few = np.zeros(200)
+    few[:8] = 1.0
+    found = boot({"rare": rare, "few": few}, resamples=2_000)
+    share = {name: found.interval(lambda sums, name=name: sums[name] / sums[name]) for name in ("rare", "few")}
+    assert np.isnan(share["rare"].low)
+    assert (share["few"].low, share["few"].high) == (1.0, 1.0)

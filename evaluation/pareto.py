@@ -1,0 +1,36 @@
+"""Which models are worth a look when quality, size and time all count: those that no other beats in everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PARETO = ("open_bits_per_byte", "megabytes", "seconds_per_million_tokens")
+"""Quality, size and cost of the comparison table, less of each being better."""
+
+
+def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PARETO) -> list[bool | None]:
+    """Return which rows are on the Pareto front: no other row is at least as good in every measure and better in one.
+
+    Args:
+        rows: Each with a number under every name of *measures*.
+        measures: Names of what is to be small.
+
+    Returns:
+        None for a row that lacks a finite number: it can neither be placed nor put another in the shade.
+    """
+    points = [tuple(row.get(name) for name in measures) for row in rows]
+    placed = [point if all(map(_finite, point)) else None for point in points]
+    return [None if point is None else not any(_dominates(other, point) for other in placed) for point in placed]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _dominates(other: tuple[Any, ...] | None, point: tuple[Any, ...]) -> bool:
+    if other is None:
+        return False
+    pairs = list(zip(other, point, strict=True))
+    return all(theirs <= ours for theirs, ours in pairs) and any(theirs < ours for theirs, ours in pairs)

@@ -1,0 +1,156 @@
+"""Slices of a test set: which reviews, and which tokens, belong together so that their figures may be looked at.
+
+Of reviews: stars, length, month (the year where months are small), category of the business. Of tokens: how often the
+training text has them, where they stand, and whether an unknown word stands before them. A slice is looked at only if
+it has enough reviews; of a dimension with many slices only the largest are, since among many some look bad by luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+MOST_SLICES = 24
+"""Slices of one dimension that are looked at: the largest."""
+
+FREQUENCY_BANDS = (0, 1, 10, 100, 1_000, 10_000)
+POSITION_BANDS = (0, 1, 5, 10, 20, 50, 100)
+"""Lower ends of the bands; the last one is open."""
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """One dimension of a test set, cut into slices.
+
+    Args:
+        dimension: "stars", "length", "month", "category", "frequency", "position" or "after_oov".
+        names: Of its slices, in their order.
+        member_NS: Which row (review or token) belongs to which slice; a row may belong to several, or to none.
+        left_out: Slices that are not looked at: too few reviews, or beyond the largest `MOST_SLICES`.
+    """
+
+    dimension: str
+    names: tuple[str, ...]
+    member_NS: np.ndarray
+    left_out: int = 0
+
+
+def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -> list[Slicing]:
+    """Cut reviews by stars, length, month and category.
+
+    Args:
+        reviews: Columns review_id, stars (0: unknown) and words; date (Datetime) and categories (separated by commas)
+            where they are known, null where they are not.
+        min_reviews: Smallest slice that is looked at.
+        length_bins: Into how many bins of about equally many reviews lengths are cut.
+
+    Returns:
+        A slicing per dimension that has slices, or that had some which are left out; rows as in *reviews*.
+    """
+    labels = {
+        "stars": reviews["stars"].fill_null(0).cast(pl.String).replace({"0": "unknown"}),
+        "length": length_labels(reviews["words"], length_bins),
+    }
+    orders = {"stars": sorted(labels["stars"].unique()), "length": _in_order(reviews["words"], labels["length"])}
+    if "date" in reviews.columns:
+        labels["month"] = month_labels(reviews["date"], min_reviews)
+        orders["month"] = sorted(labels["month"].drop_nulls().unique())
+    if "categories" in reviews.columns:
+        split = pl.col("categories").str.split(",").list.eval(pl.element().str.strip_chars()).list.unique()
+        labels["category"] = reviews.select(split)["categories"]
+        orders["category"] = sorted(labels["category"].explode().drop_nulls().unique())
+    sizes = {name: _reviews_of(reviews["review_id"], labels[name]) for name in labels}
+    found = [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
+    return [slicing for slicing in found if slicing.names or slicing.left_out]
+
+
+def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
+    """Cut tokens by training frequency, by position, and by what stands before them.
+
+    Args:
+        tokens: Columns review_id, position, training_count and after_oov.
+        min_reviews: Smallest slice that is looked at, in reviews that have such a token.
+    """
+    after = pl.when(pl.col("after_oov")).then(pl.lit("unknown word")).otherwise(pl.lit("known word"))
+    labels = {
+        "frequency": _banded(tokens["training_count"], FREQUENCY_BANDS),
+        "position": _banded(tokens["position"], POSITION_BANDS),
+        "after_oov": tokens.select(after.alias("after"))["after"],
+    }
+    orders = {
+        "frequency": band_names(FREQUENCY_BANDS), "position": band_names(POSITION_BANDS),
+        "after_oov": ["known word", "unknown word"],
+    }
+    sizes = {name: _reviews_of(tokens["review_id"], labels[name]) for name in labels}
+    return [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
+
+
+def band_names(bands: Sequence[int]) -> list[str]:
+    """Return what bands of whole numbers are called: "0", "1–9", "10–99", "100+"."""
+    closed = pairwise(bands)
+    names = [f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in closed]
+    return [*names, f"{bands[-1]:,}+"]
+
+
+def length_labels(words: pl.Series, bins: int) -> pl.Series:
+    """Return the bin of each length: bins of about equally many reviews, named by the lengths that occur in them.
+
+    Equal lengths share a bin, so that there may be fewer bins than asked for.
+    """
+    lengths_D = words.to_numpy()
+    edges = np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins)) if len(lengths_D) else np.zeros(0)
+    bin_D = np.searchsorted(edges, lengths_D, side="right")
+    inside = {each: lengths_D[bin_D == each] for each in np.unique(bin_D)}
+    names = {each: _span(int(found.min()), int(found.max())) for each, found in inside.items()}
+    return pl.Series("length", [names[each] for each in bin_D], pl.String)
+
+
+def month_labels(dates: pl.Series, min_reviews: int) -> pl.Series:
+    """Return the month of each date, "2019-03"; the year, "2019", where no month has *min_reviews* reviews."""
+    months = dates.dt.strftime("%Y-%m")
+    largest = months.drop_nulls().value_counts()["count"].max()
+    return months if largest is None or largest >= min_reviews else dates.dt.strftime("%Y")  # type: ignore[operator]
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,} words" if low == high else f"{low:,}–{high:,} words"
+
+
+def _in_order(values: pl.Series, labels: pl.Series) -> list[str]:
+    """Return the labels, that of the least value first."""
+    return pl.DataFrame({"value": values, "label": labels}).sort("value")["label"].unique(maintain_order=True).to_list()
+
+
+def _banded(values: pl.Series, bands: Sequence[int]) -> pl.Series:
+    """Return the name of each number's band; numbers below the first band are in the first."""
+    place_N = np.maximum(np.searchsorted(bands, values.to_numpy(), side="right") - 1, 0)
+    return pl.Series("band", band_names(bands), pl.String).gather(place_N)
+
+
+def _reviews_of(review_ids: pl.Series, labels: pl.Series) -> dict[str, int]:
+    """Return how many reviews have each label; labels may be lists."""
+    frame = pl.DataFrame({"review": review_ids, "label": labels})
+    if labels.dtype == pl.List:
+        frame = frame.explode("label")
+    counted = frame.drop_nulls("label").group_by("label").agg(pl.col("review").n_unique())
+    return dict(counted.iter_rows())
+
+
+def _slicing(
+    dimension: str, labels: pl.Series, order: Sequence[str], reviews: dict[str, int], min_reviews: int
+) -> Slicing:
+    large = [name for name in order if reviews.get(name, 0) >= min_reviews]
+    largest = set(sorted(large, key=lambda name: (-reviews[name], name))[:MOST_SLICES])
+    names = tuple(name for name in order if name in largest)
+    column = {name: number for number, name in enumerate(names)}
+    frame = pl.DataFrame({"row": np.arange(len(labels)), "label": labels})
+    if labels.dtype == pl.List:
+        frame = frame.explode("label")
+    known = frame.filter(pl.col("label").is_in(list(names)))
+    member_NS = np.zeros((len(labels), len(names)), bool)
+    member_NS[known["row"].to_numpy(), [column[name] for name in known["label"]]] = True
+    return Slicing(dimension, names, member_NS, len(reviews) - len(names))

@@ -1,0 +1,196 @@
+"""Intervals of figures and of differences: what they are, when there is none, and what a gap to the floor is."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.floor import JUDGED
+from evaluation.intervals import FIGURES, ComparedScores, ends, flagged_below_floor, usefulness_table
+from evaluation.metrics import LN2, SUMS, figures_of
+from reviewlm.errors import ReviewLMError
+
+HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
+
+
+def scores(factor=1.0, noise=0.0, reviews=120, seed=0):
+    """Reviews of skewed length; *factor* scales what they cost, *noise* is the model's own luck with each."""
+    shared, own = np.random.default_rng(7), np.random.default_rng(seed)
+    words = shared.lognormal(4, 0.8, reviews).astype(int) + 1
+    hard = shared.lognormal(0, 0.2, reviews) * np.exp(noise * own.normal(size=reviews))
+    return pl.DataFrame({
+        "review_id": [f"r{n:03d}" for n in range(reviews)], "stars": [1 + n % 5 for n in range(reviews)],
+        "bytes": 5 * words + 1, "words": words, "tokens": words + 1, "oov": words // 40,
+        "spelling_nats": 9.0 * (words // 40), "nats": factor * hard * words * 5,
+    })  # fmt: skip
+
+
+def compared(tables, judged=None, labels=None, **options):
+    figures = {name: figures_of(table, **(labels or {}).get(name, {})) for name, table in tables.items()}
+    return ComparedScores(tables, figures, judged, **{**HOW, **options})
+
+
+def row_of(table, name):
+    return table.row(by_predicate=pl.col("model") == name, named=True)
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_figures_of_sums_are_those_of_the_figures(unit):
+    found = figures_of(scores(), unit=unit)
+    sums = {name: getattr(found, name) for name in SUMS}
+    for name, of in FIGURES.items():
+        if (expected := getattr(found, name)) is not None:
+            assert of(sums) == pytest.approx(expected, rel=1e-12), name
+
+
+def test_every_figure_lies_in_its_interval_and_perplexities_have_those_of_their_bits():
+    table = scores()
+    row = row_of(compared({"kn5": table}).interval_table("kn5"), "kn5")
+    found = figures_of(table)
+    for name in FIGURES:
+        if name != "bits_per_character":
+            assert row[f"{name}_lo"] < getattr(found, name) < row[f"{name}_hi"], name
+    assert row["byte_perplexity_lo"] == pytest.approx(2 ** row["bits_per_byte_lo"], rel=1e-6)
+    assert (row["bits_per_character_lo"], row["bits_per_character_hi"]) == (None, None)
+
+
+def test_only_character_models_have_bits_per_character():
+    row = row_of(compared({"c": scores()}, labels={"c": {"unit": "char"}}).interval_table("c"), "c")
+    found = figures_of(scores(), unit="char").bits_per_character
+    assert row["bits_per_character_lo"] < found < row["bits_per_character_hi"]
+
+
+def test_the_interval_of_bits_per_byte_is_the_one_of_linearisation():
+    """Cochran 1977, eq. 6.13: var(R) = Σ (y − R x)² / (Σ x)²."""
+    table = scores(reviews=1_500)
+    row = row_of(compared({"kn5": table}, resamples=2_000).interval_table("kn5"), "kn5")
+    bits, size = table["nats"].to_numpy() / LN2, table["bytes"].to_numpy()
+    spread = np.sqrt(((bits - bits.sum() / size.sum() * size) ** 2).sum()) / size.sum()
+    assert (row["bits_per_byte_hi"] - row["bits_per_byte_lo"]) / 2 == pytest.approx(1.96 * spread, rel=0.06)
+
+
+def test_a_difference_is_surer_than_either_figure_because_both_find_the_same_reviews_hard():
+    found = compared({"lstm": scores(0.99, 0.01, seed=1), "kn5": scores()})
+    table, differences = found.interval_table("kn5"), found.difference_table("kn5")
+    row = differences.filter(relation="baseline", figure="bits_per_byte").row(0, named=True)
+    own = row_of(table, "lstm")
+    assert row["difference_hi"] < 0 < row["gain_lo"]
+    assert own["bits_per_byte_hi"] > figures_of(scores()).bits_per_byte, "the figures' own intervals overlap"
+    assert row["difference_hi"] - row["difference_lo"] < 0.2 * (own["bits_per_byte_hi"] - own["bits_per_byte_lo"])
+
+
+def test_equal_models_differ_by_nothing_with_certainty():
+    rows = compared({"a": scores(), "b": scores()}).difference_table("a")
+    for name in ("difference", "difference_lo", "difference_hi", "gain_lo", "gain_hi"):
+        assert rows[name].to_list() == pytest.approx([0.0] * len(rows), abs=1e-9)
+
+
+def test_each_model_is_held_against_the_baseline_and_the_next_better_one():
+    tables = {"kn5": scores(1.0), "rnn": scores(1.1), "lstm": scores(0.8)}
+    rows = compared(tables).difference_table("kn5").filter(figure="open_bits_per_byte")
+    pairs = {(row["model"], row["other"], row["relation"]) for row in rows.to_dicts()}
+    assert pairs == {("lstm", "kn5", "baseline"), ("rnn", "kn5", "baseline"), ("kn5", "lstm", "next better"),
+                     ("rnn", "kn5", "next better")}  # fmt: skip
+
+
+def test_models_of_different_vocabularies_differ_only_in_figures_that_compare_them():
+    labels = {"chars": {"unit": "char", "vocabulary": "c"}, "words": {"unit": "word", "vocabulary": "w"}}
+    rows = compared({"words": scores(), "chars": scores(0.9)}, labels=labels).difference_table("words")
+    assert set(rows["figure"]) == {"open_bits_per_byte", "word_perplexity"}
+    other = {"chars": {"boundary": "other"}, "words": {}}
+    assert not len(compared({"words": scores(), "chars": scores(0.9)}, labels=other).difference_table("words"))
+
+
+def test_the_order_of_the_rows_changes_nothing():
+    one = compared({"a": scores(), "b": scores(0.9)}).interval_table("a")
+    shuffled = {"a": scores().reverse(), "b": scores(0.9).sample(fraction=1, shuffle=True, seed=4)}
+    assert one.equals(compared(shuffled).interval_table("a"))
+
+
+def test_scores_of_different_reviews_are_refused():
+    with pytest.raises(ReviewLMError, match="different test sets"):
+        compared({"a": scores(), "b": scores().with_columns(pl.col("bytes") + 1)})
+    with pytest.raises(ReviewLMError, match="no scored reviews"):
+        compared({"a": scores().clear()})
+
+
+def test_an_infinite_figure_has_no_interval_and_leaves_the_others_theirs():
+    nats = pl.when(pl.col("review_id") == "r004").then(math.inf).otherwise(pl.col("nats"))
+    impossible = scores().with_columns(nats=nats)
+    found = compared({"mle": impossible, "kn5": scores()})
+    table = found.interval_table("kn5")
+    assert row_of(table, "mle")["open_bits_per_byte_lo"] is None
+    assert row_of(table, "mle")["gain_hi"] is None
+    alone = compared({"kn5": scores()}).interval_table("kn5")
+    assert row_of(table, "kn5") == pytest.approx(row_of(alone, "kn5"), nan_ok=True)
+    assert found.difference_table("kn5").filter(relation="baseline")["difference"].null_count() == 5
+
+
+def test_one_review_has_no_interval():
+    row = row_of(compared({"kn5": scores(reviews=1)}).interval_table("kn5"), "kn5")
+    assert row["perplexity_lo"] is row["gain_lo"] is row["gap"] is row["below_floor"] is None
+
+
+def judged_of(table, bits_below, noise=0.0, seed=3):
+    """A grammar that needs so many bits per byte less than the open scores of *table*, give or take."""
+    below = bits_below + noise * np.random.default_rng(seed).normal(size=len(table))
+    nats = (table["nats"] + table["spelling_nats"]).to_numpy() - below * table["bytes"].to_numpy() * LN2
+    return table.select("review_id", "bytes", nats=nats).cast(JUDGED)
+
+
+def test_a_gap_is_what_a_model_needs_more_than_the_grammar_review_by_review():
+    table = scores()
+    row = row_of(compared({"kn5": table}, judged_of(table, 0.25)).interval_table("kn5"), "kn5")
+    assert [row["gap"], row["gap_lo"], row["gap_hi"]] == pytest.approx([0.25] * 3, rel=1e-9)
+    assert row["gap_per_token"] == pytest.approx(0.25 * table["bytes"].sum() / table["tokens"].sum(), rel=1e-9)
+    assert row["gap_per_token_lo"] < row["gap_per_token"] < row["gap_per_token_hi"]
+    assert row["below_floor"] is False
+
+
+def test_a_gap_is_over_the_reviews_that_the_grammar_can_have_written():
+    table = scores()
+    judged = judged_of(table, 0.25).with_columns(nats=pl.when(pl.col("review_id") < "r050").then("nats"))
+    wrong = table.with_columns(nats=pl.col("nats") * pl.when(pl.col("review_id") < "r050").then(1.0).otherwise(9.0))
+    row = row_of(compared({"kn5": wrong}, judged).interval_table("kn5"), "kn5")
+    assert row["gap"] == pytest.approx(0.25, rel=1e-9)
+
+
+def test_a_model_below_the_floor_is_flagged_only_beyond_noise():
+    table = scores()
+    tables = {"kn5": table}
+    sure = compared(tables, judged_of(table, -0.1, 0.2)).interval_table("kn5")
+    lucky = compared(tables, judged_of(table, -0.03, 0.5)).interval_table("kn5")
+    assert row_of(lucky, "kn5")["gap"] < 0
+    assert (flagged_below_floor(sure), flagged_below_floor(lucky)) == (["kn5"], [])
+    exact = compared(tables, judged_of(table, 0.0)).interval_table("kn5")
+    assert flagged_below_floor(exact) == []
+
+
+def observed(suggestions, keys=0):
+    """Tokens of reviews r0, r1 …, one list of suggestion ranks each."""
+    rows = [(f"r{n}", rank) for n, ranks in enumerate(suggestions) for rank in ranks]
+    frame = pl.DataFrame(rows, {"review_id": pl.String, "suggestion": pl.Int64}, orient="row")
+    return frame.with_columns(keys_spared=pl.lit(keys))
+
+
+def test_hits_are_shares_of_tokens_with_the_interval_over_reviews():
+    tokens = observed([[1, 1, 4, None], [2, 1], [9, 9, 9, 3], [1]], keys=2)
+    sizes = pl.DataFrame({"review_id": ["r0", "r1", "r2", "r3", "r9"], "bytes": [20, 10, 30, 10, 999]})
+    row = usefulness_table({"kn5": tokens}, sizes, **HOW).row(0, named=True)
+    assert row["hit@1"] == pytest.approx(4 / 11)
+    assert row["hit@3"] == pytest.approx(6 / 11)
+    assert row["hit@5"] == pytest.approx(7 / 11)
+    assert row["mrr"] == pytest.approx((4 + 1 / 2 + 1 / 3 + 1 / 4 + 3 / 9) / 11)
+    assert row["keystroke_savings"] == pytest.approx(2 * 11 / 70)
+    assert 0 <= row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"] <= 1
+
+
+def test_models_observed_on_different_reviews_are_refused():
+    sizes = pl.DataFrame({"review_id": ["r0", "r1"], "bytes": [9, 9]})
+    with pytest.raises(ReviewLMError, match="different reviews"):
+        usefulness_table({"a": observed([[1], [2]]), "b": observed([[1]])}, sizes, **HOW)
+
+
+def test_ends_of_no_interval_are_null():
+    assert ends("gap", None) == {"gap_lo": None, "gap_hi": None}

@@ -1,0 +1,222 @@
+"""Slices: who belongs to which, what their figures are, and which of many are worse beyond luck."""
+
+import math
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.metrics import LN2, figures_of
+from evaluation.slice_table import SLICES, SliceOptions, review_slices, surely_below_zero, token_slices, worst_slices
+from evaluation.slices import MOST_SLICES, band_names, length_labels, month_labels, review_slicings, token_slicings
+from reviewlm.errors import ReviewLMError
+
+OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
+
+
+def scores(factor=1.0, reviews=60, worse_at=()):
+    """Reviews r00 … with stars 1 to 5 in turn; those with stars of *worse_at* cost half as much again."""
+    words = np.random.default_rng(2).integers(5, 60, reviews)
+    stars = [1 + n % 5 for n in range(reviews)]
+    luck = np.random.default_rng(3).uniform(0.9, 1.1, reviews)
+    cost = luck * np.array([1.5 if each in worse_at else 1.0 for each in stars])
+    return pl.DataFrame({
+        "review_id": [f"r{n:02d}" for n in range(reviews)], "stars": stars, "bytes": 5 * words + 1, "words": words,
+        "tokens": words + 1, "oov": 0, "spelling_nats": 0.5, "nats": factor * cost * words * 4.0,
+    })  # fmt: skip
+
+
+def of(table, model, dimension, name):
+    return table.row(by_predicate=(pl.col("model") == model) & (pl.col("dimension") == dimension)
+                     & (pl.col("slice") == name), named=True)  # fmt: skip
+
+
+def sliced(tables, documents=None, options=OPTIONS):
+    return review_slices(tables, documents, options)
+
+
+def test_slices_of_stars_have_the_figures_of_their_reviews():
+    rows = scores()
+    table = sliced({"kn5": rows}).table
+    assert table.schema == SLICES
+    for stars in range(1, 6):
+        found, own = of(table, "kn5", "stars", str(stars)), figures_of(rows.filter(stars=stars))
+        assert (found["reviews"], found["tokens"], found["bytes"]) == (own.reviews, own.tokens, own.bytes)
+        assert found["open_bits_per_byte"] == pytest.approx(own.open_bits_per_byte, rel=1e-12)
+        assert found["bits_per_token"] == pytest.approx(own.bits_per_token, rel=1e-12)
+        assert found["lo"] < found["open_bits_per_byte"] < found["hi"]
+        assert found["excess"] == pytest.approx(own.open_bits_per_byte / figures_of(rows).open_bits_per_byte - 1)
+        assert found["excess_lo"] < found["excess"] < found["excess_hi"]
+
+
+def test_a_gain_is_measured_against_the_baseline_on_the_same_reviews():
+    table = sliced({"kn5": scores(), "lstm": scores(0.8)}).table
+    ours, theirs = (of(table, name, "stars", "4")["open_bits_per_byte"] for name in ("lstm", "kn5"))
+    found = of(table, "lstm", "stars", "4")
+    assert found["gain"] == pytest.approx(1 - ours / theirs, rel=1e-12)
+    assert found["gain_lo"] <= found["gain"] <= found["gain_hi"]
+    assert of(table, "kn5", "stars", "4")["gain"] == 0.0
+    assert sliced({"lstm": scores(0.8)}).table["gain"].null_count() == 7
+
+
+def test_lengths_are_cut_into_bins_of_about_equally_many_reviews():
+    words = pl.Series([1, 2, 3, 4, 5, 6, 7, 8, 9, 1_000])
+    labels = length_labels(words, 2).to_list()
+    assert labels == ["1–5 words"] * 5 + ["6–1,000 words"] * 5
+    assert set(length_labels(pl.Series([3] * 9), 4)) == {"3 words"}
+    assert length_labels(pl.Series([], dtype=pl.Int32), 4).to_list() == []
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=60), st.integers(2, 8))
+def test_every_length_lies_in_the_bin_that_is_named_after_it(lengths, bins):
+    labels = length_labels(pl.Series(lengths), bins)
+    assert labels.n_unique() <= bins
+    for length, label in zip(lengths, labels, strict=True):
+        low, high = ([int(part) for part in label.removesuffix(" words").replace(",", "").split("–")] * 2)[:2]
+        assert low <= length <= high
+
+
+def test_small_slices_are_left_out_and_counted():
+    rows = scores(reviews=23)  # stars 1, 2 and 3 five times, 4 and 5 four times
+    found = sliced({"kn5": rows})
+    assert set(found.table.filter(dimension="stars")["slice"]) == {"1", "2", "3"}
+    assert found.left_out == {"stars": 2, "length": 0}
+
+
+def documents(reviews=60, months=("2019-03", "2020-11"), categories=("Food, Bars", "Food", None)):
+    return pl.DataFrame({
+        "review_id": [f"r{n:02d}" for n in range(reviews)],
+        "date": [datetime.strptime(months[n % len(months)], "%Y-%m") for n in range(reviews)],
+        "categories": [categories[n % len(categories)] for n in range(reviews)],
+    })  # fmt: skip
+
+
+def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_one():
+    table = sliced({"kn5": scores()}, documents()).table
+    assert of(table, "kn5", "category", "Food")["reviews"] == 40
+    assert of(table, "kn5", "category", "Bars")["reviews"] == 20
+    assert set(table.filter(dimension="month")["slice"]) == {"2019-03", "2020-11"}
+
+
+def test_documents_are_joined_by_review_whatever_their_order():
+    one = sliced({"kn5": scores()}, documents()).table
+    assert one.equals(sliced({"kn5": scores().reverse()}, documents().sample(fraction=1, shuffle=True, seed=1)).table)
+
+
+def test_small_months_are_put_together_as_years():
+    months = [f"{year}-{month:02d}" for year in (2018, 2019) for month in range(1, 11)]
+    table = sliced({"kn5": scores()}, documents(months=months)).table.filter(dimension="month")
+    assert table["slice"].to_list() == ["2018", "2019"]
+    assert month_labels(pl.Series([None], dtype=pl.Datetime("us")), 5).to_list() == [None]
+
+
+def test_without_dates_and_categories_there_are_no_slices_of_them():
+    bare = documents().with_columns(date=pl.lit(None, pl.Datetime("us")), categories=pl.lit(None, pl.String))
+    assert set(sliced({"kn5": scores()}, bare).table["dimension"]) == {"stars", "length"}
+
+
+def test_of_many_slices_the_largest_are_looked_at():
+    reviews = pl.DataFrame({
+        "review_id": [f"r{n}" for n in range(2_000)], "stars": [5] * 2_000, "words": [9] * 2_000,
+        "categories": [f"c{int(math.sqrt(n)):02d}" for n in range(2_000)],
+    })  # fmt: skip
+    (categories,) = (each for each in review_slicings(reviews, 5, 2) if each.dimension == "category")
+    assert len(categories.names) == MOST_SLICES
+    assert (categories.names[0], categories.names[-1]) == ("c21", "c44")  # of 43 and of 64; c43 has 87, c20 has 41
+    assert categories.left_out == 45 - MOST_SLICES
+
+
+def test_an_impossible_review_makes_its_slices_infinite_and_no_other():
+    rows = scores().with_columns(nats=pl.when(pl.col("review_id") == "r00").then(math.inf).otherwise(pl.col("nats")))
+    table = sliced({"kn5": scores(), "mle": rows}).table
+    assert of(table, "mle", "stars", "1")["open_bits_per_byte"] == math.inf
+    assert [of(table, "mle", "stars", "1")[name] for name in ("lo", "gain", "excess")] == [None] * 3
+    assert of(table, "mle", "stars", "2")["lo"] == pytest.approx(of(table, "kn5", "stars", "2")["lo"])
+
+
+def test_scores_of_different_reviews_are_refused():
+    with pytest.raises(ReviewLMError, match="different test sets"):
+        sliced({"kn5": scores(), "lstm": scores().head(50)})
+
+
+def tokens(reviews=12, factor=1.0):
+    """Ten tokens a review: positions 0 to 9, the fifth after an unknown word; even positions hold frequent tokens."""
+    positions = list(range(10)) * reviews
+    return pl.DataFrame({
+        "review_id": [f"r{n:02d}" for n in range(reviews) for _ in range(10)], "position": positions,
+        "nats": [factor * (1.0 + position) for position in positions],
+        "training_count": [5_000 if position % 2 == 0 else 3 for position in positions],
+        "after_oov": [position == 4 for position in positions],
+    })  # fmt: skip
+
+
+def test_tokens_are_cut_by_training_frequency_position_and_what_stands_before():
+    table = token_slices({"kn5": tokens()}, {"kn5": "w"}, OPTIONS).table
+    frequent, rare = (of(table, "kn5", "frequency", name) for name in ("1,000–9,999", "1–9"))
+    assert frequent["bits_per_token"] == pytest.approx(np.mean([1, 3, 5, 7, 9]) / LN2)
+    assert rare["bits_per_token"] == pytest.approx(np.mean([2, 4, 6, 8, 10]) / LN2)
+    assert (frequent["tokens"], frequent["reviews"], frequent["bytes"]) == (60, 12, None)
+    assert of(table, "kn5", "position", "1–4")["bits_per_token"] == pytest.approx(3.5 / LN2)
+    assert of(table, "kn5", "after_oov", "unknown word")["bits_per_token"] == pytest.approx(5 / LN2)
+    assert table["open_bits_per_byte"].null_count() == len(table)
+
+
+def test_tokens_compare_models_of_one_vocabulary_only():
+    chars = tokens(factor=0.1).with_columns(pl.col("position") + 1)
+    tables = {"kn5": tokens(), "lstm": tokens(factor=0.5), "chars": chars}
+    table = token_slices(tables, {"kn5": "w", "lstm": "w", "chars": "c"}, OPTIONS).table
+    assert of(table, "lstm", "position", "0")["gain"] == pytest.approx(0.5)
+    assert table.filter(model="chars")["gain"].null_count() == len(table.filter(model="chars"))
+    assert of(table, "chars", "position", "1–4")["tokens"] == 48
+
+
+def test_slices_of_tokens_of_few_reviews_are_left_out():
+    found = token_slices({"kn5": tokens(reviews=4)}, {"kn5": "w"}, OPTIONS)
+    assert (len(found.table), found.left_out) == (0, {"frequency": 2, "position": 3, "after_oov": 2})
+    assert len(token_slices({}, {}, OPTIONS).table) == 0
+
+
+def test_bands_are_named_by_the_numbers_in_them():
+    assert band_names((0, 1, 10, 1_000)) == ["0", "1–9", "10–999", "1,000+"]
+    frame = tokens(reviews=6).with_columns(position=pl.Series([0, 4, 5, 99, 100, 7_000] * 10))
+    (positions,) = (each for each in token_slicings(frame, 5) if each.dimension == "position")
+    assert positions.names == ("0", "1–4", "5–9", "50–99", "100+")
+
+
+def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_least_gain():
+    table = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))}).table
+    worst = worst_slices(table, "kn5", count=2)
+    for relative_to in ("whole", "baseline"):
+        rows = worst.filter(model="lstm", relative_to=relative_to)
+        assert rows["rank"].to_list() == [1, 2]
+        assert (rows["dimension"][0], rows["slice"][0], rows["looked_at"][0]) == ("stars", "2", 7)
+    assert set(worst.filter(model="kn5")["relative_to"]) == {"whole"}
+
+
+def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
+    table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))}).table
+    sure = table.filter("surely_worse")
+    assert list(zip(sure["model"], sure["dimension"], sure["slice"], strict=True)) == [("lstm", "stars", "2")]
+
+
+def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_intervals_would_call_many():
+    """20 slices, no difference: by single intervals 1 − 0.975^20 = 40 % of the test sets would have a worse slice."""
+    random = np.random.default_rng(5)
+    together = alone = 0
+    for _ in range(300):
+        gain_S = random.normal(0, 1, 20)
+        draws = gain_S[:, None] + random.normal(0, 1, (20, 400))
+        together += surely_below_zero(gain_S, list(draws), 0.95).any()
+        alone += bool((np.quantile(draws, 0.975, axis=1) < 0).any())
+    assert together / 300 < 0.10
+    assert alone / 300 > 0.25
+
+
+def test_gains_that_are_none_are_not_below_zero():
+    nan = np.full(50, np.nan)
+    draws = np.random.default_rng(0).normal(-9, 1, 50)
+    assert surely_below_zero(np.array([np.nan, -9.0]), [nan, draws], 0.95).tolist() == [False, True]
+    assert surely_below_zero(np.array([np.nan]), [nan], 0.95).tolist() == [False]
