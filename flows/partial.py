@@ -55,7 +55,8 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
     config = resolve(preset, input, overrides)
     with parent_run(config, "evaluate") as run_id:
         prepared = prepare(config, ingest(config))
-        return describe_evaluated(evaluate(config, prepared, train(config, prepared, run_id), run_id), run_id)
+        evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
+        return describe_evaluated(config, evaluated, run_id)
 
 
 @flow(name="promote-only", persist_result=False)

@@ -102,26 +102,72 @@ def show_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show_models(result: Mapping[str, Any]) -> None:
-    """Write the table of models and the floor below it."""
-    rows = [
-        {
-            "model": model["name"], "kind": model["kind"], "unit": model["unit"],
-            "perplexity": model["test"]["perplexity"], "per word": model["test"]["word_perplexity"],
-            "bits/byte": model["test"]["bits_per_byte"], "open bits/byte": model["test"]["open_bits_per_byte"],
-            "hit@1": model["test"].get("hit@1"), "tokens": model["test"]["tokens"], "oov": model["test"]["oov"],
-        }
-        for model in result["models"]
-    ]
+    """Write the table of models, best first, with the floor below it and the worst slices of the best model."""
+    models = sorted(result["models"], key=lambda model: _or_infinite(model["test"]["open_bits_per_byte"]))
+    base, floor = result.get("baseline", ""), result.get("floor")
+    rows = [_row_of_model(model, base, floor) for model in models]
     show_rows(rows, "Test reviews, every token and the end of each review scored once (lower is better)")
-    for model in result["models"]:
+    if any("±" in str(value) for row in rows for value in row.values()):
+        luck = f"; ≈: the difference to {base} may be luck" if base else ""
+        say(f"±: half of the interval over reviews{luck}")
+    for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
             say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
         if (adaptation := model.get("adaptation", "static")) != "static":
             say(f"{model['name']} adapts to the text that it is measured on ({adaptation}): not a static figure.")
-    floor = result.get("floor")
+        if model["test"].get("below_floor"):
+            say(f"Warning: {model['name']} is below the floor beyond noise. It reads less than the text, or it errs.")
     if floor:
         say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
+    if models and (slices := result.get("slices")):
+        _say_worst_slices(models[0]["name"], slices, base)
+
+
+def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[str, Any]:
+    test = model["test"]
+    row = {
+        "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
+        "per word": test["word_perplexity"], "open bits/byte": with_interval(test, "open_bits_per_byte"),
+    }
+    if floor:
+        row["over the floor"] = with_interval(test, "gap")
+    if baseline:
+        row[f"vs {baseline}"] = _change(test)
+    return {**row, "hit@1": test.get("hit@1"), "oov": test.get("oov")}
+
+
+def with_interval(figures: Mapping[str, Any], name: str) -> str:
+    """Return a figure with half of its interval, "1.234 ±0.012"; without where there is none."""
+    value, low, high = (figures.get(key) for key in (name, f"{name}_lo", f"{name}_hi"))
+    shown = _cell(value if value is None else float(value))
+    return shown if value is None or low is None or high is None else f"{value:.3f} ±{(high - low) / 2:.3f}"
+
+
+def _change(test: Mapping[str, Any]) -> str:
+    """Return a gain over the baseline as a change of bits per byte: less is better."""
+    gain, low, high = (test.get(name) for name in ("gain", "gain_lo", "gain_hi"))
+    if not gain:
+        return "–"
+    maybe = "≈" if low is not None and high is not None and low <= 0 <= high else ""
+    return f"{maybe}{-gain:+.1%}"
+
+
+def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
+    """Write where a model is farthest above its figure of the whole, and where it is worse than the baseline."""
+    own = [row for row in slices["worst"] if row["model"] == name]
+    hard = [row for row in own if row["relative_to"] == "whole"][:3]
+    if hard:
+        said = ", ".join(f"{row['dimension']} {row['slice']} {row['excess']:+.1%}" for row in hard)
+        say(f"Hardest for {name} of {hard[0]['looked_at']} slices, relative to all reviews: {said}.")
+    worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
+    if worse:
+        said = ", ".join(f"{row['dimension']} {row['slice']} ({-row['gain']:+.1%})" for row in worse)
+        say(f"Surely worse than {baseline} in {said}; all {worse[0]['looked_at']} slices considered.")
+
+
+def _or_infinite(value: float | None) -> float:
+    return value if value is not None and isfinite(value) else float("inf")
 
 
 def show_run(result: Mapping[str, Any]) -> None:

@@ -1,32 +1,32 @@
-"""What compares the models of a run: table, figures, per-star bars, the floor, and the documents beside them."""
+"""What compares the models of a run: table, intervals, differences, slices, figures, and the documents beside them."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.split import iter_split
-from evaluation.comparison import comparison_table
 from evaluation.figures import loss_curves, perplexity_bars, read_journal, star_bars
-from evaluation.floor import Floor, floor_of
+from evaluation.floor import Floor
 from evaluation.metrics import star_slices
 from reviewlm.config import RunConfig
-from reviewlm.store import Artifact, Built
+from reviewlm.store import Artifact
+from tasks.cost import COSTS
 from tasks.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
+from tasks.intervals import Comparison, compare
 from tasks.prepare import Prepared, read_report
-from tasks.stage import run_stage, show_markdown, show_table
+from tasks.stage import show_markdown, show_table
 from tasks.track import JOURNAL, tracker_of
+from tracking.runs import Tracker
 
-FLOOR_VERSION = 1
+COMPARED_TAG, BELOW_TAG = "reviewlm.compared", "reviewlm.below_floor"
 TABLE_COLUMNS = (
     "model", "kind", "adaptation", "unit", "perplexity", "word_perplexity", "bits_per_byte", "open_bits_per_byte",
-    "impossible", "gain",
+    "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor", "impossible", "gain",
+    "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
 )
 
 
@@ -35,7 +35,12 @@ class Evaluated:
     """All models of a run, measured on the same test reviews."""
 
     models: tuple[Measured, ...]
-    floor: dict[str, Any] | None = field(default=None)
+    comparison: Comparison
+
+    @property
+    def floor(self) -> dict[str, Any] | None:
+        """Facts of the grammar's floor under the test reviews; None where there is none."""
+        return self.comparison.floor
 
     def named(self, name: str) -> Measured:
         """Return the model of this name."""
@@ -44,22 +49,49 @@ class Evaluated:
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
-    """Draw and log what compares the models: table, perplexity bars, curves, per-star bars, and the floor."""
-    table = table_of(config, measured)
-    floor = estimate_floor(config, prepared)
-    found = floor.artifact.facts if floor.artifact.facts.get("explained") else None
+    """Put the models beside each other, and log and draw it: table, differences, slices, bars, curves, the floor."""
+    comparison = compare(config, prepared, measured)
     tracker = tracker_of(config)
-    tracker.log_table(parent_run_id, table, "models.json")
-    for row in table.to_dicts():
-        numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and value is not None}
-        tracker.log_metrics(parent_run_id, {f"{row['model']}/{name}": value for name, value in numbers.items()})
-    _draw(config, measured, table, found, parent_run_id)
+    _log_comparison(tracker, comparison, parent_run_id)
+    for model in measured:
+        _log_to_model(tracker, comparison, model)
+    _draw(config, measured, comparison, parent_run_id)
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
-    shown = table.select(column for column in TABLE_COLUMNS if column in table.columns)
+    shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
     show_table("models", shown.to_dicts(), f"Test reviews, best first. MLflow: {tracker.link(parent_run_id)}")
     for model in measured:
         show_markdown(f"samples-{model.name}", _quoted_samples(model), f"Reviews written by {model.name}")
-    return Evaluated(tuple(measured), found)
+    return Evaluated(tuple(measured), comparison)
+
+
+def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> None:
+    """Write tables to the run of the flow, and every figure of every model in one batch."""
+    tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
+              "worst_slices": comparison.worst}  # fmt: skip
+    for name, table in tables.items():
+        tracker.log_table(run_id, table, f"{name}.json")
+    rows = comparison.table.to_dicts()
+    tracker.log_metrics(
+        run_id, {f"{row['model']}/{name}": value for row in rows for name, value in numbers_of(row).items()}
+    )
+    tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
+
+
+def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> None:
+    """Write a model's intervals, gap and cost to its own run, unless the run has these very ones."""
+    run_id, digest = model.fitted.run_id, comparison.artifact.digest
+    if tracker.tag(run_id, COMPARED_TAG) == digest:
+        return
+    row = numbers_of(comparison.table.row(by_predicate=pl.col("model") == model.name, named=True))
+    new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
+    costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
+    tracker.log_metrics(run_id, {f"test/{name}": value for name, value in new.items()} | costs)
+    tracker.set_tags(run_id, {COMPARED_TAG: digest})
+
+
+def numbers_of(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row of the comparison table; yes and no become 1 and 0, what is missing is left out."""
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
 
 
 def _quoted_samples(model: Measured) -> str:
@@ -67,35 +99,14 @@ def _quoted_samples(model: Measured) -> str:
     return "\n\n".join(f"**{row['stars']} stars**\n\n> " + row["text"].replace("\n", "\n> ") for row in rows)
 
 
-def table_of(config: RunConfig, measured: list[Measured] | tuple[Measured, ...]) -> pl.DataFrame:
-    """Return the comparison table on the test split, best first."""
-    figures = {model.name: figures_of_artifact(model.test) for model in measured}
-    kinds = {model.name: model.fitted.spec.kind for model in measured}
-    return comparison_table(figures, kinds, config.baseline)
-
-
-def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
-    """Return what the test reviews cost the grammar that wrote them; empty facts where it has not written them."""
-
-    def make(work: Path) -> dict[str, Any]:
-        reviews = pl.concat(iter_split(prepared.clean.folder, "test")).select("text", "stars", "bytes")
-        floor = floor_of(reviews)
-        facts = {} if floor is None else floor.to_dict()
-        (work / "floor.json").write_text(json.dumps(facts), encoding="utf-8")
-        return facts
-
-    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
-
-
-def _draw(
-    config: RunConfig, measured: list[Measured], table: pl.DataFrame, floor: dict[str, Any] | None, run_id: str
-) -> None:
-    tracker = tracker_of(config)
+def _draw(config: RunConfig, measured: list[Measured], comparison: Comparison, run_id: str) -> None:
+    tracker, floor = tracker_of(config), comparison.floor
     histories = {model.name: read_journal(model.fitted.artifact.folder / JOURNAL) for model in measured}
     line = Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None
     slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
+    bars = perplexity_bars(comparison.table, line, config.baseline)
     tracker.log_figure(run_id, loss_curves(histories), "plots/loss_curves.png")
-    tracker.log_figure(run_id, perplexity_bars(table, line, config.baseline), "plots/perplexity_by_model.png")
+    tracker.log_figure(run_id, bars, "plots/perplexity_by_model.png")
     tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,9 +18,15 @@ from tasks.stage import flat, stages_of_this_run
 FLOOR_STATEMENT = (
     "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
 )
-TEST_FIGURES = (
-    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
-    "tokens", "bytes", "words", "oov", "impossible", "nats", "reviews", "hit@1", "hit@3", "hit@5",
+VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
+OBSERVED_FIGURES = (
+    "hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature", "effective_context",
+)
+LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation")
+"""Columns of the comparison table that are no figures."""
+WORST_COLUMNS = (
+    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
+    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "looked_at",
 )
 
 
@@ -29,6 +36,9 @@ class Summary:
 
     models: list[dict[str, Any]]
     floor: dict[str, Any] | None
+    baseline: str
+    differences: list[dict[str, Any]]
+    slices: dict[str, Any]
     challenger: str
     champion_version: int | None
     version: int | None
@@ -47,8 +57,7 @@ def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run
     """Return the summary of a whole run."""
     stages = stages_of_this_run()
     return Summary(
-        models=[_model(model) for model in evaluated.models],
-        floor=_floor(evaluated),
+        **_compared(config, evaluated),
         challenger=promotion.challenger,
         champion_version=promotion.champion_version,
         version=promotion.version,
@@ -60,10 +69,9 @@ def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run
     )
 
 
-def describe_evaluated(evaluated: Evaluated, run_id: str) -> dict[str, Any]:
-    """Return the table of models and the floor."""
-    models = [_model(model) for model in evaluated.models]
-    return {"models": models, "floor": _floor(evaluated), "mlflow_run_id": run_id}
+def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str) -> dict[str, Any]:
+    """Return the table of models with intervals, their differences, the worst slices and the floor."""
+    return {**_compared(config, evaluated), "mlflow_run_id": run_id}
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
@@ -98,13 +106,29 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
     return {"models": models, "mlflow_run_id": run_id, **{model.spec.name: model.artifact.digest for model in fitted}}
 
 
-def _model(model: Measured) -> dict[str, Any]:
-    facts = model.test.facts
+def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the models with intervals, their differences and the worst of their slices."""
+    comparison = evaluated.comparison
+    rows = {row["model"]: row for row in comparison.table.to_dicts()}
+    facts = comparison.artifact.facts
+    worst = comparison.worst.select(WORST_COLUMNS).to_dicts()
     return {
-        "name": model.name, "kind": model.fitted.spec.kind, "unit": facts["unit"],
-        "adaptation": facts["adaptation"], "mlflow_run_id": model.fitted.run_id,
-        "test": {name: facts[name] for name in TEST_FIGURES if name in facts},
-        "validation": {name: model.validation.facts[name] for name in ("perplexity", "open_bits_per_byte")},
+        "models": [_model(model, rows[model.name]) for model in evaluated.models],
+        "floor": _floor(evaluated),
+        "baseline": config.baseline,
+        "differences": comparison.differences.to_dicts(),
+        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"], "worst": worst},
+    }
+
+
+def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one model with the figures of its row in the comparison table: x_lo and x_hi beside x."""
+    observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
+    return {
+        "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
+        "adaptation": row["adaptation"], "mlflow_run_id": model.fitted.run_id,
+        "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
+        "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
     }
 
 
