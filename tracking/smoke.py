@@ -1,20 +1,36 @@
-"""Does a logged model answer? Run as a program of its own: `python -I smoke.py MODEL_URI`; exit status 0 means yes.
+"""Does a logged model answer, and how fast? Run as a program of its own: `python -I smoke.py MODEL_URI`.
 
-It imports nothing of the project: what it proves is that the model needs nothing of it.
+Exit status 0 means that it does; the last line is then one JSON object: `said`, a line about the answers, and
+`latency_ms`. It imports nothing of the project: what it proves is that the model needs nothing of it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+TYPED = (
+    "The food was good and the staff were friendly, but we had to wait for a table and the music was too loud. "
+    "We will come back with our friends."
+)
+"""What somebody types; a suggestion is asked for after each word."""
+ROUNDS = 2
+MOST_SECONDS = 30.0
+"""Of timing: a model that is slower by far is timed on fewer suggestions."""
+
+Ask = Callable[..., dict[str, Any]]
 
 
 def main(model_uri: str) -> str:
-    """Ask the model for a review, for words and for a score.
+    """Ask the model for a review, for words and for a score, then time it.
 
     Returns:
-        One line about the answers.
+        The line for standard output.
 
     Raises:
         RuntimeError: An answer makes no sense.
@@ -24,10 +40,19 @@ def main(model_uri: str) -> str:
     import pandas as pd
 
     model = mlflow.pyfunc.load_model(model_uri)
-    rows = pd.DataFrame({"text": ["The food was"]})
-    review = model.predict(rows, params={"task": "generate", "max_tokens": 20, "seed": 1})[0]["texts"][0]
-    suggested = model.predict(rows, params={"task": "suggest", "k": 3})[0]
-    score = model.predict(rows, params={"task": "score"})[0]
+
+    def ask(text: str, **params: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = model.predict(pd.DataFrame({"text": [text]}), params=params)[0]
+        return answer
+
+    return json.dumps({"said": answers(ask), "latency_ms": latency(ask)})
+
+
+def answers(ask: Ask) -> str:
+    """Ask once for each task and return a line about what came."""
+    review = ask("The food was", task="generate", max_tokens=20, seed=1)["texts"][0]
+    suggested = ask("The food was", task="suggest", k=3)
+    score = ask("The food was", task="score")
     total = sum(word["probability"] for word in suggested["words"]) + suggested["rest"]
     if abs(total - 1) > 1e-3:
         raise RuntimeError(f"the probabilities of the next word sum to {total}")
@@ -36,6 +61,29 @@ def main(model_uri: str) -> str:
     if not review.startswith("The food was"):
         raise RuntimeError(f"the prompt is not kept: {review!r}")
     return f"perplexity {score['perplexity']:.1f}; {review!r}"
+
+
+def latency(ask: Ask, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+    """Return milliseconds: `p50` and `p95` of a suggestion while a text is typed, `word` of a written review.
+
+    The first answers, which load and compile, are given before. A percentile is the least of the times taken below
+    which that share of them lies.
+    """
+    start, times = clock(), []
+    ends = [place for place, letter in enumerate(TYPED) if letter == " "]
+    for end in ROUNDS * ends:
+        before = clock()
+        ask(TYPED[:end], task="suggest", k=3)
+        times.append(clock() - before)
+        if clock() - start > MOST_SECONDS:
+            break
+    before = clock()
+    texts = ask("", task="generate", n=2, max_tokens=60, seed=2)["texts"]
+    words = max(1, sum(len(text.split()) for text in texts))
+    word = (clock() - before) / words
+    ordered = sorted(times)
+    p50, p95 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.95))
+    return {name: round(1e3 * seconds, 3) for name, seconds in {"p50": p50, "p95": p95, "word": word}.items()}
 
 
 if __name__ == "__main__":
