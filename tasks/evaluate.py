@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import polars as pl
@@ -87,15 +88,17 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         bundle = load_bundle(bundle_folder, device_of(config))
         stream = TokenStream.open(tokens.folder)
         observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
+        began = perf_counter()
         with progress(label, len(stream), "reviews") as report:
             rows = score_stream(bundle, stream, work, observed=observed, report=lambda done, total: report(done))
+        seconds = perf_counter() - began
         whole = figures_of_bundle(rows, bundle)
         vocabulary = bundle.vocabulary
         stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
         figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
         text = json.dumps({"figures": figures, "policies": stated}, indent=2)
         (work / FIGURES_FILE).write_text(text, encoding="utf-8")
-        return figures
+        return {**figures, "score_seconds": seconds}
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)

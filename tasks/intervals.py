@@ -21,12 +21,13 @@ from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
 from tasks.cost import COSTS, costs_of
 from tasks.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.observe import TOKEN_SCORES_FILE
 from tasks.prepare import Prepared
 from tasks.stage import run_stage
 
 FLOOR_VERSION = 2
 INTERVALS_VERSION = 1
-FLOOR_FILE, JUDGED_FILE, TOKENS_FILE = "floor.json", "floor.parquet", "token_scores.parquet"
+FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
     "intervals.parquet", "differences.parquet", "slices.parquet", "worst_slices.parquet",
 )
@@ -118,7 +119,7 @@ def estimate_intervals(
         judged = floor.folder / JUDGED_FILE
         found = ComparedScores(scores, figures, pl.read_parquet(judged) if judged.exists() else None, **sure)
         table = found.interval_table(config.baseline)
-        tokens = {name: pl.read_parquet(each.folder / TOKENS_FILE) for name, each in observed.items()}
+        tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
         sizes = next(iter(scores.values())).select("review_id", "bytes")
         table = table.join(usefulness_table(tokens, sizes, **sure), on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
