@@ -131,6 +131,33 @@ def context_use(
     hand_over(config, Finding("context use", settings, metrics, tables, figures, titles), out, track, as_json)
 
 
+@app.command("state-carry")
+def state_carry(
+    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    window: Annotated[int, typer.Option("--window", min=2, help="Tokens of the sliding window.")] = 128,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Tokens it is moved by, below the window.")] = 64,
+    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+) -> None:
+    """Measure perplexity with the state reset at every review, carried on, and through a sliding window."""
+    require_folder(out)
+    if stride >= window:
+        raise ConfigError("The stride must be below the window", where="--stride", value=stride)
+    texts, config = terminal.read_texts(text) if text else None, configured(preset, set)
+    from evaluation.state_policies import state_policies
+
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, one in enumerate(chosen_models(config, bundle, fitted, model)):
+            stream = _stream(config, one, texts, Path(folder) / f"{number}")
+            figures = checked(lambda: state_policies(one.bundle, stream, window, stride))  # noqa: B023
+            rows += [{"model": one.name, **figure.to_dict()} for figure in figures]
+            log.info("%-16s %s", one.name, ", ".join(f"{one.policy} {one.perplexity:.4g}" for one in figures))
+    metrics = {f"{row['model']}/{row['policy'].split()[0]}_perplexity": row["perplexity"] for row in rows}
+    titles = {"state_carry": "The same held-out text under three policies; compare within one policy only"}
+    settings = {"window": window, "stride": stride, "text": text}
+    hand_over(config, Finding("state carry", settings, metrics, {"state_carry": rows}, {}, titles), out, track, as_json)
+
+
 @app.command("probe")
 def probe(
     bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion",
