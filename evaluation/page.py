@@ -27,7 +27,8 @@ blockquote { white-space: pre-wrap; }
 code, pre { font-size: .85em; overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
 .wide { overflow-x: auto; margin: .8rem 0; } .wide table { display: table; } caption { text-align: left; color: #555; }
 nav ul { columns: 14rem; margin: 0; padding-left: 1.2rem; } summary { cursor: pointer; }
-@media (max-width: 40rem) { body { padding: .9rem; } .wide img { max-width: none; width: 40rem; } }
+@media (max-width: 40rem) { body { padding: .9rem; } .wide img { max-width: none; width: 40rem; }
+  td:last-child:not(.number) { min-width: 13rem; } }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; } figure, tr, blockquote { break-inside: avoid; }
   h2, h3 { break-after: avoid; } .wide { overflow: visible; } nav { display: none; }

@@ -42,7 +42,7 @@ TITLES = {
 }
 MOST = 12
 """Slices of an unordered dimension, labels of an axis: at most so many."""
-LINE = 95
+LINE = 80
 """Characters that labels of an axis may have side by side, all as wide as the widest."""
 PANELS = (
     ("whole", "excess", "bits above the model's figure of all reviews"),

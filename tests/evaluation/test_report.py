@@ -1,0 +1,277 @@
+"""The report of a run: everything on one page that needs nothing else, and no gap where something was not measured."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from made_results import LEVELS, made_decision, made_results, made_table
+
+from evaluation import report_tables, report_words, surprisal
+from evaluation.page import Amount, table
+from evaluation.report import report
+from evaluation.report_pictures import pictures_of
+from evaluation.run_results import ModelResults
+
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that every tag is closed in its turn, and keeps what the tests look at."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} is closed out of turn"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def results():
+    return made_results()
+
+
+@pytest.fixture(scope="module")
+def pictures(results):
+    return pictures_of(results)
+
+
+@pytest.fixture(scope="module")
+def html(results, pictures):
+    return report(results, pictures)
+
+
+@pytest.fixture(scope="module")
+def read(html):
+    return Reader(html)
+
+
+def test_the_page_is_whole_html_and_asks_nobody_for_anything(html, read):
+    assert read.open == []
+    loaded = [attrs.get("src") or attrs.get("href") for tag, attrs in read.tags if tag in ("img", "script", "link", "a")]
+    assert loaded
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in loaded)
+    assert not re.search(r"@import|url\(|https?://", html)
+    assert len(html) < 5_000_000
+
+
+def test_every_figure_has_words_for_those_who_cannot_see_it(read, pictures):
+    images = read.all("img")
+    assert len(images) == len(pictures)
+    assert all(len(attrs["alt"]) > 40 for attrs in images)
+    assert len(read.all("figcaption")) == len(images)
+
+
+def test_links_of_the_contents_lead_to_headings(read):
+    places = [attrs["id"] for attrs in read.all("h2")]
+    assert [attrs["href"] for attrs in read.all("a")] == [f"#{place}" for place in places]
+    assert len(places) == len(set(places))
+
+
+def test_head_cells_say_what_they_head_and_wide_tables_move_by_themselves(read):
+    assert all(attrs.get("scope") == "col" for attrs in read.all("th"))
+    assert len(read.all("table")) == sum(attrs.get("role") == "region" for attrs in read.all("div"))
+
+
+def test_each_figure_that_is_wanted_is_there(pictures):
+    names = {picture.name for picture in pictures}
+    assert names == {
+        "loss_curves", "perplexity_by_model", "quality_size_cost", "worst_slices", "by_stars", "by_length", "by_month",
+        "by_category", "by_frequency", "by_position", "by_after_oov", "ranks", "context", "reliability", "certainty",
+        "novelty", "exposure",
+    }  # fmt: skip
+    assert all(picture.reading and picture.finding for picture in pictures)
+
+
+def test_what_was_not_measured_is_left_out_with_a_word():
+    bare = tuple(ModelResults(name, "ngram", "word", "v") for name in ("kn5", "lstm"))
+    known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
+    known = known.drop("seconds_per_million_tokens", "tokens_per_second", "parameters", "fit_seconds")
+    results = made_results(models=bare, table=known, winner="lstm", floor=None, slices=None, decision=None,
+                           version=None, champion=None, commands=(), config="")  # fmt: skip
+    pictures = pictures_of(results)
+    assert [picture.name for picture in pictures] == ["perplexity_by_model"]
+    read = Reader(report(results, pictures))
+    said = " ".join(read.text)
+    for word in ("No floor", "No training curve", "No slices", "No single tokens", "Calibration was not measured",
+                 "No audit was made", "The gate was not asked", "No command line"):  # fmt: skip
+        assert word in said
+    assert "None" not in said
+    assert "nan" not in said.split()
+
+
+def test_a_model_that_calls_reviews_impossible_does_not_break_the_page():
+    infinite = made_table().with_columns(
+        open_bits_per_byte=pl.when(pl.col("model") == "lstm+cache").then(math.inf).otherwise("open_bits_per_byte"),
+        perplexity=pl.when(pl.col("model") == "lstm+cache").then(math.inf).otherwise("perplexity"),
+        impossible=pl.when(pl.col("model") == "lstm+cache").then(3).otherwise("impossible"),
+        gain=pl.lit(None, pl.Float64), gap=pl.lit(None, pl.Float64),
+    )  # fmt: skip
+    results = made_results(table=infinite, slices=None, models=tuple(ModelResults(name) for name in LEVELS))
+    said = " ".join(Reader(report(results, pictures_of(results))).text)
+    assert "infinite bits per byte" in said
+    assert "3 reviews" in said
+
+
+# ---- words
+
+
+def test_the_headline_says_who_won_by_how_much_and_what_came_of_it(results):
+    said = report_words.headline(results)
+    assert said.startswith("lstm+cache won: 0.8000 bits per byte on 680 test reviews (95% interval 0.7880 to 0.8128)")
+    assert "20.0% fewer than the baseline kn5 and 0.0340 above the floor" in said
+    assert said.endswith("promoted to champion as version 3: it is better than the champion by 2.44% of its bits per byte.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [
+        ({"decision": None}, "The gate was not asked: the registry is as it was."),
+        ({"decision": made_decision(False), "champion": 2}, "not promoted, version 2 stays champion: noise | or luck."),
+        ({"decision": made_decision(False), "champion": None}, "not promoted, there is no champion: noise | or luck."),
+    ],
+)
+def test_a_winner_that_was_not_promoted_is_said_to_be_so(changes, ending):
+    assert report_words.headline(made_results(**changes)).endswith(ending)
+
+
+def test_a_winner_worse_than_the_baseline_is_said_to_need_more(results):
+    said = report_words.headline(replace(results, winner="nplm"))
+    assert "5.0% more than the baseline kn5" in said
+
+
+def test_the_baseline_is_not_compared_with_itself(results):
+    assert "baseline" not in report_words.headline(replace(results, winner="kn5"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.8, "0.8000"), (12.3456, "12.35"), (774.23, "774.2"), (2494.6, "2,495"), (math.inf, "infinite"), (None, "–"),
+     (math.nan, "–"), (0.0, "0.000"), (1e-5, "1.000e-05")],
+)  # fmt: skip
+def test_amounts_are_shown_with_four_digits(value, said):
+    assert report_words.amount(value) == said
+
+
+def test_the_slice_with_the_most_bits_is_named(results):
+    own = results.slices.filter((pl.col("model") == results.winner) & (pl.col("dimension") == "stars"))
+    worst = own.sort("open_bits_per_byte").row(-1, named=True)
+    assert f"the most bits at “{worst['slice']}”" in report_words.said_of_slices(results, "stars")
+    assert report_words.said_of_slices(results, "weather") == ""
+
+
+def test_slices_that_are_surely_lost_are_named_all(results):
+    said = report_words.said_of_worst(results)
+    lost = results.slices.filter((pl.col("model") == results.winner) & pl.col("surely_worse"))
+    assert all(f"{row['dimension'].replace('_', ' ')} {row['slice']}" in said for row in lost.to_dicts())
+
+
+def test_a_winner_that_pays_more_than_it_expected_is_surer_than_it_should_be(results):
+    model = results.model("lstm")
+    for factor, verdict in ((0.5, "surer than it should be"), (2.0, "less sure than it could be")):
+        tokens = model.tokens.with_columns(entropy=pl.col("nats") * factor)
+        assert report_words.said_of_certainty([replace(model, tokens=tokens)], "lstm").endswith(f"{verdict}.")
+
+
+# ---- tables
+
+
+def test_figures_stand_above_their_intervals(results):
+    row = next(row for row in report_tables.models(results) if row["model"].startswith("lstm+cache"))
+    assert row["model"] == "lstm+cache (word), continuous cache"
+    assert row["bits per byte"] == "0.8000\n(0.7880 to 0.8128)"
+    assert row["hit@1"] == "50.00%"
+    assert "impossible" not in row
+
+
+def test_rules_that_failed_come_first():
+    outcomes = [row["outcome"] for row in report_tables.rules(made_decision(False))]
+    assert outcomes == ["failed", "passed", "not applicable"]
+
+
+def test_the_audit_stands_beside_real_reviews(results):
+    rows = {row["figure"]: row for row in report_tables.audit(results)}
+    assert rows["8-grams found in training"]["real reviews"] == "9.0%"
+    assert rows["8-grams found in training"]["lstm"] == "9.8%"
+    assert list(rows["distinct words"])[:3] == ["figure", "real reviews", "lstm+cache"]
+    assert "stars told from the text agree" not in rows  # no model has the figure
+
+
+def test_policies_are_said_once_where_all_models_agree(results):
+    rows = report_tables.policies(results)
+    assert [row["of"] for row in rows if row["what"] == "log base"] == ["all"]
+    units = {row["is"]: row["of"] for row in rows if row["what"] == "unit"}
+    assert units["char"] == "lstm-char"
+
+
+def test_numbers_stand_to_the_right_with_their_heads():
+    read = Reader(table([{"name": "a<b", "count": 1_234, "share": Amount("5 %"), "yes": True}]))
+    kinds = [attrs.get("class") for attrs in read.all("th")]
+    assert kinds == [attrs.get("class") for attrs in read.all("td")] == [None, "number", "number", None]
+    assert read.text[-4:] == ["a<b", "1,234", "5 %", "True"]
+
+
+# ---- surprisal
+
+
+@pytest.mark.parametrize(("bits", "level"), [(0, 0), (0.99, 0), (1, 1), (3, 2), (6, 3), (9.9, 3), (10, 4), (math.inf, 4)])
+def test_levels_of_surprisal(bits, level):
+    assert surprisal.level_of(bits) == level
+
+
+def test_each_token_says_its_probability_rank_and_bits():
+    ln2 = math.log(2)
+    tokens = pl.DataFrame({
+        "review_id": ["a"] * 4, "position": [1, 0, 2, 3], "token": ["<b>", "good", "\n", "<eos>"],
+        "nats": [12 * ln2, 0.5 * ln2, math.inf, 2 * ln2], "rank": [700, 1, None, 3],
+    })  # fmt: skip
+    read = Reader(surprisal.heat_map([surprisal.Reading("lstm", "word", tokens)], ["a", "b"]))
+    spans = [attrs for attrs in read.all("span") if "title" in attrs]
+    assert [attrs["class"] for attrs in spans] == ["s0", "s4", "s4", "s1"]
+    assert spans[0]["title"] == "p = 70.7%, rank 1, 0.5 bits"
+    assert spans[1]["title"] == "p = 2.4e-04, rank 700, 12.0 bits"
+    assert spans[2]["title"].startswith("p = 0.0e+00, never suggested")
+    assert [text for text in read.text if text in ("good", "<b>", "↵", "∎")] == ["good", "<b>", "↵", "∎"]
+    assert len(read.all("h3")) == 2
+    assert "called impossible" in " ".join(read.text)
+
+
+def test_the_tints_can_be_read_and_told_apart_without_colour():
+    """Contrast of the dark text after WCAG 2.2; the line below grows with the level."""
+
+    def luminance(colour):
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    levels = [luminance(tint) for tint in surprisal.TINTS]
+    assert all((level + 0.05) / (luminance("#1b1b1b") + 0.05) >= 4.5 for level in levels)
+    assert levels == sorted(levels, reverse=True)
+    assert all(f"border-bottom-width: {level}px" in surprisal.STYLE for level in range(5))
+
+
+def test_chosen_reviews_are_spread_from_easy_to_hard_and_neither_short_nor_long():
+    rows = [
+        {"review_id": f"r{number:02d}", "nats": float(number)}
+        for number in range(20) for _ in range(20 if number % 2 else 5)
+    ]  # fmt: skip
+    assert surprisal.choose_reviews(pl.DataFrame(rows), 2) == ["r05", "r15"]
+    assert surprisal.choose_reviews(pl.DataFrame(rows[:5]), 3) == ["r00"]

@@ -1,0 +1,70 @@
+"""A configuration can be had again by a command line, or none is given."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from reviewlm.command_line import command_line, without_passwords
+from reviewlm.presets import load_config
+
+
+def parsed(line):
+    """Preset, input and overrides of a command line."""
+    words = shlex.split(line)
+    values = list(zip(words, words[1:], strict=False))
+    return tuple([value for option, value in values if option == wanted] for wanted in ("--preset", "--input", "--set"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["seed=7"],
+        ["models.5.training.learning_rate=1e-6", 'source.licence="Yelp\'s, for study"', "split.by=user"],
+        ["evaluation.sample_stars=[1, 2]", "clean.mask_personal_data=false", "vocabulary.word.size=500"],
+        ['evaluation.prompts=["It was $5", "Caf\u00e9 \\"Uno\\""]'],
+    ],
+)
+def test_the_command_line_gives_the_same_configuration(overrides):
+    config = load_config("demo", overrides)
+    (preset,), given, sets = parsed(command_line(config))
+    assert (preset, given) == ("demo", [])
+    assert load_config("demo", sets) == config
+
+
+def test_only_what_differs_from_the_preset_is_written():
+    line = command_line(load_config("demo", ["baseline=unigram"]), "evaluate")
+    assert line == "reviewlm evaluate --preset demo --set 'baseline=\"unigram\"'"
+
+
+def test_where_and_how_to_run_are_no_part_of_it():
+    assert command_line(load_config("demo", ["execution.workers=1"])) == "reviewlm run --preset demo"
+
+
+def test_input_is_quoted_for_the_shell():
+    config = load_config("demo")
+    source = config.source.model_copy(update={"input": ("my reviews.csv", "more/*.json")})
+    line = command_line(config.model_copy(update={"source": source}))
+    assert line == "reviewlm run --preset demo --input 'my reviews.csv' --input 'more/*.json'"
+
+
+def test_a_preset_that_is_gone_has_no_command_line(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 3\n")
+    config = load_config(str(file))
+    assert command_line(config) == f"reviewlm run --preset {file}"
+    file.unlink()
+    assert command_line(config) is None
+
+
+def test_a_model_less_cannot_be_written_as_a_setting():
+    config = load_config("demo")
+    fewer = config.model_copy(update={"models": config.models[:2]})
+    assert command_line(fewer) is None
+
+
+def test_passwords_of_addresses_are_masked():
+    text = '"tracking_uri": "postgresql://reviewer:s3cret@db.example:5432/mlflow", "other": "http://host:80/a@b"'
+    assert without_passwords(text) == text.replace(":s3cret@", ":***@")
