@@ -69,8 +69,7 @@ def _written(known: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> l
     shown = {head: [write(row) for row in known] for head, write in columns.items()}
     kept = [head for head, cells in shown.items() if any(cell != "–" for cell in cells)]
     return [
-        {"model": _named(row), **{head: Amount(shown[head][place]) for head in kept}}
-        for place, row in enumerate(known)
+        {"model": _named(row), **{head: Amount(shown[head][place]) for head in kept}} for place, row in enumerate(known)
     ]
 
 

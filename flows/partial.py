@@ -15,6 +15,7 @@ from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
+from tasks.report import make_report
 from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
 from tasks.track import parent_run
 
@@ -54,9 +55,11 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
     """Run up to the table that compares the models; the registry is not touched."""
     config = resolve(preset, input, overrides)
     with parent_run(config, "evaluate") as run_id:
-        prepared = prepare(config, ingest(config))
+        dataset = ingest(config)
+        prepared = prepare(config, dataset)
         evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
-        return describe_evaluated(config, evaluated, run_id)
+        report = make_report(config, dataset, prepared, evaluated, None, run_id)
+        return describe_evaluated(config, evaluated, run_id, report)
 
 
 @flow(name="promote-only", persist_result=False)

@@ -179,6 +179,13 @@ def show_run(result: Mapping[str, Any]) -> None:
     verdict = "promoted to @champion" if result["promoted"] else "not promoted"
     say(f"Challenger '{result['challenger']}': {verdict}. {result['reason']}")
     say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
+    show_report(result)
+
+
+def show_report(result: Mapping[str, Any]) -> None:
+    """Write where the page with all figures is, if it was made."""
+    if result.get("report"):
+        say(f"Report: {result['report']}")
 
 
 def show_review(stars: int | None, text: str) -> None:

@@ -47,14 +47,15 @@ class Summary:
     reused: list[str]
     stages: int
     mlflow_run_id: str
+    report: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         return asdict(self)
 
 
-def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str) -> Summary:
-    """Return the summary of a whole run."""
+def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "") -> Summary:
+    """Return the summary of a whole run; *report* is the path of its page, if there is one."""
     stages = stages_of_this_run()
     return Summary(
         **_compared(config, evaluated),
@@ -66,12 +67,13 @@ def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run
         reused=sorted({stage for stage, reused in stages if reused and (stage, False) not in stages}),
         stages=len({stage for stage, _ in stages}),
         mlflow_run_id=run_id,
+        report=report,
     )
 
 
-def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str) -> dict[str, Any]:
+def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
     """Return the table of models with intervals, their differences, the worst slices and the floor."""
-    return {**_compared(config, evaluated), "mlflow_run_id": run_id}
+    return {**_compared(config, evaluated), "mlflow_run_id": run_id, "report": report}
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def demo(set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
     prompt = options.prompts[0]
     terminal.show_suggestions(prompt, next_words(bundle, prompt, options.suggestions))
     terminal.show_next_steps(version)
+    terminal.show_report(result)
     terminal.last_line(result, json)
 
 
@@ -86,11 +87,5 @@ def evaluate(
 ) -> None:
     """Run up to the table that compares the models; the registry is not touched."""
     terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild)))
-    terminal.last_line(result, json)
-
-
-@app.command()
-def promote(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Hold the best model for this configuration against the champion, both scored now."""
-    terminal.show_run(result := run_flow("promote_only", preset, input, with_rebuild(set, None)))
+    terminal.show_report(result)
     terminal.last_line(result, json)

@@ -66,7 +66,9 @@ def read(html):
 
 def test_the_page_is_whole_html_and_asks_nobody_for_anything(html, read):
     assert read.open == []
-    loaded = [attrs.get("src") or attrs.get("href") for tag, attrs in read.tags if tag in ("img", "script", "link", "a")]
+    loaded = [
+        attrs.get("src") or attrs.get("href") for tag, attrs in read.tags if tag in ("img", "script", "link", "a")
+    ]
     assert loaded
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in loaded)
     assert not re.search(r"@import|url\(|https?://", html)
@@ -138,7 +140,9 @@ def test_the_headline_says_who_won_by_how_much_and_what_came_of_it(results):
     said = report_words.headline(results)
     assert said.startswith("lstm+cache won: 0.8000 bits per byte on 680 test reviews (95% interval 0.7880 to 0.8128)")
     assert "20.0% fewer than the baseline kn5 and 0.0340 above the floor" in said
-    assert said.endswith("promoted to champion as version 3: it is better than the champion by 2.44% of its bits per byte.")
+    assert said.endswith(
+        "promoted to champion as version 3: it is better than the champion by 2.44% of its bits per byte."
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,9 @@ def test_numbers_stand_to_the_right_with_their_heads():
 # ---- surprisal
 
 
-@pytest.mark.parametrize(("bits", "level"), [(0, 0), (0.99, 0), (1, 1), (3, 2), (6, 3), (9.9, 3), (10, 4), (math.inf, 4)])
+@pytest.mark.parametrize(
+    ("bits", "level"), [(0, 0), (0.99, 0), (1, 1), (3, 2), (6, 3), (9.9, 3), (10, 4), (math.inf, 4)]
+)
 def test_levels_of_surprisal(bits, level):
     assert surprisal.level_of(bits) == level
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -13,7 +14,7 @@ from reviewlm.presets import load_config
 def parsed(line):
     """Preset, input and overrides of a command line."""
     words = shlex.split(line)
-    values = list(zip(words, words[1:], strict=False))
+    values = list(pairwise(words))
     return tuple([value for option, value in values if option == wanted] for wanted in ("--preset", "--input", "--set"))
 
 
