@@ -11,14 +11,12 @@ from typing import Any
 from prefect import flow
 
 from flows.retrain import resolve
-from reviewlm.config import RunConfig
 from reviewlm.environment import other_home
 from reviewlm.errors import ConfigError
-from reviewlm.lineage import Lineage
-from reviewlm.lineage_compare import Compared, conclude, platform_differences
+from reviewlm.lineage_compare import conclude, platform_differences
 from tasks.fit_process import interruptible_fits
 from tasks.lineage import recorded_version
-from tasks.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights
+from tasks.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights, steps_again
 
 
 @flow(name="reproduce", persist_result=False)
@@ -43,24 +41,13 @@ def reproduce(
     """
     config = resolve(preset, None, overrides)
     record, bundle, number = recorded_version(config, version)
-    return {"version": number, **run_reproduction(config, record, bundle, input or [], home, tolerance)}
-
-
-def run_reproduction(
-    config: RunConfig, record: Lineage, bundle: Path, input: list[str], home: str, tolerance: float
-) -> dict[str, Any]:
-    """Make all steps of a record again; on the same platform it ends with the first that differs."""
     platform = platform_differences(record)
-    reproduction = Reproduction(record, find_sources(record, input), bundle, starting_weights(config, record))
-    compared: list[Compared] = []
+    again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
-        for step in record.steps:
-            compared.append(make_again.submit(reproduction, step).result())
-            if not compared[-1].equal and not platform:
-                break
+        compared = steps_again(again, lambda step: make_again.submit(again, step).result(), platform)
     verdict = conclude(record, compared, platform, tolerance)
     show_verdict.submit(verdict).result()
-    return verdict
+    return {"version": number, **verdict}
 
 
 @contextmanager

@@ -21,8 +21,9 @@ LINEAGE_FILE = "lineage.json"
 CHECKSUM = "checksum"
 LINEAGE_TAG = "lineage"
 """Of a registered version: the root of its chain."""
-TIMED = {"fit": frozenset({"metrics.jsonl"})}
-"""Files that say when something happened: no two runs write the same bytes. They are part of no link."""
+PRODUCT = {"fit": "bundle/"}
+"""Where a stage's result lies, if not in all of its files. What a fit writes beside its bundle (curves, the machine's
+load) says when something happened and how fast; no two runs write the same bytes, and they are part of no link."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Step:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every file that does not depend on the clock."""
-        timed = TIMED.get(self.stage, frozenset())
-        return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name not in timed}
+        """SHA-256 of every file of the result; none depends on the clock."""
+        place = PRODUCT.get(self.stage, "")
+        return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name.startswith(place)}
 
     @property
     def content(self) -> str:

@@ -58,7 +58,7 @@ def compare(then: Step, now: Step, label: str = "") -> Compared:
 
 
 def changed_files(then: Step, now: Step) -> tuple[str, ...]:
-    """Return the names of files that differ, were not there, or are not there any more; the clock's ones left out."""
+    """Return the names of files of the result that differ, were not there, or are not there any more."""
     before, after = then.hashes, now.hashes
     return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
 

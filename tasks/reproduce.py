@@ -18,7 +18,7 @@ from models.neural.lm import WEIGHTS
 from models.specs import spec_from_dict
 from models.vocabulary import FILE
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, ConfigError, Unreadable
+from reviewlm.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
 from reviewlm.lineage import Lineage, Source, Step, step_of
 from reviewlm.lineage_compare import Compared, compare
 from reviewlm.presets import parse_config
@@ -43,10 +43,16 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
 
     Raises:
         Unreadable: One has changed, or is gone, and none of those given has its bytes.
+        ArtifactError: The record does not tell where an input came from.
     """
     found: dict[str, Path] = {}
     others = list(source_names(given)) if given else []
     for source in lineage.sources:
+        if source.kind == "unknown":
+            raise ArtifactError(
+                "It is not known how everything that this version is made of was made", where=source.name,
+                value=source.sha256, cause="it had left the store when the record was written",
+            )
         if source.kind not in ON_DISK:
             continue
         places = [Path(source.path)] if source.path else []
@@ -119,9 +125,9 @@ class Reproduction:
         self.made: dict[str, Artifact] = {}
         self.fitted: dict[str, Fitted] = {}
         self._makers: dict[str, Callable[[RunConfig, Step], Artifact]] = {
-            "synthesise": lambda config, step: synthesise.submit(config).result(), "read": self._read,
+            "synthesise": lambda config, step: _built(synthesise.fn(config)), "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
-            "canaries": lambda config, step: choose.submit(config, self._clean()).result(),
+            "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
             "fit": self._fit, "score": self._score, "samples": self._samples,
         }
 
@@ -157,12 +163,12 @@ class Reproduction:
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
-        return clean_and_split.submit(config, self._of(step, "dataset")).result()
+        return _built(clean_and_split.fn(config, self._of(step, "dataset")))
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
         [name] = config.vocabulary
         kept = self.bundle / FILE if "kept" in step.inputs else None
-        return train_vocabulary.submit(config, name, self._clean(), kept).result()
+        return _built(train_vocabulary.fn(config, name, self._clean(), kept))
 
     def _clean(self) -> Artifact:
         return next(artifact for artifact in self.made.values() if artifact.stage == "prepare")
@@ -171,7 +177,7 @@ class Reproduction:
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
-        return tokenize.submit(config, file, step.options["split"], self._of(step, "clean"), name, canaries).result()
+        return _built(tokenize.fn(config, file, step.options["split"], self._of(step, "clean"), name, canaries))
 
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any = spec_from_dict(step.facts["spec"])
@@ -201,6 +207,35 @@ class Reproduction:
 
     def _samples(self, config: RunConfig, step: Step) -> Artifact:
         return draw_samples(config, self._of(step, "bundle").folder / BUNDLE_FOLDER, self.lineage.model).artifact
+
+
+def _built(result: Any) -> Artifact:
+    """Return what a stage's task has built; one that was there already would say nothing about making it again.
+
+    Raises:
+        ReviewLMError: It was there.
+    """
+    if not isinstance(result, Artifact):
+        raise ReviewLMError("A stage was found instead of made again", cause="the home folder is not a new one")
+    return result
+
+
+def steps_again(
+    reproduction: Reproduction, make: Callable[[Step], Compared], platform: Sequence[str]
+) -> list[Compared]:
+    """Make the steps again, in order; on the same platform what comes behind the first that differs is left out.
+
+    Args:
+        reproduction: Of the record.
+        make: Makes one step, e.g. `reproduction.make`.
+        platform: How the platform differs from the one of then; none: not at all.
+    """
+    compared: list[Compared] = []
+    for step in reproduction.lineage.steps:
+        compared.append(make(step))
+        if not compared[-1].equal and not platform:
+            break
+    return compared
 
 
 @task(name="make again", task_run_name="make {step.stage} again", cache_policy=NO_CACHE, persist_result=False)

@@ -1,0 +1,200 @@
+"""A version of the real stages, registered with its lineage, verified, and made again: as it was, and otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reviewlm.config import RunConfig
+from reviewlm.environment import other_home
+from reviewlm.errors import ArtifactError, ConfigError, Damaged, Unreadable
+from reviewlm.lineage import LINEAGE_TAG, Lineage
+
+pytestmark = pytest.mark.slow
+PRESET = str(Path(__file__).with_name("reproduced.toml"))
+
+
+@dataclass
+class Registered:
+    """A home folder with one registered version, a mixture, and its record."""
+
+    home: Path
+    config: RunConfig
+    record: Lineage
+    bundle: Path
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+    from reviewlm.presets import load_config
+    from tasks.lineage import recorded_version
+
+    home = tmp_path_factory.mktemp("reproduced")
+    with other_home(home):
+        config = load_config(PRESET)
+        register_mixture(config)
+        record, bundle, number = recorded_version(config, "challenger")
+        assert number == 1
+        yield Registered(home, config, record, bundle)
+
+
+def register_mixture(config: RunConfig) -> None:
+    """The stages of a run that a version is made of, without checks, comparison and gate."""
+    from tasks.evaluate import draw_samples, score_bundle
+    from tasks.fit import fit
+    from tasks.ingest import ingest_files, synthesise
+    from tasks.lineage import keep_lineage
+    from tasks.prepare import SPLITS, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+    from tasks.track import parent_run, registry_of, tracker_of
+
+    clean = clean_and_split.fn(config, ingest_files.fn(config, synthesise.fn(config)))
+    vocabulary = train_vocabulary.fn(config, "word", clean)
+    file = str(vocabulary.folder / VOCABULARY_FILE)
+    tokens = {split: tokenize.fn(config, file, split, clean, "word") for split in SPLITS}
+    prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})
+    with parent_run(config, "retrain") as run_id:
+        fitted: dict[str, Any] = {}
+        for spec in config.models:
+            parts = {name: fitted[name] for name in getattr(spec, "parts", ())}
+            fitted[spec.name] = fit.fn(config, spec, prepared, run_id, parts)
+        mix = fitted["mix"]
+        test, validation = (
+            score_bundle(config, mix.bundle, tokens[split], split).artifact for split in ("test", "validation")
+        )
+        samples = draw_samples(config, mix.bundle, "mix").artifact
+        measured: Any = SimpleNamespace(fitted=mix, test=test, validation=validation, samples=samples)
+        uri = tracker_of(config).tag(mix.run_id, "reviewlm.model_uri")
+        root = keep_lineage(config, uri, measured)
+        registry_of(config).register(uri, mix.run_id, {LINEAGE_TAG: root})
+        assert keep_lineage(config, uri, measured) == root
+
+
+def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
+    """Make a record again without Prefect."""
+    from reviewlm.lineage_compare import conclude
+    from tasks.reproduce import Reproduction, steps_again
+
+    reproduction = Reproduction(record, {}, registered.bundle)
+    with other_home(home):
+        compared = steps_again(reproduction, reproduction.make, [])
+    return conclude(record, compared, [], 0.01)
+
+
+def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(registered: Registered) -> None:
+    stages = [step.stage for step in registered.record.steps]
+    assert {stage: stages.count(stage) for stage in stages} == {
+        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "vocabulary": 1, "tokens": 3, "fit": 3, "score": 2,
+        "samples": 1,
+    }  # fmt: skip
+    assert registered.record.sources == ()  # the embedded corpus is made by a stage, of its options and seed
+    assert registered.record.configuration == registered.config.model_dump(mode="json")
+    fit = registered.record.step(registered.record.fit)
+    assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)
+    assert {"torch", "polars"} <= fit.environment["libraries"].keys()
+
+
+def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered, tmp_path: Path) -> None:
+    before = sorted(registered.home.glob("store/*/*"))
+    result = again(registered, registered.record, tmp_path)
+    assert result["verdict"] == "bit-equal", result["first_difference"]
+    assert [step["equal"] for step in result["steps"]] == [True] * len(registered.record.steps)
+    assert {row["split"] for row in result["figures"]} == {"test", "validation"}
+    assert all(row["then"] == row["now"] for row in result["figures"])
+    assert sorted(registered.home.glob("store/*/*")) == before
+    then, now = (
+        {file.read_bytes() for file in home.glob("store/fit/*/bundle/spec.json")}
+        for home in (registered.home, tmp_path)
+    )
+    assert then == now
+    assert len(now) == 3
+
+
+def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
+    prefect_server: None, registered: Registered, tmp_path: Path
+) -> None:
+    from flows.reproduce import reproduce
+    from tasks.track import registry_of
+
+    home = str(tmp_path / "again")
+    result = reproduce(PRESET, version="challenger", home=home)
+    assert (result["version"], result["verdict"], result["platform"], result["same_code"]) == (1, "bit-equal", [], True)
+    assert [version.version for version in registry_of(registered.config).versions()] == [1]
+    with pytest.raises(ConfigError, match="must be a new one"):
+        reproduce(PRESET, version="challenger", home=home)
+
+
+def test_with_another_setting_it_ends_at_the_first_stage_that_differs_and_names_it(
+    registered: Registered, tmp_path: Path
+) -> None:
+    configuration = deepcopy(registered.record.configuration)
+    configuration["split"]["salt"] = "another"
+    result = again(registered, replace(registered.record, configuration=configuration), tmp_path)
+    assert result["verdict"] == "differs"
+    assert [step["equal"] for step in result["steps"]] == [True, True, True, False]
+    first = result["first_difference"]
+    assert (first["stage"], first["file"]) == ("prepare", "clean.parquet")
+    assert first["identity"] == ('options: split.salt "reviewlm" then, "another" now',)
+
+
+def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered: Registered, tmp_path: Path) -> None:
+    steps = list(registered.record.steps)
+    place = next(n for n, step in enumerate(steps) if step.stage == "tokens")
+    files = {**steps[place].files, "ids.bin": {"bytes": 1, "sha256": "0" * 64}}
+    steps[place] = replace(steps[place], files=files)
+    result = again(registered, replace(registered.record, steps=tuple(steps)), tmp_path)
+    first = result["first_difference"]
+    assert (result["verdict"], first["stage"], first["files"]) == ("differs", "tokens", ("ids.bin",))
+    assert first["identity"] == ()
+    assert result["steps"][-1]["stage"] == "tokens"  # nothing behind it was fitted
+
+
+def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Registered, tmp_path: Path) -> None:
+    from reviewlm.lineage import Source
+    from reviewlm.store import sha256_of_file
+    from tasks.reproduce import find_sources
+
+    old, new = tmp_path / "old.jsonl", tmp_path / "moved" / "renamed.jsonl"
+    new.parent.mkdir()
+    new.write_text('{"text": "Fine."}\n')
+    source = Source("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
+    record = replace(registered.record, sources=(source,))
+    assert find_sources(record, [str(tmp_path / "moved")]) == {source.sha256: new}
+    with pytest.raises(Unreadable, match="is gone"):
+        find_sources(record)
+    old.write_text("other")
+    with pytest.raises(Unreadable, match="has changed"):
+        find_sources(record)
+    with pytest.raises(ArtifactError, match="not known how"):
+        find_sources(replace(record, sources=(replace(source, kind="unknown"),)))
+
+
+def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(
+    registered: Registered, tmp_path: Path
+) -> None:
+    from reviewlm.lineage_check import require_whole, verify
+    from tasks.lineage import recorded_version
+    from tasks.track import registry_of
+
+    store = shutil.copytree(registered.home / "store", tmp_path / "store")
+    assert verify(registered.record, store, registered.bundle, registered.record.root) == []
+    step = next(step for step in registered.record.steps if step.stage == "tokens")
+    file = store / step.key / "ids.bin"
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    with pytest.raises(Damaged, match=r"ids\.bin"):
+        require_whole(verify(registered.record, store, registered.bundle, registered.record.root))
+
+    registry = registry_of(registered.config)
+    with registry.tracker.reaching() as client:
+        client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, "another")
+        try:
+            with pytest.raises(Damaged, match="not the one that it was registered with"):
+                recorded_version(registered.config, "1")
+        finally:
+            client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, registered.record.root)
