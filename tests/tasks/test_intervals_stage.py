@@ -1,0 +1,254 @@
+"""The models of a run beside each other: from stored scores to the table, MLflow's metrics, JSON and the terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from corpus.clean_table import CLEAN
+from evaluation.metrics import LN2, figures_of
+from models.specs import MixtureSpec, NGramSpec
+from reviewlm import terminal
+from reviewlm.config import RunConfig
+from reviewlm.presets import parse_config
+from reviewlm.store import Artifact
+from tasks.compare import Evaluated, _log_comparison, _log_to_model
+from tasks.cost import costs_of
+from tasks.evaluate import Measured
+from tasks.fit import Fitted
+from tasks.intervals import Comparison, compare
+from tasks.prepare import Prepared
+from tasks.stage import store_of
+from tasks.summary import describe_evaluated
+
+REVIEWS = 120
+WORDS = np.random.default_rng(1).integers(8, 90, REVIEWS)
+GRAMMAR_BITS = 1.0
+MODELS = {"kn5": 1.30, "lstm": 1.10, "kn5+lstm": 1.08}
+"""Bits per byte of each model, about; the grammar needs 1."""
+
+
+@pytest.fixture
+def config(own_home: Path) -> RunConfig:
+    models = [{"kind": "ngram", "name": "kn5", "order": 5}, {"kind": "ngram", "name": "lstm", "order": 2}]
+    return parse_config({
+        "models": models, "baseline": "kn5", "evaluation": {"resamples": 300, "min_slice_reviews": 10},
+    })  # fmt: skip
+
+
+def ids() -> list[str]:
+    return [f"r{number:03d}" for number in range(REVIEWS)]
+
+
+def scores(bits: float, seed: int) -> pl.DataFrame:
+    random, size = np.random.default_rng(seed), 5 * WORDS + 1
+    return pl.DataFrame({
+        "review_id": ids(), "stars": pl.Series([1 + n % 5 for n in range(REVIEWS)], dtype=pl.Int8), "bytes": size,
+        "words": WORDS, "tokens": WORDS + 1, "oov": WORDS // 50, "spelling_nats": 0.0,
+        "nats": bits * LN2 * size * random.uniform(0.95, 1.05, REVIEWS),
+    })  # fmt: skip
+
+
+def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: dict[str, Any]) -> Artifact:
+    def make(work: Path) -> dict[str, Any]:
+        for name, content in files.items():
+            (work / name).parent.mkdir(exist_ok=True)
+            if isinstance(content, pl.DataFrame):
+                content.write_parquet(work / name)
+            else:
+                (work / name).write_bytes(content)
+        return facts
+
+    return store_of(config).build(stage, 1, {"key": key}, {}, make).artifact
+
+
+def prepared(config: RunConfig) -> Prepared:
+    known = {"review_id": ids(), "text": ["soup"] * REVIEWS, "stars": [1 + n % 5 for n in range(REVIEWS)],
+             "bytes": 5 * WORDS + 1, "words": WORDS, "split": ["test"] * REVIEWS,
+             "date": [datetime(2019 + n % 2, 5, 1) for n in range(REVIEWS)],
+             "categories": ["Food, Bars" if n % 3 else "Food" for n in range(REVIEWS)]}  # fmt: skip
+    missing = {name: [None] * REVIEWS for name in CLEAN if name not in known}
+    table = pl.DataFrame({**known, **missing}).select(pl.col(name).cast(kind) for name, kind in CLEAN.items())
+    clean = made(config, "prepare", "clean", {"clean.parquet": table}, {})
+    return Prepared(clean, clean)
+
+
+def observed(seed: int) -> pl.DataFrame:
+    random, tokens = np.random.default_rng(seed), 40 * 6
+    return pl.DataFrame({
+        "review_id": [f"r{n // 6:03d}" for n in range(tokens)], "position": [n % 6 for n in range(tokens)],
+        "nats": random.exponential(2.0, tokens), "suggestion": random.integers(1, 9, tokens),
+        "training_count": random.integers(0, 500, tokens), "after_oov": [False] * tokens, "keys_spared": 1,
+    })  # fmt: skip
+
+
+def measured(config: RunConfig, name: str, bits: float) -> Measured:
+    rows = scores(bits, seed=len(name))
+    labels = {"unit": "word", "vocabulary": "v", "boundary": "b"}
+    facts = {**figures_of(rows, **labels).to_dict(), "score_seconds": bits}
+    summary = {} if "+" in name else {"parameters": 1_000.0, "cpu_seconds": 7.0}
+    spec = MixtureSpec(name=name, parts=("kn5", "lstm")) if "+" in name else NGramSpec(name=name)
+    bundle = {"bundle/weights": b"w" * 500_000, "metrics.jsonl": b"x" * 9_000}
+    fit = made(config, "fit", name, bundle, {"summary": summary})
+    score = made(config, "score", name, {"scores.parquet": rows}, facts)
+    tokens = made(config, "observe", name, {"token_scores.parquet": observed(len(name))}, {"hit@1": 0.1, "ece": 0.02})
+    return Measured(Fitted(spec, fit, f"run of {name}", False), score, score, score, tokens, tokens)
+
+
+@pytest.fixture
+def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grammar that needs `GRAMMAR_BITS` for each byte of every review."""
+    sizes = iter(np.tile(5 * WORDS + 1, 9))
+    monkeypatch.setattr(
+        "corpus.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
+    )
+
+
+@pytest.fixture
+def comparison(config: RunConfig, grammar: None) -> Comparison:
+    return compare(config, prepared(config), models(config))
+
+
+def models(config: RunConfig, **bits: float) -> list[Measured]:
+    return [measured(config, name, each) for name, each in {**MODELS, **bits}.items()]
+
+
+def test_the_table_has_intervals_gaps_cost_and_front(comparison: Comparison) -> None:
+    rows = {row["model"]: row for row in comparison.table.to_dicts()}
+    assert list(rows) == ["kn5+lstm", "lstm", "kn5"]
+    for name, bits in MODELS.items():
+        row = rows[name]
+        assert row["open_bits_per_byte_lo"] < row["open_bits_per_byte"] < row["open_bits_per_byte_hi"]
+        assert row["gap"] == pytest.approx(bits - GRAMMAR_BITS, abs=0.02)
+        assert row["gap_lo"] < row["gap"] < row["gap_hi"]
+        assert row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"]
+    assert rows["lstm"]["gain_lo"] > 0.1
+    assert [row["pareto"] for row in rows.values()] == [True, False, False]
+
+
+def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: Comparison) -> None:
+    assert set(comparison.differences["relation"]) == {"baseline", "next better"}
+    dimensions = set(comparison.slices["dimension"])
+    assert dimensions == {"stars", "length", "month", "category", "frequency", "position", "after_oov"}
+    assert comparison.slices.filter(dimension="category", slice="Bars")["reviews"].to_list() == [80] * 3
+    assert set(comparison.worst["relative_to"]) == {"whole", "baseline"}
+    assert comparison.artifact.facts["slices"]["stars"] == 5
+
+
+def test_equal_scores_are_not_compared_again_and_other_resamples_are(config: RunConfig, comparison: Comparison) -> None:
+    again = compare(config, prepared(config), models(config))
+    assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
+    other = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})})
+    assert compare(other, prepared(config), models(config)).artifact.digest != comparison.artifact.digest
+
+
+def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
+    config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "tasks.intervals"):
+        found = compare(config, prepared(config), models(config, lstm=0.9))
+    assert [record.args[0] for record in caplog.records] == ["lstm"]
+    assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
+
+
+def test_reviews_of_others_have_no_floor_and_no_gaps(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus.grammar.log_probability", lambda text, stars: None)
+    found = compare(config, prepared(config), models(config))
+    assert found.floor is None
+    assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
+
+
+def test_cost_is_what_the_manifests_say(config: RunConfig) -> None:
+    costs = costs_of(models(config))
+    assert costs["kn5"]["megabytes"] == pytest.approx(0.5), "the journal is no part of the bundle"
+    assert costs["kn5"]["fit_cpu_seconds"] == 7.0
+    assert costs["kn5"]["tokens_per_second"] == pytest.approx((WORDS.sum() + REVIEWS) / 1.30)
+    assert costs["kn5"]["seconds_per_million_tokens"] == pytest.approx(1e6 * 1.30 / (WORDS.sum() + REVIEWS))
+    assert costs["kn5+lstm"]["parameters"] == 2_000.0, "those of its parts"
+    assert costs["kn5+lstm"]["fit_cpu_seconds"] is None
+
+
+class Tracker:
+    """Keeps what would go to MLflow, call by call."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, dict[str, float]]] = []
+        self.tags: dict[tuple[str, str], str] = {}
+        self.tables: dict[str, pl.DataFrame] = {}
+
+    def log_metrics(self, run_id: str, metrics: dict[str, float]) -> None:
+        self.batches.append((run_id, metrics))
+
+    def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
+        self.tables[file] = frame
+
+    def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
+        self.tags |= {(run_id, name): value for name, value in tags.items()}
+
+    def tag(self, run_id: str, name: str) -> str:
+        return self.tags.get((run_id, name), "")
+
+
+def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: Comparison) -> None:
+    tracker: Any = Tracker()
+    _log_comparison(tracker, comparison, "parent")
+    ((run_id, metrics),) = tracker.batches
+    assert run_id == "parent"
+    for model in MODELS:
+        for figure in ("perplexity", "word_perplexity", "open_bits_per_byte", "gain", "gap", "hit@1"):
+            low, value, high = (metrics[f"{model}/{figure}{end}"] for end in ("_lo", "", "_hi"))
+            assert low <= value <= high
+    assert set(tracker.tables) == {"models.json", "differences.json", "slices.json", "worst_slices.json"}
+    assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
+
+
+def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison: Comparison) -> None:
+    tracker: Any = Tracker()
+    model = models(config)[1]
+    for _ in range(2):
+        _log_to_model(tracker, comparison, model)
+    ((run_id, metrics),) = tracker.batches
+    assert run_id == "run of lstm"
+    assert {"test/gap", "test/gap_lo", "test/hit@1", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
+    assert "test/perplexity" not in metrics, "the model's run has it already"
+
+
+def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
+    config: RunConfig, comparison: Comparison, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = describe_evaluated(config, Evaluated(tuple(models(config)), comparison), "run", "")
+    assert [model["name"] for model in found["models"]] == list(MODELS)
+    test = found["models"][1]["test"]
+    assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "pareto", "ece", "gain_lo"} <= test.keys()
+    assert found["slices"]["looked_at"]["stars"] == 5
+    assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
+    terminal.show_models(found)
+    terminal.last_line(found, True)
+    *shown, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["models"][1]["test"]["gap"] == pytest.approx(test["gap"])
+    table = [line for line in shown if line.startswith(("┃", "│"))]
+    assert max(map(len, table)) <= 100
+    assert [line.split("│")[1].strip() for line in table[1:]] == ["kn5+lstm", "lstm", "kn5"]
+    assert f"{test['open_bits_per_byte']:.3f} ±" in table[2]
+    assert any("over the floor" in line for line in table)
+    assert any(line.startswith("Hardest for kn5+lstm of ") for line in shown)
+
+
+def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = figures_of(scores(1.0, 1)).to_dict()
+    figures |= {"gain": 0.01, "gain_lo": -0.02, "gain_hi": 0.04, "gap": -0.1, "below_floor": True}
+    figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}
+    model = {"name": "lstm", "unit": "word", "test": figures}
+    floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
+    terminal.show_models({"models": [model], "baseline": "kn5", "floor": floor})
+    out = capsys.readouterr().out
+    assert "≈-1.0%" in out
+    assert "±0.100" in out
+    assert "Warning: lstm is below the floor beyond noise" in out
