@@ -16,12 +16,13 @@ import typer
 from reviewlm import terminal
 from reviewlm.environment import ROOMS, numpy_features
 from reviewlm.errors import ConfigError, ReviewLMError
-from reviewlm.verbs import adapt, data, lineage, memory, model, ngram, optimizers, pipeline, sweep, toy, ui
+from reviewlm.verbs import adapt, data, lineage, memory, model, ngram, optimizers, pipeline, registry, sweep, toy, ui
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(pipeline.app)
 app.add_typer(data.app)
 app.add_typer(model.app)
+app.add_typer(registry.app)
 app.add_typer(lineage.app)
 app.add_typer(adapt.app)
 app.add_typer(memory.app)

@@ -16,15 +16,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from reviewlm.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
-from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event
+from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.runs import Tracker
 from tracking.standing import PENDING, Standing, replay
 from tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -130,13 +135,12 @@ class Change:
         """Point an alias at a version, or take it away."""
         if self.aliases.get(alias) == version:
             return
-        with self.tracker.reaching() as client:
-            if version is None:
-                client.delete_registered_model_alias(self.name, alias)
-                del self.aliases[alias]
-            else:
-                client.set_registered_model_alias(self.name, alias, str(version))
-                self.aliases[alias] = version
+        if version is None:
+            upsert(self.tracker, lambda client: client.delete_registered_model_alias(self.name, alias))
+            del self.aliases[alias]
+        else:
+            upsert(self.tracker, lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            self.aliases[alias] = version
 
     def _note(self, event: Event) -> bool:
         """Write on its version what an event says; return False where the version was deleted."""
@@ -148,14 +152,13 @@ class Change:
         tags = {**event.tags, **since}
         gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
         number = str(event.version)
-        with self.tracker.reaching() as client:
-            if event.action == GATE and version.description != event.report:
-                client.update_model_version(self.name, number, event.report)
-            for name, value in tags.items():
-                if version.tags.get(name) != value:
-                    client.set_model_version_tag(self.name, number, name, value)
-            for name in gone:  # rules of an earlier decision that this one does not have
-                client.delete_model_version_tag(self.name, number, name)
+        if event.action == GATE and version.description != event.report:
+            upsert(self.tracker, lambda client: client.update_model_version(self.name, number, event.report))
+        for name, value in tags.items():
+            if version.tags.get(name) != value:
+                upsert(self.tracker, partial(_set_tag, self.name, number, name, value))
+        for name in gone:  # rules of an earlier decision that this one does not have
+            upsert(self.tracker, partial(_delete_tag, self.name, number, name))
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self.set_alias(CHALLENGER, None)
         return True
@@ -175,6 +178,14 @@ class Change:
             if error_code(error) in ABSENT:
                 return None
             raise
+
+
+def _set_tag(model: str, version: str, name: str, value: str, client: MlflowClient) -> None:
+    client.set_model_version_tag(model, version, name, value)
+
+
+def _delete_tag(model: str, version: str, name: str, client: MlflowClient) -> None:
+    client.delete_model_version_tag(model, version, name)
 
 
 @contextmanager

@@ -13,16 +13,19 @@ import hashlib
 import json
 import socket
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reviewlm.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import PRESENT, error_code
 from tracking.params import shorten
 from tracking.runs import Tracker
 from tracking.versions import DESCRIPTION_LENGTH, version_tags
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 SOURCE = "reviewlm:/decision"  # of a version of the log: MLflow demands an address of files, and there are none
@@ -158,9 +161,25 @@ class DecisionLog:
 
     def mark(self, event: Event, how: str = "") -> None:
         """Note that an event has been carried out, or *how* it was given up; the only note ever added to an event."""
-        with self.tracker.reaching() as client:
-            said = how or datetime.now(UTC).isoformat(timespec="seconds")
-            client.set_model_version_tag(self.name, str(event.number), CARRIED_OUT, said)
+        said = how or datetime.now(UTC).isoformat(timespec="seconds")
+        number = str(event.number)
+        upsert(self.tracker, lambda client: client.set_model_version_tag(self.name, number, CARRIED_OUT, said))
+
+
+def upsert(tracker: Tracker, write: Callable[[MlflowClient], object]) -> None:
+    """Set an alias, tag or text, whoever else does.
+
+    MLflow looks whether it is there and then inserts it: of two machines that do so at once the slower is told of a
+    conflict, and finds it on the second try.
+    """
+    for last in (False, True):
+        try:
+            with tracker.reaching() as client:
+                write(client)
+            return
+        except ReviewLMError as error:
+            if last or "unique constraint" not in error.cause.lower():
+                raise
 
 
 def author() -> str:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reviewlm.errors import BundleError, ReviewLMError
+from reviewlm.errors import ReviewLMError
+from tracking.bundles import bundle_in, download
 from tracking.change import ChampionChanged, Change, aliases_of, exclusive_change
 from tracking.client import PRESENT, error_code
 from tracking.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
@@ -33,7 +34,6 @@ from tracking.versions import (
     REASON,
     REFUSED,
     Version,
-    local_folder,
     outcome_tags,
     version_of,
     version_tags,
@@ -141,22 +141,7 @@ class Registry:
         number = version.version if isinstance(version, Version) else version
         with self.tracker.reaching() as client:
             address = client.get_model_version_download_uri(self.name, str(number))
-        return bundle_in(self.tracker, address) or self._download(address, number) / BUNDLE_PATH
-
-    def _download(self, address: str, number: int) -> Path:
-        """Fetch a version once; the folder gets its final name only when it is whole."""
-        final = self.tracker.artifact_root / "downloads" / self.name / str(number)
-        if not final.exists():
-            import mlflow.artifacts
-
-            unfinished = final.with_name(f"{number}.partial")
-            unfinished.mkdir(parents=True, exist_ok=True)
-            with self.tracker.reaching():
-                folder = mlflow.artifacts.download_artifacts(
-                    artifact_uri=address, dst_path=str(unfinished), tracking_uri=self.tracker.uri
-                )
-            Path(folder).rename(final)
-        return final
+        return bundle_in(self.tracker, address) or download(self.tracker, address, self.name, number) / BUNDLE_PATH
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
@@ -204,17 +189,21 @@ class Registry:
             ChampionChanged: Another version became champion meanwhile; nothing has changed.
             ReviewLMError: The gate has refused the version, or there is no such version.
         """
+        self.require_promotable(version, force)
+        if self._aliases().get(CHAMPION) == version == expected_champion:
+            return
+        who = who or author()
+        tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
+        self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
+
+    def require_promotable(self, version: int, force: bool = False) -> None:
+        """Raise a ReviewLMError where the gate has refused a version, unless *force*; and where there is none."""
         known = self.version(version)
         if known.tags.get(OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
                 cause=known.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
             )
-        if self._aliases().get(CHAMPION) == version == expected_champion:
-            return
-        who = who or author()
-        tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
-        self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> int:
         """Make a former champion the champion again, and return it; the champion of now becomes `previous`.
@@ -273,24 +262,3 @@ class Registry:
             "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
             value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",
         )
-
-
-def bundle_in(tracker: Tracker, address: str) -> Path | None:
-    """Return the bundle's folder in a model at a local address, None where the address is of another machine.
-
-    The database keeps absolute addresses; of a home folder that was moved, the same model is looked up where it is now.
-
-    Raises:
-        BundleError: The address is local and there is no bundle.
-    """
-    folder = local_folder(address)
-    if folder is None:
-        return None
-    moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
-    for place in (folder, moved):
-        if (place / BUNDLE_PATH / "spec.json").is_file():
-            return place / BUNDLE_PATH
-    raise BundleError(
-        "The registered version holds no bundle", where=folder,
-        cause="its files were deleted, or it was not registered by this project",
-    )

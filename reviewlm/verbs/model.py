@@ -1,4 +1,4 @@
-"""Verbs that ask a registered model, or the registry."""
+"""Verbs that ask a registered model."""
 
 from __future__ import annotations
 
@@ -72,25 +72,3 @@ def score(
     result = checked(lambda: terminal.sum_of_scores([bundle.score_text(text, stars) for text in texts]))
     terminal.show_facts(result)
     terminal.last_line({"version": version.version, **result}, json)
-
-
-@app.command()
-def history(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """List the registered versions with the gate's outcome and reason."""
-    config = configured(preset, set)
-    from tasks.track import registry_of
-
-    rows = registry_of(config).history()
-    terminal.show_rows(rows)
-    terminal.last_line({"versions": rows}, json)
-
-
-@app.command()
-def rollback(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Give the alias `champion` back to the version that had it before."""
-    config = configured(preset, set)
-    from tasks.track import registry_of
-
-    version = registry_of(config).rollback()
-    terminal.show_facts({"champion_version": version})
-    terminal.last_line({"champion_version": version}, json)

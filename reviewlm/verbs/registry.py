@@ -1,0 +1,125 @@
+"""Verbs that decide which registered version is the champion, by the gate or by hand, and tell what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow, with_rebuild
+
+if TYPE_CHECKING:
+    from reviewlm.config import RunConfig
+    from tracking.registry import Registry
+
+app = typer.Typer()
+Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
+Who = Annotated[str, typer.Option("--who", help="Who decides; none: USER@HOST.")]
+
+
+@app.command()
+def promote(
+    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this one by hand.")] = None,
+    why: Why = "", who: Who = "",
+    force: Annotated[bool, typer.Option("--force", help="Although the gate has refused it.")] = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Hold the best model for this configuration against the champion; with --version, promote that one by hand."""
+    if version is not None:
+        if not why.strip():
+            raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
+        if input:
+            raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
+        result = _promote_by_hand(configured(preset, set), version, why, who, force)
+        terminal.show_facts(result | result["load_test"])
+    elif why or who or force:
+        raise typer.BadParameter("--why, --who and --force belong to a promotion by hand: --version N")
+    else:
+        terminal.show_run(result := run_flow("promote_only", preset, input, with_rebuild(set, None)))
+    terminal.last_line(result, json)
+
+
+@app.command()
+def rollback(
+    to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion; none: the previous one.")] = None,
+    why: Why = "", who: Who = "", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Make a former champion the champion again, after it has been opened and has answered."""
+    config = configured(preset, set)
+    registry = _registry(config)
+    from tracking.registry import CHAMPION
+
+    champion = registry.alias(CHAMPION)
+    target = registry.rollback_target(to)
+    tested = _tested(config, registry, target)
+    registry.rollback(target, against=champion.version if champion else None, why=why or "no reason given", who=who)
+    result = _standing(registry) | {"load_test": tested}
+    terminal.show_facts(result | tested)
+    terminal.last_line(result, json)
+
+
+@app.command()
+def history(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Tell every decision: who made which version the champion, or refused it, when and why; then list the versions."""
+    registry = _registry(configured(preset, set))
+    from tracking.events import complaints
+
+    events, versions, damage = registry.decisions(), registry.history(), complaints(registry.events())
+    terminal.show_rows(events, "Decisions, the newest first")
+    terminal.show_rows(versions, "Versions")
+    for sentence in damage:
+        terminal.say(f"The decision log was tampered with: {sentence}.")
+    terminal.last_line({"versions": versions, "events": events, "damage": damage}, json)
+
+
+@app.command()
+def rescore(
+    all: Annotated[bool, typer.Option("--all", help="Every version that was ever champion, too.")] = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Score the champion on each month's new reviews and on the frozen benchmark set: does it age?"""
+    result = run_flow("rescore", preset, input, with_rebuild(set, None), versions="all" if all else "champion")
+    terminal.show_rows(result["months"], "Open bits per byte by month")
+    terminal.show_rows(result["benchmark"]["history"], f"Benchmark {result['benchmark']['digest'][:12]}")
+    terminal.say(f"Version {result['version']}: {result['sentence']}.")
+    terminal.last_line(result, json)
+
+
+def _promote_by_hand(config: RunConfig, version: int, why: str, who: str, force: bool) -> dict[str, Any]:
+    registry = _registry(config)
+    from tracking.registry import CHAMPION
+
+    champion = registry.alias(CHAMPION)
+    registry.require_promotable(version, force)
+    tested = _tested(config, registry, version)
+    registry.promote(version, champion.version if champion else None, why=why, who=who, force=force)
+    return _standing(registry) | {"load_test": tested}
+
+
+def _registry(config: RunConfig) -> Registry:
+    """Return the registry without Prefect, which takes longer to import than a rollback to do."""
+    from tracking.opening import locate
+    from tracking.registry import Registry
+
+    return Registry(locate(config, "champion")[0], config.promotion.model_name)
+
+
+def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, Any]:
+    from tracking.load_test import load_test
+
+    device = "cuda" if config.execution.device == "cuda" else "cpu"
+    return asdict(load_test(registry.tracker, registry.name, version, device))
+
+
+def _standing(registry: Registry) -> dict[str, Any]:
+    """Return what the newest decision came to."""
+    from tracking.registry import CHAMPION, PREVIOUS
+
+    champion, previous, newest = registry.alias(CHAMPION), registry.alias(PREVIOUS), registry.decisions()[:1]
+    return {
+        "champion_version": champion.version if champion else None,
+        "previous_version": previous.version if previous else None,
+        **{name: row[name] for row in newest for name in ("event", "decision", "who", "when", "why")},
+    }

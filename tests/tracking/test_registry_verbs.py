@@ -1,0 +1,158 @@
+"""`promote --version`, `rollback` and `history`: what a person does by hand is tested first, and written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_model import fitted
+from typer.testing import CliRunner, Result
+
+from reviewlm.cli import app
+from reviewlm.errors import BundleError, ReviewLMError
+from tracking.export import log_bundle
+from tracking.load_test import load_test
+from tracking.registry import CHAMPION, Registry
+from tracking.runs import Tracker
+
+ROLLBACK = """
+import sys
+from reviewlm import cli
+sys.argv = ["reviewlm", "rollback", "--why", "complaints", "--json"]
+cli.main()
+sys.stderr.write(f"prefect imported: {'prefect' in sys.modules}")
+"""
+
+
+@dataclass
+class Shop:
+    """A home folder with three versions that answer: the first two were champions, the gate refused the third."""
+
+    home: Path
+    registry: Registry
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments))
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
+        assert done.exception is None, done.output
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    def champion(self) -> int:
+        version = self.registry.alias(CHAMPION)
+        assert version is not None
+        return version.version
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Path:
+    home = tmp_path_factory.mktemp("shop") / "home"
+    shutil.copytree(template_home, home)
+    tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+    registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
+    for order in (1, 2, 3):
+        bundle = fitted(home.with_name(f"order {order}"), order)
+        registry.register(log_bundle(tracker, run_id, bundle), run_id, {"kind": "ngram"})
+    registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
+    registry.settle(2, 1, True, "", {"gate/outcome": "promoted", "gate/reason": "better"})
+    registry.settle(3, 2, False, "", {"gate/outcome": "refused", "gate/reason": "slower"})
+    return home.rename(home.with_name("moved"))  # else its copies would open the bundles here
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    home = tmp_path / "home"
+    shutil.copytree(made, home)
+    monkeypatch.setenv("REVIEWLM_HOME", str(home))
+    tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+    return Shop(home, Registry(tracker, "reviewlm"))
+
+
+def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_says_why(shop: Shop) -> None:
+    environment = {**os.environ, "REVIEWLM_HOME": str(shop.home)}
+    done = subprocess.run([sys.executable, "-c", ROLLBACK], env=environment, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["champion_version"], result["previous_version"]) == (1, 2)
+    assert (result["decision"], result["why"]) == ("rolled back", "complaints")
+    assert result["load_test"]["version"] == 1
+    assert result["load_test"]["perplexity"] > 1
+    assert "prefect imported: False" in done.stderr
+    assert shop.champion() == 1
+
+
+def test_a_version_that_does_not_open_is_not_rolled_back_to(shop: Shop) -> None:
+    shutil.rmtree(shop.registry.bundle_folder(1))
+    before = shop.registry.decisions()
+    done = shop.run("rollback")
+    assert isinstance(done.exception, BundleError)
+    assert (shop.champion(), shop.registry.decisions()) == (2, before)
+
+
+def test_a_version_that_answers_differently_from_when_it_was_saved_fails_the_load_test(shop: Shop) -> None:
+    spec = shop.registry.bundle_folder(1) / "spec.json"
+    facts = json.loads(spec.read_text())
+    facts["probes"] = [{**probe, "nats": probe["nats"] + 1} for probe in facts["probes"]]
+    spec.write_text(json.dumps(facts))
+    with pytest.raises(BundleError):
+        load_test(shop.registry.tracker, "reviewlm", 1)
+    assert load_test(shop.registry.tracker, "reviewlm", 2).next_word
+
+
+def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Shop) -> None:
+    done = shop.run("promote", "--version", "3", "--why", "cheaper")
+    assert isinstance(done.exception, ReviewLMError)
+    assert done.exception.cause == "slower"
+    assert shop.champion() == 2
+    result = shop.json("promote", "--version", "3", "--why", "cheaper", "--who", "ana", "--force")
+    assert (result["champion_version"], result["previous_version"], result["event"]) == (3, 2, 4)
+    newest = shop.json("history")["events"][0]
+    assert (newest["who"], newest["why"], newest["decision"], newest["against"]) == (
+        "ana", "cheaper", "promoted by hand", 2,
+    )
+
+
+def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Shop) -> None:
+    told = shop.json("history")
+    assert [(row["decision"], row["version"], row["why"]) for row in told["events"]] == [
+        ("refused", 3, "slower"), ("promoted", 2, "better"), ("promoted", 1, "the first"),
+    ]
+    assert [(row["version"], row["aliases"], row["outcome"]) for row in told["versions"]] == [
+        (3, "", "refused"), (2, "champion", "promoted"), (1, "previous", "promoted"),
+    ]
+    assert told["damage"] == []
+    shop.registry.tracker.client.delete_model_version("reviewlm-decisions", "2")
+    assert shop.json("history")["damage"] == ["event 2 is gone"]
+    assert "tampered with: event 2 is gone" in shop.run("history").stdout
+
+
+def test_an_empty_registry_has_an_empty_history_and_nothing_to_go_back_to(own_home: Path) -> None:
+    assert json.loads(CliRunner().invoke(app, ["history", "--json"]).stdout.splitlines()[-1]) == {
+        "versions": [], "events": [], "damage": [],
+    }
+    done = CliRunner().invoke(app, ["rollback"])
+    assert isinstance(done.exception, ReviewLMError)
+    assert "no previous champion" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("promote", "--version", "1"), "--why"),
+        (("promote", "--version", "1", "--why", " "), "--why"),
+        (("promote", "--why", "because"), "--version"),
+        (("promote", "--version", "1", "--why", "x", "--input", "f.json"), "--input"),
+        (("rollback", "--to", "0"), "--to"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 2
+    assert said in done.output

@@ -1,0 +1,32 @@
+"""A real model that is fitted in a moment, for what must open and answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from models.base import FitContext
+from models.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+
+TEXTS = [
+    f"The {food} {verb} {taste} and the staff was friendly."
+    for food in ("pizza", "soup", "burger") for taste in ("good", "cold", "great") for verb in ("was", "is")
+]
+
+
+def fitted(folder: Path, order: int = 2) -> Path:
+    """Fit an n-gram model of eighteen reviews and return its bundle's folder."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
+    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    write_stream(folder / "stream", vocabulary, [reviews])
+    stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
+    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
+    return folder / "bundle"

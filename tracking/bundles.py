@@ -1,0 +1,47 @@
+"""Where the bundle of a registered version lies: on this machine, or fetched to it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reviewlm.errors import BundleError
+from tracking.export import BUNDLE_PATH
+from tracking.runs import Tracker
+from tracking.versions import local_folder
+
+
+def bundle_in(tracker: Tracker, address: str) -> Path | None:
+    """Return the bundle's folder in a model at a local address, None where the address is of another machine.
+
+    The database keeps absolute addresses; of a home folder that was moved, the same model is looked up where it is now.
+
+    Raises:
+        BundleError: The address is local and there is no bundle.
+    """
+    folder = local_folder(address)
+    if folder is None:
+        return None
+    moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
+    for place in (folder, moved):
+        if (place / BUNDLE_PATH / "spec.json").is_file():
+            return place / BUNDLE_PATH
+    raise BundleError(
+        "The registered version holds no bundle", where=folder,
+        cause="its files were deleted, or it was not registered by this project",
+    )
+
+
+def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
+    """Fetch a version once; the folder gets its final name only when it is whole."""
+    final = tracker.artifact_root / "downloads" / name / str(number)
+    if not final.exists():
+        import mlflow.artifacts
+
+        unfinished = final.with_name(f"{number}.partial")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with tracker.reaching():
+            folder = mlflow.artifacts.download_artifacts(
+                artifact_uri=address, dst_path=str(unfinished), tracking_uri=tracker.uri
+            )
+        Path(folder).rename(final)
+    return final
