@@ -16,11 +16,27 @@ import typer
 from reviewlm import terminal
 from reviewlm.environment import ROOMS, numpy_features
 from reviewlm.errors import ConfigError, ReviewLMError
-from reviewlm.verbs import adapt, data, lineage, memory, model, ngram, optimizers, pipeline, registry, sweep, toy, ui
+from reviewlm.verbs import (
+    adapt,
+    compare,
+    data,
+    lineage,
+    memory,
+    model,
+    ngram,
+    optimizers,
+    pipeline,
+    registry,
+    sweep,
+    toy,
+    tracking,
+    ui,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(pipeline.app)
 app.add_typer(data.app)
+app.add_typer(compare.app)
 app.add_typer(model.app)
 app.add_typer(registry.app)
 app.add_typer(lineage.app)
@@ -30,6 +46,7 @@ app.add_typer(optimizers.app)
 app.add_typer(sweep.app)
 app.add_typer(ngram.app, name="ngram")
 app.add_typer(toy.app, name="toy")
+app.add_typer(tracking.app, name="tracking")
 app.add_typer(ui.app, name="ui")
 
 

@@ -80,7 +80,7 @@ def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> No
 def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> None:
     """Write a model's intervals, gap and cost to its own run, unless the run has these very ones."""
     run_id, digest = model.fitted.run_id, comparison.artifact.digest
-    if tracker.tag(run_id, COMPARED_TAG) == digest:
+    if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
     row = numbers_of(comparison.table.row(by_predicate=pl.col("model") == model.name, named=True))
     new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}

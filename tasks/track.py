@@ -19,7 +19,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
-from models.specs import ModelSpec
+from evaluation.metrics import Figures
+from models.specs import ModelSpec, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
@@ -252,6 +253,17 @@ def _found(tracker: Tracker, digest: str, status: str) -> str | None:
     with suppress(TrackingUnavailable):
         return tracker.find_run(FIT_TAG, digest, status)
     return None
+
+
+def model_note(spec: ModelSpec, figures: Figures) -> str:
+    """Return a model run's description: what it is, what it came to on the test reviews, and where it was made."""
+    made_of = f", made of {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    said = (
+        f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
+        f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
+        f"{figures.word_perplexity:.1f} a word."
+    )
+    return f"{said}\n\n{prefect_link()}".strip()
 
 
 OBJECTIVES = {

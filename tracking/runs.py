@@ -108,6 +108,21 @@ class Tracker(Connection):
         known = self.known_id(run_id)
         return str(self.ask(lambda client: client.get_run(known).data.tags.get(legal_name(name), "")))
 
+    def has_tag(self, run_id: str, name: str, value: str) -> bool:
+        """Return whether a run has this very tag; False also while MLflow is away.
+
+        What is then written a second time changes nothing.
+        """
+        try:
+            return self.tag(run_id, name) == value
+        except TrackingUnavailable:
+            return False
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Return the last value of each of a run's metrics."""
+        known = self.known_id(run_id)
+        return dict(self.ask(lambda client: client.get_run(known).data.metrics))
+
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
         """Log nested settings as dotted parameters (see `tracking.params.flatten`).
 

@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
 }  # fmt: skip
-WHOLE_FLOWS = ("retrain", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
+WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
 """Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset; needed where it has several.")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from mlflow_servers import Served
 
+from tracking import export
 from tracking.client import open_client
 from tracking.export import log_bundle
 from tracking.registry import Registry
@@ -148,44 +144,37 @@ def store(tracker: Tracker, tmp_path: Path) -> Store:
 
 @contextmanager
 def _started(command: Callable[[int], list[str]], folder: Path, ping: str, **environment: str) -> Iterator[str]:
-    """Start `mlflow COMMAND(port)` in its own process group, give its address, and stop the whole group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    binaries = Path(sys.executable).parent
-    path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(binaries / "mlflow"), *command(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path, "PYTHONPATH": "", **environment}, start_new_session=True,
-        )
-        try:
-            _wait_for(f"http://127.0.0.1:{port}{ping}", process, folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            _stop(process)
+    """Start `mlflow COMMAND(port)`, give its address, and stop it."""
+    served = Served(command, folder, ping, **environment)
+    try:
+        served.start()
+        yield served.address
+    finally:
+        served.stop()
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"no answer from {address}:\n{log.read_text()[-3000:]}")
+@pytest.fixture
+def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logged model of one file: saving a real one takes a second."""
+
+    def save(work: Path, bundle: Path, package: Path, model: Any) -> Path:
+        shutil.copytree(bundle, work / "model" / export.BUNDLE_PATH)
+        return work / "model"
+
+    monkeypatch.setattr(export, "_save", save)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(20)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+@pytest.fixture
+def pieces(tmp_path: Path) -> Path:
+    """What a run is made of: a journal, a folder, a bundle, a package."""
+    folder = tmp_path / "pieces"
+    write_bundle(folder / "bundle", "w")
+    write_package(folder / "models", "one")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.html").write_text("<p>")
+    points = [{"step": step, "time": 1000.0 + step, "train/nats": step / 7} for step in range(5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from reviewlm.errors import TrackingUnavailable
 from reviewlm.presets import load_config
 from tasks import track
 from tasks.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
-from tracking import export
 from tracking.abandoned import PROCESS, end_abandoned, is_gone, process_tags
 from tracking.runs import Tracker
 
@@ -53,15 +52,8 @@ def prepared(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def fitted(tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An artifact of a fit: two journals and a bundle; a logged model is one file."""
-
-    def save(work: Path, bundle: Path, package: Path, model: Any) -> Path:
-        (work / "model").mkdir()
-        (work / "model" / "spec.json").write_bytes((bundle / "spec.json").read_bytes())
-        return work / "model"
-
-    monkeypatch.setattr(export, "_save", save)
+def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
+    """An artifact of a fit: two journals and a bundle."""
     folder = tmp_path / "fit"
     stand_in.bundle(folder / "bundle", "w")
     write_curve(folder / JOURNAL, 20)

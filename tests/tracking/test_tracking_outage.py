@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import threading
@@ -10,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
+from written_runs import state, write_runs
 
 from reviewlm.errors import BundleError, ReviewLMError, TrackingUnavailable
-from tracking import delivery, export, outbox
+from tracking import delivery, outbox
 from tracking.export import log_bundle
 from tracking.outbox import Outbox, Write, outboxes
 from tracking.runs import Tracker
@@ -55,83 +54,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracking.connection.READ_PAUSES", ())
 
 
-@pytest.fixture
-def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A logged model of one file: saving a real one takes a second."""
-
-    def save(work: Path, bundle: Path, package: Path, model: Any) -> Path:
-        (work / "model").mkdir()
-        (work / "model" / "spec.json").write_bytes((bundle / "spec.json").read_bytes())
-        return work / "model"
-
-    monkeypatch.setattr(export, "_save", save)
-
-
-@pytest.fixture
-def pieces(tmp_path: Path, stand_in: Any) -> Path:
-    """What a run is made of: a journal, a folder, a bundle, a package."""
-    folder = tmp_path / "pieces"
-    stand_in.bundle(folder / "bundle", "w")
-    stand_in.package(folder / "models", "one")
-    (folder / "docs").mkdir()
-    (folder / "docs" / "index.html").write_text("<p>")
-    points = [{"step": step, "time": 1000.0 + step, "train/nats": step / 7} for step in range(5)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
-    return folder
-
-
-def write_runs(tracker: Tracker, pieces: Path) -> None:
-    """Write a parent run and a child with all that a fit has."""
-    parent = tracker.start_run("retrain")
-    unless = ("reviewlm.fit", "d1", "FINISHED")
-    child = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, parent, unless)
-    tracker.set_tags(parent, {"reviewlm.child.kn5": child})
-    tracker.log_params(child, {"order": 5, "many": {f"p{number}": number for number in range(120)}})
-    tracker.log_datasets(child, [(pl.DataFrame({"a": [1]}), "word-test", "ab" * 16, "test")])
-    tracker.log_journal(child, pieces / "metrics.jsonl")
-    log_bundle(tracker, child, pieces / "bundle", package=pieces / "models")
-    tracker.log_metrics(child, {"test/perplexity": 12.5, "hit@1": 0.25}, dataset=("word-test", "ab" * 16))
-    tracker.log_metrics(child, {"test/perplexity": 12.5})
-    tracker.log_table(child, pl.DataFrame({"text": ["é"], "stars": [5]}), "tables/samples.json")
-    tracker.log_text(child, "why", "note.md")
-    tracker.log_folder(child, pieces / "docs", "docs")
-    tracker.end_run(child)
-    tracker.end_run(parent)
-
-
-def state(tracker: Tracker) -> dict[str, Any]:
-    """Return all that MLflow holds, with names in place of ids, and without times."""
-    client = getattr(tracker.client, "client", tracker.client)
-    runs = client.search_runs([tracker.experiment_id])
-    models = {model.model_id: model for model in client.search_logged_models([tracker.experiment_id])}
-    names = {run.info.run_id: run.info.run_name for run in runs}
-    names |= {f"models:/{key}": f"model {model.name}" for key, model in models.items()}
-    found: dict[str, Any] = {"runs": sorted(run.info.run_name for run in runs)}
-    for run in runs:
-        root = tracker.artifact_root / run.info.run_id / "artifacts"
-        found[run.info.run_name] = {
-            "status": run.info.status, "params": run.data.params,
-            "tags": {k: names.get(v, v) for k, v in run.data.tags.items() if k not in ("reviewlm.key",)},
-            "points": {
-                name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
-                for name in run.data.metrics
-            },
-            "inputs": [(i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs],
-            "outputs": [names[f"models:/{output.model_id}"] for output in run.outputs.model_outputs],
-            "files": {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()},
-        }
-    for model in models.values():
-        files = tracker.artifact_root / "models" / model.model_id / "artifacts"
-        found.setdefault("models", []).append({
-            "name": model.name, "status": str(model.status), "of": names[model.source_run_id], "tags": {
-                key: value for key, value in model.tags.items() if not key.startswith("mlflow.")
-            },
-            "figures": sorted((m.key, m.value, m.dataset_name) for m in model.metrics or []),
-            "files": sorted(path.name for path in files.rglob("*")),
-        })
-    return found
-
-
 def line_of(tracker: Tracker, **how: Any) -> Line:
     tracker.client  # noqa: B018  connects
     tracker._client = Line(tracker._client, **how)  # type: ignore[assignment]
@@ -145,7 +67,7 @@ def whole(tracker: Tracker, pieces: Path, light_models: None) -> tuple[dict[str,
     line = line_of(other)
     write_runs(other, pieces)
     requests = len(line.requests)
-    return state(other), requests
+    return state(other, other.artifact_root), requests
 
 
 def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any, tracker: Tracker):
@@ -178,7 +100,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         write_runs(tracker, pieces)
         line.cut = ALWAYS
         assert tracker.flush() == 0
-        assert state(tracker) == expected, f"request {cut}"
+        assert state(tracker, tracker.artifact_root) == expected, f"request {cut}"
         assert tracker.outbox.refused() == []
 
 
@@ -197,7 +119,7 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     with caplog.at_level(logging.INFO):
         another_process.start_run("later")
     assert "14 writes that waited were sent, 0 still wait" in caplog.text
-    found = state(another_process)
+    found = state(another_process, tracker.artifact_root)
     assert found.pop("later")
     assert found.pop("runs") == ["kn5", "later", "retrain"]
     assert found == {name: value for name, value in expected.items() if name != "runs"}

@@ -1,0 +1,34 @@
+"""Two models beside each other: found, measured on the same test reviews, and put into one document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.retrain import resolve
+from tasks.pair import compare_two, describe_pair, write_markdown
+from tasks.track import parent_run
+
+
+@flow(name="compare", persist_result=False)
+def compare(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    first: str = "previous", second: str = "champion",
+) -> dict[str, Any]:
+    """Compare two models on this configuration's test reviews.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        overrides: Settings as `key=value`.
+        first: Number or alias of a registered version, or the name of a model of this configuration.
+        second: The same of the other model.
+    """
+    config = resolve(preset, input, overrides)
+    with parent_run(config, f"compare {first} {second}") as run_id:
+        prepared = prepare(config, ingest(config))
+        pair = compare_two.submit(config, prepared, first, second, run_id).result()
+        return describe_pair(pair, run_id, write_markdown(pair, config.home / "comparisons"))

@@ -1,0 +1,48 @@
+"""Verbs about what MLflow has not got yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.verbs.options import Json, Preset, Set, configured
+
+app = typer.Typer(no_args_is_help=True, help="What was written while MLflow was away.")
+
+
+@app.command()
+def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """List the stores that something waits for, and what one of them refused."""
+    config = configured(preset, set)
+    from tracking.outbox import outboxes
+
+    _show([_row(outbox) for outbox in outboxes(config.home / "outbox")], json)
+
+
+@app.command()
+def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Send what waits, now. (The next run does so too.)"""
+    config = configured(preset, set)
+    from tracking.outbox import outboxes
+    from tracking.runs import Tracker
+
+    queues = outboxes(config.home / "outbox")
+    for outbox in queues:
+        Tracker(outbox.uri, outbox.experiment, config.home / "mlartifacts").flush()
+    _show([_row(outbox) for outbox in queues], json)
+
+
+def _row(outbox: Any) -> dict[str, Any]:
+    from reviewlm.errors import without_password
+
+    return {
+        "store": without_password(outbox.uri), "experiment": outbox.experiment, "waiting": outbox.waiting(),
+        "refused": len(outbox.refused()),
+    }
+
+
+def _show(rows: list[dict[str, Any]], json: bool) -> None:
+    terminal.show_rows(rows)
+    terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)

@@ -1,0 +1,162 @@
+"""Two models found, measured now on the same test reviews, and put beside each other."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from corpus.split import iter_split
+from evaluation.paired import Pair, PairOptions, Side, compare_pair
+from models.bundle import SPEC
+from models.specs import parts_of
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError
+from tasks.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
+from tasks.fit import Fitted, bundle_digest, plan_fit
+from tasks.prepare import Prepared
+from tasks.score_now import tokens_for
+from tasks.stage import converted_errors, show_markdown, store_of
+from tasks.track import registry_of, tracker_of
+from tracking.registry import Version
+
+FIT_PREFIX = "fit/"
+MARKDOWN_FILE = "comparison.md"
+log = logging.getLogger(__name__)
+
+
+@task(name="compare two", task_run_name="compare {first} {second}", cache_policy=NO_CACHE, persist_result=False)
+def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
+    """Measure two models on the test reviews of this configuration, and log what came of it.
+
+    Args:
+        config: The configuration.
+        prepared: Its data.
+        first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
+        second: The same of the other one.
+        parent_run_id: The MLflow run.
+
+    Raises:
+        ConfigError: There is no such version, alias or model.
+        BundleError: A model cannot be opened.
+    """
+    a, b = (side_of(config, prepared, name) for name in (first, second))
+    columns = ("review_id", "date", "categories")
+    documents = pl.concat(batch.select(columns) for batch in iter_split(prepared.clean.folder, "test"))
+    chosen = config.evaluation
+    options = PairOptions(
+        chosen.confidence, chosen.resamples, chosen.seed, chosen.min_slice_reviews, chosen.length_bins
+    )
+    pair = compare_pair(a, b, documents, options)
+    _log(config, pair, parent_run_id)
+    return pair
+
+
+def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
+    """Return a model, scored on the test reviews, with its samples; what was scored before is taken from the store.
+
+    Raises:
+        ConfigError: There is no such version, alias or model.
+        BundleError: It cannot be opened.
+    """
+    version = _version(config, name)
+    if version is not None:
+        folder = registry_of(config).bundle_folder(version)
+        shown = f"version {version.version}" if name.isdigit() else f"{name} (version {version.version})"
+        cost = _costs_of_run(config, version.run_id)
+    else:
+        fitted = _stored_fit(config, prepared, name)
+        folder, shown = fitted.bundle, name
+        cost = {key: float(value) for key, value in fitted.artifact.facts.get("summary", {}).items()}
+    with converted_errors(folder):
+        tokens = tokens_for(config, folder, prepared)
+        test = score_bundle(config, folder, tokens, f"{shown} test").artifact
+        samples = draw_samples(config, folder, shown).artifact
+    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    speed = {name: test.facts.get(name) for name in ("score_seconds", "tokens_per_second")}
+    other_data = spec.get("clean_digest") != prepared.clean.digest
+    return Side(
+        shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
+        pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": size / 1e6, **cost, **speed},
+    )
+
+
+def _version(config: RunConfig, name: str) -> Version | None:
+    """Return the registered version of a number or alias; None where the name is of neither.
+
+    Raises:
+        ConfigError: There is no version of this number.
+    """
+    registry = registry_of(config)
+    if not name.isdigit():
+        return registry.alias(name)
+    versions = {version.version: version for version in registry.versions()}
+    if int(name) not in versions:
+        raise ConfigError(
+            f"There is no version {name}", where=registry.name,
+            remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; see `reviewlm history`",
+        )
+    return versions[int(name)]
+
+
+def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
+    """Return the fit of a model of this configuration, with the fits of its parts, from the store."""
+    spec = next((spec for spec in config.models if spec.name == name), None)
+    if spec is None:
+        raise ConfigError(
+            f"'{name}' is no alias of a registered version and no model of this configuration", value=name,
+            remedy=f"a version's number, an alias (champion, previous …), or one of "
+            f"{', '.join(spec.name for spec in config.models)}",
+        )
+    parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
+    artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
+    if artifact is None:
+        raise ConfigError(
+            f"The model '{name}' is not fitted with these settings yet", value=name, remedy="run `reviewlm train` first"
+        )
+    return Fitted(spec, artifact, "", True)
+
+
+def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
+    """Return what MLflow was told of a version's fit (parameters, seconds …); nothing where its run is gone."""
+    metrics = tracker_of(config).metrics(run_id) if run_id else {}
+    return {name.removeprefix(FIT_PREFIX): value for name, value in metrics.items() if name.startswith(FIT_PREFIX)}
+
+
+def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
+    tracker = tracker_of(config)
+    for name, table in pair.tables().items():
+        tracker.log_table(run_id, table, f"{name}.json")
+    tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
+    figures = {
+        f"{row['figure'].replace(' ', '_')}/{column}": value
+        for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
+    }
+    tracker.log_metrics(run_id, figures)
+    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *_verdicts(pair)])
+    tracker.set_tags(run_id, {"compare.a": pair.a, "compare.b": pair.b, "mlflow.note.content": note})
+    show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
+
+
+def _verdicts(pair: Pair) -> list[str]:
+    return [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
+
+
+def write_markdown(pair: Pair, folder: Path) -> Path:
+    """Write the comparison as a document below *folder* and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [character if character.isalnum() or character in "-_." else "-" for character in f"{pair.a}--{pair.b}"]
+    file = folder / f"{''.join(letters)}.md"
+    file.write_text(pair.to_markdown(), encoding="utf-8")
+    return file
+
+
+def describe_pair(pair: Pair, run_id: str, file: Path) -> dict[str, Any]:
+    """Return the comparison as plain values for the command line."""
+    return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(file)}

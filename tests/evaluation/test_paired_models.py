@@ -1,0 +1,159 @@
+"""Two models beside each other: what may be compared, how sure the difference is, and what has to be said about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.metrics import figures_of
+from evaluation.paired import BETTER, UNDECIDED, UNKNOWN, PairOptions, Side, compare_pair, verdict
+from reviewlm.errors import ReviewLMError
+
+OPTIONS = PairOptions(resamples=2_000, min_reviews=5, length_bins=2)
+REVIEWS = 200
+
+
+def scores(nats: np.ndarray) -> pl.DataFrame:
+    """Rows as `score_stream` gives them: 10 to 29 tokens and 50 to 149 bytes a review."""
+    number = np.arange(len(nats))
+    return pl.DataFrame({
+        "review_id": [f"r{n:04}" for n in number], "stars": number % 5 + 1, "bytes": 50 + number % 100,
+        "words": 9 + number % 20, "tokens": 10 + number % 20, "oov": np.zeros(len(nats), np.int64),
+        "spelling_nats": np.zeros(len(nats)), "nats": nats,
+    })
+
+
+def side(name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", **changed: str) -> Side:
+    labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
+    texts = [f"{name} |\nbad", f"{name} good"]
+    samples = pl.DataFrame({"stars": [1, 5], "number": [0, 0], "text": texts, "seed": [1, 1]})
+    figures = figures_of(rows, vocabulary=vocabulary, **labels)
+    return Side(name, "ngram", bundle or name, False, rows, figures, samples, {"megabytes": 1.5, name: 1.0})
+
+
+@pytest.fixture
+def nats() -> np.ndarray:
+    return np.random.default_rng(7).gamma(20.0, 3.0, REVIEWS)
+
+
+def figure(pair: object, name: str) -> dict[str, float | str]:
+    return pair.figures.row(by_predicate=pl.col("figure") == name, named=True)  # type: ignore[attr-defined]
+
+
+def test_a_tenth_less_on_every_review_is_a_gain_of_a_tenth_without_any_doubt(nats: np.ndarray):
+    pair = compare_pair(side("old", scores(nats)), side("new", scores(0.9 * nats)), None, OPTIONS)
+    row = figure(pair, "open bits per byte")
+    expected = nats.sum() / sum(50 + n % 100 for n in range(REVIEWS)) / math.log(2)
+    assert row["A"] == pytest.approx(expected)
+    assert row["difference"] == pytest.approx(-0.1 * expected)
+    assert (row["gain_lo"], row["gain"], row["gain_hi"]) == pytest.approx((0.1, 0.1, 0.1))
+    assert row["verdict"] == BETTER["B"]
+    assert figure(pair, "token perplexity")["A"] == pytest.approx(
+        math.exp(nats.sum() / sum(10 + n % 20 for n in range(REVIEWS)))
+    )
+
+
+def test_the_interval_of_the_difference_is_as_wide_as_its_standard_error_says(nats: np.ndarray):
+    """Of a ratio of sums the delta method gives SE = sd(d − r·b) · √n / Σb."""
+    other = nats + np.random.default_rng(8).normal(0.2, 1.0, REVIEWS)
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(other)), None, OPTIONS)
+    row = figure(pair, "open bits per byte")
+    size = scores(nats)["bytes"].to_numpy()
+    bits = (other - nats) / math.log(2)
+    error = np.std(bits - bits.sum() / size.sum() * size, ddof=1) * math.sqrt(REVIEWS) / size.sum()
+    assert row["hi"] - row["lo"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert row["lo"] < row["difference"] < row["hi"]
+
+
+def test_the_order_of_the_models_turns_the_sign_and_the_verdict(nats: np.ndarray):
+    old, new = side("old", scores(nats)), side("new", scores(0.9 * nats))
+    there, back = compare_pair(old, new, None, OPTIONS), compare_pair(new, old, None, OPTIONS)
+    one, two = figure(there, "word perplexity"), figure(back, "word perplexity")
+    assert one["difference"] == pytest.approx(-two["difference"])
+    assert (one["verdict"], two["verdict"]) == (BETTER["B"], BETTER["A"])
+
+
+def test_a_model_beside_itself_shows_no_difference_and_says_so(nats: np.ndarray):
+    one = side("champion (version 3)", scores(nats), bundle="same")
+    pair = compare_pair(one, replace(one, name="version 3"), None, OPTIONS)
+    assert set(pair.figures["verdict"]) == set(pair.slices["verdict"]) == {UNDECIDED}
+    assert set(pair.figures["difference"]) == {0.0}
+    assert "Both names mean the same model." in pair.notes
+
+
+def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(nats: np.ndarray):
+    pair = compare_pair(
+        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char"), None, OPTIONS
+    )
+    assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
+    [note] = pair.notes
+    assert "different vocabularies (units word and char)" in note
+    assert "token perplexity" in note
+
+
+def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(nats), boundary="eos"), None, OPTIONS)
+    assert len(pair.figures) == 0
+    assert "ends of a review" in pair.notes[0]
+    assert "(none)" in pair.to_markdown()
+
+
+def test_an_impossible_review_leaves_the_difference_unknown(nats: np.ndarray):
+    impossible = nats.copy()
+    impossible[3] = math.inf
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(impossible)), None, OPTIONS)
+    assert figure(pair, "open bits per byte")["verdict"] == UNKNOWN
+    assert any("1 of 200 reviews impossible" in note for note in pair.notes)
+
+
+def test_an_adapting_model_and_other_training_data_are_named(nats: np.ndarray):
+    b = replace(side("b", scores(nats), adaptation="dynamic"), other_data=True)
+    pair = compare_pair(side("a", scores(nats)), b, None, OPTIONS)
+    assert any(note.startswith("B adapts") and "dynamic" in note for note in pair.notes)
+    assert any(note.startswith("B was trained on other data") for note in pair.notes)
+
+
+def test_slices_show_where_the_difference_lies(nats: np.ndarray):
+    """B is a fifth better on five stars, and equal elsewhere."""
+    rows = scores(nats)
+    better = rows.with_columns(nats=pl.when(pl.col("stars") == 5).then(pl.col("nats") * 0.8).otherwise(pl.col("nats")))
+    pair = compare_pair(side("a", rows), side("b", better), None, OPTIONS)
+    stars = {row["slice"]: row for row in pair.slices.to_dicts() if row["dimension"] == "stars"}
+    assert {name: row["verdict"] for name, row in stars.items()} == {
+        "1": UNDECIDED, "2": UNDECIDED, "3": UNDECIDED, "4": UNDECIDED, "5": BETTER["B"],
+    }
+    assert stars["5"]["gain"] == pytest.approx(0.2)
+    assert {row["reviews"] for row in stars.values()} == {REVIEWS // 5}
+    assert "length" in set(pair.slices["dimension"])
+
+
+def test_other_reviews_are_refused(nats: np.ndarray):
+    other = scores(nats).with_columns(review_id=pl.col("review_id") + "x")
+    with pytest.raises(ReviewLMError, match="different test sets"):
+        compare_pair(side("a", scores(nats)), side("b", other), None, OPTIONS)
+
+
+def test_samples_and_costs_stand_side_by_side_in_a_document_that_no_text_breaks(nats: np.ndarray):
+    pair = compare_pair(side("old|er", scores(nats)), side("new", scores(nats)), None, OPTIONS)
+    assert pair.samples.to_dicts()[0] == {"stars": 1, "number": 0, "A": "old|er |\nbad", "B": "new |\nbad"}
+    assert pair.costs.to_dicts() == [
+        {"cost": "megabytes", "A": 1.5, "B": 1.5}, {"cost": "old|er", "A": 1.0, "B": None},
+        {"cost": "new", "A": None, "B": 1.0},
+    ]
+    document = pair.to_markdown()
+    assert "> old|er |\n> bad" in document
+    assert "| old\\|er | 1 | – |" in document
+    assert "scored on the same 200 test reviews" in document
+    assert pair.to_dict()["figures"][0]["figure"] == pair.figures["figure"][0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [((0.01, 0.02), BETTER["B"]), ((-0.02, -0.01), BETTER["A"]), ((-0.01, 0.01), UNDECIDED), ((None, None), UNKNOWN)],
+)
+def test_the_verdict_is_what_the_interval_of_the_gain_says(ends: tuple[float | None, float | None], said: str):
+    assert verdict(*ends) == said

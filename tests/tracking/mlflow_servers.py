@@ -1,0 +1,72 @@
+"""MLflow's own servers as processes that tests start, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+class Served:
+    """`mlflow COMMAND(port)` in a process group of its own; it can be killed and started again on its port."""
+
+    def __init__(self, command: Callable[[int], list[str]], folder: Path, ping: str, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        binaries = Path(sys.executable).parent
+        path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
+        self._command, self._folder, self._ping = [str(binaries / "mlflow"), *command(self.port)], folder, ping
+        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": "", **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT, env=self._environment,
+                start_new_session=True,
+            )
+        _wait_for(f"{self.address}{self._ping}", self._process, self._folder / "log")
+
+    def kill(self) -> None:
+        """Kill the whole group at once."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def stop(self) -> None:
+        """End the whole group."""
+        if self._process is not None:
+            _stop(self._process)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"no answer from {address}:\n{log.read_text()[-3000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(20)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

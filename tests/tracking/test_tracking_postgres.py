@@ -1,0 +1,133 @@
+"""MLflow's store in a real PostgreSQL: the same writes, two homes at once, and a database that is stopped and back.
+
+A cluster of its own is made in a temporary folder and thrown away; skipped where PostgreSQL is not installed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from written_runs import state, write_runs
+
+from tracking import outbox
+from tracking.registry import CHAMPION, Registry
+from tracking.runs import Tracker
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
+
+
+class Cluster:
+    """A PostgreSQL cluster in a folder, run by a user who is not root."""
+
+    def __init__(self, binaries: Path, folder: Path, user: str) -> None:
+        self._binaries, self._folder, self._user = binaries, folder, user
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.uri = f"postgresql://reviewlm@127.0.0.1:{self._port}/postgres"
+        self._run("initdb", "-D", str(folder / "data"), "-U", "reviewlm", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self._folder}"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-t", "120", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would: open connections are cut off."""
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        become = ["runuser", "-u", self._user, "--"] if self._user != getpass.getuser() else []
+        command = [*become, str(self._binaries / program), *arguments]
+        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    installed = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+    found = shutil.which("initdb") or next(iter(installed), None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed (no initdb in PATH or in /usr/lib/postgresql)")
+    user = getpass.getuser()
+    folder = Path(tempfile.mkdtemp(prefix="reviewlm-postgres-"))
+    try:
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            try:
+                user, owner = "postgres", pwd.getpwnam("postgres")
+            except KeyError:
+                pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        cluster = Cluster(Path(found).parent, folder, user)
+        cluster.start()
+        yield cluster
+        cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.usefixtures("light_models")
+def test_a_database_that_is_stopped_and_back_has_everything_once(
+    cluster: Cluster, tmp_path: Path, pieces: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    """The same runs as in SQLite, with an outage of the database in their midst."""
+    monkeypatch.setattr(outbox, "PAUSES", (0.2,))
+    write_runs(tracker, pieces)
+    expected = state(tracker, tracker.artifact_root)
+
+    shared = Tracker(cluster.uri, "reviewlm", tmp_path / "shared" / "mlartifacts")
+    before = shared.start_run("before")
+    cluster.stop()
+    write_runs(shared, pieces)
+    assert shared.outbox.waiting() == 14
+    cluster.start()
+    shared.end_run(before)
+    shared.wait(60)
+    assert shared.outbox.refused() == []
+    found = state(shared, shared.artifact_root)
+    assert found.pop("before")["status"] == "FINISHED"
+    found["runs"].remove("before")
+    assert found == expected
+
+
+@pytest.mark.usefixtures("light_models")
+def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, tmp_path: Path, pieces: Path):
+    """Each has a home folder, so a lock file, of its own; the models' files lie where both can read them."""
+
+    def machine(number: int) -> tuple[Tracker, int]:
+        tracker = Tracker(cluster.uri, "machines", tmp_path / f"machine {number}" / "mlartifacts")
+        write_runs(tracker, pieces)
+        child = tracker.find_run("reviewlm.fit", "d1")
+        assert child is not None
+        return tracker, Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child)
+
+    (first, one), (second, two) = machine(1), machine(2)
+    assert (one, two) == (1, 2)
+    registries = [Registry(tracker, "reviewlm") for tracker in (first, second)]
+    registries[0].promote(one, None)
+    assert [registry.alias(CHAMPION).version for registry in registries] == [1, 1]  # type: ignore[union-attr]
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda registry: registry.bundle_folder(two), registries))
+    assert all((folder / "spec.json").is_file() for folder in folders)
+
+
+def test_the_command_line_opens_the_champion_of_a_shared_store(cluster: Cluster, tmp_path: Path):
+    from tracking.opening import find_version
+    from tracking.versions import Reference
+
+    tracker = Tracker(cluster.uri, "machines", tmp_path / "mlartifacts")
+    found = find_version(tracker, Reference("reviewlm", CHAMPION))
+    assert found is not None
+    assert found.version.version == 1
+    assert (found.folder / "spec.json").is_file()
+    assert find_version(tracker, Reference("nothing of this name", CHAMPION)) is None
