@@ -53,6 +53,8 @@ class Decision:
         champion: Digest of its bundle; None where there was none.
         test_set: Digest of the test reviews that both were scored on.
         figures: Numbers of both models and of their difference.
+        challenger_scores: SHA-256 of its scores that were decided by, see `evaluation.gate.scores_digest`.
+        champion_scores: The same of the champion; None where it has none.
     """
 
     promote: bool
@@ -63,6 +65,8 @@ class Decision:
     champion: str | None
     test_set: str
     figures: Mapping[str, float | None]
+    challenger_scores: str = ""
+    champion_scores: str | None = None
 
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
@@ -102,6 +106,8 @@ class Decision:
         yield f"challenger: {self.challenger}"
         yield f"champion: {self.champion or 'none yet'}"
         yield f"test set: {self.test_set}"
+        if self.challenger_scores:
+            yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
         yield f"metric: {self.metric}"
         yield from (f"{name}: {shown(value)}" for name, value in sorted(self.figures.items()))
 

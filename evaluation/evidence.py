@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from evaluation.metrics import Figures
 from models.adaptation import STATIC
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long the registered model takes in a fresh process, in milliseconds.
+
+    Args:
+        p50: Median time of a suggestion of next words.
+        p95: 95 % of the suggestions come within it.
+        word: Of a written review, by word, on average.
+    """
+
+    p50: float
+    p95: float
+    word: float
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,12 @@ class Evidence:
         champion: The same of the champion; None where there is none yet.
         champion_digest: See above.
         champion_test: See above.
+        champion_problem: Why the champion cannot be measured, its files being gone or damaged; empty where it can.
+        challenger_departure: Largest relative difference, over reviews, between the nats of `challenger` and those
+            that the store has of the same bundle on the same tokens; None where the rows are the stored ones.
+        champion_departure: The same of the champion.
+        score_problem: Why the challenger could not be scored now; empty where it was.
+        reviews: What else is known of the test reviews: review_id, date, and categories where there are any.
         challenger_adaptation: "static", or how the challenger adapts to the text that it is scored on.
         champion_adaptation: The same of the champion.
         baseline: Figures of the baseline named in the configuration, on the same reviews.
@@ -32,10 +55,17 @@ class Evidence:
             exactly or nearly; None where there is none.
         leak_detail: What it said, and what is known of the champion's training data.
         leak_test: Digest of the test reviews that it is of, to be compared with those that were scored.
+        drift: Whether the newest reviews differ from those that the champion knows, or why that is not known.
+        floor: What the test reviews cost the grammar that wrote them (`evaluation.floor.judged_reviews`); None where no
+            grammar did.
+        folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not charge for.
         unfair: Why the challenger has an advantage that the figures do not charge for (it folds case where the
             champion does not, say); empty where it has none.
         smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
         smoke_detail: What it said.
+        latency: How long it took; None where that was not measured.
+        megabytes: Of the bundle's files, in millions of bytes.
+        audit: Facts of the audit of what the challenger writes, see `tasks/audit.py`; None where there was none.
         resamples: Draws of the bootstrap.
         seed: Of the bootstrap.
     """
@@ -46,8 +76,13 @@ class Evidence:
     champion: pl.DataFrame | None = None
     champion_digest: str | None = None
     champion_test: str | None = None
+    champion_problem: str = ""
     challenger_adaptation: str = STATIC
     champion_adaptation: str = STATIC
+    challenger_departure: float | None = None
+    champion_departure: float | None = None
+    score_problem: str = ""
+    reviews: pl.DataFrame | None = None
     baseline: Figures | None = None
     baseline_name: str = "baseline"
     baseline_digest: str | None = None
@@ -56,9 +91,15 @@ class Evidence:
     leak_free: bool | None = None
     leak_detail: str = ""
     leak_test: str = ""
+    drift: str = ""
+    floor: pl.DataFrame | None = None
+    folds: bool = False
     unfair: str = ""
     smoke_passed: bool | None = None
     smoke_detail: str = ""
+    latency: Latency | None = None
+    megabytes: float | None = None
+    audit: Mapping[str, float] | None = None
     resamples: int = 10_000
     seed: int = 1
 
@@ -82,3 +123,18 @@ class Evidence:
 
 def _named(who: str, adaptation: str) -> str:
     return who if adaptation == STATIC else f"{who} ({adaptation})"
+
+
+def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
+    """Return by how much two scorings of one bundle on the same reviews differ at most, relative to a review's nats.
+
+    Infinite where they are not of the same reviews, or where only one of them calls a review impossible.
+    """
+    both = now.select("review_id", "nats").join(
+        stored.select("review_id", "nats"), on="review_id", how="full", suffix="_stored"
+    )
+    ours_D, theirs_D = both["nats"].to_numpy(), both["nats_stored"].to_numpy()  # null becomes NaN
+    same_D = ours_D == theirs_D  # infinite ones too
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart_D = np.where(same_D, 0.0, np.abs(ours_D - theirs_D) / np.maximum(np.abs(theirs_D), 1e-9))
+    return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))

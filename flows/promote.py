@@ -5,15 +5,22 @@ from __future__ import annotations
 from prefect import flow
 
 from reviewlm.config import RunConfig
+from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.prepare import Prepared
-from tasks.promote import Promotion, choose_challenger, decide, register, score_champion
+from tasks.promote import Promotion, choose_challenger, decide, register
+from tasks.score_now import score_challenger, score_champion
 
 
 @flow(name="promote", persist_result=False)
-def promote(config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str) -> Promotion:
+def promote(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
+) -> Promotion:
     """Return the decision; a refused promotion is no error."""
     challenger = choose_challenger.submit(config, evaluated).result()
     champion = score_champion.submit(config, prepared, challenger).result()
     version = register.submit(config, prepared, challenger, champion).result()
-    return decide.submit(config, prepared, evaluated, challenger, champion, version, parent_run_id).result()
+    scored = score_challenger.submit(config, prepared, challenger, version).result()
+    return decide.submit(
+        config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift
+    ).result()

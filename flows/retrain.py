@@ -15,6 +15,7 @@ from reviewlm.config import RunConfig
 from reviewlm.presets import load_config
 from tasks.card import log_card
 from tasks.drift import measure_drift
+from tasks.report import make_report
 from tasks.stage import recorded_stages
 from tasks.summary import Summary, summarise
 from tasks.track import parent_run
@@ -46,10 +47,11 @@ def run_pipeline(config: RunConfig) -> Summary:
     """Run all stages under one MLflow parent run."""
     with recorded_stages(), parent_run(config, "retrain") as run_id:
         dataset = ingest(config)
-        measure_drift.submit(config, dataset, run_id).result()  # a figure for people; the gate decides on scores
+        drift = measure_drift.submit(config, dataset, run_id).result()  # for people; the gate only notes it
         prepared = prepare(config, dataset)
         log_card.submit(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id).result()
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
-        promotion = promote(config, prepared, evaluated, run_id)
-        return summarise(config, evaluated, promotion, run_id)
+        promotion = promote(config, prepared, evaluated, run_id, drift)
+        report = make_report(config, dataset, prepared, evaluated, promotion, run_id)
+        return summarise(config, evaluated, promotion, run_id, report)

@@ -25,7 +25,7 @@ from evaluation.score import score_stream
 from models.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from reviewlm.config import RunConfig
-from reviewlm.errors import EmptyInput
+from reviewlm.errors import BundleError, EmptyInput
 from reviewlm.store import Artifact, Store
 from tasks.fit import bundle_digest, device_of
 from tasks.progress import progress
@@ -64,7 +64,11 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     if new < FEWEST:
         log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
         return None
-    folder = registry_of(config).bundle_folder(version)
+    try:
+        folder = registry_of(config).bundle_folder(version)
+    except BundleError as error:  # the gate refuses it too, and says what to do
+        log.warning("drift: champion v%d cannot be asked: %s", version.version, error)
+        return None
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}
     inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
@@ -83,7 +87,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
 
     try:
         built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
-    except EmptyInput as error:  # too few to compare, which must not end a retraining
+    except (EmptyInput, BundleError) as error:  # too few to compare, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return None
     _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)

@@ -1,65 +1,19 @@
 import json
 import math
 
-import numpy as np
 import polars as pl
 import pytest
+from challengers import FIRST, assert_refused_by, judge, rule, scores
 
 from evaluation.decision import Decision
-from evaluation.gate import Evidence, decide
 from evaluation.metrics import figures_of
-from reviewlm.config import PromotionConfig
-
-
-def scores(level=1.0, reviews=200, noise=0.02, seed=0, **columns):
-    """Reviews with 1 bit or so a byte, times *level*; equal seeds are equally hard reviews."""
-    hard = np.random.default_rng(0)
-    size = hard.integers(50, 1_000, reviews)
-    nats = size * 0.7 * hard.normal(1.0, 0.1, reviews) * level
-    nats *= 1 + np.random.default_rng(seed).normal(0, noise, reviews) if seed else 1
-    frame = pl.DataFrame(
-        {
-            "review_id": [f"r{i:05d}" for i in range(reviews)],
-            "stars": [i % 5 + 1 for i in range(reviews)],
-            "nats": nats,
-            "tokens": size // 5,
-            "bytes": size,
-            "words": size // 5,
-            "oov": [0] * reviews,
-            "spelling_nats": [0.0] * reviews,
-        }
-    )
-    return frame.with_columns(**columns)
-
-
-def evidence(**changes):
-    """A challenger 10 % better than the champion, with nothing against it."""
-    values = {
-        "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
-        "champion": scores(), "champion_digest": "old", "champion_test": "test1",
-        "baseline": figures_of(scores(1.2)), "baseline_name": "kn5", "baseline_digest": "base",
-        "checks_passed": True, "smoke_passed": True, "resamples": 500, "leak_free": True, "leak_test": "test1",
-    }
-    return Evidence(**{**values, **changes})
-
-
-def judge(policy=None, **changes):
-    return decide(policy or PromotionConfig(), evidence(**changes))
-
-
-def rule(decision, name):
-    return next(rule for rule in decision.rules if rule.name == name)
-
-
-def assert_refused_by(decision, *names):
-    assert not decision.promote
-    assert [rule.name for rule in decision.rules if rule.passed is False] == list(names)
+from reviewlm.promotion_config import PromotionConfig
 
 
 def test_a_better_challenger_is_promoted():
     decision = judge()
     assert decision.promote
-    assert all(rule.passed for rule in decision.rules)
+    assert all(rule.passed is not False for rule in decision.rules)
     assert "better than the champion by 9." in decision.reason or "by 10." in decision.reason
 
 
@@ -70,7 +24,7 @@ def test_a_challenger_that_models_less_of_the_text_is_refused_unless_the_policy_
     allowed = judge(PromotionConfig(allow_other_reading=True), unfair=folds)
     assert allowed.promote
     assert rule(allowed, "same reading of the text").passed is None
-    first = judge(unfair=folds, champion=None, champion_digest=None, champion_test=None)
+    first = judge(unfair=folds, **FIRST)
     assert first.promote, "where there is no champion there is nothing to have an advantage over"
 
 
@@ -130,11 +84,11 @@ def test_a_champion_that_was_not_scored_blocks_the_promotion():
 
 
 def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
-    decision = judge(champion=None, champion_digest=None, champion_test=None)
+    decision = judge(**FIRST)
     assert decision.promote
     assert decision.champion is None
     assert rule(decision, "better than the champion").outcome == "not applicable"
-    worse = judge(champion=None, champion_digest=None, champion_test=None, challenger=scores(1.3))
+    worse = judge(**FIRST, challenger=scores(1.3))
     assert_refused_by(worse, "better than the baseline")
 
 
@@ -155,7 +109,7 @@ def test_a_leak_or_a_missing_certificate_is_refused():
     assert judge(leak_free=False, leak_detail="a test review stands in train").reason == "a test review stands in train"
     assert_refused_by(judge(leak_free=None, leak_test=""), "leak certificate")
     assert judge(leak_free=None).reason == "there is no leak certificate"
-    first = judge(champion=None, champion_digest=None, champion_test=None, leak_free=None)
+    first = judge(**FIRST, leak_free=None)
     assert_refused_by(first, "leak certificate")
 
 
@@ -164,7 +118,7 @@ def test_a_certificate_of_another_test_set_is_refused_and_both_are_named():
     assert_refused_by(decision, "leak certificate")
     assert "test1" in decision.reason
     assert "test2" in decision.reason
-    assert rule(judge(champion=None, champion_digest=None, champion_test=None), "leak certificate").passed
+    assert rule(judge(**FIRST), "leak certificate").passed
 
 
 def test_without_the_policy_a_leak_is_only_told():
@@ -196,7 +150,15 @@ def test_the_baseline_need_not_beat_itself():
 
 
 def test_a_gain_below_the_wanted_one_is_refused():
-    assert_refused_by(judge(PromotionConfig(min_relative_gain=0.2)), "better than the champion")
+    decision = judge(PromotionConfig(min_relative_gain=0.2))
+    assert_refused_by(decision, "better than the champion", "surely better")
+    assert rule(decision, "surely better").detail.endswith("it may be less than 20.00%")
+
+
+def test_a_gain_above_the_wanted_one_must_be_so_surely():
+    """10 % measured, wanted 9.9 %: enough by the figure, but the interval reaches below."""
+    assert_refused_by(judge(PromotionConfig(min_relative_gain=0.099)), "surely better")
+    assert judge(PromotionConfig(min_relative_gain=0.09)).promote
 
 
 def test_a_gain_that_may_be_luck_is_refused():
@@ -211,7 +173,7 @@ def test_a_star_rating_that_gets_much_worse_is_refused():
     decision = judge(challenger=scores().with_columns(nats=ones_worse))
     assert_refused_by(decision, "no slice worse")
     assert rule(decision, "no slice worse").value == pytest.approx(0.3)
-    assert "1 stars" in decision.reason
+    assert "worst at stars 1 (40 reviews): 30.00% worse" in decision.reason
 
 
 def test_star_ratings_with_few_reviews_are_left_out():
@@ -220,7 +182,7 @@ def test_star_ratings_with_few_reviews_are_left_out():
     champion = scores().with_columns(few)
     decision = judge(champion=champion, challenger=champion.with_columns(nats=worse))
     assert decision.promote
-    assert "looked at: 1, 2, 3, 4, 5" in rule(decision, "no slice worse").detail
+    assert "5 of stars" in rule(decision, "no slice worse").detail
 
 
 def test_a_vocabulary_that_hides_words_behind_unk_wins_nothing():
@@ -253,25 +215,3 @@ def test_terminal_markdown_and_json_say_the_same():
         for digest in ("new", "old", "test1"):
             assert digest in shown
     assert (values["challenger"], values["champion"], values["test_set"]) == ("new", "old", "test1")
-
-
-def test_equal_models_are_promoted_no_more_often_than_the_policy_allows():
-    """A/A: 300 pairs of equally good models; two-sided 95 % leaves 2.5 % on the side of the challenger."""
-    options = {"baseline_digest": "new", "resamples": 300}
-    promoted = sum(
-        judge(challenger=scores(reviews=150, seed=2 * i + 1, noise=0.1),
-              champion=scores(reviews=150, seed=2 * i + 2, noise=0.1), **options).promote
-        for i in range(300)
-    )
-    assert promoted / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
-
-
-def test_a_gain_of_one_percent_on_five_thousand_reviews_is_seen():
-    """Two models whose bits differ by 10 % a review, at random, one of them 1 % better on average."""
-    champion = scores(1.0, reviews=5_000)
-    promoted = sum(
-        judge(challenger=scores(0.99, reviews=5_000, seed=i + 1, noise=0.1), champion=champion,
-              baseline_digest="new", resamples=300).promote
-        for i in range(40)
-    )
-    assert promoted >= 36

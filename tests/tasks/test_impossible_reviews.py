@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from evaluation.comparison import comparison_table
-from evaluation.evidence import Evidence
+from evaluation.evidence import Evidence, Latency
 from evaluation.figures import loss_curves, perplexity_bars, save, star_bars
 from evaluation.gate import decide
 from evaluation.metrics import figures_of, figures_of_bundle, star_slices
@@ -124,9 +124,11 @@ def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
         challenger=challenger, challenger_digest="new", challenger_test="t", champion=None, champion_digest=None,
         champion_test=None, baseline=figures_of(baseline), baseline_name="base", baseline_digest="base",
-        checks_passed=True, smoke_passed=True, resamples=100, leak_free=True, leak_test="t",
+        checks_passed=True, smoke_passed=True, resamples=100, leak_free=True, leak_test="t", challenger_departure=0.0,
+        latency=Latency(1, 1, 1),
     )  # fmt: skip
-    return decide(PromotionConfig(min_test_reviews=1), evidence)
+    unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
+    return decide(PromotionConfig(min_test_reviews=1, **unaudited), evidence)
 
 
 def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored: pl.DataFrame) -> None:

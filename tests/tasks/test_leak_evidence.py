@@ -12,7 +12,8 @@ from data_checks.report import CheckReport, ExpectationResult
 from reviewlm.config import DuplicatesConfig
 from reviewlm.store import Artifact
 from tasks.prepare import REPORT_FILE
-from tasks.promote import Champion, _checked, _leaks
+from tasks.evidence import checked, look_for_leaks
+from tasks.score_now import Champion
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 
@@ -42,7 +43,7 @@ def champion(tmp_path, clean_digest):
 
 
 def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean):
-    leaks = _leaks(clean, None)
+    leaks = look_for_leaks(clean, None)
     assert leaks.free
     assert leaks.test == reviews_digest(reviews().filter(split="test"))
     assert "no text of one split stands in another" in leaks.detail
@@ -51,12 +52,12 @@ def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean)
 
 def test_without_a_certificate_nothing_is_known(clean):
     (clean.folder / CERTIFICATE_FILE).unlink()
-    assert _leaks(clean, None).free is None
+    assert look_for_leaks(clean, None).free is None
 
 
 def test_one_test_review_planted_in_train_is_seen_and_named(clean):
     reviews(r30=2).write_parquet(clean.folder / "clean.parquet")
-    leaks = _leaks(clean, None)
+    leaks = look_for_leaks(clean, None)
     assert leaks.free is False
     assert "id2" in leaks.detail
     assert "id30" in leaks.detail
@@ -64,22 +65,22 @@ def test_one_test_review_planted_in_train_is_seen_and_named(clean):
 
 def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean):
     certify(clean.folder, DuplicatesConfig(near=False))
-    leaks = _leaks(clean, None)
+    leaks = look_for_leaks(clean, None)
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail
 
 
 def test_a_certificate_that_the_preparation_does_not_know_of_counts_for_nothing(clean):
-    leaks = _leaks(Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
+    leaks = look_for_leaks(Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail
 
 
 def test_a_champion_of_other_data_is_remarked_upon(clean, tmp_path):
-    assert "other data" in _leaks(clean, champion(tmp_path, "clean0")).detail
+    assert "other data" in look_for_leaks(clean, champion(tmp_path, "clean0")).detail
     (tmp_path / "bundle" / "spec.json").unlink()
     (tmp_path / "bundle").rmdir()
-    assert "other data" not in _leaks(clean, champion(tmp_path, "clean1")).detail
+    assert "other data" not in look_for_leaks(clean, champion(tmp_path, "clean1")).detail
 
 
 @pytest.mark.parametrize(("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)])
@@ -90,4 +91,4 @@ def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
         result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")
         report = CheckReport("clean", "clean", verdict, (result,), Path("index.html"))
         (artifact.folder / REPORT_FILE).write_text(report.to_json())
-    assert _checked(checks) == (expected, f"{len(passed)} suites, {len(passed)} expectations")
+    assert checked(checks) == (expected, f"{len(passed)} suites, {len(passed)} expectations")

@@ -1,0 +1,172 @@
+"""Policy and evidence of one decision, and what several rules need to know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from evaluation.bootstrap import Bootstrap, Interval, expanded_tail
+from evaluation.decision import RuleOutcome
+from evaluation.evidence import Evidence
+from evaluation.floor import floor_nats
+from evaluation.metrics import LN2, Figures, figures_of
+
+if TYPE_CHECKING:
+    from reviewlm.promotion_config import PromotionConfig
+
+NO_CHAMPION = "there is no champion yet"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """1 − open bits per byte of the challenger / those of the champion, with the ends of its interval."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A policy, evidence with its rows in the order of the review ids, and figures that follow from both."""
+
+    policy: PromotionConfig
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
+        """Sort the rows by review: their order must not decide which reviews are drawn, nor a last digit."""
+        champion = None if evidence.champion is None else evidence.champion.sort("review_id")
+        return cls(policy, replace(evidence, challenger=evidence.challenger.sort("review_id"), champion=champion))
+
+    @property
+    def identical(self) -> bool:
+        """Whether the challenger is the champion itself."""
+        return self.evidence.challenger_digest == self.evidence.champion_digest
+
+    @property
+    def lost(self) -> str:
+        """Why the champion that there is cannot be measured; empty where it can, or where there is none."""
+        return self.evidence.champion_problem if self.evidence.champion_digest is not None else ""
+
+    @cached_property
+    def challenger(self) -> Figures:
+        """Sums over the challenger's rows."""
+        return figures_of(self.evidence.challenger)
+
+    @cached_property
+    def champion(self) -> Figures:
+        """Sums over the champion's rows; only rules that know there are some ask."""
+        return figures_of(self.champion_rows)
+
+    @property
+    def champion_rows(self) -> pl.DataFrame:
+        """The champion's rows; none where it has none."""
+        rows = self.evidence.champion
+        return self.evidence.challenger.clear() if rows is None else rows
+
+    @cached_property
+    def gain(self) -> float:
+        """Share of the champion's bits that the challenger saves."""
+        return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the two cannot be compared review by review; empty if they can."""
+        evidence = self.evidence
+        if evidence.champion is None:
+            return self.lost or NO_CHAMPION
+        if evidence.champion_test != evidence.challenger_test:
+            return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
+        if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
+            return "a review was scored twice"
+        identity = ["review_id", "stars", "bytes"]
+        ours, theirs = evidence.challenger.select(identity), evidence.champion.select(identity)
+        if not ours.equals(theirs):
+            return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
+        return ""
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every score is a finite number."""
+        return all(bool(np.isfinite(open_nats(rows)).all()) for rows in (self.evidence.challenger, self.champion_rows))
+
+    @cached_property
+    def interval(self) -> Gain | None:
+        """The gain with its interval, paired by review; None where it cannot be computed.
+
+        Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte; and the share of draws in
+        which the challenger needs less than (1 − m) of the champion's bits is the share in which the gain is above m:
+        one interval serves every margin.
+        """
+        if self.problem or not self.finite:
+            return None
+        everywhere_D = np.ones(len(self.evidence.challenger), bool)
+        found = self._ratio(open_nats(self.evidence.challenger), open_nats(self.champion_rows), everywhere_D)
+        return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence)
+
+    @cached_property
+    def floor_gap(self) -> Interval | None:
+        """Open bits per byte above the floor, paired by review; None without a floor or with scores not finite."""
+        ours_D = open_nats(self.evidence.challenger)
+        if self.evidence.floor is None or not np.isfinite(ours_D).all():
+            return None
+        floor_D = floor_nats(self.evidence.floor, self.evidence.challenger)
+        return self._ratio((ours_D - floor_D) / LN2, self.evidence.challenger["bytes"].to_numpy(), ~np.isnan(floor_D))
+
+    def _ratio(self, numerator_D: np.ndarray, denominator_D: np.ndarray, chosen_D: np.ndarray) -> Interval:
+        """Return Σ numerator / Σ denominator over the chosen reviews with its percentile interval."""
+        columns = {"numerator": numerator_D[chosen_D], "denominator": denominator_D[chosen_D]}
+        policy, evidence = self.policy, self.evidence
+        boot = Bootstrap(
+            columns.items(), confidence=policy.confidence, resamples=evidence.resamples, seed=evidence.seed
+        )
+        estimate, ratio_R = boot.figures(lambda sums: sums["numerator"] / sums["denominator"])
+        tail = expanded_tail(policy.confidence, effective_reviews(evidence.challenger["bytes"].to_numpy()[chosen_D]))
+        low, high = np.quantile(ratio_R, [tail, 1 - tail])
+        return Interval(estimate, float(low), float(high), policy.confidence, evidence.resamples, boot.reviews)
+
+
+def effective_reviews(bytes_D: np.ndarray) -> int:
+    """Return how many reviews of equal length would tell the variance of their sum as well as these do.
+
+    (Σ b²)² / Σ b⁴ for lengths b, the degrees of freedom of Satterthwaite (1946) where the difference of two models on a
+    review has a standard deviation that grows with its length. Of Yelp's reviews, some of which are very long, it is a
+    seventh of their number: an interval of 100 of them must be as wide as one of 14 equal ones.
+    """
+    squares_D = bytes_D.astype(np.float64) ** 2
+    return max(2, int(squares_D.sum() ** 2 / (squares_D**2).sum()))
+
+
+def open_nats(rows: pl.DataFrame) -> np.ndarray:
+    """Return nats (D,) of each review, unknown words spelt out."""
+    return (rows["nats"] + rows["spelling_nats"]).to_numpy()
+
+
+def said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
+    """Return the outcome of a test that was made elsewhere; one that was not made has failed."""
+    if passed is None:
+        return RuleOutcome(name, False, detail or f"there is no result of the {name}")
+    return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
+
+
+def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
+    """Hold a value against its limit: None of a limit decides nothing, of a value it has failed; so has NaN.
+
+    *detail* says what was measured, or why nothing was.
+    """
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
+    return RuleOutcome(name, value is not None and value <= limit, detail, value, limit)
+
+
+def change(gain: float) -> str:
+    """Return a gain in words that go before the name of a model."""
+    if gain == 0:
+        return "exactly as good as"
+    return f"{abs(gain):.2%} {'better' if gain > 0 else 'worse'} than"

@@ -1,0 +1,187 @@
+"""What the gate's decision rests on, gathered now: leaks, checks, drift, audit, a model asked in a fresh process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from corpus.leaks import CERTIFICATE_FILE, verify
+from evaluation.evidence import Evidence, Latency
+from models.adaptation import STATIC
+from models.bundle import SPEC
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import CheckFailed, Damaged
+from reviewlm.store import Artifact
+from tasks.compare import Evaluated
+from tasks.evaluate import Measured, figures_of_artifact
+from tasks.fit import bundle_digest
+from tasks.intervals import JUDGED_FILE, estimate_floor
+from tasks.prepare import VOCABULARY_FILE, Prepared, read_report
+from tasks.score_now import Champion, Scored
+from tasks.track import tracker_of
+from tracking.export import smoke_test
+
+NOT_COMPARED = (
+    "drift was not measured: there is no champion, its data are not in this store, or hardly any review is new to it"
+)
+
+
+def gather_evidence(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
+    champion: Champion | None, version: int | None, drift: Artifact | None,
+) -> Evidence:  # fmt: skip
+    """Return all that is known of challenger and champion.
+
+    Args:
+        config: Section `evaluation` has the draws of the bootstrap, `promotion` the policy.
+        prepared: The data, with their certificate and checks.
+        evaluated: All models of the run, the baseline among them.
+        challenger: The model that would be champion.
+        scored: Its scores.
+        champion: The champion with its scores, if there is one.
+        version: Of the registered challenger; None if it is the champion itself.
+        drift: What the stage "drift" found, if it ran.
+    """
+    facts = challenger.test.facts
+    baseline = evaluated.named(config.baseline)
+    return Evidence(
+        challenger=scored.rows,
+        challenger_digest=bundle_digest(challenger.fitted.bundle),
+        challenger_test=facts["reviews_digest"],
+        challenger_adaptation=figures_of_artifact(challenger.test).adaptation,
+        challenger_departure=scored.departure,
+        score_problem=scored.problem,
+        **_champion(champion),
+        reviews=_reviews(prepared.clean),
+        baseline=figures_of_artifact(baseline.test),
+        baseline_name=baseline.name,
+        baseline_digest=bundle_digest(baseline.fitted.bundle),
+        **_data(prepared, champion),
+        drift=drift.facts["sentence"] if drift else NOT_COMPARED,
+        floor=_floor(config, prepared),
+        folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
+        unfair=_unfair(challenger, champion),
+        **_served(config, challenger, version),
+        audit=_audit(challenger),
+        resamples=config.evaluation.resamples,
+        seed=config.evaluation.seed,
+    )
+
+
+def _champion(champion: Champion | None) -> dict[str, Any]:
+    if champion is None:
+        return {}
+    if champion.scored is None or champion.scores is None:
+        return {"champion_digest": champion.digest, "champion_problem": champion.problem}
+    return {
+        "champion": champion.scored.rows, "champion_digest": champion.digest,
+        "champion_test": champion.scores.facts["reviews_digest"], "champion_departure": champion.scored.departure,
+        "champion_adaptation": figures_of_artifact(champion.scores).adaptation or STATIC,
+    }
+
+
+def _reviews(clean: Artifact) -> pl.DataFrame:
+    """Return date and categories of the test reviews."""
+    table = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    return table.select("review_id", "date", "categories").collect()
+
+
+def _data(prepared: Prepared, champion: Champion | None) -> dict[str, Any]:
+    passed, detail = checked(prepared.checks)
+    leaks = look_for_leaks(prepared.clean, champion)
+    return {
+        "checks_passed": passed, "checks_detail": detail,
+        "leak_free": leaks.free, "leak_detail": leaks.detail, "leak_test": leaks.test,
+    }
+
+
+def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
+    """Return whether all data checks passed, None where there were none, and how many they are."""
+    reports = [read_report(artifact) for artifact in checks]
+    detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
+    return all(report.passed for report in reports) if reports else None, detail
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the leak certificate of the prepared data says, and of which test reviews it is."""
+
+    free: bool | None
+    detail: str
+    test: str = ""
+
+
+def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
+    """Hold the prepared data against its leak certificate, now."""
+    if not (clean.folder / CERTIFICATE_FILE).exists():
+        return Leaks(None, "the prepared data has no leak certificate")
+    try:
+        certificate = verify(clean.folder)
+    except (CheckFailed, Damaged) as error:
+        return Leaks(False, ": ".join(part for part in (error.what, str(error.value or "")) if part))
+    stated = clean.facts.get("certificate")
+    if stated != certificate.digest:
+        return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
+    said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
+    return Leaks(True, said, certificate.test_reviews)
+
+
+def _other_data(clean: Artifact, champion: Champion | None) -> str:
+    """Return a remark where the champion has learnt from data that the certificate does not speak of."""
+    if champion is None or champion.folder is None:
+        return ""
+    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
+    if spec.get("clean_digest") == clean.digest:
+        return ""
+    return "; the champion was trained on other data, of which it is not known whether these test reviews were in it"
+
+
+def _unfair(challenger: Measured, champion: Champion | None) -> str:
+    """Return what the challenger need not model and the champion must; nobody pays for it in the figures."""
+    if champion is None or champion.folder is None:
+        return ""
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger.fitted.bundle, champion.folder))
+    if ours.digest == theirs.digest:
+        return ""
+    if theirs.normal_form != ours.normal_form:
+        return "the section 'clean' has changed: the champion was trained on another normal form of the text"
+    if _folds(ours) and not _folds(theirs):
+        return "the challenger folds case and spacing, which the champion must predict"
+    return ""
+
+
+def _folds(vocabulary: Vocabulary) -> bool:
+    return not vocabulary.lossless and vocabulary.spec.lowercase
+
+
+def _served(config: RunConfig, challenger: Measured, version: int | None) -> dict[str, Any]:
+    """Ask the registered model for words, a review and a score in a fresh process and a foreign folder."""
+    size = {"megabytes": megabytes(challenger.fitted.bundle)}
+    if version is None:
+        return {"smoke_detail": "nothing new was registered", **size}
+    tracker = tracker_of(config)
+    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri"))
+    latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
+    return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency, **size}
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of all files of a folder in millions of bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def _audit(challenger: Measured) -> Mapping[str, float]:
+    """Return the numbers among the facts of the audit of what the challenger writes."""
+    return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
+
+
+def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
+    """Return what the test reviews cost the grammar that wrote them; None where it did not."""
+    floor = estimate_floor(config, prepared).artifact
+    return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None

@@ -1,0 +1,93 @@
+"""The gate's error rates, in miniature: bands that a wrong interval, a wrong tail or a wrong sign falls out of."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from benchmarks import gate
+from benchmarks.gate import ALPHA, WORLDS, Drawn, judge, lower_ends, many_tries, promoted, share, slice_errors
+
+
+def draws(world, reviews, gain, trials, seed=5):
+    return [world.draw(np.random.default_rng([seed, trial]), reviews, gain) for trial in range(trials)]
+
+
+def test_what_is_simulated_is_what_the_gate_decides():
+    """The lower end of the gain, worked out for all trials at once, is the one in the decision."""
+    some = draws(WORLDS[0], 120, 0.02, 12)
+    ends = lower_ends(some, resamples=300)
+    for drawn, low in zip(some, ends, strict=True):
+        decision = judge(drawn, np.full(120, 5), resamples=300)
+        rule = next(rule for rule in decision.rules if rule.name == "surely better")
+        assert rule.value == pytest.approx(low, rel=1e-6)
+        assert decision.promote == (low > 0)
+    assert 0 < (ends > 0).sum() < 12
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_equal_models_are_equal(world):
+    """Over 400,000 reviews the two need the same bits, within three standard errors."""
+    drawn = world.draw(np.random.default_rng(3), 400_000, 0.0)
+    apart = drawn.challenger_D - drawn.champion_D
+    assert abs(apart.mean()) < 3 * apart.std() / math.sqrt(len(apart))
+    assert 0.08 < apart.std() / drawn.champion_D.mean() < 0.16
+    assert drawn.bytes_D.std() / drawn.bytes_D.mean() == pytest.approx(0.92, abs=0.02)
+
+
+def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
+    """Of 1,500, some 37; fewer than 12 would be a gate that hardly moves, and it must not be many more."""
+    found = promoted(WORLDS[0], 150, 0.0, 1_500, seed=2)
+    assert 12 <= found <= int(binom.ppf(0.999, 1_500, ALPHA))
+
+
+def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
+    """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
+    honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
+    monkeypatch.setattr(gate, "effective_reviews", lambda bytes_D: len(bytes_D))
+    naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
+    assert honest <= int(binom.ppf(0.999, 1_500, ALPHA)) < naive + 20
+    assert naive > honest
+
+
+def test_a_gain_of_one_percent_on_five_thousand_reviews_is_promoted():
+    assert promoted(WORLDS[0], 5_000, 0.01, 60, seed=4) >= int(binom.ppf(0.001, 60, 0.9))
+
+
+def test_a_model_that_is_one_percent_worse_is_not():
+    assert promoted(WORLDS[0], 2_000, -0.01, 60, seed=4) == 0
+
+
+def test_slices_refuse_a_good_model_hardly_ever_and_a_lopsided_one_nearly_always():
+    good, lopsided = (slice_errors(1_000, loss, 25, seed=3) for loss in (0.0, 0.25))
+    assert good["refused"] <= int(binom.ppf(0.999, 25, ALPHA))
+    assert lopsided["for 1 star"] >= 20
+
+
+def test_the_interval_of_a_share_is_the_exact_one():
+    assert share(0, 100)["low"] == 0
+    assert share(0, 100)["high"] == pytest.approx(1 - 0.025 ** (1 / 100), abs=1e-4)
+    assert share(100, 100)["high"] == 1
+
+
+def test_one_try_errs_as_stated_and_many_tries_on_one_test_set_less_than_as_many_test_sets():
+    assert many_tries(1, 0.95)["any on one test set"] == pytest.approx(0.025, abs=0.005)
+    year = many_tries(52, 0.95)
+    assert year["any on new reviews"] == pytest.approx(1 - 0.975**52, abs=1e-4)
+    assert year["any on one test set"] < year["any on new reviews"]
+
+
+def test_stored_scores_are_equal_models_after_the_toss(tmp_path):
+    import polars as pl
+
+    ids = [f"r{i}" for i in range(500)]
+    random = np.random.default_rng(1)
+    for name, level in (("a", 1.0), ("b", 1.4)):
+        nats = level * (50 + 10 * random.normal(size=500))
+        rows = pl.DataFrame({"review_id": ids, "bytes": 100, "nats": nats, "spelling_nats": 0.0})
+        rows.write_parquet(tmp_path / name)
+    world = gate.StoredWorld.load(tmp_path / "a", tmp_path / "b")
+    drawn = world.draw(random, 20_000, 0.1)
+    assert drawn.challenger_D.sum() / drawn.champion_D.sum() == pytest.approx(0.9, abs=0.01)
+    assert isinstance(drawn, Drawn)

@@ -1,0 +1,62 @@
+"""Scores of made-up models, evidence of them, and what the gate makes of it."""
+
+import numpy as np
+import polars as pl
+
+from evaluation.evidence import Evidence, Latency
+from evaluation.gate import decide
+from evaluation.metrics import figures_of
+from reviewlm.promotion_config import PromotionConfig
+
+HONEST = {"copied_8": 0.03, "real_copied_8": 0.02, "longest_copied": 14, "real_longest_copied": 12, "canaries": 8,
+          "exposure_max": 3.1, "private_patterns": 2, "real_private_patterns": 3}  # fmt: skip
+"""Facts of the audit of a model that writes by itself."""
+FIRST = {"champion": None, "champion_digest": None, "champion_test": None}
+"""Changes of evidence: there is no champion yet."""
+
+
+def scores(level=1.0, reviews=200, noise=0.02, seed=0, **columns):
+    """Reviews with 1 bit or so a byte, times *level*; equal seeds are equally hard reviews."""
+    hard = np.random.default_rng(0)
+    size = hard.integers(50, 1_000, reviews)
+    nats = size * 0.7 * hard.normal(1.0, 0.1, reviews) * level
+    nats *= 1 + np.random.default_rng(seed).normal(0, noise, reviews) if seed else 1
+    frame = pl.DataFrame(
+        {
+            "review_id": [f"r{i:05d}" for i in range(reviews)],
+            "stars": [i % 5 + 1 for i in range(reviews)],
+            "nats": nats,
+            "tokens": size // 5,
+            "bytes": size,
+            "words": size // 5,
+            "oov": [0] * reviews,
+            "spelling_nats": [0.0] * reviews,
+        }
+    )
+    return frame.with_columns(**columns)
+
+
+def evidence(**changes):
+    """A challenger 10 % better than the champion, with nothing against it."""
+    values = {
+        "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
+        "champion": scores(), "champion_digest": "old", "champion_test": "test1",
+        "baseline": figures_of(scores(1.2)), "baseline_name": "kn5", "baseline_digest": "base",
+        "checks_passed": True, "smoke_passed": True, "resamples": 500, "leak_free": True, "leak_test": "test1",
+        "challenger_departure": 0.0, "champion_departure": 0.0, "latency": Latency(8.0, 20.0, 2.0),
+        "audit": HONEST,
+    }
+    return Evidence(**{**values, **changes})
+
+
+def judge(policy=None, **changes):
+    return decide(policy or PromotionConfig(), evidence(**changes))
+
+
+def rule(decision, name):
+    return next(rule for rule in decision.rules if rule.name == name)
+
+
+def assert_refused_by(decision, *names):
+    assert not decision.promote
+    assert [rule.name for rule in decision.rules if rule.passed is False] == list(names)

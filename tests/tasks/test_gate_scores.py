@@ -1,0 +1,187 @@
+"""Champion and challenger as the gate finds them: scored anew from what is registered, gone, damaged or exchanged."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from models.base import FitContext
+from models.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import Damaged
+from reviewlm.presets import load_config
+from reviewlm.store import Artifact
+from tasks.evaluate import score_bundle
+from tasks.evidence import megabytes
+from tasks.fit import bundle_digest
+from tasks.score_now import BUNDLE_TAG, score_challenger, score_champion, score_now
+from tracking.registry import bundle_in
+
+TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
+         for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A token stream of test reviews, and bundles of a bigram and a trigram model."""
+    folder = tmp_path_factory.mktemp("made")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    reviews = pl.DataFrame({"review_id": [f"r{i:02d}" for i in range(len(TEXTS))], "text": TEXTS})
+    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    write_stream(folder / "stream", vocabulary, [reviews])
+    stream, bundles = TokenStream.open(folder / "stream"), {}
+    for order in (2, 3):
+        spec, bundles[order] = NGramSpec(name=f"kn{order}", order=order), folder / f"kn{order}"
+        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+        save_bundle(bundles[order], spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
+    return SimpleNamespace(stream=folder / "stream", vocabulary=vocabulary, bundles=bundles)
+
+
+class Shelf:
+    """A registry whose versions are folders."""
+
+    def __init__(self, folder: Path, tags: dict[str, str]) -> None:
+        self.folder, self.tags = folder, tags
+
+    def alias(self, name: str) -> Any:
+        return SimpleNamespace(version=4, tags=self.tags)
+
+    def bundle_folder(self, version: Any) -> Path:
+        found = bundle_in(SimpleNamespace(artifact_root=self.folder), str(self.folder))  # type: ignore[arg-type]
+        assert found is not None
+        return found
+
+
+@dataclass
+class Bench:
+    """A home folder, a champion on the shelf (the bigram), and a challenger of this run (the trigram)."""
+
+    config: RunConfig
+    prepared: Any
+    challenger: Any
+    shelf: Path
+
+    @property
+    def registered(self) -> Path:
+        return self.shelf / "artifacts" / "bundle"
+
+    def champion(self) -> Any:
+        return score_champion.fn(self.config, self.prepared, self.challenger)
+
+    def tokens(self) -> Artifact:
+        return self.prepared.tokens["word"]["test"]
+
+    def damage(self) -> None:
+        """Change one byte of the largest file but the specification."""
+        files = [path for path in self.registered.rglob("*") if path.is_file() and path.name != "spec.json"]
+        file = max(files, key=lambda path: path.stat().st_size)
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+
+
+@pytest.fixture
+def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    shelf = tmp_path / "shelf"
+    shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
+    tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
+    monkeypatch.setattr("tasks.score_now.registry_of", lambda config: Shelf(shelf, tags))
+    config = load_config("small", ["execution.device=cpu"])
+    tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
+    vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})
+    prepared = SimpleNamespace(vocabularies={"word": vocabulary}, tokens={"word": {"test": tokens}})
+    test = score_bundle(config, made.bundles[3], tokens, "kn3").artifact
+    fitted = SimpleNamespace(bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3"))
+    return Bench(config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3"), shelf)
+
+
+def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench: Bench) -> None:
+    first, again = bench.champion(), bench.champion()
+    for champion in (first, again):
+        assert champion.problem == ""
+        assert champion.scored.departure == 0.0
+        assert champion.digest == bundle_digest(bench.registered)
+    assert first.scored.rows.equals(again.scored.rows)
+    assert first.scores == again.scores
+
+
+def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench) -> None:
+    """Its scores are in the store, but it is the bundle that is served."""
+    digest = bench.champion().digest
+    bench.damage()
+    champion = bench.champion()
+    assert champion.scored is None
+    assert champion.digest == digest
+    assert champion.problem.startswith("the champion, version 4, cannot be measured: ")
+    stored = replace(bench, config=load_config("small", ["execution.device=cpu", "promotion.rescore=false"]))
+    assert stored.champion().problem == "", "this is what the policy gives up with stored scores"
+
+
+def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench) -> None:
+    shutil.rmtree(bench.registered)
+    champion = bench.champion()
+    assert (champion.folder, champion.scores, champion.scored) == (None, None, None)
+    assert "holds no bundle" in champion.problem
+    assert "its files were deleted" in champion.problem
+
+
+def test_a_bundle_that_is_not_the_registered_one_is_a_finding_too(bench: Bench, made: SimpleNamespace) -> None:
+    shutil.rmtree(bench.registered)
+    shutil.copytree(made.bundles[3], bench.registered)
+    assert "is not the one that was registered" in bench.champion().problem
+
+
+def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:
+    shutil.rmtree(bench.registered)
+    shutil.copytree(made.bundles[3], bench.registered)
+    scored = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    assert (scored.departure, scored.problem) == (0.0, "")
+    bench.damage()
+    broken = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    assert broken.departure is None
+    assert broken.problem.startswith("the registered challenger, version 5, cannot be scored: ")
+    assert broken.rows.equals(scored.rows), "the stored scores, for the tables"
+    shutil.rmtree(bench.registered)
+    assert "holds no bundle" in score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5).problem
+
+
+def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "forged"
+    folder.mkdir()
+    rows = pl.read_parquet(bench.challenger.test.folder / "scores.parquet")
+    rows.with_columns(pl.col("nats") * 0.8).write_parquet(folder / "scores.parquet")
+    forged = Artifact("score", "f", str(folder))
+    scored = score_now(bench.config, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3")
+    assert scored.departure == pytest.approx(0.25)
+    assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())
+
+
+def test_stored_scores_are_held_against_their_digest(bench: Bench) -> None:
+    config = load_config("small", ["promotion.rescore=false"])
+    stored = bench.challenger.test
+    scored = score_now(config, Path("nowhere"), bench.tokens(), stored, "kn3")
+    assert (scored.departure, len(scored.rows)) == (None, len(TEXTS))
+    file = stored.folder / "scores.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Damaged):
+        score_now(config, Path("nowhere"), bench.tokens(), stored, "kn3")
+
+
+def test_the_size_of_a_bundle_is_that_of_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a").write_bytes(b"x" * 1_500)
+    (tmp_path / "deep" / "b").write_bytes(b"x" * 500)
+    assert megabytes(tmp_path) == 0.002
