@@ -152,7 +152,9 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     wanted = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
     copies = [number for number, total in zip(wanted, np.cumsum(wanted), strict=True) if total <= allowed]
     why = ""
-    if len(words) < FEWEST_WORDS:
+    if not wanted:
+        why = "none was asked for"
+    elif len(words) < FEWEST_WORDS:
         why = f"only {len(words)} words of three letters or more are frequent enough, {FEWEST_WORDS} are needed"
     elif not copies:
         why = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}: no canary has room in them"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 MARGIN = 1.2
-"""Samples are this much longer than needed: how many tokens a word has differs from text to text."""
+"""Samples of parts of words are this much longer than needed: how many a word has differs from text to text."""
 SAMPLES_FILE, COPIED_FILE, EXPOSURE_FILE = "samples.parquet", "copied.parquet", "exposure.parquet"
 NOVELTY_FILE, PRIVATE_FILE = "novelty.parquet", "private.parquet"
 TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
@@ -74,7 +74,8 @@ def draw_samples(
     The stars have the shares of the training reviews. Text *number* of a rating is what `models.sampling.generate`
     writes under that number.
     """
-    most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * MARGIN)
+    margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a vocabulary of words has one token for each
+    most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     options = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": most, "seed": config.seed}
     rows: list[dict[str, Any]] = []
     for stars, count in enumerate(shared_out(config.samples, bundle.stars_prior)):

@@ -1,0 +1,143 @@
+"""Canaries: chosen from the training text alone, planted where they should be and nowhere else, the same every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import chisquare
+
+from corpus.canaries import CANARIES_FILE, POOL, Canaries, as_reviews, choose_canaries
+from corpus.clean_table import CLEAN
+from corpus.split import iter_split
+from models.base import ModelError
+from models.specs import VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.audit_config import AuditConfig
+
+SYLLABLES = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "rst"]
+REVIEWS = 1_200
+CONFIG = AuditConfig(canaries=6, copies=(1, 3), max_canary_share=0.02)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """Reviews of 120 words of their own, in three splits; of those for training most have 4 stars."""
+    folder, random = tmp_path_factory.mktemp("clean"), np.random.default_rng(0)
+    texts = [" ".join(random.choice(SYLLABLES, 12)).capitalize() + f" x{i}! Ünder 12 of it." for i in range(REVIEWS)]
+    splits = ["test"] * 60 + ["validation"] * 40 + ["train"] * (REVIEWS - 100)
+    stars = [1] * 100 + [4 if i % 3 else 2 for i in range(REVIEWS - 100)]
+    rows = pl.DataFrame({"review_id": [f"r{i:04d}" for i in range(REVIEWS)], "text": texts, "stars": stars})
+    table = as_reviews(rows, 0).with_columns(rows["stars"].cast(pl.Int8), pl.Series("split", splits))
+    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
+    table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet", row_group_size=200)
+    return folder
+
+
+def train_rows(clean, batch_rows=10_000):
+    return list(iter_split(clean, "train", batch_rows))
+
+
+def test_a_canary_is_frequent_words_of_the_training_text_and_has_its_commonest_rating(clean):
+    canaries = choose_canaries(clean, CONFIG)
+    text = Counter(" ".join(pl.concat(train_rows(clean))["text"]).split(" "))
+    assert len(canaries.texts) == len({*canaries.texts}) == 6
+    assert {word for canary in canaries.texts for word in canary.split(" ")} <= {*canaries.words} <= {*SYLLABLES}
+    assert canaries.words == tuple(sorted(canaries.words, key=lambda word: (-text[word], word)))
+    assert (canaries.copies, canaries.stars, canaries.length) == ((1, 3, 1, 3, 1, 3), 4, 5)
+    assert len(canaries.words) == len(SYLLABLES) < POOL
+
+
+def test_the_same_data_and_settings_plant_the_same_and_another_seed_plants_others(clean):
+    first, again = choose_canaries(clean, CONFIG), choose_canaries(clean, CONFIG)
+    assert first == again
+    assert first.rows.equals(again.rows)
+    assert first.draw(50) == again.draw(50)
+    other = choose_canaries(clean, CONFIG.model_copy(update={"seed": 2}))
+    assert not {*first.texts} & {*other.texts}
+
+
+def test_no_more_are_planted_than_their_share_of_the_training_reviews(clean):
+    few = CONFIG.model_copy(update={"max_canary_share": 0.005})  # 5 of 1,100 reviews: 1 + 3 + 1
+    canaries = choose_canaries(clean, few)
+    assert canaries.copies == (1, 3, 1)
+    assert canaries.facts()["planted"] == 5
+    assert canaries.facts()["share"] == pytest.approx(5 / 1_100)
+    assert canaries.texts == choose_canaries(clean, CONFIG).texts[:3]
+
+
+@pytest.mark.parametrize("batch_rows", [17, 10_000])
+def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_among_them(clean, batch_rows):
+    canaries = choose_canaries(clean, CONFIG)
+    planted = pl.concat(canaries.planted(train_rows(clean, batch_rows)))
+    reviews = pl.concat(train_rows(clean))
+    added = planted.filter(pl.col("review_id").str.starts_with("canary-"))
+    assert planted.filter(~pl.col("review_id").str.starts_with("canary-")).equals(reviews)
+    assert Counter(added["text"]) == dict(zip(canaries.texts, canaries.copies, strict=True))
+    assert added["review_id"].n_unique() == added.height == 12
+    assert (added["bytes"] == added["text"].str.len_bytes() + 1).all()
+    assert set(added["stars"]) == {4}
+    assert planted.equals(pl.concat(canaries.planted([reviews])))
+
+
+def test_canaries_stand_anywhere_in_the_training_text(clean):
+    canaries = choose_canaries(clean, CONFIG)
+    many = Canaries(canaries.words, 5, 4, canaries.texts[:1], (20_000,), 1, 1_000)
+    assert chisquare(np.bincount(many.rows["place"] // 100, minlength=10)).pvalue > 0.001
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
+def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_back(clean, unit, tmp_path):
+    canaries, form = choose_canaries(clean, CONFIG), NormalForm()
+    texts = (text for batch in train_rows(clean) for text in batch["text"])
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
+    write_stream(tmp_path, vocabulary, canaries.planted(train_rows(clean)))
+    stream = TokenStream.open(tmp_path)
+    rows = stream.documents.with_row_index().filter(pl.col("review_id").str.starts_with("canary-"))
+    assert rows.height == 12
+    assert rows["oov"].sum() == 0
+    written = {vocabulary.decode(stream.document(row)).strip().lower() for row in rows["index"]}
+    assert written == {*canaries.texts} == {form.apply(text) for text in canaries.texts}
+
+
+def test_candidates_are_drawn_evenly_and_were_never_planted(clean):
+    canaries = choose_canaries(clean, CONFIG)
+    drawn = canaries.draw(5_000)
+    assert not {*drawn} & {*canaries.texts}
+    counts = Counter(word for text in drawn for word in text.split(" "))
+    assert sum(counts.values()) == 25_000
+    assert chisquare([counts[word] for word in canaries.words]).pvalue > 0.001
+    assert canaries.bits == pytest.approx(5 * np.log2(120))
+    tiny = Canaries(("a", "b"), 2, 4, ("a a", "a b", "b a"), (1, 1, 1), 1, 100)
+    assert {*tiny.draw(20)} == {"b b"}
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [({"canaries": 3, "max_canary_share": 1e-4}, "no canary has room"), ({"canaries": 0}, "none was asked for")],
+)
+def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(clean, config, why, caplog):
+    canaries = choose_canaries(clean, AuditConfig(**config))
+    assert canaries.texts == ()
+    assert why in canaries.facts()["why_none"]
+    assert why in caplog.text
+    assert pl.concat(canaries.planted(train_rows(clean))).equals(pl.concat(train_rows(clean)))
+
+
+def test_a_text_of_too_few_frequent_words_gets_no_canary(clean, tmp_path):
+    short = pl.read_parquet(clean / "clean.parquet").with_columns(text=pl.lit("food was good, food was bad"))
+    short.write_parquet(tmp_path / "clean.parquet")
+    assert "only 3 words" in choose_canaries(tmp_path, CONFIG).why_none
+
+
+def test_what_was_planted_is_read_back(clean, tmp_path):
+    canaries = choose_canaries(clean, CONFIG)
+    canaries.save(tmp_path)
+    assert Canaries.load(tmp_path) == canaries
+    (tmp_path / CANARIES_FILE).write_text('{"words": []}')
+    with pytest.raises(ModelError, match=r"canaries in .* cannot be read"):
+        Canaries.load(tmp_path)
