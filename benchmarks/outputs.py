@@ -59,7 +59,7 @@ def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
     return {**named, "softmax, not tied": replace(SPEC, objective=softmax, tied=False)}
 
 
-def prepare(folder: Path, source: Path | None, reviews: int) -> None:
+def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT) -> None:
     """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
     if source is None:
         source = folder / "made.jsonl"
@@ -69,7 +69,7 @@ def prepare(folder: Path, source: Path | None, reviews: int) -> None:
     frame = frame.drop_nulls().with_row_index("row").with_columns(
         review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
     )  # fmt: skip
-    held = pl.col("row") % HELD_OUT == HELD_OUT - 1
+    held = pl.col("row") % held_out == held_out - 1
     vocabulary = Vocabulary.train(frame.filter(~held)["text"], VocabularySpec(size=20_000, min_count=2), NormalForm())
     vocabulary.save(folder / "vocabulary")
     write_stream(folder / "train", vocabulary, [frame.filter(~held)])

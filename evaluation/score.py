@@ -7,23 +7,27 @@ reviews changes a number beyond rounding.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from corpus.leaks import reviews_digest
+from evaluation.metrics import figures_of_bundle, policies
 from models.context_use import PREFIX
-from models.vocabulary import BOS, GIVEN
+from models.vocabulary import BOS
 from reviewlm.errors import InputError, ReviewLMError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.streams import TokenStream
 
-TOKEN_NATS = "token_nats.parquet"
+SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
 TOKENS_PER_BATCH = 16_384
 """Positions handed to the model at a time, padding included; bounds the memory."""
 
@@ -75,21 +79,46 @@ def score_stream(
     stream.require(bundle.vocabulary)
     _require_inside(observed, stream)
     nats_D, tokens_D = np.zeros(len(stream)), np.zeros(len(stream), np.int64)
-    kept, found, done = np.asarray(observed, np.int64), [], 0
+    keep_D, found, done = np.zeros(len(stream), bool), [], 0
+    keep_D[list(observed)] = True
     for rows_B in batches(stream.offsets, tokens_per_batch):
         for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
             nats_D[rows_B] += nats_BT.sum(axis=1)
-            tokens_D[rows_B] += window.scored_BT.sum(axis=1)
-            found.append(_kept(window, nats_BT, kept))
+            tokens_D[rows_B] += np.count_nonzero(window.scored_BT, axis=1)
+            if keep_D[rows_B].any():
+                found.append(_kept(window, nats_BT, keep_D[rows_B]))
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
     rows = stream.documents.with_columns(pl.Series("nats", nats_D))
     if folder is not None:
-        rows.write_parquet(folder / "scores.parquet")
-        if len(kept):
+        rows.write_parquet(folder / SCORES_FILE)
+        if found:
             _token_table(stream, found).write_parquet(folder / TOKEN_NATS)
     return rows
+
+
+def record_scores(
+    bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
+
+    Args:
+        bundle, stream, folder, observed, report: See `score_stream`.
+
+    Returns:
+        The figures of all reviews, what tells these reviews from others, and the wall seconds of scoring.
+    """
+    began = perf_counter()
+    rows = score_stream(bundle, stream, folder, observed=observed, report=report)
+    seconds = perf_counter() - began
+    whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
+    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
+    figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
+    text = json.dumps({"figures": figures, "policies": stated}, indent=2)
+    (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
+    return {**figures, "score_seconds": seconds}
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
@@ -137,7 +166,10 @@ def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
 
 
 def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Window]:
-    """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`."""
+    """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
+
+    All but the first two tokens of a review, begin and stars, are scored.
+    """
     first_B1 = np.asarray(stream.offsets)[rows_B][:, None]
     length_B1 = np.asarray(stream.offsets)[rows_B + 1][:, None] - first_B1
     longest = int(length_B1.max())
@@ -146,18 +178,21 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Win
         inside_BT = position_T < length_B1
         ids_BT = np.asarray(stream.ids[first_B1 + np.minimum(position_T, length_B1 - 1)], np.int64)
         ids_BT[~inside_BT] = BOS
-        yield Window(rows_B, start, ids_BT, inside_BT & ~np.isin(ids_BT, list(GIVEN)))
+        yield Window(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
 
 
 def _scores(
     bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
 ) -> Iterator[tuple[Window, np.ndarray]]:
-    """Yield windows and their nats_BT, 0 where nothing is scored; the state is carried from window to window."""
+    """Yield windows and their nats_BT; the state is carried from window to window.
+
+    What is not scored is a token that no model predicts, padding included: by the contract its nats are 0.
+    """
     width = max(1, width // len(rows_B))
     state = bundle.model.start(len(rows_B))
     for window in windows(stream, rows_B, width):
         nats_BT, state = bundle.model.score(window.ids_BT, state)
-        yield window, np.where(window.scored_BT, np.asarray(nats_BT, np.float64), 0.0)
+        yield window, nats_BT
 
 
 def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataFrame:
@@ -176,9 +211,9 @@ def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataF
     )
 
 
-def _kept(window: Window, nats_BT: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _kept(window: Window, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
-    row_N, t_N = np.nonzero(window.scored_BT & np.isin(window.rows_B, kept)[:, None])
+    row_N, t_N = np.nonzero(window.scored_BT & keep_B[:, None])
     return np.stack([window.rows_B[row_N], window.start + t_N - PREFIX, nats_BT[row_N, t_N]])
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.leaks import reviews_digest
-from evaluation.metrics import LABELS, Figures, figures_of, figures_of_bundle, policies, star_slices
-from evaluation.score import drawn_reviews, score_stream
+from evaluation.metrics import LABELS, Figures, figures_of, star_slices
+from evaluation.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
 from models.bundle import load_bundle
 from models.sampling import generate, suggest
 from models.streams import TokenStream
@@ -26,14 +23,12 @@ from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.prepare import Prepared, check_table
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage
-from tasks.track import tracker_of
-from tracking.runs import Tracker
+from tasks.track import model_note, tracker_of
+from tracking.runs import NOTE, Tracker
 
 SCORE_VERSION = 4
 SAMPLES_VERSION = 1
-SCORES_FILE, FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE = (
-    "scores.parquet", "figures.json", "samples.parquet", "suggestions.parquet",
-)
+SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 MEASURED_TAG = "reviewlm.measured"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
@@ -88,17 +83,8 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         bundle = load_bundle(bundle_folder, device_of(config))
         stream = TokenStream.open(tokens.folder)
         observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
-        began = perf_counter()
         with progress(label, len(stream), "reviews") as report:
-            rows = score_stream(bundle, stream, work, observed=observed, report=lambda done, total: report(done))
-        seconds = perf_counter() - began
-        whole = figures_of_bundle(rows, bundle)
-        vocabulary = bundle.vocabulary
-        stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
-        figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
-        text = json.dumps({"figures": figures, "policies": stated}, indent=2)
-        (work / FIGURES_FILE).write_text(text, encoding="utf-8")
-        return {**figures, "score_seconds": seconds}
+            return record_scores(bundle, stream, work, observed, lambda done, total: report(done))
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
@@ -146,10 +132,11 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
     """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
     measured = (model.test, model.validation, model.samples, model.observed, model.audit)
     stamp = " ".join(artifact.digest for artifact in measured)
-    if tracker.tag(model.fitted.run_id, MEASURED_TAG) != stamp:
+    if not tracker.has_tag(model.fitted.run_id, MEASURED_TAG, stamp):
         _log_figures(tracker, model)
-        adaptation = figures_of_artifact(model.test).adaptation
-        tracker.set_tags(model.fitted.run_id, {"reviewlm.adaptation": adaptation, MEASURED_TAG: stamp})
+        figures = figures_of_artifact(model.test)
+        described = {"reviewlm.adaptation": figures.adaptation, NOTE: model_note(model.fitted.spec, figures)}
+        tracker.set_tags(model.fitted.run_id, {**described, MEASURED_TAG: stamp})
 
 
 def _log_figures(tracker: Tracker, model: Measured) -> None:
@@ -157,13 +144,16 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     run = model.fitted.run_id
     # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step.
     # What the test reviews are as a whole stands over what the observed ones are: their numbers of reviews and tokens.
-    test = {**model.observed.facts, **model.test.facts}
-    for split, facts in (("test", test), ("final_validation", model.validation.facts)):
-        numbers = {name: value for name, value in facts.items() if isinstance(value, int | float)}
-        tracker.log_metrics(run, {f"{split}/{name}": value for name, value in numbers.items()})
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
-    by_star = {f"test/stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
-    tracker.log_metrics(run, by_star)
+    by_star = {f"stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
+    test = {**model.observed.facts, **model.test.facts, **by_star}
+    validation = model.validation.facts
+    for name, split, artifact, facts in (
+        ("test", "test", model.test, test), ("final_validation", "validation", model.validation, validation),
+    ):  # fmt: skip
+        numbers = {f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)}
+        dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
+        tracker.log_metrics(run, numbers, dataset=dataset)
     tracker.log_table(run, stars, "per_star.json")
     tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
     for artifact, files in (

@@ -89,6 +89,13 @@ def test_nats_add_up_to_the_scores_of_the_reviews(kind, stream, tmp_path, reques
     assert sums["tokens"].to_list() == expected["tokens"].to_list()
 
 
+def test_batches_change_no_score_of_a_network(network, stream):
+    expected = score_stream(network, stream)["nats"]
+    for tokens_per_batch in (40, 700):
+        found = score_stream(network, stream, tokens_per_batch=tokens_per_batch)["nats"]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("tokens_per_batch", [1, 100])
 def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
     chosen = [2, 11, 40, 41]
