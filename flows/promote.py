@@ -9,6 +9,8 @@ from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.prepare import Prepared
 from tasks.promote import Promotion, choose_challenger, decide, register
+from tasks.rejudge import until_settled
+from tasks.rejudge import until_settled
 from tasks.score_now import score_challenger, score_champion
 
 
@@ -18,9 +20,13 @@ def promote(
 ) -> Promotion:
     """Return the decision; a refused promotion is no error."""
     challenger = choose_challenger.submit(config, evaluated).result()
-    champion = score_champion.submit(config, prepared, challenger).result()
-    version = register.submit(config, prepared, challenger, champion).result()
-    scored = score_challenger.submit(config, prepared, challenger, version).result()
-    return decide.submit(
-        config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift
-    ).result()
+
+    def judge() -> Promotion:
+        champion = score_champion.submit(config, prepared, challenger).result()
+        version = register.submit(config, prepared, challenger, champion).result()
+        scored = score_challenger.submit(config, prepared, challenger, version).result()
+        return decide.submit(
+            config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift
+        ).result()
+
+    return until_settled(judge)
