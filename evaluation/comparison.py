@@ -43,49 +43,30 @@ def comparison_table(
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that models can be compared by, and when that makes sense.
+    """A figure that models can be compared by, the less the better, and when that makes sense.
 
     Args:
         label: As shown.
-        lower_is_better: The direction.
-        any_vocabulary: Whether models of different vocabularies may be compared by it.
+        any_vocabulary: Whether models of different vocabularies may be compared by it: a smaller vocabulary turns more
+            words into `<unk>`, or cuts the text into more tokens.
         value: The figure.
     """
 
     label: str
-    lower_is_better: bool
     any_vocabulary: bool
     value: Callable[[Figures], float]
 
 
 METRICS = {
-    "open_bits_per_byte": Metric("open bits per byte", True, True, lambda figures: figures.open_bits_per_byte),
-    "word_perplexity": Metric("word perplexity", True, True, lambda figures: figures.word_perplexity),
-    "bits_per_byte": Metric("bits per byte", True, False, lambda figures: figures.bits_per_byte),
-    "byte_perplexity": Metric("byte perplexity", True, False, lambda figures: figures.byte_perplexity),
-    "perplexity": Metric("token perplexity", True, False, lambda figures: figures.perplexity),
+    "open_bits_per_byte": Metric("open bits per byte", True, lambda figures: figures.open_bits_per_byte),
+    "word_perplexity": Metric("word perplexity", True, lambda figures: figures.word_perplexity),
+    "bits_per_byte": Metric("bits per byte", False, lambda figures: figures.bits_per_byte),
+    "byte_perplexity": Metric("byte perplexity", False, lambda figures: figures.byte_perplexity),
+    "perplexity": Metric("token perplexity", False, lambda figures: figures.perplexity),
 }
 
 
-def relative_gain(name: str, challenger: Figures, champion: Figures) -> float:
-    """Return by what share the challenger is better (above 0), whatever the metric's direction.
-
-    Raises:
-        ReviewLMError: The metric is unknown, or cannot compare models of different vocabularies or boundary policies.
-    """
-    if name not in METRICS:
-        raise ReviewLMError(f"There is no metric '{name}'", remedy=f"one of {', '.join(METRICS)}")
-    metric = METRICS[name]
-    if challenger.boundary != champion.boundary:
-        raise ReviewLMError(
-            "The models place different tokens at the ends of a review", remedy="compare open bits per byte",
-            value=f"{challenger.boundary!r} and {champion.boundary!r}",
-        )
-    if not metric.any_vocabulary and challenger.vocabulary != champion.vocabulary:
-        raise ReviewLMError(
-            f"The {metric.label} of models with different vocabularies cannot be compared",
-            value=f"{challenger.vocabulary[:12]} and {champion.vocabulary[:12]}", remedy="compare open bits per byte",
-            cause="a smaller vocabulary turns more words into <unk>, or cuts the text into more tokens",
-        )
-    ratio = metric.value(challenger) / metric.value(champion)
-    return 1 - ratio if metric.lower_is_better else ratio - 1
+def comparable(name: str, one: Figures, other: Figures) -> bool:
+    """Return whether two models may be compared by a metric; never where they place other tokens at a review's ends."""
+    same = one.vocabulary == other.vocabulary
+    return one.boundary == other.boundary and (METRICS[name].any_vocabulary or same)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.bootstrap import Bootstrap, Interval
-from evaluation.comparison import METRICS
+from evaluation.comparison import METRICS, comparable
 from evaluation.floor import floor_nats
 from evaluation.metrics import LN2, Figures
 from evaluation.usefulness import HITS
@@ -97,13 +97,12 @@ class ComparedScores:
         Returns:
             model, other, relation ("baseline" or "next better"), figure, difference (model − other: below 0 the model
             is better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi. A pair
-            has no row of a figure that cannot compare it (`evaluation.comparison.METRICS`), nor any where the models
-            place different tokens at the ends of a review.
+            has no row of a figure that cannot compare it (`evaluation.comparison.comparable`).
         """
         rows = [
             self._difference(model, other, relation, metric)
             for model, other, relation in self._pairs(baseline) for metric in METRICS
-            if self._comparable(model, other, metric)
+            if comparable(metric, self.figures[model], self.figures[other])
         ]
         return pl.DataFrame(rows, DIFFERENCES, orient="row")
 
@@ -142,11 +141,6 @@ class ComparedScores:
         if baseline in self.figures:
             yield from ((name, baseline, "baseline") for name in order if name != baseline)
         yield from ((worse, better, "next better") for better, worse in pairwise(order))
-
-    def _comparable(self, name: str, other: str, metric: str) -> bool:
-        one, two = self.figures[name], self.figures[other]
-        same = one.vocabulary == two.vocabulary
-        return one.boundary == two.boundary and (METRICS[metric].any_vocabulary or same)
 
 
 DIFFERENCES = pl.Schema({

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.comparison import comparison_table, relative_gain
+from evaluation.comparison import METRICS, comparable, comparison_table
 from evaluation.metrics import (
     Figures,
     figures_of,
@@ -121,25 +121,12 @@ def test_the_comparison_table_refuses_different_test_sets():
         comparison_table({"a": figures(), "b": figures(bytes_=301)})
 
 
-def test_token_perplexity_of_different_vocabularies_is_refused():
-    with pytest.raises(ReviewLMError, match="different vocabularies"):
-        relative_gain("perplexity", figures(vocabulary="a"), figures(vocabulary="c"))
-    assert relative_gain("perplexity", figures(80.0), figures(100.0)) > 0
-
-
-def test_open_bits_per_byte_compare_any_vocabularies_and_lower_is_better():
-    assert relative_gain("open_bits_per_byte", figures(90.0, "a"), figures(100.0, "c")) == pytest.approx(0.1)
-    assert relative_gain("open_bits_per_byte", figures(110.0, "a"), figures(100.0, "c")) == pytest.approx(-0.1)
-
-
-def test_mixed_boundary_policies_are_refused():
-    with pytest.raises(ReviewLMError, match="ends of a review"):
-        relative_gain("open_bits_per_byte", figures(boundary="x"), figures(boundary="y"))
-
-
-def test_an_unknown_metric_is_refused_with_those_there_are():
-    with pytest.raises(ReviewLMError, match="open_bits_per_byte"):
-        relative_gain("accuracy", figures(), figures())
+@pytest.mark.parametrize("metric", METRICS)
+def test_only_figures_of_the_whole_text_compare_models_of_different_vocabularies(metric):
+    assert comparable(metric, figures(vocabulary="a"), figures(90.0, vocabulary="a"))
+    whole = metric in ("open_bits_per_byte", "word_perplexity")
+    assert comparable(metric, figures(vocabulary="a"), figures(vocabulary="c")) == whole
+    assert not comparable(metric, figures(boundary="x"), figures(boundary="y"))
 
 
 def test_policies_state_end_unknown_words_log_base_state_and_boundary():
