@@ -10,7 +10,6 @@ from tasks.compare import Evaluated
 from tasks.prepare import Prepared
 from tasks.promote import Promotion, choose_challenger, decide, register
 from tasks.rejudge import until_settled
-from tasks.rejudge import until_settled
 from tasks.score_now import score_challenger, score_champion
 
 
