@@ -116,8 +116,8 @@ def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: O
     for trial in found.trials:
         run = tracker.start_run(f"{trial.optimizer} {trial.rate:g}", kind, parent)
         tracker.log_params(run, {"optimizer": trial.optimizer, "learning_rate": trial.rate})
-        for step, nats in zip(trial.tokens, trial.nats, strict=True):
-            tracker.log_metrics(run, {"validation/nats": nats}, step)
+        curve = zip(trial.nats, trial.tokens, strict=True)
+        tracker.log_curves(run, [("validation/nats", nats, step) for nats, step in curve])
         counted = {"updates": trial.updates, "seconds": trial.seconds, "divergences": trial.divergences}
         tracker.log_metrics(run, counted)
         tracker.end_run(run, "FAILED" if trial.diverged else "FINISHED")

@@ -155,9 +155,8 @@ def _log(
     tracker.log_table(run_id, pl.DataFrame(result["trials"], infer_schema_length=None), "trials.json")
     tracker.log_text(run_id, result["toml"], "winner.toml")
     tracker.log_text(run_id, json.dumps(result, indent=2), "sweep.json")
-    for trial in trials:
-        if trial.nats is not None:
-            tracker.log_metrics(run_id, {"trial/validation_nats": trial.nats}, trial.number)
+    losses = [("trial/validation_nats", trial.nats, trial.number) for trial in trials if trial.nats is not None]
+    tracker.log_curves(run_id, losses)
     best = {f"winner/{name}": value for name, value in _finalist_row(winner).items() if isinstance(value, float)}
     tracker.log_metrics(run_id, best)
     tracker.set_tags(run_id, {"sweep.winner": f"trial {winner.trial.number}", NOTE: _note(result)})

@@ -20,6 +20,7 @@ from tracking.outbox import Write
 
 if TYPE_CHECKING:
     import polars as pl
+    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
     from tracking.runs import Tracker
@@ -87,11 +88,23 @@ def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
     points, dataset = [Point(*entry) for entry in write.details["points"]], write.details["dataset"]
     with tracker.reaching() as client:
         data = client.get_run(write.run_id).data
-        new = [point for point in points if point.step or not _same(data.metrics.get(point.name), point.value)]
+        known = _known_values(client, write.run_id, data.metrics, points)
+        new = [point for point in points if not _same(known.get((point.name, point.step)), point.value)]
         model = data.tags.get(MODEL_URI_TAG, "").removeprefix("models:/") if dataset else ""
         tied = {"model_id": model, "dataset_name": dataset[0], "dataset_digest": dataset[1]} if model else {}
         for batch in _batches([_metric(point, 0.0, **tied) for point in new], METRICS_PER_BATCH):
             client.log_batch(write.run_id, metrics=batch)
+
+
+def _known_values(
+    client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
+) -> dict[tuple[str, int], float]:
+    """Return what a run has at the (name, step) of the points; only curves need a request of their own."""
+    known = {(name, 0): value for name, value in latest.items()}
+    for name in sorted({point.name for point in points if point.step and point.name in latest}):
+        history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
+        known |= {(name, metric.step): metric.value for metric in history}
+    return known
 
 
 def _same(known: float | None, value: float) -> bool:

@@ -94,6 +94,17 @@ def test_metrics_arrive_with_step_and_legal_names(tracker: Tracker):
     assert history(tracker, run_id, "hit_at_1") == [(7, 0.5)]
 
 
+def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(tracker: Tracker):
+    run_id = tracker.start_run("a")
+    for value in (1.0, 1.0, 2.0, 2.0, 1.0):
+        tracker.log_metrics(run_id, {"test/nats": value})
+    assert [value for _, value in history(tracker, run_id, "test/nats")] == [1.0, 2.0, 1.0]
+    assert tracker.metrics(run_id) == {"test/nats": 1.0}
+    for _ in range(2):
+        tracker.log_curves(run_id, [("curve", 0.5, 0), ("curve", 0.25, 10), ("curve", float("nan"), 20)])
+    assert [step for step, _ in history(tracker, run_id, "curve")] == [0, 10, 20]
+
+
 def append(journal: Path, *steps: int) -> None:
     with journal.open("a") as file:
         file.writelines(json.dumps({"step": step, "train/nats": step / 10, "rate": 1.0}) + "\n" for step in steps)
