@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from evaluation import report_tables as tables
 from evaluation import surprisal
 from evaluation.page import contents, folded, listing, page, paragraph, picture, quotation, section, table
-from evaluation.report_pictures import AUDIT, CALIBRATION, CURVES, MODELS, SLICES, TOKENS, Picture
+from evaluation.report_pictures import AUDIT, CALIBRATION, CURVES, MODELS, SLICES, TOKENS, Picture, readings_of
 from evaluation.report_words import headline
 from evaluation.run_results import ModelResults, RunResults
 
-HEAT_REVIEWS, HEAT_MODELS = 4, 3
-"""Sample reviews that are shown token by token, and models below each other."""
 TITLE = "Report of a run"
 STYLE = surprisal.STYLE + "h2 { border-top: 1px solid #ddd; padding-top: 1rem; } td:first-child { font-weight: 600; }\n"
 
@@ -96,15 +94,9 @@ def _missing(absent: bool, text: str) -> list[str]:
 
 
 def _heat(results: RunResults) -> list[str]:
-    readings = [
-        surprisal.Reading(model.name, model.unit, model.tokens)
-        for model in results.shown(HEAT_MODELS)
-        if model.tokens is not None and len(model.tokens)
-    ]
+    readings, chosen = readings_of(results)
     if not readings:
         return []
-    readings.sort(key=lambda reading: reading.model != results.winner)
-    chosen = surprisal.choose_reviews(readings[0].tokens, HEAT_REVIEWS)
     return [
         paragraph(
             "The darker a token and the stronger the line below it, the less it was expected. Rest on a token to see "

@@ -16,6 +16,8 @@ from evaluation.cost_figures import known_costs, on_front, pareto_figure
 from evaluation.figures import loss_curves, perplexity_bars
 from evaluation.run_results import RunResults
 from evaluation.slice_figures import OF_TOKENS, slice_figure, worst_slices_figure
+from evaluation.surprisal import Reading, choose_reviews
+from evaluation.surprisal_figure import surprisal_figure
 from evaluation.token_figures import certainty_figure, context_curves, rank_figure
 from evaluation.writing_figures import exposure_figure, novelty_figure
 
@@ -23,6 +25,10 @@ SHOWN = 6
 """Models in one figure, where more would hide each other; curves, bars and costs show all."""
 CURVES, MODELS, SLICES, TOKENS, CALIBRATION, AUDIT = "curves", "models", "slices", "tokens", "calibration", "audit"
 """Sections of the report that have figures."""
+NOT_ON_THE_PAGE = ""
+"""Section of a figure that the page has as text."""
+HEAT_REVIEWS, HEAT_MODELS = 4, 3
+"""Sample reviews that are shown token by token, and models below each other."""
 READING_OF_SLICES = {
     True: "Mean bits per token of the slice's tokens; whiskers or bands: bootstrap intervals.",
     False: "Bits per byte of the slice's reviews, unknown words spelt out; whiskers or bands: bootstrap intervals.",
@@ -35,7 +41,7 @@ class Picture:
 
     Args:
         name: Of its file, without the ending.
-        section: Where it stands in the report.
+        section: Where it stands in the report, or `NOT_ON_THE_PAGE`.
         figure: The figure.
         reading: How to read it.
         finding: What it shows here; empty where nothing is to be said.
@@ -55,7 +61,24 @@ class Picture:
 
 def pictures_of(results: RunResults) -> list[Picture]:
     """Draw every figure that there are data for."""
-    return [*_of_models(results), *_of_slices(results), *_of_tokens(results), *_of_writing(results)]
+    return [
+        *_of_models(results),
+        *_of_slices(results),
+        *_of_tokens(results),
+        *_of_reviews(results),
+        *_of_writing(results),
+    ]
+
+
+def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
+    """Return what is shown of sample reviews: the winner and some other models, and the ids of the reviews."""
+    readings = [
+        Reading(model.name, model.unit, model.tokens)
+        for model in results.shown(HEAT_MODELS)
+        if model.tokens is not None and len(model.tokens)
+    ]
+    readings.sort(key=lambda reading: reading.model != results.winner)
+    return readings, choose_reviews(readings[0].tokens, HEAT_REVIEWS) if readings else []
 
 
 def _of_models(results: RunResults) -> Iterator[Picture]:
@@ -160,6 +183,13 @@ def _of_tokens(results: RunResults) -> Iterator[Picture]:
             "have been.",
             words.said_of_certainty(models, winner),
         )
+
+
+def _of_reviews(results: RunResults) -> Iterator[Picture]:
+    readings, chosen = readings_of(results)
+    if readings:
+        reading = "The darker a token and the stronger the line below it, the less it was expected."
+        yield Picture("surprisal", NOT_ON_THE_PAGE, surprisal_figure(readings, chosen), reading)
 
 
 def _of_writing(results: RunResults) -> Iterator[Picture]:

@@ -99,22 +99,24 @@ def _review(reading: Reading, rows: Sequence[Mapping[str, Any]]) -> str:
     bits = sum(row["nats"] for row in rows) / LN2
     each = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
     between = " " if reading.unit == "word" else ""
-    tokens = between.join(_token(row) for row in rows)
+    tokens = between.join(_token(row, reading.unit) for row in rows)
     return f'<p class="heat"><b>{escape(reading.model)}</b> <small>({each})</small><br>{tokens}</p>'
 
 
-def _token(row: Mapping[str, Any]) -> str:
+def _token(row: Mapping[str, Any], unit: str) -> str:
+    text = escape(shown(row["token"], unit)).replace("↵", "↵<br>")
     bits = row["nats"] / LN2
     rank = "never suggested" if row["rank"] is None else f"rank {row['rank']:,}"
     said = f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits"
-    return f'<span class="s{level_of(bits)}" title="{escape(said)}">{_shown(row["token"])}</span>'
+    return f'<span class="s{level_of(bits)}" title="{escape(said)}">{text}</span>'
 
 
-def _shown(token: str) -> str:
-    """Return a token as HTML; what has no ink gets a sign."""
+def shown(token: str, unit: str) -> str:
+    """Return a token as it is shown: signs for what has no ink; of words, without the spaces that stand between."""
     if token == END:
         return "∎"
-    return escape(token.strip(" ") if token.strip(" ") else token).replace("\n", "↵<br>").replace("\t", "⇥")
+    text = token.strip(" ") or token if unit == "word" else token
+    return text.replace("\n", "↵").replace("\t", "⇥")
 
 
 def _probability(nats: float) -> str:

@@ -99,3 +99,5 @@ def _point_to(folder: Path, name: str) -> None:
         pointer.unlink(missing_ok=True)
         pointer.symlink_to(name, target_is_directory=True)
         pointer.replace(folder / LATEST)
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)

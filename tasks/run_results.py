@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from evaluation.audit import EXPOSURE_FILE, NOVELTY_FILE
 from evaluation.figures import read_journal
 from evaluation.floor import Floor
 from evaluation.run_results import ModelResults, RunResults
@@ -25,7 +25,6 @@ from tasks.promote import Promotion, choose_challenger
 from tasks.stage import git_commit
 from tasks.track import JOURNAL
 
-EXPOSURE_FILE, NOVELTY_FILE = "exposure.parquet", "novelty.parquet"
 COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
           "duplicates": "repeated reviews left out"}  # fmt: skip
 
@@ -66,24 +65,22 @@ def results_of(
 
 
 def _model(model: Measured) -> ModelResults:
-    facts, observed, audited = model.test.facts, model.observed, getattr(model, "audit", None)
+    facts, observed, audited = model.test.facts, model.observed, model.audit
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return ModelResults(
         name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
         adaptation=facts["adaptation"], curve=read_journal(model.fitted.artifact.folder / JOURNAL),
         samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
         reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
-        observed=observed.facts, audit=audited.facts if audited else {}, novelty=_table(audited, NOVELTY_FILE),
+        observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
         exposure=_table(audited, EXPOSURE_FILE), policies=figures["policies"],
         digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
                  "scores": model.test.digest},
     )  # fmt: skip
 
 
-def _table(artifact: Artifact | None, file: str) -> pl.DataFrame | None:
-    """Return a table of an artifact; None where either is not there."""
-    path = Path() if artifact is None else artifact.folder / file
-    return pl.read_parquet(path) if path.is_file() else None
+def _table(artifact: Artifact, file: str) -> pl.DataFrame:
+    return pl.read_parquet(artifact.folder / file)
 
 
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:

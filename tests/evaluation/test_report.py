@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 from made_results import LEVELS, made_decision, made_results, made_table
+from matplotlib.colors import to_hex
 
 from evaluation import report_tables, report_words, surprisal
 from evaluation.page import Amount, table
 from evaluation.report import report
 from evaluation.report_pictures import pictures_of
 from evaluation.run_results import ModelResults
+from evaluation.surprisal_figure import surprisal_figure
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -77,7 +79,7 @@ def test_the_page_is_whole_html_and_asks_nobody_for_anything(html, read):
 
 def test_every_figure_has_words_for_those_who_cannot_see_it(read, pictures):
     images = read.all("img")
-    assert len(images) == len(pictures)
+    assert len(images) == sum(bool(picture.section) for picture in pictures)
     assert all(len(attrs["alt"]) > 40 for attrs in images)
     assert len(read.all("figcaption")) == len(images)
 
@@ -98,9 +100,9 @@ def test_each_figure_that_is_wanted_is_there(pictures):
     assert names == {
         "loss_curves", "perplexity_by_model", "quality_size_cost", "worst_slices", "by_stars", "by_length", "by_month",
         "by_category", "by_frequency", "by_position", "by_after_oov", "ranks", "context", "reliability", "certainty",
-        "novelty", "exposure",
+        "novelty", "exposure", "surprisal",
     }  # fmt: skip
-    assert all(picture.reading and picture.finding for picture in pictures)
+    assert all(picture.reading and picture.finding for picture in pictures if picture.section)
 
 
 def test_what_was_not_measured_is_left_out_with_a_word():
@@ -258,6 +260,24 @@ def test_each_token_says_its_probability_rank_and_bits():
     assert [text for text in read.text if text in ("good", "<b>", "↵", "∎")] == ["good", "<b>", "↵", "∎"]
     assert len(read.all("h3")) == 2
     assert "called impossible" in " ".join(read.text)
+
+
+def test_pieces_of_words_keep_the_spaces_that_they_bring():
+    assert [surprisal.shown(" the", unit) for unit in ("word", "bpe")] == ["the", " the"]
+    assert surprisal.shown(" ", "char") == " "
+    assert surprisal.shown("\n", "word") == "↵"
+
+
+def test_the_image_has_a_patch_per_token_in_the_tint_of_its_level_and_wraps():
+    tokens = pl.DataFrame({"review_id": ["a"] * 30, "position": range(30), "token": ["delicious"] * 30,
+                           "nats": [20.0] * 10 + [0.0] * 20, "rank": [1] * 30})  # fmt: skip
+    figure = surprisal_figure([surprisal.Reading("kn5", "word", tokens)], ["a"])
+    (axes,) = figure.axes
+    tints = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+    assert tints == [*surprisal.TINTS, *[surprisal.TINTS[4]] * 10, *[surprisal.TINTS[0]] * 20]
+    words = [text.get_position() for text in axes.texts if text.get_text() == "delicious"]
+    assert [sum(y == line + 0.5 for _, y in words) for line in (3, 4, 5)] == [10, 10, 10]
+    assert max(x for x, _ in words) + 9 <= 100
 
 
 def test_the_tints_can_be_read_and_told_apart_without_colour():
