@@ -58,14 +58,15 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     digest = bundle_digest(challenger.fitted.bundle)
     if champion is not None and champion.digest == digest:
         return None
-    tracker = tracker_of(config)
-    uri = tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri")
+    registry, tracker = registry_of(config), tracker_of(config)  # after the first of them MLflow has all that waited
+    run_id = tracker.known_id(challenger.fitted.run_id)
+    uri = tracker.tag(run_id, "reviewlm.model_uri")
     tags = {
         LINEAGE_TAG: keep_lineage(config, uri, challenger),
         "kind": challenger.fitted.spec.kind, "model": challenger.name, BUNDLE_TAG: digest,
         DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
     }
-    return registry_of(config).register(uri, challenger.fitted.run_id, tags)
+    return registry.register(uri, run_id, tags)
 
 
 @task(
