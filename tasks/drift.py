@@ -21,6 +21,7 @@ from corpus.sample import sample_reviews
 from corpus.split import iter_split
 from evaluation.drift import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.drift_figures import drift_page
+from evaluation.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.score import score_stream
 from models.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
@@ -35,8 +36,9 @@ from tracking.registry import CHAMPION, Version
 
 log = logging.getLogger(__name__)
 
-DRIFT_VERSION = 2
+DRIFT_VERSION = 3
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
+ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 EVENT = "reviewlm.drift.flagged"
 """What a deployment's trigger waits for; see prefect.yaml."""
 
@@ -78,12 +80,14 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     def make(work: Path) -> dict[str, Any]:
         with converted_errors(folder):
             bundle = load_bundle(folder, device_of(config))
-        report = _report(config, bundle, known, dataset, seen, work)
+        report, odd = _report(config, bundle, known, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
-        (work / TABLE_FILE).write_text(report.to_markdown(), encoding="utf-8")
+        text = f"{report.to_markdown()}\n\n{odd_markdown(pl.read_parquet(work / ODD_FILE), odd)}"
+        (work / TABLE_FILE).write_text(text, encoding="utf-8")
         (work / PAGE_FILE).write_text(drift_page(report, facts), encoding="utf-8")
         excesses = {figure.name: figure.excess for figure in report.figures}
-        return {"sentence": flagged_sentence(report), "drifted": list(report.drifted), "new": new, "excess": excesses}
+        said = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
+        return {**said, "new": new, "excess": excesses, "odd": odd}
 
     try:
         built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
@@ -137,7 +141,8 @@ def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
 
 def _report(
     config: RunConfig, bundle: Bundle, known: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
-) -> DriftReport:
+) -> tuple[DriftReport, dict[str, float]]:
+    """Return the figures of all reviews together and the counts of odd ones; the oddest are written as a table."""
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
@@ -147,8 +152,10 @@ def _report(
     held_out = _first(known.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
-    batch = batch.with_columns(scored[0].select("nats", "tokens", "oov"))
-    return compare(_first(known.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
+    batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
+    found = compare(_first(known.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
+    odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
+    return found, odd_counts(scored[1], batch, config.drift.false_alarm)
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
@@ -179,7 +186,9 @@ def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id
     show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
     tracker = tracker_of(config)
     tracker.log_folder(parent_run_id, artifact.folder, "drift")
-    tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in facts["excess"].items()})
+    odd = {f"odd_{name}": value for name, value in facts["odd"].items()}
+    figures = {**facts["excess"], **odd}
+    tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
     tracker.set_tags(parent_run_id, {"drift": ", ".join(facts["drifted"]) or "none"})
     if facts["drifted"] and announce and FlowRunContext.get() is not None:
         emit_event(
