@@ -13,6 +13,7 @@ from prefect.concurrency.sync import concurrency
 from corpus.leaks import CERTIFICATE_FILE
 from evaluation.decision import Decision
 from evaluation.gate import decide as apply_rules
+from evaluation.model_card import pointer
 from reviewlm.config import RunConfig
 from reviewlm.lineage import LINEAGE_TAG
 from reviewlm.store import Artifact
@@ -82,14 +83,15 @@ def decide(
         config.promotion,
         gather_evidence(config, prepared, evaluated, challenger, scored, champion, version, drift),
     )
+    tracker = tracker_of(config)
     if version is not None:
         expected = champion.version if champion else None
+        described = f"{pointer(tracker.link(challenger.fitted.run_id))}\n\n{decision.to_markdown()}"
         with concurrency("promotion", occupy=1):
             registry_of(config).settle(
-                version, expected, decision.promote, decision.to_markdown(),
+                version, expected, decision.promote, described,
                 outcome_tags(decision) | _when(scored, champion), run_id=parent_run_id,
             )
-    tracker = tracker_of(config)
     tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
     if (certificate := prepared.clean.folder / CERTIFICATE_FILE).exists():
