@@ -38,9 +38,49 @@ def sample_reviews(
         rows = part.filter(wanted(part["review_id"]))
         chosen.append(rows.with_columns(places(rows["review_id"], SALT)).bottom_k(reviews, by="place"))
         chosen = [pl.concat(chosen).bottom_k(reviews, by="place")]
+    return _cleaned(chosen[0].sort("place", "review_id"), form) if chosen else _none()
+
+
+def sample_months(
+    dataset_folder: Path,
+    reviews: int,
+    form: NormalForm,
+    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+) -> pl.DataFrame:
+    """Return at most *reviews* cleaned reviews of each month; those without a date are left out.
+
+    Args:
+        dataset_folder: See `sample_reviews`, as *form* and *wanted*.
+        reviews: How many of a month at most.
+
+    Returns:
+        The columns of `sample_reviews` and `month` ("2024-05"), by month.
+    """
+    chosen: list[pl.DataFrame] = []
+    for part in iter_parts(dataset_folder):
+        rows = part.filter(wanted(part["review_id"]) & part["date"].is_not_null())
+        chosen.append(rows.with_columns(places(rows["review_id"], SALT), month_of()))
+        chosen = [first_of_months(pl.concat(chosen), reviews, "place", "review_id")]
     if not chosen:
-        return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
-    rows = chosen[0].sort("place", "review_id")
+        return _none().with_columns(pl.lit(None, pl.String).alias("month"))
+    return _cleaned(chosen[0], form, "month")
+
+
+def month_of() -> pl.Expr:
+    """Return the month of the column `date` as text, "2024-05"."""
+    return pl.col("date").dt.strftime("%Y-%m").alias("month")
+
+
+def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
+    """Return the first *reviews* rows of each month, by month and then by the columns *order* (or as they stand)."""
+    return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
+
+
+def _none() -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
+
+
+def _cleaned(rows: pl.DataFrame, form: NormalForm, *more: str) -> pl.DataFrame:
     rating = pl.col("stars")
     whole = rating.is_between(1, 5) & (rating == rating.floor())
     return rows.with_columns(normalise(rows["text"], form).alias("text")).filter(pl.col("text") != "").select(
@@ -48,5 +88,5 @@ def sample_reviews(
         pl.when(whole).then(rating).otherwise(0).cast(pl.Int8).alias("stars"),
         (pl.col("text").str.len_bytes() + 1).cast(pl.Int32).alias("bytes"),
         pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32).alias("words"),
-        "date", "business_id",
+        "date", "business_id", *more,
     )

@@ -20,6 +20,7 @@ from reviewlm.environment import home_folder
 from reviewlm.evaluation_config import EvaluationConfig
 from reviewlm.execution_config import ExecutionConfig as ExecutionConfig
 from reviewlm.promotion_config import PromotionConfig as PromotionConfig
+from reviewlm.rescore_config import RescoreConfig
 from reviewlm.section import Section, Seed
 from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
@@ -168,6 +169,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     audit: AuditConfig = AuditConfig()
     promotion: PromotionConfig = PromotionConfig()
+    rescore: RescoreConfig = RescoreConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()

@@ -1,0 +1,41 @@
+"""New reviews → champions scored again month by month, and on the frozen benchmark set: do they age?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.ingest import ingest
+from flows.retrain import resolve
+from reviewlm.errors import EmptyInput
+from tasks.benchmark import measure_benchmark
+from tasks.rescore import choose_versions, report_decay, rescore_version
+from tasks.track import parent_run
+
+
+@flow(name="rescore", persist_result=False)
+def rescore(
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    versions: str = "champion",
+) -> dict[str, Any]:
+    """Score the champion on the reviews of each month that it was not made from; keep the curve in MLflow.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews, new ones among them.
+        overrides: Settings as `key=value`, e.g. `rescore.month_reviews=5000`.
+        versions: "champion", or "all" for every version that was ever champion.
+    """
+    config = resolve(preset, input, overrides)
+    chosen = choose_versions.submit(config, versions).result()
+    with parent_run(config, "rescore") as run_id:
+        dataset = ingest(config)
+        found = [rescore_version.submit(config, dataset, version).result() for version in chosen]
+        if found[0] is None:
+            raise EmptyInput(
+                f"Version {chosen[0].version}, the champion, cannot be scored again",
+                cause="its bundle, or the data that it was made from, are not here; the log says which",
+            )
+        decay = report_decay.submit(config, [aged for aged in found if aged], run_id).result()
+        return {**decay, "benchmark": measure_benchmark.submit(config, run_id).result(), "mlflow_run_id": run_id}

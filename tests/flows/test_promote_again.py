@@ -1,0 +1,48 @@
+"""The order of the gate's tasks where another gate promotes in between: the new champion is scored, then decided."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import flows.promote
+from tracking.registry import ChampionChanged
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The calls of the tasks; the champion is version 1 when it is scored first, and version 2 from then on."""
+    calls: list[Any] = []
+
+    def stand_in(name: str, work: Any) -> None:
+        def submit(*given: Any) -> Any:
+            def result() -> Any:
+                calls.append(name)
+                return work(*given)
+
+            return SimpleNamespace(result=result)
+
+        monkeypatch.setattr(flows.promote, name, SimpleNamespace(submit=submit))
+
+    def decide(*given: Any) -> str:
+        champion = given[5]
+        if champion != 2:
+            raise ChampionChanged("another version", value=f"version 2, expected {champion}")
+        return f"decided against {champion}"
+
+    stand_in("choose_challenger", lambda *given: "challenger")
+    stand_in("score_champion", lambda *given: min(2, calls.count("score_champion")))
+    stand_in("register", lambda *given: 3)
+    stand_in("score_challenger", lambda *given: "scores")
+    stand_in("decide", decide)
+    return calls
+
+
+def test_the_challenger_is_chosen_once_and_judged_again_by_the_champion_of_now(asked: list[Any]) -> None:
+    config = prepared = evaluated = SimpleNamespace()
+    promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
+    assert promotion == "decided against 2"
+    judged = ["score_champion", "register", "score_challenger", "decide"]
+    assert asked == ["choose_challenger", *judged, *judged]

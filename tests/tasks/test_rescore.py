@@ -1,0 +1,178 @@
+"""Champions scored again on each month's new reviews, and on a benchmark set that stays: without any flow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+
+from corpus.ingest import ingest
+from corpus.split import iter_split
+from evaluation.decay import HELD_OUT, NEW
+from models.base import FitContext
+from models.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError, EmptyInput, ReviewLMError
+from reviewlm.store import Artifact, sha256_of_file
+from tasks.benchmark import measure_benchmark
+from tasks.prepare import clean_and_split
+from tasks.rescore import choose_versions, report_decay, rescore_version
+from tasks.stage import recorded_stages, run_stage, stages_of_this_run
+from tasks.track import DATA_TAG, registry_of, tracker_of
+
+HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
+WHEN = ("lunch", "dinner", "noon", "breakfast")
+USUAL = (("pizza", "soup", "bread", "salad", "pasta", "fish", "steak", "cake"), HOW, WHEN, HOW)
+STRANGE = (("masks", "tests", "doses", "queues"), ("closed", "scarce", "online", "shut"), ("gate", "door"), HOW)
+CONFIG = {
+    "split": {"test": 0.3}, "duplicates": {"near": False}, "rescore": {"min_reviews": 12, "benchmark_reviews": 20},
+    "evaluation": {"resamples": 300},
+}
+
+
+def lines(month: str, words: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Thirty-two reviews of a month, all different, of the same words in every month."""
+    drawn = random.Random(month).sample(list(product(*words)), 32)
+    return [
+        {"review_id": f"{month} {number}", "date": f"{month}-{1 + number % 28:02d}", "stars": 4.0,
+         "text": f"The {one} was {how} for {when} and the staff was {staff}."}
+        for number, (one, how, when, staff) in enumerate(drawn)
+    ]
+
+
+def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> Artifact:
+    rows = [row for month in months for row in month]
+    file = folder / f"{len(rows)}.jsonl"
+    file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    return run_stage(
+        config, "ingest", 1, {}, {"file": sha256_of_file(file)}, lambda work: ingest([file], work, config.source)
+    ).artifact
+
+
+def fitted(folder: Path, clean: Artifact, order: int) -> Path:
+    train = pl.concat(list(iter_split(clean.folder, "train")))
+    vocabulary = Vocabulary.train(train["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
+    write_stream(folder / "stream", vocabulary, [train])
+    stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
+    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    save_bundle(folder / "bundle", spec, vocabulary, model, [(train["text"][0], 4)], {})
+    return folder / "bundle"
+
+
+class Shop:
+    """Two versions of data of four months; the first is the champion."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.config = folder, RunConfig.model_validate(CONFIG)
+        self.made = [lines(f"2024-0{number}", USUAL) for number in (1, 2, 3, 4)]
+        result = clean_and_split.fn(self.config, data_set(self.config, folder, *self.made))
+        self.clean = getattr(result, "data", result)
+        self.registry, tracker = registry_of(self.config), tracker_of(self.config)
+        tracker.client.create_registered_model("reviewlm")
+        for order in (1, 2):
+            bundle = fitted(folder / f"order {order}", self.clean, order)
+            tags = {DATA_TAG: self.clean.digest, "model": f"kn{order}", "kind": "ngram"}
+            home = folder / "logged" / str(order)
+            (home / "artifacts").mkdir(parents=True)
+            bundle.rename(home / "artifacts" / "bundle")
+            tracker.client.create_model_version("reviewlm", str(home), tags=tags, await_creation_for=0)
+        self.registry.settle(1, None, True, "", {"gate/outcome": "promoted"})
+        self.run_id = tracker.start_run("rescore")
+
+    def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> list[Any]:
+        dataset = data_set(self.config, self.folder, *self.made, *months)
+        return [rescore_version.fn(self.config, dataset, one) for one in choose_versions.fn(self.config, versions)]
+
+
+@pytest.fixture
+def shop(own_home: Path, tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: Shop):
+    usual, strange = lines("2024-05", USUAL), lines("2024-06", STRANGE)
+    [aged] = shop.rescored(usual)
+    assert (aged.version, aged.decay.worse, aged.decay.month) == (1, False, "2024-05")
+    [aged] = shop.rescored(usual, strange)
+    assert (aged.decay.worse, aged.decay.month) == (True, "2024-06")
+    parts = aged.decay.table.group_by("part").agg(pl.col("month").sort(), pl.col("reviews").sum())
+    found = {row["part"]: (row["month"], row["reviews"]) for row in parts.to_dicts()}
+    assert found[NEW] == (["2024-05", "2024-06"], 64)
+    tested = shop.clean.facts["splits"]["test"]["reviews"]
+    assert found[HELD_OUT] == (["2024-01", "2024-02", "2024-03", "2024-04"], tested)
+
+
+def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
+    shop.rescored(lines("2024-05", USUAL))
+    with recorded_stages():
+        shop.rescored(lines("2024-05", USUAL), lines("2024-06", USUAL))
+        stages = [reused for stage, reused in stages_of_this_run() if stage == "rescore"]
+    assert (stages.count(False), stages.count(True)) == (1, 5)
+
+
+def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
+    told = report_decay.fn(shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id)
+    assert (told["version"], told["worse"]) == (1, True)
+    assert {row["month"] for row in told["months"]} == {f"2024-0{number}" for number in range(1, 7)}
+    client = tracker_of(shop.config).client
+    points = client.get_metric_history(shop.run_id, "decay/v1/open_bits_per_byte")
+    assert [point.step for point in points] == [202405, 202406]
+    assert points[1].value > points[0].value
+    assert {entry.path for entry in client.list_artifacts(shop.run_id)} == {"decay.csv", "decay.json", "plots"}
+    assert client.get_run(shop.run_id).data.tags["decay"] == "worse"
+
+
+def test_all_former_champions_are_scored_the_champion_first(shop: Shop):
+    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
+    found = shop.rescored(lines("2024-05", USUAL), versions="all")
+    assert [one.version for one in found] == [2, 1]
+    with pytest.raises(ConfigError, match="champion, or all"):
+        choose_versions.fn(shop.config, "newest")
+
+
+def test_a_version_whose_data_are_not_here_is_left_out(shop: Shop):
+    shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, "0" * 64)
+    assert shop.rescored(lines("2024-05", USUAL)) == [None]
+
+
+def test_every_champion_gets_one_figure_on_a_set_that_is_frozen_at_the_first(shop: Shop):
+    first = measure_benchmark.fn(shop.config, shop.run_id)
+    assert first["reviews"] == 20
+    assert [(row["version"], row["in_training"]) for row in first["history"]] == [(1, 0)]
+    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
+    again = measure_benchmark.fn(shop.config, shop.run_id)
+    assert again["digest"] == first["digest"]
+    assert [row["version"] for row in again["history"]] == [1, 2]
+    assert again["history"][0] == first["history"][0]
+    assert again["history"][1]["open_bits_per_byte"] < first["history"][0]["open_bits_per_byte"]
+
+
+def test_a_named_file_is_frozen_and_another_one_refused(shop: Shop):
+    (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:10])))
+    named = {**CONFIG, "rescore": {"benchmark": str(shop.folder / "b.jsonl")}}
+    found = measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
+    assert found["reviews"] == 10
+    trained = pl.concat(list(iter_split(shop.clean.folder, "train")))["review_id"].to_list()
+    assert found["history"][0]["in_training"] == sum(row["review_id"] in trained for row in shop.made[0][:10])
+    assert measure_benchmark.fn(shop.config, shop.run_id)["digest"] == found["digest"]
+    (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:11])))
+    with pytest.raises(ReviewLMError, match="not the benchmark set that is frozen"):
+        measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
+
+
+def test_without_a_champion_there_is_nothing_to_score_or_freeze(own_home: Path):
+    with pytest.raises(EmptyInput, match="no champion"):
+        choose_versions.fn(RunConfig(), "champion")
+    with pytest.raises(EmptyInput, match=r"rescore\.benchmark=FILE"):
+        measure_benchmark.fn(RunConfig(), "run")
