@@ -42,7 +42,8 @@ def clean(tmp_path_factory):
     folder, random = tmp_path_factory.mktemp("clean"), np.random.default_rng(5)
     splits = ["test"] * 150 + ["validation"] * 20 + ["train"] * 120
     stars = [1 if i % 3 == 0 else 5 for i in range(len(splits))]
-    rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": [review(random, s) for s in stars]})
+    texts = [review(random, rating) for rating in stars]
+    rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": texts})
     table = as_reviews(rows, 0).with_columns(pl.Series("stars", stars, pl.Int8), pl.Series("split", splits))
     missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
     table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet")

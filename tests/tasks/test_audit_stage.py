@@ -1,0 +1,153 @@
+"""Canaries and the audit as stages: planted in the training stream alone, done once, done again when it matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from corpus.canaries import Canaries, as_reviews
+from corpus.clean_table import CLEAN
+from evaluation.audit import TABLES
+from models.bundle import save_bundle
+from models.ngram.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec
+from models.streams import TokenStream
+from models.vocabulary import GIVEN, Vocabulary
+from reviewlm.config import RunConfig
+from reviewlm.errors import InputError
+from reviewlm.presets import load_config, parse_config
+from tasks.audit import audit_bundle, figures_of_audit, log_audit, reference_of
+from tasks.canaries import choose
+from tasks.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
+from tasks.stage import run_stage
+
+WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
+OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100, "max_canary_share": 0.05}
+
+
+def config_of(**audit: Any) -> RunConfig:
+    return parse_config({"audit": {**OPTIONS, **audit}, "execution": {"device": "cpu"}})
+
+
+def result_of(found: Any) -> Any:
+    return getattr(found, "data", found)
+
+
+def write_clean(folder: Path) -> dict[str, Any]:
+    random = np.random.default_rng(8)
+    splits = ["test"] * 20 + ["validation"] * 20 + ["train"] * 160
+    texts = [" ".join(random.choice(WORDS, 10)) for _ in splits]
+    rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": texts})
+    table = as_reviews(rows, 0).with_columns(
+        stars=pl.Series([1 + i % 5 for i in range(len(splits))], dtype=pl.Int8), split=pl.Series(splits)
+    )
+    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
+    table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet")
+    return {"splits": {name: {"reviews": splits.count(name)} for name in set(splits)}}
+
+
+@pytest.fixture
+def prepared(own_home: Path) -> Prepared:
+    """Reviews with canaries, as the flow prepares them."""
+    config = config_of()
+    clean = run_stage(config, "prepare", 1, {}, {}, write_clean).artifact
+    canaries = result_of(choose.fn(config, clean))
+    vocabulary = result_of(train_vocabulary.fn(config, "word", clean))
+    file = str(vocabulary.folder / VOCABULARY_FILE)
+    tokens = {
+        split: result_of(tokenize.fn(config, file, split, clean, "word", canaries if split == "train" else None))
+        for split in ("train", "validation", "test")
+    }
+    return Prepared(clean, clean, {"word": vocabulary}, {"word": tokens}, (), canaries)
+
+
+@pytest.fixture
+def bundle(prepared: Prepared, tmp_path: Path) -> Path:
+    """An n-gram model of the training stream."""
+    vocabulary = Vocabulary.load(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
+    stream = TokenStream.open(prepared.tokens["word"]["train"].folder)
+    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, GIVEN))
+    save_bundle(tmp_path / "bundle", NGramSpec(order=3), vocabulary, model, [("bar bas", 5)], {})
+    return tmp_path / "bundle"
+
+
+def test_canaries_stand_in_the_training_stream_and_in_no_other(prepared: Prepared) -> None:
+    streams = {split: TokenStream.open(one.folder) for split, one in prepared.tokens["word"].items()}
+    ids = {split: stream.documents["review_id"] for split, stream in streams.items()}
+    planted = {split: names.str.starts_with("canary-").sum() for split, names in ids.items()}
+    assert planted == {"train": 3, "validation": 0, "test": 0}
+    assert len(streams["train"]) == 163
+    assert prepared.tokens["word"]["train"].manifest["inputs"]["canaries"] == prepared.canaries.digest
+    assert prepared.canaries.facts["planted"] == 3
+    assert len(Canaries.load(prepared.canaries.folder).texts) == 3
+
+
+def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any(prepared: Prepared) -> None:
+    file = str(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
+    bare = result_of(tokenize.fn(config_of(), file, "train", prepared.clean, "word"))
+    assert bare.manifest["inputs"].keys() == {"vocabulary", "clean"}
+    assert bare.digest != prepared.tokens["word"]["train"].digest
+
+
+def test_only_what_decides_about_the_planting_plants_again(prepared: Prepared) -> None:
+    same = result_of(choose.fn(config_of(samples=20, candidates=200), prepared.clean))
+    assert same.digest == prepared.canaries.digest
+    changes = [{"canaries": 4}, {"copies": [2]}, {"canary_words": 6}, {"seed": 2}]
+    others = [result_of(choose.fn(config_of(**change), prepared.clean)).digest for change in changes]
+    assert len({same.digest, *others}) == 5
+
+
+def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, bundle: Path) -> None:
+    tokens = prepared.tokens["word"]["train"]
+    first = audit_bundle(config_of(), bundle, prepared, tokens, "kn3")
+    again = audit_bundle(config_of(), bundle, prepared, tokens, "kn3")
+    more = audit_bundle(config_of(samples=12), bundle, prepared, tokens, "kn3")
+    assert (first.reused, again.reused, more.reused) == (False, True, False)
+    assert first.artifact.facts["samples"] == 10
+    assert more.artifact.facts["samples"] == 12
+    assert first.artifact.facts["exposure_max"] == more.artifact.facts["exposure_max"] > 4  # it counts what it read
+    assert reference_of(config_of(), prepared.clean).reused
+    assert all((first.artifact.folder / table).exists() for table in TABLES)
+
+
+def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(prepared: Prepared, bundle: Path) -> None:
+    bare = Prepared(prepared.clean, prepared.clean, prepared.vocabularies, prepared.tokens)
+    facts = audit_bundle(config_of(canaries=0), bundle, bare, prepared.tokens["word"]["train"], "kn3").artifact.facts
+    assert facts["exposure_max"] is None
+    assert facts["copied_4"] is not None
+    assert "exposure_max" not in figures_of_audit(facts)
+
+
+def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepared, bundle: Path) -> None:
+    artifact = audit_bundle(config_of(), bundle, prepared, prepared.tokens["word"]["train"], "kn3").artifact
+    batches: list[dict[str, float]] = []
+    tables: dict[str, pl.DataFrame] = {}
+    tracker: Any = SimpleNamespace(
+        log_metrics=lambda run, metrics: batches.append(dict(metrics)),
+        log_table=lambda run, table, file: tables.update({file: table}),
+    )
+    log_audit(tracker, "run", artifact)
+    [figures] = batches
+    assert figures["audit/exposure_max"] == artifact.facts["exposure_max"]
+    assert all(isinstance(value, float) for value in figures.values())
+    assert {f"audit/{name}.json" for name in ("samples", "copied", "exposure", "novelty", "private")} == set(tables)
+
+
+def test_damaged_canaries_are_refused_with_their_folder(prepared: Prepared, bundle: Path) -> None:
+    [file] = prepared.canaries.folder.glob("canaries.json")
+    file.write_text("{}")
+    with pytest.raises(InputError, match="canaries"):
+        audit_bundle(config_of(), bundle, prepared, prepared.tokens["word"]["train"], "kn3")
+
+
+def test_presets_say_whether_canaries_are_planted_and_one_seed_reaches_the_audit() -> None:
+    planted = {name: load_config(name).audit.canaries for name in ("demo", "small", "full", "gpu")}
+    assert planted == {"demo": 10, "small": 10, "full": 0, "gpu": 0}
+    assert load_config("demo", ["seed=7"]).audit.seed == 7
+    assert RunConfig().audit.canaries == 0
