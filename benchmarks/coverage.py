@@ -69,7 +69,8 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
         **{name: float(getattr(model, name)) for name in SHOWN},
         "difference": model.open_bits_per_byte - base.open_bits_per_byte,
         "gain": 1 - model.open_bits_per_byte / base.open_bits_per_byte,
-        "gap": gap / model.bytes, "gap_per_token": gap / model.tokens,
+        "gap": gap / model.bytes,
+        "gap_per_token": gap / model.tokens,
         "hit@1": int(tables["model"]["hits"].to_numpy().sum()) / model.tokens,
     }
 

@@ -27,13 +27,16 @@ def comparison_table(
     """
     if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
         raise ReviewLMError(
-            "Figures of different test sets do not belong in one table", value=sorted(texts),
+            "Figures of different test sets do not belong in one table",
+            value=sorted(texts),
             remedy="score all models on the same split",
         )
     base = figures[baseline].open_bits_per_byte if baseline in figures else math.nan
     rows = [
         {
-            "model": name, "kind": (kinds or {}).get(name, ""), **entry.to_dict(),
+            "model": name,
+            "kind": (kinds or {}).get(name, ""),
+            **entry.to_dict(),
             "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(entry.open_bits_per_byte / base) else None,
         }
         for name, entry in figures.items()

@@ -65,8 +65,14 @@ class ComparedScores:
     """
 
     def __init__(
-        self, scores: Mapping[str, pl.DataFrame], figures: Mapping[str, Figures], judged: pl.DataFrame | None = None,
-        *, confidence: float, resamples: int, seed: int,
+        self,
+        scores: Mapping[str, pl.DataFrame],
+        figures: Mapping[str, Figures],
+        judged: pl.DataFrame | None = None,
+        *,
+        confidence: float,
+        resamples: int,
+        seed: int,
     ) -> None:
         rows = aligned(scores)
         self.figures, self.judged = {name: figures[name] for name in scores}, judged
@@ -101,7 +107,8 @@ class ComparedScores:
         """
         rows = [
             self._difference(model, other, relation, metric)
-            for model, other, relation in self._pairs(baseline) for metric in METRICS
+            for model, other, relation in self._pairs(baseline)
+            for metric in METRICS
             if comparable(metric, self.figures[model], self.figures[other])
         ]
         return pl.DataFrame(rows, DIFFERENCES, orient="row")
@@ -143,10 +150,12 @@ class ComparedScores:
         yield from ((worse, better, "next better") for better, worse in pairwise(order))
 
 
-DIFFERENCES = pl.Schema({
-    **dict.fromkeys(("model", "other", "relation", "figure"), pl.String()),
-    **dict.fromkeys(("difference", "difference_lo", "difference_hi", "gain", "gain_lo", "gain_hi"), pl.Float64()),
-})
+DIFFERENCES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "other", "relation", "figure"), pl.String()),
+        **dict.fromkeys(("difference", "difference_lo", "difference_hi", "gain", "gain_lo", "gain_hi"), pl.Float64()),
+    }
+)
 """Columns of `ComparedScores.difference_table`."""
 
 
@@ -163,7 +172,8 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     for name, frame in rows.items():
         if not frame.select("review_id", "bytes").equals(first.select("review_id", "bytes")):
             raise ReviewLMError(
-                "Figures of different test sets do not belong in one table", value=f"{next(iter(rows))} and {name}",
+                "Figures of different test sets do not belong in one table",
+                value=f"{next(iter(rows))} and {name}",
                 remedy="score all models on the same split",
             )
     return rows

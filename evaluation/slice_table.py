@@ -21,12 +21,14 @@ from evaluation.slices import Slicing, review_slicings, token_slicings
 
 WORST = 5
 BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
-SLICES = pl.Schema({
-    **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
-    **dict.fromkeys(("reviews", "tokens", "bytes"), pl.Int64()),
-    **dict.fromkeys(("open_bits_per_byte", "bits_per_token", *BOUNDED), pl.Float64()),
-    "surely_worse": pl.Boolean(),
-})
+SLICES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
+        **dict.fromkeys(("reviews", "tokens", "bytes"), pl.Int64()),
+        **dict.fromkeys(("open_bits_per_byte", "bits_per_token", *BOUNDED), pl.Float64()),
+        "surely_worse": pl.Boolean(),
+    }
+)
 """Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`; that of a slice of tokens,
 which has no bytes, is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the baseline's,
 null where the two have different tokens; `excess` is the figure / the model's figure of the whole − 1."""
@@ -89,9 +91,7 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
     return Sliced(pl.concat(frames), {slicing.dimension: slicing.left_out for slicing in slicings})
 
 
-def token_slices(
-    tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions
-) -> Sliced:
+def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions) -> Sliced:
     """Return the figures of slices of tokens, a row per model and slice.
 
     Args:
@@ -165,15 +165,14 @@ class _Cut:
 
     def figures(self, options: SliceOptions, comparable: bool) -> dict[str, dict[str, np.ndarray]]:
         """Return by model the arrays (S,) of `figure` and `BOUNDED` and `surely_worse`; see `SLICES`."""
-        boot = Bootstrap(
-            self._columns(), confidence=options.confidence, resamples=options.resamples, seed=options.seed
-        )
+        boot = Bootstrap(self._columns(), confidence=options.confidence, resamples=options.resamples, seed=options.seed)
         return {name: self._figures(boot, name, options.baseline if comparable else "") for name in self.nats}
 
     def frame(self, name: str, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
         """Return the rows of one model; an interval or a gain that is not a finite number is null."""
         frame = pl.DataFrame(self.places, {"dimension": pl.String, "slice": pl.String}, orient="row").with_columns(
-            model=pl.lit(name), reviews=pl.Series([len(np.unique(self.review_N[own])) for own in self.member_NS.T]),
+            model=pl.lit(name),
+            reviews=pl.Series([len(np.unique(self.review_N[own])) for own in self.member_NS.T]),
             **{key: pl.Series(values) for key, values in columns.items() if key in SLICES},
         )
         frame = frame.with_columns(pl.lit(None).alias(key) for key in SLICES if key not in frame.columns)

@@ -82,7 +82,8 @@ def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
         "after_oov": tokens.select(after.alias("after"))["after"],
     }
     orders = {
-        "frequency": band_names(FREQUENCY_BANDS), "position": band_names(POSITION_BANDS),
+        "frequency": band_names(FREQUENCY_BANDS),
+        "position": band_names(POSITION_BANDS),
         "after_oov": ["known word", "unknown word"],
     }
     sizes = {name: _reviews_of(tokens["review_id"], labels[name]) for name in labels}

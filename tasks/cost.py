@@ -10,7 +10,12 @@ from tasks.evaluate import Measured
 from tasks.fit import BUNDLE_FOLDER
 
 COSTS = (
-    "parameters", "megabytes", "fit_seconds", "fit_cpu_seconds", "score_seconds", "tokens_per_second",
+    "parameters",
+    "megabytes",
+    "fit_seconds",
+    "fit_cpu_seconds",
+    "score_seconds",
+    "tokens_per_second",
     "seconds_per_million_tokens",
 )
 
@@ -35,8 +40,11 @@ def _cost(model: Measured) -> dict[str, float | None]:
     seconds = facts.get("score_seconds") or model.test.manifest.get("seconds")
     speed = facts["tokens"] / seconds if seconds else None
     return {
-        "megabytes": sum(bundle) / 1e6, "fit_seconds": manifest.get("seconds"),
-        "fit_cpu_seconds": summary.get("cpu_seconds"), "score_seconds": seconds, "tokens_per_second": speed,
+        "megabytes": sum(bundle) / 1e6,
+        "fit_seconds": manifest.get("seconds"),
+        "fit_cpu_seconds": summary.get("cpu_seconds"),
+        "score_seconds": seconds,
+        "tokens_per_second": speed,
         "seconds_per_million_tokens": 1e6 / speed if speed else None,
     }
 

@@ -29,7 +29,10 @@ FLOOR_VERSION = 2
 INTERVALS_VERSION = 1
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
-    "intervals.parquet", "differences.parquet", "slices.parquet", "worst_slices.parquet",
+    "intervals.parquet",
+    "differences.parquet",
+    "slices.parquet",
+    "worst_slices.parquet",
 )
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,8 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
     for name in artifact.facts["below_floor"]:
         log.warning(
             "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: it is not scored on all of "
-            "the text (a vocabulary that folds case and spacing is not), or its probabilities do not sum to 1", name,
+            "the text (a vocabulary that folds case and spacing is not), or its probabilities do not sum to 1",
+            name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
     return Comparison(table_of(config, measured, artifact), facts, artifact)
@@ -104,9 +108,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
     return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
 
 
-def estimate_intervals(
-    config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact
-) -> Built:
+def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
     """Return intervals, paired differences and slices of the models of a run, all of it from the test reviews."""
     chosen = config.evaluation
     sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}

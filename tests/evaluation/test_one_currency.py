@@ -140,7 +140,9 @@ def test_the_grammar_has_a_text_with_two_derivations_and_the_forward_algorithm_s
 
 @settings(max_examples=8, deadline=None)
 @given(
-    st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 9)] * 2),
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.integers(1, 9)] * 2),
     st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8),
 )
 def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(vocabularies, articles, dishes, second, texts):

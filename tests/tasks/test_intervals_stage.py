@@ -106,9 +106,7 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
 def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that needs `GRAMMAR_BITS` for each byte of every review."""
     sizes = iter(np.tile(5 * WORDS + 1, 9))
-    monkeypatch.setattr(
-        "corpus.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
-    )
+    monkeypatch.setattr("corpus.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes)))
 
 
 @pytest.fixture
