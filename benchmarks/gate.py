@@ -22,13 +22,14 @@ import numpy as np
 import polars as pl
 from scipy.stats import beta, norm
 
-from benchmarks.harness import Ratio, Report, arguments, finish, say
-from evaluation.bootstrap import Bootstrap, expanded_tail
+from benchmarks.harness import Ratio as Reached
+from benchmarks.harness import Report, arguments, finish, say
 from evaluation.decision import Decision
 from evaluation.evidence import Evidence, Latency
 from evaluation.gate import decide
 from evaluation.metrics import LN2
-from evaluation.rules.case import effective_reviews, open_nats
+from evaluation.rules.case import open_nats
+from evaluation.studentised import Ratio, studentised_intervals
 from reviewlm.promotion_config import PromotionConfig
 
 POLICY = PromotionConfig()
@@ -170,21 +171,14 @@ def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES) -> np.ndarray
     The gate draws the same positions of reviews for every decision of a configuration, by its seed, so that all trials
     are one product of matrices here. `tests/benchmarks/test_gate_benchmark.py` compares it with whole decisions.
     """
-    columns = {
-        (trial, side): values for trial, drawn in enumerate(draws)
-        for side, values in (("ours", drawn.challenger_D), ("theirs", drawn.champion_D))
-    }  # fmt: skip
-    boot = Bootstrap(columns.items(), confidence=POLICY.confidence, resamples=resamples, seed=SEED)
-    ends = []
-    for trial, drawn in enumerate(draws):
-        tail = expanded_tail(POLICY.confidence, effective_reviews(drawn.bytes_D))
-        ends.append(1 - np.quantile(boot.drawn[trial, "ours"] / boot.drawn[trial, "theirs"], 1 - tail))
-    return np.array(ends)
+    ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
+    found = studentised_intervals(ratios, confidence=POLICY.confidence, resamples=resamples, seed=SEED)
+    return np.array([1 - interval.high for interval in found])
 
 
 def promoted(world: World | StoredWorld, reviews: int, gain: float, trials: int, seed: int) -> int:
     """Return how many of so many challengers are surely better than the champion."""
-    found, at_once = 0, max(1, 1_000_000 // reviews)
+    found, at_once = 0, min(1_000, max(1, 400_000 // reviews))
     for first in range(0, trials, at_once):
         numbers = range(first, min(trials, first + at_once))
         draws = [world.draw(np.random.default_rng([seed, reviews, trial]), reviews, gain) for trial in numbers]
@@ -303,8 +297,8 @@ def main() -> None:
     equal = max(row["share"] for name, row in found.items() if name.startswith("no gain, equal"))
     power = found["gain 1.00%, 5000 reviews"]["share"]
     ratios = {
-        "gate.alpha": Ratio(round(ALPHA / max(equal, 1e-4), 3), 1.0, "stated share of equal models promoted"),
-        "gate.power": Ratio(round(power / 0.9, 3), 1.0, "90 % of gains of 1 % on 5,000 reviews promoted"),
+        "gate.alpha": Reached(round(ALPHA / max(equal, 1e-4), 3), 1.0, "stated share of equal models promoted"),
+        "gate.power": Reached(round(power / 0.9, 3), 1.0, "90 % of gains of 1 % on 5,000 reviews promoted"),
     }
     finish(args, Report("gate", "How often the gate errs", found, ratios, ("numpy", "polars", "scipy"), NOTES))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from evaluation.evidence import departure
 from evaluation.score import score_stream
-from models.bundle import load_bundle
+from models.bundle import SPEC, load_bundle
 from models.streams import TokenStream
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
@@ -100,9 +101,16 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
 
 
 def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
-    """Return the test reviews in a bundle's own vocabulary: its tokens are just another artifact."""
+    """Return the test reviews in a bundle's own vocabulary: its tokens are just another artifact.
+
+    Raises:
+        BundleError: The vocabulary is not the one that the model was trained with: nobody should tokenize by it.
+    """
     file = bundle / VOCABULARY_FILE
     digest = Vocabulary.load(file).digest
+    trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
+    if digest != trained_with:
+        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
     for name, artifact in prepared.vocabularies.items():
         if artifact.facts["vocabulary_digest"] == digest:
             return prepared.tokens[name]["test"]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from evaluation.bootstrap import Bootstrap, Interval, expanded_tail
+from evaluation.bootstrap import Interval
 from evaluation.decision import RuleOutcome
 from evaluation.evidence import Evidence
 from evaluation.floor import floor_nats
 from evaluation.metrics import LN2, Figures, figures_of
+from evaluation.studentised import Ratio, studentised_intervals
 
 if TYPE_CHECKING:
     from reviewlm.promotion_config import PromotionConfig
@@ -100,14 +101,12 @@ class Case:
     def interval(self) -> Gain | None:
         """The gain with its interval, paired by review; None where it cannot be computed.
 
-        Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte; and the share of draws in
-        which the challenger needs less than (1 − m) of the champion's bits is the share in which the gain is above m:
-        one interval serves every margin.
+        Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
+        margin where the whole interval is, so that one interval serves every margin.
         """
         if self.problem or not self.finite:
             return None
-        everywhere_D = np.ones(len(self.evidence.challenger), bool)
-        found = self._ratio(open_nats(self.evidence.challenger), open_nats(self.champion_rows), everywhere_D)
+        found = self._interval(open_nats(self.evidence.challenger), open_nats(self.champion_rows))
         return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence)
 
     @cached_property
@@ -117,30 +116,18 @@ class Case:
         if self.evidence.floor is None or not np.isfinite(ours_D).all():
             return None
         floor_D = floor_nats(self.evidence.floor, self.evidence.challenger)
-        return self._ratio((ours_D - floor_D) / LN2, self.evidence.challenger["bytes"].to_numpy(), ~np.isnan(floor_D))
+        bits_D, size_D = (ours_D - floor_D) / LN2, self.evidence.challenger["bytes"].to_numpy()
+        judged_D = ~np.isnan(floor_D)
+        return self._interval(bits_D[judged_D], size_D[judged_D], judged_D)
 
-    def _ratio(self, numerator_D: np.ndarray, denominator_D: np.ndarray, chosen_D: np.ndarray) -> Interval:
-        """Return Σ numerator / Σ denominator over the chosen reviews with its percentile interval."""
-        columns = {"numerator": numerator_D[chosen_D], "denominator": denominator_D[chosen_D]}
-        policy, evidence = self.policy, self.evidence
-        boot = Bootstrap(
-            columns.items(), confidence=policy.confidence, resamples=evidence.resamples, seed=evidence.seed
-        )
-        estimate, ratio_R = boot.figures(lambda sums: sums["numerator"] / sums["denominator"])
-        tail = expanded_tail(policy.confidence, effective_reviews(evidence.challenger["bytes"].to_numpy()[chosen_D]))
-        low, high = np.quantile(ratio_R, [tail, 1 - tail])
-        return Interval(estimate, float(low), float(high), policy.confidence, evidence.resamples, boot.reviews)
-
-
-def effective_reviews(bytes_D: np.ndarray) -> int:
-    """Return how many reviews of equal length would tell the variance of their sum as well as these do.
-
-    (Σ b²)² / Σ b⁴ for lengths b, the degrees of freedom of Satterthwaite (1946) where the difference of two models on a
-    review has a standard deviation that grows with its length. Of Yelp's reviews, some of which are very long, it is a
-    seventh of their number: an interval of 100 of them must be as wide as one of 14 equal ones.
-    """
-    squares_D = bytes_D.astype(np.float64) ** 2
-    return max(2, int(squares_D.sum() ** 2 / (squares_D**2).sum()))
+    def _interval(
+        self, numerator_D: np.ndarray, denominator_D: np.ndarray, chosen_D: np.ndarray | None = None
+    ) -> Interval:
+        """Return Σ numerator / Σ denominator over all reviews, or the chosen ones, with its interval."""
+        bytes_D = self.evidence.challenger["bytes"].to_numpy()
+        ratio = Ratio(numerator_D, denominator_D, bytes_D if chosen_D is None else bytes_D[chosen_D])
+        options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
+        return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:

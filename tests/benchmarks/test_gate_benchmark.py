@@ -45,7 +45,7 @@ def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
 def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
     """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
     honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
-    monkeypatch.setattr(gate, "effective_reviews", lambda bytes_D: len(bytes_D))
+    monkeypatch.setattr("evaluation.studentised.effective_reviews", lambda bytes_D: len(bytes_D))
     naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
     assert honest <= int(binom.ppf(0.999, 1_500, ALPHA)) < naive + 20
     assert naive > honest
