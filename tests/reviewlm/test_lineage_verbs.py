@@ -1,0 +1,106 @@
+"""`reviewlm lineage` and `reviewlm reproduce`: what a person and a program get to see, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from made_lineage import made_lineage, step_named
+
+import tracking.lineage
+from reviewlm.errors import ArtifactError, Damaged, NotReproduced
+from reviewlm.lineage import LINEAGE_TAG, Lineage
+from reviewlm.verbs import lineage as verbs
+
+
+@pytest.fixture
+def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
+    """A registry with one version, whose artifacts lie in the home folder."""
+    made, bundle = made_lineage(own_home)
+    version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
+    found = SimpleNamespace(version=version, folder=bundle)
+    monkeypatch.setattr(tracking.lineage, "find", lambda config, reference: (None, found))
+    monkeypatch.setattr(tracking.lineage, "record_of", lambda folder: made)
+    return made
+
+
+def test_the_chain_is_shown_for_people_and_as_json(record: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
+    verbs.lineage("champion", json=True)
+    *shown, last = capsys.readouterr().out.splitlines()
+    assert shown[0] == "version 7 (champion): lstm, lstm"
+    assert any(line.startswith("├─ fit lstm") for line in shown)
+    found = json.loads(last)
+    assert (found["version"], found["root"], found["findings"]) == (7, record.root, [])
+    assert [row["stage"] for row in found["steps"]] == ["read", "tokens", "fit", "score"]
+    assert found["sources"][0]["sha256"] == record.sources[0].sha256
+
+
+def test_verify_says_that_all_is_what_it_was(record: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
+    verbs.lineage("champion", verify=True)
+    assert "verified: 4 stages and 1 sources are what they were" in capsys.readouterr().out
+
+
+def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
+    record: Lineage, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = own_home / "store" / step_named(record, "tokens").key / "ids.bin"
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    with pytest.raises(Damaged, match=r"ids\.bin") as error:
+        verbs.lineage("champion", verify=True)
+    assert error.value.exit_code == 5
+    out = capsys.readouterr().out
+    assert f"changed: {file}" in out
+    assert any("tokens train" in line and line.endswith("CHANGED") for line in out.splitlines())
+
+
+def test_what_is_gone_is_shown_and_an_error_only_where_it_was_to_be_verified(
+    record: Lineage, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_home / "store" / step_named(record, "score").key / "manifest.json").unlink()
+    verbs.lineage("champion")
+    assert sum(line.endswith("GONE") for line in capsys.readouterr().out.splitlines()) == 1
+    with pytest.raises(ArtifactError, match="is gone"):
+        verbs.lineage("champion", verify=True)
+
+
+STEP = {
+    "stage": "tokens", "label": "train", "digest": "d1", "files": (), "identity": (), "seconds_then": 1.0,
+    "seconds_now": 1.0, "figures": {}, "equal": True,
+}  # fmt: skip
+
+
+def verdict(**other: Any) -> dict[str, Any]:
+    return {
+        "version": 7, "model": "lstm", "verdict": "bit-equal", "first_difference": None, "platform": [],
+        "git_commit": "c0ffee", "same_code": True, "figures": [], "steps": [STEP], **other,
+    }  # fmt: skip
+
+
+def test_a_version_that_comes_out_the_same_is_said_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: asked.update(kwargs) or verdict())
+    verbs.reproduce("7", home="new", tolerance=0.02, json=True)
+    assert asked == {"version": "7", "home": "new", "tolerance": 0.02}
+    out = capsys.readouterr().out
+    assert "Version 7: bit-equal." in out
+    assert json.loads(out.splitlines()[-1])["verdict"] == "bit-equal"
+
+
+def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_and_reasons(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {**STEP, "equal": False, "files": ("ids.bin",), "file": "ids.bin", "identity": ("version 1 then, 2 now",)}
+    found = verdict(verdict="differs", steps=[first], first_difference=first, same_code=False)
+    monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: found)
+    with pytest.raises(NotReproduced) as error:
+        verbs.reproduce("champion")
+    assert error.value.exit_code == 5
+    assert "'tokens train'" in error.value.what
+    assert error.value.where == "ids.bin"
+    assert error.value.cause == "version 1 then, 2 now; the code is not that of commit c0ffee"
+    assert "another code" in capsys.readouterr().out
