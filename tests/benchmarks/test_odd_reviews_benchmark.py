@@ -49,7 +49,8 @@ def test_the_curvature_is_the_excess_of_entropy_in_standard_deviations(reviews: 
     # In bits: entropy 1.5, variance 0.25 a token; "tea" costs 1, "cake" and the end 2 each.
     tokens, costs = np.array([9, 2, 3]), np.array([8 + 2, 1 + 2, 1 + 2 + 2])
     expected = (1.5 * tokens - costs) / np.sqrt(0.25 * tokens)
-    assert curvature(bundle, stream_of(vocabulary, reviews, tmp_path / "tokens")) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    found = curvature(bundle, stream_of(vocabulary, reviews, tmp_path / "tokens"))
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_shuffled_reviews_keep_their_words_and_foreign_ones_are_all_different(
