@@ -19,7 +19,7 @@ from reviewlm import terminal
 from reviewlm.config import RunConfig
 from reviewlm.presets import parse_config
 from reviewlm.store import Artifact
-from tasks.compare import Evaluated, _log_comparison, _log_to_model
+from tasks.compare import Evaluated, _log_comparison, _log_to_model, compare_models
 from tasks.cost import costs_of
 from tasks.evaluate import Measured
 from tasks.fit import Fitted
@@ -97,7 +97,8 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
     spec = MixtureSpec(name=name, parts=("kn5", "lstm")) if "+" in name else NGramSpec(name=name)
     bundle = {"bundle/weights": b"w" * 500_000, "metrics.jsonl": b"x" * 9_000}
     fit = made(config, "fit", name, bundle, {"summary": summary})
-    score = made(config, "score", name, {"scores.parquet": rows}, facts)
+    samples = pl.DataFrame({"stars": [5], "text": ["Good soup."]})
+    score = made(config, "score", name, {"scores.parquet": rows, "samples.parquet": samples}, facts)
     tokens = made(config, "observe", name, {"token_scores.parquet": observed(len(name))}, {"hit@1": 0.1, "ece": 0.02})
     return Measured(Fitted(spec, fit, f"run of {name}", False), score, score, score, tokens, tokens)
 
@@ -180,6 +181,7 @@ class Tracker:
         self.batches: list[tuple[str, dict[str, float]]] = []
         self.tags: dict[tuple[str, str], str] = {}
         self.tables: dict[str, pl.DataFrame] = {}
+        self.figures: dict[str, Any] = {}
 
     def log_metrics(self, run_id: str, metrics: dict[str, float]) -> None:
         self.batches.append((run_id, metrics))
@@ -190,8 +192,14 @@ class Tracker:
     def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         self.tags |= {(run_id, name): value for name, value in tags.items()}
 
-    def tag(self, run_id: str, name: str) -> str:
-        return self.tags.get((run_id, name), "")
+    def has_tag(self, run_id: str, name: str, value: str) -> bool:
+        return self.tags.get((run_id, name)) == value
+
+    def log_figure(self, run_id: str, figure: Any, file: str) -> None:
+        self.figures[file] = figure
+
+    def link(self, run_id: str) -> str:
+        return f"http://mlflow/{run_id}"
 
 
 def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: Comparison) -> None:
@@ -216,6 +224,17 @@ def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison
     assert run_id == "run of lstm"
     assert {"test/gap", "test/gap_lo", "test/hit@1", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
     assert "test/perplexity" not in metrics, "the model's run has it already"
+
+
+def test_the_task_compares_draws_and_logs(config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker()
+    monkeypatch.setattr("tasks.compare.tracker_of", lambda config: tracker)
+    found = compare_models.fn(config, prepared(config), models(config), "parent")
+    assert found.named("lstm").name == "lstm"
+    assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)
+    assert {run_id for run_id, _ in tracker.batches} == {"parent", *(f"run of {name}" for name in MODELS)}
+    bars = tracker.figures["plots/perplexity_by_model.png"].axes[1]
+    assert any("floor 1.000" in text.get_text() for text in bars.get_legend().get_texts())
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
