@@ -27,10 +27,10 @@ from evaluation.metrics import LN2, figures_of
 
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
 POPULATION = 200_000
-SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
+SIZES = {50: 1_000, 100: 1_000, 500: 1_000, 2_000: 400, 8_000: 300}
 """Reviews of a test set, and how many test sets are drawn. The largest are more than `bootstrap.MAX_UNITS`."""
 QUICK = {100: 300, 1_000: 100}
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 SHOWN = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "oov_share")
 
 
