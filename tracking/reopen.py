@@ -13,6 +13,7 @@ def reopen_run(tracker: Tracker, run_id: str) -> bool:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
+    run_id = tracker.known_id(run_id)
     try:
         with tracker.reaching() as client:
             if client.get_run(run_id).info.lifecycle_stage == "deleted":
