@@ -17,7 +17,7 @@ from corpus.sources import Listed, identify, source_names
 from models.neural.lm import WEIGHTS
 from models.specs import spec_from_dict
 from models.vocabulary import FILE
-from reviewlm.config import RunConfig
+from reviewlm.config import RunConfig, SyntheticConfig
 from reviewlm.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
 from reviewlm.lineage import Lineage, Source, Step, step_of
 from reviewlm.lineage_compare import Compared, compare
@@ -125,7 +125,7 @@ class Reproduction:
         self.made: dict[str, Artifact] = {}
         self.fitted: dict[str, Fitted] = {}
         self._makers: dict[str, Callable[[RunConfig, Step], Artifact]] = {
-            "synthesise": lambda config, step: _built(synthesise.fn(config)), "read": self._read,
+            "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
             "fit": self._fit, "score": self._score, "samples": self._samples,
@@ -139,6 +139,11 @@ class Reproduction:
 
     def _of(self, step: Step, name: str) -> Artifact:
         return self.made[step.made_by[name]]
+
+    def _synthesise(self, config: RunConfig, step: Step) -> Artifact:
+        # Its own options: where files were given, the configuration may have others for the corpus that they equal.
+        source = config.source.model_copy(update={"synthetic": SyntheticConfig(**step.options)})
+        return _built(synthesise.fn(config.model_copy(update={"source": source})))
 
     def _read(self, config: RunConfig, step: Step) -> Artifact:
         sha256 = step.inputs["file"]
