@@ -113,14 +113,24 @@ def _kind(value: Any) -> str:
     return ' class="number"' if number else ""
 
 
-def picture(figure: Figure, caption: str, alt: str = "") -> str:
-    """Return a figure with its caption, the image inside the page; *alt* is read out in its place."""
+def picture(figure: Figure, caption: str) -> str:
+    """Return a figure with its caption, the image inside the page."""
+    return image(png(figure), caption)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as an image; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    image = base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def image(content: bytes, caption: str, alt: str = "") -> str:
+    """Return a PNG image with its caption, inside the page; *alt* is read out in its place."""
     return (
         f'<figure><div class="wide" tabindex="0"><img alt="{escape(alt or caption)}" '
-        f'src="data:image/png;base64,{image}"></div><figcaption>{escape(caption)}</figcaption></figure>'
+        f'src="data:image/png;base64,{base64.b64encode(content).decode()}"></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 

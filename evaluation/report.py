@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from evaluation import report_tables as tables
 from evaluation import surprisal
-from evaluation.page import contents, folded, listing, page, paragraph, picture, quotation, section, table
+from evaluation.page import contents, folded, image, listing, page, paragraph, quotation, section, table
 from evaluation.report_pictures import AUDIT, CALIBRATION, CURVES, MODELS, SLICES, TOKENS, Picture, readings_of
 from evaluation.report_words import headline
 from evaluation.run_results import ModelResults, RunResults
@@ -52,7 +52,11 @@ def _parts(results: RunResults, pictures: Sequence[Picture]) -> Iterator[Part]:
         *_missing(results.floor is None, "No floor: only of the embedded corpus the least possible figure is known."),
     ])  # fmt: skip
     yield Part("curves", "Training", _drawn(pictures, CURVES) or [paragraph("No training curve was recorded.")])
-    yield Part("slices", "Where it is weak", _drawn(pictures, SLICES) or [paragraph("No slices were measured.")])
+    yield Part(
+        "slices",
+        "Where it is weak",
+        _drawn(pictures, SLICES) or [paragraph("No slices were measured, or none has enough reviews.")],
+    )
     yield Part("tokens", "Token by token", _drawn(pictures, TOKENS) or [paragraph("No single tokens were observed.")])
     yield Part("calibration", "Calibration",
                _drawn(pictures, CALIBRATION) or [paragraph("Calibration was not measured.")])  # fmt: skip
@@ -83,7 +87,7 @@ def _decision(results: RunResults) -> Iterator[str]:
 
 def _drawn(pictures: Sequence[Picture], where: str) -> list[str]:
     return [
-        picture(one.figure, one.caption, f"Figure {one.name.replace('_', ' ')}. {one.finding or one.reading}")
+        image(one.png, one.caption, f"Figure {one.name.replace('_', ' ')}. {one.finding or one.reading}")
         for one in pictures
         if one.section == where
     ]

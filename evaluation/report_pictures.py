@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from evaluation.calibration_figures import reliability_figure
 from evaluation.canvas import styles_of
 from evaluation.cost_figures import known_costs, on_front, pareto_figure
 from evaluation.figures import loss_curves, perplexity_bars
+from evaluation.page import png
 from evaluation.run_results import RunResults
 from evaluation.slice_figures import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.surprisal import Reading, choose_reviews
@@ -52,6 +54,11 @@ class Picture:
     figure: Figure
     reading: str
     finding: str = ""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as an image."""
+        return png(self.figure)
 
     @property
     def caption(self) -> str:
@@ -116,9 +123,8 @@ def _of_models(results: RunResults) -> Iterator[Picture]:
 def _of_slices(results: RunResults) -> Iterator[Picture]:
     if results.slices is None or not len(results.slices):
         return
-    styles = _styles(results)
-    shown = {model.name: model.vocabulary for model in results.shown(SHOWN)}
-    units = _vocabularies(results)
+    styles, named = _styles(results), _vocabularies(results)
+    vocabularies = {model.name: named[model.name] for model in results.shown(SHOWN)}
     if words.said_of_worst(results):
         yield Picture(
             "worst_slices",
@@ -133,7 +139,7 @@ def _of_slices(results: RunResults) -> Iterator[Picture]:
         yield Picture(
             f"by_{dimension}",
             TOKENS if tokens else SLICES,
-            slice_figure(results.slices, dimension, {name: units[name] for name in shown}, styles),
+            slice_figure(results.slices, dimension, vocabularies, styles),
             READING_OF_SLICES[tokens],
             words.said_of_slices(results, dimension),
         )
@@ -211,8 +217,8 @@ def _of_writing(results: RunResults) -> Iterator[Picture]:
             "exposure",
             AUDIT,
             exposure_figure(exposures, styles, limit),
-            "Each point is a canary, planted as often as written below. One above the dashed line is hardly there by "
-            "chance: it has been learnt by heart.",
+            "Each point is a canary, planted as often as written below. Of texts that were never planted 1 in 20 would "
+            "stand above the dashed line; a planted one that does is likely known by heart.",
             words.said_of_exposure(results),
         )
 

@@ -96,8 +96,11 @@ def said_of_bars(results: RunResults) -> str:
 
 def said_of_slices(results: RunResults, dimension: str) -> str:
     """Return in which slices of a dimension the winner needs the most and the fewest bits."""
+    if results.slices is None:
+        return ""
     column = "bits_per_token" if dimension in OF_TOKENS else BITS
-    rows = _slices_of(results, dimension, column)
+    own = (pl.col("model") == results.winner) & (pl.col("dimension") == dimension) & pl.col(column).is_finite()
+    rows = results.slices.filter(own).sort(column, descending=True)
     if len(rows) < 2:
         return ""
     most, least = rows.row(0, named=True), rows.row(-1, named=True)
@@ -105,13 +108,6 @@ def said_of_slices(results: RunResults, dimension: str) -> str:
         f"{results.winner} needs the most bits at “{most['slice']}” ({amount(most[column], 3)}), the fewest at "
         f"“{least['slice']}” ({amount(least[column], 3)})."
     )
-
-
-def _slices_of(results: RunResults, dimension: str, column: str) -> pl.DataFrame:
-    if results.slices is None:
-        return pl.DataFrame({column: []})
-    own = (pl.col("model") == results.winner) & (pl.col("dimension") == dimension) & pl.col(column).is_finite()
-    return results.slices.filter(own).sort(column, descending=True)
 
 
 def said_of_worst(results: RunResults) -> str:

@@ -13,7 +13,6 @@ from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from evaluation.figures import save
 from evaluation.model_card import CARD_FILE, model_card
 from evaluation.report import report
 from evaluation.report_pictures import Picture, pictures_of
@@ -84,7 +83,7 @@ def write_files(results: RunResults, pictures: Sequence[Picture], folder: Path, 
     with disk_errors(folder):
         (place / FIGURES).mkdir(parents=True, exist_ok=True)
         for picture in pictures:
-            save(picture.figure, place / FIGURES / f"{picture.name}.png")
+            (place / FIGURES / f"{picture.name}.png").write_bytes(picture.png)
         unfinished = place / f".{REPORT_FILE}.{os.getpid()}"
         unfinished.write_text(report(results, pictures), encoding="utf-8")
         unfinished.replace(place / REPORT_FILE)

@@ -143,6 +143,26 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert "| rule |" in version.description
 
 
+def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: Ran) -> None:
+    report = Path(ran.result["report"])
+    first = ran.home / "reports" / ran.result["mlflow_run_id"] / "report.html"
+    assert report == first
+    assert (ran.home / "reports" / "latest" / "report.html").is_file()
+    html = report.read_text(encoding="utf-8")
+    assert len(html) < 5_000_000
+    assert "It was promoted to champion as version 1" in html
+    assert all(f">{name} (" in html for name in ("kn2", "lstm", "gru-char", "mix"))
+    parent = artifacts_of(mlflow_client(ran), ran.result["mlflow_run_id"])
+    assert {"report.html", "plots/reliability.png", "plots/by_position.png", "plots/surprisal.png"} <= parent
+
+
+def test_the_version_has_a_model_card(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    version = client.get_model_version_by_alias("reviewlm", "champion")
+    assert "model_card.md" in version.description
+    assert "model_card.md" in artifacts_of(client, version.run_id)
+
+
 def test_no_sample_shows_a_special_token(ran: Ran) -> None:
     samples = pl.concat([pl.read_parquet(path) for path in (ran.home / "store" / "samples").glob("*/samples.parquet")])
     assert len(samples) >= 9
@@ -226,6 +246,26 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     runs = mlflow_client(ran).search_runs(["1"], "tags.mlflow.runName = 'drift'")
     assert runs[0].data.metrics["drift/stars"] > 0.1
     assert "drift/drift.html" in {file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")}
+
+
+def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from corpus.synth import write_reviews
+    from flows.rescore import rescore
+
+    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
+    write_reviews(tmp_path / "new.jsonl", 300, seed=78)
+    told = rescore(TINY, [str(tmp_path / "new.jsonl")], ["rescore.min_reviews=2"])
+    client = mlflow_client(ran)
+    assert told["version"] == int(client.get_model_version_by_alias("reviewlm", "champion").version)
+    assert sum(row["reviews"] for row in told["months"] if row["part"] == "new") == 300
+    assert any(row["part"] == "held out" for row in told["months"])
+    assert [row["in_training"] for row in told["benchmark"]["history"]] == [0] * len(told["benchmark"]["history"])
+    kept = artifacts_of(client, told["mlflow_run_id"])
+    assert {"plots/decay.png", "plots/benchmark_history.png", "decay.json", "benchmark_history.json"} <= kept
+    points = client.get_metric_history(told["mlflow_run_id"], f"decay/v{told['version']}/open_bits_per_byte")
+    assert {201501 <= point.step <= 202301 for point in points} == {True}
 
 
 def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
