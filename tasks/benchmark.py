@@ -29,7 +29,6 @@ from tasks.stage import converted_errors, show_table, store_of
 from tasks.track import DATA_TAG, registry_of, tracker_of
 from tracking.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
 from tracking.registry import Version
-from tracking.standing import replay
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,7 @@ def measure_benchmark(config: RunConfig, run_id: str) -> dict[str, Any]:
     """
     registry, tracker = registry_of(config), tracker_of(config)
     store = BenchmarkStore(tracker, config.promotion.model_name)
-    there = {version.version: version for version in registry.versions()}
-    crowned = [there[number] for number in replay(registry.events()).crowned if number in there]
+    crowned = registry.champions()
     benchmark = frozen_benchmark(config, store, crowned)
     history = store.history(benchmark)
     done = set(history["version"].to_list()) if history.height else set()

@@ -34,7 +34,6 @@ from tasks.prepare import VOCABULARY_FILE
 from tasks.stage import converted_errors, run_stage, show_markdown, show_table, store_of
 from tasks.track import DATA_TAG, registry_of, tracker_of
 from tracking.registry import CHAMPION, Version
-from tracking.standing import replay
 
 log = logging.getLogger(__name__)
 MONTH_VERSION = 1
@@ -66,9 +65,8 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         raise EmptyInput("There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first")
     if versions == CHAMPION:
         return [champion]
-    there = {version.version: version for version in registry.versions()}
-    crowned = [number for number in replay(registry.events()).crowned if number in there]
-    return [champion, *(there[number] for number in reversed(crowned) if number != champion.version)]
+    former = [version for version in reversed(registry.champions()) if version.version != champion.version]
+    return [champion, *former]
 
 
 @task(name="rescore", task_run_name="rescore v{version.version}", cache_policy=NO_CACHE, persist_result=False)

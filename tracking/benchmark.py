@@ -80,7 +80,7 @@ class BenchmarkStore:
             client.set_registered_model_tag(self.name, DIGEST, digest)
         found = self.find()
         if found is None:
-            raise ReviewLMError("The benchmark set could not be frozen", where=self.tracker.uri)
+            raise ReviewLMError("The benchmark set could not be frozen", where=f"models:/{self.name}")
         return found
 
     def history(self, benchmark: Benchmark) -> pl.DataFrame:

@@ -148,8 +148,8 @@ class Change:
             return True
         if (version := self._version(event.version)) is None:
             return False
-        since = {SINCE: event.when.isoformat(timespec="seconds")} if event.promote else {}
-        tags = {**event.tags, **since}
+        crowned = event.promote and self.aliases.get(CHAMPION) != event.version
+        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if crowned else {})}
         gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
         number = str(event.version)
         if event.action == GATE and version.description != event.report:

@@ -114,7 +114,9 @@ class DecisionLog:
         found, token = [], None
         with self.tracker.reaching() as client:
             while True:
-                page = client.search_model_versions(f"name = '{self.name}'", max_results=1000, page_token=token)
+                page = client.search_model_versions(
+                    f"name = '{self.name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
+                )
                 found += [_event_of(entry) for entry in page]
                 if not (token := page.token):
                     return sorted(found, key=lambda event: event.number)

@@ -159,7 +159,7 @@ class Registry:
             promote: Whether the gate let it pass.
             report: The decision as Markdown.
             tags: See `versions.outcome_tags`.
-            who: Asked for it; empty for USER@HOST of this process.
+            who: Empty for USER@HOST of this process.
             run_id: Of the MLflow run that holds the decision: a repeated call of the same run is entered once.
 
         Raises:
@@ -190,7 +190,7 @@ class Registry:
             ReviewLMError: The gate has refused the version, or there is no such version.
         """
         self.require_promotable(version, force)
-        if self._aliases().get(CHAMPION) == version == expected_champion:
+        if self._aliases().get(CHAMPION) == version:
             return
         who = who or author()
         tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
@@ -227,14 +227,22 @@ class Registry:
 
     def rollback_target(self, to: int | None = None) -> int:
         """Return the version that `rollback` would make the champion; raises as it does."""
-        return self._former_champion(replay(self.events()), to)
+        with exclusive_change(self.tracker, self.name) as change:
+            return self._former_champion(change.standing, to)
+
+    def champions(self) -> list[Version]:
+        """Return all versions that were champion at any time and still exist, the first first."""
+        with exclusive_change(self.tracker, self.name) as change:
+            crowned = change.standing.crowned
+        there = {version.version: version for version in self.versions()}
+        return [there[number] for number in crowned if number in there]
 
     def _former_champion(self, standing: Standing, to: int | None) -> int:
         target = standing.previous if to is None else to
         if target is None or target == standing.champion:
             raise ReviewLMError(
                 f"{self.name} has no previous champion to go back to" if to is None else
-                f"Version {to} is the champion already", where=self.tracker.uri,
+                f"Version {to} is the champion already", where=f"models:/{self.name}",
             )
         if target not in standing.crowned:
             known = ", ".join(map(str, standing.crowned)) or "none"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tracking.events import ABANDONED, ADOPTED, Event
 
-CARRIED_OUT, PENDING, OVERTAKEN = "carried out", "pending", "overtaken"
+CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Standing:
         previous: The champion before it.
         newest: Number of the last event, 0 for none.
         states: Of each event, by number: CARRIED_OUT; PENDING, decided but not yet on the aliases and tags; OVERTAKEN,
-            void since another version had become champion when it was written; or ABANDONED, void since its version
-            was deleted before it could be carried out.
+            void since another version had become champion when it was written; ABANDONED, void since its version was
+            deleted before it could be carried out; or REPEATED, void since it is an earlier event that was sent again.
         crowned: The versions that were champion at any time, the first first.
     """
 
@@ -41,9 +41,12 @@ def replay(events: Iterable[Event]) -> Standing:
     champion, previous, newest = None, None, 0
     states: dict[int, str] = {}
     crowned: dict[int, None] = {}
+    keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
         newest = event.number
-        if event.carried_out.startswith(ABANDONED):
+        if event.key in keys:  # an HTTP client repeats a request whose answer was lost
+            states[event.number] = REPEATED
+        elif event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED
         elif (event.promote or event.action == ADOPTED) and champion not in (event.against, event.version or None):
             states[event.number] = OVERTAKEN
@@ -51,8 +54,10 @@ def replay(events: Iterable[Event]) -> Standing:
             states[event.number] = CARRIED_OUT if event.carried_out else PENDING
             if event.action == ADOPTED:
                 champion, previous = event.version or None, event.previous
+                crowned |= {} if previous is None or previous in crowned else {previous: None}
             elif event.promote and event.version != champion:
                 champion, previous = event.version, champion
             if champion is not None:
                 crowned.setdefault(champion)
+        keys.add(event.key)
     return Standing(champion, previous, newest, states, tuple(crowned))

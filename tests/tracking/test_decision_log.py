@@ -14,7 +14,7 @@ from reviewlm.errors import ReviewLMError
 from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
 from tracking.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
 from tracking.runs import Tracker
-from tracking.standing import CARRIED_OUT, OVERTAKEN, PENDING, replay
+from tracking.standing import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, replay
 
 LOG = "reviewlm-decisions"
 
@@ -50,6 +50,12 @@ def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts
     standing = replay([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
     assert (standing.champion, standing.previous) == (2, 1)
     assert standing.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
+
+
+def test_an_event_that_was_sent_twice_counts_once():
+    sent = event(2, 2, 1)
+    standing = replay([event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)])
+    assert (standing.champion, standing.states[2], standing.states[4]) == (3, CARRIED_OUT, REPEATED)
 
 
 def test_a_refusal_and_an_abandoned_event_move_nothing():
@@ -169,6 +175,16 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
         ("aliases found moved", first, None, "the log begins here"),
     ]
     assert complaints(names.registry.events()) == []
+
+
+def test_a_registry_older_than_its_log_can_be_rolled_back(names: Names):
+    first, second = names.version(), names.version()
+    for alias, number in ((PREVIOUS, first), (CHAMPION, second)):
+        names.tracker.client.set_registered_model_alias("reviewlm", alias, str(number))
+    assert names.registry.rollback_target() == first
+    assert [version.version for version in names.registry.champions()] == [first, second]
+    assert names.registry.rollback(why="complaints") == first
+    assert names.registry.alias(PREVIOUS).version == second
 
 
 def test_a_champion_that_was_deleted_in_mlflow_leaves_none_and_the_gate_goes_on(names: Names):
