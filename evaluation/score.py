@@ -170,13 +170,14 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Win
 
     All but the first two tokens of a review, begin and stars, are scored.
     """
-    first_B1 = np.asarray(stream.offsets)[rows_B][:, None]
-    length_B1 = np.asarray(stream.offsets)[rows_B + 1][:, None] - first_B1
+    ids, offsets = np.asarray(stream.ids), np.asarray(stream.offsets)
+    first_B1 = offsets[rows_B][:, None]
+    length_B1 = offsets[rows_B + 1][:, None] - first_B1
     longest = int(length_B1.max())
     for start in range(0, longest, width):
         position_T = np.arange(start, min(start + width, longest))
         inside_BT = position_T < length_B1
-        ids_BT = np.asarray(stream.ids[first_B1 + np.minimum(position_T, length_B1 - 1)], np.int64)
+        ids_BT = ids.take(first_B1 + position_T, mode="clip").astype(np.int64)
         ids_BT[~inside_BT] = BOS
         yield Window(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
 
@@ -213,8 +214,9 @@ def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataF
 
 def _kept(window: Window, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
-    row_N, t_N = np.nonzero(window.scored_BT & keep_B[:, None])
-    return np.stack([window.rows_B[row_N], window.start + t_N - PREFIX, nats_BT[row_N, t_N]])
+    kept = np.flatnonzero(keep_B)
+    row_N, t_N = np.nonzero(window.scored_BT[kept])
+    return np.stack([window.rows_B[kept[row_N]], window.start + t_N - PREFIX, nats_BT[kept[row_N], t_N]])
 
 
 def _token_table(stream: TokenStream, found: Sequence[np.ndarray]) -> pl.DataFrame:
