@@ -2,6 +2,7 @@
 
     python -m benchmarks.coverage --quick
     python -m benchmarks.coverage --write
+    python -m benchmarks.coverage --reviews 500 --sets 400
 
 Reviews are drawn from a population whose figures are known exactly, since it is finite: lengths are skewed like those
 of reviews, short reviews cost more per byte, and the two models find the same reviews hard. Each draw is a test set,
@@ -27,10 +28,10 @@ from evaluation.metrics import LN2, figures_of
 
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
 POPULATION = 200_000
-SIZES = {50: 1_000, 100: 1_000, 500: 1_000, 2_000: 400, 8_000: 300}
+SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
 """Reviews of a test set, and how many test sets are drawn. The largest are more than `bootstrap.MAX_UNITS`."""
 QUICK = {100: 300, 1_000: 100}
-RESAMPLES = 1_000
+RESAMPLES = 2_000
 SHOWN = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "oov_share")
 
 
@@ -114,10 +115,17 @@ def _test_sets(population_size: int, size: int, sets: int, seed: int) -> Iterato
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Simulate, and report the coverage by figure and number of reviews."""
-    args: argparse.Namespace = arguments(__doc__ or "").parse_args(argv)
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--reviews", type=int, help="only test sets of so many reviews")
+    parser.add_argument("--sets", type=int, help="so many test sets of each size")
+    args: argparse.Namespace = parser.parse_args(argv)
+    sizes = QUICK if args.quick else SIZES
+    if args.reviews:
+        sizes = {args.reviews: args.sets or sizes.get(args.reviews, min(sizes.values()))}
+    sizes = {size: args.sets or sets for size, sets in sizes.items()}
     tables = population(POPULATION, seed=1)
     rows = {}
-    for size, sets in (QUICK if args.quick else SIZES).items():
+    for size, sets in sizes.items():
         rows[f"{size:,} reviews"] = {"test sets": sets, **coverage(tables, size, sets, seed=size)}
         say(f"{size} reviews: {rows[f'{size:,} reviews']}")
     shares = [share for row in rows.values() for name, share in row.items() if name != "test sets"]
@@ -126,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         f"coverage.{name}": Ratio(round(value, 4), 1.0, f"{name} {share:.4f}, goal {GOAL[0]:.0%} to {GOAL[1]:.0%}")
         for name, (share, value) in sure.items()
     }
-    noise = 2 * sqrt(CONFIDENCE * (1 - CONFIDENCE) / min((QUICK if args.quick else SIZES).values()))
+    noise = 2 * sqrt(CONFIDENCE * (1 - CONFIDENCE) / min(sizes.values()))
     notes = (
         f"Share of test sets whose {CONFIDENCE:.0%} interval ({RESAMPLES:,} draws) holds the figure of the population "
         f"of {POPULATION:,} reviews they were drawn from. Twice the standard error of a share is at most {noise:.3f}.",
