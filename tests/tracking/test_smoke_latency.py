@@ -1,0 +1,90 @@
+"""How the smoke test times a model: against a clock that is set by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from tracking.smoke import MOST_SECONDS, ROUNDS, TYPED, answers, latency
+
+SUGGESTIONS = ROUNDS * TYPED.count(" ")
+
+
+class Model:
+    """Answers whose seconds are given one by one; `now` is what the clock shows."""
+
+    def __init__(self, seconds: list[float], written: str = "four words of text", writing: float = 1.0) -> None:
+        self.now, self.seconds, self.written, self.writing = 0.0, iter(seconds), written, writing
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def ask(self, text: str, **params: Any) -> dict[str, Any]:
+        self.asked.append((text, params))
+        generates = params["task"] == "generate"
+        self.now += self.writing if generates else next(self.seconds)
+        return {"texts": [self.written] * params["n"]} if generates else {"words": [], "rest": 1.0}
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_the_median_and_the_time_within_which_ninety_five_percent_come() -> None:
+    times = [0.001 * (i + 1) for i in range(SUGGESTIONS)]
+    model = Model(times[::-1])
+    found = latency(model.ask, model.clock)
+    assert found["p50"] == pytest.approx(math.ceil(0.5 * SUGGESTIONS), abs=1e-3)
+    assert found["p95"] == pytest.approx(math.ceil(0.95 * SUGGESTIONS), abs=1e-3)
+
+
+def test_a_word_takes_the_time_of_the_written_reviews_by_their_words() -> None:
+    model = Model([0.01] * SUGGESTIONS, "one two three four five", writing=2.0)
+    assert latency(model.ask, model.clock)["word"] == pytest.approx(200)
+    silent = Model([0.01] * SUGGESTIONS, "", writing=0.5)
+    assert latency(silent.ask, silent.clock)["word"] == pytest.approx(500)
+
+
+def test_suggestions_are_asked_for_while_a_text_is_typed_word_by_word() -> None:
+    model = Model([0.01] * SUGGESTIONS)
+    latency(model.ask, model.clock)
+    texts = [text for text, params in model.asked if params["task"] == "suggest"]
+    assert texts[:3] == ["The", "The food", "The food was"]
+    assert len(texts) == SUGGESTIONS
+
+
+def test_a_very_slow_model_is_timed_on_fewer_suggestions() -> None:
+    model = Model([MOST_SECONDS / 2.5] * SUGGESTIONS)
+    assert latency(model.ask, model.clock)["p95"] == pytest.approx(MOST_SECONDS / 2.5 * 1e3)
+    assert len(model.asked) == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"rest": 0.9}, "sum to 1.2"), ({"nats": math.inf}, "inf nats"), ({"nats": -1.0}, "-1.0 nats"),
+     ({"texts": ["Something else"]}, "prompt is not kept")],
+)  # fmt: skip
+def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
+    good = {"texts": ["The food was fine"], "words": [{"word": "good", "probability": 0.3}], "rest": 0.7, "nats": 2.0,
+            "perplexity": 3.0}  # fmt: skip
+    assert "perplexity 3.0" in answers(lambda text, **params: good)
+    with pytest.raises(RuntimeError, match=message):
+        answers(lambda text, **params: {**good, **wrong})
+
+
+def test_the_line_for_the_caller_is_json_that_the_gate_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow.pyfunc
+
+    from tracking import smoke
+
+    class Loaded:
+        def predict(self, rows: Any, params: dict[str, Any]) -> list[dict[str, Any]]:
+            text = rows["text"][0]
+            return [{"texts": [f"{text} and so on"] * params.get("n", 1), "words": [], "rest": 1.0, "nats": 1.0,
+                     "perplexity": 2.0}]  # fmt: skip
+
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: Loaded())
+    told = json.loads(smoke.main("models:/any/1"))
+    assert told["said"].startswith("perplexity 2.0")
+    assert set(told["latency_ms"]) == {"p50", "p95", "word"}
+    assert min(told["latency_ms"].values()) >= 0
