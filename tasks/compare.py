@@ -85,7 +85,8 @@ def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> 
     row = numbers_of(comparison.table.row(by_predicate=pl.col("model") == model.name, named=True))
     new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
-    tracker.log_metrics(run_id, {f"test/{name}": value for name, value in new.items()} | costs)
+    dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
+    tracker.log_metrics(run_id, {f"test/{name}": value for name, value in new.items()} | costs, dataset=dataset)
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
 
 
