@@ -66,6 +66,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
         LINEAGE_TAG: keep_lineage(config, uri, challenger),
         "kind": challenger.fitted.spec.kind, "model": challenger.name, BUNDLE_TAG: digest,
         DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
+        "leak_certificate": prepared.clean.facts.get("certificate") or "none",
     }
     return registry.register(uri, run_id, tags)
 

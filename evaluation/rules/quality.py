@@ -20,7 +20,7 @@ def not_below_floor(case: Case) -> RuleOutcome:
     if gap is None:
         known = "these reviews have no known floor" if case.evidence.floor is None else "there are no finite scores"
         return RuleOutcome(name, None, known)
-    detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {gap.confidence:.0%} interval is "
+    detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
     below = gap.high < -ROUNDING
     if below and case.evidence.folds:
@@ -64,7 +64,7 @@ def surely_better(case: Case) -> RuleOutcome:
     if case.interval is None:
         return RuleOutcome(name, False, "no interval can be computed from scores that are not finite")
     gain = case.interval
-    detail = f"the {gain.confidence:.4g} interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
+    detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
     return RuleOutcome(name, gain.low > limit, detail + _verdict(gain, limit), gain.low, limit)
 
 
