@@ -62,8 +62,8 @@ class Decay:
             return f"no month after {self.until} has enough new reviews to judge by"
         share = self.change / self.reference
         interval = f"{self.change:+.4f} bits per byte ({share:+.1%}), {self.change_low:+.4f} to {self.change_high:+.4f}"
-        verdict = "worse than" if self.worse else "not worse than"
-        return f"{self.month} is {verdict} the reviews that it was made with, beyond chance: {interval}"
+        verdict = "worse, beyond chance," if self.worse else "no worse"
+        return f"{self.month} is {verdict} than the reviews that the model was made with: {interval}"
 
 
 def measure_decay(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from evaluation.canvas import GREY, PALE, canvas, styles_of
+from evaluation.canvas import GREY, PALE, PALETTE, canvas, styles_of
 from evaluation.decay import HELD_OUT, NEW, Decay
 
 
@@ -33,14 +33,14 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
                 x, y, [y - low, high - y], label=f"{name}, {part}", markerfacecolor=face, capsize=2, markersize=5,
                 **style,
             )
-    first = next(iter(decays.values()))
+    champion, first = next(iter(decays.items()))
     axes.axhspan(first.low, first.high, color=PALE, zorder=0)
     axes.axhline(first.reference, color=GREY, linewidth=1, linestyle="--",
                  label=f"reference {first.since} to {first.until}")
     step = max(1, len(months) // 12)
     axes.set_xticks(range(0, len(months), step), months[::step], rotation=30, ha="right")
     axes.set_ylabel("open bits per byte")
-    axes.set_title(first.sentence, loc="left", fontsize=9)
+    axes.set_title(f"{champion}: {first.sentence}", loc="left", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -55,7 +55,7 @@ def benchmark_curve(history: pl.DataFrame) -> Figure:
     rows = history.sort("version")
     y, low, high = (rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi"))
     places = np.arange(len(rows))
-    axes.errorbar(places, y, [y - low, high - y], marker="o", capsize=3)
+    axes.errorbar(places, y, [y - low, high - y], marker="o", capsize=3, color=PALETTE[0])
     labels = [f"v{row['version']}\n{row['model']}" for row in rows.to_dicts()]
     axes.set_xticks(places, labels)
     axes.set_ylabel("open bits per byte")

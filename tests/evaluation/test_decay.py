@@ -46,7 +46,7 @@ def test_a_month_that_is_worse_beyond_chance_is_told_and_one_like_the_reference_
     assert found.worse is True
     assert found.month == "2024-03"
     assert found.change == pytest.approx(0.2, abs=0.08)
-    assert found.sentence.startswith("2024-03 is worse than")
+    assert found.sentence.startswith("2024-03 is worse, beyond chance, than")
     assert decay_of(made, same).worse is False
     assert decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False  # better is not worse
 
@@ -95,7 +95,7 @@ def test_the_curve_shows_every_version_and_part_and_the_verdict():
     champion = decay_of(month("2024-01", HELD_OUT, 80, 2.0, 0.1, 1), month("2024-03", NEW, 80, 2.1, 0.1, 2))
     former = decay_of(month("2024-01", HELD_OUT, 80, 2.3, 0.1, 3), month("2024-02", NEW, 80, 2.4, 0.1, 4))
     [axes] = decay_curve({"v2": champion, "v1": former}).axes
-    assert axes.get_title(loc="left") == champion.sentence
+    assert axes.get_title(loc="left") == f"v2: {champion.sentence}"
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert {"v2, held out", "v2, new", "v1, held out", "v1, new"} < set(named)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2024-01", "2024-02", "2024-03"]
