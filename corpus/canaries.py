@@ -112,8 +112,13 @@ class Canaries:
         """Return what the manifest says of them."""
         planted = sum(self.copies)
         return {
-            "canaries": len(self.texts), "planted": planted, "share": planted / max(self.reviews, 1),
-            "words": len(self.words), "length": self.length, "stars": self.stars, "bits": round(self.bits, 2),
+            "canaries": len(self.texts),
+            "planted": planted,
+            "share": planted / max(self.reviews, 1),
+            "words": len(self.words),
+            "length": self.length,
+            "stars": self.stars,
+            "bits": round(self.bits, 2),
             "why_none": self.why_none,
         }
 

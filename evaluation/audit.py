@@ -37,8 +37,13 @@ Report = Callable[[int], None]
 
 
 def audit(
-    bundle: Bundle, reference: Reference, canaries: Canaries | None, config: AuditConfig, tokens_per_word: float,
-    folder: Path, report: Report = lambda done: None,
+    bundle: Bundle,
+    reference: Reference,
+    canaries: Canaries | None,
+    config: AuditConfig,
+    tokens_per_word: float,
+    folder: Path,
+    report: Report = lambda done: None,
 ) -> dict[str, Any]:
     """Audit one model; writes tables to *folder*.
 
@@ -107,7 +112,8 @@ def _novelty(samples: pl.DataFrame, texts: WordStream, reference: Reference, fol
         folder / NOVELTY_FILE
     )
     return {
-        "samples": samples.height, "words": len(texts.words_N),
+        "samples": samples.height,
+        "words": len(texts.words_N),
         **{f"copied_{n}": found.share(n) for n in (4, 8)},
         **{f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)},
         "longest_copied": int(found.longest_D.max()),
@@ -120,8 +126,12 @@ def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[s
     real = word_stream(reference.real["text"])
     length, p = length_distance(texts, real, most_words)
     count = min(len(texts), len(real))
-    facts: dict[str, Any] = {"length_ks": length, "length_p": p, "mean_words": float(texts.lengths_D.mean()),
-                             "real_mean_words": float(real.lengths_D.mean())}
+    facts: dict[str, Any] = {
+        "length_ks": length,
+        "length_p": p,
+        "mean_words": float(texts.lengths_D.mean()),
+        "real_mean_words": float(real.lengths_D.mean()),
+    }
     ours, theirs = texts.head(count), real.head(count)
     words = min(len(ours.words_N), len(theirs.words_N))
     for prefix, each in (("", ours), ("real_", theirs)):

@@ -44,12 +44,23 @@ MOST_SKEW = 0.99
 CONTROLS = 10
 """One more text that was never planted for so many candidates: these check the method itself."""
 TABLE = {
-    "canary": pl.String, "copies": pl.Int64, "oov": pl.Int64, "nats": pl.Float64, "rank": pl.Float64,
-    "exposure": pl.Float64, "extrapolated": pl.Float64, "written": pl.Int64,
+    "canary": pl.String,
+    "copies": pl.Int64,
+    "oov": pl.Int64,
+    "nats": pl.Float64,
+    "rank": pl.Float64,
+    "exposure": pl.Float64,
+    "extrapolated": pl.Float64,
+    "written": pl.Int64,
 }
 """Columns of what `measure_exposure` returns: a row for each planted canary."""
 FACTS = (
-    "exposure_max", "exposure_mean", "exposure_extrapolated_max", "exposure_limit", "skew_normal_ks", "control_ks",
+    "exposure_max",
+    "exposure_mean",
+    "exposure_extrapolated_max",
+    "exposure_limit",
+    "skew_normal_ks",
+    "control_ks",
     "control_p",
 )
 
@@ -83,8 +94,12 @@ def measure_exposure(
     lowered = samples.str.to_lowercase()
     table = pl.DataFrame(
         {
-            "canary": texts, "copies": canaries.copies, "oov": rows["oov"].head(len(texts)), "nats": planted_P,
-            "rank": ranks(planted_P, candidates_R), "exposure": exposures(planted_P, candidates_R),
+            "canary": texts,
+            "copies": canaries.copies,
+            "oov": rows["oov"].head(len(texts)),
+            "nats": planted_P,
+            "rank": ranks(planted_P, candidates_R),
+            "exposure": exposures(planted_P, candidates_R),
             "extrapolated": [_extrapolated(fitted, x, canaries.bits) for x in planted_P],
             "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
         },
@@ -93,12 +108,16 @@ def measure_exposure(
     distance, p = follow_theory(controls_C, candidates_R)
     known = table.drop_nulls("exposure")
     return table, {
-        "canaries": len(texts), "canaries_unknown": table.height - known.height,
+        "canaries": len(texts),
+        "canaries_unknown": table.height - known.height,
         "canaries_written": int(lowered.str.contains_any(texts).sum()),
-        "exposure_max": known["exposure"].max(), "exposure_mean": known["exposure"].mean(),
+        "exposure_max": known["exposure"].max(),
+        "exposure_mean": known["exposure"].mean(),
         "exposure_extrapolated_max": known["extrapolated"].max(),
         "exposure_limit": math.log2(candidates + 1) if known.height else None,
-        "skew_normal_ks": fitted.distance if fitted else None, "control_ks": distance, "control_p": p,
+        "skew_normal_ks": fitted.distance if fitted else None,
+        "control_ks": distance,
+        "control_p": p,
     }
 
 

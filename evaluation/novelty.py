@@ -93,7 +93,8 @@ def copied_spans(samples: pl.DataFrame, found: Overlap, training_offsets: np.nda
     """
     review_D = np.searchsorted(training_offsets, found.at_D, side="right") - 1
     spans = samples.with_columns(
-        longest=pl.Series(found.longest_D), start=pl.Series(found.start_D),
+        longest=pl.Series(found.longest_D),
+        start=pl.Series(found.start_D),
         review=pl.Series(review_D).set(pl.Series(found.at_D < 0), None),
     )
     words = pl.col("pieces").list.len()

@@ -55,6 +55,9 @@ class Polarity:
             return None
         table = pl.concat(counts).group_by("feature").agg(pl.col("positive", "negative").sum())
         table = table.filter(pl.col("positive") + pl.col("negative") >= LEAST_REVIEWS)
+        # As if there were equally many reviews of both, or the add-one would favour the commoner polarity.
+        scaled = {name: pl.col(name) * (seen.min() / seen[i]) for i, name in enumerate(("negative", "positive"))}
+        table = table.with_columns(**scaled)
         shares = [(pl.col(name) + 1) / (pl.col(name).sum() + pl.len()) for name in ("positive", "negative")]
         return cls(table.select("feature", weight=(shares[0] / shares[1]).log()).sort("feature"))
 

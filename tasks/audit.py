@@ -44,8 +44,13 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
         text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without the ends of reviews
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
             return audit(
-                bundle, Reference(reference.folder), canaries, config.audit, text_tokens / reference.facts["words"],
-                work, report,
+                bundle,
+                Reference(reference.folder),
+                canaries,
+                config.audit,
+                text_tokens / reference.facts["words"],
+                work,
+                report,
             )
 
     inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}

@@ -143,8 +143,20 @@ def test_tables_say_what_the_facts_say(audited):
 
 def test_every_figure_is_there_and_every_figure_of_variety_has_its_real_counterpart(audited):
     facts = audited["regular"][0]
-    names = ["copied_4", "copied_8", "longest_copied", "repetition", "self_bleu", "self_overlap", "star_agreement",
-             "private_patterns", "mean_words", "distinct_1", "distinct_2", "distinct_3"]  # fmt: skip
+    names = [
+        "copied_4",
+        "copied_8",
+        "longest_copied",
+        "repetition",
+        "self_bleu",
+        "self_overlap",
+        "star_agreement",
+        "private_patterns",
+        "mean_words",
+        "distinct_1",
+        "distinct_2",
+        "distinct_3",
+    ]
     assert {*names, *(f"real_{name}" for name in names), "length_ks", "length_p", *FACTS} <= facts.keys()
     assert not [name for name, value in facts.items() if value is None]
 
@@ -157,14 +169,22 @@ def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
 
 
 def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
-    written = pl.DataFrame({"stars": [5, 1], "number": [0, 0], "seed": [1, 1],
-                            "text": ["bar bas", "mail joe@example.com, call 480-555-1234"]})
+    written = pl.DataFrame(
+        {
+            "stars": [5, 1],
+            "number": [0, 0],
+            "seed": [1, 1],
+            "text": ["bar bas", "mail joe@example.com, call 480-555-1234"],
+        }
+    )
     monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
     shown = pl.read_parquet(tmp_path / "private.parquet")
     assert shown.sort("pattern").select("stars", "pattern", "text").rows() == [
-        (1, "e-mail", written["text"][1]), (1, "telephone number", written["text"][1])]
+        (1, "e-mail", written["text"][1]),
+        (1, "telephone number", written["text"][1]),
+    ]
     assert facts["canaries"] == 0
     assert facts["exposure_max"] is None
 

@@ -71,5 +71,6 @@ def test_a_model_that_writes_the_same_again_and_again_is_told_from_a_varied_one(
 def test_lengths_count_as_equal_beyond_the_length_at_which_samples_are_cut():
     short, long = stream_of([["a"] * n for n in range(20)]), stream_of([["a"] * 2 * n for n in range(20)])
     assert length_distance(short, long, 1_000) == pytest.approx(
-        (ks_2samp(range(20), range(0, 40, 2)).statistic, ks_2samp(range(20), range(0, 40, 2)).pvalue))
+        (ks_2samp(range(20), range(0, 40, 2)).statistic, ks_2samp(range(20), range(0, 40, 2)).pvalue)
+    )
     assert length_distance(short, long, 0)[0] == 0

@@ -80,8 +80,10 @@ def test_copied_spans_name_text_and_review_and_the_longest_comes_first():
     stream = word_stream(training)
     spans = copied_spans(table, overlap(word_stream(samples["text"]), stream), stream.offsets)
     assert spans.select("number", "longest", "span", "review").rows() == [
-        (1, 6, "never come back to this awful", 1), (2, 1, "here", 0), (0, 0, "", None)
-    ]  # fmt: skip
+        (1, 6, "never come back to this awful", 1),
+        (2, 1, "here", 0),
+        (0, 0, "", None),
+    ]
     assert spans["of_sample"].to_list() == [pytest.approx(6 / 10), 1.0, 0.0]
 
 

@@ -15,9 +15,7 @@ def test_planted_addresses_and_numbers_are_found_and_placeholders_are_not():
         "See http://example.com/menu. My card is 4111 1111 1111 1111.",
     ]
     found = private_patterns(pl.Series(texts)).sort("text", "pattern").rows()
-    assert found == [
-        (1, "e-mail", 1), (1, "telephone number", 2), (3, "card number", 1), (3, "web address", 1)
-    ]  # fmt: skip
+    assert found == [(1, "e-mail", 1), (1, "telephone number", 2), (3, "card number", 1), (3, "web address", 1)]
 
 
 def test_texts_without_any_give_an_empty_table():

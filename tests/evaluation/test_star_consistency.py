@@ -27,6 +27,13 @@ def test_weights_are_the_log_ratio_of_the_shares_of_the_texts_that_hold_a_featur
     )
 
 
+def test_many_kind_reviews_do_not_make_a_word_that_both_use_a_kind_one():
+    table = reviews(["fine lovely", "fine sweet"] * 20, ["fine awful", "fine rude"] * 2)
+    weights = dict(Polarity.train([table]).weights.rows())
+    assert weights["fine"] == pytest.approx(0, abs=1e-9)
+    assert weights["lovely"] == pytest.approx(-weights["rude"]) == pytest.approx(np.log(3))
+
+
 def test_pairs_of_words_tell_not_good_from_good():
     texts = reviews(["good food", "good place"] * 5, ["not good food", "not good place"] * 5)
     assert (Polarity.train([texts]).log_odds(pl.Series(["good beer", "not good beer"])) > 0).tolist() == [True, False]

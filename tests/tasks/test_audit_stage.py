@@ -22,6 +22,7 @@ from models.vocabulary import GIVEN, Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import InputError
 from reviewlm.presets import load_config, parse_config
+from reviewlm.store import Artifact
 from tasks.audit import audit_bundle, figures_of_audit, log_audit, reference_of
 from tasks.canaries import choose
 from tasks.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
@@ -37,6 +38,11 @@ def config_of(**audit: Any) -> RunConfig:
 
 def result_of(found: Any) -> Any:
     return getattr(found, "data", found)
+
+
+def canaries_of(prepared: Prepared) -> Artifact:
+    assert prepared.canaries is not None
+    return prepared.canaries
 
 
 def write_clean(folder: Path) -> dict[str, Any]:
@@ -83,9 +89,9 @@ def test_canaries_stand_in_the_training_stream_and_in_no_other(prepared: Prepare
     planted = {split: names.str.starts_with("canary-").sum() for split, names in ids.items()}
     assert planted == {"train": 3, "validation": 0, "test": 0}
     assert len(streams["train"]) == 163
-    assert prepared.tokens["word"]["train"].manifest["inputs"]["canaries"] == prepared.canaries.digest
-    assert prepared.canaries.facts["planted"] == 3
-    assert len(Canaries.load(prepared.canaries.folder).texts) == 3
+    assert prepared.tokens["word"]["train"].manifest["inputs"]["canaries"] == canaries_of(prepared).digest
+    assert canaries_of(prepared).facts["planted"] == 3
+    assert len(Canaries.load(canaries_of(prepared).folder).texts) == 3
 
 
 def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any(prepared: Prepared) -> None:
@@ -97,8 +103,8 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
 
 def test_only_what_decides_about_the_planting_plants_again(prepared: Prepared) -> None:
     same = result_of(choose.fn(config_of(samples=20, candidates=200), prepared.clean))
-    assert same.digest == prepared.canaries.digest
-    changes = [{"canaries": 4}, {"copies": [2]}, {"canary_words": 6}, {"seed": 2}]
+    assert same.digest == canaries_of(prepared).digest
+    changes: list[dict[str, Any]] = [{"canaries": 4}, {"copies": [2]}, {"canary_words": 6}, {"seed": 2}]
     others = [result_of(choose.fn(config_of(**change), prepared.clean)).digest for change in changes]
     assert len({same.digest, *others}) == 5
 
@@ -140,7 +146,7 @@ def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepar
 
 
 def test_damaged_canaries_are_refused_with_their_folder(prepared: Prepared, bundle: Path) -> None:
-    [file] = prepared.canaries.folder.glob("canaries.json")
+    [file] = canaries_of(prepared).folder.glob("canaries.json")
     file.write_text("{}")
     with pytest.raises(InputError, match="canaries"):
         audit_bundle(config_of(), bundle, prepared, prepared.tokens["word"]["train"], "kn3")
