@@ -89,7 +89,8 @@ def _about_figures(results: RunResults) -> str:
 
 def _figures(results: RunResults, row: dict[str, Any]) -> Table:
     """Return the winner's figures with their intervals, those of the baseline beside them."""
-    base = results.row(results.baseline) if results.baseline in results.table["model"].to_list() else None
+    compared = results.baseline != results.winner and results.baseline in results.table["model"].to_list()
+    base = results.row(results.baseline) if compared else None
     shown = {column: words for column, words in FIGURES.items() if row.get(column) is not None}
     header = ("figure", results.winner, *([f"baseline {results.baseline}"] if base else []))
     own = results.model(results.winner).observed
@@ -109,13 +110,17 @@ def _weak(results: RunResults) -> Iterator[Section]:
     if results.slices is None:
         return
     own = results.slices.filter(pl.col("model") == results.winner)
-    worst = worst_slices(own, results.baseline).filter(pl.col("relative_to") == "whole")
-    rows = [(f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}", f"{row['excess']:+.1%}",
-             "yes" if row["surely_worse"] else "no") for row in worst.to_dicts()]  # fmt: skip
-    header = ("slice", "reviews", "bits above all reviews", f"surely worse than {results.baseline or 'the baseline'}")
+    worst = worst_slices(own, results.baseline).filter(pl.col("relative_to") == "whole").to_dicts()
+    header = ["slice", "reviews", "bits above all reviews"]
+    rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}", f"{row['excess']:+.1%}"]
+            for row in worst]  # fmt: skip
+    if results.baseline not in ("", results.winner):
+        header.append(f"surely worse than {results.baseline}")
+        for cells, row in zip(rows, worst, strict=True):
+            cells.append("yes" if row["surely_worse"] else "no")
     if rows:
         text = f"The worst of {len(own)} slices; a slice is looked at only if it has enough reviews."
-        yield Section("Where it is weakest", text, [Table(header, rows)])
+        yield Section("Where it is weakest", text, [Table(tuple(header), rows)])
 
 
 def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
@@ -135,7 +140,8 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
     if (ece := model.observed.get("ece")) is not None:
         yield f"Its probabilities are off by {ece:.1%} on average (expected calibration error)."
     if (needs := model.observed.get("effective_context")) is not None:
-        yield f"Tokens more than {needs:,.0f} places back hardly change what it expects."
+        places = "1 place" if needs == 1 else f"{needs:,} places"
+        yield f"Tokens more than {places} back hardly change what it expects."
     yield f"Licence of the training text: {results.data.get('licence', 'not stated')}."
 
 

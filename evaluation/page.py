@@ -24,7 +24,7 @@ td.number { font-variant-numeric: tabular-nums; white-space: pre; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .85rem; }
 blockquote { margin: .5rem 0; padding: .4rem .9rem; border-left: 3px solid #bbb; background: #fafafa; }
 blockquote { white-space: pre-wrap; }
-code, pre { font-size: .85em; overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
+code, pre { font-size: .85em; overflow-wrap: anywhere; } pre { white-space: pre-wrap; } pre code { font-size: 1em; }
 .wide { overflow-x: auto; margin: .8rem 0; } .wide table { display: table; } caption { text-align: left; color: #555; }
 nav ul { columns: 14rem; margin: 0; padding-left: 1.2rem; } summary { cursor: pointer; }
 @media (max-width: 40rem) { body { padding: .9rem; } .wide img { max-width: none; width: 40rem; }
@@ -32,6 +32,7 @@ nav ul { columns: 14rem; margin: 0; padding-left: 1.2rem; } summary { cursor: po
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; } figure, tr, blockquote { break-inside: avoid; }
   h2, h3 { break-after: avoid; } .wide { overflow: visible; } nav { display: none; }
+  table { font-size: 7.5pt; } th, td { padding: .15rem .35rem; }
 }
 """
 

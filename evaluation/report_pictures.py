@@ -165,7 +165,7 @@ def _of_tokens(results: RunResults) -> Iterator[Picture]:
             context_curves(contexts, effective, styles),
             "Bits per token when only so many tokens before it are kept; where a line is level, older ones are of no "
             "use. Whiskers: standard errors of the distance to all of the context.",
-            f"{winner} needs {effective[winner]:g} tokens of context." if winner in effective else "",
+            f"Effective context of {winner}: {effective[winner]:g} tokens." if winner in effective else "",
         )
     reliability = {
         model.name: model.reliability for model in models if model.reliability is not None and len(model.reliability)

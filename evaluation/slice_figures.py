@@ -157,7 +157,8 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figu
         _dots(axes, rows, column)
         axes.set_xlabel(words.format(baseline=baseline or "the baseline"))
     figure.suptitle(f"Where {model} is weakest, among the slices that were looked at")
-    figure.legend(*_unique_labels(figure), frameon=False, fontsize=9, loc="outside lower center", ncols=2)
+    if model != baseline:
+        figure.legend(*_unique_labels(figure), frameon=False, fontsize=9, loc="outside lower center", ncols=2)
     return figure
 
 

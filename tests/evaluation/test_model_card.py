@@ -49,6 +49,12 @@ def test_the_worst_slices_and_the_limits_are_its_own(card):
     assert "continuous cache" in limits
 
 
+def test_a_winner_that_is_the_baseline_is_not_held_against_itself():
+    card = model_card(replace(made_results(), winner="kn5"))
+    assert "baseline" not in section_of(card, "Figures")
+    assert "surely worse" not in section_of(card, "Where it is weakest")
+
+
 def test_a_copying_model_is_called_one():
     results = made_results()
     winner = results.model("lstm+cache")
