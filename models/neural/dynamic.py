@@ -20,7 +20,7 @@ Shapes: see `models/base.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from operator import itemgetter
@@ -36,6 +36,7 @@ from torch import Tensor
 from ..base import FitContext, FitResult, LanguageModel, ModelError
 from ..mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.tuning import Batch
+from ..predictions import Predictions
 from ..specs import DynamicSpec
 from .course import perplexity
 from .dynamic_rule import Rule, Weights, root_mean_squares, twin, weights_of
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
 FACTS, STATISTICS = "dynamic.json", "root_mean_squares.safetensors"
+READ = 256
+"""Tokens whose distributions are held at a time; changes nothing."""
 KEPT_BYTES = 1 << 30
 """Of adapted weights that a state holds at most after `score` or `step`; those of one stream in any case."""
 
@@ -108,6 +111,20 @@ class DynamicLM:
             nats_BT[row], stream = self.reader.read(np.asarray(ids_BT[row], np.int64), stream)
             after.append(self._kept(stream, held))
         return nats_BT, DynamicState(tuple(after))
+
+    def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+        """Yield the distributions at the positions that are wanted; see `models/predictions.py`.
+
+        Costs what `score` costs and one more pass over each segment, where steps would read every segment many times.
+        """
+        self.model.ids_tensor(ids_BT)
+        for row, (ids_T, wanted_T) in enumerate(zip(ids_BT, wanted_BT, strict=True)):
+            stream = self.reader.start()
+            for begin in range(0, int(np.flatnonzero(wanted_T).max(initial=-1)) + 1, READ):
+                part = slice(begin, begin + READ)
+                found, stream = self.reader.predictions(ids_T[part], wanted_T[part], stream)
+                for places_N, logp_NV in found:
+                    yield Predictions(np.full(len(places_N), row), begin + places_N, logp_NV)
 
     def step(self, ids_B: np.ndarray, state: DynamicState) -> tuple[Tensor, DynamicState]:
         """Read one token of each stream; see `LanguageModel.step`. What there is of the segment is read again.

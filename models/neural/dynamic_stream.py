@@ -5,6 +5,7 @@ Shapes: see `models/base.py`; here one stream at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -55,6 +56,10 @@ class Stream:
         return cls(memory, NO_IDS, Segment(None, memory, NO_IDS))
 
 
+def _nowhere(count: int, segment: Segment | None) -> None:
+    """Nobody looks on."""
+
+
 class StreamReader:
     """Reads streams one by one; all that differs between them is in the `Stream`.
 
@@ -80,7 +85,42 @@ class StreamReader:
         with self.turn:
             return self._read(ids_T, stream)
 
-    def _read(self, ids_T: np.ndarray, stream: Stream) -> tuple[np.ndarray, Stream]:
+    def predictions(
+        self, ids_T: np.ndarray, wanted_T: np.ndarray, stream: Stream
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], Stream]:
+        """Read on; return positions (N,) with log p of every entry there (N, V) float32, segment by segment.
+
+        Args:
+            ids_T: Tokens.
+            wanted_T: Positions asked for (bool); none of them opens a stream or a document.
+            stream: Where it stands.
+        """
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        done = 0
+
+        def look(count: int, segment: Segment | None) -> None:
+            nonlocal done
+            places_N, done = done + np.flatnonzero(wanted_T[done : done + count]), done + count
+            if segment is not None and len(places_N):
+                found.append((places_N, self._next_logp(segment, torch.from_numpy(places_N - done))))
+
+        with self.turn:
+            return found, self._read(ids_T, stream, look)[1]
+
+    @torch.no_grad()
+    def _next_logp(self, segment: Segment, rows_N: Tensor) -> np.ndarray:
+        """Return log p (N, V) at the chosen tokens of a segment, counted from its end: −1 is the last one."""
+        features_1TE, _ = self._forward(replace(segment, ids=segment.ids[:-1]))
+        logp_NV: np.ndarray = self.network.output.logp(features_1TE[0, rows_N]).cpu().numpy()
+        return logp_NV
+
+    def _read(
+        self, ids_T: np.ndarray, stream: Stream, look: Callable[[int, Segment | None], None] = _nowhere
+    ) -> tuple[np.ndarray, Stream]:
+        """Read tokens; *look* is told how many are read next, and of which segment they are the last before it learns.
+
+        A token that follows nothing is of none.
+        """
         segment = self._segment(stream)
         origin, history, nats = stream.origin, stream.history, []
         begins = NO_IDS if self.across else np.flatnonzero(ids_T == BOS)
@@ -88,7 +128,7 @@ class StreamReader:
             if number:
                 origin, history = self._memory_after(segment), NO_IDS
                 segment = Segment(None, origin, NO_IDS)
-            piece_nats_T, segment = self._read_on(piece_T, segment)
+            piece_nats_T, segment = self._read_on(piece_T, segment, look)
             nats.append(piece_nats_T)
             history = np.concatenate([history, piece_T])
         return np.concatenate(nats), Stream(origin, history, segment)
@@ -106,14 +146,18 @@ class StreamReader:
             return stream.segment
         return self._read_on(stream.history, Segment(None, stream.origin, NO_IDS))[1]
 
-    def _read_on(self, ids_T: np.ndarray, segment: Segment) -> tuple[np.ndarray, Segment]:
-        """Read tokens without a border of documents among them."""
+    def _read_on(
+        self, ids_T: np.ndarray, segment: Segment, look: Callable[[int, Segment | None], None] = _nowhere
+    ) -> tuple[np.ndarray, Segment]:
+        """Read tokens without a border of documents among them; *look* as in `_read`."""
         nats_T, at, own = np.zeros(len(ids_T)), 0, False
         if not len(segment.ids) and len(ids_T):  # it follows nothing: there is nothing to learn from it
+            look(1, None)
             nats_T[:1], segment, at = self._first_nats(ids_T[:1]), replace(segment, ids=ids_T[:1]), 1
         while at < len(ids_T):
             end = min(len(ids_T), at + self.length + 1 - len(segment.ids))
             segment = replace(segment, ids=np.concatenate([segment.ids, ids_T[at:end]]))
+            look(end - at, segment)
             if len(segment.ids) <= self.length:
                 found_N = self._nats(segment)
             else:
