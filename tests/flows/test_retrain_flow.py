@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from evaluation.rules import RULES
 from reviewlm.presets import load_config
 
 pytestmark = pytest.mark.slow
@@ -141,6 +142,12 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert version.tags["gate/outcome"] == "promoted"
     assert version.tags["gate/reason"]
     assert "| rule |" in version.description
+    rules = {name for name in version.tags if name.startswith("gate/rule/")}
+    assert len(rules) == len(RULES)
+    assert version.tags["gate/rule/scored now"].startswith("passed: challenger scored for this decision")
+    assert version.tags["gate/rule/novelty"].startswith("passed: ")
+    assert version.tags["gate/challenger scored"]
+    assert version.tags["leak_certificate"][:16] in version.tags["gate/rule/leak certificate"]
 
 
 def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: Ran) -> None:
@@ -153,7 +160,7 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
     assert "It was promoted to champion as version 1" in html
     assert all(f">{name} (" in html for name in ("kn2", "lstm", "gru-char", "mix"))
     parent = artifacts_of(mlflow_client(ran), ran.result["mlflow_run_id"])
-    assert {"report.html", "plots/reliability.png", "plots/by_position.png", "plots/surprisal.png"} <= parent
+    assert {"report.html", "plots/reliability.png", "plots/surprisal.png"} <= parent
 
 
 def test_the_version_has_a_model_card(ran: Ran) -> None:
