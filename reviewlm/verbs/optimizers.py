@@ -44,7 +44,7 @@ def lr_find(
     )  # fmt: skip
     terminal.show_facts(result)
     if result["steepest"] is None:
-        terminal.say("The loss hardly fell before it exploded: plain rules learn too slowly for a range test to see it.")
+        terminal.say("The loss hardly fell before it exploded: plain rules learn too slowly for a range test.")
     terminal.say(f"To take it: --set {result['setting']}={result['suggestion']:g}")
     terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
     terminal.last_line(result, json)
