@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 LN2 = float(np.log(2))
+WITHIN = 1e-3
+"""Probabilities above this are no tail: they are computed as usual."""
 MOST_SKEW = 0.99
 """A skew-normal distribution has a skewness below 0.9953."""
 CONTROLS = 10
@@ -78,7 +80,7 @@ def measure_exposure(
         work: A folder that does not exist yet; it is gone afterwards.
 
     Returns:
-        The table `TABLE`, and facts: canaries, canaries_unknown (of which the vocabulary has a word not: they have no
+        The table `TABLE`, and facts: canaries, canaries_unknown (that hold a word the vocabulary lacks: they have no
         exposure), canaries_written (samples that hold one), and `FACTS`, which are None where no canary has a rank.
     """
     texts = list(canaries.texts) if canaries else []
@@ -199,6 +201,8 @@ class SkewNormal:
     def bits_below(self, x: float) -> float:
         """Return −log2 of the probability to be at most x; precise far out in the tail, too."""
         z = (x - self.location) / self.scale
+        if (share := float(skewnorm.cdf(z, self.shape))) > WITHIN:
+            return -math.log2(share)
         # ∫ f(z − s) / f(z) ds over s ≥ 0: no cancellation, and nothing underflows, however small f(z) is.
         start = self._log_density(z)
         width = 1 / (1 + max(0.0, -z) * (1 + max(0.0, self.shape) ** 2))

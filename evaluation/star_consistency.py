@@ -53,13 +53,13 @@ class Polarity:
                 break
         if not seen.all():
             return None
-        table = pl.concat(counts).group_by("feature").agg(pl.col("positive", "negative").sum())
+        table = pl.concat(counts).group_by("feature").agg(pl.col("positive", "negative").sum()).sort("feature")
         table = table.filter(pl.col("positive") + pl.col("negative") >= LEAST_REVIEWS)
         # As if there were equally many reviews of both, or the add-one would favour the commoner polarity.
         scaled = {name: pl.col(name) * (seen.min() / seen[i]) for i, name in enumerate(("negative", "positive"))}
         table = table.with_columns(**scaled)
         shares = [(pl.col(name) + 1) / (pl.col(name).sum() + pl.len()) for name in ("positive", "negative")]
-        return cls(table.select("feature", weight=(shares[0] / shares[1]).log()).sort("feature"))
+        return cls(table.select("feature", weight=(shares[0] / shares[1]).log()))
 
     def log_odds(self, texts: pl.Series) -> np.ndarray:
         """Return the evidence (D,) that each text is kind: above 0 it is, at 0 nothing is known."""

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
 
-WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "vocabulary", "tokens"})
+WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
 """Stages that go through all reviews in batches of columns, in this process."""
 
 BRANCHES: dict[str, type[ReviewLMError]] = {
