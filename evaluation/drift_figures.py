@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.drift import DriftReport, flagged_sentence
 from evaluation.canvas import GREY, PALETTE
+from evaluation.drift import DriftReport, flagged_sentence
 from evaluation.page import page, paragraph, picture, section, table
 
 KNOWN, NEW = PALETTE[0], PALETTE[1]
