@@ -129,26 +129,6 @@ def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
 
 
-def score_tokens(bundle: Bundle, stream: TokenStream, reviews: Sequence[int]) -> pl.DataFrame:
-    """Score the tokens of a few reviews one by one.
-
-    Args:
-        bundle: Model and vocabulary.
-        stream: Reviews as tokens of that vocabulary.
-        reviews: Positions of the reviews in the stream.
-
-    Returns:
-        One row per scored token: review_id, position (0 is the first token of the text), id, token, nats. The sum of
-        nats over a review is its row of `score_stream`.
-
-    Raises:
-        InputError: A position is outside the stream.
-    """
-    stream.require(bundle.vocabulary)
-    _require_inside(reviews, stream)
-    return pl.concat([_empty_tokens(), *(_tokens_of_review(bundle, stream, row) for row in reviews)])
-
-
 def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
     """Yield positions of reviews, longest first, so many that the padded batch keeps within the bound.
 
@@ -196,22 +176,6 @@ def _scores(
         yield window, nats_BT
 
 
-def _tokens_of_review(bundle: Bundle, stream: TokenStream, row: int) -> pl.DataFrame:
-    parts = list(_scores(bundle, stream, np.array([row]), TOKENS_PER_BATCH))
-    scored = np.concatenate([window.scored_BT[0] for window, _ in parts])
-    ids = np.concatenate([window.ids_BT[0] for window, _ in parts])[scored].tolist()
-    return pl.DataFrame(
-        {
-            "review_id": [stream.documents["review_id"][row]] * len(ids),
-            "position": range(len(ids)),
-            "id": ids,
-            "token": [bundle.vocabulary.token(token) for token in ids],
-            "nats": np.concatenate([nats_BT[0] for _, nats_BT in parts])[scored],
-        },
-        schema=_empty_tokens().schema,
-    )
-
-
 def _kept(window: Window, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     kept = np.flatnonzero(keep_B)
@@ -232,11 +196,6 @@ def _token_table(stream: TokenStream, found: Sequence[np.ndarray]) -> pl.DataFra
 def _require_inside(reviews: Sequence[int], stream: TokenStream) -> None:
     if outside := [row for row in reviews if not 0 <= row < len(stream)]:
         raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
-
-
-def _empty_tokens() -> pl.DataFrame:
-    schema = {"review_id": pl.String, "position": pl.Int64, "id": pl.Int64, "token": pl.String, "nats": pl.Float64}
-    return pl.DataFrame(schema=schema)
 
 
 def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:

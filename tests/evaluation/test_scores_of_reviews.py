@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import polars as pl
 import pytest
 
 from evaluation.metrics import figures_of
-from evaluation.score import batches, score_stream, score_tokens
+from evaluation.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, batches, record_scores, score_stream
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -72,24 +73,25 @@ def test_a_stream_of_another_vocabulary_is_refused(bundle, reviews, tmp_path):
         score_stream(bundle, TokenStream.open(tmp_path))
 
 
-def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream):
-    tokens = score_tokens(bundle, stream, range(len(stream)))
-    figures = figures_of(score_stream(bundle, stream))
+def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, tmp_path):
+    figures = figures_of(score_stream(bundle, stream, tmp_path, observed=range(len(stream))))
+    tokens = pl.read_parquet(tmp_path / TOKEN_NATS)
     assert len(tokens) == figures.tokens
     assert math.exp(tokens["nats"].mean()) == pytest.approx(figures.perplexity, rel=1e-9)
 
 
-def test_scores_of_tokens_name_token_and_position(bundle, stream, reviews):
-    tokens = score_tokens(bundle, stream, [5])
-    assert tokens["position"].to_list() == list(range(len(tokens)))
-    assert tokens["token"].to_list()[-1] == "<eos>"
-    known = [word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()]
-    assert tokens["token"].to_list()[:-1] == known
+def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(bundle, stream, tmp_path):
+    facts = record_scores(bundle, stream, tmp_path, [3, 5])
+    assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
+    assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(maintain_order=True).to_list() == ["r03", "r05"]
+    written = json.loads((tmp_path / FIGURES_FILE).read_text())
+    assert written["figures"] == {name: value for name, value in facts.items() if name != "score_seconds"}
+    assert "fresh state" in written["policies"]["state"]
 
 
-def test_a_review_outside_the_stream_is_named(bundle, stream):
+def test_a_review_outside_the_stream_is_named(bundle, stream, tmp_path):
     with pytest.raises(InputError, match="60"):
-        score_tokens(bundle, stream, [60])
+        score_stream(bundle, stream, tmp_path, observed=[60])
 
 
 def test_scores_are_written_where_asked(bundle, stream, tmp_path):
