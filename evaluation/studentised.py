@@ -1,10 +1,10 @@
-"""The interval that the gate decides by: a ratio of sums over reviews, by the studentised bootstrap.
+"""The interval that the gate decides by: a ratio of sums over reviews, by two ways of the bootstrap.
 
 What may go wrong is one-sided: a model that is no better is promoted. A percentile interval errs there where the
 difference of two models is lopsided (a little better on most reviews, much worse on few): a sample that happens to lack
 the few looks both better and surer than it is. The bootstrap-t (Efron and Tibshirani 1993, section 12.5; Hall 1988,
 Annals of Statistics 16:927) measures the deviation of each draw in standard errors of that draw, and so allows for it.
-`python -m benchmarks.gate` measures what is left.
+Each end is the outer one of both ways. `python -m benchmarks.gate` measures what is left.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ratio:
 def studentised_intervals(
     ratios: Sequence[Ratio], *, confidence: float, resamples: int, seed: int
 ) -> list[Interval]:
-    """Return the bootstrap-t interval of each ratio, all from the same draws of reviews.
+    """Return the hull of the bootstrap-t and the percentile interval of each ratio, all from the same draws of reviews.
 
     The standard error is that of a ratio estimate (Cochran 1977, equation 6.13). The tails are taken as far out as so
     many draws need that tell the variance as well as these reviews do, see `effective_reviews`.
@@ -76,8 +76,10 @@ def studentised_intervals(
         error = float(np.sqrt(boot.totals[row, "ee"]) / boot.totals[row, "x"])
         tail = expanded_tail(confidence, effective_reviews(one.bytes_D))
         # Of models that differ on no review of a draw the deviation is 0/0, and there is none.
-        low, high = np.quantile(np.nan_to_num(deviation_R, nan=0.0), [tail, 1 - tail])
-        low, high = (one.estimate - float(end) * error if error else one.estimate for end in (high, low))
+        inner, outer = np.quantile(np.nan_to_num(deviation_R, nan=0.0), [tail, 1 - tail])
+        least, most = np.quantile(moved_R, [tail, 1 - tail])
+        low = one.estimate + min(-float(outer) * error, float(least)) if error else one.estimate
+        high = one.estimate + max(-float(inner) * error, float(most)) if error else one.estimate
         found.append(Interval(one.estimate, low, high, confidence, resamples, boot.reviews))
     return found
 
