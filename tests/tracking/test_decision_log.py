@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -175,6 +176,29 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
         ("aliases found moved", first, None, "the log begins here"),
     ]
     assert complaints(names.registry.events()) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "calls"), [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)]
+)
+def test_a_write_that_another_machine_made_first_is_made_again_and_no_other(
+    names: Names, monkeypatch: pytest.MonkeyPatch, message: str, calls: int
+):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+    version, tried = names.version(), []
+
+    def fail_once(*given: Any, real: Any = names.tracker.client.set_registered_model_alias) -> Any:
+        tried.append(given)
+        if len(tried) == 1:
+            raise MlflowException(message, BAD_REQUEST)
+        return real(*given)
+
+    monkeypatch.setattr(names.tracker.client, "set_registered_model_alias", fail_once)
+    with nullcontext() if calls == 2 else pytest.raises(ReviewLMError):
+        names.registry.promote(version, None)
+    assert len(tried) == calls
 
 
 def test_a_registry_older_than_its_log_can_be_rolled_back(names: Names):
