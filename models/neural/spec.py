@@ -157,7 +157,7 @@ class TrainingSpec:
         for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
         shrunk = self.learning_rate * self.weight_decay
-        limit = f"below 1 / learning_rate = {1 / self.learning_rate:g}: an update takes learning_rate × weight_decay off"
+        limit = f"below 1 / learning_rate = {1 / self.learning_rate:g}, for an update takes their product off a weight"
         require(shrunk < 1, "weight_decay", self.weight_decay, limit)
         for name in ("clip_value", "spike"):
             value = getattr(self, name)

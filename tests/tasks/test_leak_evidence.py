@@ -11,8 +11,8 @@ from corpus.leaks import CERTIFICATE_FILE, certify, read, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
 from reviewlm.config import DuplicatesConfig
 from reviewlm.store import Artifact
-from tasks.prepare import REPORT_FILE
 from tasks.evidence import checked, look_for_leaks
+from tasks.prepare import REPORT_FILE
 from tasks.score_now import Champion
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20

@@ -232,7 +232,7 @@ def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(
 
 
 def test_a_decay_that_would_turn_the_weights_round_is_refused():
-    with pytest.raises(ValueError, match="weight_decay.*below 1 / learning_rate = 5"):
+    with pytest.raises(ValueError, match=r"weight_decay.*below 1 / learning_rate = 5"):
         TrainingSpec(learning_rate=0.2, weight_decay=5.0)
 
 
