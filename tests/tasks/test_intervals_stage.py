@@ -66,7 +66,7 @@ def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: 
                 (work / name).write_bytes(content)
         return facts
 
-    return store_of(config).build(stage, 1, {"key": key}, {}, make).artifact
+    return store_of(config).build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make).artifact
 
 
 def prepared(config: RunConfig) -> Prepared:
@@ -182,9 +182,11 @@ class Tracker:
         self.tags: dict[tuple[str, str], str] = {}
         self.tables: dict[str, pl.DataFrame] = {}
         self.figures: dict[str, Any] = {}
+        self.datasets: list[tuple[str, str] | None] = []
 
-    def log_metrics(self, run_id: str, metrics: dict[str, float]) -> None:
+    def log_metrics(self, run_id: str, metrics: dict[str, float], dataset: tuple[str, str] | None = None) -> None:
         self.batches.append((run_id, metrics))
+        self.datasets.append(dataset)
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
         self.tables[file] = frame
@@ -222,6 +224,7 @@ def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison
         _log_to_model(tracker, comparison, model)
     ((run_id, metrics),) = tracker.batches
     assert run_id == "run of lstm"
+    assert tracker.datasets == [("word-test", "tokens for lstm")]
     assert {"test/gap", "test/gap_lo", "test/hit@1", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
     assert "test/perplexity" not in metrics, "the model's run has it already"
 
