@@ -174,7 +174,7 @@ class ModelRun:
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
         self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
-        log_bundle(self.tracker, self.run_id, artifact.folder / bundle)
+        log_bundle(self.tracker, self.run_id, artifact.folder / bundle, str(artifact.facts.get("name", "model")))
         self.tracker.end_run(self.run_id, "FINISHED")
 
 

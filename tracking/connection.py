@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""Without this tag the UI guesses, and shows models as versions of agents, with traces and judges beside them."""
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a question is put again: a connection may break without anything being wrong."""
 Answer = TypeVar("Answer")
@@ -114,13 +116,16 @@ class Connection:
                 return ""
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
+            if KIND not in found.tags:
+                client.set_experiment_tag(found.experiment_id, KIND, TRAINING)
             return str(found.experiment_id)
 
     def _create_experiment(self) -> str:
         here = None if self.uri.startswith("http") else self.artifact_root.as_uri()
         try:
             with self.reaching() as client:
-                return str(client.create_experiment(self.experiment, artifact_location=here))
+                tags = {KIND: TRAINING}
+                return str(client.create_experiment(self.experiment, artifact_location=here, tags=tags))
         except ReviewLMError as error:
             if error_code(error) in PRESENT:  # another process was faster
                 return self._find_experiment()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,8 @@ BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
 DIGEST_TAG, KIND_TAG, CODE_TAG = "bundle_digest", "kind", "code"
 MAX_PARAMS = 90
+NOT_IN_NAMES = r"[/:.%\"']"
+"""What MLflow does not allow in the name of a logged model."""
 
 
 def log_bundle(
@@ -66,7 +69,7 @@ def log_bundle(
     """
     _facts(bundle_folder)
     files = {"bundle": Path(bundle_folder), "package": package}
-    return tracker.write(Write("model", run_id, {"name": name}, files)) or ""
+    return tracker.write(Write("model", run_id, {"name": re.sub(NOT_IN_NAMES, "-", name)}, files)) or ""
 
 
 def send_model(tracker: Tracker, write: Write) -> str:

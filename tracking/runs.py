@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
 FLOW_RUN, FLOW_RUN_URL = "prefect.flow_run_id", "prefect.flow_run_url"
+TRAINING_VIEW = "workflowType=machine_learning"
+"""Without it the UI opens with pages about agents and traces."""
 DIGEST_LENGTH = 36
 """As much of a digest as MLflow keeps."""
 
@@ -219,7 +221,7 @@ class Tracker(Connection):
     def link(self, run_id: str) -> str:
         """Return the address of a run in the MLflow UI; of the UI itself while MLflow does not know the run."""
         try:
-            return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}"
+            return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}?{TRAINING_VIEW}"
         except TrackingUnavailable:
             return self.ui
 

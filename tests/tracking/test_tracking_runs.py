@@ -49,7 +49,8 @@ def test_prefect_and_mlflow_find_each_other_in_one_step(tracker: Tracker):
     assert tracker.tag(run_id, "prefect.flow_run_url").endswith("flow-1")
     assert tracker.tag(run_id, "mlflow.source.git.commit") == "abc123"
     assert tracker.tag(run_id, "mlflow.note.content") == "**why**"
-    assert tracker.link(run_id) == f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{run_id}"
+    page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{run_id}"
+    assert tracker.link(run_id) == f"{page}?workflowType=machine_learning"
 
 
 def test_links_follow_the_setting_and_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -241,6 +242,15 @@ def test_an_experiment_in_the_bin_comes_back(tracker: Tracker):
     run_id = again.start_run("a")
     assert again.run_experiment(run_id) == tracker.experiment_id
     assert again.client.get_experiment(tracker.experiment_id).lifecycle_stage == "active"
+
+
+def test_the_ui_shows_an_experiment_as_model_training_also_one_that_was_made_before(tracker: Tracker):
+    kind = "mlflow.experimentKind"
+    old = tracker.client.create_experiment("made by an older version")
+    before = Tracker(tracker.uri, "made by an older version", tracker.artifact_root)
+    for each in (tracker, before):
+        assert each.client.get_experiment(each.experiment_id).tags[kind] == "custom_model_development"
+    assert before.experiment_id == old
 
 
 def test_threads_share_a_tracker(tracker: Tracker):
