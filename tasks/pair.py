@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from tasks.track import registry_of, tracker_of
 from tracking.registry import Version
 
 FIT_PREFIX = "fit/"
+FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
+"""Of a fit's summary, under the names of `tasks.cost.COSTS`."""
 MARKDOWN_FILE = "comparison.md"
 log = logging.getLogger(__name__)
 
@@ -72,14 +75,15 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
     else:
         fitted = _stored_fit(config, prepared, name)
         folder, shown = fitted.bundle, name
-        cost = {key: float(value) for key, value in fitted.artifact.facts.get("summary", {}).items()}
+        cost = _cost(fitted.artifact.facts.get("summary", {}))
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
         samples = draw_samples(config, folder, shown).artifact
     spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    speed = {name: test.facts.get(name) for name in ("score_seconds", "tokens_per_second")}
+    seconds = test.facts.get("score_seconds")
+    speed = {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
     other_data = spec.get("clean_digest") != prepared.clean.digest
     return Side(
         shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
@@ -124,9 +128,14 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
 
 
 def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
-    """Return what MLflow was told of a version's fit (parameters, seconds …); nothing where its run is gone."""
+    """Return what MLflow was told of the cost of a version's fit."""
     metrics = tracker_of(config).metrics(run_id) if run_id else {}
-    return {name.removeprefix(FIT_PREFIX): value for name, value in metrics.items() if name.startswith(FIT_PREFIX)}
+    return _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
+
+
+def _cost(summary: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the figures of a fit's summary that say what it cost; None for those that it lacks."""
+    return {name: summary.get(known) for name, known in FIT_COSTS.items()}
 
 
 def _log(config: RunConfig, pair: Pair, run_id: str) -> None:

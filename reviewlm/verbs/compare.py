@@ -29,12 +29,35 @@ def _show(result: dict[str, Any]) -> None:
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews.")
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
-    shown = {"figures": f"Figures; difference B - A with its paired {result['confidence']:.0%} interval",
-             "costs": "Cost", "slices": "Slices, open bits per byte; gain of B"}  # fmt: skip
-    for name, title in shown.items():
-        terminal.show_rows(result[name], title)
+    sure = f"{result['confidence']:.0%}"
+    figures = [
+        {"figure": row["figure"], "A": row["A"], "B": row["B"],
+         "B - A": _interval(row["difference"], row["lo"], row["hi"], ".4g"), **_gain(row)}
+        for row in result["figures"]
+    ]  # fmt: skip
+    slices = [
+        {"dimension": row["dimension"], "slice": row["slice"], "reviews": row["reviews"], "A": row["A"], "B": row["B"],
+         **_gain(row)}
+        for row in result["slices"]
+    ]  # fmt: skip
+    terminal.show_rows(figures, f"Figures (lower is better), with paired {sure} intervals")
+    if slices:
+        terminal.show_rows(slices, "Slices, in open bits per byte")
+    else:
+        terminal.say("No slice has enough test reviews to be looked at (evaluation.min_slice_reviews).")
+    terminal.show_rows(result["costs"], "Cost")
     for sample in result["samples"]:
         for letter in ("A", "B"):
             terminal.say(f"\n{letter} writes:")
             terminal.show_review(sample["stars"], sample[letter])
     terminal.say(f"\nAs a document: {result['markdown']}. MLflow run: {result['mlflow_run_id']}")
+
+
+def _gain(row: dict[str, Any]) -> dict[str, str]:
+    return {"gain of B": _interval(row["gain"], row["gain_lo"], row["gain_hi"], ".1%"), "verdict": row["verdict"]}
+
+
+def _interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
+    if value is None or low is None or high is None:
+        return "–"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"

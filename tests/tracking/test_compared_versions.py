@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         rows = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "nats": nats}).with_columns(
             pl.lit(value).alias(name) for name, value in same.items()
         )
-        return built(folder, "scores", rows, {**LABELS, "score_seconds": 2.0})
+        return built(folder, "scores", rows, {**LABELS, "score_seconds": 2.0, "tokens": 400})
 
     def write(config: Any, folder: Path, label: str) -> Any:
         frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "seed": [1]})
@@ -63,13 +63,15 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("light_models", "measured")
 def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: Any):
     store.registry.promote(store.version("w1"), None)
-    store.tracker.log_metrics(store.run_id, {"fit/parameters": 10})
+    store.tracker.log_metrics(store.run_id, {"fit/parameters": 10, "fit/ngrams/1": 7})
     one, champion = side_of(config, prepared, "1"), side_of(config, prepared, "champion")
     assert (one.name, champion.name) == ("version 1", "champion (version 1)")
     assert one.bundle == champion.bundle
     assert one.cost["parameters"] == 10
     assert one.cost["megabytes"] > 0
-    assert one.cost["score_seconds"] == 2.0
+    assert (one.cost["score_seconds"], one.cost["tokens_per_second"]) == (2.0, 200.0)
+    assert one.cost["fit_cpu_seconds"] is None
+    assert "ngrams/1" not in one.cost
     assert one.other_data  # this bundle says nothing of its data
     with pytest.raises(ConfigError, match="no version 7") as caught:
         side_of(config, prepared, "7")
