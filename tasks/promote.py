@@ -55,9 +55,9 @@ def choose_challenger(config: RunConfig, evaluated: Evaluated) -> Measured:
     retry_condition_fn=tracking_was_away,
 )
 def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
-    """Register the challenger as a new version; the champion itself is not registered again."""
+    """Register the challenger as a new version; the champion itself is not registered again, unless it is lost."""
     digest = bundle_digest(challenger.fitted.bundle)
-    if champion is not None and champion.digest == digest:
+    if champion is not None and champion.digest == digest and not champion.problem:
         return None
     registry, tracker = registry_of(config), tracker_of(config)  # after the first of them MLflow has all that waited
     run_id = tracker.known_id(challenger.fitted.run_id)

@@ -47,8 +47,8 @@ class Case:
 
     @property
     def identical(self) -> bool:
-        """Whether the challenger is the champion itself."""
-        return self.evidence.challenger_digest == self.evidence.champion_digest
+        """Whether the challenger is the champion itself, and not made again in the place of a lost one."""
+        return self.evidence.challenger_digest == self.evidence.champion_digest and not self.lost
 
     @property
     def lost(self) -> str:

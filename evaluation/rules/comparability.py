@@ -23,6 +23,8 @@ def another_model(case: Case) -> RuleOutcome:
     if case.identical:
         digest = case.evidence.challenger_digest
         return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
+    if case.evidence.challenger_digest == case.evidence.champion_digest:
+        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
     return RuleOutcome(name, True, "challenger and champion are different bundles")
 
 

@@ -123,6 +123,12 @@ def test_a_lost_champion_is_replaced_if_the_policy_says_so_and_only_by_a_model_t
     assert_refused_by(judge(start_anew, challenger=scores()), "better than the champion", "surely better")
 
 
+def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
+    again = {**LOST, "challenger_digest": "old"}
+    assert_refused_by(judge(**again), "champion at hand")
+    assert judge(PromotionConfig(replace_lost_champion=True), **again).promote
+
+
 def test_a_planted_leak():
     decision = judge(leak_free=False, leak_detail="1 texts stand in more than one split: test id2, train id30")
     assert_refused_by(decision, "leak certificate")
