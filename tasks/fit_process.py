@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -81,7 +81,10 @@ def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
 
 def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[None]:
     """Sample what the processes of a fit use of the machine, in the fit's folder."""
-    file, seconds = Path(job["work"]) / SYSTEM_JOURNAL, job.get("system_metrics_seconds", 0)
+    seconds = job.get("system_metrics_seconds", 0.0)
+    if not seconds:
+        return nullcontext()
+    file = Path(job["work"]) / SYSTEM_JOURNAL
     return sampled(file, [rank.process.pid for rank in ranks], seconds, job["device"] == "cuda")
 
 

@@ -108,7 +108,10 @@ def _known_values(
 
 
 def _same(known: float | None, value: float) -> bool:
-    return known is not None and (known == value or (math.isnan(known) and math.isnan(value)))
+    """Return whether a figure is known already, up to the rounding of sums taken in another order."""
+    if known is None:
+        return False
+    return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
 
 
 def _journal(tracker: Tracker, write: Write, again: bool) -> str:

@@ -97,7 +97,7 @@ def test_metrics_arrive_with_step_and_legal_names(tracker: Tracker):
 
 def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(tracker: Tracker):
     run_id = tracker.start_run("a")
-    for value in (1.0, 1.0, 2.0, 2.0, 1.0):
+    for value in (1.0, 1.0 + 1e-15, 2.0, 2.0, 1.0):
         tracker.log_metrics(run_id, {"test/nats": value})
     assert [value for _, value in history(tracker, run_id, "test/nats")] == [1.0, 2.0, 1.0]
     assert tracker.metrics(run_id) == {"test/nats": 1.0}
