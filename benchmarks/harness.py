@@ -115,6 +115,7 @@ class Report:
         ratios: Larger is better for us.
         packages: Distributions whose versions matter.
         notes: Sentences about method and meaning, each becomes a paragraph.
+        part: Of a script that measures several things, each with a page of its own; "" where there is one page.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Report:
     ratios: dict[str, Ratio]
     packages: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    part: str = ""
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -137,7 +139,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
     """Show the report as the arguments ask for it, and return it as the JSON object."""
-    command = f"python -m benchmarks.{report.name} {' '.join(sys.argv[1:])}".strip()
+    # Where somebody keeps the data says nothing to others.
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = " ".join([f"python -m benchmarks.{report.name}", *words])
     found = {
         "machine": machine(), "versions": versions(report.packages), "command": command,
         "measurements": report.measurements, "ratios": {name: asdict(one) for name, one in report.ratios.items()},
@@ -145,7 +149,7 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
     page = markdown(report, found)
     if args.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{date.today():%Y-%m-%d}-{report.name}.md"
+        path = RESULTS / f"{date.today():%Y-%m-%d}-{'-'.join(filter(None, (report.name, report.part)))}.md"
         path.write_text(page, encoding="utf-8")
         say(f"written: {path}")
     print(json.dumps(found) if args.json else page)

@@ -51,14 +51,16 @@ from models.vocabulary import GIVEN
 
 RECIPES = {
     "ptb": RecurrentSpec(
-        layers=2, hidden=640, embedding=512, dropout=0.5, remind=False, objective=ObjectiveSpec(head=1_000),
+        layers=2, hidden=640, embedding=512, remind=False, objective=ObjectiveSpec(head=1_000), variational=True,
+        dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
         training=TrainingSpec(
-            epochs=30, batch=32, window=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=20, reset=0.0,
+            epochs=24, batch=32, window=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8, reset=0.0,
+            activation_penalty=1.0, temporal_penalty=0.5,
         ),
     ),
     "chicago": RecurrentSpec(
-        hidden=1_024, embedding=512, dropout=0.15, objective=ObjectiveSpec(head=1_000),
-        training=TrainingSpec(epochs=3, batch=32, window=50, learning_rate=3e-3, evaluations=12),
+        hidden=768, embedding=384, dropout=0.1, objective=ObjectiveSpec(head=1_000),
+        training=TrainingSpec(epochs=3, batch=32, window=50, learning_rate=3e-3, evaluations=6),
     ),
 }  # fmt: skip
 WHILE_TRAINING = 60
@@ -162,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         ratio = Ratio(round(below / GOALS["chicago"], 3), 1.0, f"{GOALS['chicago']:.0%} below the 5-gram")
         rows["perplexity"]["below the 5-gram"] = round(below, 4)
     title = {"ptb": "Penn Treebank", "chicago": "Chicago reviews"}[args.text]
-    return finish(args, Report("quality", title, rows, {f"quality.{args.text}": ratio}, ("torch", "numba")))
+    ratios = {f"quality.{args.text}": ratio}
+    return finish(args, Report("quality", title, rows, ratios, ("torch", "numba"), part=args.text))
 
 
 def _static(model: RecurrentLM, stream: TokenStream) -> float:
