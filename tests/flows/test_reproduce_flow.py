@@ -47,6 +47,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
 
 def register_mixture(config: RunConfig) -> None:
     """The stages of a run that a version is made of, without checks, comparison and gate."""
+    from tasks.canaries import choose
     from tasks.evaluate import draw_samples, score_bundle
     from tasks.fit import fit
     from tasks.ingest import ingest_files, synthesise
@@ -57,7 +58,8 @@ def register_mixture(config: RunConfig) -> None:
     clean = clean_and_split.fn(config, ingest_files.fn(config, synthesise.fn(config)))
     vocabulary = train_vocabulary.fn(config, "word", clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
-    tokens = {split: tokenize.fn(config, file, split, clean, "word") for split in SPLITS}
+    planted = {"train": choose.fn(config, clean)}
+    tokens = {split: tokenize.fn(config, file, split, clean, "word", planted.get(split)) for split in SPLITS}
     prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})
     with parent_run(config, "retrain") as run_id:
         fitted: dict[str, Any] = {}
@@ -90,8 +92,8 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
 def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(registered: Registered) -> None:
     stages = [step.stage for step in registered.record.steps]
     assert {stage: stages.count(stage) for stage in stages} == {
-        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "vocabulary": 1, "tokens": 3, "fit": 3, "score": 2,
-        "samples": 1,
+        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "canaries": 1, "vocabulary": 1, "tokens": 3, "fit": 3,
+        "score": 2, "samples": 1,
     }  # fmt: skip
     assert registered.record.sources == ()  # the embedded corpus is made by a stage, of its options and seed
     assert registered.record.configuration == registered.config.model_dump(mode="json")
