@@ -149,11 +149,15 @@ def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tr
 
 
 def test_the_journal_of_a_running_training_does_not_wait_it_is_itself_the_record(tracker: Tracker, pieces: Path):
-    run_id = tracker.start_run("a")
-    line_of(tracker, cut=0, length=ALWAYS)
+    run_id, journal = tracker.start_run("a"), pieces / "metrics.jsonl"
+    with journal.open("a") as file:
+        file.write('{"step": 5, "validation/nats": 0.5, "settled": true}\n')
+    line = line_of(tracker, cut=0, length=ALWAYS)
     with pytest.raises(TrackingUnavailable):
-        tracker.log_journal(run_id, pieces / "metrics.jsonl", settled=True)
+        tracker.log_journal(run_id, journal, settled=True)
     assert tracker.outbox.waiting() == 0
+    line.cut = ALWAYS
+    assert tracker.log_journal(run_id, journal, settled=True) == 6
 
 
 def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker, caplog: pytest.LogCaptureFixture):
