@@ -33,7 +33,7 @@ def promote(
         if input:
             raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
         result = _promote_by_hand(configured(preset, set), version, why, who, force)
-        terminal.show_facts(result | result["load_test"])
+        _show(result)
     elif why or who or force:
         raise typer.BadParameter("--why, --who and --force belong to a promotion by hand: --version N")
     else:
@@ -56,7 +56,7 @@ def rollback(
     tested = _tested(config, registry, target)
     registry.rollback(target, against=champion.version if champion else None, why=why or "no reason given", who=who)
     result = _standing(registry) | {"load_test": tested}
-    terminal.show_facts(result | tested)
+    _show(result)
     terminal.last_line(result, json)
 
 
@@ -67,7 +67,8 @@ def history(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     from tracking.events import complaints
 
     events, versions, damage = registry.decisions(), registry.history(), complaints(registry.events())
-    terminal.show_rows(events, "Decisions, the newest first")
+    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
+    terminal.show_rows(shown, "Decisions, the newest first")
     terminal.show_rows(versions, "Versions")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
@@ -111,6 +112,11 @@ def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, An
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
     return asdict(load_test(registry.tracker, registry.name, version, device))
+
+
+def _show(result: dict[str, Any]) -> None:
+    tested = {name: value for name, value in result["load_test"].items() if name != "version"}
+    terminal.show_facts(result | {f"load test: {name.replace('_', ' ')}": value for name, value in tested.items()})
 
 
 def _standing(registry: Registry) -> dict[str, Any]:
