@@ -134,7 +134,9 @@ def _of_slices(results: RunResults) -> Iterator[Picture]:
             "intervals.",
             words.said_of_worst(results),
         )
-    for dimension in results.slices["dimension"].unique(maintain_order=True):
+    for (dimension,), own in results.slices.group_by("dimension", maintain_order=True):
+        if own["slice"].n_unique() < 2:  # there is nothing to compare
+            continue
         tokens = dimension in OF_TOKENS
         yield Picture(
             f"by_{dimension}",

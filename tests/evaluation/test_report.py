@@ -184,6 +184,14 @@ def test_the_slice_with_the_most_bits_is_named(results):
     assert report_words.said_of_slices(results, "weather") == ""
 
 
+def test_a_dimension_of_a_single_slice_is_not_drawn(results):
+    few = results.slices.filter((pl.col("dimension") != "stars") | (pl.col("slice") == results.slices.filter(
+        pl.col("dimension") == "stars")["slice"][0]))  # fmt: skip
+    drawn = {picture.name for picture in pictures_of(replace(results, slices=few))}
+    assert "by_stars" not in drawn
+    assert "by_length" in drawn
+
+
 def test_slices_that_are_surely_lost_are_named_all(results):
     said = report_words.said_of_worst(results)
     lost = results.slices.filter((pl.col("model") == results.winner) & pl.col("surely_worse"))
