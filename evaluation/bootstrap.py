@@ -36,7 +36,8 @@ class Interval:
     Args:
         estimate: The figure on all reviews.
         low: Lower end.
-        high: Upper end; both are NaN where the figure is not finite on all reviews or on too many draws.
+        high: Upper end; both are NaN where the figure is not finite on all reviews or on too many draws, and where
+            there is one review.
         confidence: Of the two-sided interval: (1 − confidence)/2 lies beyond each end.
         resamples: Draws taken.
         reviews: Reviews drawn from.
@@ -129,8 +130,10 @@ class Bootstrap:
         """Return the ends of the percentile interval of a figure on the draws.
 
         A slice of few reviews may be empty in a draw. Such draws are left out; where they are more than one in a
-        hundred there is no interval.
+        hundred there is no interval. Nor is there one of a single review, of which all draws are the same.
         """
+        if self.reviews < 2:
+            return np.nan, np.nan
         finite_R = figure_R[np.isfinite(figure_R)]
         if len(finite_R) < 0.99 * len(figure_R) or not len(finite_R):
             return np.nan, np.nan

@@ -20,7 +20,8 @@ def comparison_table(
     Args:
         figures: By name of model; all of the same test reviews.
         kinds: Kind of each model ("ngram", "lstm" …).
-        baseline: Name of the model that `gain` is measured against: 1 − open bits per byte / those of the baseline.
+        baseline: Name of the model that `gain` is measured against: 1 − open bits per byte / those of the baseline;
+            null where either is infinite.
 
     Raises:
         ReviewLMError: The models were scored on different reviews.
@@ -37,7 +38,7 @@ def comparison_table(
             "model": name,
             "kind": (kinds or {}).get(name, ""),
             **entry.to_dict(),
-            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(entry.open_bits_per_byte / base) else None,
+            "gain": 1 - entry.open_bits_per_byte / base if math.isfinite(entry.open_bits_per_byte + base) else None,
         }
         for name, entry in figures.items()
     ]

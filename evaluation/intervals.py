@@ -127,19 +127,16 @@ class ComparedScores:
         row["below_floor"] = None if above is None else above < -BELOW
         return row
 
-    def _interval(self, name: str, of: Callable[[Sums], Any]) -> Interval | None:
-        interval = self.boot.interval(lambda sums: of(_own(sums, name)))
-        return interval if self.boot.reviews > 1 else None
+    def _interval(self, name: str, of: Callable[[Sums], Any]) -> Interval:
+        return self.boot.interval(lambda sums: of(_own(sums, name)))
 
     def _gain(self, name: str, other: str, of: Callable[[Sums], Any]) -> Interval | None:
-        if other not in self.figures or self.boot.reviews < 2:
-            return None
-        return self.boot.interval(lambda sums: 1 - of(_own(sums, name)) / of(_own(sums, other)))
+        return self.boot.interval(partial(_gain_of, name, other, of)) if other in self.figures else None
 
     def _difference(self, name: str, other: str, relation: str, metric: str) -> tuple[Any, ...]:
         of = FIGURES[metric]
         found = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
-        gain = self.boot.interval(lambda sums: 1 - of(_own(sums, name)) / of(_own(sums, other)))
+        gain = self.boot.interval(partial(_gain_of, name, other, of))
         numbers = (found.estimate, found.low, found.high, gain.estimate, gain.low, gain.high)
         return (name, other, relation, metric, *map(_finite, numbers))
 
@@ -217,7 +214,7 @@ def usefulness_table(
         row: dict[str, Any] = {"model": name}
         for figure, (part, whole) in shares.items():
             found = boot.interval(partial(_share, (name, part), (name, whole)))
-            row |= {figure: _finite(found.estimate)} | ends(figure, found if boot.reviews > 1 else None)
+            row |= {figure: _finite(found.estimate)} | ends(figure, found)
         rows.append(row)
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
 
@@ -236,6 +233,12 @@ def _own(sums: Sums, name: str) -> dict[str, Any]:
     """Return the sums of one model, and those that all share, under plain names."""
     own = {column: sums[name, column] for column in OWN if (name, column) in sums}
     return own | {column: sums[column] for column in SHARED if column in sums}
+
+
+def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
+    """Return 1 − a model's figure / another's; NaN where the other's is infinite: of that no share can be saved."""
+    base = of(_own(sums, other))
+    return 1 - of(_own(sums, name)) / np.where(np.isinf(base), np.nan, base)
 
 
 def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[Any, np.ndarray]:

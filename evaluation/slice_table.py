@@ -197,6 +197,7 @@ class _Cut:
             for s in range(len(self.places)):
                 figure, figure_R = bits(name, s)
                 base, base_R = bits(baseline, s) if baseline else (np.nan, np.full_like(figure_R, np.nan))
+                base = base if np.isfinite(base) else np.nan  # of an infinite figure no share can be saved
                 gains.append(1 - np.float64(figure) / base)
                 gains_SR.append(1 - figure_R / base_R)
                 numbers = (figure, *boot.ends(figure_R), gains[-1], *boot.ends(gains_SR[-1]))

@@ -116,6 +116,11 @@ def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
     assert table["kind"].to_list() == ["lstm", ""]
 
 
+def test_nothing_is_gained_over_a_baseline_that_calls_a_review_impossible():
+    table = comparison_table({"mle": figures(math.inf), "kn5": figures(80.0)}, baseline="mle")
+    assert table["gain"].to_list() == [None, None]
+
+
 def test_the_comparison_table_refuses_different_test_sets():
     with pytest.raises(ReviewLMError, match="different test sets"):
         comparison_table({"a": figures(), "b": figures(bytes_=301)})

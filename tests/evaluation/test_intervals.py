@@ -132,6 +132,21 @@ def test_one_review_has_no_interval():
     assert row["perplexity_lo"] is row["gain_lo"] is row["gap"] is row["below_floor"] is None
 
 
+def test_one_review_has_no_interval_of_a_difference_either():
+    found = compared({"kn5": scores(reviews=1), "lstm": scores(0.5, reviews=1)}).difference_table("kn5")
+    row = found.row(by_predicate=(pl.col("figure") == "bits_per_byte") & (pl.col("relation") == "baseline"), named=True)
+    assert row["gain"] == pytest.approx(0.5)
+    assert row["gain_lo"] is row["gain_hi"] is row["difference_lo"] is row["difference_hi"] is None
+
+
+def test_nothing_is_gained_over_an_infinite_figure():
+    impossible = scores().with_columns(nats=pl.lit(math.inf))
+    found = compared({"mle": impossible, "kn5": scores()})
+    row = row_of(found.interval_table("mle"), "kn5")
+    assert row["gain_lo"] is row["gain_hi"] is None
+    assert found.difference_table("mle")["gain"].null_count() == len(found.difference_table("mle"))
+
+
 def judged_of(table, bits_below, noise=0.0, seed=3):
     """A grammar that needs so many bits per byte less than the open scores of *table*, give or take."""
     below = bits_below + noise * np.random.default_rng(seed).normal(size=len(table))

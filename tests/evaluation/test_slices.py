@@ -220,3 +220,11 @@ def test_gains_that_are_none_are_not_below_zero():
     draws = np.random.default_rng(0).normal(-9, 1, 50)
     assert surely_below_zero(np.array([np.nan, -9.0]), [nan, draws], 0.95).tolist() == [False, True]
     assert surely_below_zero(np.array([np.nan]), [nan], 0.95).tolist() == [False]
+
+
+def test_nothing_is_gained_over_a_slice_that_the_baseline_calls_impossible():
+    nats = pl.when(pl.col("stars") == 2).then(math.inf).otherwise("nats")
+    table = sliced({"kn5": scores().with_columns(nats=nats), "lstm": scores(0.9)}).table
+    row = of(table, "lstm", "stars", "2")
+    assert row["gain"] is row["gain_lo"] is row["gain_hi"] is None
+    assert of(table, "lstm", "stars", "1")["gain"] == pytest.approx(0.1, abs=0.01)
