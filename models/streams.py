@@ -165,7 +165,7 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
         "sha256": {IDS: hasher.hexdigest(), OFFSETS: _sha256(folder / OFFSETS), DOCUMENTS: _sha256(folder / DOCUMENTS)},
     }
     (folder / HEADER).write_text(json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-    log.info("wrote %d tokens of %d reviews to %s", header["tokens"], count, folder)
+    log.debug("wrote %d tokens of %d reviews to %s", header["tokens"], count, folder)
     return header
 
 

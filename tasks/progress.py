@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
+EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
+"""Below both, nothing is said of the time left: a first step compiles and warms up, and is no measure of the others."""
 TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second")
 Report = Callable[..., None]
 
@@ -102,9 +104,12 @@ class _Line:
 
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, time left and figures in words."""
+        speed = self._speed(done, figures)
+        if done < EARLY_SHARE * self.total and self._elapsed() < EARLY_SECONDS:
+            return f"{speed}{_show(figures)}"
         left = self._elapsed() * max(0, self.total - done) / max(done, 1)
         left = figures.get("seconds_left", left)  # a trainer that was taken up again knows better
-        return f"{self._speed(done, figures)}, {_duration(left)} left{_show(figures)}"
+        return f"{speed}, {_duration(left)} left{_show(figures)}"
 
     def figures(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed and figures in words; the bar shows the rest."""

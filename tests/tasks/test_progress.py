@@ -26,6 +26,16 @@ def test_a_log_line_tells_share_speed_and_time_left(clock: list[float], caplog: 
     assert [record.message for record in caplog.records] == ["clean 20 %, 2,000 reviews/s, 40 s left"]
 
 
+def test_a_first_step_that_warms_up_foretells_nothing(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tasks.progress"), progress("lstm", 1_000_000, "tokens") as report:
+        for second, done in ((12.0, 1_200), (40.0, 2_000)):
+            clock[0] = second
+            report(done)
+    assert [record.message for record in caplog.records] == [
+        "lstm 0 %, 100 tokens/s", "lstm 0 %, 50 tokens/s, 5 h 32 min left"
+    ]
+
+
 def test_a_file_is_measured_in_bytes_and_told_in_reviews(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "tasks.progress"), progress("ingest", 4_000_000_000, "bytes") as report:
         clock[0] = 20.0
