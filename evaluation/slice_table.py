@@ -20,6 +20,8 @@ from evaluation.metrics import LN2
 from evaluation.slices import Slicing, review_slicings, token_slicings
 
 WORST = 5
+FAMILIES = 2
+"""Slices of reviews and slices of tokens are judged apart, so each may err half as often (Bonferroni)."""
 BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
 SLICES = pl.Schema(
     {
@@ -204,7 +206,8 @@ class _Cut:
                 rows.append((*numbers, np.float64(figure) / whole - 1, *boot.ends(figure_R / whole_R - 1)))
         columns = zip(*rows, strict=True) if rows else [()] * (1 + len(BOUNDED))
         found = {key: np.array(values, np.float64) for key, values in zip(("figure", *BOUNDED), columns, strict=True)}
-        return found | {"surely_worse": surely_below_zero(np.array(gains), gains_SR, boot.confidence)}
+        together = 1 - (1 - boot.confidence) / FAMILIES
+        return found | {"surely_worse": surely_below_zero(np.array(gains), gains_SR, together)}
 
 
 def surely_below_zero(gain_S: np.ndarray, gains_SR: Sequence[np.ndarray], confidence: float) -> np.ndarray:

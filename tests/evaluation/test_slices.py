@@ -215,6 +215,19 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
     assert alone / 300 > 0.25
 
 
+@pytest.mark.parametrize(("errors", "sure"), [(1.8, False), (2.3, True)])
+def test_slices_of_reviews_may_err_half_as_often_as_those_of_reviews_and_tokens_together(errors, sure):
+    """One slice: of the normal deviate 1.645 leaves 5 % above it, 1.960 leaves 2.5 %."""
+    rows = scores().with_columns(words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0))
+    loss = np.random.default_rng(4).normal(size=len(rows))
+    loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01  # a mean of 0 with an error of 0.01 / 60
+    worse = rows.with_columns(nats=80.0 * (1 + loss + errors * 0.01 / len(rows)))
+    options = SliceOptions("kn5", min_reviews=60, length_bins=2, resamples=10_000)
+    table = sliced({"kn5": rows, "lstm": worse}, options=options).table.filter(model="lstm")
+    assert table["dimension"].to_list() == ["stars", "length"]
+    assert table["surely_worse"].to_list() == [sure, sure]
+
+
 def test_gains_that_are_none_are_not_below_zero():
     nan = np.full(50, np.nan)
     draws = np.random.default_rng(0).normal(-9, 1, 50)
