@@ -36,3 +36,9 @@ def test_the_front_is_never_empty_and_every_other_model_is_beaten_by_one_on_it(r
     for each, on in zip(rows, found, strict=True):
         beaten = any(all(one[name] <= each[name] for name in PARETO) and one != each for one in front)
         assert beaten != on
+
+
+def test_a_vocabulary_that_cuts_the_text_into_more_tokens_is_not_cheaper_for_it():
+    words = {"open_bits_per_byte": 1.0, "megabytes": 5.0, "score_seconds": 2.0, "seconds_per_million_tokens": 10.0}
+    characters = {"open_bits_per_byte": 1.1, "megabytes": 5.0, "score_seconds": 3.0, "seconds_per_million_tokens": 2.5}
+    assert pareto_front([words, characters]) == [True, False]

@@ -108,7 +108,7 @@ def test_each_figure_that_is_wanted_is_there(pictures):
 def test_what_was_not_measured_is_left_out_with_a_word():
     bare = tuple(ModelResults(name, "ngram", "word", "v") for name in ("kn5", "lstm"))
     known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
-    known = known.drop("seconds_per_million_tokens", "tokens_per_second", "parameters", "fit_seconds")
+    known = known.drop("score_seconds", "tokens_per_second", "parameters", "fit_seconds")
     results = made_results(models=bare, table=known, winner="lstm", floor=None, slices=None, decision=None,
                            version=None, champion=None, commands=(), config="")  # fmt: skip
     pictures = pictures_of(results)

@@ -192,7 +192,7 @@ def test_reliability_has_a_panel_per_model_without_empty_bins():
 def test_the_front_is_filled_and_models_far_above_stand_at_the_edge():
     table = pl.DataFrame({
         "model": ["small", "good", "worse", "awful"], "open_bits_per_byte": [1.0, 0.8, 1.1, 9.0],
-        "megabytes": [1.0, 5.0, 6.0, 0.1], "seconds_per_million_tokens": [1.0, 2.0, 3.0, 4.0],
+        "megabytes": [1.0, 5.0, 6.0, 0.1], "score_seconds": [1.0, 2.0, 3.0, 4.0],
     })  # fmt: skip
     styles = styles_of(table["model"].to_list())
     assert cost_figures.on_front(table) == ["small", "good", "awful"]
@@ -211,7 +211,7 @@ def test_the_front_is_filled_and_models_far_above_stand_at_the_edge():
 
 def test_a_cost_that_nobody_measured_has_no_panel():
     table = made_table().with_columns(megabytes=pl.lit(None, pl.Float64))
-    assert cost_figures.known_costs(table) == ["seconds_per_million_tokens"]
+    assert cost_figures.known_costs(table) == ["score_seconds"]
     assert len(cost_figures.pareto_figure(table, STYLES).axes) == 1
 
 
