@@ -138,7 +138,7 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
     if model.adaptation != STATIC:
         yield f"It adapts to what it reads ({model.adaptation}): the figures hold for reviews read one at a time."
     if (ece := model.observed.get("ece")) is not None:
-        yield f"Its probabilities are off by {ece:.1%} on average (expected calibration error)."
+        yield f"The probability of its first guess is off by {ece:.1%} on average (expected calibration error)."
     if (needs := model.observed.get("effective_context")) is not None:
         places = "1 place" if needs == 1 else f"{needs:,} places"
         yield f"Tokens more than {places} back hardly change what it expects."

@@ -220,7 +220,7 @@ def _of_writing(results: RunResults) -> Iterator[Picture]:
             AUDIT,
             exposure_figure(exposures, styles, limit),
             "Each point is a canary, planted as often as written below. Of texts that were never planted 1 in 20 would "
-            "stand above the dashed line; a planted one that does is likely known by heart.",
+            "stand above the dashed line; planted ones that stand far above it, or mostly, are remembered.",
             words.said_of_exposure(results),
         )
 

@@ -65,8 +65,8 @@ def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
     gain, parts = row.get("gain"), []
     if gain is not None and results.baseline and row["model"] != results.baseline:
         parts.append(f"{abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {results.baseline}")
-    if results.floor is not None and math.isfinite(row[BITS]):
-        parts.append(f"{row[BITS] - results.floor.bits_per_byte:.4f} above the floor")
+    if (gap := row.get("gap")) is not None:
+        parts.append(f"{abs(gap):.4f} {'above' if gap >= 0 else 'below'} the floor")
     return f", {' and '.join(parts)}" if parts else ""
 
 

@@ -309,3 +309,8 @@ def test_chosen_reviews_are_spread_from_easy_to_hard_and_neither_short_nor_long(
     ]  # fmt: skip
     assert surprisal.choose_reviews(pl.DataFrame(rows), 2) == ["r05", "r15"]
     assert surprisal.choose_reviews(pl.DataFrame(rows[:5]), 3) == ["r00"]
+
+
+def test_the_distance_to_the_floor_is_the_gap_over_the_reviews_that_the_grammar_can_have_written():
+    table = made_table().with_columns(gap=pl.when(pl.col("model") == "lstm+cache").then(-0.0021).otherwise("gap"))
+    assert "and 0.0021 below the floor" in report_words.headline(made_results(table=table))
