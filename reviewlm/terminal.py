@@ -87,7 +87,8 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
         return
     table = Table(title=title or None, title_justify="left")
     for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+        # Folded where there is no room: a name or a number that is cut off could be another's.
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))  # a plain str may hold rich's [markup]
     Console(width=None if sys.stdout.isatty() else RESULT_WIDTH).print(table)
