@@ -119,7 +119,8 @@ def fit_temperature(logp_NV: np.ndarray, target_N: np.ndarray, review_N: np.ndar
     possible_N = own_N > LOWEST
     if not possible_N.any():
         return Temperature(1.0, 1.0, np.inf, np.inf, 0.0, 0)
-    logp_NV, own_N, review_N = logp_NV[possible_N], own_N[possible_N], review_N[possible_N]
+    if not possible_N.all():  # else there is no second copy of the distributions
+        logp_NV, own_N, review_N = logp_NV[possible_N], own_N[possible_N], review_N[possible_N]
     best = 1 / _sharpest(logp_NV, own_N)
     gain_N = -own_N - tempered(logp_NV, own_N, best)[0]
     gain, error = float(gain_N.mean()), _standard_error(gain_N, review_N)
