@@ -42,9 +42,7 @@ class Gathering:
         self.sources: dict[str, Source] = {}
         self._fits = _by_file(self.store, "fit", BUNDLE_SPEC)
         self._synthetic = _by_file(self.store, "synthesise", SYNTHETIC_FILE)
-        self._vocabularies = {
-            artifact.facts["vocabulary_digest"]: artifact for artifact in reversed(list(self.store.all("vocabulary")))
-        }
+        self._vocabularies = list(self.store.all("vocabulary"))
 
     def add(self, artifact: Artifact) -> str:
         """Add an artifact behind all that it was made of, and return its key."""
@@ -65,7 +63,7 @@ class Gathering:
         stage = artifact.stage
         if stage in ("tokens", "score", "samples", "fit"):
             if name == "vocabulary":
-                return self._vocabularies.get(value)
+                return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
             if name == "bundle" or name.startswith(PART):
                 return self._fits.get(value)
         if stage == "read":
@@ -73,6 +71,15 @@ class Gathering:
         if stage == "ingest" and not name.startswith("replay:"):
             return self.store.find("read", value)
         return self.store.find(MADE_BY[name], value) if name in MADE_BY else None
+
+    def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
+        """Return the newest of equal vocabularies; of other data one is taken only where none of these data is there.
+
+        Different data may give equal vocabularies, of letters say.
+        """
+        equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
+        own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
+        return next(iter([*own, *equal]), None)
 
     def _source(self, artifact: Artifact, name: str, value: str) -> Source:
         """Describe what came from outside; what cannot be told is of kind "unknown", and no reason to stop."""

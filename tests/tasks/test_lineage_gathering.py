@@ -1,0 +1,49 @@
+"""The walk from an artifact to all that it was made of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reviewlm.config import RunConfig
+from reviewlm.store import Artifact
+from tasks.lineage import Gathering
+from tasks.stage import run_stage
+
+
+def made(stage: str, inputs: dict[str, str], when: int, **facts: Any) -> Artifact:
+    """An artifact of one file, made *when* seconds after 1970."""
+
+    def make(work: Path) -> dict[str, Any]:
+        (work / "file").write_text(f"{stage} {inputs}", encoding="utf-8")
+        return facts
+
+    artifact = run_stage(RunConfig(), stage, 1, {}, inputs, make).artifact
+    os.utime(artifact.folder, (when, when))
+    return artifact
+
+
+@pytest.mark.parametrize("newer", ["ours", "others"])
+def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(own_home: Path, newer: str):
+    ours, others = (made("prepare", {"dataset": name}, 1) for name in ("ours", "others"))
+    when = {"ours": 1, "others": 1, newer: 2}
+    vocabulary = made("vocabulary", {"clean": ours.digest}, when["ours"], vocabulary_digest="letters")
+    made("vocabulary", {"clean": others.digest}, when["others"], vocabulary_digest="letters")
+    tokens = made("tokens", {"vocabulary": "letters", "clean": ours.digest}, 3)
+    gathering = Gathering(RunConfig())
+    step = gathering.steps[gathering.add(tokens)]
+    assert step.made_by["vocabulary"] == f"vocabulary/{vocabulary.digest}"
+    assert [key for key in gathering.steps if key.startswith("prepare/")] == [f"prepare/{ours.digest}"]
+
+
+def test_a_vocabulary_that_was_kept_is_told_before_one_learnt_from_other_data(own_home: Path):
+    ours, others = (made("prepare", {"dataset": name}, 1) for name in ("ours", "others"))
+    kept = made("vocabulary", {"kept": "letters"}, 1, vocabulary_digest="letters")
+    made("vocabulary", {"clean": others.digest}, 2, vocabulary_digest="letters")
+    tokens = made("tokens", {"vocabulary": "letters", "clean": ours.digest}, 3)
+    gathering = Gathering(RunConfig())
+    assert gathering.steps[gathering.add(tokens)].made_by["vocabulary"] == f"vocabulary/{kept.digest}"
+    assert sorted(source.kind for source in gathering.sources.values()) == ["unknown", "vocabulary"]
