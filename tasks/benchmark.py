@@ -105,15 +105,15 @@ def _data_of(config: RunConfig, version: Version) -> Artifact | None:
 
 
 def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str, Any] | None:
-    """Return a version's figures; None, with a warning, where its bundle is gone."""
+    """Return a version's figures; None, with a warning, where its bundle is gone or damaged."""
     try:
         folder = registry_of(config).bundle_folder(version)
+        with converted_errors(folder):
+            opened = partial(load_bundle, folder, device_of(config))
+            scores = score_reviews(config, folder, opened, benchmark.reviews, f"benchmark v{version.version}")
     except BundleError as error:
         log.warning("benchmark: version %d cannot be asked: %s", version.version, error)
         return None
-    with converted_errors(folder):
-        opened = partial(load_bundle, folder, device_of(config))
-        scores = score_reviews(config, folder, opened, benchmark.reviews, f"benchmark v{version.version}")
     options = config.evaluation
     bits = (scores["nats"] + scores["spelling_nats"]).to_numpy() / LN2
     if not scores["nats"].is_finite().all():

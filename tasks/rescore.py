@@ -82,11 +82,10 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
         return None
     try:
         folder = registry_of(config).bundle_folder(version)
+        scores = _scored_months(config, folder, _reviews_of(config, folder, known, dataset), version.version)
     except BundleError as error:
         log.warning("rescore: version %d cannot be asked: %s", version.version, error)
         return None
-    rows = _reviews_of(config, folder, known, dataset)
-    scores = _scored_months(config, folder, rows, version.version)
     decay = measure_decay(
         scores, fewest=config.rescore.min_reviews, confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
@@ -107,7 +106,7 @@ def _reviews_of(config: RunConfig, folder: Path, known: Artifact, dataset: Artif
         held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), most)]
     parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]
     return pl.concat([
-        rows.select(_columns(new)).with_columns(pl.lit(part).alias("part")) for part, rows in parts if rows.height
+        rows.select(_columns(new)).with_columns(pl.lit(part).alias("part")) for part, rows in parts
     ])
 
 
@@ -140,6 +139,8 @@ def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version:
         with converted_errors(folder):
             return load_bundle(folder, device_of(config))
 
+    if rows.is_empty():  # no review has a date
+        return rows.select("month", "part")
     groups = rows.partition_by("month", "part", as_dict=True, maintain_order=True)
     names = ("nats", "spelling_nats", "bytes", "tokens")
     return pl.concat([

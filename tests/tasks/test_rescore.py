@@ -146,6 +146,28 @@ def test_a_version_whose_data_are_not_here_is_left_out(shop: Shop):
     assert shop.rescored(lines("2024-05", USUAL)) == [None]
 
 
+def damage(shop: Shop, order: int) -> None:
+    file = next((shop.folder / "logged" / str(order) / "artifacts" / "bundle").rglob("logp_1.npy"))
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: Shop):
+    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
+    damage(shop, 1)
+    newest, former = shop.rescored(lines("2024-05", USUAL), versions="all")
+    assert (newest.version, former) == (2, None)
+    assert [row["version"] for row in measure_benchmark.fn(shop.config, shop.run_id)["history"]] == [2]
+
+
+def test_reviews_without_dates_have_no_months_to_compare(shop: Shop):
+    timeless = [{**row, "date": None} for row in lines("2024-05", USUAL)]
+    dataset = data_set(shop.config, shop.folder, timeless)
+    clean = getattr(result := clean_and_split.fn(shop.config, dataset), "data", result)
+    shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, clean.digest)
+    with pytest.raises(EmptyInput, match="No review with a date is held out"):
+        rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
+
+
 def test_every_champion_gets_one_figure_on_a_set_that_is_frozen_at_the_first(shop: Shop):
     first = measure_benchmark.fn(shop.config, shop.run_id)
     assert first["reviews"] == 20
