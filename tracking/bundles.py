@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from reviewlm.errors import BundleError
@@ -32,12 +33,16 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
 
 
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
-    """Fetch a version once; the folder gets its final name only when it is whole."""
-    final = tracker.artifact_root / "downloads" / name / str(number)
+    """Fetch a version once; the folder gets its final name only when it is whole.
+
+    Another server has other versions of the same numbers, so the name of the folder depends on the address too.
+    """
+    place = hashlib.sha256(f"{tracker.uri}\n{address}".encode()).hexdigest()[:12]
+    final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
     if not final.exists():
         import mlflow.artifacts
 
-        unfinished = final.with_name(f"{number}.partial")
+        unfinished = final.with_name(f"{final.name}.partial")
         unfinished.mkdir(parents=True, exist_ok=True)
         with tracker.reaching():
             folder = mlflow.artifacts.download_artifacts(

@@ -1,0 +1,31 @@
+"""Bundles of registered versions that lie on another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracking.bundles import download
+from tracking.runs import Tracker
+
+
+def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fetched = []
+
+    def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        fetched.append((tracking_uri, artifact_uri))
+        folder = Path(dst_path) / "artifacts"
+        folder.mkdir()
+        (folder / "from").write_text(f"{tracking_uri} {artifact_uri}", encoding="utf-8")
+        return str(folder)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
+    one, other = (Tracker(f"http://{host}:5000", "reviewlm", tmp_path / "mlartifacts") for host in ("one", "other"))
+    asked = [(one, "mlflow-artifacts:/m-1"), (other, "mlflow-artifacts:/m-1"), (one, "mlflow-artifacts:/m-2")]
+    for tracker, address in [*asked, *asked]:
+        folder = download(tracker, address, "reviewlm", 1)
+        assert (folder / "from").read_text(encoding="utf-8") == f"{tracker.uri} {address}"
+    assert fetched == [(tracker.uri, address) for tracker, address in asked]
