@@ -127,6 +127,15 @@ def test_a_decision_that_is_made_twice_by_one_run_is_entered_once(names: Names):
     assert names.registry.alias(CHAMPION).version == second
 
 
+def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_times(names: Names):
+    number = names.version()
+    for took in ("4 ms", "5 ms"):
+        tags = {"gate/outcome": "promoted", "gate/rule/latency": f"passed: {took}"}
+        names.registry.settle(number, None, True, f"| latency | {took} |", tags, run_id="r1")
+    [told] = names.registry.events()
+    assert told.tags["gate/rule/latency"] == names.registry.version(number).tags["gate/rule/latency"] == "passed: 4 ms"
+
+
 def test_a_new_decision_on_a_version_replaces_all_rules_of_the_old_one_but_not_its_event(names: Names):
     number = names.version()
     names.registry.settle(number, None, False, "no", {"gate/outcome": "refused", "gate/rule/size": "failed: 9 MB"})
