@@ -66,7 +66,10 @@ class Champion:
     problem: str = ""
 
 
-@task(name="score champion", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="score champion", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
 def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) -> Champion | None:
     """Score the registered champion on the test reviews of this run; None where there is none yet.
 

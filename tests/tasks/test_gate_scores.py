@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from prefect.states import Failed
 
 from models.base import FitContext
 from models.bundle import save_bundle
@@ -19,12 +20,13 @@ from models.streams import TokenStream, write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.errors import Damaged
+from reviewlm.errors import BundleError, Damaged, TrackingUnavailable
 from reviewlm.presets import load_config
 from reviewlm.store import Artifact
 from tasks.evaluate import score_bundle
 from tasks.evidence import megabytes
 from tasks.fit import bundle_digest
+from tasks.promote import decide, register
 from tasks.score_now import BUNDLE_TAG, score_challenger, score_champion, score_now
 from tracking.registry import bundle_in
 
@@ -187,3 +189,11 @@ def test_the_size_of_a_bundle_is_that_of_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 1_500)
     (tmp_path / "deep" / "b").write_bytes(b"x" * 500)
     assert megabytes(tmp_path) == 0.002
+
+
+@pytest.mark.parametrize("asks_the_registry", [score_champion, register, score_challenger, decide])
+def test_a_registry_that_is_away_for_a_moment_is_asked_again(asks_the_registry: Any):
+    away, broken = Failed(data=TrackingUnavailable("MLflow cannot be reached")), Failed(data=BundleError("gone"))
+    assert asks_the_registry.retries == 2
+    assert asks_the_registry.retry_condition_fn(asks_the_registry, None, away)
+    assert not asks_the_registry.retry_condition_fn(asks_the_registry, None, broken)
