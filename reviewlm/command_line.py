@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from reviewlm.presets import load_config
 
 APART = {"preset", "execution"}
 """Part of no result: where and how to run."""
-SECRET = re.compile(r"(://[^:/@\s\"]+):[^/@\s\"]+@")
 
 
 def command_line(config: RunConfig, verb: str = "run") -> str | None:
@@ -36,11 +34,6 @@ def command_line(config: RunConfig, verb: str = "run") -> str | None:
     words += [word for path in config.source.input for word in ("--input", path)]
     words += [word for override in overrides for word in ("--set", override)]
     return shlex.join(words)
-
-
-def without_passwords(text: str) -> str:
-    """Return a text in which the passwords of addresses (`postgresql://user:password@host`) are masked."""
-    return SECRET.sub(r"\1:***@", text)
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

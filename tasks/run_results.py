@@ -13,8 +13,9 @@ from evaluation.audit import EXPOSURE_FILE, NOVELTY_FILE
 from evaluation.figures import read_journal
 from evaluation.floor import Floor
 from evaluation.run_results import ModelResults, RunResults
-from reviewlm.command_line import command_line, without_passwords
+from reviewlm.command_line import command_line
 from reviewlm.config import RunConfig
+from reviewlm.errors import without_password
 from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
@@ -59,7 +60,7 @@ def results_of(
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
-        config=without_passwords(config.model_dump_json(indent=2)),
+        config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
     )
 

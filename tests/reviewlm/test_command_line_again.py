@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from reviewlm.command_line import command_line, without_passwords
+from reviewlm.command_line import command_line
+from reviewlm.errors import without_password
 from reviewlm.presets import load_config
 
 
@@ -68,4 +69,4 @@ def test_a_model_less_cannot_be_written_as_a_setting():
 
 def test_passwords_of_addresses_are_masked():
     text = '"tracking_uri": "postgresql://reviewer:s3cret@db.example:5432/mlflow", "other": "http://host:80/a@b"'
-    assert without_passwords(text) == text.replace(":s3cret@", ":***@")
+    assert without_password(text) == text.replace(":s3cret@", ":***@")
