@@ -60,12 +60,16 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
         labels["month"] = month_labels(reviews["date"], min_reviews)
         orders["month"] = sorted(labels["month"].drop_nulls().unique())
     if "categories" in reviews.columns:
-        split = pl.col("categories").str.split(",").list.eval(pl.element().str.strip_chars()).list.unique()
-        labels["category"] = reviews.select(split)["categories"]
+        labels["category"] = reviews.select(split_categories())["categories"]
         orders["category"] = sorted(labels["category"].explode().drop_nulls().unique())
     sizes = {name: _reviews_of(reviews["review_id"], labels[name]) for name in labels}
     found = [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
     return [slicing for slicing in found if slicing.names or slicing.left_out]
+
+
+def split_categories() -> pl.Expr:
+    """Return the column categories ("Food, Bars") as lists without repetitions."""
+    return pl.col("categories").str.split(",").list.eval(pl.element().str.strip_chars()).list.unique()
 
 
 def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:

@@ -21,6 +21,7 @@ from scipy.stats import t as student
 
 from evaluation.decision import RuleOutcome
 from evaluation.rules.case import Case, change, open_nats
+from evaluation.slices import split_categories
 
 BANDS = (25, 50, 100, 200)
 """Ends of the bands of length, in words."""
@@ -101,8 +102,8 @@ def _told(reviews: pl.DataFrame | None, dimension: str) -> pl.DataFrame:
         return pl.DataFrame(schema={"review_id": pl.String, "slice": pl.String})
     if dimension == "month":
         return reviews.select("review_id", slice=pl.col("date").dt.strftime("%Y-%m"))
-    several = pl.col("categories").str.split(", ").list.unique()
-    return reviews.select("review_id", slice=several).explode("slice").filter(pl.col("slice").str.len_chars() > 0)
+    members = reviews.select("review_id", slice=split_categories()).explode("slice")
+    return members.filter(pl.col("slice").str.len_chars() > 0)
 
 
 def _looked_at(case: Case, table: pl.DataFrame) -> str:
