@@ -24,8 +24,9 @@ FARTHEST = 1.6
 
 
 def known_costs(table: pl.DataFrame) -> list[str]:
-    """Return the costs that some model of the table has a positive figure for."""
-    return [name for name in COSTS if name in table.columns and any(_positive(value) for value in table[name])]
+    """Return the costs that some model has a positive figure for, and a finite quality: others cannot be placed."""
+    known = [name for name in COSTS if name in table.columns]
+    return [name for name in known if any(_placed(row, name) for row in table.to_dicts())]
 
 
 def on_front(table: pl.DataFrame) -> list[str]:
@@ -49,7 +50,7 @@ def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], 
     shown, front = known_costs(table), on_front(table)
     figure, panels = canvas(8.0, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
     for axes, cost in zip([panels] if len(shown) < 2 else panels, shown, strict=False):
-        rows = [row for row in table.to_dicts() if _positive(row[cost]) and _positive(row[QUALITY])]
+        rows = [row for row in table.to_dicts() if _placed(row, cost)]
         _points(axes, rows, cost, front, styles)
         if floor is not None:
             axes.axhline(floor.bits_per_byte, color="#000000", linewidth=1.3, label=f"floor {floor.bits_per_byte:.3f}")
@@ -84,6 +85,10 @@ def _points(
             xs.append(row[cost])
             ys.append(best)
     axes.step(xs, ys, where="post", color=GREY, linewidth=1.1, zorder=1)
+
+
+def _placed(row: Mapping[str, Any], cost: str) -> bool:
+    return _positive(row[cost]) and _positive(row[QUALITY])
 
 
 def _positive(value: float | None) -> bool:

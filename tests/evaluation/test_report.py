@@ -135,6 +135,14 @@ def test_a_model_that_calls_reviews_impossible_does_not_break_the_page():
     assert "3 reviews" in said
 
 
+def test_a_run_whose_every_model_calls_a_review_impossible_has_a_page(results):
+    infinite = results.table.with_columns(open_bits_per_byte=math.inf, perplexity=math.inf, impossible=1)
+    bare = made_results(table=infinite, slices=None, models=tuple(ModelResults(name) for name in LEVELS))
+    pictures = pictures_of(bare)
+    assert "quality_size_cost" not in [picture.name for picture in pictures]
+    assert "infinite" in report(bare, pictures)
+
+
 # ---- words
 
 
