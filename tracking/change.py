@@ -25,7 +25,7 @@ from reviewlm.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
 from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.runs import Tracker
-from tracking.standing import PENDING, Standing, replay
+from tracking.standing import CARRIED_OUT, PENDING, Standing, replay
 from tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ChampionChanged(ReviewLMError):
 class Change:
     """The decision log and the aliases of one model, while this process may change them.
 
-    `standing` and `aliases` are what they were at the last look.
+    `standing` and `aliases` are what they were at the last look, `finished` the events that somebody else had left.
     """
 
     def __init__(self, tracker: Tracker, name: str) -> None:
@@ -51,11 +51,14 @@ class Change:
         self.events: list[Event] = []
         self.standing = Standing()
         self.aliases: dict[str, int] = {}
+        self.finished: list[Event] = []
 
     def begin(self) -> None:
         """Finish what others left, and enter into the log where somebody else has moved the aliases."""
         self._look()
+        left = [event for event in self.events if self.standing.states[event.number] == PENDING]
         self.carry_out()
+        self.finished += [event for event in left if self.standing.states[event.number] == CARRIED_OUT]
         if self._as_decided():
             return
         before = self.events

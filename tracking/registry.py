@@ -22,7 +22,7 @@ from tracking.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, 
 from tracking.export import BUNDLE_PATH
 from tracking.params import shorten
 from tracking.runs import Tracker
-from tracking.standing import OVERTAKEN, Standing, replay
+from tracking.standing import OVERTAKEN, replay
 from tracking.versions import (
     BY_HAND,
     CHALLENGER,
@@ -216,10 +216,11 @@ class Registry:
 
         Raises:
             ChampionChanged: The champion is not *against*; nothing has changed.
-            ReviewLMError: There is no previous champion, or *to* never was one.
+            ReviewLMError: There is no previous champion, or *to* never was one; or, without *to*, an earlier rollback
+                that was cut off has only now been carried out: to go back once more would undo it.
         """
         with exclusive_change(self.tracker, self.name) as change:
-            target = self._former_champion(change.standing, to)
+            target = self._former_champion(change, to)
             champion = change.standing.champion
             self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
@@ -228,7 +229,7 @@ class Registry:
     def rollback_target(self, to: int | None = None) -> int:
         """Return the version that `rollback` would make the champion; raises as it does."""
         with exclusive_change(self.tracker, self.name) as change:
-            return self._former_champion(change.standing, to)
+            return self._former_champion(change, to)
 
     def champions(self) -> list[Version]:
         """Return all versions that were champion at any time and still exist, the first first."""
@@ -237,7 +238,14 @@ class Registry:
         there = {version.version: version for version in self.versions()}
         return [there[number] for number in crowned if number in there]
 
-    def _former_champion(self, standing: Standing, to: int | None) -> int:
+    def _former_champion(self, change: Change, to: int | None) -> int:
+        standing = change.standing
+        if to is None and (late := [event for event in change.finished if event.action == ROLLBACK]):
+            raise ReviewLMError(
+                f"A rollback to version {late[-1].version} had been cut off and is carried out only now",
+                where=f"models:/{self.name}", value=f"event {late[-1].number}",
+                remedy="if that is what you wanted, all is done; `--to N` goes back to another former champion",
+            )
         target = standing.previous if to is None else to
         if target is None or target == standing.champion:
             raise ReviewLMError(

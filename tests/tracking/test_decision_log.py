@@ -171,6 +171,17 @@ def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names
     assert names.registry.alias(CHAMPION).version == versions[0]
 
 
+def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it_again(names: Names):
+    first, second = names.version(), names.version()
+    names.registry.promote(first, None)
+    names.registry.promote(second, first)
+    names.registry.log.append(Event(ROLLBACK, True, first, second, "complaints"), names.registry.events())
+    with pytest.raises(ReviewLMError, match="rollback to version 1 had been cut off"):
+        names.registry.rollback_target()
+    assert names.registry.alias(CHAMPION).version == first
+    assert names.registry.rollback() == second, "once all is told, going back is going back"
+
+
 def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(names: Names):
     first, second, third = (names.version() for _ in range(3))
     client = names.tracker.client
