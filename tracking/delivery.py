@@ -135,6 +135,8 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
         try:
             tracker.ask(lambda client: client.search_experiments(max_results=1), patient=False)
             if not (left := flush(tracker)):
+                if tracker.outbox.paused():  # or a run that is started next would wait
+                    tracker.outbox.resume()
                 return
             error = TrackingUnavailable("Writes still wait for MLflow", where=tracker.shown, value=left)
         except TrackingUnavailable as away:

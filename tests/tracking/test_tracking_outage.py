@@ -229,6 +229,15 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker,
     assert tracker.tag(run_id, "t") == "4"
 
 
+def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "PAUSES", (60.0,))
+    tracker.outbox.pause()
+    tracker.wait()
+    assert not tracker.start_run("one").startswith(delivery.PENDING)
+
+
 def test_threads_and_processes_share_a_queue(tmp_path: Path):
     queue = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
     same = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
