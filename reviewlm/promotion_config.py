@@ -35,7 +35,7 @@ class PromotionConfig(Section):
         min_relative_gain: What share of the champion's bits must be saved, and surely so.
         confidence: Of the two-sided interval of the gain: an equal model passes with probability (1 − confidence) / 2.
         min_gain_over_baseline: The same for the baseline, without an interval.
-        min_test_reviews: Fewer decide nothing.
+        min_test_reviews: Fewer decide nothing; a single one, of which all draws are the same, never does.
         max_slice_loss: Share by which no slice may be worse, unless chance alone may have done it.
         slice_dimensions: What the test reviews are cut by.
         min_slice_reviews: A slice with fewer is not looked at.
@@ -56,7 +56,7 @@ class PromotionConfig(Section):
     min_relative_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_baseline: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    min_test_reviews: Annotated[int, Field(ge=1)] = 30
+    min_test_reviews: Annotated[int, Field(ge=2)] = 30
     max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[SliceDimension, ...] = ("stars", "length", "month", "category")
     min_slice_reviews: Annotated[int, Field(ge=2)] = 30

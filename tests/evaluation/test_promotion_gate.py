@@ -20,7 +20,7 @@ def test_a_better_challenger_is_promoted():
 def test_a_challenger_that_models_less_of_the_text_is_refused_unless_the_policy_allows_it():
     folds = "the challenger folds case, the champion does not"
     assert_refused_by(judge(unfair=folds), "same reading of the text")
-    assert judge(unfair=folds).reason == folds
+    assert judge(unfair=folds).reason == f"{folds}; it passes only with promotion.allow_other_reading"
     allowed = judge(PromotionConfig(allow_other_reading=True), unfair=folds)
     assert allowed.promote
     assert rule(allowed, "same reading of the text").passed is None
@@ -94,6 +94,8 @@ def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
 
 def test_too_few_test_reviews_are_refused():
     assert_refused_by(judge(PromotionConfig(min_test_reviews=201)), "enough reviews")
+    with pytest.raises(ValueError, match="min_test_reviews"):
+        PromotionConfig(min_test_reviews=1)  # all draws of one review are the same: nothing would look surer
 
 
 @pytest.mark.parametrize("name", ["checks", "smoke"])

@@ -128,7 +128,7 @@ def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
         latency=Latency(1, 1, 1),
     )  # fmt: skip
     unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
-    return decide(PromotionConfig(min_test_reviews=1, **unaudited), evidence)
+    return decide(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
 
 
 def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored: pl.DataFrame) -> None:
