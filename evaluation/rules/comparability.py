@@ -84,7 +84,9 @@ def same_reading(case: Case) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if unfair and case.policy.allow_other_reading:
         return RuleOutcome(name, None, f"{unfair}; the policy allows it")
-    return RuleOutcome(name, not unfair, unfair or "the challenger models no less of the text")
+    if unfair:
+        return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
+    return RuleOutcome(name, True, "the challenger models no less of the text")
 
 
 def same_adaptation(case: Case) -> RuleOutcome:
