@@ -119,7 +119,7 @@ def _weak(results: RunResults) -> Iterator[Section]:
         for cells, row in zip(rows, worst, strict=True):
             cells.append("yes" if row["surely_worse"] else "no")
     if rows:
-        text = f"The worst of {len(own)} slices; a slice is looked at only if it has enough reviews."
+        text = f"The worst of {worst[0]['looked_at']} slices of reviews; only those with enough reviews are looked at."
         yield Section("Where it is weakest", text, [Table(tuple(header), rows)])
 
 

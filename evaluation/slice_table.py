@@ -126,6 +126,9 @@ def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, 
 def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.DataFrame:
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
+    By the first only slices of reviews are ranked: rare words and first words are dear to every model, many times more
+    than any reviews are, and would always stand first.
+
     Returns:
         Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: among how many
         slices of this model each was found.
@@ -136,6 +139,8 @@ def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.D
         known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness).drop_nulls("badness")
         if relative_to == "baseline":
             known = known.filter(pl.col("model") != baseline)
+        else:
+            known = known.filter(pl.col("open_bits_per_byte").is_not_null())
         ordered = known.sort("badness", "dimension", "slice", descending=[True, False, False])
         looked_at, rank = pl.len().over("model"), pl.int_range(1, pl.len() + 1).over("model")
         found.append(ordered.with_columns(rank=rank.cast(pl.Int64), looked_at=looked_at.cast(pl.Int64)))

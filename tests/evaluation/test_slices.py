@@ -196,6 +196,17 @@ def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_le
     assert set(worst.filter(model="kn5")["relative_to"]) == {"whole"}
 
 
+def test_rare_words_which_are_dear_to_every_model_do_not_hide_the_reviews_that_are():
+    rare = tokens().with_columns(nats=pl.when(pl.col("position") == 0).then(99.0).otherwise("nats"))
+    of_tokens = token_slices({"kn5": rare, "lstm": rare}, {"kn5": "w", "lstm": "w"}, OPTIONS).table
+    assert of(of_tokens, "lstm", "position", "0")["excess"] > 1
+    of_reviews = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))}).table
+    worst = worst_slices(pl.concat([of_reviews, of_tokens]), "kn5", count=20).filter(model="lstm")
+    assert set(worst.filter(relative_to="whole")["dimension"]) == {"stars", "length"}
+    assert worst.filter(relative_to="whole")["looked_at"].to_list() == [7] * 7
+    assert "position" in worst.filter(relative_to="baseline")["dimension"]
+
+
 def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
     table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))}).table
     sure = table.filter("surely_worse")
