@@ -208,13 +208,13 @@ def complaints(events: Iterable[Event]) -> list[str]:
 
 
 def same_decision(events: Sequence[Event], event: Event) -> Event | None:
-    """Return the event of the log that is the same decision as *event*, made again since an answer was lost.
+    """Return the newest event of the log that is the same decision as *event*, made again since an answer was lost.
 
     Of one MLflow run there is one decision on a version against a champion; a gate that is asked again measures its
     times anew, so that its words differ. Without a run only the newest event can be the same one.
     """
     if event.run_id:
-        return next((known for known in events if _subject(known) == _subject(event)), None)
+        return next((known for known in reversed(events) if _subject(known) == _subject(event)), None)
     content = _storable(event, "").content()
     return next((known for known in events[-1:] if known.content() == content), None)
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from reviewlm.errors import BundleError
 from reviewlm.store import sha256_of_file
-from tracking.outbox import Write
+from tracking.outbox import Write, link_or_copy
 from tracking.params import flatten
 from tracking.runs import Tracker
 from tracking.writes import MODEL_URI_TAG
@@ -144,7 +144,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PYFUNC, code)
     bundle = work / "bundle"
-    shutil.copytree(bundle_folder, bundle, copy_function=_link_or_copy)
+    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow names it by its folder and copies it
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
         model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
@@ -153,14 +153,6 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)
     return work / "model"
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """MLflow copies the files anyway and names them after their folder; a first copy of large weights is saved."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def vendor(package: Path, into: Path) -> Path:

@@ -230,14 +230,15 @@ def outboxes(root: Path) -> list[Outbox]:
 
 def _copy(source: Path, target: Path, shared: bool) -> None:
     """Copy a file or folder; weights that nobody changes are linked where the disk allows it."""
-    how = _link_or_copy if shared else shutil.copyfile
+    how = link_or_copy if shared else shutil.copyfile
     if source.is_dir():
         shutil.copytree(source, target, copy_function=how)
     else:
         how(str(source), str(target))
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """Link a file that nobody changes where the disk allows it: a copy of large weights is saved."""
     try:
         os.link(source, target)
     except OSError:
