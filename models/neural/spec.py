@@ -156,9 +156,6 @@ class TrainingSpec:
         require(one, "ema", self.ema, "0 for 'nt_asgd', which has an average of its own")
         for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
-        shrunk = self.learning_rate * self.weight_decay
-        limit = f"below 1 / learning_rate = {1 / self.learning_rate:g}, for an update takes their product off a weight"
-        require(shrunk < 1, "weight_decay", self.weight_decay, limit)
         for name in ("clip_value", "spike"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "above 0")

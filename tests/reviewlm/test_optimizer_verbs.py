@@ -31,6 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         facts = {
             "model": "lstm",
             "suggestion": 0.02,
+            "steepest": None,
             "setting": "models.1.training.learning_rate",
             "files": ["a/b.json"],
         }
@@ -57,6 +58,7 @@ def test_lr_find_passes_on_what_is_asked_and_says_how_to_take_the_suggestion(ask
     assert (asked["model"], asked["lowest"], asked["highest"]) == ("lstm", 1e-5, None)
     assert asked["overrides"] == [override]
     assert "--set models.1.training.learning_rate=0.02" in done.stdout
+    assert "The loss hardly fell" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["suggestion"] == 0.02
 
 

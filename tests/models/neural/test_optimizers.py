@@ -231,11 +231,6 @@ def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(
     assert torch.equal(parts.vector, Parts().vector)
 
 
-def test_a_decay_that_would_turn_the_weights_round_is_refused():
-    with pytest.raises(ValueError, match=r"weight_decay.*below 1 / learning_rate = 5"):
-        TrainingSpec(learning_rate=0.2, weight_decay=5.0)
-
-
 def test_adam_with_a_decoupled_decay_is_adamw_and_with_l2_it_is_not():
     some, ours, theirs, coupled = draws(50), Parts(), Parts(), Parts()
     path = go(ours, make_optimizer(ours, options("adam", weight_decay=0.2)), some)
