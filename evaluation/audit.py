@@ -1,7 +1,8 @@
 """The audit of a model: it writes some reviews, and is asked about canaries that were hidden in its training text.
 
 What it writes is held against the training text and against real reviews (`evaluation/reference.py`), which are the
-same for all models of a data set. No figure rests on a model's own tokens, so those of different vocabularies compare.
+same for all models of a data set; both end at the same number of words. No figure of this rests on a model's own
+tokens, so those of different vocabularies compare.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def audit(
     """
     samples = draw_samples(bundle, config, tokens_per_word, report)
     samples.write_parquet(folder / SAMPLES_FILE)
-    texts = word_stream(samples["text"])
-    facts = _novelty(samples, texts, reference, folder)
+    texts = word_stream(samples["text"]).cut_at(config.max_words)
+    facts = _novelty(samples, texts, reference, config.max_words, folder)
     facts |= _variety(texts, reference, config.max_words)
     facts |= _stars(samples, reference)
     facts |= _private(samples, reference, folder)
@@ -100,11 +101,12 @@ def shared_out(count: int, shares: Sequence[float]) -> list[int]:
     return [int(number) for number in whole]
 
 
-def _novelty(samples: pl.DataFrame, texts: WordStream, reference: Reference, folder: Path) -> dict[str, Any]:
+def _novelty(
+    samples: pl.DataFrame, texts: WordStream, reference: Reference, most_words: int, folder: Path
+) -> dict[str, Any]:
     found = overlap(texts, reference.training)
-    spans = copied_spans(
-        samples.select("stars", "number", pieces=pieces_of(samples["text"])), found, reference.training.offsets
-    )
+    pieces = pieces_of(samples["text"]).list.head(most_words)
+    spans = copied_spans(samples.select("stars", "number", pieces=pieces), found, reference.training.offsets)
     ids = reference.review_ids.gather(spans["review"])
     spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
     curve = {"n": range(1, ORDERS + 1), "samples": found.curve(), "real": reference.real_curve}
@@ -122,8 +124,11 @@ def _novelty(samples: pl.DataFrame, texts: WordStream, reference: Reference, fol
 
 
 def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[str, Any]:
-    """Figures that depend on how much text there is, of equally many texts (distinct-n: of equally many words)."""
-    real = word_stream(reference.real["text"])
+    """Figures that depend on how much text there is, of equally many texts (distinct-n: of equally many words).
+
+    Long texts repeat themselves and each other more than short ones, so the real ones are cut as the samples are.
+    """
+    real = word_stream(reference.real["text"]).cut_at(most_words)
     length, p = length_distance(texts, real, most_words)
     count = min(len(texts), len(real))
     facts: dict[str, Any] = {

@@ -40,12 +40,18 @@ class Reference:
 
     @cached_property
     def real(self) -> pl.DataFrame:
-        """Held-out reviews: review_id, stars, text, longest (words of their longest span that stands in training)."""
+        """Held-out reviews: review_id, stars, text, longest.
+
+        The last is the words of the longest span within the first `most_words` that stands in the training text.
+        """
         return pl.read_parquet(self.folder / REAL_FILE)
 
     @cached_property
     def real_curve(self) -> list[float | None]:
-        """The shares of n-grams of the held-out reviews that stand in the training text, n = 1, 2, …"""
+        """The shares of n-grams of the held-out reviews that stand in the training text, n = 1, 2, …
+
+        Of each review the first `most_words` words.
+        """
         curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
         return curve
 
@@ -57,13 +63,14 @@ class Reference:
 
 
 def make_reference(
-    clean_folder: Path, folder: Path, report: Callable[[int], None] = lambda done: None
+    clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
     """Make what models of a prepared data set are audited against.
 
     Args:
         clean_folder: What `corpus.clean.prepare` wrote.
         folder: Gets 8 bytes for each word of the training text.
+        most_words: Where samples end: of the held-out reviews only so many first words are looked up.
         report: Told how many training reviews are done.
 
     Returns:
@@ -80,7 +87,7 @@ def make_reference(
     training = write_word_stream(folder, texts())
     pl.DataFrame({"review_id": pl.concat(ids)}).write_parquet(folder / REVIEWS_FILE)
     real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "stars", "text")
-    found = overlap(word_stream(real["text"]), training)
+    found = overlap(word_stream(real["text"]).cut_at(most_words), training)
     real.with_columns(longest=pl.Series(found.longest_D)).write_parquet(folder / REAL_FILE)
     (folder / CURVE_FILE).write_text(json.dumps(found.curve()), encoding="utf-8")
     polarity = Polarity.train(iter_split(clean_folder, "train", BATCH_ROWS))

@@ -51,6 +51,12 @@ class WordStream:
         """Return the first words alone; the text that they end in is cut, and those behind it are empty."""
         return WordStream(self.words_N[:words], np.minimum(self.offsets, words))
 
+    def cut_at(self, words: int) -> WordStream:
+        """Return the first words of each text alone."""
+        place_N = np.arange(len(self.words_N)) - np.repeat(self.offsets[:-1], self.lengths_D)
+        lengths_D = np.minimum(self.lengths_D, words)
+        return WordStream(self.words_N[place_N < words], np.concatenate([[0], np.cumsum(lengths_D)]))
+
     def documents_N(self) -> np.ndarray:
         """Return the number of the text that each word stands in."""
         return np.repeat(np.arange(len(self)), self.lengths_D)

@@ -20,8 +20,8 @@ from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs import Tracker
 
-AUDIT_VERSION = 1
-REFERENCE_VERSION = 1
+AUDIT_VERSION = 2
+REFERENCE_VERSION = 2
 OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
 
 
@@ -61,12 +61,13 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:
     """Return what all models of a data set are audited against, made for the first of them."""
+    options = config.audit.model_dump(mode="json", include={"max_words"})
 
     def make(work: Path) -> dict[str, Any]:
         with progress("audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews") as report:
-            return make_reference(clean.folder, work, report)
+            return make_reference(clean.folder, work, options["max_words"], report)
 
-    return run_stage(config, "reference", REFERENCE_VERSION, {}, {"clean": clean.digest}, make, "of the audit")
+    return run_stage(config, "reference", REFERENCE_VERSION, options, {"clean": clean.digest}, make, "of the audit")
 
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:

@@ -13,8 +13,11 @@ from corpus.canaries import as_reviews, choose_canaries
 from corpus.clean_table import CLEAN
 from corpus.split import iter_split
 from evaluation.audit import TABLES, audit, draw_samples, shared_out
+from evaluation.diversity import repetition
 from evaluation.exposure import FACTS
+from evaluation.novelty import overlap
 from evaluation.reference import REAL_REVIEWS, Reference, make_reference
+from evaluation.word_stream import word_stream
 from models.base import FitContext
 from models.bundle import Bundle
 from models.neural.recurrent import RecurrentLM
@@ -53,7 +56,7 @@ def clean(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reference(clean, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
-    make_reference(clean, folder)
+    make_reference(clean, folder, CONFIG.max_words)
     return Reference(folder)
 
 
@@ -168,6 +171,30 @@ def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
     assert again.equals(pl.read_parquet(audited["regular"][1] / "samples.parquet"))
 
 
+def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp_path):
+    """Long reviews that run on in circles, and samples that are their beginnings, are as varied as each other."""
+    (tmp_path / "clean").mkdir()
+    table = pl.read_parquet(clean / "clean.parquet")
+    train = table.filter(split="train")["text"]
+    tail = " lovely place" * 20 + " " + " ".join(train.head(3))
+    longer = pl.when(split="test").then(pl.col("text").str.split(" ").list.head(8).list.join(" ") + tail)
+    table = table.with_columns(text=longer.otherwise("text"))
+    table.write_parquet(tmp_path / "clean" / "clean.parquet")
+    make_reference(tmp_path / "clean", tmp_path, 10)
+    real = table.filter(split="test").head(60)
+    written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
+                          text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
+    monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: written)
+    facts = audit(regular, Reference(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
+    assert facts["words"] == 600
+    assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
+    for name in ("longest_copied", "repetition", "self_overlap", "self_bleu", "distinct_2", "mean_words"):
+        assert facts[name] == facts[f"real_{name}"], name
+    uncut = word_stream(real["text"])
+    assert repetition(uncut) > facts["real_repetition"] == 0
+    assert overlap(uncut, Reference(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
+
+
 def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
     written = pl.DataFrame(
         {
@@ -193,7 +220,7 @@ def test_without_stars_nothing_is_said_of_them(regular, clean, tmp_path):
     (tmp_path / "clean").mkdir()
     table = pl.read_parquet(clean / "clean.parquet").with_columns(stars=pl.lit(0, pl.Int8))
     table.write_parquet(tmp_path / "clean" / "clean.parquet")
-    facts = make_reference(tmp_path / "clean", tmp_path)
+    facts = make_reference(tmp_path / "clean", tmp_path, CONFIG.max_words)
     assert facts["features"] == 0
     starless = replace(regular, stars_prior=(1.0, 0, 0, 0, 0, 0))
     found = audit(starless, Reference(tmp_path), None, CONFIG, 1.0, tmp_path)

@@ -123,3 +123,11 @@ def test_ngrams_lie_within_a_text_and_are_equal_where_their_words_are(texts, n):
     expected = [(document, each) for document, text in enumerate(texts) for each in stretches(text, n)]
     assert documents.tolist() == [document for document, _ in expected]
     assert len({*hashes.tolist()}) == len({each for _, each in expected})
+
+
+@given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=6), st.integers(1, 5))
+def test_texts_cut_at_so_many_words_are_their_first_words(texts, words):
+    cut = word_stream(pl.Series(texts, dtype=pl.String)).cut_at(words)
+    first = word_stream(pl.Series([" ".join(text.split()[:words]) for text in texts], dtype=pl.String))
+    assert cut.offsets.tolist() == first.offsets.tolist()
+    assert cut.words_N.tolist() == first.words_N.tolist()
