@@ -25,7 +25,7 @@ from reviewlm.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
 from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.runs import Tracker
-from tracking.standing import CARRIED_OUT, PENDING, Standing, replay
+from tracking.standing import CARRIED_OUT, OVERTAKEN, PENDING, Standing, replay
 from tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,21 @@ LOOKS = 5
 
 class ChampionChanged(ReviewLMError):
     """Another version became champion since the decision was made: it must be made anew, against that one."""
+
+
+class Unfinished(TrackingUnavailable):
+    """A decision is in the log, and MLflow went away before it could say that aliases and tags follow it.
+
+    To decide once more would be a second decision: what is left of this one, the next change does first. `event` is
+    the decision as it stands in the log. Whether another machine's came before it, nobody could be asked.
+    """
+
+    def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
+        super().__init__(
+            f"Decided as event {event.number}; aliases follow with the next command", where=f"models:/{name}",
+            cause=error.cause or error.what, remedy="do not decide again; `reviewlm history` tells what came of it",
+        )
+        self.event = event
 
 
 class Change:
@@ -82,17 +97,20 @@ class Change:
             The event as it stands in the log; `standing.states` says whether it counts.
 
         Raises:
-            TrackingUnavailable: MLflow went away. Nothing has happened, or the next change finishes it.
+            Unfinished: MLflow went away after the event was written.
+            TrackingUnavailable: It went away before that, and nothing has happened; or just then, and nobody knows.
         """
         event = self.log.append(event, self.events)
-        try:
-            self._look()
-            self.carry_out()
-        except TrackingUnavailable as error:
-            log.warning("event %d of %s is decided, but MLflow did not answer; once more: %s", event.number, self.name,
-                        error.what)
-            self._look()
-            self.carry_out()
+        for last in (False, True):
+            try:
+                self._look()
+                self.carry_out()
+                break
+            except TrackingUnavailable as error:
+                if last and self.standing.states.get(event.number) != OVERTAKEN:
+                    raise Unfinished(event, self.name, error) from error
+                log.warning("event %d of %s is decided, but MLflow did not answer: %s", event.number, self.name,
+                            error.what)
         return event
 
     def carry_out(self) -> None:

@@ -175,8 +175,10 @@ class Registry:
 
     def promote(
         self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
-    ) -> None:
+    ) -> Event | None:
         """Make a version the champion by hand, if the champion is still the one that the person has seen.
+
+        Returns the decision as it stands in the log; None where the version is the champion, and nothing is decided.
 
         Args:
             version: May not be one that the gate has refused.
@@ -188,13 +190,14 @@ class Registry:
         Raises:
             ChampionChanged: Another version became champion meanwhile; nothing has changed.
             ReviewLMError: The gate has refused the version, or there is no such version.
+            Unfinished: It is decided, but MLflow went away before the aliases followed.
         """
         self.require_promotable(version, force)
         if self._aliases().get(CHAMPION) == version:
-            return
+            return None
         who = who or author()
         tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
-        self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
+        return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def require_promotable(self, version: int, force: bool = False) -> None:
         """Raise a ReviewLMError where the gate has refused a version, unless *force*; and where there is none."""
@@ -205,8 +208,10 @@ class Registry:
                 cause=known.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
             )
 
-    def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> int:
-        """Make a former champion the champion again, and return it; the champion of now becomes `previous`.
+    def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
+        """Make a former champion the champion again, and return the decision as it stands in the log.
+
+        The champion of now becomes `previous`.
 
         Args:
             to: A version that was champion once; None for the one with the alias `previous`.
@@ -218,13 +223,14 @@ class Registry:
             ChampionChanged: The champion is not *against*; nothing has changed.
             ReviewLMError: There is no previous champion, or *to* never was one; or, without *to*, an earlier rollback
                 that was cut off has only now been carried out: to go back once more would undo it.
+            Unfinished: It is decided, but MLflow went away before the aliases followed.
         """
         with exclusive_change(self.tracker, self.name) as change:
             target = self._former_champion(change, to)
             champion = change.standing.champion
-            self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
+            event = self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
-        return target
+        return event
 
     def rollback_target(self, to: int | None = None) -> int:
         """Return the version that `rollback` would make the champion; raises as it does."""
@@ -260,19 +266,20 @@ class Registry:
             )
         return target
 
-    def _decide(self, event: Event) -> None:
+    def _decide(self, event: Event) -> Event:
         """Enter a decision into the log and carry it out, unless that was done and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
             known = same_decision(change.events, event)
             if known is None or change.standing.states[known.number] == OVERTAKEN:
-                self._enter(change, event)
+                return self._enter(change, event)
+            return known
 
-    def _enter(self, change: Change, event: Event) -> None:
+    def _enter(self, change: Change, event: Event) -> Event:
         champion = change.standing.champion
         if not event.promote or champion in (event.against, event.version):
             event = change.decide(event)
             if change.standing.states[event.number] != OVERTAKEN:
-                return
+                return event
             champion = change.standing.champion
         raise ChampionChanged(
             "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",

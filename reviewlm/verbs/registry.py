@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
+from reviewlm.errors import TrackingUnavailable
 from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow, with_rebuild
 
 if TYPE_CHECKING:
     from reviewlm.config import RunConfig
+    from tracking.events import Event
     from tracking.registry import Registry
 
 app = typer.Typer()
@@ -54,8 +57,11 @@ def rollback(
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
     tested = _tested(config, registry, target)
-    registry.rollback(target, against=champion.version if champion else None, why=why or "no reason given", who=who)
-    result = _standing(registry) | {"load_test": tested}
+    against = champion.version if champion else None
+    result = _decided(
+        registry, lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
+        f"to ask again: reviewlm rollback --to {target}; without --to it would go back once more",
+    ) | {"load_test": tested}
     _show(result)
     terminal.last_line(result, json)
 
@@ -95,8 +101,11 @@ def _promote_by_hand(config: RunConfig, version: int, why: str, who: str, force:
     champion = registry.alias(CHAMPION)
     registry.require_promotable(version, force)
     tested = _tested(config, registry, version)
-    registry.promote(version, champion.version if champion else None, why=why, who=who, force=force)
-    return _standing(registry) | {"load_test": tested}
+    against = champion.version if champion else None
+    return _decided(
+        registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
+        f"to ask again: reviewlm promote --version {version}",
+    ) | {"load_test": tested}
 
 
 def _registry(config: RunConfig) -> Registry:
@@ -119,13 +128,40 @@ def _show(result: dict[str, Any]) -> None:
     terminal.show_facts(result | {f"load test: {name.replace('_', ' ')}": value for name, value in tested.items()})
 
 
+def _decided(registry: Registry, decide: Callable[[], Event | None], again: str) -> dict[str, Any]:
+    """Return what a decision came to.
+
+    MLflow is asked nothing after it: a decision that stands must not look like one that failed, or it is made twice.
+    So one that MLflow went away after is told as decided, with how to ask for it *again* without undoing it.
+    """
+    from tracking.change import Unfinished
+    from tracking.standing import CARRIED_OUT, PENDING
+
+    try:
+        event, state = decide(), CARRIED_OUT
+    except Unfinished as error:
+        event, state = error.event, PENDING
+        terminal.say(f"{error.what}: MLflow went away ({error.cause}). {again[0].upper()}{again[1:]}.")
+    except TrackingUnavailable as error:  # it may have arrived although the answer did not
+        raise TrackingUnavailable(
+            error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"
+        ) from error
+    if event is None:
+        return _standing(registry)
+    told = event.as_row(state)
+    return {
+        "champion_version": event.version, "previous_version": event.against,
+        **{name: told[name] for name in ("event", "decision", "who", "when", "why", "state")},
+    }
+
+
 def _standing(registry: Registry) -> dict[str, Any]:
-    """Return what the newest decision came to."""
+    """Return what the newest decision came to, where nothing was decided now."""
     from tracking.registry import CHAMPION, PREVIOUS
 
     champion, previous, newest = registry.alias(CHAMPION), registry.alias(PREVIOUS), registry.decisions()[:1]
     return {
         "champion_version": champion.version if champion else None,
         "previous_version": previous.version if previous else None,
-        **{name: row[name] for row in newest for name in ("event", "decision", "who", "when", "why")},
+        **{name: row[name] for row in newest for name in ("event", "decision", "who", "when", "why", "state")},
     }

@@ -159,7 +159,7 @@ def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names
     versions = [names.version() for _ in range(4)]
     for before, after in zip([None, *versions[:2]], versions[:3], strict=True):
         names.registry.promote(after, before)
-    assert names.registry.rollback(versions[0]) == versions[0]
+    assert names.registry.rollback(versions[0]).version == versions[0]
     assert names.registry.alias(PREVIOUS).version == versions[2]
     with pytest.raises(ReviewLMError, match="never champion") as caught:
         names.registry.rollback(versions[3])
@@ -179,7 +179,7 @@ def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it
     with pytest.raises(ReviewLMError, match="rollback to version 1 had been cut off"):
         names.registry.rollback_target()
     assert names.registry.alias(CHAMPION).version == first
-    assert names.registry.rollback() == second, "once all is told, going back is going back"
+    assert names.registry.rollback().version == second, "once all is told, going back is going back"
 
 
 def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(names: Names):
@@ -188,7 +188,7 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
     client.set_registered_model_alias("reviewlm", CHAMPION, str(first))  # a registry older than its log
     names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
     client.set_registered_model_alias("reviewlm", CHAMPION, str(third))
-    assert names.registry.rollback() == first
+    assert names.registry.rollback().version == first
     told = [(row["decision"], row["version"], row["against"], row["why"]) for row in names.registry.decisions()]
     assert told[1:] == [
         ("aliases found moved", third, second, "an alias was set by other means than reviewlm"),
@@ -227,7 +227,7 @@ def test_a_registry_older_than_its_log_can_be_rolled_back(names: Names):
         names.tracker.client.set_registered_model_alias("reviewlm", alias, str(number))
     assert names.registry.rollback_target() == first
     assert [version.version for version in names.registry.champions()] == [first, second]
-    assert names.registry.rollback(why="complaints") == first
+    assert names.registry.rollback(why="complaints").version == first
     assert names.registry.alias(PREVIOUS).version == second
 
 

@@ -16,7 +16,8 @@ from tiny_model import fitted
 from typer.testing import CliRunner, Result
 
 from reviewlm.cli import app
-from reviewlm.errors import BundleError, ReviewLMError
+from reviewlm.errors import BundleError, ReviewLMError, TrackingUnavailable
+from tracking.events import DecisionLog
 from tracking.export import log_bundle
 from tracking.load_test import load_test
 from tracking.registry import CHAMPION, Registry
@@ -86,6 +87,66 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     assert result["load_test"]["perplexity"] > 1
     assert "prefect imported: False" in done.stderr
     assert shop.champion() == 1
+
+
+def away_after(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """Let the log answer nothing any more once its method *last* has written."""
+    write = getattr(DecisionLog, last)
+
+    def written(self: DecisionLog, *given: Any) -> Any:
+        answer = write(self, *given)
+        monkeypatch.setattr(DecisionLog, "read", away)
+        return answer
+
+    def away(self: DecisionLog) -> Any:
+        raise TrackingUnavailable("MLflow cannot be reached", cause="the line is cut")
+
+    monkeypatch.setattr(DecisionLog, last, written)
+
+
+@pytest.mark.parametrize("last", ["append", "mark"], ids=["only decided", "carried out"])
+def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undone_by_asking_again(
+    shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as line:
+        away_after(line, last)
+        done = shop.run("rollback", "--why", "complaints", "--json")
+    assert done.exit_code == 0
+    assert "Decided as event 4; aliases follow with the next command: MLflow went away (the line is cut)" in done.stdout
+    assert "rollback --to 1" in done.stdout
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["event"], result["champion_version"], result["previous_version"]) == (4, 1, 2)
+    assert result["state"] == "pending"
+    again = shop.run("rollback", "--to", "1")
+    assert "Version 1 is the champion already" in str(again.exception)
+    assert shop.champion() == 1
+    assert [row["state"] for row in shop.registry.decisions()] == ["carried out"] * 4
+
+
+def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_to_ask_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(self: DecisionLog, *given: Any) -> Any:
+        raise TrackingUnavailable("MLflow cannot be reached", remedy="start the server")
+
+    monkeypatch.setattr(DecisionLog, "append", cut)
+    done = shop.run("rollback")
+    assert isinstance(done.exception, TrackingUnavailable)
+    assert done.exception.remedy == (
+        "start the server; to ask again: reviewlm rollback --to 1; without --to it would go back once more"
+    )
+
+
+def test_a_promotion_by_hand_after_which_mlflow_goes_away_is_told_as_decided_and_made_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ("promote", "--version", "3", "--why", "cheaper", "--force")
+    with monkeypatch.context() as line:
+        away_after(line, "append")
+        assert shop.json(*wanted)["state"] == "pending"
+    assert shop.json(*wanted)["state"] == "carried out"
+    assert shop.champion() == 3
+    assert len(shop.registry.decisions()) == 4
 
 
 def test_a_version_that_does_not_open_is_not_rolled_back_to(shop: Shop) -> None:

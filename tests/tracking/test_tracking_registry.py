@@ -150,9 +150,9 @@ def test_rollback_swaps_champion_and_previous(store):
     with pytest.raises(ReviewLMError, match="no previous champion"):
         store.registry.rollback()
     store.registry.promote(second, first)
-    assert store.registry.rollback() == first
+    assert store.registry.rollback().version == first
     assert aliases(store)[CHAMPION] == first
-    assert store.registry.rollback() == second
+    assert store.registry.rollback().version == second
     assert aliases(store)[CHAMPION] == second
 
 
