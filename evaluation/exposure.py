@@ -6,9 +6,9 @@ one when all are sorted by the model's nats. Then exposure = log2 |R| − log2 r
 |R| is far too large to rank them all. Two estimates are made of the probability that a random candidate is at most as
 costly as the canary, whose −log2 is the exposure (their definition 6):
 
-    rank        the canary's place among candidates that are drawn at random. Nothing is assumed, and a canary that was
-                never planted has exposure ≥ x with probability 2^−x, whatever the model. It cannot say more than
-                log2(candidates + 1).
+    rank        the canary's place among candidates that are drawn at random, behind those of equal nats. Nothing is
+                assumed, and a canary that was never planted has exposure ≥ x with probability 2^−x at most, whatever
+                the model: one that expects all texts alike exposes none. It cannot say more than log2(candidates + 1).
     skew-normal the tail of a skew-normal distribution that is fitted to the candidates' nats, for ranks beyond them.
                 It is as good as the fit, whose distance from the candidates is stated.
 
@@ -138,20 +138,19 @@ def _extrapolated(fitted: SkewNormal | None, nats: float, most: float) -> float 
 
 
 def ranks(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
-    """Return the place (P,) of each canary among the R candidates and itself, 1 for the cheapest; ties share theirs.
+    """Return the place (P,) of each canary among the R candidates and itself: 1 + how many are at least as cheap.
 
-    A canary without a score (NaN) has none.
+    A canary that the model calls impossible comes last, and one without a score (NaN) has no rank.
     """
-    sorted_R = np.sort(candidates_R)
-    below, until = (np.searchsorted(sorted_R, nats_P, side=side) for side in ("left", "right"))
-    return np.where(np.isnan(nats_P), np.nan, 1 + (below + until) / 2)
+    until = np.searchsorted(np.sort(candidates_R), nats_P, side="right")
+    return np.where(np.isnan(nats_P), np.nan, 1 + until)
 
 
 def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
     """Return the exposure (P,) in bits of each canary by its rank among the candidates.
 
     Args:
-        nats_P: Of the canaries; infinite for what the model calls impossible.
+        nats_P: Of the canaries; infinite for what the model calls impossible, which has 0 bits.
         candidates_R: Of the candidates.
     """
     return np.log2((len(candidates_R) + 1) / ranks(nats_P, candidates_R))
@@ -160,8 +159,8 @@ def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
 def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance of never-planted canaries' nats from those of the candidates, and p.
 
-    Both are drawn alike, so their ranks must be uniform and their exposures exponential with mean 1/ln 2. Since all
-    ranks are taken among the same candidates they are not independent, and the test is that of two samples.
+    Both are drawn alike, so their ranks must be uniform and, but for ties, their exposures exponential with mean
+    1/ln 2. Since all ranks are taken among the same candidates they are not independent: the test is that of two samples.
     """
     found: Any = ks_2samp(controls_C, candidates_R)
     return float(found.statistic), float(found.pvalue)

@@ -25,10 +25,8 @@ NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
 
 @given(NUMBERS, NUMBERS)
-def test_a_rank_is_the_place_among_the_candidates_and_equals_share_theirs(planted, candidates):
-    expected = [
-        1 + sum(other < own for other in candidates) + sum(other == own for other in candidates) / 2 for own in planted
-    ]
+def test_a_rank_is_the_place_behind_all_candidates_that_are_at_least_as_likely(planted, candidates):
+    expected = [1 + sum(other <= own for other in candidates) for own in planted]
     assert ranks(np.array(planted), np.array(candidates)).tolist() == expected
     bits = np.log2((len(candidates) + 1) / np.array(expected))
     assert exposures(np.array(planted), np.array(candidates)) == pytest.approx(bits)
@@ -36,12 +34,24 @@ def test_a_rank_is_the_place_among_the_candidates_and_equals_share_theirs(plante
 
 def test_what_the_model_calls_impossible_comes_last_and_what_has_no_score_has_no_rank():
     found = ranks(np.array([1.0, np.inf, np.nan]), np.array([2.0, np.inf, np.inf]))
-    assert found[:2].tolist() == [1, 3]
+    assert found[:2].tolist() == [1, 4]
     assert np.isnan(found[2])
+    assert exposures(np.array([np.inf]), np.array([2.0, np.inf, np.inf])).tolist() == [0.0]
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.inf]), min_size=2, max_size=40))
+def test_of_texts_drawn_alike_no_more_than_two_to_the_minus_x_have_x_bits_however_many_are_tied(nats):
+    """Each may be the canary with equal probability, the others the candidates: so it is exact, not by simulation."""
+    bits = np.array([exposures(np.array([own]), np.delete(nats, i))[0] for i, own in enumerate(nats)])
+    assert all(np.mean(bits >= x) <= 2**-x * (1 + 1e-12) for x in bits)
+
+
+def test_a_model_that_expects_all_texts_alike_exposes_none():
+    assert exposures(np.full(3, 7.0), np.full(1_000, 7.0)).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_exposures_of_never_planted_canaries_are_what_theory_says():
-    """P(exposure ≥ x) = 2^−x, whatever the distribution of the nats."""
+    """P(exposure ≥ x) = 2^−x, whatever the distribution of the nats, where no two are equal."""
     random = np.random.default_rng(1)
     found = np.concatenate([exposures(random.gamma(2, size=1), random.gamma(2, size=999)) for _ in range(2_000)])
     assert kstest(found, "expon", args=(0, 1 / np.log(2))).pvalue > 0.01
