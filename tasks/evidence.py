@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, Damaged
 from reviewlm.store import Artifact
+from tasks.ancestry import Past, look_back
 from tasks.compare import Evaluated
 from tasks.evaluate import Measured, figures_of_artifact
 from tasks.fit import bundle_digest
@@ -62,7 +63,7 @@ def gather_evidence(
         baseline=figures_of_artifact(baseline.test),
         baseline_name=baseline.name,
         baseline_digest=bundle_digest(baseline.fitted.bundle),
-        **_data(prepared, champion),
+        **_data(config, prepared, challenger, champion),
         drift=drift.facts["sentence"] if drift else NOT_COMPARED,
         floor=_floor(config, prepared),
         folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
@@ -92,9 +93,12 @@ def _reviews(clean: Artifact) -> pl.DataFrame:
     return table.select("review_id", "date", "categories").collect()
 
 
-def _data(prepared: Prepared, champion: Champion | None) -> dict[str, Any]:
+def _data(
+    config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None
+) -> dict[str, Any]:
     passed, detail = checked(prepared.checks)
-    leaks = look_for_leaks(prepared.clean, champion)
+    past = look_back(config, prepared.clean, challenger.fitted.bundle)
+    leaks = with_past(look_for_leaks(prepared.clean, champion), past)
     return {
         "checks_passed": passed, "checks_detail": detail,
         "leak_free": leaks.free, "leak_detail": leaks.detail, "leak_test": leaks.test,
@@ -130,6 +134,13 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
         return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
     said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
     return Leaks(True, said, certificate.test_reviews)
+
+
+def with_past(leaks: Leaks, past: Past) -> Leaks:
+    """Return what the certificate says together with what is known of the challenger's start weights."""
+    if not past.clean:
+        return Leaks(False, past.detail if leaks.free else f"{leaks.detail}; {past.detail}", leaks.test)
+    return replace(leaks, detail="; ".join(part for part in (leaks.detail, past.detail) if part))
 
 
 def _other_data(clean: Artifact, champion: Champion | None) -> str:

@@ -1,0 +1,162 @@
+"""The data behind start weights: a test review of today that they were trained on is found, however far back it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from evaluation.rules.case import Case
+from evaluation.rules.data import leak_certificate
+from reviewlm.config import RunConfig
+from reviewlm.errors import BundleError
+from reviewlm.promotion_config import PromotionConfig
+from reviewlm.store import Artifact, sha256_of_file
+from tasks.ancestry import look_back
+from tasks.evidence import Leaks, with_past
+from tasks.stage import run_stage
+
+
+@pytest.fixture(autouse=True)
+def shelf(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
+    """Bundles of the registered versions, None of one whose files are gone."""
+    folders: list[Path | None] = []
+
+    def bundle_folder(number: int) -> Path:
+        if (folder := folders[number]) is None:
+            raise BundleError("gone")
+        return folder
+
+    registry = SimpleNamespace(versions=lambda: range(len(folders)), bundle_folder=bundle_folder)
+    monkeypatch.setattr("tasks.ancestry.registry_of", lambda config: registry)
+    return folders
+
+
+def prepared(salt: str, **splits: list[str]) -> Artifact:
+    """Prepared data: ids of the reviews of each split."""
+
+    def make(work: Path) -> dict[str, Any]:
+        rows = [(one, split) for split, ids in splits.items() for one in ids]
+        pl.DataFrame(rows, schema=["review_id", "split"], orient="row").write_parquet(work / "clean.parquet")
+        return {}
+
+    return run_stage(RunConfig(), "prepare", 1, {"salt": salt}, {}, make).artifact
+
+
+def fitted(name: str, clean: Artifact, start: Path | None = None, holds: Path | None = None, **parts: Path) -> Path:
+    """The bundle of a network, or of a mixture that *holds* the weights of one."""
+
+    def make(work: Path) -> dict[str, Any]:
+        weights = work / "bundle" / ("parts/0/weights.safetensors" if holds else "weights.safetensors")
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(weights_of(holds).read_bytes() if holds else name.encode())
+        told: dict[str, Any] = {"name": name, "clean_digest": clean.digest}
+        told |= {"start": sha256_of_file(weights_of(start))} if start else {}
+        told |= {"parts": {name: sha256_of_file(part / "spec.json") for name, part in parts.items()}} if parts else {}
+        (work / "bundle" / "spec.json").write_text(json.dumps(told))
+        return {}
+
+    return run_stage(RunConfig(), "fit", 1, {"name": name}, {}, make).artifact.folder / "bundle"
+
+
+def weights_of(bundle: Path) -> Path:
+    return next(bundle.rglob("weights.safetensors"))
+
+
+def forget(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
+
+
+@pytest.fixture
+def today() -> Artifact:
+    return prepared("today", train=["a", "b"], validation=["c"], test=["d", "e"])
+
+
+def test_a_fresh_model_has_no_past(today: Artifact) -> None:
+    past = look_back(RunConfig(), today, fitted("lstm", today))
+    assert (past.clean, past.detail) == (True, "")
+
+
+def test_start_weights_of_the_very_same_data_are_spoken_for_by_the_certificate(today: Artifact) -> None:
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", today)))
+    assert (past.clean, past.detail) == (True, "")
+
+
+def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artifact) -> None:
+    before = prepared("before", train=["a"], test=["d"])
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
+    assert past.clean
+    assert before.digest in past.detail
+
+
+def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Artifact) -> None:
+    before = prepared("another salt", train=["a", "e"], test=["b", "d"])
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
+    assert not past.clean
+    assert "1 test reviews of today were training reviews" in past.detail
+    assert "(e)" in past.detail
+    assert before.digest in past.detail
+    assert 'training.start = "fresh"' in past.detail
+
+
+def test_it_is_found_two_warm_starts_back_and_inside_a_mixture(today: Artifact) -> None:
+    oldest = prepared("another salt", train=["d"], test=["a"])
+    network = fitted("lstm 1", oldest)
+    mixture = fitted("mixture 1", oldest, holds=network, lstm=network)
+    second = fitted("lstm 2", prepared("before", train=["a"], test=["d"]), start=mixture)
+    third = fitted("lstm 3", today, start=second)
+    past = look_back(RunConfig(), today, fitted("mixture 3", today, holds=third, lstm=third))
+    assert not past.clean
+    assert "(d)" in past.detail
+
+
+def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> None:
+    before = prepared("before", train=["a"], test=["d"])
+    challenger = fitted("second", today, start=fitted("first", before))
+    forget(before.folder)
+    past = look_back(RunConfig(), today, challenger)
+    assert not past.clean
+    assert f"the prepared data '{before.digest}', which are gone" in past.detail
+    assert 'training.start = "fresh"' in past.detail
+
+
+def test_a_fit_that_has_left_the_store_is_looked_up_among_the_registered_versions(
+    today: Artifact, shelf: list[Path | None], tmp_path: Path
+) -> None:
+    first = fitted("first", prepared("another salt", train=["d"]))
+    challenger = fitted("second", today, start=first)
+    shelf += [None, first.rename(tmp_path / "registered")]
+    forget(first.parent)
+    assert "(d)" in look_back(RunConfig(), today, challenger).detail
+    shelf.pop()
+    past = look_back(RunConfig(), today, challenger)
+    assert not past.clean
+    assert "how its start weights" in past.detail
+    assert "is not known" in past.detail
+
+
+@pytest.mark.parametrize(("required", "passed"), [(True, False), (False, None)])
+def test_the_rule_fails_where_the_policy_requires_a_certificate(today: Artifact, required: bool, passed: Any) -> None:
+    challenger = fitted("second", today, start=fitted("first", prepared("salt", train=["e"])))
+    leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
+    evidence = SimpleNamespace(
+        leak_free=leaks.free, leak_detail=leaks.detail, leak_test=leaks.test, challenger_test="t"
+    )
+    policy = PromotionConfig(require_leak_certificate=required)
+    outcome = leak_certificate(Case(policy, evidence))  # type: ignore[arg-type]
+    assert outcome.passed is passed
+    assert "(e)" in outcome.detail
+
+
+def test_of_a_leak_within_the_data_of_today_the_certificate_is_told_first(today: Artifact) -> None:
+    before = prepared("salt", train=["e"])
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
+    leaks = with_past(Leaks(None, "the prepared data has no leak certificate"), past)
+    assert leaks.free is False
+    assert leaks.detail.startswith("the prepared data has no leak certificate; the challenger is no fresh model")
