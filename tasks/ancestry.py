@@ -57,14 +57,14 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         then = _prepared(store_of(config), digest)
         if then is None:
             problems.append(
-                f"its start weights were trained on the prepared data '{digest}', which are gone from the store: nobody "
-                "can tell whether test reviews of today were among them"
+                f"its start weights were trained on the prepared data '{digest}', which are gone from the store: "
+                "nobody can tell whether test reviews of today were among them"
             )
         elif learnt := _learnt(then, clean):
             named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
             problems.append(
-                f"{len(learnt):,} test reviews of today ({named}) were training reviews of the prepared data '{digest}', "
-                "which its start weights were trained on"
+                f"{len(learnt):,} test reviews of today ({named}) were training reviews of the prepared data "
+                f"'{digest}', which its start weights were trained on"
             )
     if problems:
         return Past(False, f"the challenger is no fresh model: {'; '.join(problems)}; {REMEDY}")
