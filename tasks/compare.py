@@ -86,8 +86,14 @@ def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> 
     new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
-    tracker.log_metrics(run_id, {f"test/{name}": value for name, value in new.items()} | costs, dataset=dataset)
+    named = {f"{_group(name, model)}/{name}": value for name, value in new.items()}
+    tracker.log_metrics(run_id, named | costs, dataset=dataset)
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
+
+
+def _group(name: str, model: Measured) -> str:
+    """Return of which reviews a figure or an end of its interval is: all of the test set, or the observed ones."""
+    return "observed" if name.removesuffix("_lo").removesuffix("_hi") in model.observed.facts else "test"
 
 
 def numbers_of(row: dict[str, Any]) -> dict[str, float]:

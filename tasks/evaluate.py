@@ -142,15 +142,15 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
 def _log_figures(tracker: Tracker, model: Measured) -> None:
     """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
     run = model.fitted.run_id
-    # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step.
-    # What the test reviews are as a whole stands over what the observed ones are: their numbers of reviews and tokens.
+    # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step. So are the
+    # figures of the observed test reviews, which are a sample: their nll is not the logarithm of "test/perplexity".
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
     by_star = {f"stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
-    test = {**model.observed.facts, **model.test.facts, **by_star}
-    validation = model.validation.facts
     for name, split, artifact, facts in (
-        ("test", "test", model.test, test), ("final_validation", "validation", model.validation, validation),
-    ):  # fmt: skip
+        ("test", "test", model.test, {**model.test.facts, **by_star}),
+        ("observed", "test", model.test, model.observed.facts),
+        ("final_validation", "validation", model.validation, model.validation.facts),
+    ):
         numbers = {f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)}
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)

@@ -225,7 +225,8 @@ def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison
     ((run_id, metrics),) = tracker.batches
     assert run_id == "run of lstm"
     assert tracker.datasets == [("word-test", "tokens for lstm")]
-    assert {"test/gap", "test/gap_lo", "test/hit@1", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
+    assert {"test/gap", "test/gap_lo", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
+    assert {name for name in metrics if "hit@1" in name} == {"observed/hit@1", "observed/hit@1_lo", "observed/hit@1_hi"}
     assert "test/perplexity" not in metrics, "the model's run has it already"
 
 
