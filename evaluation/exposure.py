@@ -160,7 +160,8 @@ def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[flo
     """Return the Kolmogorov-Smirnov distance of never-planted canaries' nats from those of the candidates, and p.
 
     Both are drawn alike, so their ranks must be uniform and, but for ties, their exposures exponential with mean
-    1/ln 2. Since all ranks are taken among the same candidates they are not independent: the test is that of two samples.
+    1/ln 2. Since all ranks are taken among the same candidates they are not independent, and the test is that of two
+    samples.
     """
     found: Any = ks_2samp(controls_C, candidates_R)
     return float(found.statistic), float(found.pvalue)

@@ -46,8 +46,8 @@ def exposure_figure(
 ) -> Figure:
     """Draw the exposure of canaries over how often each was planted.
 
-    Of a text that was never planted the exposure exceeds x bits with probability 2^−x (Carlini et al. 2019, section
-    4.2), so `NEVER_PLANTED` of them lie below −log2(1 − `NEVER_PLANTED`) bits, the dashed line.
+    Of a text that was never planted the exposure exceeds x bits with probability 2^−x at most (Carlini et al. 2019,
+    section 4.2), so `NEVER_PLANTED` of them or more lie below −log2(1 − `NEVER_PLANTED`) bits, the dashed line.
 
     Args:
         exposures: By model, with the columns copies and exposure (bits; null where the canary cannot be written).
