@@ -19,10 +19,15 @@ def promote(
 ) -> Promotion:
     """Return the decision; a refused promotion is no error."""
     challenger = choose_challenger.submit(config, evaluated).result()
+    registered: int | None = None
 
     def judge() -> Promotion:
+        nonlocal registered
         champion = score_champion.submit(config, prepared, challenger).result()
-        version = register.submit(config, prepared, challenger, champion).result()
+        # Another gate may meanwhile have made an equal bundle champion, and nothing is registered any more: the version
+        # of the first round is settled all the same, or it would be the challenger for ever.
+        version = register.submit(config, prepared, challenger, champion).result() or registered
+        registered = version
         scored = score_challenger.submit(config, prepared, challenger, version).result()
         return decide.submit(
             config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift

@@ -46,3 +46,28 @@ def test_the_challenger_is_chosen_once_and_judged_again_by_the_champion_of_now(a
     assert promotion == "decided against 2"
     judged = ["score_champion", "register", "score_challenger", "decide"]
     assert asked == ["choose_challenger", *judged, *judged]
+
+
+def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion_meanwhile(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`register` registers nothing where the champion is the same bundle; the version of before awaits a decision."""
+    settled: list[tuple[int, int | None]] = []
+
+    def stand_in(work: Any) -> Any:
+        return SimpleNamespace(submit=lambda *given: SimpleNamespace(result=lambda: work(*given)))
+
+    def decide(*given: Any) -> str:
+        champion, version = given[5], given[6]
+        if champion != 2:
+            raise ChampionChanged("another version", value=f"version 2, expected {champion}")
+        settled.append((champion, version))
+        return "refused"
+
+    monkeypatch.setattr(flows.promote, "register", stand_in(lambda *given: None if given[3] == 2 else 3))
+    monkeypatch.setattr(flows.promote, "score_challenger", stand_in(lambda *given: f"scores of {given[3]}"))
+    monkeypatch.setattr(flows.promote, "decide", stand_in(decide))
+    config = prepared = evaluated = SimpleNamespace()
+    promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
+    assert promotion == "refused"
+    assert settled == [(2, 3)]
