@@ -17,13 +17,14 @@ from evaluation.paired import Pair, PairOptions, Side, compare_pair
 from models.bundle import SPEC
 from models.specs import parts_of
 from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
+from reviewlm.errors import ConfigError, ReviewLMError
 from tasks.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fit import Fitted, bundle_digest, plan_fit
 from tasks.prepare import Prepared
 from tasks.score_now import tokens_for
 from tasks.stage import converted_errors, show_markdown, store_of
 from tasks.track import registry_of, tracker_of
+from tracking.client import ABSENT, error_code
 from tracking.registry import Version
 
 FIT_PREFIX = "fit/"
@@ -128,8 +129,13 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
 
 
 def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
-    """Return what MLflow was told of the cost of a version's fit."""
-    metrics = tracker_of(config).metrics(run_id) if run_id else {}
+    """Return what MLflow was told of the cost of a version's fit; None each where its run is gone (`mlflow gc`)."""
+    try:
+        metrics = tracker_of(config).metrics(run_id) if run_id else {}
+    except ReviewLMError as error:
+        if error_code(error) not in ABSENT:
+            raise
+        metrics = {}
     return _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
 
 

@@ -82,6 +82,17 @@ def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: A
 
 
 @pytest.mark.usefixtures("light_models", "measured")
+def test_a_version_whose_run_mlflow_has_deleted_for_good_has_no_costs_of_its_fit(
+    config: Any, prepared: Any, store: Any
+) -> None:
+    store.version("w1")
+    store.tracker.client._tracking_client.store._hard_delete_run(store.run_id)  # as `mlflow gc` does
+    cost = side_of(config, prepared, "1").cost
+    assert [cost[name] for name in ("parameters", "fit_seconds", "fit_cpu_seconds")] == [None] * 3
+    assert cost["megabytes"] > 0
+
+
+@pytest.mark.usefixtures("light_models", "measured")
 def test_mlflow_gets_every_table_and_the_document(
     config: Any, prepared: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
