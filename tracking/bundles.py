@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import uuid
 from pathlib import Path
 
-from reviewlm.errors import BundleError
+from reviewlm.errors import BundleError, disk_errors
 from tracking.export import BUNDLE_PATH
 from tracking.runs import Tracker
 from tracking.versions import local_folder
@@ -35,18 +37,32 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
     """Fetch a version once; the folder gets its final name only when it is whole.
 
-    Another server has other versions of the same numbers, so the name of the folder depends on the address too.
+    Another server has other versions of the same numbers, so the name of the folder depends on the address too. Of
+    several processes that fetch it at once each has a folder of its own, and the first one's stays.
     """
     place = hashlib.sha256(f"{tracker.uri}\n{address}".encode()).hexdigest()[:12]
     final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
     if not final.exists():
         import mlflow.artifacts
 
-        unfinished = final.with_name(f"{final.name}.partial")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        with tracker.reaching():
-            folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=address, dst_path=str(unfinished), tracking_uri=tracker.uri
-            )
-        Path(folder).rename(final)
+        unfinished = final.with_name(f"{final.name}.{uuid.uuid4().hex}.partial")
+        with disk_errors(final.parent):
+            unfinished.mkdir(parents=True)
+        try:
+            with tracker.reaching():
+                folder = mlflow.artifacts.download_artifacts(
+                    artifact_uri=address, dst_path=str(unfinished), tracking_uri=tracker.uri
+                )
+            _keep(Path(folder), final)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return final
+
+
+def _keep(folder: Path, final: Path) -> None:
+    """Give a folder its final name, unless another process was faster: what it fetched is the same."""
+    try:
+        folder.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import requests
 
+from reviewlm.errors import TrackingUnavailable
 from tracking.bundles import download
 from tracking.runs import Tracker
 
@@ -29,3 +31,38 @@ def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_else
         folder = download(tracker, address, "reviewlm", 1)
         assert (folder / "from").read_text(encoding="utf-8") == f"{tracker.uri} {address}"
     assert fetched == [(tracker.uri, address) for tracker, address in asked]
+
+
+def test_of_two_processes_that_fetch_at_once_both_get_the_bundle_and_nothing_is_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one has everything fetched when the faster one begins, and renames after it."""
+    tracker = Tracker("http://one:5000", "reviewlm", tmp_path / "mlartifacts")
+    faster: list[Path | None] = []
+
+    def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        folder = Path(dst_path) / "artifacts"
+        folder.mkdir()
+        (folder / "weights").write_text("the same")
+        if not faster:
+            faster.append(None)
+            faster[0] = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", 1)
+        return str(folder)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
+    slower = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", 1)
+    assert [slower] == faster
+    assert (slower / "weights").read_text() == "the same"
+    assert list(slower.parent.iterdir()) == [slower]
+
+
+def test_a_download_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        (Path(dst_path) / "half").write_text("of it")
+        raise requests.ConnectionError("cut")
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
+    tracker = Tracker("http://one:5000", "reviewlm", tmp_path / "mlartifacts")
+    with pytest.raises(TrackingUnavailable, match="cut"):
+        download(tracker, "mlflow-artifacts:/m-1", "reviewlm", 1)
+    assert list((tmp_path / "mlartifacts" / "downloads" / "reviewlm").iterdir()) == []
