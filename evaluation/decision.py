@@ -55,6 +55,7 @@ class Decision:
         figures: Numbers of both models and of their difference.
         challenger_scores: SHA-256 of its scores that were decided by, see `evaluation.gate.scores_digest`.
         champion_scores: The same of the champion; None where it has none.
+        passed_over: Why models that are better on validation were not tried, a sentence each.
     """
 
     promote: bool
@@ -67,6 +68,7 @@ class Decision:
     figures: Mapping[str, float | None]
     challenger_scores: str = ""
     champion_scores: str | None = None
+    passed_over: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
@@ -76,7 +78,8 @@ class Decision:
     def from_json(cls, text: str) -> Decision:
         """Return the decision that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
+        rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
+        return cls(**{**values, "rules": rules, "passed_over": tuple(values.get("passed_over", ()))})
 
     def to_markdown(self) -> str:
         """Return a heading, the table of rules and what was compared, as Markdown."""
@@ -109,6 +112,7 @@ class Decision:
         if self.challenger_scores:
             yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
         yield f"metric: {self.metric}"
+        yield from (f"passed over: {why}" for why in self.passed_over)
         yield from (f"{name}: {shown(value)}" for name, value in sorted(self.figures.items()))
 
 

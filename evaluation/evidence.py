@@ -66,6 +66,7 @@ class Evidence:
         latency: How long it took; None where that was not measured.
         megabytes: Of the bundle's files, in millions of bytes.
         audit: Facts of the audit of what the challenger writes, see `tasks/audit.py`; None where there was none.
+        passed_over: A sentence about each model of the run that is better on validation and was not tried.
         resamples: Draws of the bootstrap.
         seed: Of the bootstrap.
     """
@@ -100,6 +101,7 @@ class Evidence:
     latency: Latency | None = None
     megabytes: float | None = None
     audit: Mapping[str, float] | None = None
+    passed_over: tuple[str, ...] = ()
     resamples: int = 10_000
     seed: int = 1
 

@@ -39,6 +39,7 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
         figures={name: rounded(value) for name, value in _figures(case).items()},
         challenger_scores=scores_digest(case.evidence.challenger),
         champion_scores=None if evidence.champion is None else scores_digest(case.champion_rows),
+        passed_over=evidence.passed_over,
     )
 
 

@@ -6,9 +6,10 @@ from prefect import flow
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
+from tasks.choose import choose_challenger
 from tasks.compare import Evaluated
 from tasks.prepare import Prepared
-from tasks.promote import Promotion, choose_challenger, decide, register
+from tasks.promote import Promotion, decide, register
 from tasks.rejudge import until_settled
 from tasks.score_now import score_challenger, score_champion
 
@@ -18,7 +19,7 @@ def promote(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
 ) -> Promotion:
     """Return the decision; a refused promotion is no error."""
-    challenger = choose_challenger.submit(config, evaluated).result()
+    challenger = choose_challenger.submit(config, prepared, evaluated).result()
     registered: int | None = None
 
     def judge() -> Promotion:

@@ -67,7 +67,7 @@ def gather_evidence(
         drift=drift.facts["sentence"] if drift else NOT_COMPARED,
         floor=_floor(config, prepared),
         folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
-        unfair=_unfair(challenger, champion),
+        unfair=unfair(challenger.fitted.bundle, champion.folder if champion else None),
         **_served(config, challenger, version),
         audit=_audit(challenger),
         resamples=config.evaluation.resamples,
@@ -153,11 +153,16 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
     return "; the champion was trained on other data, of which it is not known whether these test reviews were in it"
 
 
-def _unfair(challenger: Measured, champion: Champion | None) -> str:
-    """Return what the challenger need not model and the champion must; nobody pays for it in the figures."""
-    if champion is None or champion.folder is None:
+def unfair(challenger: Path, champion: Path | None) -> str:
+    """Return what a challenger need not model and the champion must; nobody pays for it in the figures.
+
+    Args:
+        challenger: Folder of its bundle.
+        champion: The same; None where there is none, or it is lost.
+    """
+    if champion is None:
         return ""
-    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger.fitted.bundle, champion.folder))
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
     if ours.digest == theirs.digest:
         return ""
     if theirs.normal_form != ours.normal_form:

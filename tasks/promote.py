@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -17,6 +15,7 @@ from evaluation.model_card import pointer
 from reviewlm.config import RunConfig
 from reviewlm.lineage import LINEAGE_TAG
 from reviewlm.store import Artifact
+from tasks.choose import passed_over
 from tasks.compare import Evaluated
 from tasks.evaluate import Measured, figures_of_artifact
 from tasks.evidence import gather_evidence
@@ -28,8 +27,6 @@ from tasks.stage import show_markdown
 from tasks.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
 from tracking.registry import CHAMPION, outcome_tags
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Promotion:
@@ -39,15 +36,6 @@ class Promotion:
     version: int | None
     champion_version: int | None
     decision: Decision
-
-
-@task(name="choose challenger", cache_policy=NO_CACHE, persist_result=False)
-def choose_challenger(config: RunConfig, evaluated: Evaluated) -> Measured:
-    """Return the model with the fewest open bits per byte on the validation split; the test split has no say."""
-    figures = {model.name: figures_of_artifact(model.validation).open_bits_per_byte for model in evaluated.models}
-    best = min(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
-    log.info("challenger is '%s', the best of %d models on validation", best.name, len(evaluated.models))
-    return best
 
 
 @task(
@@ -80,10 +68,9 @@ def decide(
     champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
 ) -> Promotion:
     """Apply the policy to evidence measured now, write the outcome on the version, and move the alias if it passed."""
-    decision = apply_rules(
-        config.promotion,
-        gather_evidence(config, prepared, evaluated, challenger, scored, champion, version, drift),
-    )
+    evidence = gather_evidence(config, prepared, evaluated, challenger, scored, champion, version, drift)
+    others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
+    decision = apply_rules(config.promotion, replace(evidence, passed_over=others))
     tracker = tracker_of(config)
     if version is not None:
         expected = champion.version if champion else None

@@ -17,12 +17,13 @@ from reviewlm.command_line import command_line
 from reviewlm.config import RunConfig
 from reviewlm.errors import without_password
 from reviewlm.store import Artifact
+from tasks.choose import ranking
 from tasks.compare import Evaluated
 from tasks.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
 from tasks.fit import bundle_digest
 from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
 from tasks.prepare import Prepared
-from tasks.promote import Promotion, choose_challenger
+from tasks.promote import Promotion
 from tasks.stage import git_commit
 from tasks.track import JOURNAL
 
@@ -44,7 +45,7 @@ def results_of(
         promotion: What came of the gate; None where it was not asked.
         run_id: MLflow run of the flow.
     """
-    winner = promotion.challenger if promotion else choose_challenger.fn(config, evaluated).name
+    winner = promotion.challenger if promotion else ranking(evaluated)[0].name
     floor = evaluated.floor
     return RunResults(
         models=tuple(_model(model) for model in evaluated.models),

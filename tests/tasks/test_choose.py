@@ -1,0 +1,152 @@
+"""Which model of a run is tried: the best on validation that the gate need not refuse before it has seen a score."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evaluation.decision import Decision
+from models.specs import VocabularySpec
+from models.text import NormalForm
+from models.vocabulary import FILE, Vocabulary
+from reviewlm.errors import BundleError, TrackingUnavailable
+from reviewlm.presets import load_config
+from tasks.ancestry import Past
+from tasks.choose import choose_challenger, passed_over
+
+TEXTS = ["The Soup was good.", "the soup was cold."]
+PREPARED: Any = SimpleNamespace(clean=None)
+
+
+class Run:
+    """Models of a run by name: bits per byte on validation, and bundles."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.models = folder, list[Any]()
+        self.champion: Path | None = None
+        self.stained: set[Path] = set()
+        monkeypatch.setattr("tasks.choose.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
+        monkeypatch.setattr(
+            "tasks.choose.look_back", lambda config, clean, bundle: Past(bundle not in self.stained, "it learnt r7")
+        )
+        registry = SimpleNamespace(alias=lambda name: self.champion and "v1", bundle_folder=self._champion)
+        monkeypatch.setattr("tasks.choose.registry_of", lambda config: registry)
+
+    def _champion(self, version: str) -> Path | None:
+        if self.champion and not self.champion.is_dir():
+            raise BundleError("gone")
+        return self.champion
+
+    def bundle(self, name: str, folds: bool = False, megabytes: float = 0.0) -> Path:
+        bundle = self.folder / name
+        bundle.mkdir()
+        Vocabulary.train(TEXTS, VocabularySpec(min_count=1, lowercase=folds), NormalForm()).save(bundle / FILE)
+        (bundle / "spec.json").write_text(json.dumps({"name": name}))
+        (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))
+        return bundle
+
+    def model(self, name: str, bits: float, **how: Any) -> Path:
+        bundle = self.bundle(name, **how)
+        self.models.append(SimpleNamespace(name=name, validation=bits, fitted=SimpleNamespace(bundle=bundle)))
+        return bundle
+
+    def chosen(self, *overrides: str) -> Any:
+        config = load_config("small", list(overrides))
+        return choose_challenger.fn(config, PREPARED, SimpleNamespace(models=tuple(self.models)))  # type: ignore[arg-type]
+
+    def notes(self, challenger: Any, champion: Path | None, *overrides: str) -> tuple[str, ...]:
+        evaluated: Any = SimpleNamespace(models=tuple(self.models))
+        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, champion)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(tmp_path, monkeypatch)
+
+
+def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(run: Run) -> None:
+    run.model("mle", math.inf)
+    run.model("nan", math.nan)
+    run.model("kn5", 2.1)
+    run.model("lstm", 1.9)
+    assert run.chosen().name == "lstm"
+    assert run.notes(run.models[3], None) == ()
+
+
+def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.champion = run.bundle("champion")
+    run.model("folding", 1.8, folds=True)
+    run.model("honest", 1.9)
+    with caplog.at_level(logging.WARNING):
+        assert run.chosen().name == "honest"
+    assert "'folding' is not tried: the challenger folds case and spacing" in caplog.text
+    [note] = run.notes(run.models[1], run.champion)
+    assert note.startswith("'folding' is better on validation and was not tried: the challenger folds case")
+    assert run.chosen("promotion.allow_other_reading=true").name == "folding"
+
+
+def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tmp_path: Path) -> None:
+    run.model("folding", 1.8, folds=True)
+    run.model("honest", 1.9)
+    assert run.chosen().name == "folding"
+    run.champion = tmp_path / "lost"
+    assert run.chosen().name == "folding"
+    run.champion = run.bundle("damaged")
+    (run.champion / FILE).write_text("{")
+    assert run.chosen().name == "folding"
+
+
+def test_a_bundle_above_the_budget_is_passed_over(run: Run) -> None:
+    run.model("large", 1.8, megabytes=3.0)
+    run.model("small", 1.9, megabytes=1.0)
+    assert run.chosen().name == "large"
+    assert run.chosen("promotion.max_megabytes=2").name == "small"
+    [note] = run.notes(run.models[1], None, "promotion.max_megabytes=2")
+    assert "its bundle has 3.0 MB, at most 2 are allowed" in note
+
+
+def test_a_model_whose_start_weights_know_test_reviews_is_passed_over_where_a_certificate_is_required(run: Run) -> None:
+    run.stained.add(run.model("warm", 1.8))
+    run.model("fresh", 1.9)
+    assert run.chosen().name == "fresh"
+    assert run.notes(run.models[1], None) == ("'warm' is better on validation and was not tried: it learnt r7",)
+    assert run.chosen("promotion.require_leak_certificate=false").name == "warm"
+
+
+def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Run) -> None:
+    run.model("larger", 1.9, megabytes=3.0)
+    run.model("large", 1.8, megabytes=2.0)
+    assert run.chosen("promotion.max_megabytes=1").name == "large"
+    assert run.notes(run.models[1], None, "promotion.max_megabytes=1") == ()
+
+
+def test_a_champion_that_changed_meanwhile_does_not_take_the_note_away(run: Run) -> None:
+    run.model("folding", 1.8, folds=True)
+    run.model("honest", 1.9)
+    [note] = run.notes(run.models[1], run.bundle("new champion", folds=True))
+    assert "the champion of the time when the challenger was chosen stood against it" in note
+
+
+def test_the_note_stands_in_the_decision_and_older_decisions_are_read_without_one() -> None:
+    decision = Decision(False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",))
+    assert "- passed over: 'a' is too large" in decision.to_markdown()
+    assert Decision.from_json(decision.to_json()) == decision
+    old = json.loads(decision.to_json())
+    del old["passed_over"]
+    assert Decision.from_json(json.dumps(old)).passed_over == ()
+
+
+def test_a_registry_that_is_away_is_asked_again() -> None:
+    from prefect.states import Failed
+
+    assert choose_challenger.retries == 2
+    again: Any = choose_challenger.retry_condition_fn
+    assert again(choose_challenger, None, Failed(data=TrackingUnavailable("MLflow cannot be reached")))
