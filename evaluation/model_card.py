@@ -112,8 +112,8 @@ def _weak(results: RunResults) -> Iterator[Section]:
     own = results.slices.filter(pl.col("model") == results.winner)
     worst = worst_slices(own, results.baseline).filter(pl.col("relative_to") == "whole").to_dicts()
     header = ["slice", "reviews", "bits above all reviews"]
-    rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}", f"{row['excess']:+.1%}"]
-            for row in worst]  # fmt: skip
+    rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}",
+             "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
     if results.baseline not in ("", results.winner):
         header.append(f"surely worse than {results.baseline}")
         for cells, row in zip(rows, worst, strict=True):

@@ -119,7 +119,8 @@ def said_of_worst(results: RunResults) -> str:
     if not len(worst):
         return ""
     row = worst.row(0, named=True)
-    said = f"Worst: {_named(row)}, {row['excess']:.0%} above all reviews."
+    far = "infinite" if row["excess"] is None else f"{row['excess']:.0%} above all reviews"
+    said = f"Worst: {_named(row)}, {far}."
     lost = [_named(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
     against = f" Of {len(own)} slices it is surely worse than {results.baseline} {where}."

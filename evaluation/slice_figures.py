@@ -163,7 +163,7 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figu
 
 
 def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
-    """Draw a row per slice; shares of a figure, 0 being the dashed line."""
+    """Draw a row per slice; shares of a figure, 0 being the dashed line. What is infinite has a word for its point."""
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
@@ -171,12 +171,15 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
         (False, PALETTE[0], "o", "not surely worse than the baseline"),
         (True, PALETTE[1], "D", "surely worse than the baseline"),
     ):
-        some = [(place, row) for place, row in enumerate(rows) if bool(row["surely_worse"]) == worse]
+        finite = [(place, row) for place, row in enumerate(rows) if _finite(row[column])]
+        some = [(place, row) for place, row in finite if bool(row["surely_worse"]) == worse]
         if some:
             shares, places = [row[column] for _, row in some], [place for place, _ in some]
             bars = _whiskers([row for _, row in some], column, f"{column}_lo", f"{column}_hi")
             axes.errorbar(shares, places, None, bars, linestyle="none", marker=marker, color=colour, markersize=7,
                           capsize=3, label=label)  # fmt: skip
+    for place in (place for place, row in enumerate(rows) if not _finite(row[column])):
+        axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center", fontsize=9)
     names = [f"{row['dimension']}: {row['slice']} ({short(row['reviews'])} reviews)".replace("_", " ") for row in rows]
     ticks_at(axes.yaxis, range(len(rows)), names)
     axes.tick_params(axis="y", length=0)

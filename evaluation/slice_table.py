@@ -7,6 +7,7 @@ slices that were looked at (the largest of the standardised deviations of all sl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,8 @@ SLICES = pl.Schema(
 )
 """Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`; that of a slice of tokens,
 which has no bytes, is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the baseline's,
-null where the two have different tokens; `excess` is the figure / the model's figure of the whole − 1."""
+null where the two have different tokens; `excess` is the figure / the model's figure of the whole − 1. Both are null
+where the figure or what it is divided by is infinite."""
 
 
 @dataclass(frozen=True)
@@ -127,25 +129,40 @@ def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.D
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
     By the first only slices of reviews are ranked: rare words and first words are dear to every model, many times more
-    than any reviews are, and would always stand first.
+    than any reviews are, and would always stand first. A slice whose figure is infinite is the worst by both rules,
+    though it has neither excess nor gain; by the second, unless the baseline's is infinite too.
 
     Returns:
         Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: among how many
         slices of this model each was found.
     """
-    rules = {"whole": pl.col("excess"), "baseline": -pl.col("gain")}
+    infinite = pl.coalesce("open_bits_per_byte", "bits_per_token").is_infinite()
+    endless = pl.when(infinite).then(math.inf)
+    against = pl.when(infinite & _finite_for(table, baseline)).then(math.inf)
+    rules = {"whole": endless.otherwise("excess"), "baseline": against.otherwise(-pl.col("gain"))}
     found = []
     for relative_to, badness in rules.items():
-        known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness).drop_nulls("badness")
+        known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
         if relative_to == "baseline":
-            known = known.filter(pl.col("model") != baseline)
+            known = known.filter(pl.col("model") != baseline).drop_nulls("badness")
         else:
             known = known.filter(pl.col("open_bits_per_byte").is_not_null())
+        known = known.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
         ordered = known.sort("badness", "dimension", "slice", descending=[True, False, False])
-        looked_at, rank = pl.len().over("model"), pl.int_range(1, pl.len() + 1).over("model")
-        found.append(ordered.with_columns(rank=rank.cast(pl.Int64), looked_at=looked_at.cast(pl.Int64)))
+        rank = pl.int_range(1, pl.len() + 1).over("model")
+        found.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
     worst = pl.concat(found).filter(pl.col("rank") <= count)
     return worst.drop("badness").sort("model", "relative_to", "rank", descending=[False, True, False])
+
+
+def _finite_for(table: pl.DataFrame, baseline: str) -> pl.Series:
+    """Return whether the baseline has a finite figure of the same reviews or tokens, a Boolean for each row."""
+    figure = pl.coalesce("open_bits_per_byte", "bits_per_token")
+    base = table.filter(pl.col("model") == baseline).select("dimension", "slice", base=figure)
+    beside = table.join(base, on=["dimension", "slice"], how="left", maintain_order="left")
+    # Tokens of another vocabulary have no gain anywhere.
+    alike = pl.col("open_bits_per_byte").is_not_null() | pl.col("gain").is_not_null().any().over("model", "dimension")
+    return beside.select((pl.col("base").is_finite() & alike).fill_null(False)).to_series()
 
 
 class _Cut:
@@ -199,6 +216,8 @@ class _Cut:
             return boot.figures(lambda sums: sums[who, place] / sums["", place] / LN2)
 
         whole, whole_R = bits(name, "whole")
+        # Nothing is a share of an infinite figure.
+        whole, whole_R = whole if np.isfinite(whole) else np.nan, np.where(np.isfinite(whole_R), whole_R, np.nan)
         rows, gains, gains_SR = [], [], []
         with np.errstate(divide="ignore", invalid="ignore"):
             for s in range(len(self.places)):

@@ -159,7 +159,8 @@ def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> No
     own = [row for row in slices["worst"] if row["model"] == name]
     hard = [row for row in own if row["relative_to"] == "whole"][:3]
     if hard:
-        said = ", ".join(f"{row['dimension']} {row['slice']} {row['excess']:+.1%}" for row in hard)
+        far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
+        said = ", ".join(f"{row['dimension']} {row['slice']} {how}" for row, how in zip(hard, far, strict=True))
         say(f"Hardest for {name} of {hard[0]['looked_at']} slices, relative to all reviews: {said}.")
     worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
     if worse:

@@ -26,7 +26,7 @@ from tasks.prepare import Prepared
 from tasks.stage import run_stage
 
 FLOOR_VERSION = 2
-INTERVALS_VERSION = 3
+INTERVALS_VERSION = 4
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
     "intervals.parquet",

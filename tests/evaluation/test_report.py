@@ -13,6 +13,7 @@ from made_results import LEVELS, made_decision, made_results, made_table
 from matplotlib.colors import to_hex
 
 from evaluation import report_tables, report_words, surprisal
+from evaluation.model_card import model_card
 from evaluation.page import Amount, table
 from evaluation.report import report
 from evaluation.report_pictures import pictures_of
@@ -211,6 +212,18 @@ def test_a_winner_that_pays_more_than_it_expected_is_surer_than_it_should_be(res
     for factor, verdict in ((0.5, "surer than it should be"), (2.0, "less sure than it could be")):
         tokens = model.tokens.with_columns(entropy=pl.col("nats") * factor)
         assert report_words.said_of_certainty([replace(model, tokens=tokens)], "lstm").endswith(f"{verdict}.")
+
+
+def test_a_worst_slice_that_is_infinite_is_said_to_be(results):
+    own = (pl.col("model") == results.winner) & (pl.col("dimension") == "stars") & (pl.col("slice") == "3")
+    endless = {"open_bits_per_byte": math.inf, "excess": None, "gain": None}
+    slices = results.slices.with_columns(
+        pl.when(own).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()
+    )
+    changed = replace(results, slices=slices)
+    assert report_words.said_of_worst(changed).startswith("Worst: stars 3, infinite.")
+    assert "| stars: 3 | " in model_card(changed, "reviewlm")
+    assert "| infinite |" in model_card(changed, "reviewlm")
 
 
 # ---- tables

@@ -128,6 +128,16 @@ def test_the_worst_slices_stand_on_top_and_those_surely_lost_are_marked():
     assert sorted(xs)[0] == own["gain"].min()
 
 
+def test_a_slice_that_is_infinite_stands_on_top_and_has_a_word_for_its_point():
+    first = (pl.col("model") == "lstm") & (pl.col("slice") == "3")
+    endless = {"open_bits_per_byte": math.inf, "excess": None, "gain": None}
+    changed = [pl.when(first).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()]
+    above, gains = slice_figures.worst_slices_figure(RUN.slices.with_columns(changed), "lstm", "kn5").axes
+    for axes in (above, gains):
+        assert ticks_of(axes.yaxis)[-1].startswith("stars: 3 (")
+        assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("infinite", len(ticks_of(axes.yaxis)) - 1)]
+
+
 def test_the_baseline_itself_is_not_held_against_itself():
     assert len(slice_figures.worst_slices_figure(RUN.slices, "kn5", "kn5").axes) == 1
 

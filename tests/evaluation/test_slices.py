@@ -196,6 +196,43 @@ def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_le
     assert set(worst.filter(model="kn5")["relative_to"]) == {"whole"}
 
 
+def impossible(stars, factor=1.0):
+    nats = pl.when(pl.col("stars").is_in(stars)).then(math.inf).otherwise("nats")
+    return scores(factor).with_columns(nats=nats)
+
+
+def test_a_slice_with_an_infinite_figure_is_the_worst_by_both_rules():
+    table = sliced({"kn5": scores(), "mle": impossible([4], 0.9)}).table
+    worst = worst_slices(table, "kn5", count=7).filter(model="mle")
+    endless = set(table.filter(pl.col("model") == "mle", pl.col("open_bits_per_byte").is_infinite())["slice"])
+    assert "4" in endless
+    for relative_to in ("whole", "baseline"):
+        rows = worst.filter(relative_to=relative_to)
+        assert set(rows["slice"].head(len(endless))) == endless
+        assert set(rows["looked_at"]) == {7}
+    assert worst.filter(relative_to="whole").height == len(endless), "of an infinite whole no other slice is a share"
+    assert worst.filter(relative_to="baseline")["gain"].drop_nulls().is_sorted()
+    assert worst["excess"].null_count() == len(worst)
+    assert worst["excess_lo"].null_count() == len(worst)
+
+
+def test_a_slice_that_is_infinite_for_the_baseline_too_is_not_held_against_it():
+    table = sliced({"kn5": impossible([4, 5]), "mle": impossible([4])}).table
+    worst = worst_slices(table, "kn5", count=7).filter(model="mle", relative_to="baseline", dimension="stars")
+    assert set(worst["slice"]) == {"1", "2", "3"}
+
+
+def test_tokens_of_another_vocabulary_are_not_held_against_the_baseline_even_if_infinite():
+    nats = pl.when(pl.col("position") == 0).then(math.inf).otherwise("nats")
+    tables = {"kn5": tokens(), "mle": tokens().with_columns(nats=nats), "chars": tokens().with_columns(nats=nats)}
+    table = token_slices(tables, {"kn5": "w", "mle": "w", "chars": "c"}, OPTIONS).table
+    worst = worst_slices(table, "kn5", count=1)
+    assert worst.select("model", "relative_to", "dimension", "slice").rows() == [
+        ("mle", "baseline", "after_oov", "known word"),
+    ]  # fmt: skip
+    assert worst["gain"].to_list() == [None]
+
+
 def test_rare_words_which_are_dear_to_every_model_do_not_hide_the_reviews_that_are():
     rare = tokens().with_columns(nats=pl.when(pl.col("position") == 0).then(99.0).otherwise("nats"))
     of_tokens = token_slices({"kn5": rare, "lstm": rare}, {"kn5": "w", "lstm": "w"}, OPTIONS).table
