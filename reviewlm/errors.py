@@ -18,6 +18,7 @@ ReviewLMError (1)
 │   └── RankFailed           one of several processes died
 ├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
 └── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
+    └── NotAuthorized        it does not take the credentials; waiting does not help
 
 A refused promotion is no error.
 """
@@ -162,6 +163,10 @@ class TrackingUnavailable(ReviewLMError):
     """MLflow cannot be reached; trying again may help."""
 
     exit_code = 8
+
+
+class NotAuthorized(TrackingUnavailable):
+    """MLflow does not take the credentials: only a person can help, though what is written may wait for that."""
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

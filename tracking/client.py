@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from reviewlm.errors import (
+    NotAuthorized,
     NotWritable,
     ReviewLMError,
     StoreFull,
@@ -43,7 +44,10 @@ SETTINGS = {
 }
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
-REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "PERMISSION_DENIED"}
+REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
+DENIED_STATUS = (401, 403)
+DENIED_WORDS = ("password authentication failed", "no password supplied")  # PostgreSQL's
 DISK: dict[str, type[ReviewLMError]] = {  # SQLite's words for what the operating system refused
     "disk is full": StoreFull,
     "readonly database": NotWritable,
@@ -108,7 +112,10 @@ def _create(uri: str, file: Path) -> None:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable."""
+    """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable.
+
+    Wrong credentials become NotAuthorized, which is one of them since what is written may wait for better ones.
+    """
     with disk_errors(without_password(uri)):
         try:
             yield
@@ -128,10 +135,22 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
             return kind(f"The tracking database cannot be written: {words}", where=uri, cause=cause)
     if code in REFUSED:
         return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
+    if _is_denied(error, code):
+        return NotAuthorized(
+            "MLflow does not take the credentials", where=uri, value=code or type(error).__name__, cause=cause,
+            remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD), "
+            "or ask for the permission",
+        )
     return TrackingUnavailable(
         "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
         remedy="start the server (`make ui`), or leave the address empty for the local database",
     )
+
+
+def _is_denied(error: Exception, code: str) -> bool:
+    """Tell wrong credentials from a store that is away; those of artifacts come from requests and have no code."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return code in DENIED or status in DENIED_STATUS or any(words in str(error) for words in DENIED_WORDS)
 
 
 def _is_mlflow(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reviewlm.errors import ReviewLMError, TrackingUnavailable, without_password
+from reviewlm.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 
 if TYPE_CHECKING:
@@ -83,15 +83,19 @@ class Connection:
                 with self.reaching() as client:
                     return question(client)
             except TrackingUnavailable as error:
-                if not self.may_come_back(error):
+                if not self.worth_waiting(error):
                     raise
                 time.sleep(pause)
         with self.reaching() as client:
             return question(client)
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
-        """Return whether waiting can help: a store elsewhere is away, or the local file is locked."""
+        """Return whether a write may wait for the store: it is elsewhere, or the local file is locked."""
         return database_file(self.uri) is None or "locked" in error.cause
+
+    def worth_waiting(self, error: TrackingUnavailable) -> bool:
+        """Return whether it may be there in a moment without anybody's help: not where the credentials are wrong."""
+        return self.may_come_back(error) and not isinstance(error, NotAuthorized)
 
     def answers(self) -> bool:
         """Return whether MLflow answers now."""

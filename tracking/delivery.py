@@ -128,6 +128,7 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
 
     Raises:
         TrackingUnavailable: It does not within *seconds*.
+        NotAuthorized: At once, where MLflow does not take the credentials.
     """
     deadline = time.monotonic() + seconds
     told = False
@@ -141,7 +142,7 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
             error = TrackingUnavailable("Writes still wait for MLflow", where=tracker.shown, value=left)
         except TrackingUnavailable as away:
             error = away
-        if time.monotonic() + WAIT_PAUSE > deadline or not tracker.may_come_back(error):
+        if time.monotonic() + WAIT_PAUSE > deadline or not tracker.worth_waiting(error):
             raise error
         if not told:
             log.warning("MLflow (%s) is needed now and is away; waiting up to %.0f s for it", tracker.shown, seconds)

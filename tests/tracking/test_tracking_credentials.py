@@ -1,0 +1,129 @@
+"""A server that does not take the credentials: told at once, and nothing that was written meanwhile is lost."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from reviewlm.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
+from tracking import delivery, outbox
+from tracking.client import reaching
+from tracking.outbox import Write
+from tracking.runs import Tracker
+
+AT_MLFLOW = "You are not authenticated. Please see https://mlflow.org/docs"
+
+
+@dataclass
+class Door:
+    """An HTTP server that answers everything with one status and body."""
+
+    status: int = 401
+    body: str = AT_MLFLOW
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    door = Door()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            door.asked.append(self.path)
+            self.send_response(door.status)
+            self.end_headers()
+            self.wfile.write(door.body.encode())
+
+        do_GET = do_POST = do_PUT = do_PATCH = _answer
+
+        def log_message(self, *given: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    door.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield door
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    return Tracker(door.address, "reviewlm", tmp_path / "home" / "mlartifacts")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, AT_MLFLOW),
+        (403, "<html>Forbidden</html>"),
+        (403, '{"error_code": "PERMISSION_DENIED", "message": "Permission denied"}'),
+    ],
+    ids=["401 of MLflow", "403 of a proxy", "403 of MLflow"],
+)
+def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, status: int, body: str) -> None:
+    door.status, door.body = status, body
+
+    def sleep(seconds: float) -> None:
+        pytest.fail("it waits")
+
+    with pytest.raises(NotAuthorized, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        delivery.wait_for(tracker, 120.0, sleep)
+    assert caught.value.exit_code == 8
+    assert len(door.asked) == 1
+
+
+def test_a_question_is_put_once(door: Door, tracker: Tracker) -> None:
+    with pytest.raises(NotAuthorized):
+        tracker.ask(lambda client: client.get_run("0" * 32))
+    assert len(door.asked) == 1
+
+
+def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(tracker: Tracker) -> None:
+    assert tracker.start_run("one").startswith(delivery.PENDING)
+    for _ in range(2 * delivery.HOPELESS):
+        assert tracker.flush() == 1
+    assert tracker.outbox.refused() == []
+    first = tracker.outbox.first()
+    assert first is not None
+    assert first.write == Write("start", first.write.run_id, first.write.details)
+
+
+def test_a_server_that_fails_is_away_and_waited_for(
+    door: Door, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "WAIT_PAUSE", 0.0)
+    door.status, door.body = 503, "<html>Service Unavailable</html>"
+    waited: list[float] = []
+    with pytest.raises(TrackingUnavailable) as caught:
+        delivery.wait_for(tracker, 0.2, waited.append)
+    assert not isinstance(caught.value, NotAuthorized)
+    assert waited
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, NotAuthorized), (403, NotAuthorized), (502, TrackingUnavailable)])
+def test_an_artifact_that_may_not_be_fetched_is_told_in_the_same_words(status: int, kind: type[ReviewLMError]) -> None:
+    answer = requests.Response()
+    answer.status_code = status
+    with pytest.raises(TrackingUnavailable) as caught, reaching("http://mlflow:5000"):
+        answer.raise_for_status()
+    assert type(caught.value) is kind
+
+
+def test_a_password_that_postgresql_refuses_is_told_in_the_same_words() -> None:
+    from sqlalchemy.exc import OperationalError
+
+    refusal = Exception('connection failed: FATAL:  password authentication failed for user "ana"')
+    with pytest.raises(NotAuthorized), reaching("postgresql://ana@host/mlflow"):
+        raise OperationalError("SELECT 1", {}, refusal)
