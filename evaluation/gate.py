@@ -62,6 +62,8 @@ def _praise(case: Case) -> str:
         return f"{case.lost}: the policy lets another take its place, and no rule failed"
     if case.evidence.champion is None:
         return "there was no champion, and no rule failed"
+    if case.beyond:
+        return case.beyond
     but = f"; {other}" if (other := case.evidence.other_adaptation) else ""
     return f"it is better than the champion by {case.gain:.2%} of its bits per byte{but}"
 

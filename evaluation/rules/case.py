@@ -98,8 +98,25 @@ class Case:
         return all(bool(np.isfinite(open_nats(rows)).all()) for rows in (self.evidence.challenger, self.champion_rows))
 
     @cached_property
+    def beyond(self) -> str:
+        """Why no interval is needed: the champion calls a test review impossible and the challenger none; else empty.
+
+        A champion with a score that is no number at all (NaN) is not meant: of it nothing is known.
+        """
+        if self.problem or not np.isfinite(open_nats(self.evidence.challenger)).all():
+            return ""
+        theirs_D = open_nats(self.champion_rows)
+        impossible = int(np.isposinf(theirs_D).sum())
+        if not impossible or not (np.isfinite(theirs_D) | np.isposinf(theirs_D)).all():
+            return ""
+        return (
+            f"the champion calls {impossible} of {len(theirs_D)} test reviews impossible (probability 0), "
+            "the challenger none"
+        )
+
+    @cached_property
     def interval(self) -> Gain | None:
-        """The gain with its interval, paired by review; None where it cannot be computed.
+        """The gain with its interval, paired by review; None where it cannot be computed, as of one review.
 
         Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
         margin where the whole interval is, so that one interval serves every margin.
@@ -107,11 +124,16 @@ class Case:
         if self.problem or not self.finite:
             return None
         found = self._interval(open_nats(self.evidence.challenger), open_nats(self.champion_rows))
+        if found is None:
+            return None
         return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence)
 
     @cached_property
     def floor_gap(self) -> Interval | None:
-        """Open bits per byte above the floor, paired by review; None without a floor or with scores not finite."""
+        """Open bits per byte above the floor, paired by review; None without a floor or with scores not finite.
+
+        Nor is there one where fewer than two reviews were judged.
+        """
         ours_D = open_nats(self.evidence.challenger)
         if self.evidence.floor is None or not np.isfinite(ours_D).all():
             return None
@@ -122,8 +144,10 @@ class Case:
 
     def _interval(
         self, numerator_D: np.ndarray, denominator_D: np.ndarray, chosen_D: np.ndarray | None = None
-    ) -> Interval:
-        """Return Σ numerator / Σ denominator over all reviews, or the chosen ones, with its interval."""
+    ) -> Interval | None:
+        """Return Σ numerator / Σ denominator over all reviews, or the chosen ones; None below two, without interval."""
+        if len(numerator_D) < 2:
+            return None
         bytes_D = self.evidence.challenger["bytes"].to_numpy()
         ratio = Ratio(numerator_D, denominator_D, bytes_D if chosen_D is None else bytes_D[chosen_D])
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}

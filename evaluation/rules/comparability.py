@@ -105,7 +105,13 @@ def enough_reviews(case: Case) -> RuleOutcome:
 
 
 def finite_figures(case: Case) -> RuleOutcome:
-    """Refuse figures that are no numbers, whosever they are."""
+    """Refuse figures that are no numbers, whosever they are.
+
+    But a champion that calls a review impossible does not stand in the way of a challenger that calls none so: by any
+    proper score it is the worse one.
+    """
+    if case.beyond:
+        return RuleOutcome("finite figures", True, case.beyond)
     tables = {"challenger": case.evidence.challenger, "champion": case.champion_rows}
     bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
     passed = not bad and math.isfinite(case.challenger.open_bits_per_byte)

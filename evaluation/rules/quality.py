@@ -7,6 +7,7 @@ import math
 from evaluation.decision import RuleOutcome
 from evaluation.rules.case import Case, Gain, change
 
+NO_INTERVAL = "no interval can be computed: there are fewer than two reviews, or scores that are not finite"
 ROUNDING = 1e-9
 """Bits per byte."""
 
@@ -18,7 +19,7 @@ def not_below_floor(case: Case) -> RuleOutcome:
     """
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
-        known = "these reviews have no known floor" if case.evidence.floor is None else "there are no finite scores"
+        known = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
         return RuleOutcome(name, None, known)
     detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
@@ -52,6 +53,8 @@ def better_than_champion(case: Case) -> RuleOutcome:
     name, limit = "better than the champion", case.policy.min_relative_gain
     if case.problem:
         return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
     detail = f"{change(case.gain)} the champion in bits per byte"
     return RuleOutcome(name, case.gain > 0 and case.gain >= limit, detail, case.gain, limit)
 
@@ -61,8 +64,10 @@ def surely_better(case: Case) -> RuleOutcome:
     name, limit = "surely better", case.policy.min_relative_gain
     if case.problem:
         return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
     if case.interval is None:
-        return RuleOutcome(name, False, "no interval can be computed from scores that are not finite")
+        return RuleOutcome(name, False, NO_INTERVAL)
     gain = case.interval
     detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
     return RuleOutcome(name, gain.low > limit, detail + _verdict(gain, limit), gain.low, limit)

@@ -44,18 +44,50 @@ def test_a_worse_model_is_refused():
     )
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("whose", ["challenger", "champion"])
-def test_a_score_that_is_no_number_never_promotes(bad, whose):
-    level = 0.5 if whose == "challenger" else 1.0
-    frame = scores(level).with_columns(
-        nats=pl.when(pl.col("review_id") == "r00003").then(bad).otherwise(pl.col("nats"))
+def with_score(value, level=1.0, review="r00003"):
+    """Scores of which one is *value*."""
+    return scores(level).with_columns(
+        nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats"))
     )
+
+
+@pytest.mark.parametrize(
+    ("whose", "bad"), [("challenger", math.nan), ("challenger", math.inf), ("champion", math.nan),
+                       ("champion", -math.inf)],
+)  # fmt: skip
+def test_a_score_that_is_no_number_never_promotes(bad, whose):
+    frame = with_score(bad, 0.5 if whose == "challenger" else 1.0)
     decision = judge(**{whose: frame})
     assert not decision.promote
     assert rule(decision, "finite figures").passed is False
     assert whose in rule(decision, "finite figures").detail
     json.loads(decision.to_json(), parse_constant=pytest.fail)
+
+
+def test_a_champion_that_calls_a_review_impossible_gives_way_to_a_challenger_that_calls_none_so():
+    """Even to one that needs more bits on every other review, if nothing else speaks against it."""
+    for level in (0.9, 1.1):
+        decision = judge(champion=with_score(math.inf), challenger=scores(level, seed=1))
+        assert decision.promote
+        said = "the champion calls 1 of 200 test reviews impossible (probability 0), the challenger none"
+        assert decision.reason == said
+        for name in ("finite figures", "better than the champion", "surely better"):
+            assert (rule(decision, name).passed, rule(decision, name).detail) == (True, said)
+        assert rule(decision, "no slice worse").passed is None
+        json.loads(decision.to_json(), parse_constant=pytest.fail)
+
+
+def test_a_challenger_that_calls_a_review_impossible_is_refused_whatever_the_champion_does():
+    decision = judge(champion=with_score(math.inf), challenger=with_score(math.inf, 0.5, review="r00004"))
+    assert not decision.promote
+    assert rule(decision, "finite figures").passed is False
+    assert rule(decision, "surely better").passed is False
+
+
+def test_an_impossible_review_among_other_test_reviews_is_no_reason():
+    decision = judge(champion=with_score(math.inf), champion_test="test2")
+    assert not decision.promote
+    assert rule(decision, "finite figures").passed is False
 
 
 def test_different_test_sets_are_refused_and_both_are_named():
