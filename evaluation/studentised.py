@@ -51,7 +51,8 @@ def studentised_intervals(
     """Return the hull of the bootstrap-t and the percentile interval of each ratio, all from the same draws of reviews.
 
     The standard error is that of a ratio estimate (Cochran 1977, equation 6.13). The tails are taken as far out as so
-    many draws need that tell the variance as well as these reviews do, see `effective_reviews`.
+    many draws need that tell the variance as well as these reviews do, see `effective_reviews`. Of one review, of which
+    all draws are the same, there is no interval: its ends are NaN, as those of `evaluation.bootstrap.Bootstrap` are.
 
     Args:
         ratios: All of the same number of reviews.
@@ -66,6 +67,8 @@ def studentised_intervals(
         raise ValueError("a bootstrap needs at least one review")
     columns = {(row, name): column for row, one in enumerate(ratios) for name, column in one.columns().items()}
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+    if boot.reviews < 2:
+        return [Interval(one.estimate, np.nan, np.nan, confidence, resamples, boot.reviews) for one in ratios]
     found = []
     for row, one in enumerate(ratios):
         sums = {name: boot.drawn[row, name] for name in ("e", "x", "ee", "ex", "xx")}

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 from evaluation.evidence import departure
 from evaluation.metrics import LN2
 from evaluation.rules.case import Case
+from evaluation.rules.quality import not_below_floor, surely_better
 from evaluation.rules.slices import slice_losses
 from reviewlm.errors import ConfigError
 from reviewlm.presets import load_config
@@ -215,3 +216,19 @@ def test_a_limit_is_switched_off_by_the_word_none():
                   "promotion.slice_dimensions=[\"moon\"]"):  # fmt: skip
         with pytest.raises(ConfigError):
             load_config("small", [wrong])
+
+
+def test_one_review_has_no_interval_and_so_nothing_is_sure():
+    ours, theirs = scores(0.5).head(1), scores().head(1)
+    judged = theirs.select("review_id", "bytes", nats=pl.lit(1.0))
+    one = Case.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
+    assert one.gain == pytest.approx(0.5)
+    assert one.interval is one.floor_gap is None
+    assert surely_better(one).passed is False
+    assert "fewer than two reviews" in surely_better(one).detail
+    assert not_below_floor(one).passed is None
+
+
+def test_without_a_review_that_the_floor_explains_there_is_no_gap():
+    judged = scores().select("review_id", "bytes", nats=pl.lit(None, pl.Float64))
+    assert Case.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None

@@ -109,6 +109,13 @@ def test_effective_reviews():
     assert effective_reviews(np.arange(1, 101)) == int(squares.sum() ** 2 / (squares**2).sum()) == 55
 
 
+def test_one_review_has_no_interval():
+    found = interval(ratio([3.0], np.array([2.0]), np.array([9.0])))
+    assert found.estimate == 1.5
+    assert np.isnan([found.low, found.high]).all()
+    assert found.reviews == 1
+
+
 def test_no_review_is_refused():
     with pytest.raises(ValueError, match="at least one review"):
         interval(ratio([]))
