@@ -95,7 +95,7 @@ def plan_fit(
     """Return what a fit depends on; a warm start is resolved here.
 
     Raises:
-        BundleError, TrackingUnavailable: The champion that it is to start from cannot be had.
+        TrackingUnavailable: Whether there is a champion to start from cannot be told.
     """
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}

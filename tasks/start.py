@@ -1,24 +1,27 @@
 """Warm starts: `training.start = "champion"` resolved to weights on this disk, and to a digest that the fit depends on.
 
 A model that starts from the champion reads text with the champion's vocabulary: weights mean nothing with another.
-Where there is no champion yet, or it has no such network, the fit starts fresh, and the reason is told: a scheduled
-run must get through its first week, and the week in which the model was changed.
+Where there is no champion yet, it is lost, or it has no such network, the fit starts fresh, and the reason is told: a
+scheduled run must get through its first week, and the week in which the model was changed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from models.neural.warm_start import find_network
 from models.specs import ModelSpec, identity
 from models.text import NormalForm
 from models.vocabulary import FILE, Vocabulary
 from reviewlm.config import RunConfig
+from reviewlm.errors import BundleError
 from reviewlm.store import Artifact, Store, sha256_of_file
 from tasks.stage import converted_errors, store_of
 from tasks.track import registry_of
@@ -57,7 +60,6 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         inputs: All other inputs of the fit.
 
     Raises:
-        BundleError: The champion's bundle is gone or cannot be read.
         TrackingUnavailable: The registry does not answer.
     """
     if not wants_champion(spec):
@@ -66,16 +68,39 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
     version = registry.alias(CHAMPION)
     if version is None:
         return _fresh(spec, "there is no champion yet")
-    bundle = registry.bundle_folder(version)
-    with converted_errors(bundle):
-        folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
-    if folder is None:
-        return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
-    digest = sha256_of_file(folder / WEIGHTS)
+    try:
+        bundle = registry.bundle_folder(version)
+        with converted_errors(bundle):
+            folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
+        if folder is None:
+            return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
+        digest = _weights_as_saved(bundle, folder / WEIGHTS)
+    except BundleError as error:  # the gate refuses to replace it unasked, and says what to do
+        return _fresh(spec, _lost(version, error))
     if (own := _inputs_of(store_of(config), digest, spec, inputs)) is not None:
         return Start(None, own.get(INPUT, ""), f"champion v{version.version} is this very fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     return Start(folder, digest, f"from the weights of champion v{version.version}")
+
+
+def _weights_as_saved(bundle: Path, weights: Path) -> str:
+    """Return the SHA-256 of a bundle's weights.
+
+    Raises:
+        BundleError: They are gone, or not those that were saved.
+    """
+    try:
+        told = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
+        digest = sha256_of_file(weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
+    if digest != told:
+        raise BundleError("The weights of the bundle have changed since they were saved", where=weights)
+    return digest
+
+
+def _lost(version: Version, error: BundleError) -> str:
+    return f"champion v{version.version} is lost: {'; '.join(part for part in (error.what, error.cause) if part)}"
 
 
 def _fresh(spec: ModelSpec, reason: str) -> Start:
@@ -105,8 +130,8 @@ def _as_stored(options: dict[str, Any]) -> dict[str, Any]:
 def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     """Return the champion's vocabulary file where a model that uses vocabulary *name* starts from the champion.
 
-    None where no model does, and where none could: there is no champion, the vocabulary's options or the normal form of
-    the text have changed, or the champion holds no such network.
+    None where no model does, and where none could: there is no champion or it is lost, the vocabulary's options or the
+    normal form of the text have changed, or the champion holds no such network.
     """
     specs = [spec for spec in config.models if spec.vocabulary == name and wants_champion(spec)]
     if not specs:
@@ -115,14 +140,26 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     version: Version | None = registry.alias(CHAMPION)
     if version is None:
         return None
-    bundle = registry.bundle_folder(version)
-    with converted_errors(bundle):
-        theirs = Vocabulary.load(bundle / FILE)
-        form = NormalForm(**config.clean.model_dump())
-        if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
-            log.warning("vocabulary '%s' is learnt anew: the champion's has other options or another normal form", name)
-            return None
-        fits = any(find_network(bundle, spec, theirs.digest)[0] for spec in specs)  # type: ignore[arg-type]
-    if fits:
-        log.info("vocabulary '%s' is that of champion v%d, whose weights a model starts from", name, version.version)
-    return bundle / FILE if fits else None
+    try:
+        bundle = registry.bundle_folder(version)
+        with converted_errors(bundle):
+            return _kept_vocabulary(config, name, specs, bundle, version)
+    except BundleError as error:
+        log.warning("vocabulary '%s' is learnt anew: %s", name, _lost(version, error))
+        return None
+
+
+def _kept_vocabulary(
+    config: RunConfig, name: str, specs: Sequence[ModelSpec], bundle: Path, version: Version
+) -> Path | None:
+    theirs, form = Vocabulary.load(bundle / FILE), NormalForm(**config.clean.model_dump())
+    if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
+        log.warning("vocabulary '%s' is learnt anew: the champion's has other options or another normal form", name)
+        return None
+    found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
+    folder = next((folder for folder in found if folder), None)
+    if folder is None:
+        return None
+    _weights_as_saved(bundle, folder / WEIGHTS)
+    log.info("vocabulary '%s' is that of champion v%d, whose weights a model starts from", name, version.version)
+    return bundle / FILE

@@ -1,0 +1,116 @@
+"""Where a fit begins that is to start from a champion which is lost: fresh, with the reason, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from models.specs import RecurrentSpec, TrainingSpec, to_dict
+from models.text import NormalForm
+from models.vocabulary import FILE, Vocabulary
+from reviewlm.errors import BundleError, TrackingUnavailable
+from reviewlm.presets import load_config
+from reviewlm.store import Artifact, sha256_of_file
+from tasks.start import Start, champion_vocabulary, starting_point
+
+SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
+
+
+class Champion:
+    """Version 3 of a registry: an LSTM, of which nothing but its files matters here."""
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
+        self.folder, self.weights, self.spec = folder, folder / "weights.safetensors", folder / "spec.json"
+        folder.mkdir()
+        vocabulary.save(folder / FILE)
+        self.weights.write_bytes(b"1 2 3")
+        told = {"vocabulary_digest": vocabulary.digest, "spec": to_dict(SPEC)}
+        files = {path.name: sha256_of_file(path) for path in folder.iterdir()}
+        self.spec.write_text(json.dumps({**told, "files": files}))
+
+    def alias(self, name: str) -> Any:
+        return SimpleNamespace(version=3)
+
+    def bundle_folder(self, version: Any) -> Path:
+        if not self.spec.is_file():
+            raise BundleError("The registered version holds no bundle", cause="its files were deleted")
+        return self.folder
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return Vocabulary.train(["the soup was good"] * 3, load_config("small").vocabulary["word"], NormalForm())
+
+
+@pytest.fixture
+def champion(own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> Champion:
+    champion = Champion(tmp_path / "bundle", vocabulary)
+    monkeypatch.setattr("tasks.start.registry_of", lambda config: champion)
+    return champion
+
+
+def begin(vocabulary: Vocabulary) -> Start:
+    artifact = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": vocabulary.digest}})
+    return starting_point(load_config("small"), SPEC, artifact, {})
+
+
+def kept() -> Path | None:
+    config = load_config("small")
+    return champion_vocabulary(config.model_copy(update={"models": (replace(SPEC, vocabulary="word"),)}), "word")
+
+
+def test_a_whole_champion_is_started_from(champion: Champion, vocabulary: Vocabulary) -> None:
+    start = begin(vocabulary)
+    assert start == Start(champion.folder, sha256_of_file(champion.weights), "from the weights of champion v3")
+    assert kept() == champion.folder / FILE
+
+
+LOSSES: dict[str, Callable[[Champion], object]] = {
+    "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(lost.folder),
+    "is no bundle that can be read": lambda lost: lost.spec.write_text("{"),
+    "The weights of the bundle cannot be read": lambda lost: lost.weights.unlink(),
+    "The weights of the bundle have changed since they were saved": lambda lost: lost.weights.write_bytes(b"1 2 4"),
+}
+
+
+@pytest.mark.parametrize("said", LOSSES)
+def test_of_a_lost_champion_the_fit_starts_fresh_and_the_vocabulary_is_learnt_anew(
+    champion: Champion, vocabulary: Vocabulary, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    LOSSES[said](champion)
+    with caplog.at_level(logging.WARNING):
+        start = begin(vocabulary)
+        assert kept() is None
+    assert (start.folder, start.digest) == (None, "")
+    assert start.note.startswith("fresh: champion v3 is lost: ")
+    assert said in start.note
+    fit, words = caplog.messages
+    assert "starts from fresh weights, not from the champion's: champion v3 is lost" in fit
+    assert words.startswith("vocabulary 'word' is learnt anew: champion v3 is lost: ")
+    assert said in words
+
+
+def test_a_vocabulary_that_cannot_be_read_is_not_kept(champion: Champion) -> None:
+    (champion.folder / FILE).unlink()
+    assert kept() is None
+
+
+def test_a_registry_that_is_away_is_no_lost_champion(
+    champion: Champion, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(version: Any) -> Path:
+        raise TrackingUnavailable("MLflow cannot be reached")
+
+    monkeypatch.setattr(champion, "bundle_folder", away)
+    with pytest.raises(TrackingUnavailable):
+        begin(vocabulary)
+    with pytest.raises(TrackingUnavailable):
+        kept()
