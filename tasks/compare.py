@@ -1,4 +1,4 @@
-"""What compares the models of a run: table, intervals, differences, slices, figures, and the documents beside them."""
+"""What compares the models of a run: table, intervals, differences, slices, and the documents beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from evaluation.figures import loss_curves, perplexity_bars, read_journal, star_bars
-from evaluation.floor import Floor
+from evaluation.figures import star_bars
 from evaluation.metrics import star_slices
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
@@ -19,7 +18,7 @@ from tasks.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_o
 from tasks.intervals import Comparison, compare
 from tasks.prepare import Prepared, read_report
 from tasks.stage import show_markdown, show_table
-from tasks.track import JOURNAL, tracker_of
+from tasks.track import tracker_of
 from tracking.runs import Tracker
 
 COMPARED_TAG, BELOW_TAG = "reviewlm.compared", "reviewlm.below_floor"
@@ -49,13 +48,13 @@ class Evaluated:
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
-    """Put the models beside each other, and log and draw it: table, differences, slices, bars, curves, the floor."""
+    """Put the models beside each other, and log it: table, differences, slices, bars by stars, the floor."""
     comparison = compare(config, prepared, measured)
     tracker = tracker_of(config)
     _log_comparison(tracker, comparison, parent_run_id)
     for model in measured:
         _log_to_model(tracker, comparison, model)
-    _draw(config, measured, comparison, parent_run_id)
+    _draw_stars(tracker, measured, parent_run_id)
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
     show_table("models", shown.to_dicts(), f"Test reviews, best first. MLflow: {tracker.link(parent_run_id)}")
@@ -106,14 +105,9 @@ def _quoted_samples(model: Measured) -> str:
     return "\n\n".join(f"**{row['stars']} stars**\n\n> " + row["text"].replace("\n", "\n> ") for row in rows)
 
 
-def _draw(config: RunConfig, measured: list[Measured], comparison: Comparison, run_id: str) -> None:
-    tracker, floor = tracker_of(config), comparison.floor
-    histories = {model.name: read_journal(model.fitted.artifact.folder / JOURNAL) for model in measured}
-    line = Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None
+def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None:
+    """Draw the bars by stars; every other figure is the report's (`tasks/report.py`)."""
     slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
-    bars = perplexity_bars(comparison.table, line, config.baseline)
-    tracker.log_figure(run_id, loss_curves(histories), "plots/loss_curves.png")
-    tracker.log_figure(run_id, bars, "plots/perplexity_by_model.png")
     tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
 
 
