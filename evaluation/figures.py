@@ -42,24 +42,23 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
     Args:
         histories: Per model the lines of its journal: `step` (tokens seen), `train/perplexity` and
             `validation/perplexity` where they were measured. A model with one single point (a count-based one)
-            becomes a horizontal line.
+            becomes a horizontal line. Points that are not finite have no place and are left out; where no other was
+            measured the legend says so.
     """
     figure, axes = canvas(8.6, 5.0)
-    ends = []
     for name, style in styles_of(list(histories)).items():
         history = histories[name]
         axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
-        steps, values = _series(history, "validation/perplexity")
-        if not all(map(math.isfinite, values)):  # there is no place for it; the legend says it
+        measured = _series(history, "validation/perplexity")
+        steps, values = _finite(*measured)
+        if measured[0] and not values:
             axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
-            continue
-        if len(values) == 1:
+        elif len(measured[0]) == 1:
             level = f"{name}: {values[0]:.4g}"
             axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
         elif values:
             best = f"{name}: best {min(values):.4g}"
             axes.plot(steps, values, **style, markersize=5, linewidth=1.8, label=best)
-        ends += values
     axes.set_yscale("log")
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
     plain_log_ticks(axes.yaxis)
@@ -68,7 +67,7 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
     axes.set_xlabel("training tokens seen (repeats included)")
     axes.set_ylabel("perplexity per token (log scale)")
     axes.set_title("Validation perplexity (marked) and training perplexity (pale)")
-    if ends:
+    if axes.get_legend_handles_labels()[1]:
         beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(histories) > 4 else {}
         axes.legend(frameon=False, title="validation", alignment="left", fontsize=9, **beside)
     return figure
@@ -139,6 +138,11 @@ def save(figure: Figure, path: Path) -> None:
 
 def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
     points = [(line["step"], line[name]) for line in history if name in line]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]
 
 

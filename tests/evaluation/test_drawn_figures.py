@@ -64,6 +64,27 @@ def test_curves_have_a_log_scale_and_their_best_value():
     assert "tokens" in axes.get_xlabel()
 
 
+def test_a_model_of_which_no_point_is_finite_is_named_even_alone():
+    (axes,) = figures.loss_curves({"mle": [{"step": 4, "validation/perplexity": float("inf")}]}).axes
+    assert texts_of(axes) == ["mle: infinite"]
+
+
+def test_a_network_with_one_finite_point_is_no_level_of_a_model_of_counts():
+    history = [{"step": 1, "validation/perplexity": float("inf")}, {"step": 2, "validation/perplexity": 9.0}]
+    (axes,) = figures.loss_curves({"lstm": history}).axes
+    assert texts_of(axes) == ["lstm: best 9"]
+
+
+def test_an_infinite_point_is_left_out_of_its_curve_and_hides_no_other():
+    perplexities = (float("inf"), 500.0, 400.0)
+    history = [{"step": step, "validation/perplexity": value} for step, value in enumerate(perplexities)]
+    endless = [{"step": 4, "validation/perplexity": float("inf")}]
+    (axes,) = figures.loss_curves({"lstm": history, "mle": endless}).axes
+    assert texts_of(axes) == ["lstm: best 400", "mle: infinite"]
+    curve = next(line for line in axes.lines if line.get_label() == "lstm: best 400")
+    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([1, 2], [500.0, 400.0])
+
+
 @pytest.mark.parametrize("histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": float("nan")}]}])
 def test_curves_without_points_are_drawn_empty(histories, tmp_path):
     figures.save(figures.loss_curves(histories), tmp_path / "empty.png")
