@@ -21,7 +21,7 @@ ABOUT_MODELS = (
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "bits per byte": lambda row: with_interval(row, BITS, below=True),
     "above the floor": lambda row: with_interval(row, "gap", 3, below=True),
-    "gain": lambda row: _share(row.get("gain")),
+    "gain": lambda row: _share_with_interval(row, "gain"),
     "perplexity": lambda row: with_interval(row, "perplexity", below=True),
     "per word": lambda row: with_interval(row, "word_perplexity", below=True),
     "unknown": lambda row: _share(row.get("oov_share")),
@@ -147,6 +147,13 @@ def policies(results: RunResults) -> list[Row]:
         for text, models_of_it in said.items():
             rows.append({"what": name, "is": text, "of": "all" if len(said) == 1 else ", ".join(models_of_it)})
     return rows
+
+
+def _share_with_interval(row: Row, column: str) -> str:
+    """Return a share with its interval below it, as far as the row has one."""
+    low, high = row.get(f"{column}_lo"), row.get(f"{column}_hi")
+    span = "" if low is None or high is None else f"\n({_share(low)} to {_share(high)})"
+    return _share(row.get(column)) + span
 
 
 def _share(value: float | None) -> str:

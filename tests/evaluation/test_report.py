@@ -234,7 +234,18 @@ def test_figures_stand_above_their_intervals(results):
     assert row["model"] == "lstm+cache (word), continuous cache"
     assert row["bits per byte"] == "0.8000\n(0.7880 to 0.8128)"
     assert row["hit@1"] == "50.00%"
+    assert row["gain"] == "20.00%", "without an interval there is none to show"
     assert "impossible" not in row
+
+
+def test_a_gain_stands_above_its_interval_and_one_that_is_none_has_none(results):
+    gain = pl.col("gain")
+    known = results.table.with_columns(gain_lo=gain - 0.011, gain_hi=gain + 0.012)
+    none = pl.when(pl.col("model") != "kn5")
+    known = known.with_columns(none.then(pl.col(name)).alias(name) for name in ("gain", "gain_lo", "gain_hi"))
+    rows = {row["model"]: row for row in report_tables.models(replace(results, table=known))}
+    assert rows["lstm+cache (word), continuous cache"]["gain"] == "20.00%\n(18.90% to 21.20%)"
+    assert rows["kn5 (word)"]["gain"] == "–"
 
 
 def test_rules_that_failed_come_first():
