@@ -186,7 +186,7 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
         if reviews < COUNTED_REVIEWS:
             found = batch["text"].str.split(" ").explode().drop_nulls()
             words.append(found.filter(found.str.contains(WORD)).alias("word").value_counts(name="count"))
-        stars += np.bincount(batch["stars"].fill_null(0).to_numpy(), minlength=6)
+        stars += np.bincount(batch["stars"].to_numpy(), minlength=6)
         reviews += batch.height
     if not words:
         return [], 0, reviews

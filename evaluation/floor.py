@@ -52,23 +52,19 @@ class Floor:
         return {**asdict(self), "bits_per_byte": self.bits_per_byte}
 
 
-def judged_reviews(reviews: pl.DataFrame, sample: int | None = None, seed: int = 1) -> pl.DataFrame | None:
+def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
     """Return what each test review costs the grammar, or None where the grammar cannot have written them.
 
     Args:
         reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
-        sample: Judge at most so many reviews, drawn by *seed*.
-        seed: Of the draw.
 
     Returns:
-        One row per judged review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the
+        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the
         reviews are beyond the grammar, or there are none; the log says how far it got.
     """
     # Imported late: the grammar is large, and whoever only draws a floor does not need it.
     from corpus.grammar import log_probability
 
-    if sample is not None and sample < len(reviews):
-        reviews = reviews[np.sort(np.random.default_rng(seed).choice(len(reviews), sample, replace=False))]
     nats: list[float | None] = []
     missed = 0
     for text, stars in reviews.select("text", "stars").iter_rows():

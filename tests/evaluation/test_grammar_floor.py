@@ -15,8 +15,8 @@ def reviews(texts):
     return pl.DataFrame(rows, schema, orient="row")
 
 
-def floor(frame, **options):
-    judged = judged_reviews(frame, **options)
+def floor(frame):
+    judged = judged_reviews(frame)
     return None if judged is None else floor_of(judged)
 
 
@@ -54,14 +54,6 @@ def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
 
 def test_no_reviews_have_no_floor(fair_letters):
     assert floor(reviews([])) is None
-
-
-def test_a_sample_is_drawn_by_seed_and_says_its_size(fair_letters):
-    texts = ["a" * (i % 7) for i in range(200)]
-    one, same, other = (floor(reviews(texts), sample=50, seed=seed) for seed in (1, 1, 2))
-    assert one == same != other
-    assert (one.reviews, one.explained) == (50, 50)
-    assert floor(reviews(texts), sample=500).reviews == 200
 
 
 def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
