@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from reviewlm.section import Section
+
+FORBIDDEN = "'\"`/\\:@"  # in the name of a registered model
 
 
 def _none(value: Any) -> Any:
     """TOML has no null: "none" switches a limit off."""
     return None if value == "none" else value
+
+
+def _model_name(name: str) -> str:
+    """MLflow's filters quote a name and know no escape; a name is part of an address, and of a path on this disk."""
+    unfit = sorted({sign for sign in name if sign in FORBIDDEN or not sign.isprintable()})
+    if unfit:
+        raise ValueError(f"a name of a registered model must not contain {' '.join(map(repr, unfit))}")
+    if not name.strip(" ."):
+        raise ValueError("a registered model needs a name")
+    return name
 
 
 Limit = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_none)]
@@ -27,7 +39,7 @@ class PromotionConfig(Section):
     number asks for its evidence: where that is missing, the rule has failed.
 
     Attributes:
-        model_name: Of the registered model.
+        model_name: Of the registered model; without quotes, slashes, colons and @.
         rescore: Score both models anew at the gate, from the bundles as they are registered now. Otherwise scores of
             the same bundle on the same tokens are taken from the store, their files held against their SHA-256.
         replace_lost_champion: Let a challenger pass where the champion's bundle is gone or damaged, as if there were
@@ -50,7 +62,7 @@ class PromotionConfig(Section):
         max_megabytes: Of the bundle, in millions of bytes.
     """
 
-    model_name: str = "reviewlm"
+    model_name: Annotated[str, AfterValidator(_model_name)] = "reviewlm"
     rescore: bool = True
     replace_lost_champion: bool = False
     min_relative_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0

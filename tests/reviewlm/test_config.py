@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("small", [override])
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["ana's", "a/b", "a:b", "a@b", 'a"b', "a\\b", "a\nb", "", "..", " "])
+def test_a_model_name_that_mlflow_cannot_look_for_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"promotion\.model_name") as error:
+        load_config("small", [f"promotion.model_name={json.dumps(name)}"])
+    assert "registered model" in str(error.value)
+
+
+def test_a_model_name_may_have_spaces_dots_and_letters_of_any_language() -> None:
+    for name in ("reviewlm", "Café reviews 2.0", "a_b-c"):
+        assert load_config("small", [f"promotion.model_name={json.dumps(name)}"]).promotion.model_name == name
 
 
 def test_one_seed_reaches_every_part_that_draws_at_random_and_has_none_of_its_own() -> None:
