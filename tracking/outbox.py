@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from reviewlm.errors import ArtifactError, disk_errors
+from reviewlm.errors import ArtifactError, Damaged, disk_errors
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (uri TEXT, experiment TEXT);
@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS refused (kind TEXT, run_id TEXT, details TEXT, reason
 CREATE TABLE IF NOT EXISTS pause (until REAL NOT NULL, failures INTEGER NOT NULL);
 """
 FILE, FILES = "outbox.db", "files"
+BROKEN = ("not a database", "malformed", "no such table", "no such column")
+"""SQLite's words for a file that holds no queue any more."""
 PAUSES = (5.0, 10.0, 30.0, 60.0)
 """Seconds between attempts to reach a store that did not answer: each attempt keeps somebody waiting."""
 
@@ -72,7 +74,7 @@ class Outbox:
         uri: Address of the store.
         experiment: Name of the experiment.
 
-    Every method raises ArtifactError (StoreFull, NotWritable) where the queue itself cannot be kept.
+    Every method raises ArtifactError (StoreFull, NotWritable, Damaged) where the queue itself cannot be kept.
     """
 
     def __init__(self, root: Path, uri: str, experiment: str) -> None:
@@ -80,6 +82,7 @@ class Outbox:
         key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
         self.folder = Path(root) / key
         self.lock = FileLock(self.folder / "sending.lock", thread_local=False)
+        self._tidied = False
 
     @property
     def exists(self) -> bool:
@@ -95,18 +98,30 @@ class Outbox:
 
     def put(self, write: Write) -> None:
         """Append a write, with copies of its files."""
+        if not write.files:
+            self._insert(write, "")
+            return
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            folder = self.folder / FILES / uuid.uuid4().hex if write.files else None
-            for name, source in write.files.items():
-                assert folder is not None
-                folder.mkdir(parents=True, exist_ok=True)
-                _copy(source, folder / name, shared=name == "bundle")
+        self._tidy_once()
+        folder = self.folder / FILES / uuid.uuid4().hex
+        with self._copying():
+            try:
+                with disk_errors(self.folder):
+                    folder.mkdir(parents=True)
+                    for name, source in write.files.items():
+                        _copy(source, folder / name, shared=name == "bundle")
+                self._insert(write, folder.name)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+    def _insert(self, write: Write, files: str) -> None:
         details = json.dumps(write.details)
         with self._open() as database:
             database.execute(
                 "INSERT INTO writes (kind, run_id, details, files) VALUES (?, ?, ?, ?)",
-                (write.kind, write.run_id, details, folder.name if folder else ""),
+                (write.kind, write.run_id, details, files),
             )
 
     def first(self) -> Waiting | None:
@@ -187,6 +202,24 @@ class Outbox:
         for path in waiting.write.files.values():
             shutil.rmtree(path.parent, ignore_errors=True)
 
+    def _copying(self, timeout: float = -1) -> AcquireReturnProxy:
+        """Hold the lock of whoever copies files that no write names yet; the death of a process lets go of it."""
+        return FileLock(self.folder / "copying.lock").acquire(timeout=timeout)
+
+    def _tidy_once(self) -> None:
+        """Delete the copies that a process had made when it was killed before its write was in the queue."""
+        if self._tidied:
+            return
+        self._tidied = True
+        try:
+            with self._copying(timeout=0), self._open() as database:
+                named = {name for (name,) in database.execute("SELECT files FROM writes")}
+                for folder in (self.folder / FILES).glob("*"):
+                    if folder.name not in named:
+                        shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:  # copies are being made: the next process tidies up
+            return
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Give the database within one transaction; connections are not shared, so threads and processes may be."""
@@ -194,13 +227,11 @@ class Outbox:
         try:
             if not file.exists():
                 self._create(file)
+            self._tidy_once()
             with closing(sqlite3.connect(file, timeout=60)) as database, database:
                 yield database
         except sqlite3.Error as error:
-            raise ArtifactError(
-                "What waits for MLflow cannot be kept", where=file, cause=str(error),
-                remedy="free some space, or move the home folder with REVIEWLM_HOME",
-            ) from error
+            raise _queue_error(file, error) from error
 
     def _create(self, file: Path) -> None:
         """Make the database under another name first: whoever finds the file finds its tables."""
@@ -218,14 +249,34 @@ class Outbox:
 
 
 def outboxes(root: Path) -> list[Outbox]:
-    """Return the queues that lie in a folder, of whatever store."""
+    """Return the queues that lie in a folder, of whatever store.
+
+    Raises:
+        Damaged: A file holds no queue any more.
+        ArtifactError: It cannot be read.
+    """
     found = []
     for file in sorted(Path(root).glob(f"*/{FILE}")):
-        with closing(sqlite3.connect(file)) as database:
-            row = database.execute("SELECT uri, experiment FROM about").fetchone()
+        try:
+            with closing(sqlite3.connect(file)) as database:
+                row = database.execute("SELECT uri, experiment FROM about").fetchone()
+        except sqlite3.Error as error:
+            raise _queue_error(file, error) from error
         if row:
             found.append(Outbox(root, *row))
     return found
+
+
+def _queue_error(file: Path, error: sqlite3.Error) -> ArtifactError:
+    if any(words in str(error) for words in BROKEN):
+        return Damaged(
+            "The queue of what waits for MLflow is damaged", where=file, cause=str(error),
+            remedy=f"move the folder {file.parent.name} away: what waited in it can no longer be sent",
+        )
+    return ArtifactError(
+        "What waits for MLflow cannot be kept", where=file, cause=str(error),
+        remedy="free some space, or move the home folder with REVIEWLM_HOME",
+    )
 
 
 def _copy(source: Path, target: Path, shared: bool) -> None:

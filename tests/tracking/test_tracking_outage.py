@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 from written_runs import state, write_runs
 
-from reviewlm.errors import BundleError, ReviewLMError, TrackingUnavailable
+from reviewlm.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
 from tracking import delivery, outbox
 from tracking.export import log_bundle
 from tracking.outbox import Outbox, Write, outboxes
@@ -258,6 +261,74 @@ def test_threads_and_processes_share_a_queue(tmp_path: Path):
         queue.sent(waiting)
     assert order == {f"run{number}": list(range(10)) for number in range(4)}
     assert [(found.uri, found.experiment) for found in outboxes(tmp_path)] == [("http://mlflow:5000", "reviewlm")]
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 99, b""], ids=["garbage", "empty"])
+def test_a_damaged_queue_is_named_by_whoever_looks_into_it(tmp_path: Path, content: bytes) -> None:
+    queue = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
+    queue.put(Write("tags", "r", {}))
+    file = queue.folder / outbox.FILE
+    file.write_bytes(content)
+    again = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
+    for look in (lambda: outboxes(tmp_path), again.waiting, lambda: again.put(Write("tags", "r", {}))):
+        with pytest.raises(Damaged, match="queue of what waits for MLflow is damaged") as caught:
+            look()
+        assert str(file) in str(caught.value)
+
+
+def copy_and_die(root: Path, source: Path) -> None:
+    """In a process of its own: be killed between the copies of a write and its place in the queue."""
+    queue = Outbox(root, "http://mlflow:5000", "reviewlm")
+    queue._insert = lambda write, files: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    queue.put(Write("artifacts", "r", {}, {"folder": source}))
+
+
+def test_copies_of_a_process_that_was_killed_before_its_write_was_in_the_queue_go_at_the_next_opening(
+    tmp_path: Path, pieces: Path
+) -> None:
+    queue = Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm")
+    queue.put(Write("artifacts", "r", {"path": "kept"}, {"folder": pieces / "docs"}))
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=copy_and_die, args=(tmp_path / "outbox", pieces / "docs"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    files = queue.folder / outbox.FILES
+    assert len(list(files.iterdir())) == 2
+    again = Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm")
+    first = again.first()
+    assert first is not None
+    assert list(files.iterdir()) == [first.write.files["folder"].parent]
+    assert (first.write.files["folder"] / "index.html").read_text() == "<p>"
+
+
+def test_copies_that_are_just_being_made_are_nobodys_leftovers(
+    tmp_path: Path, pieces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm")
+    queue.put(Write("tags", "r", {}))
+    insert = queue._insert
+
+    def others_look_first(write: Write, files: str) -> None:
+        assert Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm").waiting() == 1
+        insert(write, files)
+
+    monkeypatch.setattr(queue, "_insert", others_look_first)
+    queue.put(Write("artifacts", "r", {}, {"folder": pieces / "docs"}))
+    first = queue.first()
+    assert first is not None
+    queue.sent(first)
+    second = queue.first()
+    assert second is not None
+    assert (second.write.files["folder"] / "index.html").is_file()
+
+
+def test_a_copy_that_fails_leaves_no_half_of_it(tmp_path: Path, pieces: Path) -> None:
+    queue = Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm")
+    with pytest.raises(FileNotFoundError):
+        queue.put(Write("artifacts", "r", {}, {"docs": pieces / "docs", "gone": pieces / "gone"}))
+    assert list((queue.folder / outbox.FILES).iterdir()) == []
+    assert queue.waiting() == 0
 
 
 def test_a_run_that_never_reached_mlflow_is_named(tracker: Tracker):
