@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class BenchmarkStore:
         """Return the frozen set, fetched once and held against its digest; None where none is frozen.
 
         Raises:
-            Damaged: The file is not what was frozen.
+            Damaged: The file is not what was frozen, or no whole table any more.
         """
         tags = self._tags()
         if DIGEST not in tags:
@@ -58,10 +59,15 @@ class BenchmarkStore:
         file = self.tracker.artifact_root / "downloads" / FOLDER / digest / REVIEWS
         if not file.is_file():
             self._fetch(run_id, f"{FOLDER}/{REVIEWS}", file)
-        reviews = pl.read_parquet(file)
-        if digest_of(reviews) != digest:
-            raise Damaged("The frozen benchmark set is not what was frozen", where=file, value=digest_of(reviews),
-                          remedy="delete the file; it is fetched again")
+        remedy = "delete the file; it is fetched again"
+        try:
+            reviews = pl.read_parquet(file)
+            found = digest_of(reviews)
+        except pl.exceptions.PolarsError as error:
+            cause = str(error).partition("\n")[0]
+            raise Damaged("The frozen benchmark set cannot be read", where=file, cause=cause, remedy=remedy) from error
+        if found != digest:
+            raise Damaged("The frozen benchmark set is not what was frozen", where=file, value=found, remedy=remedy)
         return Benchmark(digest, run_id, reviews)
 
     def freeze(self, reviews: pl.DataFrame, source: str) -> Benchmark:
@@ -125,6 +131,6 @@ class BenchmarkStore:
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder, self.tracker.reaching() as client:
             found = Path(client.download_artifacts(run_id, path, folder))
             file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f"{file.name}.partial")
+            unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")  # others may fetch it, too
             unfinished.write_bytes(found.read_bytes())
             unfinished.replace(file)

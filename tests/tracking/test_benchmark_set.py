@@ -54,6 +54,29 @@ def test_a_set_that_is_not_what_was_frozen_is_refused(store: BenchmarkStore):
         store.find()
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_file_that_was_cut_off_is_named_and_fetched_again_once_it_is_deleted(store: BenchmarkStore, kept: float):
+    frozen = store.freeze(reviews("good food", "cold soup"), "a file")
+    [file] = store.tracker.artifact_root.rglob(f"{frozen.digest}/*.parquet")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(Damaged, match="cannot be read") as caught:
+        store.find()
+    assert str(file) in str(caught.value)
+    file.unlink()
+    found = store.find()
+    assert found is not None
+    assert found.reviews.equals(frozen.reviews)
+
+
+def test_a_table_without_the_columns_of_reviews_is_named(store: BenchmarkStore):
+    digest = store.freeze(reviews("good food"), "a file").digest
+    [file] = store.tracker.artifact_root.rglob(f"{digest}/*.parquet")
+    pl.DataFrame({"a": [1]}).write_parquet(file)
+    with pytest.raises(Damaged, match="cannot be read"):
+        store.find()
+
+
 def test_figures_are_added_and_never_changed(store: BenchmarkStore):
     frozen = store.freeze(reviews("good food"), "a file")
     assert store.history(frozen).is_empty()
