@@ -137,7 +137,8 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         _as_registered(folder, bundle_digest(challenger.fitted.bundle))
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:
-        problem = f"the registered challenger, version {version}, cannot be scored: {_in_short(error)}"
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        problem = f"the registered challenger, version {version}, cannot be scored: {_in_short(error)}{remedy}"
         log.warning(problem)
         return Scored(scores_of(challenger.test), problem=problem)
 

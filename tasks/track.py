@@ -28,10 +28,12 @@ from tasks.prepare import Prepared
 from tasks.resources import SYSTEM_JOURNAL
 from tasks.stage import git_commit
 from tracking.abandoned import end_abandoned, process_tags
+from tracking.bundles import has_bundle
 from tracking.export import log_bundle
 from tracking.registry import Registry
 from tracking.reopen import reopen_run
 from tracking.runs import FLOW_RUN_URL, NOTE, PARENT, Tracker, run_tags
+from tracking.writes import MODEL_URI_TAG
 
 log = logging.getLogger(__name__)
 JOURNAL = "metrics.jsonl"
@@ -184,12 +186,22 @@ def open_model_run(
 ) -> Iterator[ModelRun]:
     """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started.
 
+    A finished run whose logged model has lost its files is not linked: the gate could score nothing of it, and would
+    refuse this model for ever. The fit is described, and its model logged, anew.
+
     A fit that is not *there* and will be built anew gets a new run too: its bundle may differ from the one that the old
     run logged, and what the gate measures must be what is registered. But the run of a fit that was killed goes on with
     the fit.
     """
     tracker = tracker_of(config)
     finished_run = _found(tracker, digest, "FINISHED") if there else None
+    if finished_run and not _is_whole(tracker, finished_run):
+        log.warning(
+            "'%s': the files of its logged model (MLflow run %s) are gone; the store still has the fit, so it is "
+            "logged anew, and a new version can be registered. A version that was registered from them stays lost: "
+            "`reviewlm rollback` goes back to one that opens", spec.name, finished_run,
+        )
+        finished_run, there = None, False
     if finished_run:
         tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
@@ -253,6 +265,13 @@ def _found(tracker: Tracker, digest: str, status: str) -> str | None:
     with suppress(TrackingUnavailable):
         return tracker.find_run(FIT_TAG, digest, status)
     return None
+
+
+def _is_whole(tracker: Tracker, run_id: str) -> bool:
+    """Return whether the model that a finished run logged still has its files; True where MLflow is away."""
+    with suppress(TrackingUnavailable):
+        return has_bundle(tracker, tracker.tag(run_id, MODEL_URI_TAG))
+    return True
 
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:

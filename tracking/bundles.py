@@ -7,8 +7,9 @@ import shutil
 import uuid
 from pathlib import Path
 
-from reviewlm.errors import BundleError, disk_errors
-from tracking.export import BUNDLE_PATH
+from reviewlm.errors import BundleError, ReviewLMError, disk_errors
+from tracking.client import ABSENT, error_code
+from tracking.export import BUNDLE_PATH, SPEC
 from tracking.runs import Tracker
 from tracking.versions import local_folder
 
@@ -26,12 +27,41 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
         return None
     moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
     for place in (folder, moved):
-        if (place / BUNDLE_PATH / "spec.json").is_file():
+        if (place / BUNDLE_PATH / SPEC).is_file():
             return place / BUNDLE_PATH
     raise BundleError(
         "The registered version holds no bundle", where=folder,
         cause="its files were deleted, or it was not registered by this project",
+        remedy="run the same configuration again: a fit that the store still has is logged and registered anew; or go "
+        "back to a version that opens (`reviewlm rollback`)",
     )
+
+
+def has_bundle(tracker: Tracker, model_uri: str) -> bool:
+    """Return whether the bundle of a logged model is still among MLflow's files.
+
+    Args:
+        tracker: Of the server or database that knows the model.
+        model_uri: `models:/m-…`; there is nothing under "".
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    model_id = model_uri.removeprefix("models:/")
+    if not model_id:
+        return False
+    try:
+        model = tracker.ask(lambda client: client.get_logged_model(model_id))
+        if bundle_in(tracker, model.artifact_location) is not None:
+            return True
+        found = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
+    except BundleError:
+        return False
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return False
+        raise
+    return any(Path(file.path).name == SPEC for file in found)
 
 
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,12 +17,15 @@ import polars as pl
 import pytest
 
 from models.specs import spec_from_dict
-from reviewlm.errors import TrackingUnavailable
+from reviewlm.errors import BundleError, TrackingUnavailable
 from reviewlm.presets import load_config
 from tasks import track
 from tasks.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.abandoned import PROCESS, end_abandoned, is_gone, process_tags
+from tracking.bundles import bundle_in, has_bundle
+from tracking.registry import Registry
 from tracking.runs import Tracker
+from tracking.writes import MODEL_URI_TAG
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -161,6 +165,66 @@ def test_a_fit_that_is_there_is_described_by_the_run_that_it_has(
     first = write_model_run(config, prepared, fitted, parent)
     assert write_model_run(config, prepared, fitted, parent, there=True) == first
     assert write_model_run(config, prepared, fitted, parent, there=False) != first
+
+
+def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store has the fit, MLflow's folder has lost the model: linked to the old run it could never be scored."""
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    registry = Registry(tracker, "reviews")
+    lost = registry.register(tracker.tag(first, MODEL_URI_TAG), first)
+    shutil.rmtree(registry.bundle_folder(lost))
+    with pytest.raises(BundleError, match="is logged and registered anew"):
+        registry.bundle_folder(lost)
+    with caplog.at_level("WARNING"):
+        second = write_model_run(config, prepared, fitted, parent, there=True)
+    assert second != first
+    assert f"(MLflow run {first}) are gone" in caplog.text
+    assert "`reviewlm rollback`" in caplog.text
+    version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
+    assert version != lost
+    assert (registry.bundle_folder(version) / "spec.json").is_file()
+    assert tracker.tag(parent, "reviewlm.child.kn2") == second
+    assert write_model_run(config, prepared, fitted, parent, there=True) == second
+
+
+def test_a_logged_model_that_was_deleted_is_gone_too(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> None:
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    uri = tracker.tag(first, MODEL_URI_TAG)
+    assert has_bundle(tracker, uri)
+    tracker.client.delete_logged_model(uri.removeprefix("models:/"))
+    assert not has_bundle(tracker, uri)
+    assert not has_bundle(tracker, "")
+    assert write_model_run(config, prepared, fitted, parent, there=True) != first
+
+
+def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
+    uri = tracker.tag(run_id, MODEL_URI_TAG)
+    folder = bundle_in(tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
+    assert folder
+    monkeypatch.setattr("tracking.bundles.bundle_in", lambda tracker, address: None)
+    assert has_bundle(tracker, uri)
+    shutil.rmtree(folder)
+    assert not has_bundle(tracker, uri)
+
+
+def test_while_mlflow_is_away_a_known_run_is_taken_for_whole(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+
+    def away(tracker: Tracker, uri: str) -> bool:
+        raise TrackingUnavailable("MLflow cannot be reached")
+
+    monkeypatch.setattr(track, "has_bundle", away)
+    assert write_model_run(config, prepared, fitted, parent, there=True) == first
 
 
 def test_runs_of_a_dead_process_end_and_those_of_living_and_foreign_ones_do_not(tracker: Tracker):
