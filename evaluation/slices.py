@@ -52,7 +52,7 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
         A slicing per dimension that has slices, or that had some which are left out; rows as in *reviews*.
     """
     labels = {
-        "stars": reviews["stars"].fill_null(0).cast(pl.String).replace({"0": "unknown"}),
+        "stars": reviews.select(star_labels())["stars"],
         "length": length_labels(reviews["words"], length_bins),
     }
     orders = {"stars": sorted(labels["stars"].unique()), "length": _in_order(reviews["words"], labels["length"])}
@@ -65,6 +65,11 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     sizes = {name: _reviews_of(reviews["review_id"], labels[name]) for name in labels}
     found = [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
     return [slicing for slicing in found if slicing.names or slicing.left_out]
+
+
+def star_labels() -> pl.Expr:
+    """Return the column stars as names of slices; a rating that is 0 or missing is "unknown"."""
+    return pl.col("stars").fill_null(0).cast(pl.String).replace({"0": "unknown"})
 
 
 def split_categories() -> pl.Expr:

@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from evaluation.decision import RuleOutcome
 from evaluation.rules.case import Case, change, open_nats
-from evaluation.slices import split_categories
+from evaluation.slices import split_categories, star_labels
 
 BANDS = (25, 50, 100, 200)
 """Ends of the bands of length, in words."""
@@ -86,7 +86,7 @@ def slice_losses(case: Case) -> pl.DataFrame:
 def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
     """Return which review stands in which slice of a dimension; none where nothing is known of it."""
     if dimension == "stars":
-        members = rows.select("review_id", slice=pl.col("stars").cast(pl.String))
+        members = rows.select("review_id", slice=star_labels())
     elif dimension == "length":
         band_D = np.searchsorted(BANDS, rows["words"].to_numpy())
         members = rows.select("review_id", slice=pl.Series(np.array(BAND_NAMES)[band_D]))

@@ -14,6 +14,7 @@ from evaluation.metrics import LN2
 from evaluation.rules.case import Case
 from evaluation.rules.quality import not_below_floor, surely_better
 from evaluation.rules.slices import slice_losses
+from evaluation.slices import review_slicings
 from reviewlm.errors import ConfigError
 from reviewlm.presets import load_config
 from reviewlm.promotion_config import PromotionConfig
@@ -52,6 +53,14 @@ def test_a_review_stands_in_one_slice_of_stars_and_length_and_month_and_in_sever
     }
     assert set(table.filter(dimension="month")["slice"]) == {"2021-01", "2021-02", "2021-03"}
     assert set(table.filter(dimension="category")["slice"]) == {"Bars", "Pubs"}
+
+
+def test_reviews_without_stars_are_one_slice_under_the_name_that_tables_give_it():
+    frame = scores().with_columns(stars=pl.when(pl.col("stars") == 1).then(0).otherwise(pl.col("stars")))
+    table = losses(PromotionConfig(slice_dimensions=("stars",)), champion=frame, challenger=frame)
+    assert sorted(table["slice"]) == ["2", "3", "4", "5", "unknown"]
+    [tables] = [one for one in review_slicings(frame, 30, 2) if one.dimension == "stars"]
+    assert set(tables.names) == set(table["slice"])
 
 
 def test_bands_of_length_are_closed_above():
