@@ -109,7 +109,7 @@ class Registry:
         with self.tracker.reaching() as client:
             return version_of(client.get_model_version(self.name, str(number)), aliases)
 
-    def history(self) -> list[dict[str, Any]]:
+    def version_rows(self) -> list[dict[str, Any]]:
         """Return one plain row per version, the newest first, for tables and JSON."""
         return [version.as_row() for version in self.versions()]
 

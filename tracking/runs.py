@@ -192,10 +192,6 @@ class Tracker(Connection):
         """Copy a folder (e.g. Data Docs, a vocabulary) below *path* of the run's artifacts."""
         self.write(Write("artifacts", run_id, {"path": path}, {"folder": Path(folder)}))
 
-    def log_dataset(self, run_id: str, frame: pl.DataFrame | Path, name: str, digest: str, context: str) -> None:
-        """Record one data set as input of a run; see `log_datasets`."""
-        self.log_datasets(run_id, [(frame, name, digest, context)])
-
     def log_datasets(self, run_id: str, datasets: Sequence[tuple[pl.DataFrame | Path, str, str, str]]) -> None:
         """Record data sets as inputs of a run under our own digests; only their descriptions are stored, not the rows.
 
@@ -212,11 +208,6 @@ class Tracker(Connection):
             for frame, name, digest, context in datasets
         ]
         self.write(Write("datasets", run_id, {"datasets": described}))
-
-    def run_experiment(self, run_id: str) -> str:
-        """Return the id of the experiment that a run belongs to."""
-        known = self.known_id(run_id)
-        return str(self.ask(lambda client: client.get_run(known).info.experiment_id))
 
     def link(self, run_id: str) -> str:
         """Return the address of a run in the MLflow UI; of the UI itself while MLflow does not know the run."""

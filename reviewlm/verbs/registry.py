@@ -72,7 +72,7 @@ def history(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     registry = _registry(configured(preset, set))
     from tracking.events import complaints
 
-    events, versions, damage = registry.decisions(), registry.history(), complaints(registry.events())
+    events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
     terminal.show_rows(shown, "Decisions, the newest first")
     terminal.show_rows(versions, "Versions")

@@ -42,7 +42,7 @@ def decision(promote: bool, reason: str = "it is better") -> Decision:
 
 def test_an_empty_registry_has_no_champion_and_no_history(store):
     assert store.registry.alias(CHAMPION) is None
-    assert store.registry.history() == []
+    assert store.registry.version_rows() == []
 
 
 def test_a_registered_model_is_the_challenger(store):
@@ -86,7 +86,7 @@ def test_a_refusal_keeps_the_champion_and_says_why(store):
     store.registry.settle(first, None, True, "", {})
     store.registry.settle(second, first, False, "worse", outcome_tags(decision(False, "it is worse")))
     assert aliases(store) == {CHAMPION: first}
-    row = store.registry.history()[0]
+    row = store.registry.version_rows()[0]
     assert (row["version"], row["outcome"], row["reason"]) == (second, "refused", "it is worse")
 
 

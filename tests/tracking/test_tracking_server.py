@@ -41,7 +41,7 @@ def test_everything_works_through_a_server(address: str, tmp_path: Path, stand_i
     journal.write_text("".join(json.dumps({"step": step, "train/nats": 1.0}) + "\n" for step in range(30)))
     assert [tracker.log_journal(run_id, journal) for _ in range(2)] == [30, 0]
     tracker.log_table(run_id, pl.DataFrame({"a": [1]}), "t.json")
-    tracker.log_dataset(run_id, pl.DataFrame({"a": [1]}), "reviews", "d" * 16, "training")
+    tracker.log_datasets(run_id, [(pl.DataFrame({"a": [1]}), "reviews", "d" * 16, "training")])
     tracker.end_run(run_id)
     assert tracker.find_run("reviewlm.fit", "d1", "FINISHED") == run_id
     assert tracker.link(run_id).startswith(address)
@@ -52,7 +52,7 @@ def test_everything_works_through_a_server(address: str, tmp_path: Path, stand_i
     version = registry.register(uri, run_id)
     assert registry.register(uri, run_id) == version
     registry.settle(version, None, True, "first", {"gate/outcome": "promoted"})
-    assert registry.history()[0]["outcome"] == "promoted"
+    assert registry.version_rows()[0]["outcome"] == "promoted"
 
     found = find_version(tracker, Reference("reviewlm", CHAMPION))
     assert found is not None
