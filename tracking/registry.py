@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reviewlm.errors import ReviewLMError
+from reviewlm.errors import InputError, ReviewLMError
 from tracking.bundles import bundle_in, download
 from tracking.change import ChampionChanged, Change, aliases_of, exclusive_change
-from tracking.client import PRESENT, error_code
+from tracking.client import ABSENT, PRESENT, error_code
 from tracking.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
 from tracking.export import BUNDLE_PATH
 from tracking.params import shorten
@@ -104,10 +104,21 @@ class Registry:
         return None if number is None else self.version(number)
 
     def version(self, number: int) -> Version:
-        """Return one version; a ReviewLMError says so where it does not exist."""
+        """Return one version.
+
+        Raises:
+            InputError: There is none of this number.
+        """
         aliases = self._aliases()
-        with self.tracker.reaching() as client:
-            return version_of(client.get_model_version(self.name, str(number)), aliases)
+        try:
+            with self.tracker.reaching() as client:
+                return version_of(client.get_model_version(self.name, str(number)), aliases)
+        except ReviewLMError as error:
+            if error_code(error) not in ABSENT:
+                raise
+            remedy = "`reviewlm history` lists those that there are"
+            where = f"models:/{self.name}"
+            raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error
 
     def version_rows(self) -> list[dict[str, Any]]:
         """Return one plain row per version, the newest first, for tables and JSON."""

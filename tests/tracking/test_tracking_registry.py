@@ -11,7 +11,7 @@ import pytest
 
 from evaluation.decision import Decision, RuleOutcome
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, ConfigError, ReviewLMError
+from reviewlm.errors import BundleError, ConfigError, InputError, ReviewLMError
 from tracking.events import complaints
 from tracking.opening import _ask_mlflow, _read_directly, find_version, open_champion, open_version
 from tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
@@ -179,8 +179,9 @@ def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
 
 def test_a_version_that_does_not_exist_is_refused(store):
     store.version("a")
-    with pytest.raises(ReviewLMError, match="MLflow refused"):
+    with pytest.raises(InputError, match="There is no such version") as refused:
         store.registry.version(99)
+    assert (refused.value.value, "history" in refused.value.remedy) == (99, True)
     assert find_version(store.tracker, Reference("reviewlm", version=99)) is None
     assert find_version(store.tracker, Reference("reviewlm", alias="nobody")) is None
     assert find_version(store.tracker, Reference("other", alias=CHAMPION)) is None
