@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from prefect.states import State
 from evaluation.metrics import Figures
 from models.specs import ModelSpec, parts_of
 from reviewlm.config import RunConfig
-from reviewlm.errors import CheckFailed, ReviewLMError, TrackingUnavailable
+from reviewlm.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
+from tasks.parameters import parameters_of
 from tasks.prepare import Prepared
 from tasks.resources import SYSTEM_JOURNAL
 from tasks.stage import git_commit
@@ -77,10 +78,8 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
     """Return whether a failed task may be tried again: only where MLflow could not be reached."""
     try:
         state.result()
-    except TrackingUnavailable:
-        return True
-    except Exception:
-        return False
+    except Exception as error:
+        return isinstance(error, TrackingUnavailable) and not isinstance(error, NotAuthorized)
     return False
 
 
@@ -283,27 +282,3 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
         f"{figures.word_perplexity:.1f} a word."
     )
     return f"{said}\n\n{prefect_link()}".strip()
-
-
-OBJECTIVES = {
-    "ngram": {"output": "relative frequencies with discounts"},
-    "mixture": {"output": "weights tuned on validation"},
-    "cache": {"output": "weights tuned on validation"},
-    "neural_cache": {"output": "theta, window and weights tuned on validation"},
-    "dynamic": {"output": "rate and decay tuned on validation"},
-}
-"""Of kinds of models that have no output layer of their own."""
-
-
-def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
-    """Return the four choices of a recipe, each its own section: data, architecture, objective, optimiser."""
-    architecture = asdict(spec)
-    objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
-    optimiser = architecture.pop("training", {})
-    data = {
-        "clean": config.clean.model_dump(mode="json"),
-        "split": config.split.model_dump(mode="json"),
-        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
-        "fingerprint": prepared.clean.digest,
-    }
-    return {"data": data, "architecture": architecture, "objective": objective, "optimiser": optimiser}

@@ -27,9 +27,10 @@ from reviewlm.search_space import Value, with_options
 from reviewlm.store import Artifact
 from tasks.fit import FORWARD_SECONDS, EnoughSeen, build_fit, plan_fit
 from tasks.fit_process import interrupted
+from tasks.parameters import parameters_of
 from tasks.prepare import Prepared
 from tasks.study import Asked, Study
-from tasks.track import JOURNAL, ended_on_error, parameters_of, prefect_tags, tracker_of
+from tasks.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
 from tracking.reopen import reopen_run
 from tracking.runs import NOTE, Tracker
 

@@ -118,7 +118,7 @@ class Registry:
                 raise
             remedy = "`reviewlm history` lists those that there are"
             where = f"models:/{self.name}"
-            raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error
+            raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 
     def version_rows(self) -> list[dict[str, Any]]:
         """Return one plain row per version, the newest first, for tables and JSON."""

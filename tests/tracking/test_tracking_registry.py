@@ -181,7 +181,8 @@ def test_a_version_that_does_not_exist_is_refused(store):
     store.version("a")
     with pytest.raises(InputError, match="There is no such version") as refused:
         store.registry.version(99)
-    assert (refused.value.value, "history" in refused.value.remedy) == (99, True)
+    assert str(refused.value.value) == "99"
+    assert "reviewlm history" in refused.value.remedy
     assert find_version(store.tracker, Reference("reviewlm", version=99)) is None
     assert find_version(store.tracker, Reference("reviewlm", alias="nobody")) is None
     assert find_version(store.tracker, Reference("other", alias=CHAMPION)) is None
