@@ -301,7 +301,7 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
     from reviewlm.errors import FitError
 
     with pytest.raises(FitError):
-        ran.again(*(f"models.1.training.{wrong}" for wrong in ("learning_rate=1e30", "weight_decay=0", "clip=1e30")))
+        ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
     runs = mlflow_client(ran).search_runs(["1"], "attributes.status = 'FAILED'")
     assert {"lstm", "retrain"} <= {run.info.run_name for run in runs}
 
