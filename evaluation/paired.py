@@ -50,17 +50,6 @@ class Side:
 
 
 @dataclass(frozen=True)
-class PairOptions:
-    """How sure the intervals are, and which slices are looked at; see `evaluation.slice_table.SliceOptions`."""
-
-    confidence: float = 0.95
-    resamples: int = 10_000
-    seed: int = 1
-    min_reviews: int = 30
-    length_bins: int = 5
-
-
-@dataclass(frozen=True)
 class Pair:
     """What came of the comparison.
 
@@ -114,30 +103,27 @@ class Pair:
         return "\n\n".join(parts) + "\n"
 
 
-def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: PairOptions) -> Pair:
+def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: SliceOptions) -> Pair:
     """Put two models beside each other.
 
     Args:
         a: The one that is compared with.
         b: The other one.
         documents: What else is known of the reviews: review_id, date and categories, if anything.
-        options: See there.
+        options: Their baseline is `A`.
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
     """
     scores = {A: a.scores, B: b.scores}
-    slice_options = SliceOptions(
-        A, options.min_reviews, options.length_bins, options.confidence, options.resamples, options.seed
-    )
     return Pair(
         a.name, b.name, a.figures.reviews, _figures(a, b, options),
-        _slices(review_slices(scores, documents, slice_options).table), _samples(a.samples, b.samples),
+        _slices(review_slices(scores, documents, options).table), _samples(a.samples, b.samples),
         _costs(a.cost, b.cost), tuple(_notes(a, b)), options.confidence,
     )
 
 
-def _figures(a: Side, b: Side, options: PairOptions) -> pl.DataFrame:
+def _figures(a: Side, b: Side, options: SliceOptions) -> pl.DataFrame:
     compared = ComparedScores(
         {A: a.scores, B: b.scores}, {A: a.figures, B: b.figures}, confidence=options.confidence,
         resamples=options.resamples, seed=options.seed,

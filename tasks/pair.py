@@ -13,7 +13,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.split import iter_split
-from evaluation.paired import Pair, PairOptions, Side, compare_pair
+from evaluation.paired import A, Pair, Side, compare_pair
+from evaluation.slice_table import SliceOptions
 from models.bundle import SPEC
 from models.specs import parts_of
 from reviewlm.config import RunConfig
@@ -53,8 +54,8 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     columns = ("review_id", "date", "categories")
     documents = pl.concat(batch.select(columns) for batch in iter_split(prepared.clean.folder, "test"))
     chosen = config.evaluation
-    options = PairOptions(
-        chosen.confidence, chosen.resamples, chosen.seed, chosen.min_slice_reviews, chosen.length_bins
+    options = SliceOptions(
+        A, chosen.min_slice_reviews, chosen.length_bins, chosen.confidence, chosen.resamples, chosen.seed
     )
     pair = compare_pair(a, b, documents, options)
     _log(config, pair, parent_run_id)

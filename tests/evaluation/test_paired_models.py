@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from evaluation.metrics import figures_of
-from evaluation.paired import BETTER, UNDECIDED, UNKNOWN, PairOptions, Side, compare_pair, verdict
+from evaluation.paired import BETTER, UNDECIDED, UNKNOWN, A, Side, compare_pair, verdict
+from evaluation.slice_table import SliceOptions
 from reviewlm.errors import ReviewLMError
 
-OPTIONS = PairOptions(resamples=2_000, min_reviews=5, length_bins=2)
+OPTIONS = SliceOptions(A, resamples=2_000, min_reviews=5, length_bins=2)
 REVIEWS = 200
 
 
