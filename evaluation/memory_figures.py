@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPX*"
 COLUMNS = 3
 """Panels beside each other, at most."""
+
+
+class ProbeMeasure(NamedTuple):
+    """How a measure of probes is drawn: heading, label of the axis, and what a model without any memory would reach."""
+
+    heading: str
+    label: str
+    blind: float | None = None
+
+
+PROBE_MEASURES = {
+    "accuracy": ProbeMeasure("How often the right word is preferred", "right word preferred", 0.5),
+    "shift": ProbeMeasure("How far the cue moves the odds", "shift in nats", 0.0),
+    "probability": ProbeMeasure("Probability of the right word", "mean probability (log scale)"),
+    "nats": ProbeMeasure("What the right word costs", "mean nats"),
+}
+"""The columns of `evaluation.probes.table_of` that are drawn."""
 
 
 def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
@@ -96,12 +113,12 @@ def context_figure(found: Mapping[str, ContextUse]) -> Figure:
 
 
 def probe_figure(tables: Mapping[str, pl.DataFrame], measure: str) -> Figure:
-    """Draw accuracy or shift by distance, a panel per kind of probe, with standard errors.
+    """Draw a measure by distance, a panel per kind of probe, with standard errors.
 
     Args:
         tables: By the name of the model, as `evaluation.probes.table_of` makes them. Kinds that no model knows the
             words of are left out.
-        measure: "accuracy" or "shift".
+        measure: A key of `PROBE_MEASURES`.
     """
     asked = pl.concat([table.filter(pl.col("probes") > 0) for table in tables.values()])
     kinds = asked["kind"].unique(maintain_order=True).to_list()
@@ -119,11 +136,11 @@ def probe_figure(tables: Mapping[str, pl.DataFrame], measure: str) -> Figure:
     for panel in panels[len(kinds) :]:
         panel.set_axis_off()
     for panel in panels[::COLUMNS]:
-        panel.set_ylabel("right word preferred" if measure == "accuracy" else "shift in nats")
+        panel.set_ylabel(PROBE_MEASURES[measure].label)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=max(1, len(labels)))
-    what = "How often the right word is preferred" if measure == "accuracy" else "How far the cue moves the odds"
-    figure.suptitle(f"{what}, by the words in between; dotted: a model that does not look back that far")
+    dotted = "" if PROBE_MEASURES[measure].blind is None else "; dotted: a model that does not look back that far"
+    figure.suptitle(f"{PROBE_MEASURES[measure].heading}, by the words in between{dotted}")
     return figure
 
 
@@ -156,7 +173,10 @@ def learning_figure(curves: Mapping[str, Sequence[Point]], title: str, chance: f
 def _panel(axes: Axes, kind: str, distances: Sequence[int], measure: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
-    axes.axhline(0.5 if measure == "accuracy" else 0.0, color=GREY, linestyle=":", linewidth=1.2)
+    if (blind := PROBE_MEASURES[measure].blind) is not None:
+        axes.axhline(blind, color=GREY, linestyle=":", linewidth=1.2)
+    if measure == "probability":
+        axes.set_yscale("log")
     if measure == "accuracy":
         axes.set_ylim(-0.03, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

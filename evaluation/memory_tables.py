@@ -57,7 +57,7 @@ def probe_rows(tables: Mapping[str, pl.DataFrame], measure: str) -> list[dict[st
 
     Args:
         tables: By the name of the model, as `evaluation.probes.table_of` makes them of the same probes.
-        measure: "accuracy" or "shift".
+        measure: "accuracy", "shift", "probability" or "nats".
     """
     each = {name: {(row["kind"], row["distance"]): row for row in table.to_dicts()} for name, table in tables.items()}
     return [

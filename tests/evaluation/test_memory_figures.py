@@ -27,8 +27,8 @@ def legend_of(figure):
 
 
 def probes_of(shift):
-    rows = [("number", d, f"{d}", "", "", "", sign + shift) for d in (1, 4, 9) for sign in (-1.0, 1.0)]
-    rows.append(("dish", 1, "z", "", "", "", None))
+    rows = [("number", d, f"{d}", "", "", "", sign + shift, 2.0 - shift) for d in (1, 4, 9) for sign in (-1.0, 1.0)]
+    rows.append(("dish", 1, "z", "", "", "", None, None))
     return table_of(pl.DataFrame(rows, ANSWERS, orient="row"))
 
 
@@ -66,14 +66,16 @@ def test_the_figure_of_contexts_says_what_is_infinite_and_rings_the_effective_on
     assert [tick.get_text() for tick in ticks] == ["1", "5", "all"]
 
 
-@pytest.mark.parametrize("measure", ["accuracy", "shift"])
-def test_probes_that_nobody_knows_the_words_of_are_in_the_table_and_not_in_the_figure(measure):
+@pytest.mark.parametrize(
+    ("measure", "lstm", "rnn"),
+    [("accuracy", 0.5, 0.5), ("shift", 0.5, 0.0), ("probability", math.exp(-1.5), math.exp(-2)), ("nats", 1.5, 2.0)],
+)
+def test_probes_that_nobody_knows_the_words_of_are_in_the_table_and_not_in_the_figure(measure, lstm, rnn):
     tables = {"lstm": probes_of(0.5), "rnn": probes_of(0.0)}
     rows = probe_rows(tables, measure)
     assert [row["kind"] for row in rows] == ["dish", "number", "number", "number"]
     assert (rows[0]["probes"], rows[0]["skipped"], rows[0]["lstm"]) == (0, 1, None)
-    assert rows[1]["lstm"] == 0.5
-    assert rows[1]["rnn"] == (0.5 if measure == "accuracy" else 0.0)
+    assert (rows[1]["lstm"], rows[1]["rnn"]) == pytest.approx((lstm, rnn))
     figure = probe_figure(tables, measure)
     figure.canvas.draw()
     assert [axes.get_title() for axes in figure.axes if axes.axison] == ["number"]

@@ -13,6 +13,9 @@ from corpus.grammar import automaton, log_probability, write_review
 from evaluation.grammar_probes import grammar_probes, proven, swaps, twin
 from evaluation.probe_sentences import english_probes
 from evaluation.probes import ANSWERS, Probe, probe, table_of, totals_of
+from models.specs import VocabularySpec
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
 from reviewlm.errors import EmptyInput
 
 PAIR = (
@@ -55,7 +58,32 @@ def test_a_word_that_is_unknown_skips_its_whole_pair_and_is_counted(model):
     )
     found = probe(model, [*PAIR, *torn])
     assert found["preference"].is_null().to_list() == [False, False, True, True, True, True]
-    assert totals_of(found) == {"probes": 2.0, "skipped": 4.0, "accuracy/mood": 0.5, "shift/mood": pytest.approx(0.0)}
+    totals = totals_of(found)
+    assert (totals["probes"], totals["skipped"], totals["accuracy/mood"]) == (2.0, 4.0, 0.5)
+    assert totals["shift/mood"] == pytest.approx(0.0)
+    assert found["nats"].is_null().to_list() == found["preference"].is_null().to_list()
+
+
+def test_the_probability_of_the_right_word_is_that_of_its_tokens_after_the_beginning(model, vocabulary):
+    was, great, slow, never = (int(vocabulary.encode(word)[0]) for word in ("was", "great", "slow", "never"))
+    logp = model.model.logp_VV
+    found = probe(model, [*PAIR, Probe("mood", "the food was", " never great", " slow", 3)])
+    two, one_slow, one_great = logp[was, never] + logp[never, great], logp[was, slow], logp[was, great]
+    assert found["nats"].to_list() == pytest.approx([-one_great, -one_slow, -two])
+    assert totals_of(found)["nats/mood/from_3"] == pytest.approx(-two)
+    assert totals_of(found)["probability/mood/from_1"] == pytest.approx(math.exp(one_great))
+    assert totals_of(found)["probability/mood/from_2"] == pytest.approx(math.exp(one_slow))
+
+
+def test_letters_that_both_words_begin_with_count_for_the_probability_of_the_right_one():
+    spelled = Vocabulary.train(
+        ["my cat and my cot"] * 3, VocabularySpec(unit="char", size=300, min_count=1), NormalForm()
+    )
+    model = bundle_of(spelled, random_table(spelled.size))
+    y, space, c, a, t = (int(spelled.encode(letter)[0]) for letter in "y cat")
+    logp = model.model.logp_VV
+    found = probe(model, [Probe("pet", "my", " cat", " cot", 1)])
+    assert found["nats"].item() == pytest.approx(-(logp[y, space] + logp[space, c] + logp[c, a] + logp[a, t]))
 
 
 def test_a_model_that_does_not_see_the_cue_is_at_half_and_its_shift_is_nothing(model):
@@ -75,12 +103,18 @@ def test_impossible_words_have_infinite_preferences_and_no_shift(vocabulary):
     both = probe(bundle_of(vocabulary, logp), PAIR)
     assert both["preference"].to_list() == [0.0, 0.0]
     assert table_of(one)["shift"].null_count() == 2
-    assert set(totals_of(one)) == {"probes", "skipped", "accuracy/mood"}
+    assert not {"shift/mood"} & set(totals_of(one))
+    assert one["nats"].to_list()[0] == math.inf
+    assert table_of(one)["nats"].to_list()[0] == math.inf
+    assert table_of(one)["probability"].to_list()[0] == 0.0
 
 
 def answers(rows):
-    """(kind, distance, pair, preference) in the columns of `probe`."""
-    full = [(kind, distance, pair, "", "", "", preference) for kind, distance, pair, preference in rows]
+    """(kind, distance, pair, preference) in the columns of `probe`; the right word costs 4 nats less the preference."""
+    full = [
+        (kind, distance, pair, "", "", "", preference, None if preference is None else 4 - preference)
+        for kind, distance, pair, preference in rows
+    ]
     return pl.DataFrame(full, ANSWERS, orient="row")
 
 
@@ -96,6 +130,12 @@ def test_tables_have_a_row_per_bin_with_errors_over_pairs():
     assert (first["accuracy"], first["shift"]) == (0.75, 2.0)
     assert first["shift_error"] == pytest.approx(np.std([1.0, 3.0], ddof=1) / math.sqrt(2))
     assert first["accuracy_error"] == pytest.approx(np.std([0.5, 1.0], ddof=1) / math.sqrt(2))
+    costs = np.array([[1.0, 5.0], [0.0, 2.0]])
+    assert first["nats"] == pytest.approx(costs.mean())
+    assert first["nats_error"] == pytest.approx(np.std(costs.mean(1), ddof=1) / math.sqrt(2))
+    assert first["probability"] == pytest.approx(np.exp(-costs).mean())
+    assert first["probability_error"] == pytest.approx(np.std(np.exp(-costs).mean(1), ddof=1) / math.sqrt(2))
+    assert (none["probability"], none["nats"]) == (None, None)
     assert (none["distance"], none["probes"], none["skipped"], none["accuracy"], none["shift"]) == (3, 0, 2, None, None)
     assert (last["kind"], last["distance"], last["to"], last["accuracy"]) == ("b", 50, None, 0.5)
 
