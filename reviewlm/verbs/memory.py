@@ -29,7 +29,7 @@ POSITIONS = 20
 """Positions i of each review whose loss is differentiated."""
 RANDOM_WORDS = 1_000
 SCORED, TRAINED = "scored tokens/CPU s", "trained tokens/s"
-MEASURES = ("accuracy", "shift")
+MEASURES = ("accuracy", "shift", "probability", "nats")
 PROBE_SETS = ("english", "grammar")
 
 
@@ -190,7 +190,9 @@ def probe(
         metrics |= {f"{one.name}/{name}": value for name, value in totals.items()}
         log.info("%-16s %d probes asked, %d skipped for unknown words", one.name, totals["probes"], totals["skipped"])
     titles = {"probes_accuracy": "Share of probes whose right word is preferred, by the words since what decides it",
-              "probes_shift": "Nats by which what decides it moves the odds of the right word"}
+              "probes_shift": "Nats by which what decides it moves the odds of the right word",
+              "probes_probability": "Mean probability of the right word, by the words since what decides it",
+              "probes_nats": "Mean nats that the right word costs"}
     settings = {"probes": probes, "reviews": reviews, "seed": seed}
     rows = {f"probes_{measure}": probe_rows(tables, measure) for measure in MEASURES}
     figures = {f"probes_{measure}": probe_figure(tables, measure) for measure in MEASURES}

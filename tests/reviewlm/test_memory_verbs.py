@@ -168,7 +168,27 @@ def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str
     assert sum(row["skipped"] for row in number) > 0
     cuisine = [row for row in found["probes_shift"] if row["kind"] == "cuisine"]
     assert {(row["probes"], row["kn"]) for row in cuisine} == {(0, None)}
-    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png"}
+    measures = ("accuracy", "shift", "probability", "nats")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"probes_{m}.{kind}" for m in measures for kind in ("csv", "png")
+    }
+
+
+def test_the_probability_of_the_right_word_is_logged_by_distance(at_home: tuple[str, ...]) -> None:
+    found = run("probe", *at_home, "--track")
+    from reviewlm.presets import load_config
+    from tasks.track import tracker_of
+
+    with tracker_of(load_config("small")).reaching() as client:
+        logged = client.get_run(found["mlflow_run_id"]).data.metrics
+        files = {one.path for one in client.list_artifacts(found["mlflow_run_id"])}
+    asked = [row for row in found["probes_probability"] if row["kind"] == "next word" and row["probes"]]
+    assert [row["words back"] for row in asked] == ["1"]
+    for model in ("kn", "rnn"):
+        assert 0 < asked[0][model] < 1
+        assert logged[f"{model}/probability/next_word/from_1"] == asked[0][model]
+        assert logged[f"{model}/nats/next_word/from_1"] > 0
+    assert {"probes_probability.json", "probes_nats.json"} <= files
 
 
 def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> None:
