@@ -108,7 +108,7 @@ def compare_continuous(
     learning = replace(dynamic or DynamicSpec(), across=True)
     if "dynamic" in variants and learning.rule == "rms" and train is None:
         raise InputError("The rule 'rms' needs the training text", remedy="name it, or take the rule 'sgd'")
-    for stream in (validation, test, *([train] if train else [])):
+    for stream in (validation, test, *([] if train is None else [train])):
         stream.require(bundle.vocabulary)
     part = Part("static model", bundle.spec, bundle.model)
     figures = []
@@ -116,7 +116,7 @@ def compare_continuous(
         started = time.process_time()
         if name == "static" and "cache" in variants:
             continue  # the cache's pass over the text says what the static model said
-        result = _tuned(name, cached, learning, part, train or validation, validation)
+        result = _tuned(name, cached, learning, part, validation if train is None else train, validation)
         tuned = time.process_time()
         sums = continuous_nats(bundle.model if result is None else result.model, test)
         seconds = tuned - started, time.process_time() - tuned
@@ -199,9 +199,11 @@ def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:
         return TokenStream.open(path)
     try:
         with opened(path) as file:
-            lines = file.read().decode("utf-8").splitlines()
+            text = file.read().decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError("The text cannot be read", where=path, cause=str(error)) from error
+    # Not at U+2028, U+0085 and their like, which texts contain: `splitlines` would make several documents of one.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     texts = [text for line in lines if (text := vocabulary.normal_form.apply(line))]
     if not texts:
         raise EmptyInput("There is no line of text", where=path)

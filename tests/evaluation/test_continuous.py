@@ -107,6 +107,30 @@ def test_a_text_file_packed_or_not_is_read_as_its_lines(work, tmp_path):
         assert found.ids.tolist() == test.ids.tolist()
 
 
+@pytest.mark.parametrize("inside", ["\u2028", "\u0085", "\x0b", "\x0c"])
+def test_a_line_ends_where_a_file_has_a_new_line_and_nowhere_else(work, tmp_path, inside):
+    bundle, _, _ = opened(work)
+    (tmp_path / "t.txt").write_bytes(f"soup{inside}pizza{inside}taco\r\nwine bread\n".encode())
+    found = stream_of(tmp_path / "t.txt", bundle.vocabulary, tmp_path / "stream")
+    assert len(found) == 2
+    assert found.tokens == 3 + 2 + 2 + 2, "words, breaks within the first document, an end of each"
+
+
+def test_training_text_without_a_document_is_not_replaced_by_the_validation_text(work, tmp_path):
+    bundle, validation, test = opened(work)
+    nothing = pl.DataFrame(schema={"review_id": pl.String, "text": pl.String, "stars": pl.Int8, "bytes": pl.Int64})
+    learning = replace(DYNAMIC, rule="rms", rates=(0.001,), decays=(0.01,))
+    write_stream(tmp_path / "empty", bundle.vocabulary, [nothing])
+    with pytest.raises(ModelError, match="training text has 0 tokens"):
+        compare_continuous(
+            bundle, validation, test, TokenStream.open(tmp_path / "empty"), ("dynamic",), dynamic=learning
+        )
+    other = Vocabulary.train(["beans"] * 2, VocabularySpec(min_count=1), NormalForm())
+    write_stream(tmp_path / "other", other, [nothing])
+    with pytest.raises(ModelError, match="vocabulary"):
+        compare_continuous(bundle, validation, test, TokenStream.open(tmp_path / "other"), ("static",))
+
+
 def test_bad_input_has_a_clear_error(work, tmp_path):
     bundle, validation, test = opened(work)
     with pytest.raises(InputError, match="no such variant"):
