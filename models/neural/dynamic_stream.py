@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..vocabulary import BOS
+from ..vocabulary import BOS, GIVEN
 from .dynamic_rule import Rule, Weights, differentiable, gradients_of, targets_of, twin, use
 from .lm import NeuralLM
 from .network import NetworkState, detach
@@ -123,11 +123,14 @@ class StreamReader:
         """
         segment = self._segment(stream)
         origin, history, nats = stream.origin, stream.history, []
-        begins = NO_IDS if self.across else np.flatnonzero(ids_T == BOS)
+        begins = NO_IDS if self.across else _begins(ids_T)
         for number, piece_T in enumerate(np.split(ids_T, begins)):
             if number:
-                origin, history = self._memory_after(segment), NO_IDS
-                segment = Segment(None, origin, NO_IDS)
+                empty = int((piece_T == BOS).sum()) - 1
+                look(empty, None)
+                origin, history = self._memory_after(segment, empty), NO_IDS
+                segment, piece_T = Segment(None, origin, NO_IDS), piece_T[empty:]
+                nats.append(np.zeros(empty))
             piece_nats_T, segment = self._read_on(piece_T, segment, look)
             nats.append(piece_nats_T)
             history = np.concatenate([history, piece_T])
@@ -169,6 +172,8 @@ class StreamReader:
     @torch.no_grad()
     def _first_nats(self, ids_1: np.ndarray) -> np.ndarray:
         """Return −log p of a token before which nothing has been read: what the output biases say."""
+        if ids_1[0] in GIVEN:
+            return np.zeros(1)
         use(self.network, self.rule.static)
         nothing_1E = torch.zeros_like(self.network.output.weight[:1])
         return _numpy(self.network.output.nats(nothing_1E, targets_of(self.model.ids_tensor(ids_1))))
@@ -180,8 +185,13 @@ class StreamReader:
         return found
 
     @torch.no_grad()
-    def _memory_after(self, segment: Segment) -> NetworkState:
-        return self._forward(segment)[1] if len(segment.ids) else segment.memory
+    def _memory_after(self, segment: Segment, empty: int) -> NetworkState:
+        """Return the network's memory after a segment and so many documents of a `<bos>` and nothing else.
+
+        These are what a batch is padded with: read in one go, where each by itself would cost a pass of the network.
+        """
+        memory = self._forward(segment)[1] if len(segment.ids) else segment.memory
+        return self._forward(Segment(None, memory, np.full(empty, BOS)))[1] if empty else memory
 
     @torch.no_grad()
     def _nats(self, segment: Segment) -> np.ndarray:
@@ -207,6 +217,12 @@ class StreamReader:
 
     def _targets(self, segment: Segment) -> Tensor:
         return targets_of(self.model.ids_tensor(segment.ids[1:]))
+
+
+def _begins(ids_T: np.ndarray) -> np.ndarray:
+    """Return where documents begin; of several `<bos>` in a row the first one only."""
+    is_begin_T = ids_T == BOS
+    return np.flatnonzero(is_begin_T & ~np.concatenate([[False], is_begin_T[:-1]]))
 
 
 def _numpy(nats_N: Tensor) -> np.ndarray:

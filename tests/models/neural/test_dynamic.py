@@ -202,6 +202,40 @@ def test_each_stream_adapts_for_itself():
         assert score(model, ids[None])[0] == pytest.approx(together[row], rel=1e-12)
 
 
+def test_padding_costs_a_pass_of_the_network_and_changes_nothing():
+    """`<bos>` after `<bos>` is a document without a word: many of them are read in one go, here against one by one."""
+    model, passes = adapting(exact()), []
+    for part in (model.reader.network, model.reader.network.output):
+        part.register_forward_hook(lambda *_: passes.append(1))
+    model.reader.network.output.nats = counted(model.reader.network.output.nats, passes)
+    score(model, TEXT[:1, :10])
+    plain = len(passes)
+    padded = np.concatenate([TEXT[:1, :10], np.full((1, 300), BOS), TEXT[:1, 3:9]], 1)
+    passes.clear()
+    nats, state = model.score(padded[:, :310], model.start(1))
+    assert len(passes) <= plain + 2
+    following, _ = model.score(padded[:, 310:], state)
+    by_one, state = [], model.start(1)
+    for token in padded[0]:
+        token_nats, state = model.score(token[None, None], state)
+        by_one.append(token_nats)
+    assert np.concatenate([nats, following], 1) == pytest.approx(np.concatenate(by_one, 1), rel=1e-9)
+    wanted = np.zeros(padded.shape, bool)
+    wanted[0, [5, 312]] = True
+    found = list(model.predictions(padded, wanted))
+    said = {int(place): logp for one in found for place, logp in zip(one[1], np.asarray(one[2]), strict=True)}
+    for place in (5, 312):
+        assert -said[place][padded[0, place]] == pytest.approx(np.concatenate([nats, following], 1)[0, place], rel=1e-5)
+
+
+def counted(function, calls):
+    def called(*arguments):
+        calls.append(1)
+        return function(*arguments)
+
+    return called
+
+
 def test_threads_that_ask_at_the_same_time_are_answered_as_if_alone(monkeypatch):
     model, use = adapting(exact()), dynamic_stream.use
 
