@@ -39,22 +39,23 @@ def add_gradients(
         keep_B: False for streams that forget all before this window; None where all remember.
         training: Penalties, k1 and k2.
         micro_batch: Streams read at a time. Only their activations are in memory; dropout draws masks of
-            its own for each part.
+            its own for each part; an estimator of the output layer draws once for all parts.
 
     Returns:
         The sums, without penalties, and what is remembered after the window.
     """
     past = (training.backprop or training.window) - training.window
     nats, tokens, memories = torch.zeros((), dtype=torch.float64, device=x_BT.device), 0, []
-    for begin in range(0, len(x_BT), micro_batch):
-        part = slice(begin, min(begin + micro_batch, len(x_BT)))
-        kept = None if keep_B is None else keep_B[part]
-        reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past)
-        loss, count = network.output.loss(reading.features_BTE.flatten(0, 1), y_BT[part].flatten(), network.products)
-        nats, tokens = nats + loss.detach(), tokens + count
-        if wanted(training):
-            loss = loss + y_BT[part].numel() * activation_penalty(training, reading.activations)
-        if count or wanted(training):
-            loss.backward()
-        memories.append(after)
+    with network.output.one_update():
+        for begin in range(0, len(x_BT), micro_batch):
+            part = slice(begin, min(begin + micro_batch, len(x_BT)))
+            kept, y_N = None if keep_B is None else keep_B[part], y_BT[part].flatten()
+            reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past)
+            loss, count = network.output.loss(reading.features_BTE.flatten(0, 1), y_N, network.products)
+            nats, tokens = nats + loss.detach(), tokens + count
+            if wanted(training):
+                loss = loss + len(y_N) * activation_penalty(training, reading.activations)
+            if count or wanted(training):
+                loss.backward()
+            memories.append(after)
     return Sums(float(nats), tokens), Memory.join(memories)

@@ -6,6 +6,7 @@ Shapes: N positions, V vocabulary entries, E features.
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -137,6 +138,10 @@ class OutputLayer(nn.Module):
     def training_gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """Return what `loss` minimises, in the form of `gradients`; estimators override it."""
         return self.gradients(h_NE, targets_N)
+
+    def one_update(self) -> AbstractContextManager[None]:
+        """Return a block in which all calls of `loss` share what is drawn for one update; estimators override it."""
+        return nullcontext()
 
     def _scored_rows(self, targets_N: Tensor) -> Tensor:
         scored_N = targets_N >= 0

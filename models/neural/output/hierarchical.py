@@ -4,7 +4,8 @@
 
 Morin & Bengio 2005, "Hierarchical probabilistic neural network language model", with Huffman's tree instead of
 WordNet's (Mikolov et al. 2013, "Distributed representations of words and phrases", eq. 3). σ(x) + σ(−x) = 1, so the
-probabilities of all words sum to 1. A word costs its code length, log₂ V or less on average, instead of V.
+probabilities of all words sum to 1. A word costs its code length instead of V: on average at least the entropy of
+the counts, H ≤ log₂ P bits, and less than H + 1.
 
 Shapes: N positions, V vocabulary entries, E features, P predicted entries, I = P − 1 inner nodes, F inner nodes on the
 paths of some words together.

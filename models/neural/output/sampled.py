@@ -1,7 +1,8 @@
 """Estimators of the softmax's gradient that look at a few sampled entries instead of all; for training only.
 
-Both share S negatives per update among all positions, drawn with replacement from Q(w) ∝ count(w)^0.75 (Mikolov et al.
-2013, "Distributed representations of words and phrases", section 2.2). With s the logit of the exact softmax:
+Both share S negatives among all positions of an update, in however many parts it is read (`one_update`); of several
+ranks each draws its own. They are drawn with replacement from Q(w) ∝ count(w)^0.75 (Mikolov et al. 2013, "Distributed
+representations of words and phrases", section 2.2). With s the logit of the exact softmax:
 
 `SampledSoftmaxOutput`, importance sampling of the normaliser (Bengio & Senécal 2003, "Quick training of probabilistic
 neural nets by importance sampling"; Jean et al. 2015, "On using very large target vocabulary", eq. 9 and 10):
@@ -21,6 +22,8 @@ Shapes: N positions, V vocabulary entries, E features, P predicted entries, S sa
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -62,10 +65,12 @@ class _EstimatedOutput(SoftmaxOutput):
 
     noise_V: Tensor
     cumulative_V: Tensor
+    _shared: Negatives | None
 
     def __init__(self, weight: nn.Parameter, bias_V: Tensor, counts_V: Tensor, samples: int, chunk: int) -> None:
         super().__init__(weight, bias_V, chunk)
         self.samples = samples
+        self._shares, self._shared = False, None
         power_V = counts_V.double().clamp_min(1) ** NOISE_POWER
         power_V[[i for i in GIVEN if i < len(power_V)]] = 0
         noise_V = (power_V / power_V.sum()).to(weight.device)
@@ -83,7 +88,21 @@ class _EstimatedOutput(SoftmaxOutput):
         # Scaled to the last sum, which rounding may leave just below 1; `right` skips ids without probability.
         return torch.searchsorted(self.cumulative_V, uniform_S * self.cumulative_V[-1], right=True)
 
+    @contextmanager
+    def one_update(self) -> Iterator[None]:
+        """See `OutputLayer.one_update`: the first call of `loss` draws, the others use what it drew."""
+        self._shares = True
+        try:
+            yield
+        finally:
+            self._shares, self._shared = False, None
+
     def _negatives(self) -> Negatives:
+        found = self._shared or self._drawn()
+        self._shared = found if self._shares else None
+        return found
+
+    def _drawn(self) -> Negatives:
         ids_U, times_U = torch.unique(self.draw(self.samples), return_counts=True)
         place_V = torch.full_like(self.given_V, len(ids_U), dtype=torch.long)
         place_V[ids_U] = torch.arange(len(ids_U), device=ids_U.device)

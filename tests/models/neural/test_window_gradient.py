@@ -18,13 +18,17 @@ from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 B, T = 5, 8
 CPU = torch.device("cpu")
+ESTIMATORS = ["sampled", "nce"]
 PENALTIES = {"activation_penalty": 0.7, "temporal_penalty": 0.4}
 
 
 def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, **training):
     torch.manual_seed(2)
+    objective = ObjectiveSpec(output, head=8) if output == "two_level" else ObjectiveSpec(output)
+    if output in ESTIMATORS:
+        objective = ObjectiveSpec("softmax", estimator=output, samples=12)
     spec = RecurrentSpec(
-        kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=ObjectiveSpec(output, head=8),
+        kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=objective,
         training=TrainingSpec(precision="float32", window=T, **training),
     )
     network = RecurrentNetwork(spec, torch.arange(V)).to(dtype)
@@ -74,6 +78,27 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, ki
             assert nats == pytest.approx(expected_nats, rel=tolerance)
             scale = float(expected.abs().max())
             torch.testing.assert_close(own / scale, expected / scale, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_samples_of_an_estimator_are_drawn_once_for_all_parts_of_a_window_and_anew_for_the_next(estimator):
+    """Without dropout nothing else is random, so the parts add up to the whole batch."""
+    network, training = network_of(output=estimator)
+    found = {}
+    for micro_batch in (B, 2, 1):
+        torch.manual_seed(6)
+        found[micro_batch] = gradients(network, training, micro_batch)
+    for micro_batch in (2, 1):
+        for (nats, own), (expected_nats, expected) in zip(found[micro_batch], found[B], strict=True):
+            assert nats == pytest.approx(expected_nats, rel=1e-12)
+            torch.testing.assert_close(own, expected, rtol=1e-11, atol=1e-11)
+    (x_BT, y_BT), = windows(1)
+    twice = []
+    for _ in range(2):
+        network.zero_grad()
+        add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, training, B)
+        twice.append(network.output.bias.grad.clone())
+    assert not torch.equal(*twice)
 
 
 def test_a_part_without_a_scored_token_adds_nothing():
