@@ -12,8 +12,10 @@ a linear network h(t) = W_h h(t−1) + W_x x(t) each of them is W_h. With W_h = 
 
 and its largest eigenvalue λ₁ (in absolute value, ρ = |λ₁|) wins: the norm goes like ρ^ℓ, so its logarithm is a line of
 slope log ρ. Below ρ = 1 the gradient vanishes, above it explodes. A tanh multiplies each factor by diag(1 − h²) ≤ 1,
-a ReLU by a diagonal of zeros and ones; neither lets the product shrink more slowly than W_h alone would. The gates of
-the LSTM and the GRU add a way on which the factor is diag(f) (diag(z)), and f near 1 keeps the product from shrinking.
+a ReLU by a diagonal of zeros and ones. Their largest singular value is at most 1, so the norm of the product is at most
+σ₁^ℓ, σ₁ being the largest singular value of W_h. The product with them may still be larger than that of W_h alone: of
+W = (1 −1; 1 −1) the square is 0, while diag(1, 0) W is its own square. The gates of the LSTM and the GRU add a way on
+which the factor is diag(f) (diag(z)), and f near 1 keeps the product from shrinking.
 
 Nothing here is an estimate: reverse-mode differentiation gives (1) exactly, for any network whose memory is a tuple of
 tensors, in float64, since after a hundred steps float32 may be at its smallest number. Of the LSTM "h" is ∂J(i)/∂h(j)
