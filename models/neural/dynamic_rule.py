@@ -111,7 +111,7 @@ def use(network: Network, weights: Weights) -> None:
 @contextmanager
 def differentiable() -> Iterator[None]:
     """Allow gradients through a network that is not training, which cuDNN's recurrent layers do not."""
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
         yield
 
 

@@ -8,6 +8,7 @@ Shape legend: see `models/base.py`; G = number of gates × H.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
+from .device import cudnn_has_bf16
 from .layer_norm import NormedLayer
 from .network import NetworkState
 
@@ -133,10 +135,25 @@ def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
 def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the weights given."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
+    dtype = _own_format(layer.mode, x_BTE.device)
+    x_BTE = x_BTE if dtype is None else x_BTE.to(dtype)
+    flat = [weights[name] if dtype is None else weights[name].to(dtype) for name in PARAMETERS]
     before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
-    flat = [weights[name] for name in PARAMETERS]
-    h_BTH, *after = function(
-        x_BTE, before if layer.mode == "LSTM" else before[0], flat,
-        has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
-    )  # fmt: skip
+    with nullcontext() if dtype is None else torch.autocast(x_BTE.device.type, enabled=False):
+        h_BTH, *after = function(
+            x_BTE, before if layer.mode == "LSTM" else before[0], flat,
+            has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
+        )  # fmt: skip
     return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
+
+
+def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
+    """Return the number format to cast a fused layer to in place of autocast; None where autocast is off or does well.
+
+    On a GPU autocast casts cuDNN's recurrent layers to float16 whatever format it is asked for (torch's
+    AutocastRNN.cpp), and a sum of gradients over a whole window does not fit into that: it ends at 65,504.
+    """
+    if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+        return None
+    wanted = torch.get_autocast_dtype("cuda")
+    return wanted if wanted != torch.bfloat16 or cudnn_has_bf16(mode, device) else torch.float32

@@ -26,6 +26,7 @@ from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .checkpoint import stored_once
+from .device import require_device
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
 from .output import GIVEN, NOT_SCORED
@@ -160,8 +161,10 @@ class NeuralLM:
         """Build the network of *spec* and fill in the saved weights.
 
         Raises:
-            ModelError: kind "bundle": the file is missing or damaged, or belongs to another spec or vocabulary.
+            ModelError: kind "bundle": the file is missing or damaged, or belongs to another spec or vocabulary; kind
+                "input": the device is not there.
         """
+        require_device(device)
         with torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
         _fill(network, folder)
@@ -177,12 +180,13 @@ class NeuralLM:
             The model, and numbers: parameters, and what `trainer.train` says (tokens, seconds, best perplexity …).
 
         Raises:
-            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary; "bundle"
-                where the weights in `context.start` cannot be read or do not fit.
+            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the
+                device is not there; "bundle" where the weights in `context.start` cannot be read or do not fit.
         """
         from ..streams import unigram_counts
         from .trainer import train as run
 
+        require_device(context.device)
         for stream in (train, validation):
             stream.require(vocabulary)
         counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))

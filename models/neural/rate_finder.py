@@ -27,6 +27,7 @@ from ..base import ModelError
 from ..batches import Window, make_batches
 from ..specs import TrainingSpec, model_class
 from .clipping import scale_and_clip
+from .device import require_device
 from .lm import NeuralSpec, limited_threads, out_of_memory
 from .network import Network
 from .optim import make_optimizer
@@ -158,8 +159,10 @@ def find_rate(
         report: Called with the updates done and the last loss.
 
     Raises:
-        ModelError: kind "input": no token to predict, or rates that do not rise; "diverged": at once; "memory".
+        ModelError: kind "input": no token to predict, rates that do not rise, or a device that is not there;
+            "diverged": at once; "memory".
     """
+    require_device(device)
     rates = exponential_rates(*swept_range(spec.training.optimizer, lowest, highest), updates)
     if stream.tokens == 0:
         raise ModelError("the training stream has no token to predict", "input")
@@ -193,8 +196,9 @@ def _sweep(
         if not math.isfinite(loss) or (len(nats) >= IN_A_ROW and min(nats[-IN_A_ROW:]) > min(nats) + ENOUGH):
             break
         nats.append(loss)
+        scale = window.x_BT.shape[1] / training.window  # as in `TrainingStep.apply`
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * scale
         optimizer.step()
         report(len(nats), loss)
     return nats

@@ -164,3 +164,26 @@ def _empty():
     stream = walks(1, V, 1)
     stream.tokens = 0
     return stream
+
+
+def test_a_window_of_another_length_takes_a_step_as_long_as_in_the_fit(monkeypatch):
+    """The trainer scales the rate with the window; plain steps of the sweep must be as long for each window."""
+    lengths, rates, windows = [], [], rate_finder._windows
+
+    def seen(stream, training):
+        for window in windows(stream, training):
+            lengths.append(window.x_BT.shape[1])
+            yield window
+
+    def step(rule):
+        rates.extend(group["lr"] for group in rule.param_groups[:1])
+
+    monkeypatch.setattr(rate_finder, "_windows", seen)
+    monkeypatch.setattr("models.neural.optimizers.SGD.step", step)
+    spec = replace(SPEC, training=replace(TRAINING, optimizer="sgd", random_window=True))
+    with pytest.raises(ModelError, match="neither fell nor rose"):  # no weight changes, so the curve says nothing
+        find_rate(spec, STREAM, 1e-3, 1.0, updates=30)
+    assert len(set(lengths)) > 3
+    expected = exponential_rates(1e-3, 1.0, 30)
+    for length, rate, wanted in zip(lengths, rates, expected, strict=False):
+        assert rate == pytest.approx(wanted * length / TRAINING.window)
