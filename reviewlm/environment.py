@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from reviewlm.errors import TrackingUnavailable, disk_errors
@@ -115,3 +116,33 @@ def available_cores() -> int:
         if limit != "max":
             cores = min(cores, max(1, round(int(limit) / int(period))))
     return max(1, cores)
+
+
+def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
+    """Return "cpu" or "cuda": what `execution.device` says, and for "auto" the GPU where a network can use one.
+
+    That is where the driver has made its device file, a GPU may be seen, and torch was not built for processors alone;
+    torch is not imported for it, since that takes longer than all else the command line does.
+
+    Args:
+        configured: "auto", "cpu" or "cuda".
+        devices: Where the system keeps device files.
+    """
+    if configured != "auto":
+        return configured
+    usable = (devices / "nvidiactl").exists() and visible_gpus(devices) > 0 and not _torch_is_for_processors()
+    return "cuda" if usable else "cpu"
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> int:
+    """Return how many GPUs a fit could use: those that CUDA_VISIBLE_DEVICES names, else those with a device file."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
+    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+
+
+def _torch_is_for_processors() -> bool:
+    try:
+        return version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return True

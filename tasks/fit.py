@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from prefect.concurrency.sync import concurrency
 from models.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from reviewlm.config import RunConfig
-from reviewlm.environment import available_cores
+from reviewlm.environment import available_cores, chosen_device, visible_gpus
 from reviewlm.errors import Damaged, Diverged, TrackingUnavailable
 from reviewlm.store import Artifact, Built, Store, sha256_of_file
 from tasks.distributed import FOLDER
@@ -133,7 +132,7 @@ def build_fit(
             "system_metrics_seconds": config.execution.system_metrics_seconds,
             **{split: str(tokens[split].folder) for split in ("train", "validation")},
         }
-        with _gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+        with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
                 summary = run_job(job, _both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # from its last state it would diverge again
@@ -157,8 +156,8 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
     return config.execution.dask_address if wanted else None
 
 
-def _gpu_slot(device: str) -> AbstractContextManager[Any]:
-    """Wait for one of the slots of the limit `gpu`, which `make ui` creates; fits on the processor need none."""
+def gpu_slot(device: str) -> AbstractContextManager[Any]:
+    """Wait for one of the slots of the limit `gpu`, which `make ui` creates; work on the processor needs none."""
     return concurrency("gpu", occupy=1) if device == "cuda" else nullcontext()
 
 
@@ -193,10 +192,8 @@ def relative_cost(spec: ModelSpec) -> float:
 
 
 def device_of(config: RunConfig) -> str:
-    """Return "cpu" or "cuda"; "auto" takes the GPU where the driver's device file is there."""
-    if config.execution.device != "auto":
-        return config.execution.device
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+    """Return "cpu" or "cuda"; see `chosen_device`."""
+    return chosen_device(config.execution.device)
 
 
 def threads_of(config: RunConfig) -> int:
@@ -211,13 +208,6 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
         return 1
     gpus = visible_gpus() if device_of(config) == "cuda" else 1
     return config.execution.ranks or max(1, min(gpus, training.batch))
-
-
-def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """Return how many GPUs a fit could use: those that CUDA_VISIBLE_DEVICES names, else those with a device file."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
-    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
 
 
 def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:

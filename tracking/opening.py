@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, ReviewLMError
+from reviewlm.environment import chosen_device
+from reviewlm.errors import BundleError, InputError, ReviewLMError
 from tracking.client import ABSENT, database_file, error_code
 from tracking.registry import Registry, bundle_in
 from tracking.runs import Tracker
@@ -48,10 +49,10 @@ def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle
     """Open a version of the configured model: an alias, a number, or a whole `models:/…` address.
 
     Raises:
-        ConfigError, BundleError, TrackingUnavailable: As `open_champion`.
+        ConfigError, BundleError, InputError, TrackingUnavailable: As `open_champion`.
     """
     tracker, address = locate(config, reference)
-    return open_champion(tracker, address, "cuda" if config.execution.device == "cuda" else "cpu")
+    return open_champion(tracker, address, chosen_device(config.execution.device))
 
 
 def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
@@ -78,6 +79,7 @@ def open_champion(
         ConfigError: The reference is of neither form.
         BundleError: Nothing is registered under it yet, its files are gone or damaged, or it answers differently
             from when it was saved.
+        InputError: The device is not there.
         TrackingUnavailable: MLflow does not answer.
     """
     found = find_version(tracker, Reference.parse(reference))
@@ -92,6 +94,8 @@ def open_champion(
     try:
         return load_bundle(found.folder, device=device), found.version
     except ModelError as error:
+        if error.kind == "input":  # nothing is wrong with the version
+            raise InputError(str(error), where=reference) from error
         raise BundleError(
             f"{reference} cannot be opened", where=found.folder, cause=str(error),
             remedy="choose another version (`reviewlm history`), or `reviewlm rollback`",

@@ -150,6 +150,6 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
 
     monkeypatch.setattr(tasks.fit, "concurrency", concurrency)
     for device in ("cpu", "cuda"):
-        with tasks.fit._gpu_slot(device):
+        with tasks.fit.gpu_slot(device):
             pass
     assert taken == [("gpu", 1)]

@@ -21,7 +21,7 @@ from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from reviewlm.config import ExecutionConfig, RunConfig
 from reviewlm.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
 from tasks import fit_process
-from tasks.fit import ranks_of, visible_gpus
+from tasks.fit import ranks_of
 from tasks.fit_process import environment_of, run_job
 
 __all__ = ["TEXTS", "data"]
@@ -168,16 +168,6 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest
     assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
     assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)), lstm) == 2
     assert ranks_of(RunConfig(), lstm) == 1
-
-
-def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, count in (("", 0), ("-1", 0), ("1", 1), ("GPU-7a,GPU-9b", 2)):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
-        assert visible_gpus(tmp_path) == count
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
-        (tmp_path / name).touch()
-    assert visible_gpus(tmp_path) == 2
 
 
 # --- with the real worker
