@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from evaluation.canvas import GREY, PALETTE, canvas, thousands
 
 if TYPE_CHECKING:
-    from models.neural.optimizer_comparison import OptimizerComparison, Trial
+    from models.neural.optimizer_comparison import OptimizerComparison
     from models.neural.rate_finder import RateSweep
 
 MARKERS = "osD^vPX*<>h"
@@ -48,7 +49,7 @@ def range_test(sweep: RateSweep, name: str, used: float | None = None) -> Figure
     low, high = min(sweep.nats), sweep.smoothed[0]
     axes.set_ylim(low - 0.1, high + max(1.0, 0.5 * (high - low)))
     axes.set_xlabel("learning rate (log scale), rising with every update")
-    axes.set_ylabel("training loss, nats per token")
+    axes.set_ylabel("training loss, nats per token" if sweep.in_nats else "training loss of the estimator (no nats)")
     axes.set_title(f"Learning-rate range test of {name}")
     axes.legend(frameon=False)
     return figure
@@ -58,7 +59,8 @@ def courses(found: OptimizerComparison) -> Figure:
     """Draw validation loss against training tokens, each rule at its best rate; best rule first in the legend."""
     figure, axes = canvas(9.6, 5.2)
     for number, trial in enumerate(found.best):
-        label = f"{SPOKEN[trial.optimizer]}, {trial.rate:g}: {_final(trial)}"
+        rate = f", {trial.rate:g}" if math.isfinite(trial.rate) else ""
+        label = f"{SPOKEN[trial.optimizer]}{rate}: {trial.outcome}"
         _line(axes, trial.tokens, trial.nats, number, label)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
@@ -77,8 +79,8 @@ def final_by_rate(found: OptimizerComparison) -> Figure:
         own = sorted(
             (t.rate, t.final) for t in found.trials if t.optimizer == best.optimizer and math.isfinite(t.final)
         )
-        lost = sum(t.optimizer == best.optimizer and t.diverged for t in found.trials)
-        note = f" ({lost} diverged)" if lost else ""
+        lost = Counter(t.outcome for t in found.trials if t.optimizer == best.optimizer and not math.isfinite(t.final))
+        note = f" ({', '.join(f'{count} {outcome}' for outcome, count in lost.items())})" if lost else ""
         _line(axes, [rate for rate, _ in own], [nats for _, nats in own], number, f"{SPOKEN[best.optimizer]}{note}")
     axes.set_xscale("log")
     axes.set_xlabel("peak learning rate (log scale)")
@@ -92,7 +94,3 @@ def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], number: int, lab
     colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
     style = "-" if number < len(PALETTE) else "--"
     axes.plot(xs, ys, color=colour, marker=marker, markersize=4, linewidth=1.6, linestyle=style, label=label)
-
-
-def _final(trial: Trial) -> str:
-    return f"{trial.final:.3f}" if math.isfinite(trial.final) else "diverged"

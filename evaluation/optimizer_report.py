@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from models.neural.optimizer_comparison import OptimizerComparison
     from models.neural.rate_finder import RateSweep
 
-RATES_FILE, COMPARISON_FILE = "lr_find.json", "optimizers.json"
+RATES_FILE, TABLE_FILE, COMPARISON_FILE = "lr_find.json", "optimizers.csv", "optimizers.json"
+PICTURES = ("optimizers", "optimizers_by_rate")
 
 
 def rates_as_json(sweep: RateSweep) -> dict[str, Any]:
-    """Return a range test as JSON values, the suggestion among them."""
-    return {"suggestion": sweep.suggestion, **asdict(sweep)}
+    """Return a range test as JSON values, with the suggestion; losses that are no nats have a name of their own."""
+    values = {"suggestion": sweep.suggestion, **asdict(sweep)}
+    if not values.pop("in_nats"):
+        values["estimator_loss"] = values.pop("nats")
+    return values
 
 
 def write_rates(sweep: RateSweep, folder: Path, name: str, used: float | None = None) -> list[Path]:
     """Write a range test as JSON and as a picture into a folder; return the files."""
-    return _write(
-        folder, RATES_FILE, {"model": name, **rates_as_json(sweep)}, {"lr_find": range_test(sweep, name, used)}
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = _replace(folder / RATES_FILE, _as_text({"model": name, **rates_as_json(sweep)}))
+    return [numbers, *_draw(folder, {"lr_find": range_test(sweep, name, used)})]
 
 
 def optimizer_table(found: OptimizerComparison) -> list[dict[str, Any]]:
@@ -39,45 +43,67 @@ def optimizer_table(found: OptimizerComparison) -> list[dict[str, Any]]:
     return [
         {
             "optimizer": best.optimizer,
-            "rate": best.rate,
+            "rate": _number(best.rate),
             "validation nats": _number(best.final),
             "perplexity": _number(math.exp(min(best.final, 700.0))) if math.isfinite(best.final) else None,
             "updates": best.updates,
             "seconds": round(best.seconds, 1),
             "set back": best.divergences,
-            "rates tried": ", ".join(f"{t.rate:g}" for t in found.trials if t.optimizer == best.optimizer),
+            "rates tried": ", ".join(
+                f"{t.rate:g}" for t in found.trials if t.optimizer == best.optimizer and math.isfinite(t.rate)
+            ),
         }
         for best in found.best
     ]
 
 
 def comparison_as_json(found: OptimizerComparison) -> dict[str, Any]:
-    """Return a comparison as JSON values; null where a trial diverged."""
+    """Return a comparison as JSON values; null where a trial diverged or failed, and for a rate that was not found."""
     sizes = {"train_tokens": found.train_tokens, "validation_tokens": found.validation_tokens, "epochs": found.epochs}
-    trials = [{**asdict(trial), "final": _number(trial.final)} for trial in found.trials]
+    trials = [{**asdict(trial), "rate": _number(trial.rate), "final": _number(trial.final)} for trial in found.trials]
     return {**sizes, "best": optimizer_table(found), "trials": trials}
 
 
 def comparison_figures(found: OptimizerComparison) -> dict[str, Figure]:
     """Return the pictures of a comparison by the names of their files; by rate only where a rule had several."""
-    drawn = {"optimizers": courses(found)}
+    by_rule, by_rate = PICTURES
+    drawn = {by_rule: courses(found)}
     if len(found.trials) > len(found.best):
-        drawn["optimizers_by_rate"] = final_by_rate(found)
+        drawn[by_rate] = final_by_rate(found)
     return drawn
+
+
+def write_trials(found: OptimizerComparison, folder: Path) -> list[Path]:
+    """Write a comparison, also one that is not finished, as table (CSV) and JSON into a folder; return the files.
+
+    Pictures of an earlier comparison are removed from it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    table = pl.DataFrame(optimizer_table(found), infer_schema_length=None).write_csv()
+    everything = _as_text(comparison_as_json(found))
+    return [_replace(folder / TABLE_FILE, table), _replace(folder / COMPARISON_FILE, everything)]
 
 
 def write_comparison(found: OptimizerComparison, folder: Path) -> list[Path]:
     """Write a comparison as table (CSV), JSON and pictures into a folder; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "optimizers.csv"
-    table.write_text(pl.DataFrame(optimizer_table(found), infer_schema_length=None).write_csv(), encoding="utf-8")
-    return [table, *_write(folder, COMPARISON_FILE, comparison_as_json(found), comparison_figures(found))]
+    return [*write_trials(found, folder), *_draw(folder, comparison_figures(found))]
 
 
-def _write(folder: Path, name: str, values: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / name]
-    files[0].write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def _as_text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, allow_nan=False) + "\n"
+
+
+def _replace(path: Path, text: str) -> Path:
+    """Write a file so that there is the old one until there is all of the new one."""
+    part = path.with_name(f".{path.name}")
+    part.write_text(text, encoding="utf-8")
+    return part.replace(path)
+
+
+def _draw(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    files = []
     for stem, figure in figures.items():
         files.append(folder / f"{stem}.png")
         save(figure, files[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -10,15 +9,15 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from reviewlm.neural_choice import chosen_model, with_only
+from reviewlm.neural_choice import chosen_model, folder_of, with_only
 from tasks.optimizers import find_learning_rate
 
 
 @flow(name="lr-find", persist_result=False)
 def lr_find(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    model: str = "", out: str = "lr-find", lowest: float | None = None, highest: float | None = None,
-    updates: int = 150,
+    model: str = "", out: str = "", lowest: float | None = None, highest: float | None = None,
+    updates: int = 150, track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what a range test suggests; its picture and numbers lie in *out*.
 
@@ -27,14 +26,16 @@ def lr_find(
         input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
         overrides: Settings as `key=value`.
         model: Name of a neural model of the configuration; "" takes the only one there is.
-        out: Folder to write to.
+        out: Folder to write to; "" is lr-find/MODEL.
         lowest: First rate; none takes what is usual with the model's optimiser.
         highest: Last rate.
-        updates: Between them.
+        updates: Of the sweep, each at a higher rate.
+        track: Write the range test to MLflow.
     """
     config = resolve(preset, input, overrides)
     spec = chosen_model(config, model)[1]
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
-    found: dict[str, Any] = find_learning_rate(config, spec, prepared, Path(out), lowest, highest, updates)
+    folder = folder_of("lr-find", spec.name, out)
+    found: dict[str, Any] = find_learning_rate(config, spec, prepared, folder, lowest, highest, updates, track)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -10,7 +9,7 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from reviewlm.neural_choice import chosen_model, with_only
+from reviewlm.neural_choice import chosen_model, folder_of, with_only
 from tasks.optimizers import compare_optimizers, of_size
 
 
@@ -18,7 +17,7 @@ from tasks.optimizers import compare_optimizers, of_size
 def optimizers(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
     rates: dict[str, list[float] | None] | None = None, model: str = "", size: int = 64, tokens: int = 60_000,
-    epochs: float = 3.0, out: str = "optimizers", track: bool = False,
+    epochs: float = 3.0, out: str = "", track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the comparison; its table and pictures lie in *out*.
 
@@ -31,12 +30,13 @@ def optimizers(
         size: Units and embedding of the one layer that is trained; 0 takes the model as it is configured.
         tokens: Training tokens of an epoch, about.
         epochs: Of every trial.
-        out: Folder to write to.
+        out: Folder to write to; "" is optimizers/MODEL.
         track: Write the comparison to MLflow.
     """
     config = resolve(preset, input, overrides)
     spec = of_size(chosen_model(config, model)[1], size)
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
-    found: dict[str, Any] = compare_optimizers(config, spec, prepared, Path(out), rates, tokens, epochs, track)
+    folder = folder_of("optimizers", spec.name, out)
+    found: dict[str, Any] = compare_optimizers(config, spec, prepared, folder, rates, tokens, epochs, track)
     return found

@@ -65,7 +65,7 @@ def main() -> None:
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        logging.getLogger(__name__).warning("interrupted; a rerun goes on from what a run of the pipeline has finished")
+        logging.getLogger(__name__).warning("interrupted")
         sys.exit(130)
     except Exception as error:
         sys.exit(terminal.usage_or_raise(error, ConfigError.exit_code))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from models.specs import ModelSpec, NPLMSpec, RecurrentSpec
 from reviewlm.config import RunConfig
@@ -40,3 +41,8 @@ def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[
 def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
     """Return the configuration with one model, so that only what this one needs is prepared."""
     return config.model_copy(update={"models": (spec,), "baseline": spec.name})
+
+
+def folder_of(verb: str, model: str, out: str | Path | None) -> Path:
+    """Return the folder for what a verb finds out about a model: the one that is named, else one of its own."""
+    return Path(out) if out else Path(verb) / model

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ FALL = 0.1
 ENOUGH = 2.0
 """Nats per token above the lowest loss so far at which the sweep stops, after so many losses in a row."""
 IN_A_ROW = 5
+WITHOUT_PART = (
+    "epochs", "warmup", "schedule", "final_rate", "evaluations", "patience", "ema", "spike", "start", "reset",
+)  # fmt: skip
+"""Options of training that a sweep leaves aside: its rate only rises, from initial weights, without validation."""
 LEAST = 20
 """Losses that a curve needs."""
 RANGES = {"gd": (1e-3, 1e3), "sgd": (1e-3, 1e3), "nt_asgd": (1e-3, 1e3), "momentum": (1e-3, 1e2),
@@ -57,7 +61,7 @@ USUAL_RANGE = 1e-5, 1.0
 
 @dataclass(frozen=True)
 class RateSweep:
-    """A finished sweep; all losses are training losses in nats per token, before the step with that rate.
+    """A finished sweep; all losses are training losses per token, before the step with that rate.
 
     Args:
         rates: Of each update, rising.
@@ -65,6 +69,8 @@ class RateSweep:
         smoothed: The same, smoothed to both sides.
         steepest: Rate at which `smoothed` falls fastest; None where it does not fall.
         diverged: The lowest rate that is too high; None where the sweep ended before.
+        in_nats: The losses are nats. False where an estimator is trained with, whose own losses they then are; the
+            limits of this module, which are made for nats, hold for them all the same.
     """
 
     rates: tuple[float, ...]
@@ -72,6 +78,7 @@ class RateSweep:
     smoothed: tuple[float, ...]
     steepest: float | None
     diverged: float | None
+    in_nats: bool = True
 
     @property
     def suggestion(self) -> float:
@@ -149,7 +156,8 @@ def find_rate(
     """Sweep the learning rate of a model from the initial weights of its fit.
 
     Args:
-        spec: Its `training` says rule, batch, window, clipping and seed; schedule and learning rate have no part.
+        spec: Its `training` says rule, batch, window, clipping, penalties and seed; the learning rate and
+            `WITHOUT_PART` have no part.
         stream: Training reviews; read from the start again where they do not suffice.
         lowest: First rate; None for what is usual with the rule (`RANGES`).
         highest: Last rate.
@@ -175,7 +183,8 @@ def find_rate(
         network = model_class(spec.kind).build(spec, counts_V).to(device).train()
         torch.manual_seed(spec.training.seed)
         nats = _sweep(network, stream, spec.training, rates, report)
-    return read_curve(rates, nats)
+        in_nats = network.output.reports_nats
+    return replace(read_curve(rates, nats), in_nats=in_nats)
 
 
 def _sweep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import ConfigError, disk_errors
+from reviewlm.errors import ConfigError, NotWritable, disk_errors
+from reviewlm.verbs.options import configured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from reviewlm.config import RunConfig
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for tables (CSV) and pictures (PNG).")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for tables (CSV) and pictures (PNG), replaced there; none: no files."),
+]
 Track = Annotated[bool, typer.Option("--track", help="Write a run with figures, tables and pictures to MLflow.")]
+TrackPreset = Annotated[
+    str, typer.Option("--preset", help="Says only where MLflow is: a preset of config/, or the path of a TOML file.")
+]
+TrackSet = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting of it, e.g. tracking.uri=…; may be repeated.")
+]
 ANOTHER_PLACE = "free some space, or name another place"
 
 
@@ -33,6 +44,7 @@ class Finding:
         tables: Rows by the name of their file.
         figures: Pictures by the name of their file.
         titles: Headings of tables on the terminal.
+        absent: Names of tables that another finding of this kind has and this one has not.
     """
 
     name: str
@@ -41,12 +53,42 @@ class Finding:
     tables: Mapping[str, Sequence[Mapping[str, Any]]]
     figures: Mapping[str, Figure]
     titles: Mapping[str, str] = field(default_factory=dict)
+    absent: Sequence[str] = ()
 
 
 def require_folder(out: Path | None) -> None:
-    """Refuse a folder that cannot be one, before any work."""
-    if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError("There is a file in the way of the folder", where="--out", value=out)
+    """Make the folder and see that it takes files. To be called before any work, and after all other checks.
+
+    Raises:
+        ConfigError: A file is in its place, or in that of a folder above it.
+        NotWritable: The operating system refuses.
+    """
+    if out is None:
+        return
+    try:
+        if barrier := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
+            raise ConfigError("There is a file in the way of the folder", where="--out", value=barrier)
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise NotWritable(
+            "The folder cannot be written to", where=out, cause=str(error), remedy=ANOTHER_PLACE
+        ) from error
+
+
+def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConfig | None:
+    """Return what says where MLflow is, None where no run is asked for. The settings are checked in either case.
+
+    Raises:
+        ConfigError: There is no such preset, or a setting is not valid.
+    """
+    if track:
+        return configured(preset, overrides)
+    from reviewlm.presets import load_config
+
+    load_config(preset, overrides or [])
+    return None
 
 
 def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track: bool, as_json: bool) -> None:
@@ -90,4 +132,6 @@ def _write(found: Finding, folder: Path) -> list[Path]:
     for name, figure in found.figures.items():
         files.append(folder / f"{name}.png")
         save(figure, files[-1])
+    for name in found.absent:  # or that of an earlier run would stand beside the new ones
+        (folder / f"{name}.csv").unlink(missing_ok=True)
     return files

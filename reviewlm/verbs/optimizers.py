@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import logging
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.errors import ConfigError
-from reviewlm.verbs.findings import require_folder
+from reviewlm.verbs.findings import Track, require_folder
 from reviewlm.verbs.options import Input, Json, NeuralModel, Preset, Set, run_flow
 
 if TYPE_CHECKING:
+    from models.specs import NPLMSpec, RecurrentSpec
     from reviewlm.config import RunConfig
 
+log = logging.getLogger(__name__)
 app = typer.Typer()
 
 
@@ -25,28 +29,37 @@ def lr_find(
     model: NeuralModel = "",
     lowest: Annotated[float | None, typer.Option("--lowest", help="First rate; none: as usual with the rule.")] = None,
     highest: Annotated[float | None, typer.Option("--highest", help="Last rate; none: as usual with the rule.")] = None,
-    updates: Annotated[int, typer.Option("--updates", min=20, help="Steps between them.")] = 150,
-    out: Annotated[Path, typer.Option("--out", help="Folder for lr_find.json and lr_find.png.")] = Path("lr-find"),
+    updates: Annotated[int, typer.Option("--updates", min=20, help="Steps of the sweep, each at a higher rate.")] = 150,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for JSON and picture, replaced there; none: lr-find/MODEL.")
+    ] = None,
+    track: Track = False,
     input: Input = None,
     preset: Preset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
     """Find a learning rate: train a little while it rises, and see from where on the loss explodes."""
-    require_folder(out)
 
     def check(config: RunConfig) -> None:
-        _check_rates(config, model, lowest, highest)
+        from models.neural.rate_finder import WITHOUT_PART
+        from reviewlm.neural_choice import chosen_model, folder_of
+
+        place, spec = chosen_model(config, model)
+        _check_rates(spec.training.optimizer, lowest, highest)
+        left_out = {f"training.{name}": "a range test has none" for name in WITHOUT_PART}
+        _warn_of_overrides(set, place, left_out)
+        require_folder(folder_of("lr-find", spec.name, out))
 
     result = run_flow(
-        "lr_find", preset, input, set or [], check, model=model, lowest=lowest, highest=highest, updates=updates,
-        out=str(out),
+        "lr_find", preset, input, set or [], check, "nothing of a range test is kept; a rerun begins it anew",
+        model=model, lowest=lowest, highest=highest, updates=updates, out=str(out or ""), track=track,
     )  # fmt: skip
     terminal.show_facts(result)
     if result["steepest"] is None:
         terminal.say("The loss hardly fell before it exploded: plain rules learn too slowly for a range test.")
     terminal.say(f"To take it: --set {result['setting']}={result['suggestion']:g}")
-    terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    _say_where(result)
     terminal.last_line(result, json)
 
 
@@ -57,44 +70,77 @@ def optimizers(
         str, typer.Option("--rates", help="'grid': the usual rates of each rule; 'find': by range test; or 0.1,0.3,1.")
     ] = "grid",
     model: NeuralModel = "",
-    size: Annotated[int, typer.Option("--size", min=0, help="Units of its one layer; 0: as configured.")] = 64,
+    size: Annotated[
+        int, typer.Option("--size", min=0, help="Units and embedding of its one layer; 0: as configured.")
+    ] = 64,
     tokens: Annotated[int, typer.Option("--tokens", min=1_000, help="Training tokens of an epoch.")] = 60_000,
     epochs: Annotated[float, typer.Option("--epochs", help="Of every trial.")] = 3.0,
-    out: Annotated[Path, typer.Option("--out", help="Folder for table, JSON and pictures.")] = Path("optimizers"),
-    track: Annotated[bool, typer.Option("--track", help="Write every trial to MLflow, as a run of its own.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for table, JSON and pictures, replaced there; none: optimizers/MODEL."),
+    ] = None,
+    track: Track = False,
     input: Input = None,
     preset: Preset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
     """Compare optimisers: one small model, the same data, each rule at its own rate, in a table and pictures."""
-    if not epochs > 0:
-        raise ConfigError("There must be something to train on", where="--epochs", value=epochs, remedy="--epochs 3")
-    require_folder(out)
+    if not 0 < epochs < inf:
+        raise ConfigError("So often nothing can be read", where="--epochs", value=epochs, remedy="--epochs 3")
     wanted = _rates(rules, rates)
 
     def check(config: RunConfig) -> None:
-        from reviewlm.neural_choice import chosen_model
+        from reviewlm.neural_choice import chosen_model, folder_of
 
-        chosen_model(config, model)
+        place, spec = chosen_model(config, model)
+        _warn_of_overrides(set, place, _of_trials(spec, list(wanted), size, epochs))
+        require_folder(folder_of("optimizers", spec.name, out))
 
     result = run_flow(
-        "optimizers", preset, input, set or [], check, rates=wanted, model=model, size=size, tokens=tokens,
-        epochs=epochs, out=str(out), track=track,
+        "optimizers", preset, input, set or [], check, "the finished trials are written; a rerun begins them anew",
+        rates=wanted, model=model, size=size, tokens=tokens, epochs=epochs, out=str(out or ""), track=track,
     )  # fmt: skip
     passes = f"{result['train_tokens']:,} training tokens, {result['epochs']:g} times"
     terminal.show_rows(result["best"], f"{result['model']} on {passes}: every rule at its best rate, best rule first")
-    terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
-    if track:
-        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+    for trial in result["trials"]:
+        if trial["failure"]:
+            rate = "" if trial["rate"] is None else f" at {trial['rate']:g}"
+            terminal.say(f"{trial['optimizer']}{rate} failed: {trial['failure']}")
+    _say_where(result)
     terminal.last_line(result, json)
 
 
-def _check_rates(config: RunConfig, model: str, lowest: float | None, highest: float | None) -> None:
-    from models.neural.rate_finder import swept_range
-    from reviewlm.neural_choice import chosen_model
+def _say_where(result: Mapping[str, Any]) -> None:
+    files = [Path(name) for name in result["files"]]
+    terminal.say(f"Written to {files[0].parent}: {', '.join(path.name for path in files)}")
+    if "mlflow_run_id" in result:
+        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
 
-    rule = chosen_model(config, model)[1].training.optimizer
+
+def _of_trials(spec: RecurrentSpec | NPLMSpec, rules: Sequence[str], size: int, epochs: float) -> dict[str, str]:
+    """Return the options of a model that its own values have no part in, and what stands in their place."""
+    from models.neural.optimizer_comparison import OWN, SAME
+
+    asked = vars(spec.training)
+    same = {name: f"every trial has {value}" for name, value in SAME.items() if asked[name] != value}
+    own = {name: f"{rule} has its own" for rule in rules for name in OWN.get(rule, ())}
+    trials = {**own, **same, "epochs": f"--epochs {epochs:g}", "optimizer": "--rules", "learning_rate": "--rates"}
+    sizes = {name: f"--size {size}" for name in ("hidden", "embedding")} | {"layers": "with --size there is one"}
+    return {f"training.{name}": instead for name, instead in trials.items()} | (sizes if size else {})
+
+
+def _warn_of_overrides(overrides: Sequence[str] | None, place: int, instead: Mapping[str, str]) -> None:
+    """Warn of what was asked for of the model in that place and has no part here."""
+    for override in overrides or ():
+        option = override.partition("=")[0].strip().removeprefix(f"models.{place}.")
+        if option in instead:
+            log.warning("--set %s has no part here: %s", override, instead[option])
+
+
+def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None:
+    from models.neural.rate_finder import swept_range
+
     first, last = swept_range(rule, lowest, highest)
     if not 0 < first < last < inf:
         usual = "--lowest {:g} --highest {:g}".format(*swept_range(rule, None, None))

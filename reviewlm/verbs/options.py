@@ -64,7 +64,8 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list
 
 def run_flow(
     name: str, preset: str, input: list[str] | None, overrides: list[str],
-    check: Callable[[RunConfig], object] = lambda config: None, **arguments: Any,
+    check: Callable[[RunConfig], object] = lambda config: None,
+    kept: str = "a rerun goes on from what is finished", **arguments: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Import the flows only now, run one, and give back its result.
 
@@ -74,6 +75,7 @@ def run_flow(
         input: Reviews.
         overrides: Settings.
         check: Raises where the configuration is not what the flow needs, before a Prefect server is started for it.
+        kept: What is said where someone interrupts it.
         arguments: The flow's own, beside those that all have.
     """
     check(configured(preset, overrides))
@@ -81,8 +83,12 @@ def run_flow(
     module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
     chosen: Callable[..., dict[str, Any]] = getattr(module, name)
     wake_on_interrupt()
-    with reaching_prefect():
-        return chosen(preset, list(input or []), overrides, **arguments)
+    try:
+        with reaching_prefect():
+            return chosen(preset, list(input or []), overrides, **arguments)
+    except KeyboardInterrupt:
+        logging.getLogger(__name__).warning("%s", kept)
+        raise
 
 
 def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:

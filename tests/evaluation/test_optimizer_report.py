@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from evaluation.optimizer_report import (
     optimizer_table,
     write_comparison,
     write_rates,
+    write_trials,
 )
 from models.neural.optimizer_comparison import ALL, OptimizerComparison, Trial
 from models.neural.rate_finder import RateSweep, exponential_rates, read_curve
@@ -81,6 +83,26 @@ def test_the_picture_by_rate_leaves_out_what_diverged_and_says_so() -> None:
     assert np.asarray(sgd.get_xydata()).tolist() == [[1.0, 4.5], [4.0, 4.25]]
 
 
+def test_a_rule_whose_range_test_failed_is_in_table_json_and_pictures_without_a_rate() -> None:
+    lost = Trial("sgd", math.nan, (), (), failure="the loss neither fell nor rose")
+    found = OptimizerComparison((FOUND.trials[2], FOUND.trials[0], lost), 100, 50, 2.0)
+    (_, _, told) = comparison_as_json(found)["trials"]
+    assert (told["rate"], told["final"], told["failure"]) == (None, None, "the loss neither fell nor rose")
+    alone = OptimizerComparison((FOUND.trials[2], lost), 100, 50, 2.0)
+    assert [(row["rate"], row["rates tried"]) for row in optimizer_table(alone)] == [(0.01, "0.01"), (None, "")]
+    assert legend(courses(alone)) == ["AdamW, 0.01: 4.000", "SGD: failed"]
+    assert legend(final_by_rate(found)) == ["AdamW", "SGD (1 failed)"]
+
+
+def test_what_is_written_on_the_way_takes_the_place_of_an_earlier_comparison_and_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    write_comparison(FOUND, tmp_path)
+    files = write_trials(OptimizerComparison(FOUND.trials[:1], 100, 50, 2.0), tmp_path)
+    assert {path.name for path in files} == {"optimizers.csv", "optimizers.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"optimizers.csv", "optimizers.json", "notes.txt"}
+    assert len(json.loads((tmp_path / "optimizers.json").read_text())["trials"]) == 1
+
+
 def test_with_one_rate_per_rule_there_is_no_picture_by_rate() -> None:
     one = OptimizerComparison(FOUND.trials[1:3], 100, 50, 2.0)
     assert set(comparison_figures(one)) == {"optimizers"}
@@ -95,6 +117,15 @@ def test_a_range_test_is_drawn_with_what_was_read_from_it_and_the_rate_in_use(sw
     marks = {line.get_label(): np.asarray(line.get_xdata())[0] for line in figure.axes[0].lines[2:]}
     assert list(marks.values()) == [sweep.steepest, sweep.diverged, sweep.suggestion, 0.006]
     assert figure.axes[0].get_xscale() == "log"
+    assert figure.axes[0].get_ylabel() == "training loss, nats per token"
+
+
+def test_losses_of_an_estimator_are_nowhere_called_nats(sweep: RateSweep, tmp_path: Path) -> None:
+    own = replace(sweep, in_nats=False)
+    assert range_test(own, "lstm").axes[0].get_ylabel() == "training loss of the estimator (no nats)"
+    loaded = json.loads(write_rates(own, tmp_path, "lstm")[0].read_text())
+    assert loaded["estimator_loss"] == list(sweep.nats)
+    assert not {"nats", "in_nats"} & loaded.keys()
 
 
 def test_a_range_test_is_written_as_numbers_and_picture(sweep: RateSweep, tmp_path: Path) -> None:

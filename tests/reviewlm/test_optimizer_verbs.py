@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,20 +13,21 @@ from typer.testing import CliRunner
 
 from models.neural.optimizer_comparison import ALL, GRID
 from reviewlm.cli import app
-from reviewlm.errors import ConfigError
+from reviewlm.errors import ConfigError, NotWritable
 from reviewlm.presets import load_config
-from reviewlm.verbs import optimizers
+from reviewlm.verbs import optimizers, options
 
 TINY = str(Path(__file__).parents[1] / "flows" / "tiny.toml")
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the flow was asked for; it answers as the flow does."""
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What the flow was asked for, in an empty working directory; it answers as the flow does."""
+    monkeypatch.chdir(tmp_path)
     seen: dict[str, Any] = {}
 
     def run_flow(
-        name: str, preset: str, input: Any, overrides: list[str], check: Any, **arguments: Any
+        name: str, preset: str, input: Any, overrides: list[str], check: Any, kept: str, **arguments: Any
     ) -> dict[str, Any]:
         check(load_config(preset, overrides))
         seen.update(arguments, name=name, preset=preset, overrides=overrides)
@@ -35,7 +38,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             "setting": "models.1.training.learning_rate",
             "files": ["a/b.json"],
         }
-        return {**facts, "best": [{"optimizer": "sgd"}], "train_tokens": 100, "epochs": 1.0, "mlflow_run_id": "run"}
+        trials = [{"optimizer": "sgd", "rate": 1.0, "failure": ""}]
+        trials.append({"optimizer": "gd", "rate": None, "failure": "flat"})
+        compared = {"best": [{"optimizer": "sgd"}], "trials": trials, "train_tokens": 100, "epochs": 1.0}
+        return {**facts, **compared, **({"mlflow_run_id": "run"} if arguments["track"] else {})}
 
     monkeypatch.setattr(optimizers, "run_flow", run_flow)
     return seen
@@ -70,8 +76,85 @@ def test_every_rule_is_compared_at_its_usual_rates_unless_others_are_named(asked
     invoke("optimizers", *model, *some)
     assert asked["rates"] == {"sgd": [0.1, 0.3], "adamw": [0.1, 0.3]}
     assert (asked["size"], asked["epochs"], asked["track"]) == (0, 2.0, True)
-    invoke("optimizers", *model, "--rules", "gd", "--rates", "find")
+    done = invoke("optimizers", *model, "--rules", "gd", "--rates", "find")
     assert asked["rates"] == {"gd": None}
+    assert "gd failed: flat" in done.stdout
+
+
+def test_each_model_has_a_folder_of_its_own_unless_one_is_named_and_it_is_there_before_any_work(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    for verb in ("lr-find", "optimizers"):
+        invoke(verb, "--preset", TINY, "--model", "lstm")
+        assert asked["out"] == ""
+        assert (tmp_path / verb / "lstm").is_dir()
+        invoke(verb, "--preset", TINY, "--model", "lstm", "--out", "mine")
+        assert asked["out"] == "mine"
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_folder_that_takes_no_file_is_refused_before_any_work(asked: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    done = invoke("optimizers", "--preset", TINY, "--model", "lstm", "--out", str(tmp_path / "link"))
+    assert isinstance(done.exception, NotWritable), done.output
+    assert asked == {}
+
+
+def test_both_write_a_run_where_that_is_asked_for(asked: dict[str, Any]) -> None:
+    for verb in ("lr-find", "optimizers"):
+        assert "MLflow run" not in invoke(verb, "--preset", TINY, "--model", "lstm").stdout
+        assert "MLflow run: run" in invoke(verb, "--preset", TINY, "--model", "lstm", "--track").stdout
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "instead"),
+    [
+        ("optimizers", "training.weight_decay=0.3", "every trial has 0.0"),
+        ("optimizers", "training.evaluations=3", "every trial has 12"),
+        ("optimizers", "training.epochs=9", "--epochs 3"),
+        ("optimizers", "training.start=champion", "every trial has fresh"),
+        ("optimizers", "hidden=512", "--size 64"),
+        ("optimizers", "training.batch=3", "gd has its own"),
+        ("optimizers", "training.schedule=linear", "nt_asgd has its own"),
+        ("lr-find", "training.start=champion", "a range test has none"),
+        ("lr-find", "training.reset=0.5", "a range test has none"),
+    ],
+)
+def test_an_override_that_has_no_part_is_told(
+    asked: dict[str, Any], caplog: pytest.LogCaptureFixture, verb: str, option: str, instead: str
+) -> None:
+    (place,) = (at for at, spec in enumerate(load_config(TINY).models) if spec.name == "lstm")
+    invoke(verb, "--preset", TINY, "--model", "lstm", "--set", f"models.{place}.{option}")
+    [told] = [record.message for record in caplog.records if "has no part here" in record.message]
+    assert option in told
+    assert told.endswith(instead)
+
+
+def test_an_override_that_has_a_part_or_is_of_another_model_is_not_told(
+    asked: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    (place,) = (at for at, spec in enumerate(load_config(TINY).models) if spec.name == "lstm")
+    with_part = (f"models.{place}.training.ema=0.9", f"models.{place}.training.weight_decay=0", "seed=3")
+    for override in with_part:
+        model = ("--preset", TINY, "--model", "lstm", "--rules", "adamw")
+        assert invoke("optimizers", *model, "--set", override).exit_code == 0
+    assert not [record for record in caplog.records if "no part" in record.message]
+
+
+def test_who_interrupts_is_told_what_is_kept(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flow(*arguments: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "import_module", lambda name: SimpleNamespace(lr_find=flow, sweep=flow))
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(KeyboardInterrupt):
+        options.run_flow("sweep", TINY, None, [])
+    assert caplog.messages[-1] == "a rerun goes on from what is finished"
+    with pytest.raises(KeyboardInterrupt):
+        options.run_flow("lr_find", TINY, None, [], kept="nothing")
+    assert caplog.messages[-1] == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -80,9 +163,11 @@ def test_every_rule_is_compared_at_its_usual_rates_unless_others_are_named(asked
         (("optimizers", "--rules", "adamm"), "no such rule"),
         (("optimizers", "--rates", "fast"), "no rates"),
         (("optimizers", "--rates", "0.1,-1"), "no rates"),
-        (("optimizers", "--epochs", "0"), "something to train on"),
-        (("optimizers", "--out", TINY), "a file in the way"),
-        (("lr-find", "--out", TINY), "a file in the way"),
+        (("optimizers", "--epochs", "0"), "nothing can be read"),
+        (("optimizers", "--epochs", "inf"), "nothing can be read"),
+        (("optimizers", "--preset", TINY, "--model", "lstm", "--out", TINY), "a file in the way"),
+        (("optimizers", "--preset", TINY, "--model", "lstm", "--out", f"{TINY}/below"), "a file in the way"),
+        (("lr-find", "--preset", TINY, "--model", "lstm", "--out", TINY), "a file in the way"),
         (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "1", "--highest", "0.1"), "must rise"),
         (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "2"), "2 to 1"),
         (("lr-find", "--preset", TINY, "--model", "lstm", "--lowest", "-1"), "--lowest 1e-05 --highest 1"),

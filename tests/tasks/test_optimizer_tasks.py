@@ -17,7 +17,7 @@ from models.streams import write_stream
 from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
-from reviewlm.errors import InputError
+from reviewlm.errors import InputError, NotWritable
 from reviewlm.neural_choice import with_only
 from reviewlm.presets import parse_config
 from reviewlm.store import Artifact
@@ -77,6 +77,53 @@ def test_a_range_test_writes_numbers_and_a_picture_and_leaves_the_store_as_it_wa
     assert len(written["nats"]) == found["updates"] <= 60
     assert found["learning_rate"] == TRAINING.learning_rate
     assert found["setting"] == "models.1.training.learning_rate"
+
+
+def test_a_range_test_can_be_a_run_with_its_losses_and_its_picture(
+    config: RunConfig, prepared: Prepared, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    found = find_learning_rate.fn(config, SPEC, prepared, tmp_path, 1e-4, 10.0, 40, track=True)
+    client = MlflowClient(tracking_uri=f"sqlite:///{config.home / 'mlflow.db'}")
+    run = client.get_run(found["mlflow_run_id"])
+    assert (run.info.status, run.data.tags["reviewlm.kind"]) == ("FINISHED", "lr-find")
+    assert run.data.metrics["suggestion"] == found["suggestion"]
+    written = json.loads((tmp_path / "lr_find.json").read_text())
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "train/nats")] == written["nats"]
+    assert {"lr_find.json", "plots"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_what_was_found_is_told_where_it_cannot_be_written(
+    config: RunConfig, prepared: Prepared, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotWritable):
+        find_learning_rate.fn(config, SPEC, prepared, tmp_path / "file" / "below", 1e-4, 10.0, 40)
+    assert '"suggestion": ' in caplog.text
+    with pytest.raises(NotWritable):
+        compare_optimizers.fn(config, SPEC, prepared, tmp_path / "file", {"adam": [0.01]}, 300, 1.0, False)
+    assert '"rate": 0.01' in caplog.text
+
+
+def test_trials_that_were_finished_before_an_interruption_are_in_the_folder(
+    config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.neural import optimizer_comparison
+
+    fit = optimizer_comparison._fit
+
+    def interrupted(spec: Any, *arguments: Any) -> Any:
+        if spec.training.learning_rate == 0.03:
+            raise KeyboardInterrupt
+        return fit(spec, *arguments)
+
+    monkeypatch.setattr(optimizer_comparison, "_fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare_optimizers.fn(config, SPEC, prepared, tmp_path, {"adam": [0.01, 0.03]}, 300, 1.0, False)
+    [trial] = json.loads((tmp_path / "optimizers.json").read_text())["trials"]
+    assert (trial["optimizer"], trial["rate"]) == ("adam", 0.01)
+    assert (tmp_path / "optimizers.csv").is_file()
 
 
 def test_what_a_range_test_complains_of_has_the_name_of_the_model(

@@ -11,6 +11,7 @@ from made_streams import walks
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
+from models.neural import optimizer_comparison
 from models.neural.optimizer_comparison import ALL, GRID, OptimizerComparison, Trial, compare, first_reviews, trial_spec
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, spec_from_dict
 
@@ -21,7 +22,7 @@ TRAIN, VALIDATION = walks(60, V, 1), walks(20, V, 2)
 VOCABULARY = SimpleNamespace(size=V, digest="made", boundary_policy="made")
 
 
-def compared(folder, rates, epochs=2.0, tell=lambda trial: None):
+def compared(folder, rates, epochs=2.0, tell=lambda found: None):
     return compare(SPEC, VOCABULARY, TRAIN, VALIDATION, FitContext(folder), epochs, rates, tell)
 
 
@@ -31,7 +32,7 @@ def found(tmp_path_factory):
     told = []
     rates = {"adam": [0.02], "adamw": [0.002, 0.02], "gd": [4.0], "sgd": [2.0, 1e38], "nt_asgd": [2.0]}
     result = compared(folder, rates, epochs=4.0, tell=told.append)
-    assert tuple(told) == result.trials
+    assert [so_far.trials for so_far in told] == [result.trials[: count + 1] for count in range(len(result.trials))]
     assert not list(folder.iterdir())
     return result
 
@@ -81,6 +82,13 @@ def test_trials_differ_in_rule_and_rate_and_where_the_rule_says_so(optimizer):
     assert spec_from_dict(asdict(spec)) == spec
 
 
+def test_constants_of_the_configured_rule_stay_where_another_rule_has_them_and_else_go_to_their_defaults():
+    spec = replace(SPEC, training=replace(TRAINING, optimizer="nesterov", momentum=0.5, final_rate=0.5))
+    made = [trial_spec(spec, name, 0.5, 3.0, TRAIN).training for name in ("rmsprop", "adam", "nt_asgd")]
+    assert [training.momentum for training in made] == [0.5, 0.9, 0.9]
+    assert [training.final_rate for training in made] == [0.5, 0.5, 0.02]
+
+
 @pytest.mark.parametrize("window", [1, 10, 10_000])
 def test_the_full_batch_is_one_window_per_epoch_with_every_token_once(window):
     spec = replace(SPEC, training=replace(TRAINING, window=window, random_window=True))
@@ -94,6 +102,46 @@ def test_a_rate_that_nobody_names_is_that_of_the_range_test(tmp_path):
     (trial,) = compared(tmp_path, {"adamw": None}, epochs=0.5).trials
     assert 1e-3 < trial.rate < 0.5
     assert not trial.diverged
+
+
+def without_a_rate(*arguments, **named):
+    raise ModelError("the loss neither fell nor rose", "input")
+
+
+def test_a_range_test_that_finds_no_rate_leaves_the_other_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr(optimizer_comparison, "find_rate", without_a_rate)
+    found = compared(tmp_path, {"sgd": None, "adamw": [0.02]}, epochs=0.5)
+    lost, trial = found.trials
+    assert (lost.failure, lost.final, lost.outcome) == ("the loss neither fell nor rose", math.inf, "failed")
+    assert math.isnan(lost.rate)
+    assert math.isfinite(trial.final)
+    assert [one.optimizer for one in found.best] == ["adamw", "sgd"]
+
+
+def test_a_trial_for_which_memory_does_not_suffice_leaves_the_others(tmp_path, monkeypatch):
+    fit = optimizer_comparison._fit
+
+    def short_of_memory(spec, *arguments):
+        if spec.training.optimizer == "gd":
+            raise ModelError("too large", "memory")
+        return fit(spec, *arguments)
+
+    monkeypatch.setattr(optimizer_comparison, "_fit", short_of_memory)
+    trials = compared(tmp_path, {"gd": [4.0], "adamw": [0.02]}, epochs=0.5).trials
+    assert [(trial.rate, trial.failure) for trial in trials] == [(4.0, "too large"), (0.02, "")]
+
+
+def test_a_comparison_of_which_nothing_is_left_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(optimizer_comparison, "find_rate", without_a_rate)
+    with pytest.raises(ModelError, match="neither fell nor rose"):
+        compared(tmp_path, {"sgd": None, "adam": None})
+
+
+def test_a_text_without_a_token_to_predict_is_refused_whatever_the_rates(tmp_path):
+    empty = first_reviews(TRAIN, 1)
+    empty = type(empty)(empty.folder, {**empty.facts, "tokens": 0}, empty.ids[:2], np.array([0, 2]))
+    with pytest.raises(ModelError, match="no token to predict"):
+        compare(SPEC, VOCABULARY, empty, VALIDATION, FitContext(tmp_path), 1.0, {"sgd": None})
 
 
 def test_an_unknown_rule_is_refused_with_those_that_there_are(tmp_path):

@@ -187,3 +187,9 @@ def test_a_window_of_another_length_takes_a_step_as_long_as_in_the_fit(monkeypat
     expected = exponential_rates(1e-3, 1.0, 30)
     for length, rate, wanted in zip(lengths, rates, expected, strict=False):
         assert rate == pytest.approx(wanted * length / TRAINING.window)
+
+
+@pytest.mark.parametrize(("estimator", "in_nats"), [("exact", True), ("nce", False)])
+def test_a_sweep_knows_whether_its_losses_are_nats(estimator, in_nats):
+    spec = replace(SPEC, tied=False, objective=ObjectiveSpec(output="softmax", estimator=estimator))
+    assert find_rate(spec, STREAM, updates=40).in_nats is in_nats
