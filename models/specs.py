@@ -15,12 +15,12 @@ from .mixture.spec import MixtureSpec as MixtureSpec
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
-from .neural.spec import TrainingSpec as TrainingSpec
+from .neural.training_spec import TrainingSpec as TrainingSpec
 from .neural.variant_spec import DynamicSpec as DynamicSpec
 from .neural.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import LATER, require
+from .options import LATER, as_written, require
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,16 @@ def _without_unused(spec: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
-    """Rebuild a spec from `to_dict` or `dataclasses.asdict` as it comes back from JSON (lists for tuples)."""
-    return _rebuild(KINDS[options["kind"]][0], options)
+    """Rebuild a spec from `to_dict` or `dataclasses.asdict` as it comes back from JSON (lists for tuples).
+
+    Options that have no part are read as they were written: a stored model keeps its digest. To derive a spec from it,
+    take `models.options.without_idle` first.
+
+    Raises:
+        ValueError: There is no such option, or its value cannot be.
+    """
+    with as_written():
+        return _rebuild(KINDS[options["kind"]][0], options)
 
 
 def _rebuild(kind: type, options: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from corpus.sources import Listed, identify, source_names
 from models.neural.lm import WEIGHTS
+from models.options import as_written
 from models.specs import spec_from_dict
 from models.vocabulary import FILE
 from reviewlm.config import RunConfig, SyntheticConfig
@@ -84,7 +85,8 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     # Names are labels: a fit that was there already may have been made under another one, which its bundle has kept.
     values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}
     try:
-        return parse_config({**values, "execution": {}})
+        with as_written():
+            return parse_config({**values, "execution": {}})
     except ConfigError as error:
         commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
         raise ConfigError(

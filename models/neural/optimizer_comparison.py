@@ -3,7 +3,8 @@
 Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order. What
 differs is the rule, its rate, and where a rule is defined by it also the rest: "gd" takes one step per epoch, from all
 windows at once, and "nt_asgd" keeps its rate constant. No weight decays, because a decoupled decay grows with the rate,
-and the rates of rules differ by a factor of a thousand; all other options are those of the model.
+and the rates of rules differ by a factor of a thousand; all other options are those of the model, but for the constants
+of rules that a trial's rule does not have: these are at their defaults.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from ..base import FitContext, ModelError
+from ..options import as_written, without_idle
 from ..specs import TrainingSpec, model_class
 from .checkpoint import JOURNAL
 from .lm import NeuralSpec
 from .rate_finder import find_rate
-from .spec import Optimizer
+from .training_spec import Optimizer
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -37,6 +39,14 @@ GRID: Mapping[str, tuple[float, ...]] = {
 }  # fmt: skip
 """Rates that are tried where no others are asked for."""
 EVALUATIONS = 12
+SAME: Mapping[str, Any] = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh"}
+"""Options of training that all trials have, whatever the model's own are; rule, rate and epochs are a trial's."""
+OWN: Mapping[str, tuple[str, ...]] = {
+    "gd": ("batch", "micro_batch", "carry", "random_window"), "nt_asgd": ("schedule", "ema"),
+}  # fmt: skip
+"""Options that a rule is defined by, so that the model's own have no part in its trials."""
+LOST = ("diverged", "memory")
+"""Kinds of errors after which the other trials go on."""
 TOGETHER = 256
 """Windows of the full batch whose activations are in memory at a time."""
 HELD_OUT_TOKENS = 20_000
@@ -49,7 +59,7 @@ class Trial:
 
     Args:
         optimizer: The rule.
-        rate: Peak learning rate.
+        rate: Peak learning rate; NaN where the range test found none.
         tokens: Seen at each evaluation.
         nats: On validation, per token, at each evaluation.
         updates: Steps taken.
@@ -57,6 +67,7 @@ class Trial:
         divergences: Times that it went back to a good state with half the rate.
         parameters: Of the model.
         diverged: It was given up, and only the points until then are known.
+        failure: Why there is no result, where something else than divergence ended it or its range test.
     """
 
     optimizer: str
@@ -68,11 +79,17 @@ class Trial:
     divergences: int = 0
     parameters: int = 0
     diverged: bool = False
+    failure: str = ""
 
     @property
     def final(self) -> float:
-        """Validation nats per token at the end; infinite where it diverged."""
-        return math.inf if self.diverged or not self.nats else self.nats[-1]
+        """Validation nats per token at the end; infinite where it diverged or failed."""
+        return math.inf if self.diverged or self.failure or not self.nats else self.nats[-1]
+
+    @property
+    def outcome(self) -> str:
+        """The final nats, or what happened instead."""
+        return "failed" if self.failure else f"{self.final:.3f}" if math.isfinite(self.final) else "diverged"
 
 
 @dataclass(frozen=True)
@@ -118,9 +135,11 @@ def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: floa
         own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
     if optimizer == "nt_asgd":
         own = {"schedule": "constant", "ema": 0.0}  # it has an average of its own
-    same = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh", "epochs": epochs}
-    training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
-    return replace(spec, training=training)
+    same = {**SAME, "epochs": epochs}
+    with as_written():
+        training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
+        changed = replace(spec, training=training)
+    return cast(NeuralSpec, without_idle(changed))
 
 
 def compare(
@@ -131,9 +150,12 @@ def compare(
     context: FitContext,
     epochs: float,
     rates: Mapping[Optimizer, Sequence[float] | None],
-    tell: Callable[[Trial], Any] = lambda trial: None,
+    tell: Callable[[OptimizerComparison], Any] = lambda found: None,
 ) -> OptimizerComparison:
     """Fit one model by every rule at every rate.
+
+    A trial that diverges, for which memory does not suffice or whose range test finds no rate is a result; the others
+    go on.
 
     Args:
         spec: The model; its `training` gives batch, window, schedule, clipping, number format and seed.
@@ -143,26 +165,36 @@ def compare(
         context: Work folder, emptied of each trial after it; device, threads, listener.
         epochs: Of every trial.
         rates: By rule; None lets the range test choose one.
-        tell: Called with every finished trial.
+        tell: Called after every trial with all there are so far.
 
     Raises:
-        ModelError: "input" for an unknown rule, an empty stream or another vocabulary's, "memory"; a trial that
-            diverges is a result.
+        ModelError: "input" for an unknown rule, an empty stream or another vocabulary's; that of the last trial where
+            all of them failed.
     """
     if unknown := [name for name in rates if name not in ALL]:
         raise ModelError(f"there is no optimiser named {unknown[0]!r}; there are {', '.join(ALL)}", "input")
+    if train.tokens == 0:
+        raise ModelError("the training stream has no token to predict", "input")
     held_out = first_reviews(validation, HELD_OUT_TOKENS)
-    trials = []
+    found = OptimizerComparison((), train.tokens, held_out.tokens, epochs)
+    last: ModelError | None = None
     for optimizer, wanted in rates.items():
-        for rate in wanted or [_found_rate(spec, optimizer, train, context)]:
-            work = context.work / f"{optimizer}-{rate:g}"
+        for named in wanted or [None]:
+            rate, lost = (math.nan, (*LOST, "input")) if named is None else (named, LOST)  # "input": no rate found
             try:
+                if named is None:
+                    rate, lost = _found_rate(spec, optimizer, train, context), LOST
                 chosen = trial_spec(spec, optimizer, rate, epochs, train)
-                trials.append(_fit(chosen, vocabulary, train, held_out, replace(context, work=work)))
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-            tell(trials[-1])
-    return OptimizerComparison(tuple(trials), train.tokens, held_out.tokens, epochs)
+                trial = _fit(chosen, vocabulary, train, held_out, context)
+            except ModelError as error:
+                if error.kind not in lost:
+                    raise
+                last, trial = error, Trial(optimizer, rate, (), (), failure=str(error))
+            found = replace(found, trials=(*found.trials, trial))
+            tell(found)
+    if last and all(trial.failure for trial in found.trials):
+        raise last
+    return found
 
 
 def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, context: FitContext) -> float:
@@ -175,15 +207,20 @@ def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, cont
 def _fit(
     spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
 ) -> Trial:
-    context.work.mkdir(parents=True)
     training: TrainingSpec = spec.training
+    work = context.work / f"{training.optimizer}-{training.learning_rate:g}"
+    work.mkdir(parents=True)
     summary: Mapping[str, float] = {}
     try:
-        summary = model_class(spec.kind).fit(spec, vocabulary, train, validation, context).summary
-    except ModelError as error:
-        if error.kind != "diverged":
-            raise
-    lines = [json.loads(line) for line in (context.work / JOURNAL).read_text(encoding="utf-8").splitlines()]
+        try:
+            fit = model_class(spec.kind).fit
+            summary = fit(spec, vocabulary, train, validation, replace(context, work=work)).summary
+        except ModelError as error:
+            if error.kind != "diverged":
+                raise
+        lines = [json.loads(line) for line in (work / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     points = [(line["step"], line["validation/nats"]) for line in lines if "validation/nats" in line]
     counted = {name: int(summary.get(name, 0)) for name in ("updates", "divergences", "parameters")}
     return Trial(

@@ -1,7 +1,7 @@
 """Options of the neural models; read without torch, as all of `models/specs.py`, which hands them on.
 
 The four choices of a recipe stay apart: data (`VocabularySpec`), architecture (the fields of a model's spec),
-objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`).
+objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `training_spec.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from itertools import pairwise
 from math import isfinite
 from typing import ClassVar, Literal
 
-from ..options import LATER, require
+from ..options import LATER, one_of, refuse_idle, require
+from .training_spec import TrainingSpec as TrainingSpec
+
+HEADED = ("two_level", "adaptive")
+"""Outputs that have a head of frequent entries."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,16 @@ class ObjectiveSpec:
             "the tail", then a softmax within the tail; "adaptive": the same with several tails, cut at `cutoffs`, whose
             features shrink; "hierarchical": a Huffman tree of binary choices, with rows of its own. All are exactly
             normalised.
-        head: Number of entries in the head of the two-level and the adaptive softmax.
+        head: Of "two_level" and "adaptive": number of entries in the head.
         chunk: Positions whose logits are held in memory at a time; does not change the result beyond rounding.
         cutoffs: Of "adaptive": ranks above `head` at which a further tail begins; () is one tail.
         shrink: Of "adaptive": the features of the k-th tail (from 1) are 1/shrink^k of E, and its shorter rows are its
             own, also where the head's are tied to the embedding; 1 keeps features whole and rows tied.
         estimator: What training minimises: "exact" cross-entropy, or for "softmax" only "sampled" (sampled softmax)
             or "nce" (noise-contrastive estimation). Evaluation is always exact.
-        samples: Shared negatives per update of "sampled" and "nce".
+        samples: Of "sampled" and "nce": shared negatives per update.
+
+    An option that has no part beside the others is refused away from its default (`models/options.py`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -46,122 +52,25 @@ class ObjectiveSpec:
         require(self.head >= 1, "head", self.head, "at least 1")
         require(self.chunk >= 1, "chunk", self.chunk, "at least 1")
         rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
+        rising = rising or self.output != "adaptive"
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
-        require(not self.cutoffs or self.output == "adaptive", "cutoffs", self.cutoffs, "empty but for 'adaptive'")
         require(1 <= self.shrink < float("inf"), "shrink", self.shrink, "at least 1 and finite")
-        require(self.shrink == 1 or self.output == "adaptive", "shrink", self.shrink, "1 but for 'adaptive'")
         require(self.samples >= 1, "samples", self.samples, "at least 1")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")
+        refuse_idle(self)
 
-
-Optimizer = Literal[
-    "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
-    "nt_asgd",
-]  # fmt: skip
-"""How a gradient becomes a step; the rules are explained in `models/neural/optimizers.py`."""
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How a neural model is fitted: optimiser, schedule, truncated back-propagation through time.
-
-    Args:
-        epochs: Passes over the training tokens; a fraction is allowed.
-        batch: Streams trained side by side.
-        window: k1, tokens between two updates.
-        backprop: k2, tokens through which the gradient flows back; None means k2 = k1.
-        learning_rate: Peak of the schedule.
-        warmup: Share of all updates in which the rate rises linearly from 0.
-        final_rate: Share of the peak at the end of the decay.
-        weight_decay: Decoupled decay of weight matrices.
-        beta1: AdamW's decay of the gradient mean.
-        beta2: AdamW's decay of the squared-gradient mean.
-        clip: Largest norm of the gradient; None leaves it as it is.
-        reset: Chance per window and stream of starting from the zero state, so that a stream's start is trained too;
-            without part where `carry` is "review", whose every review starts so.
-        evaluations: Times that validation perplexity is measured; the best of these states is the result.
-        precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
-            float32 on a processor that has no instructions for bfloat16.
-        seed: Of initialisation, dropout and order.
-        optimizer: A rule of `models/neural/optimizers.py`.
-        momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
-        l2: λ of the penalty λ‖θ‖² of the weight matrices, whose gradient 2 λ θ, unlike `weight_decay`, goes through the
-            rule; it is added after clipping.
-        schedule: How the rate goes down after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or
-            "plateau": divided by 4 where validation has not improved, as word_language_model does.
-        clip_value: Largest absolute value of an entry of the gradient, applied before `clip`.
-        random_window: Draw the length of each window anew, the rate scaled with it (AWD-LSTM): mostly about `window`,
-            5 % of the time about half of it.
-        carry: "stream": the state goes on from one review to the next of its stream; "review": every review starts
-            from the zero state, packed one after another without padding.
-        micro_batch: Streams read at a time, their gradients summed before the update; None reads all. Changes memory,
-            not the result beyond rounding and the draws of dropout. Halved where memory does not suffice.
-        ema: Decay of an exponential average of the weights, which is what is evaluated and kept; 0 averages nothing.
-        activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
-        temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        spike: A window's training loss that rises so many nats per token above its running mean (a window's share is
-            1/100) counts as divergence; None leaves only numbers that are not finite.
-        start: "fresh" weights, or those of the "champion" where it has the same shape and vocabulary.
-        patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
-            before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    epochs: float = 3.0
-    batch: int = 20
-    window: int = 50
-    backprop: int | None = None
-    learning_rate: float = 3e-3
-    warmup: float = 0.1
-    final_rate: float = 0.02
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float | None = 1.0
-    reset: float = 0.02
-    evaluations: int = 8
-    precision: Literal["bf16", "float32"] = "bf16"
-    seed: int = 1
-    optimizer: Optimizer = field(default="adamw", metadata=LATER)
-    momentum: float = field(default=0.9, metadata=LATER)
-    l2: float = field(default=0.0, metadata=LATER)
-    schedule: Literal["cosine", "linear", "constant", "plateau"] = field(default="cosine", metadata=LATER)
-    clip_value: float | None = field(default=None, metadata=LATER)
-    random_window: bool = field(default=False, metadata=LATER)
-    carry: Literal["stream", "review"] = field(default="stream", metadata=LATER)
-    micro_batch: int | None = field(default=None, metadata=LATER)
-    ema: float = field(default=0.0, metadata=LATER)
-    activation_penalty: float = field(default=0.0, metadata=LATER)
-    temporal_penalty: float = field(default=0.0, metadata=LATER)
-    spike: float | None = field(default=None, metadata=LATER)
-    start: Literal["fresh", "champion"] = field(default="fresh", metadata=LATER)
-    patience: int = field(default=5, metadata=LATER)
-
-    def __post_init__(self) -> None:
-        require(0 < self.epochs < float("inf"), "epochs", self.epochs, "above 0 and finite")
-        require(self.batch >= 1, "batch", self.batch, "at least 1")
-        require(self.window >= 1, "window", self.window, "at least 1")
-        if self.backprop is not None:
-            require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
-        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "above 0 and finite")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for name in ("warmup", "final_rate", "reset"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-        require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0")
-        require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
-        for name in ("beta1", "beta2", "momentum", "ema"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        one = self.ema == 0 or self.optimizer != "nt_asgd"
-        require(one, "ema", self.ema, "0 for 'nt_asgd', which has an average of its own")
-        for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
-            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
-        for name in ("clip_value", "spike"):
-            value = getattr(self, name)
-            require(value is None or value > 0, name, value, "above 0")
-        require(self.patience >= 1, "patience", self.patience, "at least 1")
-        within = self.micro_batch is None or 1 <= self.micro_batch <= self.batch
-        require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
+    @property
+    def idle(self) -> dict[str, str]:
+        """Where the options have a part that have none here; see `models/options.py`."""
+        idle = {}
+        if self.output not in HEADED:
+            idle["head"] = one_of("output", HEADED)
+        if self.output != "adaptive":
+            idle |= dict.fromkeys(("cutoffs", "shrink"), one_of("output", ("adaptive",)))
+        if self.estimator == "exact":
+            idle["samples"] = one_of("estimator", ("sampled", "nce"))
+        return idle
 
 
 @dataclass(frozen=True)
@@ -257,7 +166,8 @@ class NPLMSpec:
         direct: Keep the direct connection W from the words' features to the output.
         dropout: On the hidden layer.
         objective: Output layer and loss.
-        training: Optimisation. `backprop` changes nothing here, since no gradient flows from one position to another.
+        training: Optimisation. `backprop` and the penalties of activations are refused: no gradient flows from one
+            position to another, and no layer is recurrent.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -276,6 +186,10 @@ class NPLMSpec:
         for name in ("context", "hidden", "embedding"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        for name in ("activation_penalty", "temporal_penalty"):
-            penalty = getattr(self.training, name)
-            require(penalty == 0, f"training.{name}", penalty, "0: this network has no recurrent layer to penalise")
+        refuse_idle(self)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Options of its training that have no part; see `models/options.py`."""
+        names = ("training.backprop", "training.activation_penalty", "training.temporal_penalty")
+        return dict.fromkeys(names, "in a recurrent network")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import ClassVar, Literal
 
-from ..options import require
+from ..options import one_of, refuse_idle, require
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class NeuralCacheSpec:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration; that of the part.
         part: Name of the static neural model, which stands before it in the configuration.
-        thetas: Flatness of the cache's distribution, candidates: 0 counts words, more looks for like contexts.
+        thetas: Flatness of the cache's distribution, candidates: 0 counts words, more (up to 1e6) wants like contexts.
         windows: Tokens it looks back at, candidates. The best pair on held-out text is taken.
         across: Remember across the begin of a document, where one stream holds several; then it is also tuned on the
             held-out text as one continuous stream. False forgets there. Evaluation starts every review from a fresh
@@ -41,7 +42,7 @@ class NeuralCacheSpec:
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")
-        _require_candidates("thetas", self.thetas)
+        _require_candidates("thetas", self.thetas, most=1e6)
         _require_candidates("windows", self.windows, least=1)
         require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
 
@@ -104,6 +105,12 @@ class DynamicSpec:
         require(0 < self.epsilon < float("inf"), "epsilon", self.epsilon, "above 0 and finite")
         for name in ("statistics_tokens", "tuning_tokens"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        refuse_idle(self)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Where the options have a part that have none here; see `models/options.py`."""
+        return {} if self.rule == "rms" else dict.fromkeys(("epsilon", "statistics_tokens"), one_of("rule", ("rms",)))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -116,8 +123,9 @@ class DynamicSpec:
         return self.rates or RATES[self.rule]
 
 
-def _require_candidates(name: str, values: Sequence[float], least: float = 0) -> None:
-    """Refuse an empty list of candidates, repeated ones, and numbers that are not finite or below *least*."""
-    fits = bool(values) and all(least <= value < float("inf") for value in values)
-    require(fits, name, values, f"one or more finite numbers, each at least {least}")
+def _require_candidates(name: str, values: Sequence[float], least: float = 0, most: float = inf) -> None:
+    """Refuse an empty list of candidates, repeated ones, and numbers that are not finite or outside of the range."""
+    fits = bool(values) and all(least <= value <= most and isfinite(value) for value in values)
+    upper = f" and at most {most:g}" if isfinite(most) else ""
+    require(fits, name, values, f"one or more finite numbers, each at least {least}{upper}")
     require(len(set(values)) == len(values), name, values, "different numbers")

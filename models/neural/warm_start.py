@@ -1,7 +1,7 @@
 """Where a warm start finds its weights: the network inside a bundle that is the very function of another spec.
 
 Only what a network computes must agree (kind, sizes, output layer, vocabulary). How it was or will be trained may
-differ, dropout included.
+differ, dropout included, and so may options that have no part in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..bundle import SPEC
 from ..cache import FACTS as CACHE_FACTS
 from ..mixture.lm import FACTS as MIXTURE_FACTS
 from ..mixture.parts import FOLDER, read_facts
+from ..options import without_idle
 from ..specs import NPLMSpec, RecurrentSpec, spec_from_dict
 from .dynamic import FACTS as DYNAMIC_FACTS
 
@@ -72,6 +73,6 @@ def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec)
 
 def _function(spec: RecurrentSpec | NPLMSpec) -> dict[str, Any]:
     """Return the options that say what the network computes, by full name."""
-    options = asdict(spec)
+    options = asdict(without_idle(spec))
     objective = {f"objective.{name}": value for name, value in options.pop("objective").items()}
     return {name: value for name, value in {**options, **objective}.items() if name not in FREE}

@@ -15,7 +15,8 @@ from models.neural import optimizers as rules
 from models.neural.averaging import WeightAverage
 from models.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.neural.optim import make_optimizer
-from models.neural.spec import Optimizer
+from models.neural.training_spec import Optimizer
+from models.options import as_written, without_idle
 from models.specs import TrainingSpec
 
 ALL = get_args(Optimizer)
@@ -25,7 +26,9 @@ BETAS = (0.8, 0.95)
 
 def options(name, **changes):
     defaults = {"weight_decay": 0.0, "momentum": 0.7, "beta1": BETAS[0], "beta2": BETAS[1]}
-    return TrainingSpec(optimizer=name, **{"learning_rate": RATE.get(name, 0.05)} | defaults | changes)
+    chosen = {"learning_rate": RATE.get(name, 0.05)} | defaults | changes
+    with as_written():  # of these constants a rule takes those it has
+        return without_idle(TrainingSpec(optimizer=name, **chosen))
 
 
 class Parts(nn.Module):

@@ -25,7 +25,7 @@ RECIPES = {
     "even": TRAINING,
     "through sockets": TRAINING,
     "uneven": replace(TRAINING, batch=5, backprop=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
-    "unscored": replace(TRAINING, batch=2, window=5, carry="review", epochs=6),
+    "unscored": replace(TRAINING, batch=2, window=5, carry="review", reset=0.02, epochs=6),
     "nan": TRAINING,
     "memory": replace(TRAINING, batch=8),
     "dropout": TRAINING,

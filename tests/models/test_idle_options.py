@@ -1,0 +1,118 @@
+"""An option that has no part beside the others is refused away from its default, but read where a model has it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from models.options import as_written, idle_of, without_idle
+from models.specs import (
+    DynamicSpec,
+    NPLMSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    identity,
+    spec_from_dict,
+    to_dict,
+)
+
+RECURRENT, WITHOUT_HEAD = "in a recurrent network", {"output": "softmax"}
+NESTED = ("backprop", "activation_penalty", "temporal_penalty")
+
+
+@pytest.mark.parametrize(
+    ("spec", "chosen", "name", "value", "where"),
+    [
+        (TrainingSpec, {}, "momentum", 0.5, "with optimizer 'momentum', 'nesterov', 'rmsprop' or 'adadelta'"),
+        (TrainingSpec, {"optimizer": "sgd"}, "beta1", 0.8, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
+        (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
+        (TrainingSpec, {}, "patience", 3, "with optimizer 'nt_asgd'"),
+        (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "with schedule 'cosine' or 'linear'"),
+        (TrainingSpec, {"schedule": "plateau"}, "final_rate", 0.5, "with schedule 'cosine' or 'linear'"),
+        (TrainingSpec, {"carry": "review"}, "reset", 0.1, "with carry 'stream'"),
+        (ObjectiveSpec, WITHOUT_HEAD, "head", 500, "with output 'two_level' or 'adaptive'"),
+        (ObjectiveSpec, {"output": "hierarchical"}, "head", 500, "with output 'two_level' or 'adaptive'"),
+        (ObjectiveSpec, {}, "cutoffs", (2_000,), "with output 'adaptive'"),
+        (ObjectiveSpec, WITHOUT_HEAD, "shrink", 2.0, "with output 'adaptive'"),
+        (ObjectiveSpec, WITHOUT_HEAD, "samples", 64, "with estimator 'sampled' or 'nce'"),
+        (DynamicSpec, {"rule": "sgd"}, "epsilon", 0.5, "with rule 'rms'"),
+        (DynamicSpec, {"rule": "sgd"}, "statistics_tokens", 3, "with rule 'rms'"),
+    ],
+)
+def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
+    spec: Any, chosen: dict[str, Any], name: str, value: object, where: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name} is ") as refusal:
+        spec(**chosen, **{name: value})
+    assert str(refusal.value).endswith(f"it must be left at {getattr(spec(), name)!r}: it has a part only {where}")
+    assert getattr(spec(**chosen), name) == getattr(spec(), name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        (TrainingSpec, {"optimizer": "adadelta", "momentum": 0.5}),
+        (TrainingSpec, {"optimizer": "adam_simplified", "beta1": 0.8, "beta2": 0.95}),
+        (TrainingSpec, {"optimizer": "nt_asgd", "patience": 3}),
+        (TrainingSpec, {"schedule": "linear", "final_rate": 0.0}),
+        (TrainingSpec, {"carry": "stream", "reset": 0.0}),
+        (ObjectiveSpec, {"output": "adaptive", "head": 500, "cutoffs": (600,), "shrink": 2.0}),
+        (ObjectiveSpec, {"output": "softmax", "estimator": "nce", "samples": 64}),
+        (DynamicSpec, {"rule": "rms", "epsilon": 0.5, "statistics_tokens": 3}),
+    ],
+)
+def test_where_it_has_a_part_any_value_of_its_range_is_taken(spec: Any, options: dict[str, Any]) -> None:
+    made = spec(**options)
+    assert {name: getattr(made, name) for name in options} == options
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_network_without_recurrent_layer_has_no_gradient_through_time_and_no_penalties_of_it(name: str) -> None:
+    training = TrainingSpec(**{name: 60 if name == "backprop" else 0.5})
+    assert RecurrentSpec(training=training)
+    with pytest.raises(ValueError, match=rf"training\.{name} is .* it has a part only {RECURRENT}"):
+        NPLMSpec(training=training)
+
+
+def test_a_stored_model_is_read_as_it_was_written_so_that_its_digest_stays() -> None:
+    stored = asdict(RecurrentSpec())
+    stored["training"] |= {"momentum": 0.5, "beta1": 0.8, "carry": "review", "reset": 0.1}
+    stored["objective"] |= {"output": "softmax", "head": 500}
+    spec = spec_from_dict(stored)
+    assert isinstance(spec, RecurrentSpec)
+    assert (spec.training.momentum, spec.training.reset, spec.objective.head) == (0.5, 0.1, 500)
+    assert asdict(spec) == stored
+    written = to_dict(spec)
+    assert (written["training"]["momentum"], written["objective"]["head"]) == (0.5, 500)  # the digest has both
+    assert identity(spec_from_dict(written)) == identity(spec)
+    with pytest.raises(ValueError, match="momentum"):  # only what is stored is let through
+        replace(spec.training, epochs=1)
+
+
+def test_what_is_stored_is_still_held_to_its_ranges() -> None:
+    with pytest.raises(ValueError, match="momentum is 2"):
+        spec_from_dict({"kind": "lstm", "training": {"momentum": 2}})
+
+
+def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> None:
+    with as_written():
+        training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, backprop=90)
+        spec = NPLMSpec(training=training, objective=ObjectiveSpec("softmax", head=9, chunk=7))
+    assert {"training.momentum", "training.beta1", "training.backprop", "objective.head"} <= idle_of(spec).keys()
+    assert "training.final_rate" not in idle_of(spec)
+    assert without_idle(spec) == NPLMSpec(
+        training=TrainingSpec(optimizer="sgd", final_rate=0.5, clip=2.0), objective=ObjectiveSpec("softmax", chunk=7)
+    )
+    with pytest.raises(ValueError, match="momentum"):  # the leave has ended
+        TrainingSpec(momentum=0.5)
+
+
+@pytest.mark.parametrize("name", ["clip", "clip_value", "spike"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_limits_of_gradient_and_loss_are_finite_numbers_or_none(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        TrainingSpec(**{name: value})
+    assert getattr(TrainingSpec(**{name: None}), name) is None
