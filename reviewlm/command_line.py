@@ -9,6 +9,7 @@ from typing import Any
 
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError
+from reviewlm.plain_values import NONE
 from reviewlm.presets import load_config
 
 APART = {"preset", "execution"}
@@ -44,7 +45,8 @@ def _overrides(config: RunConfig) -> list[str]:
     """Return the settings in which a configuration differs from its preset, as `key=value`."""
     preset, wanted = (_identity(one) for one in (load_config(config.preset), config))
     wanted["source"]["input"] = preset["source"]["input"]
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in _changes(preset, wanted, "")]
+    changes = _changes(preset, wanted, "")
+    return [f"{key}={NONE if value is None else json.dumps(value, ensure_ascii=False)}" for key, value in changes]
 
 
 def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, Any]]:

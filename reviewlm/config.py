@@ -12,13 +12,24 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec, parts_of
+from models.specs import (
+    DynamicSpec,
+    MixtureSpec,
+    ModelSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    NPLMSpec,
+    RecurrentSpec,
+    VocabularySpec,
+    parts_of,
+)
 from reviewlm.audit_config import AuditConfig
 from reviewlm.environment import home_folder
 from reviewlm.evaluation_config import EvaluationConfig
 from reviewlm.execution_config import ExecutionConfig as ExecutionConfig
+from reviewlm.plain_values import model_options, vocabulary_options
 from reviewlm.promotion_config import PromotionConfig as PromotionConfig
 from reviewlm.rescore_config import RescoreConfig
 from reviewlm.section import Section, Seed
@@ -26,6 +37,10 @@ from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
 """Kinds of models that draw nothing at random when they are fitted."""
+MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
+"""Of a configuration that names none."""
+Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValidator(model_options)]
+"""The options of a model; "none" leaves open what may be left open, e.g. `training.clip`."""
 
 
 class SyntheticConfig(Section):
@@ -163,8 +178,10 @@ class RunConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
-    vocabulary: dict[str, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
-    models: tuple[Annotated[ModelSpec, Field(discriminator="kind")], ...] = (NGramSpec(), RecurrentSpec())
+    vocabulary: dict[str, Annotated[VocabularySpec, BeforeValidator(vocabulary_options)]] = Field(
+        default_factory=lambda: {"word": VocabularySpec()}
+    )
+    models: tuple[Model, ...] = MODELS
     baseline: str = "kn5"
     evaluation: EvaluationConfig = EvaluationConfig()
     audit: AuditConfig = AuditConfig()
@@ -183,7 +200,7 @@ class RunConfig(Section):
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
         sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
-        specs = options.get("models")
+        specs = options.setdefault("models", default_models())
         for spec in specs if isinstance(specs, list) else []:
             if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
                 sections.append(_below(spec, "training"))
@@ -227,11 +244,22 @@ class RunConfig(Section):
                 )
         if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
             raise ValueError(f"model {spec.name!r} is gated, which needs an n-gram model among its parts; or 'linear'")
+        adapting = isinstance(spec, NeuralCacheSpec | DynamicSpec)
+        if adapting and not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+            raise ValueError(
+                f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
+                f"{part.kind!r}"
+            )
 
     @property
     def home(self) -> Path:
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
         return home_folder(self.execution.home)
+
+
+def default_models() -> list[dict[str, Any]]:
+    """Return `MODELS` as a preset would write them, with nothing in them that a setting of the whole gives."""
+    return [{"kind": spec.kind} for spec in MODELS]
 
 
 def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:

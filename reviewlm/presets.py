@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from reviewlm.config import RunConfig
+from reviewlm.complaints import explain
+from reviewlm.config import RunConfig, default_models
 from reviewlm.errors import ConfigError
 
 PRESETS = Path(__file__).resolve().parent.parent / "config"
@@ -47,7 +47,7 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(options)
     except ValidationError as error:
-        raise _explain(error) from error
+        raise explain(error, options) from error
 
 
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _apply(options: dict[str, Any], override: str) -> None:
         value = text
     parts = key.strip().split(".")
     if parts[0] == "models" and "models" not in options:
-        options["models"] = [asdict(spec) for spec in RunConfig().models]
+        options["models"] = default_models()
     place: Any = options
     for part in parts[:-1]:
         place = _descend(place, part, override)
@@ -116,33 +116,3 @@ def _index(place: list[Any], part: str, override: str) -> int:
             remedy=f"use a number from 0 to {len(place) - 1}",
         )
     return int(part)
-
-
-def _explain(error: ValidationError) -> ConfigError:
-    """Turn pydantic's first complaint into one of ours; an unknown key gets the nearest valid one."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "configuration"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, sorted(_all_keys()), n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "see config/ for the settings there are"
-        return ConfigError(f"Unknown setting '{key}'", where=where, value=first["input"], remedy=remedy)
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return ConfigError(f"A setting is not valid: {message}", where=where, value=first["input"])
-
-
-def _all_keys() -> set[str]:
-    """Return every key that occurs anywhere in the schema."""
-    keys: set[str] = set()
-
-    def collect(node: Any) -> None:
-        if isinstance(node, dict):
-            keys.update(node.get("properties", {}))
-            for value in node.values():
-                collect(value)
-        elif isinstance(node, list):
-            for value in node:
-                collect(value)
-
-    collect(RunConfig.model_json_schema())
-    return keys

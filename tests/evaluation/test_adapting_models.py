@@ -83,3 +83,9 @@ def test_the_configuration_takes_both_kinds_after_their_part(kind, tmp_path):
     assert config.models[1].parts == ("net",)
     with pytest.raises(ConfigError, match="none of the models before it"):
         load_config("demo", [f'models=[{{kind="{kind}", part="net"}}, {{kind="lstm", name="net"}}]', 'baseline="net"'])
+
+
+@pytest.mark.parametrize("kind", ["neural_cache", "dynamic"])
+def test_the_configuration_refuses_to_adapt_a_model_that_is_not_neural(kind):
+    with pytest.raises(ConfigError, match="needs a neural model; its part 'kn' is of kind 'ngram'"):
+        load_config("demo", [f'models=[{{kind="ngram", name="kn"}}, {{kind="{kind}", part="kn"}}]', 'baseline="kn"'])

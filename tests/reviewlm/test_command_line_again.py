@@ -25,6 +25,7 @@ def parsed(line):
         [],
         ["seed=7"],
         ["models.5.training.learning_rate=1e-6", 'source.licence="Yelp\'s, for study"', "split.by=user"],
+        ["models.5.training.clip=none", "promotion.max_latency_ms=none"],
         ["evaluation.sample_stars=[1, 2]", "clean.mask_personal_data=false", "vocabulary.word.size=500"],
         ['evaluation.prompts=["It was $5", "Caf\u00e9 \\"Uno\\""]'],
     ],

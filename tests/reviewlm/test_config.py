@@ -53,6 +53,70 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: s
 
 
 @pytest.mark.parametrize(
+    ("override", "where", "said"),
+    [
+        ("models.1.hidden=650", "models.1.hidden",
+         ["there is models.2.hidden", "models.1 is 'kn5' of kind 'ngram', and it has no such setting"]),
+        ("models.5.training.nonlinearity=relu", "models.5.training.nonlinearity",
+         ["there is models.5.nonlinearity", "its section training has no such setting"]),
+        ("sweep.learning_rate=0.1", "sweep.learning_rate",
+         ["there is models.2.training.learning_rate", "the section sweep has no such setting"]),
+        ("models.5.training.seeds=3", "models.5.training.seeds", ["did you mean 'seed'?", "there is sweep.seeds"]),
+        ("sweep.learnig_rate=1", "sweep.learnig_rate", ["did you mean 'learning_rate'?", "there is models.2.training"]),
+        ("models.1.zzz=1", "models.1.zzz", ["settings of models.1: kind, name, vocabulary, order"]),
+    ],
+)  # fmt: skip
+def test_a_setting_of_another_section_is_told_where_it_stands(override: str, where: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("demo", [override])
+    assert error.value.where == where
+    assert all(part in str(error.value) for part in said)
+    key = where.rpartition(".")[2]
+    assert f"did you mean '{key}'" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("models.5.training.clip=-1", "models.5.training.clip"), ("models.5.dropout=many", "models.5.dropout"),
+        ("models.5.training.clip=inf", "models.5.training.clip"), ("models.5.hidden=0", "models.5.hidden"),
+        ("models.5.training.momentum=0.5", "models.5.training.momentum"),
+        ("models.2.training={backprop=90}", "models.2.training.backprop"),
+    ],
+)  # fmt: skip
+def test_the_place_of_a_wrong_value_can_be_typed_back(override: str, where: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("demo", [override])
+    assert error.value.where == where
+
+
+def test_what_may_be_left_open_is_left_open_by_none() -> None:
+    config = load_config("demo", [
+        "models.5.training.clip=none", "models.5.training.spike=none", "models.5.input_dropout=none",
+        'models.0={kind="ngram", name="unigram", order=1, smoothing="add_k", k="none"}',
+    ])  # fmt: skip
+    spec = config.models[5]
+    assert isinstance(spec, RecurrentSpec)
+    assert (spec.training.clip, spec.training.spike, spec.input_dropout) == (None, None, None)
+    for other in ("None", "null", "off"):
+        with pytest.raises(ConfigError, match="a number, or 'none' to do without"):
+            load_config("demo", [f"models.5.training.clip={other}"])
+    with pytest.raises(ConfigError, match=r"models\.5\.training\.window"):  # which must be something
+        load_config("demo", ["models.5.training.window=none"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["models.5.hidden", "models.5.training.clip", "models.5.training.epochs", "source.synthetic.reviews", "seed",
+     "vocabulary.word.min_count", "promotion.max_latency_ms"],
+)  # fmt: skip
+def test_a_truth_value_is_no_number(key: str) -> None:
+    with pytest.raises(ConfigError, match="is true; it must be a number") as error:
+        load_config("demo", [f"{key}=true"])
+    assert error.value.where == key
+
+
+@pytest.mark.parametrize(
     "override",
     ["split.test=0.7", "models.1.dropout=1.0", "models.0.order=9", "models.1.hidden=0", "split.test=many",
      "models.1.training.backprop=3", "baseline=nobody", "models.1.vocabulary=klingon", "models.9.hidden=1", "nonsense"],
@@ -80,6 +144,16 @@ def test_one_seed_reaches_every_part_that_draws_at_random_and_has_none_of_its_ow
     seeds = {spec.name: spec.training.seed for spec in config.models if hasattr(spec, "training")}
     assert seeds == {"nplm": 3, "rnn": 7, "gru": 7, "lstm": 7}
     assert (config.evaluation.seed, config.source.synthetic.seed) == (7, 7)
+
+
+@pytest.mark.parametrize("overrides", [[], ["models.1.hidden=64"], ["models.1.training.clip=2.0"]])
+def test_the_seed_reaches_the_models_of_a_preset_that_names_none(tmp_path: Path, overrides: list[str]) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("seed = 7\n")
+    ngram, network = load_config(str(mine), overrides).models
+    assert (ngram.kind, network.kind) == ("ngram", "lstm")
+    assert network.training.seed == 7  # type: ignore[union-attr]
+    assert RunConfig(seed=7).models[1].training.seed == 7  # type: ignore[union-attr]
 
 
 def test_an_unknown_preset_names_the_nearest_and_lists_all() -> None:
