@@ -15,6 +15,13 @@ HORIZON = 100
 """Updates that the running mean of the training loss looks back over."""
 NORMS = 8_192
 """Gradient norms that are remembered of an epoch, at most; each checkpoint holds them."""
+FINENESS = 1.02
+"""Times of updates are counted in bins of which each reaches this much higher than the one below it."""
+MEASURED = (
+    "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
+    "peak_gpu_memory_megabytes", "product_peak_share",
+)  # fmt: skip
+"""Figures of the machine: they go on after a resume, and are no part of what equal trainings have in common."""
 
 
 def perplexity(nats: float) -> float:
@@ -50,6 +57,8 @@ class Course:
         plateau: What evaluations without improvement have left of the rate.
         micro_batch: Streams read at a time; memory that does not suffice makes them fewer.
         class_changes: Times that the training went on under another class of determinism.
+        times: Updates by the time they took: by the exponent, in figures, of the power of `FINENESS` that is nearest.
+        peaks: The most memory held so far, by the name of the figure, also by processes that were killed since.
     """
 
     updates: int = 0
@@ -73,6 +82,8 @@ class Course:
     plateau: float = 1.0
     micro_batch: int = 1
     class_changes: int = 0
+    times: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
 
     def rise(self, nats: float, tokens: int, positions: int) -> float:
         """Return by how many nats per position a window costs more than the latest ones would have; −inf at the start.
@@ -111,6 +122,32 @@ class Course:
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
         self.since["seconds"] += seconds
+        power = str(round(math.log(max(seconds, 1e-9), FINENESS)))
+        self.times[power] = self.times.get(power, 0) + 1
+
+    def step_seconds(self, share: float) -> float:
+        """Return the time within which *share* of the updates so far were done, to 1 %; 0 before the first one."""
+        wanted = share * sum(self.times.values())
+        for power in sorted(map(int, self.times)):
+            wanted -= self.times[str(power)]
+            if wanted <= 0:
+                return FINENESS**power
+        return 0.0
+
+    def machine_figures(self, peaks: Mapping[str, float], highest: float) -> dict[str, float]:
+        """Return what the training so far has made of the machine (`MEASURED`), as figures of journal and summary.
+
+        Args:
+            peaks: The most memory that this process has held, by the name of the figure.
+            highest: Tokens per second if nothing but products took time; see `throughput.py`.
+        """
+        self.peaks |= {name: max(value, self.peaks.get(name, 0.0)) for name, value in peaks.items()}
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+        return {
+            **{f"step_seconds/{name}": self.step_seconds(share) for name, share in shares.items()},
+            **self.peaks,
+            "product_peak_share": self.tokens / max(self.seconds, 1e-9) / max(highest, 1e-9),
+        }
 
     def train_figures(self, rate: float, by_value: bool = False, nats: bool = True) -> dict[str, float]:
         """Return the means since the last call as figures of the journal (none where nothing was scored).

@@ -28,6 +28,7 @@ from .determinism import determinism_class, in_words
 from .network import Network
 from .parallel import Ranks, joined
 from .schedule import PLATEAU_FACTOR
+from .throughput import Meter
 from .training_state import TrainingState
 from .training_step import Divergence, TrainingStep
 from .validation import validation_limit, validation_nats
@@ -79,9 +80,10 @@ def train(
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
         (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
         it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
-        (train_estimator_loss where an estimator is trained with),
-        clipped_share, value_clipped_share, divergences, micro_batch (streams read at a time at the end), threads (of
-        which equal bits depend) and class_changes (times that it went on under another class of determinism).
+        (train_estimator_loss where an estimator is trained with), clipped_share, value_clipped_share, divergences,
+        quantiles of the updates' times, peak memory and share of the matrix-product peak (`Course.machine_figures`),
+        micro_batch (streams read at a time at the end), threads (of which equal bits depend) and class_changes (times
+        that it went on under another class of determinism).
 
     Raises:
         ModelError: kind "diverged": not finite even at an eighth of the rate; kind "input": nothing to train on, or
@@ -114,7 +116,7 @@ class Trainer:
         self.train_stream, self.validation_stream = train_stream, validation_stream
         self.device = network.output.weight.device
         network.train()
-        self.nats = network.output.reports_nats
+        self.nats, self.meter = network.output.reports_nats, Meter(network, ranks.size)
         self.batches = make_batches(train_stream, training)
         windows = self.batches.windows(math.ceil(training.epochs))
         self.starts = np.concatenate([[0], np.cumsum(windows)])
@@ -195,7 +197,7 @@ class Trainer:
             by_value = self.training.clip_value is not None
             self._write(self.course.train_figures(self.step.rate(done - 1), by_value, self.nats))
         if last or epoch_ends:
-            self._write(self.course.norm_figures())
+            self._write(self.course.norm_figures() | self._machine_figures())
         if done in self.evaluations:
             self._save(good=self._evaluate())
         elif self.ranks.decided(time.monotonic() - self.saved > CHECKPOINT_SECONDS):
@@ -208,6 +210,9 @@ class Trainer:
     def _write(self, figures: Mapping[str, float]) -> None:
         if figures and self.ranks.leads:
             self.journal.write(self.course.tokens, figures)
+
+    def _machine_figures(self) -> dict[str, float]:
+        return self.course.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
 
     def _evaluate(self) -> bool:
         """Measure on validation and keep the weights if they are the best; False if they are no good to go back to.
@@ -287,10 +292,11 @@ class Trainer:
         self.course.divergences, self.course.rate_factor = times, 0.5**times
         # What was learnt about this machine stays.
         self.course.micro_batch = min(before.micro_batch, self.course.micro_batch)
-        self.course.class_changes = before.class_changes
+        self.course.class_changes, self.course.peaks = before.class_changes, before.peaks
         self._save(good=True)
 
     def _summary(self) -> dict[str, float]:
         nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS, ranks=self.ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        return {**self.course.summary(self.nats), **held_out, "threads": torch.get_num_threads()}
+        own = self.course.summary(self.nats) | self._machine_figures()
+        return {**own, **held_out, "threads": torch.get_num_threads()}

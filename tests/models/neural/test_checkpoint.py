@@ -18,6 +18,7 @@ from models.base import FitContext, ModelError
 from models.neural import checkpoint, trainer, training_step
 from models.neural.checkpoint import Checkpoints, Journal
 from models.neural.clipping import Clipped
+from models.neural.course import MEASURED
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.schedule import learning_rate
 from models.neural.trainer import CHECKPOINTS, train
@@ -32,8 +33,8 @@ SPEC = RecurrentSpec(
     kind="lstm", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=8, chunk=16), training=TRAINING
 )
 TRAIN, VALIDATION = walks(40, V, 1), walks(8, V, 2)
-WALL_CLOCK = ("time", "tokens_per_second")
-CLOCKS = ("seconds", "cpu_seconds", "tokens_per_second")
+WALL_CLOCK = ("time", *MEASURED)
+CLOCKS = ("seconds", "cpu_seconds", *MEASURED)
 
 
 class Killed(BaseException):

@@ -19,6 +19,7 @@ from models.base import FitContext, ModelError
 from models.batches import make_batches
 from models.neural import shared_sum
 from models.neural.checkpoint import Checkpoints
+from models.neural.course import MEASURED
 from models.neural.parallel import Group, Ranks, joined, own_device
 from models.neural.trainer import CHECKPOINTS
 
@@ -76,7 +77,7 @@ def test_all_ranks_end_with_the_very_same_weights_and_figures(by_two, case):
         assert one == two
         return
     assert one["weights"] == two["weights"]
-    clocks = {"seconds", "cpu_seconds", "tokens_per_second"}
+    clocks = {"seconds", "cpu_seconds", *MEASURED}
     differing = {name for name in one["summary"] if one["summary"][name] != two["summary"][name]}
     assert differing <= clocks
 

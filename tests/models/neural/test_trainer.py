@@ -134,6 +134,7 @@ def test_what_updates_take_is_counted_by_the_wall_and_by_the_processor_and_evalu
     assert summary["seconds"] == summary["updates"]
     assert summary["cpu_seconds"] == 10 * summary["updates"]
     assert summary["tokens_per_second"] == summary["tokens"] / summary["updates"]
+    assert summary["step_seconds/p50"] == summary["step_seconds/p99"] == pytest.approx(1, rel=0.01)
 
 
 def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(tmp_path):
@@ -142,7 +143,8 @@ def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(
     assert names == {
         "step", "time", "train/nats", "train/perplexity", "validation/nats", "validation/perplexity", "learning_rate",
         "gradient_norm", "gradient_norm/p50", "gradient_norm/p90", "gradient_norm/p99", "clipped_share",
-        "tokens_per_second", "settled",
+        "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
+        "product_peak_share", "settled",
     }
     lines = [line for line in journal(tmp_path) if "train/nats" in line]
     steps = [line["step"] for line in lines]
