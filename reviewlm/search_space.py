@@ -4,6 +4,9 @@
     1e-4..1e-2:log  drawn evenly on a logarithmic scale
     128..512:64     in steps of 64
     adamw|sgd       one of these
+
+An option that has a part only beside some choices (`training.momentum`) may be searched together with them. In a trial
+where it has none it stays at its default.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import product
 from math import isfinite
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from models.options import as_written, idle_of, without_idle
 from models.specs import ModelSpec
 from reviewlm.errors import ConfigError
 
@@ -63,7 +68,8 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
 
     Raises:
         ConfigError: The space is empty; there is no such option (the nearest is named), or it is not searched; the text
-            is of no known form; the option would refuse a value at the border of its range.
+            is of no known form; the option would refuse a value at the border of its range, or has no part in any
+            trial.
     """
     known = _types_of(spec)
     found = {name: _dimension(spec, known, name, text) for name, text in _flat(space).items()}
@@ -72,24 +78,75 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
             "The sweep has no space to search", where="sweep.space",
             remedy='e.g. --space "hidden=128..512:log training.learning_rate=1e-3..1e-2:log dropout=0..0.5"',
         )
+    _require_parts(spec, found)
     return found
 
 
 def with_options(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
     """Return the spec with some options changed, e.g. `{"hidden": 256, "training.learning_rate": 4e-3}`.
 
+    An option that has no part beside the new ones is left at its default, whatever it is to be or was.
+
     Raises:
         ValueError: The options do not go together.
     """
+    return cast(ModelSpec, without_idle(_changed(spec, values)))
+
+
+def to_write(spec: ModelSpec, values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what must be set in the configuration of *spec* to get `with_options(spec, values)`, by full name."""
+    before, after = _values_of(spec), _values_of(with_options(spec, values))
+    return {name: value for name, value in after.items() if name in values or value != before[name]}
+
+
+def _changed(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
     own = {name: value for name, value in values.items() if "." not in name}
     sections: dict[str, dict[str, Value]] = {}
     for name, value in values.items():
         if "." in name:
             section, _, option = name.partition(".")
             sections.setdefault(section, {})[option] = value
-    below: dict[str, Any] = {name: replace(getattr(spec, name), **inner) for name, inner in sections.items()}
-    changes: dict[str, Any] = {**own, **below}
-    return replace(spec, **changes)
+    with as_written():
+        below: dict[str, Any] = {name: replace(getattr(spec, name), **inner) for name, inner in sections.items()}
+        changes: dict[str, Any] = {**own, **below}
+        return replace(spec, **changes)
+
+
+def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
+    """Refuse an option that has no part in any trial.
+
+    Raises:
+        ConfigError: It names the option, and where it would have a part.
+    """
+    never: dict[str, str] | None = None
+    named = {name: found.values for name, found in space.items() if isinstance(found, Choice) and _words(found)}
+    for words in product(*named.values()):
+        try:
+            idle = idle_of(_changed(spec, dict(zip(named, words, strict=True))))
+        except ValueError:  # such a trial fails
+            continue
+        never = {name: where for name, where in idle.items() if name in space and name in (never or idle)}
+        if not never:
+            return
+    for name, where in (never or {}).items():
+        raise ConfigError(
+            f"The option '{name}' has no part in any trial: it has one only {where}", where="sweep.space",
+            remedy=f"leave it out, or let the space or the model '{spec.name}' have that",
+        )
+
+
+def _words(choice: Choice) -> bool:
+    """Return whether a choice is one of names, which decides what other options have a part."""
+    return all(isinstance(value, str) for value in choice.values)
+
+
+def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:
+    """Return all options by full name, those of its sections included."""
+    found: dict[str, Any] = {}
+    for entry in fields(spec):
+        value, name = getattr(spec, entry.name), f"{prefix}{entry.name}"
+        found |= _values_of(value, f"{name}.") if is_dataclass(value) else {name: value}
+    return found
 
 
 def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

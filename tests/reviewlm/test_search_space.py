@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.specs import NPLMSpec, RecurrentSpec
+from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec
 from reviewlm.errors import ConfigError
 from reviewlm.presets import load_config
-from reviewlm.search_space import Choice, Range, parse_space, with_options
+from reviewlm.search_space import Choice, Range, parse_space, to_write, with_options
 
 LSTM = RecurrentSpec()
 
@@ -55,11 +55,15 @@ def test_sections_may_be_tables_as_toml_has_them() -> None:
         ({"dropout": "0..0.5:log"}, "cannot begin at 0"),
         ({"tied": "0..1"}, "not a number; name the choices"),
         ({"tied": "true"}, "at least two different choices"),
-        ({"training.clip": "none|1"}, "'none' is not a number"),  # no preset could say it
+        ({"training.clip": "none|1"}, "'none' is not a number"),  # between which the search goes
         ({"layers": "1|2|2"}, "stands there twice"),
         ({"objective.cutoffs": "1|2"}, "a list, which cannot be searched"),
         ({"training.seed": "1..9"}, "cannot be searched: chance is no option"),
         ({"kind": "lstm|gru"}, "cannot be searched"),
+        ({"training.momentum": "0.5..0.9"}, "no part in any trial: it has one only with optimizer 'momentum'"),
+        ({"training.optimizer": "adamw|sgd", "training.momentum": "0.5..0.9"}, "'training.momentum' has no part in"),
+        ({"objective.samples": "64..512"}, "it has one only with estimator 'sampled' or 'nce'"),
+        ({"training.schedule": "constant|plateau", "training.final_rate": "0..0.1"}, "with schedule 'cosine'"),
         ({"hidden": ""}, "A range or choices are needed"),
         ({}, "no space to search"),
     ],
@@ -82,6 +86,31 @@ def test_values_are_put_into_the_model_and_its_sections() -> None:
     assert (changed.hidden, changed.dropout) == (77, 0.25)
     assert (changed.training.learning_rate, changed.training.clip) == (0.5, 2.0)
     assert (changed.training.window, changed.layers) == (LSTM.training.window, LSTM.layers)
+
+
+SPACE = {"training.optimizer": "adamw|nesterov", "training.momentum": "0.5..0.95", "training.beta1": "0.8..0.95"}
+
+
+def test_an_option_may_be_searched_together_with_the_choice_that_gives_it_a_part() -> None:
+    assert list(parse_space(LSTM, SPACE)) == list(SPACE)
+    adamw, nesterov = (
+        with_options(LSTM, {"training.optimizer": name, "training.momentum": 0.6, "training.beta1": 0.85})
+        for name in ("adamw", "nesterov")
+    )
+    assert (adamw.training.momentum, adamw.training.beta1) == (0.9, 0.85)  # type: ignore[union-attr]
+    assert (nesterov.training.momentum, nesterov.training.beta1) == (0.6, 0.9)  # type: ignore[union-attr]
+
+
+def test_trials_that_differ_only_in_what_has_no_part_are_the_same_model() -> None:
+    one, two = (with_options(LSTM, {"training.optimizer": "sgd", "training.momentum": m}) for m in (0.5, 0.7))
+    assert one == two
+
+
+def test_an_option_of_the_model_that_loses_its_part_goes_back_to_its_default_and_that_is_told() -> None:
+    base = RecurrentSpec(training=TrainingSpec(optimizer="momentum", momentum=0.5), name="heavy")
+    values = {"training.optimizer": "adamw", "hidden": 64}
+    assert to_write(base, values) == {"training.optimizer": "adamw", "training.momentum": 0.9, "hidden": 64}
+    assert to_write(LSTM, {"hidden": LSTM.hidden}) == {"hidden": LSTM.hidden}
 
 
 def test_the_section_takes_a_table_or_overrides() -> None:
