@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest
@@ -14,7 +15,7 @@ from flows.prepare import prepare
 from flows.retrain import resolve
 from tasks.fit_process import interruptible_fits
 from tasks.prepare import Prepared
-from tasks.study import Study
+from tasks.study import Study, database_errors
 from tasks.sweep import PARENT, Finalist, Plan, finalist, finalists_of, open_study, plan_sweep, summarise_sweep
 from tasks.track import parent_run
 from tasks.trial import run_seed, run_trial
@@ -39,8 +40,11 @@ def sweep(
     plan = plan_sweep(resolve(preset, input, overrides))
     prepared = prepare(plan.config, ingest(plan.config))
     study = open_study(plan, prepared)
-    with parent_run(plan.config, "sweep", study.note(PARENT)) as run_id:
-        study.remember(PARENT, run_id)
+    with ExitStack() as stack:
+        with study.lock("parent"):  # of runs that begin together one opens the MLflow run, and all go on with it
+            run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
+            study.remember(PARENT, run_id)
+        stack.enter_context(database_errors(study.folder))
         runner: Any = ThreadPoolTaskRunner(max_workers=plan.config.execution.workers)
         fit_trials.with_options(task_runner=runner)(plan, prepared, study, run_id)
         with study.lock("finals"):
@@ -52,19 +56,21 @@ def sweep(
 def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
     """Fit trials, as many side by side as the configuration has workers, until there are as many as wanted."""
     running: list[PrefectFuture[Any]] = []
-    with interruptible_fits(), study.joined():
-        while True:
-            while len(running) < plan.config.execution.workers and (asked := study.ask()) is not None:
-                running.append(run_trial.submit(plan.config, plan.base, prepared, study, asked, parent_run_id))
-            if running:
-                done = next(as_completed(list(running)))
-                running.remove(done)
-                done.result()
-            elif study.busy():  # another process is at it; should it die, its trial is ours
-                time.sleep(WAIT_SECONDS)
-                study.give_up_dead()
-            else:
-                return
+    with study.joined(), ExitStack() as stack:
+        stack.callback(lambda: wait(running))  # else the trials that still run would count as those of a dead process
+        with interruptible_fits():
+            while True:
+                while len(running) < plan.config.execution.workers and (asked := study.ask()) is not None:
+                    running.append(run_trial.submit(plan.config, plan.base, prepared, study, asked, parent_run_id))
+                if running:
+                    done = next(as_completed(list(running)))
+                    running.remove(done)
+                    done.result()
+                elif study.busy():  # another process is at it; should it die, its trial is ours
+                    time.sleep(WAIT_SECONDS)
+                    study.give_up_dead()
+                else:
+                    return
 
 
 @flow(name="fit-finalists", persist_result=False)

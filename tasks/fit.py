@@ -26,7 +26,7 @@ from tasks.fit_process import run_job
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, store_of
-from tasks.start import INPUT, Start, starting_point
+from tasks.start import INPUT, START_TAG, Start, starting_point
 from tasks.track import JOURNAL, open_model_run
 
 FIT_VERSION = 2
@@ -83,7 +83,7 @@ def fit(
         built = build_fit(config, plan, prepared, _now_and_then(run.forward), parts)
         run.complete(built.artifact, BUNDLE_FOLDER)
     if plan.start.note and not run.known:
-        run.tracker.set_tags(run.run_id, {"reviewlm.start": plan.start.note})
+        run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
 

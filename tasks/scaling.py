@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from evaluation.scaling import Law, Prediction, foretell
 from evaluation.scaling_figures import scaling_figure
+from models.neural.course import perplexity
 from models.specs import NPLMSpec, RecurrentSpec
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError, Damaged, FitError
@@ -27,6 +27,7 @@ from reviewlm.store import Artifact
 from tasks.fit import plan_fit
 from tasks.prepare import Prepared
 from tasks.stage import run_stage, show_table, store_of
+from tasks.start import wants_champion
 from tasks.track import tracker_of
 from tasks.trial import fit_shown, trial_run
 
@@ -64,12 +65,14 @@ class SmallFit:
     def as_row(self) -> dict[str, Any]:
         """Return what a table shows."""
         row = {"share": self.small.share, "seed": self.small.seed, "tokens": self.tokens, "nats": self.nats}
-        return row | {"perplexity": exp(self.nats)}
+        return row | {"perplexity": perplexity(self.nats)}
 
 
 def plan_scaling(config: RunConfig) -> ScalingPlan:
     """Check a scaling fit before any work; a ConfigError says what is wrong."""
     base = chosen_model(config, config.scaling.model, "scaling.model")[1]
+    if wants_champion(base):
+        log.warning("'%s' starts from the champion; the law of a scaling fit is that of fresh weights", base.name)
     return ScalingPlan(base, with_only(config, base))
 
 
@@ -109,7 +112,7 @@ def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id
     values = {"share": small.share, "seed": small.seed}
     name = f"share {small.share:.4g} seed {small.seed}"
     with trial_run(config, prepared, small.spec, values, name, parent_run_id) as run:
-        fitted = fit_shown(config, small.spec, prepared, run)
+        fitted = fit_shown(config, plan_fit(config, small.spec, prepared), prepared, run)
     if fitted is None:
         return None
     summary = fitted.facts["summary"]
@@ -181,7 +184,8 @@ def outcome_of(config: RunConfig, artifact: Artifact) -> dict[str, Any] | None:
     if fit is None:
         return None
     nats = float(fit.facts["summary"]["validation_nats"])
-    return {"nats": nats, "perplexity": exp(nats), "inside": prediction_of(artifact).holds(nats), "fit": fit.digest}
+    inside = prediction_of(artifact).holds(nats)
+    return {"nats": nats, "perplexity": perplexity(nats), "inside": inside, "fit": fit.digest}
 
 
 def archive(config: RunConfig) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from tracking.registry import CHAMPION, Version
 
 INPUT = "start"
 """Name under which the starting weights are an input of a fit."""
+START_TAG = "reviewlm.start"
+"""Tag of an MLflow run that says where its fit began."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,25 @@ class Start:
 def wants_champion(spec: ModelSpec) -> bool:
     """Return whether a model is to start from the champion's weights."""
     return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
+
+
+def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
+    """Return the digest of the champion's bundle where a model starts from it; "" otherwise, or where there is none.
+
+    Fits of other options than *spec* has may find weights in that bundle that *spec* does not, so what they all begin
+    from is the whole of it.
+
+    Raises:
+        TrackingUnavailable: The registry does not answer.
+    """
+    if not wants_champion(spec):
+        return ""
+    registry = registry_of(config)
+    version = registry.alias(CHAMPION)
+    try:
+        return "" if version is None else sha256_of_file(registry.bundle_folder(version) / SPEC)
+    except (BundleError, OSError):  # lost: each fit starts fresh and says why
+        return ""
 
 
 def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -25,7 +26,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from reviewlm.errors import ArtifactError, disk_errors
 from reviewlm.search_space import Choice, Dimension, Value
 from reviewlm.sweep_config import SweepConfig
 
@@ -38,6 +41,22 @@ STATES = {
 IMPORTANCE_TRIALS = 4
 """Finished trials that a statement on importance needs, at least."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def database_errors(folder: Path, *others: type[Exception]) -> Iterator[None]:
+    """Turn errors of a study's database, and those of *others*, into ours."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, *others) as error:
+        told = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+        busy = isinstance(told, OperationalError)  # locked, full or read-only
+        raise ArtifactError(
+            f"The study of a sweep cannot be {'read or written' if busy else 'opened'}", where=folder / DATABASE,
+            cause=str(told).splitlines()[0],
+            remedy="see to the disk and run the command again: it goes on where it stopped" if busy else
+            "move the folder away and run the command again: what was fitted is taken from the store",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -96,14 +115,18 @@ class Study:
         folder: Made where it is not there; holds the database and the locks.
         options: Numbers of trials, pruner, seed.
         dimensions: What is searched.
+
+    Raises:
+        ArtifactError: The folder cannot be written to, or its database is damaged or of another version of Optuna.
     """
 
     def __init__(self, folder: Path, options: SweepConfig, dimensions: Mapping[str, Dimension]) -> None:
         self.folder, self.options = folder, options
         self.distributions = {name: _distribution(dimension) for name, dimension in dimensions.items()}
         self._owner = f"{uuid4().hex}.owner"
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._asking():
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with database_errors(folder, RuntimeError), self._asking():  # that is Optuna's of another version
             storage = optuna.storages.RDBStorage(
                 f"sqlite:///{folder.absolute() / DATABASE}", engine_kwargs={"connect_args": {"timeout": 60}}
             )
@@ -126,8 +149,7 @@ class Study:
         with self._asking():
             trials = self._study.get_trials(deepcopy=False)
             begun = [trial for trial in trials if _counts(trial)]
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and len(begun) >= self.options.trials:
+            if len(begun) >= self.options.trials:
                 return None
             self._study.sampler = self._sampler(len(begun))
             trial = self._study.ask(self.distributions)
@@ -249,5 +271,25 @@ def _pruner(options: SweepConfig) -> BasePruner:
     if options.pruner == "median":
         return MedianPruner(n_startup_trials=options.random_trials, n_warmup_steps=options.prune_after)
     if options.pruner == "halving":
-        return SuccessiveHalvingPruner(min_resource=options.prune_after, reduction_factor=3)
+        return _Halving(min_resource=options.prune_after, reduction_factor=3)
     return NopPruner()
+
+
+class _Halving(SuccessiveHalvingPruner):
+    """Successive halving; the interrupted attempt of a trial is no rival of the one that goes on with it."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return super().prune(_Uninterrupted(study), trial)  # type: ignore[arg-type]
+
+
+class _Uninterrupted:
+    """A study without the attempts that were interrupted."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
+        return [trial for trial in self._study.get_trials(deepcopy=deepcopy) if _counts(trial)]

@@ -25,16 +25,20 @@ from reviewlm.config import RunConfig
 from reviewlm.errors import FitError, InputError, ReviewLMError, TrackingUnavailable
 from reviewlm.search_space import Value, with_options
 from reviewlm.store import Artifact
-from tasks.fit import FORWARD_SECONDS, EnoughSeen, build_fit, plan_fit
+from tasks.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, plan_fit
 from tasks.fit_process import interrupted
 from tasks.parameters import parameters_of
 from tasks.prepare import Prepared
+from tasks.start import START_TAG, champion_digest
 from tasks.study import Asked, Study
 from tasks.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
+from tracking.change import ChampionChanged
 from tracking.reopen import reopen_run
 from tracking.runs import NOTE, Tracker
 
 STATE, TRIAL, BEST = "sweep.state", "sweep.trial", "sweep.best"
+CHAMPION_NOTE = "champion"
+"""Note on a study: the digest of the champion that its fits start from."""
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +49,11 @@ class TrialRun:
     tracker: Tracker
     run_id: str
     forwarded: float = 0.0
+
+    def begin(self, plan: FitPlan) -> None:
+        """Say where a fit begins that was to start from the champion."""
+        if plan.start.note:
+            self.tracker.set_tags(self.run_id, {START_TAG: plan.start.note})
 
     def forward(self, journal: Path, now: bool = True) -> None:
         """Send what is new in the journal, with *now* false only every so often."""
@@ -106,16 +115,20 @@ def run_trial(
                 return _failed(study, asked, run, reason)
             return _fit_trial(config, spec, prepared, study, asked, run)
     except BaseException:
-        study.give_back(asked)
+        try:
+            study.give_back(asked)
+        except Exception as error:  # a full disk, say, which is what the sweep ends with; the next run asks again
+            log.warning("trial %d could not be given back: %s", asked.number, error)
         raise
 
 
 def _fit_trial(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: Asked, run: TrialRun
 ) -> Any:
-    watch = _Watch(asked, run, spec.training.evaluations)  # type: ignore[union-attr]
+    plan, watch = _plan(config, spec, prepared, study), _Watch(asked, run, spec.training.evaluations)  # type: ignore[union-attr]
+    run.begin(plan)
     try:
-        built = build_fit(config, plan_fit(config, spec, prepared), prepared, watch)
+        built = build_fit(config, plan, prepared, watch)
     except EnoughSeen as seen:
         run.end("pruned", str(seen))
         study.prune(asked, str(seen))
@@ -132,6 +145,21 @@ def _fit_trial(
     study.complete(asked, summary["validation_nats"], summary)
     log.info("trial %d: validation perplexity %.4g", asked.number, summary["validation_perplexity"])
     return Completed(name="Reused" if built.reused else "Completed", message=f"fit {built.artifact.digest}")
+
+
+def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) -> FitPlan:
+    """Return what a fit of a sweep depends on.
+
+    Raises:
+        ChampionChanged: Its trials started from another champion: their losses are not to be compared with this one's.
+    """
+    plan = plan_fit(config, spec, prepared)
+    if champion_digest(config, spec) != study.note(CHAMPION_NOTE):
+        raise ChampionChanged(
+            "The champion that the trials start from was replaced while the sweep was at work", where=study.folder,
+            remedy="run the command again: it begins a new study, from the new champion",
+        )
+    return plan
 
 
 def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> Any:
@@ -185,7 +213,7 @@ def run_seed(
         return float(loss)
     with trial_run(config, prepared, spec, values, name, parent_run_id, study.note(name)) as run:
         study.remember(name, run.run_id)
-        fitted = fit_shown(config, spec, prepared, run)
+        fitted = fit_shown(config, _plan(config, spec, prepared, study), prepared, run)
         if fitted is None:
             return None
         loss = repr(fitted.facts["summary"]["validation_nats"])
@@ -193,10 +221,11 @@ def run_seed(
     return float(loss)
 
 
-def fit_shown(config: RunConfig, spec: ModelSpec, prepared: Prepared, run: TrialRun) -> Artifact | None:
+def fit_shown(config: RunConfig, plan: FitPlan, prepared: Prepared, run: TrialRun) -> Artifact | None:
     """Fit a model to its end, show it in its run and end that; return the artifact, None if it could not be fitted."""
+    run.begin(plan)
     try:
-        built = build_fit(config, plan_fit(config, spec, prepared), prepared, lambda path: run.forward(path, now=False))
+        built = build_fit(config, plan, prepared, lambda path: run.forward(path, now=False))
     except (FitError, InputError) as error:
         if interrupted():
             raise
@@ -211,10 +240,10 @@ def fit_shown(config: RunConfig, spec: ModelSpec, prepared: Prepared, run: Trial
 def mark_best(config: RunConfig, study: Study, run_id: str) -> None:
     """Mark the run of the best trial, and no other."""
     tracker, before = tracker_of(config), study.note(BEST)
-    if before and before != run_id:
+    marks = {before: "false"} if before and before != run_id else {}
+    for run, best in {**marks, run_id: "true"}.items():
         try:
-            tracker.set_tags(before, {BEST: "false"})
-        except ReviewLMError as error:
-            log.debug("the run of the former best trial is gone: %s", error.what)
-    tracker.set_tags(run_id, {BEST: "true"})
+            tracker.set_tags(run, {BEST: best})
+        except ReviewLMError as error:  # someone has deleted it in MLflow
+            log.warning("a trial's run cannot be marked: %s", error)
     study.remember(BEST, run_id)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reviewlm.errors import FitError
+from reviewlm.errors import ArtifactError, FitError
 from reviewlm.search_space import Choice, Range
 from reviewlm.sweep_config import SweepConfig
 from tasks.study import Asked, Study
@@ -133,6 +133,34 @@ def test_what_was_interrupted_is_given_back_once(tmp_path: Path) -> None:
     assert [(trial.state, trial.reason, trial.nats) for trial in study.trials()] == [("failed", "diverged", None)]
 
 
+def test_a_sweep_made_shorter_asks_for_no_more_than_is_wanted_and_made_longer_again_for_what_was_interrupted(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, options(trials=3), SPACE)
+    with study.joined():
+        done, stopped = study.ask(), study.ask()
+        assert done is not None
+        assert stopped is not None
+        study.complete(done, 3.0, {})
+        study.give_back(stopped)
+    shorter, longer = (Study(tmp_path, options(trials=wanted), SPACE) for wanted in (1, 2))
+    assert shorter.ask() is None
+    again = longer.ask()
+    assert again is not None
+    assert again.values == stopped.values
+
+
+@pytest.mark.parametrize("content", [b"no database at all " * 100, b""])
+def test_a_study_that_is_no_database_is_an_error_that_says_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "study.db").write_bytes(content)
+    if not content:  # as a kill leaves it that came before the first write: nothing is lost, it begins
+        assert Study(tmp_path, options(), SPACE).trials() == []
+        return
+    with pytest.raises(ArtifactError, match="cannot be opened") as error:
+        Study(tmp_path, options(), SPACE)
+    assert "move the folder away" in str(error.value)
+
+
 def reach(study: Study, curve: Callable[[int], float]) -> tuple[Asked, int | None]:
     """Report a curve and return the trial with the evaluation at which it is hopeless, None if it never is."""
     asked = study.ask()
@@ -165,6 +193,19 @@ def test_halving_keeps_the_best_third(tmp_path: Path) -> None:
     assert ended[1:] == [1, 1, 1]
 
 
+def test_an_interrupted_attempt_is_no_rival_when_halving(tmp_path: Path) -> None:
+    """Of five trials the best third is one; of six it would be two, and the second best would go on."""
+    study = Study(tmp_path, options(pruner="halving", prune_after=1), SPACE)
+    with study.joined():
+        assert reach(study, lambda n: 1.0)[1] is None
+        stopped = study.ask()
+        assert stopped is not None
+        stopped.report(1, 5.0)
+        assert stopped.hopeless()
+        study.give_back(stopped)
+        assert [reach(study, lambda n, nats=nats: nats)[1] for nats in (5.0, 4.0, 3.0, 2.0)] == [1, 1, 1, 1]
+
+
 def test_importance_follows_what_the_loss_depends_on(tmp_path: Path) -> None:
     study = Study(tmp_path, options(trials=3), SPACE)
     work(study)
@@ -177,12 +218,15 @@ def test_importance_follows_what_the_loss_depends_on(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_which_no_trial_ends_well_says_why(tmp_path: Path) -> None:
-    study = Study(tmp_path, options(trials=2), SPACE)
+    study = Study(tmp_path, options(trials=3), SPACE)
     with study.joined():
+        pruned = study.ask()
+        assert pruned is not None
+        study.prune(pruned, "at evaluation 1 of 3")  # no reason why none came to an end
         for reason in ("Diverged: loss nan", "Diverged: loss inf"):
             asked = study.ask()
             assert asked is not None
             study.fail(asked, reason)
-    with pytest.raises(FitError, match="None of the 2 trials") as error:
+    with pytest.raises(FitError, match="came to an end: 2 failed, 1 pruned") as error:
         finalists_of(study, 1)
     assert "Diverged: loss nan" in str(error.value)
