@@ -71,9 +71,9 @@ def _table(space: str) -> str:
     """Return "a=1..2 b.c=x|y" as a TOML table.
 
     Raises:
-        ConfigError: A word is not of the form option=range.
+        ConfigError: A word is not of the form option=range, or an option stands there twice.
     """
-    entries = []
+    entries: dict[str, str] = {}
     for word in space.split():
         name, equals, text = word.partition("=")
         if not (name and equals and text) or set('"\\') & set(word):
@@ -81,8 +81,10 @@ def _table(space: str) -> str:
                 "A space is made of words like option=range", where="--space", value=word,
                 remedy='e.g. --space "hidden=128..512:log training.optimizer=adamw|sgd"',
             )
-        entries.append(f'"{name}" = "{text}"')
-    return "{" + ", ".join(entries) + "}"
+        if name in entries:
+            raise ConfigError("An option stands in the space twice", where="--space", value=word, remedy="keep one")
+        entries[name] = text
+    return "{" + ", ".join(f'"{name}" = "{text}"' for name, text in entries.items()) + "}"
 
 
 def _show(result: Mapping[str, Any]) -> None:
@@ -109,9 +111,15 @@ def _show(result: Mapping[str, Any]) -> None:
 
 
 def _perplexity(winner: Mapping[str, Any]) -> str:
-    if "seeds" not in winner:
-        return f"{winner['search_perplexity']:.4g}, which flatters: it is the best of all trials"
-    sure = f"{winner['confidence']:.0%}, {winner['seeds']} seeds"
+    """Return the winner's perplexity with how sure it is; seeds that failed are told."""
+    seeds, failed = winner.get("seeds", 0), winner.get("seeds_failed", 0)
+    if not seeds:
+        lucky = f"{winner['search_perplexity']:.4g}, which flatters: it is the best of all trials"
+        return f"{lucky}, and all {failed} fresh seeds failed" if failed else lucky
+    lost = f"; {failed} of {seeds + failed} seeds failed" if failed else ""
+    if seeds == 1:
+        return f"{winner['perplexity']:.4g} (1 seed, no interval{lost})"
+    sure = f"{winner['confidence']:.0%}, {seeds} seeds{lost}"
     return f"{winner['perplexity']:.4g} [{winner['low']:.4g}, {winner['high']:.4g}] ({sure})"
 
 

@@ -68,6 +68,36 @@ def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
     assert "validation perplexity 80, which flatters" in shown
 
 
+@pytest.mark.parametrize(
+    ("ended", "shown"),
+    [
+        ({"seeds": 2, "seeds_failed": 1}, "82 [78.5, 85.5] (95%, 2 seeds; 1 of 3 seeds failed)"),
+        ({"seeds": 1, "seeds_failed": 2, "low": None, "high": None, "confidence": None},
+         "82 (1 seed, no interval; 2 of 3 seeds failed)"),
+        ({"seeds": 0, "seeds_failed": 3, "perplexity": None, "low": None, "high": None, "confidence": None},
+         "80, which flatters: it is the best of all trials, and all 3 fresh seeds failed"),
+    ],
+)  # fmt: skip
+def test_seeds_that_failed_are_told_with_the_winner(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: dict[str, Any], shown: str
+) -> None:
+    winner = WINNER | ended
+    _, said = call(monkeypatch, capsys, SWEPT | {"finalists": [winner], "winner": winner}, "sweep")
+    assert f"validation perplexity {shown}. In a preset" in said
+
+
+def test_an_option_that_stands_in_the_space_twice_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", "hidden=8..9 dropout=0..0.5 hidden=9..10"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "twice" in said
+    assert "hidden=9..10" in said
+
+
 @pytest.mark.parametrize("space", ["hidden", "hidden=", "=1..2", 'hidden="8..9"'])
 def test_a_space_of_another_form_is_an_error_of_the_configuration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: str
