@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from evaluation.canvas import GREY, PALETTE
+from models.neural.course import perplexity
 
 COLUMNS = 3
 BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
@@ -39,8 +40,8 @@ def sweep_history(trials: Sequence[Trial]) -> Figure:
         trials: By number.
     """
     figure, [axes] = _canvas(8.0, 4.6)
-    complete = [(trial.number, math.exp(trial.nats)) for trial in trials if trial.nats is not None]
-    pruned = [(t.number, math.exp(min(t.reached.values()))) for t in trials if t.state == "pruned" and t.reached]
+    complete = [(trial.number, perplexity(trial.nats)) for trial in trials if trial.nats is not None]
+    pruned = [(t.number, perplexity(min(t.reached.values()))) for t in trials if t.state == "pruned" and t.reached]
     failed = [trial.number for trial in trials if trial.state == "failed"]
     best = math.inf
     line = [(number, best := min(best, value)) for number, value in complete]
@@ -96,10 +97,10 @@ def sweep_slices(trials: Sequence[Trial], logarithmic: Collection[str], best: in
         values = [trial.values[name] for trial in complete]
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         places = values if numbers else [str(value).lower() for value in values]
-        axes.scatter(places, [math.exp(trial.nats or 0.0) for trial in complete], color=BLUE, s=24)
+        axes.scatter(places, [perplexity(trial.nats or 0.0) for trial in complete], color=BLUE, s=24)
         for place, trial in zip(places, complete, strict=True):
             if trial.number == best:
-                axes.scatter([place], [math.exp(trial.nats or 0.0)], color=GREEN, s=90, marker="*", zorder=3)
+                axes.scatter([place], [perplexity(trial.nats or 0.0)], color=GREEN, s=90, marker="*", zorder=3)
         if numbers and name in logarithmic:
             axes.set_xscale("log")
         _log_perplexity(axes)

@@ -38,6 +38,14 @@ def test_a_history_without_a_finished_trial_is_drawn_all_the_same() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["failed"]
 
 
+def test_a_loss_whose_perplexity_is_no_number_is_drawn_too() -> None:
+    """exp(800) is above the largest floating-point number."""
+    hopeless = [*TRIALS, Trial(4, "complete", TRIALS[0].values, 800.0), Trial(5, "pruned", {}, None, {1: 900.0})]
+    [axes] = sweep_history(hopeless).axes
+    assert list(axes.lines[0].get_ydata()) == [math.exp(4), math.exp(3), math.exp(3)]
+    sweep_slices(hopeless, ["hidden"])
+
+
 def test_slices_have_a_panel_per_option_and_mark_the_best() -> None:
     figure = sweep_slices(TRIALS, ["hidden"], best=3)
     panels = {axes.get_xlabel(): axes for axes in figure.axes}
