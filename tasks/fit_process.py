@@ -69,13 +69,18 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
 
 
 def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
-    """Return the environment of a fit's process: its threads, its rank, and an allocator that keeps what it has."""
+    """Return the environment of a fit's process: its threads, its rank, and an allocator that keeps what it has.
+
+    On a GPU also the one size of cuBLAS's buffers with which cuDNN's recurrent layers and products repeat their sums.
+    """
     threads, size, number = str(job["threads"]), str(job.get("ranks", 1)), str(rank)
     # All ranks are on this machine, whose name need not be known to any server of names.
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if job.get("device") == "cuda" else {}
     ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     return {
-        **KEEP_MEMORY, **loopback, **os.environ, **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+        **KEEP_MEMORY, **loopback, **buffers, **os.environ,
+        **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
     }  # fmt: skip
 
 

@@ -4,6 +4,9 @@ Equal options, data and seeds give equal weights on the processor as long as the
 order depends on the release of torch, the kind of processor, the number of threads and that of ranks. Fits that agree
 in these are of one class; between classes, weights agree to rounding only, and between numbers of ranks to rounding and
 the draws of dropout.
+
+On a GPU there is no order to agree in: gradients of a row that is read or drawn several times are added by whichever
+thread comes first (`index_add_`, the embedding's gradient). A class says which GPU it was; fits agree to rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +23,13 @@ def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | i
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
+
+
+def announcement(found: dict[str, str | int]) -> str:
+    """Return what to expect of another fit of the same class, in one line."""
+    if found["device"] == "cpu":
+        return f"class of determinism: {in_words(found)}; equal fits in it are equal to the last bit"
+    return f"class of determinism: none on a GPU ({in_words(found)}); equal fits are equal to rounding"
 
 
 def in_words(found: dict[str, str | int]) -> str:

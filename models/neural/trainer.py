@@ -3,8 +3,8 @@
 Read `Trainer.run` first: it is the whole course of a fit; one update is in `training_step.py`. Everything random is
 either torch's stream, whose state is in each checkpoint, or derived from (seed, epoch, window); everything else is a
 function of the number of updates. Therefore a fit that was killed at any moment and is started again with the same work
-folder gives the same weights, bit for bit, and the same journal, as long as it stays in one class of determinism
-(`determinism.py`).
+folder gives the same weights, bit for bit, and the same journal, as long as it stays on the processor and in one class
+of determinism (`determinism.py`); on a GPU it gives them to rounding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
 from .checkpoint import SETTLED, Checkpoint, Checkpoints, Journal, fill_network, network_tensors
 from .course import Course, perplexity
-from .determinism import determinism_class, in_words
+from .determinism import announcement, determinism_class, in_words
 from .network import Network
 from .parallel import Ranks, joined
 from .schedule import PLATEAU_FACTOR
@@ -46,6 +46,9 @@ BACK_OFFS = 3
 """Times that a diverged training goes back to a good state with half the rate."""
 FINAL_TOKENS = 2_000_000
 """Held-out tokens that the final figure is measured on, at most."""
+HOPELESS = 1.0
+"""Nats per token above a guess with equal chances: a training that was never better on validation has learnt nothing.
+"""
 RESET_STREAM = 7
 """Keeps the draws of state resets apart from other uses of the same seed."""
 log = logging.getLogger(__name__)
@@ -86,8 +89,8 @@ def train(
         that it went on under another class of determinism).
 
     Raises:
-        ModelError: kind "diverged": not finite even at an eighth of the rate; kind "input": nothing to train on, or
-            fewer rows in a batch than ranks; kind "peer": another rank is gone.
+        ModelError: kind "diverged": not finite, or worse than guessing, even at an eighth of the rate;
+            kind "input": nothing to train on, or fewer rows in a batch than ranks; kind "peer": another rank is gone.
         RuntimeError: torch's, where the memory does not suffice for a single stream.
     """
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
@@ -151,6 +154,7 @@ class Trainer:
     def _begin(self) -> None:
         """Go on from the newest checkpoint, or start and write the first one."""
         torch.manual_seed(self.ranks.seed(self.training.seed))
+        log.info("%s", announcement(determinism_class(self.device, self.ranks.size)))
         if found := self._load():
             self._restore(found)
             self._compare_class(found.facts["class"])
@@ -223,9 +227,11 @@ class Trainer:
             nats, _ = validation_nats(self.network, self.validation_stream, self.limit, ranks=self.ranks)
             if not math.isfinite(nats):
                 raise Divergence(f"validation loss {nats}")
+            if min(nats, self.course.best_nats) > (guess := math.log(self.network.output.entries)) + HOPELESS:
+                raise Divergence(f"validation loss {nats:.4g} nats per token, where guessing costs {guess:.4g}")
             if improved := nats < self.course.best_nats:
                 self.state.best = network_tensors(self.network)
-        good = nats < min(self.course.best_nats, math.log(self.network.output.entries)) + 1
+        good = nats < min(self.course.best_nats, guess) + HOPELESS
         self._write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: good})
         self.course.validation_nats = nats
         if improved:

@@ -136,6 +136,15 @@ def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks
     assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
 
 
+def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in environment_of({"threads": 1, "device": "cpu"})
+    job = {"threads": 1, "device": "cuda"}
+    assert environment_of(job)["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    assert environment_of(job)["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
 def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
     from contextlib import contextmanager
 

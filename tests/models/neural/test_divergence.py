@@ -1,12 +1,14 @@
 """A training that goes wrong: back to the last good state with half the rate, a few times, then an error."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from made_trainings import TRAIN, TRAINING, Planted, curve, journal, run
+from made_trainings import TRAIN, TRAINING, Planted, V, curve, journal, run
 
 from models.base import ModelError
+from models.neural import trainer
 from models.neural.clipping import Clipped
 from models.neural.course import Course
 from models.neural.schedule import learning_rate
@@ -55,6 +57,41 @@ def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
     with pytest.raises(ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02") as failure:
         run(tmp_path, Planted("loss", range(10_000)))
     assert failure.value.kind == "diverged"
+
+
+def test_a_training_that_never_predicts_better_than_guessing_is_no_success(tmp_path):
+    """All its losses are finite, and nothing has it called a spike; a guess costs log 30 = 3.4 nats."""
+    training = replace(TRAINING, learning_rate=300.0, clip=None)
+    with pytest.raises(ModelError, match=r"4 times.*peak learning rate of 37\.5") as failure:
+        run(tmp_path, training=training)
+    assert failure.value.kind == "diverged"
+    assert "nats per token, where guessing costs 3.401" in str(failure.value)
+
+
+def test_a_rate_that_is_hopeless_is_halved_until_something_is_learnt(tmp_path, monkeypatch):
+    """The first evaluation alone is bad here: what follows starts from the first weights with half the rate."""
+    measured, validation_nats = [], trainer.validation_nats
+
+    def first_is_bad(*arguments, **options):
+        nats, tokens = validation_nats(*arguments, **options)
+        measured.append(nats if measured else math.log(V) + 1.01)
+        return measured[-1], tokens
+
+    monkeypatch.setattr(trainer, "validation_nats", first_is_bad)
+    _, summary = run(tmp_path)
+    assert summary["divergences"] == 1
+    assert summary["tokens"] == pytest.approx(2 * TRAIN.tokens)
+    assert curve(tmp_path, "validation/nats") == measured[1:5]
+
+
+def test_a_bad_evaluation_after_a_good_one_is_no_divergence(tmp_path, monkeypatch):
+    """So it is with over-fitting; the best weights are kept, and that checkpoint is not gone back to."""
+    given = iter([2.5, 5.0, 5.0, 5.0, 2.5])
+    monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(given), 100))
+    _, summary = run(tmp_path)
+    assert summary["divergences"] == 0
+    assert summary["best_validation_nats"] == 2.5
+    assert curve(tmp_path, "settled") == [True, False, False, False]
 
 
 def test_a_spike_of_the_loss_goes_back_to_the_last_good_state_with_half_the_rate(tmp_path):
