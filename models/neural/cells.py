@@ -185,21 +185,44 @@ def lstm_cell(
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of cell: its equations, how many gates it stacks, how many tensors it remembers, its fused twin if any."""
+    """A kind of cell: its equations, and what layers must know of them.
+
+    Args:
+        step: One step, called as the functions above are.
+        gates: Gates whose rows are stacked.
+        states: Tensors that are remembered.
+        fused: The layer of torch.nn that computes the same; None where there is none: then it has own cells only.
+        normed: How many gates are normalised together by `layer_norm.py`, in the order of their rows; () normalises
+            no product, only what goes through f.
+        squash: Whether `step` takes an f, with a normalisation right before it.
+        candidate: Whether `step` takes the map of its last gate apart, which then is the last of `normed`.
+    """
 
     step: Callable[..., NetworkState]
     gates: int
     states: int
     fused: Callable[..., nn.RNNBase] | None
+    normed: tuple[int, ...]
+    squash: bool = False
+    candidate: bool = False
 
 
 CELLS = {
-    "rnn": Cell(elman_cell, 1, 1, nn.RNN),
-    "gru": Cell(gru_cell, 3, 1, nn.GRU),
-    "gru_cho": Cell(cho_gru_cell, 3, 1, None),
-    "lstm": Cell(lstm_cell, 4, 2, nn.LSTM),
+    "rnn": Cell(elman_cell, 1, 1, nn.RNN, normed=(), squash=True),
+    "gru": Cell(gru_cell, 3, 1, nn.GRU, normed=(2, 1)),
+    "gru_cho": Cell(cho_gru_cell, 3, 1, None, normed=(2, 1), candidate=True),
+    "lstm": Cell(lstm_cell, 4, 2, nn.LSTM, normed=(4,), squash=True),
 }
-"""The register of cells; one more entry (and kind in `models/specs.py`) is all that another cell needs."""
+"""The register of cells: one more entry is all that a layer of another cell needs, plain or normalised.
+
+It is named for its kind, one of several forms for kind and form (`cell_name`). A language model needs the kind in
+`RecurrentSpec`, too, which is read without torch and so says by itself which cells torch has no fused layer for.
+"""
+
+
+def cell_name(kind: str, form: str = "cudnn") -> str:
+    """Return the name in `CELLS` of a kind of cell in one of its forms; "cudnn" is that of torch and has no suffix."""
+    return kind if form == "cudnn" else f"{kind}_{form}"
 
 
 def over_time(

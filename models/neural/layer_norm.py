@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import CELLS, Activation, Affine, OwnLayer, Weights, matmul_affine, over_time
+from .cells import Activation, Affine, OwnLayer, Weights, matmul_affine, over_time
 from .network import NetworkState
 
 EPSILON = 1e-5
@@ -56,19 +56,13 @@ def normed(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
     return run
 
 
-TOGETHER = {"rnn": (), "lstm": (4,), "gru": (2, 1), "gru_cho": (2, 1)}
-"""Gates that are normalised together, in the order of their rows; those of the Elman cell's sum are not gates."""
-SQUASHING = "rnn", "lstm"
-"""Cells with a normalisation right before their f: of the sum, or of the cell state that is read."""
-
-
 class NormedLayer(OwnLayer):
     """An own layer whose cell is normalised; arguments as of `OwnLayer`.
 
     Attributes:
-        gain_ih_l0: g of what comes from the input (G), of LSTM and GRU; at first 1.
-        gain_hh_l0: g of what comes from the past (G), of LSTM and GRU; at first 1.
-        gain_l0: g of the Elman cell's sum, or of the LSTM's cell state (H); at first 1.
+        gain_ih_l0: g of what comes from the input (G), where a product is normalised (LSTM, GRU); at first 1.
+        gain_hh_l0: g of what comes from the past (G), of the same; at first 1.
+        gain_l0: g of what goes through f (H): the Elman cell's sum, the LSTM's cell state; at first 1.
         shift_l0: s of the same; at first 0.
     """
 
@@ -76,12 +70,12 @@ class NormedLayer(OwnLayer):
         self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
     ) -> None:
         super().__init__(cell, inputs, hidden, nonlinearity, affine)
-        self.sizes = tuple(gates * hidden for gates in TOGETHER[cell])
+        self.sizes = tuple(gates * hidden for gates in self.cell.normed)
         if self.sizes:
             self.gain_ih_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
             self.gain_hh_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
         self.squash: Activation | None = None
-        if cell in SQUASHING:
+        if self.cell.squash:
             self.squash = self.options.get("f", torch.tanh)
             self.gain_l0 = nn.Parameter(torch.ones(hidden))
             self.shift_l0 = nn.Parameter(torch.zeros(hidden))
@@ -103,11 +97,12 @@ class NormedLayer(OwnLayer):
         options: dict[str, Any] = {"affine": self.affine}
         if (squash := self.squash) is not None:
             options["f"] = lambda v_BH: squash(layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"]))
-        if self.cell is CELLS["gru_cho"]:
+        if self.cell.candidate:
             # Two products: of the state for the gates, of the state that was reset for the candidate.
-            gates, candidate = weights["gain_hh_l0"].split(list(self.sizes))
-            options["affine"] = normed(self.affine, gates, self.sizes[:1])
-            options["candidate"] = normed(self.affine, candidate, self.sizes[1:])
+            *gates, candidate = self.sizes
+            gain_gates, gain_candidate = weights["gain_hh_l0"].split([sum(gates), candidate])
+            options["affine"] = normed(self.affine, gain_gates, gates)
+            options["candidate"] = normed(self.affine, gain_candidate, [candidate])
         elif self.sizes:
             options["affine"] = normed(self.affine, weights["gain_hh_l0"], self.sizes)
         return options

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, unroll
+from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, cell_name, unroll
 from .device import cudnn_has_bf16
 from .layer_norm import NormedLayer
 from .network import NetworkState
@@ -38,10 +38,20 @@ def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
     return {"LSTM": lstm_sequence, "GRU": gru_sequence, "RNN_TANH": elman_sequence, "RNN_RELU": relu}
 
 
+STARTS: dict[str, Callable[[Tensor], object]] = {
+    "usual": lambda W_HH: None,
+    "uniform": lambda W_HH: nn.init.uniform_(W_HH, -(len(W_HH) ** -0.5), len(W_HH) ** -0.5),
+    "orthogonal": nn.init.orthogonal_,
+    "identity": nn.init.eye_,
+}
+"""Initial recurrent matrices, each gate's own; "usual" leaves what `make_layer` has drawn."""
+
+
 def make_layer(
     kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh", form: str = "cudnn",
     forget_bias: float = 1.0,
     layer_norm: bool = False,
+    start: str = "usual",
 ) -> nn.Module:  # fmt: skip
     """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
 
@@ -49,7 +59,7 @@ def make_layer(
     the relu network's recurrent matrix starts as the identity with biases of 0 (Le, Jaitly & Hinton 2015).
 
     Args:
-        kind: "rnn", "gru" or "lstm".
+        kind: "rnn", "gru" or "lstm", or another one of `CELLS`.
         inputs: E.
         hidden: H.
         cells: "own" or "fused".
@@ -57,11 +67,12 @@ def make_layer(
         form: Of the "gru" kind; "cho" needs own cells.
         forget_bias: Of the "lstm" kind: b_if + b_hf at the start.
         layer_norm: See `layer_norm.py`; needs own cells.
+        start: Of the recurrent matrices; a key of `STARTS`.
 
     Raises:
         ValueError: torch has no such fused layer.
     """
-    name = "gru_cho" if form == "cho" else kind
+    name = cell_name(kind, form)
     if cells == "own":
         layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(name, inputs, hidden, nonlinearity)
     else:
@@ -75,6 +86,8 @@ def make_layer(
             nn.init.eye_(parameters["weight_hh_l0"])
             parameters["bias_ih_l0"].zero_()
             parameters["bias_hh_l0"].zero_()
+        for W_HH in parameters["weight_hh_l0"].split(hidden):
+            STARTS[start](W_HH)
     return layer
 
 

@@ -30,6 +30,7 @@ from models.neural.cells import (
     lstm_cell,
     matmul_affine,
 )
+from models.neural.layers import make_layer
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import KINDS, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
@@ -236,12 +237,12 @@ def test_C16_layer_i_feeds_layer_i_plus_1():
     torch.testing.assert_close(features[:, -1], below, atol=1e-14, rtol=0)
 
 
-def minimal_gated_cell(a_BG, state, W_GH, b_G, affine=matmul_affine):
+def minimal_gated_cell(a_BG, state, W_GH, b_G, affine=matmul_affine, candidate=None):
     """Zhou et al. (2016): f = σ(…), h_t = (1 − f) ∘ h_{t−1} + f ∘ tanh(W x + U (f ∘ h_{t−1}))."""
     (h_BH,) = state
     rows = h_BH.shape[-1]
     f = torch.sigmoid(a_BG[:, :rows] + affine(h_BH, W_GH[:rows], b_G[:rows]))
-    new = torch.tanh(a_BG[:, rows:] + affine(f * h_BH, W_GH[rows:], b_G[rows:]))
+    new = torch.tanh(a_BG[:, rows:] + (candidate or affine)(f * h_BH, W_GH[rows:], b_G[rows:]))
     return ((1 - f) * h_BH + f * new,)
 
 
@@ -253,15 +254,22 @@ def fitted(network, training, folder):
 SHORT = TrainingSpec(epochs=4, batch=4, window=10, learning_rate=2e-2, precision="float32", evaluations=1)
 
 
-def test_C17_another_variant_is_one_entry_of_the_register(monkeypatch, tmp_path):
-    """R 67–70, "many others": such a cell is trained by the trainer as it is."""
-    monkeypatch.setitem(CELLS, "minimal", Cell(minimal_gated_cell, 2, 1, None))
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_C17_another_variant_is_one_entry_of_the_register(layer_norm, monkeypatch, tmp_path):
+    """R 67–70, "many others": such a cell is trained by the trainer as it is, plain and normalised."""
+    monkeypatch.setitem(CELLS, "minimal", Cell(minimal_gated_cell, 2, 1, None, normed=(1, 1), candidate=True))
     torch.manual_seed(1)
     options = {"hidden": 16, "embedding": 8, "dropout": 0.0, "remind": False, "tied": False}
-    spec = RecurrentSpec(kind="minimal", cells="own", objective=SOFTMAX, training=SHORT, **options)
+    spec = RecurrentSpec(
+        kind="minimal", cells="own", layer_norm=layer_norm, objective=SOFTMAX, training=SHORT, **options
+    )
     network = RecurrentNetwork(spec, torch.ones(14))
     assert network.layers[0].weight_hh_l0.shape == (32, 16)
     assert fitted(network, SHORT, tmp_path)["validation_perplexity"] < 3
+    if layer_norm:
+        assert (network.layers[0].gain_hh_l0 != 1).all(), "every gate is normalised, and its gain is trained"
+    with pytest.raises(ValueError, match="no fused layer for the cell 'minimal'"):
+        make_layer("minimal", 8, 16, "fused")
 
 
 @pytest.mark.parametrize("direct", [True, False])
