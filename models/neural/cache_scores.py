@@ -92,21 +92,36 @@ def _sums(
         band_BCM = open_BCM & (distance_CM > low) & (distance_CM <= high)
         number_WBC[w] = band_BCM.sum(2) + (number_WBC[w - 1] if w else 0)
         shut_BCM = torch.from_numpy(~band_BCM).to(likeness_BCM.device)
+        highest_BC1 = _highest(likeness_BCM, shut_BCM)
         for s, theta in enumerate(thetas):
-            found = _log_sums((theta * likeness_BCM).masked_fill_(shut_BCM, -torch.inf), same_BCM)
+            found = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
             for sums, own in zip((hits, totals), found, strict=True):
                 sums[s, w] = np.logaddexp(sums[s, w - 1], own) if w else own
     return hits, totals
 
 
-def _log_sums(score_BCM: Tensor, same_BCM: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return log Σ exp over the same ones, and over all; (B, C) float64, −∞ where there is none."""
-    if not score_BCM.shape[2]:
-        empty_BC = np.full(tuple(score_BCM.shape[:2]), -np.inf)
-        return empty_BC, empty_BC
-    highest_BC1 = score_BCM.amax(2, keepdim=True).nan_to_num_(neginf=0.0)
-    weight_BCM = (score_BCM - highest_BC1).exp_()
+def _highest(likeness_BCM: Tensor, shut_BCM: Tensor) -> Tensor:
+    """Return the likeness of the most alike of those that are not shut (B, C, 1), 0 where all are."""
+    if not likeness_BCM.shape[2]:
+        return likeness_BCM.new_zeros(*likeness_BCM.shape[:2], 1)
+    highest_BC1 = likeness_BCM.masked_fill(shut_BCM, -torch.inf).amax(2, keepdim=True)
+    return highest_BC1.masked_fill_(shut_BCM.all(2, keepdim=True), 0.0)
+
+
+def _log_sums(
+    theta: float, below_BCM: Tensor, highest_BC: Tensor, shut_BCM: Tensor, same_BCM: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return log Σ exp(θ likeness) over the same ones, and over all; (B, C) float64, −∞ where there is none.
+
+    Args:
+        theta: θ; however large, no product overflows, since the highest likeness is subtracted before and not after.
+        below_BCM: Likeness less the highest one.
+        highest_BC: The highest one of those that are not shut.
+        shut_BCM: True for what is not remembered.
+        same_BCM: True for the token that is asked for.
+    """
+    weight_BCM = (theta * below_BCM).masked_fill_(shut_BCM, -torch.inf).exp_()
     all_BC, same_BC = weight_BCM.sum(2), (weight_BCM * same_BCM).sum(2)
-    shift_BC = highest_BC1[..., 0].double()
+    shift_BC = theta * highest_BC.double()
     same_BC, all_BC = (sum_BC.double().log() + shift_BC for sum_BC in (same_BC, all_BC))
     return same_BC.cpu().numpy(), all_BC.cpu().numpy()

@@ -125,10 +125,10 @@ class NeuralCacheLM(CacheLM):
         memory = self._memory(np.asarray(ids_B, np.int64)[:, None], state.part.features_BE[:, None], state)
         after = self._after_reading(memory, part)
         remembered_BK = after.recent_BK != NONE
-        score_BK = self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE)
-        score_BK = score_BK.double().masked_fill(~torch.from_numpy(remembered_BK).to(score_BK.device), -torch.inf)
-        # Where nothing is remembered all scores are −∞ and a softmax is not a number: such a cache has no weight.
-        share_BK = torch.softmax(score_BK, 1).nan_to_num(0.0).cpu().numpy()
+        score_BK = self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE).double()
+        shut_BK = torch.from_numpy(~remembered_BK).to(score_BK.device)
+        # Where nothing is remembered all scores are −∞ and their softmax is not a number: that is masked, nothing else.
+        share_BK = torch.softmax(score_BK.masked_fill(shut_BK, -torch.inf), 1).masked_fill(shut_BK, 0.0).cpu().numpy()
         weights_BP = self._weights(remembered_BK.sum(1)[:, None])
         amount_BK = share_BK * weights_BP[:, 1:]
         return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
