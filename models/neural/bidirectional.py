@@ -31,8 +31,11 @@ class BidirectionalEncoder(nn.Module):
         hidden: H of each direction; the outputs have 2 H entries.
         layers: L.
         cells: "fused" or "own".
-        dropout: On the outputs of all layers but the last, while training.
+        dropout: On the outputs of all layers but the last, while training; in [0, 1).
         options: Further ones of `make_layer`.
+
+    Raises:
+        ModelError: kind "input": the dropout is outside of its range.
 
     Attributes:
         forwards: L layers that read from the beginning.
@@ -68,7 +71,8 @@ class BidirectionalEncoder(nn.Module):
             (B, 2 H): what each direction has read at its end, that is f_n and b_1, a summary of the sequence.
 
         Raises:
-            ModelError: kind "input": a length is not between 1 and T, or there is not one per sequence.
+            ModelError: kind "input": there is no sequence, a length is not between 1 and T, or there is not one per
+                sequence.
         """
         backwards_BT, inside_BT1 = _positions(lengths_B, x_BTE)
         x_BTE = torch.where(inside_BT1, x_BTE, 0.0)
@@ -92,6 +96,8 @@ def _positions(lengths_B: Tensor, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
     Turning round twice is no change; padding stays where it is, so it comes last in both directions.
     """
     batch, length = x_BTE.shape[:2]
+    if not batch:
+        raise ModelError("there is no sequence to read: the batch has 0", "input")
     if lengths_B.shape != (batch,) or lengths_B.min() < 1 or lengths_B.max() > length:
         raise ModelError(
             f"lengths are {lengths_B.tolist()}; {batch} of them are needed, each between 1 and {length}", "input"

@@ -87,6 +87,17 @@ def test_impossible_lengths_are_refused(lengths):
         make()(random_inputs(), torch.tensor(lengths))
 
 
+def test_a_batch_without_a_sequence_is_refused():
+    with pytest.raises(ModelError, match="no sequence"):
+        make()(random_inputs()[:0], torch.zeros(0, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("share", [1.5, 1.0, -0.1, math.nan])
+def test_a_dropout_that_is_no_share_is_refused(share):
+    with pytest.raises(ModelError, match=r"in \[0, 1\)"):
+        BidirectionalEncoder("gru", 4, 3, dropout=share)
+
+
 def random_text(count, length, tokens=20):
     """Independent, equally likely tokens: nobody can predict them better than log(tokens) nats each."""
     return torch.randint(9, 9 + tokens, (count, length), generator=torch.Generator().manual_seed(3))
