@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ INITIAL_STD = 0.01
 EPSILON = 1e-8
 SMOOTHING = 0.999
 """Decay of the average that is shown of the loss."""
+DIVERGED = "training has diverged, a smaller learning rate is needed"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ class CharacterModel:
             h: State before it is read (H).
             count: Characters to draw.
             rng: Draws them.
+
+        Raises:
+            ModelError: kind "diverged": the weights give no distribution.
         """
         drawn, character = [], first
         for _ in range(count):
-            h, p_N = step(self.parameters, character, h)
+            with np.errstate(all="ignore"):
+                h, p_N = step(self.parameters, character, h)
+            if not np.isfinite(p_N).all():
+                raise ModelError(DIVERGED, "diverged")
             character = int(rng.choice(len(p_N), p=p_N))
             drawn.append(self.characters[character])
         return "".join(drawn)
@@ -146,7 +154,8 @@ def train(
         clip: Largest absolute value of an entry of the gradient, which is that of the sum over the window.
 
     Raises:
-        ModelError: kind "input": the text is shorter than two characters, or has unknown ones.
+        ModelError: kind "input": the text is shorter than two characters, or has unknown ones; kind "diverged": the
+            loss of a window is not a finite number.
     """
     ids, optimizer = model.encode(text), Adagrad(model.parameters, rate)
     if len(ids) < 2:
@@ -157,10 +166,13 @@ def train(
         for begin in range(0, len(ids) - 1, window):
             targets = ids[begin + 1 : begin + 1 + window]
             words = ids[begin : begin + len(targets)]
-            loss, memory = forward(model.parameters, words, targets, h)
-            gradient, _ = backward(model.parameters, words, targets, memory)
-            clip_entries(gradient, clip)
-            optimizer.step(gradient)
+            with np.errstate(all="ignore"):  # what they would warn of ends in a loss that is not finite
+                loss, memory = forward(model.parameters, words, targets, h)
+                if not isfinite(loss):
+                    raise ModelError(f"update {updates + 1}: the loss is {loss:g}: {DIVERGED}", "diverged")
+                gradient, _ = backward(model.parameters, words, targets, memory)
+                clip_entries(gradient, clip)
+                optimizer.step(gradient)
             h, updates = memory.h[-1], updates + 1
             nats = SMOOTHING * nats + (1 - SMOOTHING) * loss / len(targets)
             yield Progress(updates, nats, h, int(targets[-1]))
@@ -190,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _show(options, options.file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ModelError) as error:
-        parser.error(f"{options.file}: {error}")
+        diverged = isinstance(error, ModelError) and error.kind == "diverged"
+        parser.error(f"--rate {options.rate:g}: {error}" if diverged else f"{options.file}: {error}")
     except KeyboardInterrupt:
         print()
 

@@ -1,12 +1,14 @@
 """Recurrent language models (Mikolov et al. 2010): embedding, L recurrent layers, softmax tied to the embedding.
 
     x_t = C[w_t]                              look-up, the same as the one-hot vector times C
-    x_t = C[w_t] + C[s]                       with `remind`: s is the star token of the review, known at its beginning
+    x_t = C[w_t] + C[s]                       with `remind`: s is the star token that was read last
     h_t^1 = cell(x_t, h_{t−1}^1), h_t^l = cell(h_t^{l−1}, h_{t−1}^l)
     y_t = P h_t^L                             only where H differs from E and the output is tied
     p(w_{t+1} | w_1 … w_t) = softmax(C y_t + b)
 
-Shape legend: see `models/base.py`.
+So s is the star token of the review, which stands at its beginning. At the `<bos>` before that token, where a stream
+holds several reviews, it is still that of the review before: nothing scored is predicted there, but it enters the
+memory. Training with `carry = "review"` forgets it there. Shape legend: see `models/base.py`.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class RecurrentNetwork(Network):
                 form=spec.form,
                 forget_bias=spec.forget_bias,
                 layer_norm=spec.layer_norm,
+                start=spec.recurrent_start,
             )
             for size in sizes
         )
@@ -155,6 +158,8 @@ def _given(value: float | None, otherwise: float) -> float:
 
 def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:
     """Return at each position the star token that the stream has read last, 0 for none.
+
+    At a `<bos>` that is the star token of the review before it, unless the stream forgets that review there.
 
     Args:
         ids_BT: Tokens.

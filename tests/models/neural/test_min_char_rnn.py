@@ -159,6 +159,16 @@ def test_the_command_shows_loss_and_samples(tmp_path, capsys):
     assert all(len(sample.rstrip("\n")) <= 30 and set(sample) <= set(VERSE) for sample in samples)
 
 
+@pytest.mark.parametrize("updates", ["1", "50"])
+def test_the_command_ends_with_a_sentence_where_training_diverges(updates, tmp_path, capsys):
+    (tmp_path / "verse.txt").write_text(VERSE, encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        min_char_rnn.main([str(tmp_path / "verse.txt"), "--rate", "1e308", "--updates", updates, "--hidden", "8"])
+    assert stopped.value.code == 2
+    assert "--rate 1e+308: " in (said := capsys.readouterr().err)
+    assert "a smaller learning rate is needed" in said
+
+
 @pytest.mark.parametrize(
     "arguments", [["absent.txt"], ["binary"], ["text", "--hidden", "0"], ["text", "--rate", "nan"]]
 )

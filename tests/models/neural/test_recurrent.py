@@ -206,7 +206,10 @@ def test_reset_puts_chosen_streams_back_to_their_start_and_leaves_the_others(kin
 
 
 def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
-    """C[w] + C[s], equation by equation: a network without the reminder that is given the sums says the same."""
+    """C[w] + C[s], equation by equation: a network without the reminder that is given the sums says the same.
+
+    Where a stream goes on from review to review, `<bos>` is still read with the star token of the review before it.
+    """
     network, plain = make("gru"), make("gru", remind=False)
     plain.load_state_dict(network.state_dict())
     ids = torch.tensor([[BOS, STARS[1], 20, 21, 2, BOS, STARS[4], 30, 31, 32]])
