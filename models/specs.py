@@ -20,7 +20,10 @@ from .neural.variant_spec import DynamicSpec as DynamicSpec
 from .neural.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import LATER, as_written, require
+from .options import LATER, require
+from .options import as_written as as_written
+from .options import idle_of as idle_of
+from .options import without_idle as without_idle
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     """Rebuild a spec from `to_dict` or `dataclasses.asdict` as it comes back from JSON (lists for tuples).
 
     Options that have no part are read as they were written: a stored model keeps its digest. To derive a spec from it,
-    take `models.options.without_idle` first.
+    take `without_idle` first.
 
     Raises:
         ValueError: There is no such option, or its value cannot be.

@@ -19,8 +19,7 @@ from itertools import product
 from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from models.options import as_written, idle_of, without_idle
-from models.specs import ModelSpec
+from models.specs import ModelSpec, as_written, idle_of, without_idle
 from reviewlm.errors import ConfigError
 
 FIXED = {

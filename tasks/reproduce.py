@@ -15,8 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from corpus.sources import Listed, identify, source_names
 from models.neural.lm import WEIGHTS
-from models.options import as_written
-from models.specs import spec_from_dict
+from models.specs import as_written, spec_from_dict
 from models.vocabulary import FILE
 from reviewlm.config import RunConfig, SyntheticConfig
 from reviewlm.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
