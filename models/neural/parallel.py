@@ -24,6 +24,7 @@ import torch
 from torch import distributed, nn
 
 from ..base import FitContext, ModelError
+from .out_of_memory import is_out_of_memory
 from .shared_sum import SharedSum, reserve
 
 PEER = "peer"
@@ -156,6 +157,8 @@ class Group(Ranks):
         try:
             what(*arguments)
         except RuntimeError as error:
+            if is_out_of_memory(error):  # its own: no other rank is to blame
+                raise
             raise ModelError(f"Rank {self.rank} of {self.size} lost another one: {error}", PEER) from error
 
 

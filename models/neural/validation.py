@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from .network import Network
+from .out_of_memory import first_line, is_out_of_memory
 from .output import GIVEN, NOT_SCORED
 from .parallel import Ranks
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from ..streams import TokenStream
 
 POSITIONS = 16_384
-"""Positions (padding included) that are scored side by side."""
+"""Positions (padding included) that are read at a time."""
+log = logging.getLogger(__name__)
 
 
 def validation_nats(
@@ -33,17 +36,21 @@ def validation_nats(
         network: Scored as it is, without dropout.
         stream: Held-out reviews.
         limit: Score only about so many tokens: reviews evenly spaced over the whole stream.
-        positions: Bounds memory; does not change the result beyond rounding.
+        positions: Read at a time, of one review or of several side by side: bounds memory, and is halved where that
+            does not suffice. Does not change the result beyond rounding.
         ranks: Share the work out; each returns the figure of all.
+
+    Raises:
+        RuntimeError: torch's, where the memory does not suffice for a single position.
     """
     ranks = ranks or Ranks()
     was_training = network.training
     network.eval()
-    nats, tokens = 0.0, 0
+    nats, tokens, at_once = 0.0, 0, positions
     try:
         for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
-            part, count = _score(network, x_BT, y_BT)
-            nats, tokens = nats + part, tokens + count
+            part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
+            nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
     finally:
         network.train(was_training)
     nats, all_tokens = ranks.total([nats, tokens])
@@ -59,13 +66,39 @@ def validation_limit(total_tokens: int, evaluations: int) -> int:
     return max(20_000, min(200_000, int(0.15 * total_tokens / evaluations)))
 
 
+def _score_with_less(
+    network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int
+) -> tuple[float, int]:  # fmt: skip
+    """Return the sum of nats, and how many positions at a time the memory sufficed for."""
+    while True:
+        try:
+            return _score(network, x_BT, y_BT, positions), positions
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or positions == 1:
+                raise
+            said = first_line(error)
+        # Only here, where the error is gone, has it let go of what had been computed.
+        if network.output.weight.is_cuda:
+            torch.cuda.empty_cache()
+        positions = -(-min(positions, x_BT.size) // 2)
+        log.warning("memory does not suffice for validation (%s); %d positions are read at a time", said, positions)
+
+
 @torch.no_grad()
-def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray) -> tuple[float, int]:
-    device = network.output.weight.device
-    features_BTE, _ = network(torch.from_numpy(x_BT).to(device), network.start(len(x_BT), device))
-    targets_N = torch.from_numpy(y_BT).to(device).flatten()
-    nats_N = network.output.nats(features_BTE.flatten(0, 1), targets_N)
-    return float(nats_N.double().sum()), int((y_BT != NOT_SCORED).sum())
+def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
+    """Return the sum of nats of some reviews; no more than so many positions are read at a time."""
+    device, nats = network.output.weight.device, 0.0
+    length = x_BT.shape[1]
+    rows = max(1, positions // max(1, length))
+    for first in range(0, len(x_BT), rows):
+        some = slice(first, first + rows)
+        state = network.start(len(x_BT[some]), device)
+        for begin in range(0, length, positions):
+            part = slice(begin, begin + positions)
+            features_BTE, state = network(torch.from_numpy(x_BT[some, part]).to(device), state)
+            targets_N = torch.from_numpy(y_BT[some, part]).to(device).flatten()
+            nats += float(network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum())
+    return nats
 
 
 def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_trainings import SPEC, TRAINING, curve, network_of, run
+from made_streams import walks
+from made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
 
 from models.base import ModelError
 from models.neural.lm import out_of_memory
 from models.neural.out_of_memory import is_out_of_memory
 from models.neural.training_step import TrainingStep
+from models.neural.validation import validation_nats
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(
@@ -147,6 +149,65 @@ def test_other_errors_are_not_taken_for_want_of_memory(tmp_path):
         run(tmp_path, small.network, RECIPE)
     assert small.complaints == 1
     assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
+    ],
+)
+def test_what_a_gpus_libraries_say_of_memory_is_understood(words):
+    assert is_out_of_memory(RuntimeError(words))
+
+
+@pytest.mark.parametrize("words", ["CUDA error: an illegal memory access was encountered", "CUDNN_STATUS_BAD_PARAM"])
+def test_what_they_say_of_other_things_is_not_taken_for_it(words):
+    assert not is_out_of_memory(RuntimeError(words))
+
+
+# --- validation
+
+
+@pytest.mark.parametrize("error", [GPU, RuntimeError("CUDA error: out of memory")], ids=["torch", "driver"])
+def test_validation_reads_fewer_positions_at_a_time_where_memory_does_not_suffice(error, caplog):
+    """The machine holds 20 positions: side by side that is a part of the shorter reviews, else a piece of a review."""
+    network, stream = network_of().eval(), walks(30, V, 3)
+    expected, tokens = validation_nats(network, stream, positions=200)
+    forward, most = network.forward, []
+
+    def limited(ids_BT, state):
+        if ids_BT.numel() > 20:
+            raise error
+        most.append(ids_BT.numel())
+        return forward(ids_BT, state)
+
+    network.forward = limited
+    nats, count = validation_nats(network, stream, positions=200)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-6)
+    assert 10 < max(most) <= 20
+    assert 1 <= caplog.text.count("memory does not suffice for validation") <= 5  # not anew for each batch
+
+
+def test_validation_gives_up_where_not_even_one_position_fits_and_at_other_errors_at_once():
+    for error, attempts in ((GPU, 7), (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 1)):
+        network, asked = network_of().eval(), []
+
+        def refuse(ids_BT, state, error=error, asked=asked):
+            asked.append(ids_BT.numel())
+            raise error
+
+        network.forward = refuse
+        with pytest.raises(RuntimeError) as caught:
+            validation_nats(network, VALIDATION, positions=64)
+        assert caught.value is error
+        assert len(asked) == attempts
+        assert (asked[-1] == 1) == (error is GPU)
 
 
 def test_a_real_refusal_of_the_processors_allocator_is_recognised():

@@ -59,6 +59,22 @@ def test_validation_scores_every_token_once_from_fresh_states_without_dropout(po
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_document_longer_than_the_positions_is_read_in_pieces_with_its_state(kind):
+    rng = np.random.default_rng(3)
+    stream = stream_of([rng.integers(9, V, length).tolist() for length in (3, 240, 5)], V)
+    network = network_of(replace(SPEC, kind=kind)).eval()
+    expected, tokens = plain_nats(network, stream)
+    forward, most = network.forward, []
+    network.forward = lambda ids, state: most.append(ids.numel()) or forward(ids, state)
+    for positions in (1, 7, 100):
+        nats, count = validation_nats(network, stream, positions=positions)
+        assert count == tokens
+        assert nats == pytest.approx(expected, rel=1e-6)
+        assert max(most) <= positions
+        most.clear()
+
+
 def test_a_limit_takes_reviews_from_all_over_the_stream():
     texts = [[9 + i // 10] * 8 for i in range(100)]
     stream = stream_of(texts, V)
