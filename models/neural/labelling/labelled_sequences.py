@@ -1,0 +1,214 @@
+"""Labelled sequences as data: token ids one after another, where each sequence begins, and what is right.
+
+The form is that of a token stream (`models/streams.py`), so memory-mapped ids may be handed on as they are.
+Shapes: D sequences, P positions of all of them, B sequences of a batch, T positions of the longest of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ...base import ModelError
+from ...vocabulary import STARS
+from ..output import NOT_SCORED
+from .spec import LabellingSpec
+
+POOL = 50
+"""Batches whose sequences are sorted by length together, so that little is padded and yet the order is random."""
+
+
+class Batch(NamedTuple):
+    """Sequences side by side: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
+
+    rows_B: np.ndarray
+    ids_BT: np.ndarray
+    lengths_B: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Token sequences, none of them empty.
+
+    Args:
+        ids_P: Whole numbers, all sequences one after another.
+        offsets: Where each begins, and the end (D + 1).
+
+    Raises:
+        ModelError: kind "input": no sequence, an empty one (its number is told), ids that are no whole numbers, offsets
+            that do not fit.
+    """
+
+    ids_P: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        ids_P, offsets = self.ids_P, self.offsets
+        if ids_P.ndim != 1 or not np.issubdtype(ids_P.dtype, np.integer):
+            raise ModelError(f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed", "input")
+        if len(offsets) < 2:
+            raise ModelError("there is no sequence", "input")
+        if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
+            raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
+        empty = np.flatnonzero(np.diff(offsets) == 0)
+        if len(empty):
+            raise ModelError(f"sequence {empty[0]} is empty ({len(empty)} of {len(self)} are): leave it out", "input")
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Sequences:
+        """Return sequences given one by one; the errors are those of the class."""
+        offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
+        parts = [np.asarray(ids) for ids in sequences if len(ids)]
+        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Positions of each sequence (D)."""
+        return np.diff(self.offsets)
+
+    def require(self, entries: int) -> None:
+        """Refuse ids that a vocabulary of so many entries does not have, and star tokens, which give the answer away.
+
+        A review's stream begins with `<bos> <stars_k>`; see `without_stars`.
+
+        Raises:
+            ModelError: kind "input"; names the sequence and the position.
+        """
+        low, high = int(self.ids_P.min()), int(self.ids_P.max())
+        if low < 0 or high >= entries:
+            wrong = int(np.flatnonzero((self.ids_P < 0) | (self.ids_P >= entries))[0])
+            known = f"is no entry of the vocabulary: those are 0 to {entries - 1}"
+            raise ModelError(f"id {self.ids_P[wrong]} of {self.place(wrong)} {known}", "input")
+        rated = np.flatnonzero(self._rates())
+        if len(rated):
+            first = int(rated[0])
+            token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
+            raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
+
+    def without_stars(self) -> Sequences:
+        """Return the same sequences with `<stars_0>`, "unknown", for every star token."""
+        return Sequences(np.where(self._rates(), np.array(STARS[0], self.ids_P.dtype), self.ids_P), self.offsets)
+
+    def _rates(self) -> np.ndarray:
+        return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
+
+    def batch(self, rows_B: np.ndarray) -> Batch:
+        """Return the chosen sequences side by side, each once or more often, in the order given.
+
+        Raises:
+            ModelError: kind "input": none is chosen.
+        """
+        if not len(rows_B):
+            raise ModelError("a batch of no sequences", "input")
+        lengths_B = self.lengths[rows_B]
+        inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
+        ids_BT = np.zeros(inside_BT.shape, np.int64)
+        ids_BT[inside_BT] = self.ids_P[self.positions(rows_B)]
+        return Batch(rows_B, ids_BT, lengths_B)
+
+    def positions(self, rows_B: np.ndarray) -> np.ndarray:
+        """Return where in `ids_P` all positions of the chosen sequences are, sequence after sequence."""
+        lengths_B = self.lengths[rows_B]
+        before_B = np.cumsum(lengths_B) - lengths_B
+        return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
+
+    def by_length(self, positions: int) -> Iterator[Batch]:
+        """Yield all sequences in batches of at most *positions* padded positions, or of one sequence; longest first.
+
+        They are sorted by length, so that little is padded; `Batch.rows_B` says which they are.
+        """
+        order = np.argsort(-self.lengths, kind="stable")
+        first = 0
+        while first < len(order):
+            count = max(1, positions // int(self.lengths[order[first]]))
+            yield self.batch(order[first : first + count])
+            first += count
+
+    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
+        """Yield the numbers of all sequences once, *size* at a time, in random order, those of like length together."""
+        order, groups = draw.permutation(len(self)), []
+        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
+            pool = order[first:last]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
+        for index in draw.permutation(len(groups)):
+            yield groups[index]
+
+    def place(self, position: int) -> str:
+        """Return in words where a position of `ids_P` is."""
+        row = int(np.searchsorted(self.offsets, position, side="right")) - 1
+        return f"sequence {row}, position {position - self.offsets[row]}"
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Sequences and what is right of each, or of each of their positions.
+
+    Args:
+        sequences: D sequences of P positions.
+        targets: Labels (whole numbers) or numbers, D of them for classification, P for tagging; the label `NOT_SCORED`
+            (tagging only) leaves a position out of loss and error rate.
+    """
+
+    sequences: Sequences
+    targets: np.ndarray
+
+    @classmethod
+    def of(
+        cls, sequences: Sequence[Sequence[int] | np.ndarray], targets: Sequence[object] | np.ndarray
+    ) -> LabelledSequences:
+        """Return examples given one by one: a target for each sequence, or a row of targets for each.
+
+        Raises:
+            ModelError: kind "input": a row of targets is not as long as its sequence.
+        """
+        if len(targets) and np.ndim(targets[0]) == 1:
+            rows = [np.asarray(row) for row in targets]
+            for number, (ids, row) in enumerate(zip(sequences, rows, strict=False)):
+                if len(ids) != len(row):
+                    raise ModelError(f"sequence {number} has {len(ids)} positions and {len(row)} labels", "input")
+            return cls(Sequences.of(sequences), np.concatenate(rows))
+        return cls(Sequences.of(sequences), np.asarray(targets))
+
+    def require(self, spec: LabellingSpec, entries: int) -> None:
+        """Refuse examples that do not fit a spec and a vocabulary.
+
+        Raises:
+            ModelError: kind "input": see `Sequences.require`; not one target for each sequence or position; a label
+                that the spec does not have, a number that is not finite (both with their place); nothing is asked.
+        """
+        self.sequences.require(entries)
+        tagging, targets = spec.task == "tagging", self.targets
+        needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), "sequence")
+        if targets.shape != (needed,):
+            raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
+        if spec.numbers:
+            right = np.isfinite(targets) if np.issubdtype(targets.dtype, np.number) else np.zeros(needed, bool)
+            wanted = "a finite number"
+        else:
+            low = NOT_SCORED if tagging else 0
+            whole = np.issubdtype(targets.dtype, np.integer)
+            right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
+            wanted = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
+        if not right.all():
+            wrong = int(np.flatnonzero(~right)[0])
+            place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
+            raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {wanted}", "input")
+        if not len(self.asked(spec)):
+            raise ModelError(f"nothing is asked for: all labels are {NOT_SCORED}", "input")
+
+    def asked(self, spec: LabellingSpec) -> np.ndarray:
+        """Return the numbers of the sequences or positions that have a target."""
+        return np.arange(len(self.targets)) if spec.numbers else np.flatnonzero(self.targets != NOT_SCORED)
+
+    def of_rows(self, spec: LabellingSpec, rows_B: np.ndarray) -> np.ndarray:
+        """Return the targets of some sequences, one per sequence or, for tagging, one per position of them."""
+        return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]

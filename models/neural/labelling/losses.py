@@ -1,0 +1,142 @@
+"""Losses of labels, rankings and numbers: one value per example, none below 0, with the gradient of autograd.
+
+s are the scores of one example, y its right label, K the number of labels, σ = ±1 a binary label, f a single score.
+
+    cross-entropy    −log softmax(s)_y
+    hinge, binary    max(0, 1 − σ f)                         Cortes & Vapnik 1995, "Support-vector networks"
+    hinge            max(0, 1 + max_{k≠y} s_k − s_y)         Crammer & Singer 2001, "On the algorithmic implementation
+                                                             of multiclass kernel-based vector machines"
+    hinge_sum        Σ_{k≠y} max(0, 1 + s_k − s_y)           Weston & Watkins 1999, "Support vector machines for
+                                                             multi-class pattern recognition"
+    ranking          max(0, 1 + f(corrupted) − f(real))      Collobert & Weston 2008, "A unified architecture for
+                                                             natural language processing"
+    squared error    (f − y)²
+    0/1              1 if argmax s ≠ y, else 0
+
+Course notes sometimes write the hinge, 0/1 and squared losses with a minus in front. That is a slip: minimising
+−max(0, 1 − σ f) would drive σ f to −∞, that is, every answer to be wrong.
+
+With margin m = s_y − max_{k≠y} s_k, hinge = max(0, 1 − m): it is 0 where the right label leads by 1 or more, hinge_sum
+exactly there too, and 0/1 ≤ hinge ≤ hinge_sum ≤ (K − 1) hinge. For K = 2 both are the binary loss of f = s_1 − s_0.
+`torch.nn.MultiMarginLoss` is hinge_sum / K. An error costs −log softmax(s)_y ≥ log 2, so 0/1 ≤ cross-entropy / log 2.
+
+The 0/1 loss is piecewise constant: its gradient is 0 wherever there is one, so it is reported and not trained by.
+At a kink the gradient is one of the subgradients: 0 where the margin holds exactly, and of equal rivals the first's.
+
+Shapes: N examples, K labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...base import ModelError
+
+MARGIN = 1.0
+"""By how much the right score must lead. Another one is the same as another scale of the scores."""
+
+
+def cross_entropy(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    """Return −log softmax(s)_y of each example (N).
+
+    Args:
+        scores_NK: Logits.
+        labels_N: int64, in [0, K).
+
+    Raises:
+        ModelError: kind "input": shapes do not agree, K < 2 or a label is out of range.
+    """
+    _require_labels(scores_NK, labels_N)
+    return F.cross_entropy(scores_NK, labels_N, reduction="none")
+
+
+def binary_hinge(f_N: Tensor, signs_N: Tensor) -> Tensor:
+    """Return max(0, 1 − σ f) of each example (N).
+
+    Args:
+        f_N: Scores: positive where the answer is the second label.
+        signs_N: σ, +1 for the second label and −1 for the first.
+
+    Raises:
+        ModelError: kind "input": shapes do not agree, or a sign is neither −1 nor 1.
+    """
+    _require_same(f_N, signs_N, "signs")
+    if not bool((signs_N.abs() == 1).all()):
+        wrong = signs_N[signs_N.abs() != 1][0].item()
+        raise ModelError(f"the binary hinge loss has labels −1 and 1; one is {wrong}", "input")
+    return (MARGIN - signs_N.to(f_N.dtype) * f_N).clamp_min(0)
+
+
+def hinge(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    """Return max(0, 1 + max_{k≠y} s_k − s_y) of each example (N); arguments and errors as of `cross_entropy`."""
+    return (MARGIN - margins(scores_NK, labels_N)).clamp_min(0)
+
+
+def hinge_sum(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    """Return Σ_{k≠y} max(0, 1 + s_k − s_y) of each example (N); arguments and errors as of `cross_entropy`."""
+    _require_labels(scores_NK, labels_N)
+    short_NK = (MARGIN + scores_NK - scores_NK.gather(1, labels_N[:, None])).clamp_min(0)
+    return short_NK.masked_fill(_right(scores_NK, labels_N), 0.0).sum(1)
+
+
+def ranking(real_N: Tensor, corrupted_N: Tensor) -> Tensor:
+    """Return max(0, 1 + f(corrupted) − f(real)) of each pair (N).
+
+    Args:
+        real_N: Scores that must be higher by 1 or more.
+        corrupted_N: Those of what was made from the real ones.
+
+    Raises:
+        ModelError: kind "input": shapes do not agree.
+    """
+    _require_same(real_N, corrupted_N, "corrupted scores")
+    return (MARGIN + corrupted_N - real_N).clamp_min(0)
+
+
+def squared_error(numbers_N: Tensor, targets_N: Tensor) -> Tensor:
+    """Return (f − y)² of each example (N).
+
+    Raises:
+        ModelError: kind "input": shapes do not agree (torch would silently compare each with each).
+    """
+    _require_same(numbers_N, targets_N, "targets")
+    return (numbers_N - targets_N.to(numbers_N.dtype)).square()
+
+
+def zero_one(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    """Return 1.0 where argmax s is not the label, else 0.0 (N, no gradient); its mean is the error rate.
+
+    Of equal scores the first counts as the answer. Errors as of `cross_entropy`.
+    """
+    _require_labels(scores_NK, labels_N)
+    return (scores_NK.detach().argmax(1) != labels_N).to(scores_NK.dtype)
+
+
+def margins(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    """Return s_y − max_{k≠y} s_k of each example (N): below 0 where the answer is wrong. Errors as of `hinge`."""
+    _require_labels(scores_NK, labels_N)
+    rivals_N = scores_NK.masked_fill(_right(scores_NK, labels_N), -torch.inf).max(1).values
+    return scores_NK.gather(1, labels_N[:, None])[:, 0] - rivals_N
+
+
+def _right(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
+    return labels_N[:, None] == torch.arange(scores_NK.shape[1], device=labels_N.device)
+
+
+def _require_labels(scores_NK: Tensor, labels_N: Tensor) -> None:
+    if scores_NK.ndim != 2 or scores_NK.shape[1] < 2:
+        raise ModelError(f"scores are {tuple(scores_NK.shape)}; examples × 2 or more labels are needed", "input")
+    if labels_N.shape != scores_NK.shape[:1] or labels_N.dtype != torch.int64:
+        found = f"{tuple(labels_N.shape)} of {labels_N.dtype}"
+        raise ModelError(f"labels are {found}; one int64 for each of {len(scores_NK)} examples is needed", "input")
+    if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < scores_NK.shape[1]:
+        found = f"labels go from {int(labels_N.min())} to {int(labels_N.max())}"
+        raise ModelError(f"{found}; there are {scores_NK.shape[1]}, numbered from 0", "input")
+
+
+def _require_same(scores_N: Tensor, others_N: Tensor, name: str) -> None:
+    if scores_N.ndim != 1 or others_N.shape != scores_N.shape:
+        shapes = f"scores are {tuple(scores_N.shape)}, {name} {tuple(others_N.shape)}"
+        raise ModelError(f"{shapes}; both must be one number per example", "input")

@@ -1,0 +1,128 @@
+"""Options of classifiers and taggers; read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+from ...options import require
+from ..spec import RecurrentSpec, TrainingSpec
+
+Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
+"""What training minimises; the formulas are in `losses.py`."""
+OF_STREAMS = (
+    "window", "backprop", "reset", "random_window", "carry", "micro_batch", "ema", "activation_penalty",
+    "temporal_penalty", "spike", "start",
+)  # fmt: skip
+"""Options of `TrainingSpec` that have no part here: whole sequences are read, and the gradient flows through all."""
+NO_GRADIENT = (
+    "'hinge', 'hinge_sum' or 'cross_entropy': the 0/1 loss counts wrong answers, so a small change of the weights "
+    "changes nothing, its gradient is 0 wherever it has one and no step would ever move a weight. Those losses lie "
+    "above it and have a gradient; the 0/1 loss is reported as error_rate"
+)
+
+
+@dataclass(frozen=True)
+class LabellingSpec:
+    """A recurrent trunk and a head: one answer per sequence, or one per position.
+
+    Args:
+        labels: Names of the K labels, in the order of their numbers; () where the answer is a number.
+        task: "classification": one answer per sequence, from what the trunk has read at its end(s); "tagging": one per
+            position.
+        loss: "cross_entropy" has a probability head; "hinge" (Crammer & Singer; for two labels the binary hinge loss)
+            and "hinge_sum" (Weston & Watkins) have a margin head; "squared_error" has a number for an answer, as the
+            stars of a review. "zero_one" is refused: it has no gradient to train by.
+        bidirectional: Read from the end too (Schuster & Paliwal 1997); the features are then 2 H. A language model may
+            not do that, a classifier or tagger sees the whole text anyway.
+        kind: The cell: "rnn" (Elman), "gru" or "lstm".
+        layers: L.
+        hidden: H, of each direction.
+        embedding: E.
+        dropout: On embeddings, between layers, and on the features that enter the head.
+        cells: "fused" or "own", as of `RecurrentSpec`; so are the four that follow.
+        nonlinearity: Of the "rnn" kind.
+        form: Of the "gru" kind.
+        layer_norm: Needs own cells.
+        forget_bias: Of the "lstm" kind.
+        training: Optimisation; `batch` counts sequences, `epochs` passes over them. Options that only make sense for
+            endless streams (`OF_STREAMS`) are refused away from their defaults.
+
+    Raises:
+        ValueError: An option is out of range, or has no part here.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    labels: tuple[str, ...] = ("negative", "positive")
+    task: Literal["classification", "tagging"] = "classification"
+    loss: Loss = "cross_entropy"
+    bidirectional: bool = False
+    kind: Literal["rnn", "gru", "lstm"] = "lstm"
+    layers: int = 1
+    hidden: int = 128
+    embedding: int = 128
+    dropout: float = 0.1
+    cells: Literal["fused", "own"] = "fused"
+    nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
+    form: Literal["cudnn", "cho"] = "cudnn"
+    layer_norm: bool = False
+    forget_bias: float = 1.0
+    training: TrainingSpec = field(default_factory=lambda: TrainingSpec(batch=32))
+
+    def __post_init__(self) -> None:
+        require(self.loss != "zero_one", "loss", self.loss, NO_GRADIENT)
+        known = ("cross_entropy", "hinge", "hinge_sum", "squared_error")
+        require(self.loss in known, "loss", self.loss, f"one of {', '.join(known)}")
+        require(self.task in ("classification", "tagging"), "task", self.task, "'classification' or 'tagging'")
+        require(self.kind in ("rnn", "gru", "lstm"), "kind", self.kind, "'rnn', 'gru' or 'lstm'")
+        require(self.cells in ("fused", "own"), "cells", self.cells, "'fused' or 'own'")
+        several = len(self.labels) >= 2 and len(set(self.labels)) == len(self.labels)
+        if self.loss == "squared_error":
+            require(not self.labels, "labels", self.labels, "() for 'squared_error', whose answer is a number")
+        else:
+            require(several, "labels", self.labels, f"at least two different names for the loss {self.loss!r}")
+        self._require_trunk()
+        self._require_training()
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the answer is a number instead of a label."""
+        return self.loss == "squared_error"
+
+    def _require_trunk(self) -> None:
+        """Refuse what no recurrent network can be: a language model's spec knows it."""
+        shared = ("kind", "layers", "hidden", "embedding", "dropout", "cells", "nonlinearity", "form", "layer_norm")
+        RecurrentSpec(**{name: getattr(self, name) for name in shared}, forget_bias=self.forget_bias)
+
+    def _require_training(self) -> None:
+        usual = TrainingSpec()
+        for name in OF_STREAMS:
+            value = getattr(self.training, name)
+            here = f"{getattr(usual, name)!r}: sequences are read whole, from a fresh state"
+            require(value == getattr(usual, name), f"training.{name}", value, here)
+        averages, falls = self.training.optimizer != "nt_asgd", self.training.schedule != "plateau"
+        require(averages, "training.optimizer", self.training.optimizer, "one that does not average the weights")
+        require(falls, "training.schedule", self.training.schedule, "'cosine', 'linear' or 'constant'")
+
+
+def to_dict(spec: LabellingSpec) -> dict[str, Any]:
+    """Return the options as JSON values."""
+    return {**asdict(spec), "labels": list(spec.labels)}
+
+
+def from_dict(options: dict[str, Any]) -> LabellingSpec:
+    """Rebuild a spec from `to_dict`.
+
+    Raises:
+        ValueError: An option is not known, or out of range.
+    """
+    _require_known(LabellingSpec, options)
+    _require_known(TrainingSpec, options["training"])
+    return LabellingSpec(
+        **{**options, "labels": tuple(options["labels"]), "training": TrainingSpec(**options["training"])}
+    )
+
+
+def _require_known(kind: type, options: dict[str, Any]) -> None:
+    unknown = sorted(options.keys() - {entry.name for entry in fields(kind)})
+    require(not unknown, f"{kind.__name__} options", unknown, "known to this version")

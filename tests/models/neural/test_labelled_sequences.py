@@ -1,0 +1,112 @@
+"""Labelled sequences: batches hold every sequence once and nothing else; what is wrong is named with its place."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.spec import LabellingSpec
+
+CLASSES = LabellingSpec(labels=("bad", "fair", "good"))
+TAGS = LabellingSpec(labels=("in", "out"), task="tagging")
+STARS = LabellingSpec(labels=(), loss="squared_error")
+
+texts = st.lists(st.lists(st.integers(9, 30), min_size=1, max_size=12), min_size=1, max_size=30)
+
+
+@given(texts, st.integers(1, 40))
+def test_evaluation_reads_every_sequence_once_in_batches_of_bounded_size(given_texts, positions):
+    seen = {}
+    for rows, ids, lengths in Sequences.of(given_texts).by_length(positions):
+        assert ids.size <= positions or len(rows) == 1
+        seen |= {row: ids[i, : lengths[i]].tolist() for i, row in enumerate(rows.tolist())}
+        assert all(not ids[i, length:].any() for i, length in enumerate(lengths))
+    assert [seen[row] for row in range(len(given_texts))] == given_texts
+
+
+@given(texts, st.integers(1, 7), st.integers(0, 3))
+def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed):
+    sequences = Sequences.of(given_texts)
+    groups = list(sequences.shuffled(np.random.default_rng(seed), size))
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(given_texts)))
+    assert max(len(group) for group in groups) <= size
+    assert len(groups) == -(-len(given_texts) // size)
+
+
+def test_training_puts_sequences_of_like_length_side_by_side_in_another_order_every_time():
+    lengths = np.random.default_rng(1).permutation(np.arange(1, 401))
+    sequences, draw = Sequences.of([[9] * length for length in lengths]), np.random.default_rng(2)
+    first, second = (list(sequences.shuffled(draw, 8)) for _ in range(2))
+    assert all(np.ptp(lengths[group]) == 7 for group in first)
+    assert [group.tolist() for group in first] != [group.tolist() for group in second]
+
+
+@given(texts, st.data())
+def test_tags_stay_with_their_positions(given_texts, data):
+    """The tag of each position says which word stands there, so any shuffling is seen."""
+    examples = LabelledSequences.of(given_texts, [[word * 2 for word in text] for text in given_texts])
+    rows = np.array(data.draw(st.permutations(range(len(given_texts)))))
+    words = [word for row in rows for word in given_texts[row]]
+    assert examples.of_rows(TAGS, rows).tolist() == [2 * word for word in words]
+
+
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (lambda: Sequences.of([]), "there is no sequence"),
+        (lambda: Sequences.of([[9], [], [10], []]), r"sequence 1 is empty \(2 of 4 are\)"),
+        (lambda: Sequences(np.array([9, 10]), np.array([0, 1])), "offsets must rise from 0 to 2"),
+        (lambda: Sequences(np.array([9, 10]), np.array([0, 2, 1, 2])), "offsets must rise from 0 to 2"),
+        (lambda: Sequences.of([[9.5]]), "one row of whole numbers"),
+        (lambda: Sequences.of([[9]]).require(9), "id 9 of sequence 0, position 0 is no entry .* 0 to 8"),
+        (lambda: Sequences.of([[9], [9, -2]]).require(20), "id -2 of sequence 1, position 1 is no entry"),
+        (lambda: Sequences.of([[9], [1, 7, 9]]).require(20), "sequence 1, position 1 is <stars_4>, which"),
+        (lambda: Sequences.of([[9]]).batch(np.array([], np.int64)), "a batch of no sequences"),
+    ],
+)
+def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complaint):
+    with pytest.raises(ModelError, match=complaint) as caught:
+        build()
+    assert caught.value.kind == "input"
+
+
+def test_an_unknown_rating_gives_nothing_away():
+    Sequences.of([[1, 3, 9, 2]]).require(20)
+    rated = Sequences(np.array([1, 8, 9, 2, 1, 3, 4, 2], np.uint16), np.array([0, 4, 8]))
+    unrated = rated.without_stars()
+    unrated.require(20)
+    assert unrated.ids_P.tolist() == [1, 3, 9, 2, 1, 3, 3, 2]
+    assert unrated.ids_P.dtype == np.uint16
+    assert rated.ids_P[1] == 8
+
+
+@pytest.mark.parametrize(
+    ("spec", "targets", "complaint"),
+    [
+        (CLASSES, [0, 3], "target of sequence 1 is .*3.*; it must be a whole number from 0 to 2"),
+        (CLASSES, [-1, 0], "target of sequence 0 is .*-1"),
+        (CLASSES, [0.0, 1.0], "target of sequence 0 is .*0.0.*whole number"),
+        (CLASSES, ["good", "bad"], "target of sequence 0 is .*good.*whole number"),
+        (CLASSES, [0], r"targets are \(1,\); one for each sequence is needed, 2 in all"),
+        (CLASSES, [[0, 1], [0, 1, 2]], r"targets are \(5,\); one for each sequence"),
+        (TAGS, [0, 1], r"targets are \(2,\); one for each position is needed, 5 in all"),
+        (TAGS, [[0, 1], [0, 1, 2]], "target of sequence 1, position 2 is .*2.*0 to 1, or -1"),
+        (TAGS, [[0, 1, 1], [0, 1]], "sequence 0 has 2 positions and 3 labels"),
+        (TAGS, [[-1, -1], [-1, -1, -1]], "nothing is asked for: all labels are -1"),
+        (STARS, [4.0, float("nan")], "target of sequence 1 is .*nan.*; it must be a finite number"),
+        (STARS, [float("inf"), 4.0], "target of sequence 0 is .*inf"),
+        (STARS, ["4", "5"], "target of sequence 0 is .*4.*; it must be a finite number"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused_with_the_place(spec, targets, complaint):
+    with pytest.raises(ModelError, match=complaint) as caught:
+        LabelledSequences.of([[9, 10], [11, 12, 13]], targets).require(spec, 20)
+    assert caught.value.kind == "input"
+
+
+def test_what_fits_is_taken():
+    LabelledSequences.of([[9, 10], [11, 12, 13]], [0, 2]).require(CLASSES, 20)
+    LabelledSequences.of([[9, 10], [11, 12, 13]], [[0, -1], [1, 0, 1]]).require(TAGS, 20)
+    LabelledSequences.of([[9, 10], [11, 12, 13]], [4, 5]).require(STARS, 20)

@@ -1,0 +1,106 @@
+"""Heads: what they score, where they start, what they answer; the margin head that labels, and the same that ranks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.base import ModelError
+from models.neural.labelling import losses
+from models.neural.labelling.heads import MarginHead, NumberHead, ProbabilityHead, make_head
+from models.neural.labelling.spec import LabellingSpec
+
+F_ = 5
+
+
+def features(count=7, seed=1):
+    return torch.randn(count, F_, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_margin_head_of_two_labels_is_one_row_whose_hinge_loss_is_the_binary_one():
+    head, h = MarginHead(F_, 2), features()
+    f = h @ head.linear.weight[0] + head.linear.bias[0]
+    assert head.linear.weight.shape == (1, F_)
+    assert torch.equal(head(h)[:, 0], torch.zeros(7))
+    torch.testing.assert_close(head(h)[:, 1], f)
+    labels = torch.tensor([0, 1, 0, 1, 1, 0, 1])
+    torch.testing.assert_close(head.loss(head(h), labels), losses.binary_hinge(f, 2 * labels - 1))
+    assert torch.equal(head.answers(head(h)), (f > 0).long())
+
+
+@pytest.mark.parametrize(("name", "loss"), [("hinge", losses.hinge), ("hinge_sum", losses.hinge_sum)])
+def test_a_margin_head_of_several_labels_has_a_row_for_each_and_answers_with_the_highest(name, loss):
+    head, h = MarginHead(F_, 4, name), features()
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    scores = h @ head.linear.weight.T + head.linear.bias
+    torch.testing.assert_close(head(h), scores)
+    torch.testing.assert_close(head.loss(head(h), labels), loss(scores, labels))
+    assert head.answers(head(h)).tolist() == [row.index(max(row)) for row in scores.tolist()]
+
+
+def test_the_row_that_labels_also_ranks():
+    """A binary margin head and one that only ranks hold the same weights; f is the score of both."""
+    labelling, ranking = MarginHead(F_, 2), MarginHead(F_)
+    ranking.load_state_dict(labelling.state_dict())
+    real, corrupted = features(), features(seed=2)
+    expected = losses.ranking(ranking(real)[:, 0], ranking(corrupted)[:, 0])
+    assert torch.equal(ranking.ranking(real, corrupted), expected)
+    assert torch.equal(labelling.ranking(real, corrupted), expected)
+    with pytest.raises(ModelError, match="3 labels has 3 scores; ranking needs one"):
+        MarginHead(F_, 3).ranking(real, corrupted)
+
+
+def test_a_margin_head_learns_to_rank_real_windows_above_corrupted_ones():
+    """Collobert and Weston's task in small: in a real window the words rise by one, in a corrupted one not."""
+    torch.manual_seed(1)
+    draw = np.random.default_rng(1)
+    embedding, hidden, head = torch.nn.Embedding(12, 8), torch.nn.Linear(24, 32), MarginHead(32)
+    parameters = [*embedding.parameters(), *hidden.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, 1e-2)
+
+    def windows(count):
+        real = draw.integers(0, 10, count)[:, None] + np.arange(3)
+        corrupted = real.copy()
+        corrupted[:, 1] = (real[:, 1] + draw.integers(1, 12, count)) % 12
+        return (torch.tanh(hidden(embedding(torch.from_numpy(ids)).flatten(1))) for ids in (real, corrupted))
+
+    for _ in range(300):
+        loss = head.ranking(*windows(64)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    real, corrupted = windows(1_000)
+    assert (head(real) > head(corrupted)).float().mean() > 0.97
+    assert head.ranking(real, corrupted).mean() < 0.1
+
+
+def test_a_probability_head_starts_at_the_share_of_each_label():
+    """Counts 6, 3, 0 with 0.5 added: 6.5, 3.5 and 0.5 of 10.5."""
+    head = ProbabilityHead(F_, torch.tensor([6, 3, 0]))
+    start = torch.softmax(head(torch.zeros(1, F_)), 1)
+    torch.testing.assert_close(start, torch.tensor([[6.5, 3.5, 0.5]]) / 10.5)
+    h, labels = features(300), torch.tensor([0, 1] * 150)
+    assert head.loss(head(h), labels).mean().item() == pytest.approx(-math.log(6.5 * 3.5 / 10.5**2) / 2, rel=0.05)
+
+
+def test_a_number_head_starts_at_the_mean():
+    head = NumberHead(F_, 3.75)
+    assert head.answers(head(torch.zeros(2, F_))).tolist() == [3.75, 3.75]
+    assert head.loss(head(torch.zeros(2, F_)), torch.tensor([5.0, 3.75])).tolist() == [1.5625, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "rows"),
+    [
+        ({"loss": "cross_entropy"}, ProbabilityHead, 2),
+        ({"loss": "hinge"}, MarginHead, 1),
+        ({"loss": "hinge_sum", "labels": ("a", "b", "c")}, MarginHead, 3),
+        ({"loss": "squared_error", "labels": ()}, NumberHead, 1),
+    ],
+)
+def test_the_loss_chooses_the_head_and_shapes_do_not_depend_on_the_targets(options, kind, rows):
+    for targets in (np.zeros(0, np.int64), np.array([0, 1, 1])):
+        head = make_head(LabellingSpec(**options), F_, targets)
+        assert isinstance(head, kind)
+        assert head.linear.weight.shape == (rows, F_)
