@@ -104,6 +104,9 @@ class RecurrentSpec:
         weight_drop: Share of the recurrent weights zeroed in a window (DropConnect; Merity et al. 2017).
         layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; own cells only).
         forget_bias: Initial bias of the forget gate of the "lstm" kind.
+        recurrent_start: Initial recurrent matrix of each gate: "usual" is uniform in ±1/√H, and of the relu network the
+            identity; "uniform", also there; "orthogonal", which keeps lengths (Saxe, McClelland & Ganguli 2014);
+            "identity" (Le, Jaitly & Hinton 2015), of the "rnn" kind: where there are gates, keeping is their work.
         bidirectional: Refused for a language model, which must not see the words that it is to predict.
     """
 
@@ -130,6 +133,7 @@ class RecurrentSpec:
     layer_norm: bool = field(default=False, metadata=LATER)
     forget_bias: float = field(default=1.0, metadata=LATER)
     bidirectional: bool = field(default=False, metadata=LATER)
+    recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = field(default="usual", metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "embedding"):
@@ -151,6 +155,9 @@ class RecurrentSpec:
         require(own or self.nonlinearity in ("tanh", "relu"), "nonlinearity", self.nonlinearity, needs_own)
         gate = self.forget_bias == 1 or (self.kind == "lstm" and isfinite(self.forget_bias))
         require(gate, "forget_bias", self.forget_bias, "finite, and 1 but for the kind 'lstm': no other has that gate")
+        kept = self.kind == "rnn" or self.recurrent_start != "identity"
+        require(kept, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
+                "the kind 'rnn'")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train a recurrent network on a task of `toy_tasks.py`, with the schedule, clipping and optimiser of all fits.
 
-What the initial recurrent weights do to what can be learned is the point of these tasks, so they may be chosen here
-(`START`) besides what the model's options say: `forget_bias` of the LSTM, the identity of the ReLU network.
+What the initial weights do to what can be learned is the point of these tasks: `forget_bias` of the LSTM, and
+`recurrent_start` of all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from ..base import ModelError
 from ..specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
@@ -26,14 +25,6 @@ from .recurrent import RecurrentNetwork
 from .schedule import learning_rate
 from .toy_tasks import Examples, Task
 
-START: dict[str, Callable[[Tensor], object]] = {
-    "default": lambda W_GH: None,
-    "uniform": lambda W_GH: nn.init.uniform_(W_GH, -1 / math.sqrt(W_GH.shape[1]), 1 / math.sqrt(W_GH.shape[1])),
-    "orthogonal": lambda W_GH: [nn.init.orthogonal_(W_HH) for W_HH in W_GH.split(W_GH.shape[1])],
-    "identity": lambda W_GH: [nn.init.eye_(W_HH) for W_HH in W_GH.split(W_GH.shape[1])],
-}
-"""Initial recurrent matrices, each gate's own: what the model's options give, ±1/√H, orthogonal (Saxe, McClelland &
-Ganguli 2014), identity (Le, Jaitly & Hinton 2015)."""
 CHECKED = 1_000
 """Held-out examples that are looked at during training, and after it ten times as many."""
 
@@ -43,25 +34,26 @@ class Case:
     """A network to teach.
 
     Args:
-        cell: Kind, non-linearity, forget bias; what else a small network needs comes from `toy_spec`.
+        cell: Kind, non-linearity, initial weights; what else a small network needs comes from `toy_spec`.
         learning_rate: Peak of the schedule, found for this kind.
-        start: Of the recurrent weights; a key of `START`.
     """
 
     cell: RecurrentSpec
     learning_rate: float
-    start: str = "default"
 
 
-TANH, RELU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu")
+TANH, RELU, GRU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), RecurrentSpec(kind="gru")
 CASES = {
     "tanh": Case(TANH, 1e-3),
-    "tanh orthogonal": Case(TANH, 1e-3, "orthogonal"),
-    "tanh identity": Case(TANH, 1e-3, "identity"),
-    "relu uniform": Case(RELU, 5e-4, "uniform"),
-    "relu identity": Case(RELU, 5e-4, "identity"),
-    "gru": Case(RecurrentSpec(kind="gru"), 5e-3),
+    "tanh orthogonal": Case(replace(TANH, recurrent_start="orthogonal"), 1e-3),
+    "tanh identity": Case(replace(TANH, recurrent_start="identity"), 1e-3),
+    "relu uniform": Case(replace(RELU, recurrent_start="uniform"), 5e-4),
+    "relu orthogonal": Case(replace(RELU, recurrent_start="orthogonal"), 5e-4),
+    "relu identity": Case(RELU, 5e-4),
+    "gru": Case(GRU, 5e-3),
+    "gru orthogonal": Case(replace(GRU, recurrent_start="orthogonal"), 5e-3),
     **{f"lstm forget {bias:g}": Case(RecurrentSpec(forget_bias=bias), 5e-3) for bias in (0.0, 1.0, 3.0, 5.0)},
+    "lstm orthogonal": Case(RecurrentSpec(recurrent_start="orthogonal"), 5e-3),
 }
 """Cells and initial weights that are compared on the same task with the same number of updates."""
 
@@ -111,9 +103,9 @@ def toy_spec(case: Case, hidden: int = 64, batch: int = 32, seed: int = 1) -> Re
 
 
 def learn(
-    task: Task, spec: RecurrentSpec, updates: int, start: str = "default", every: int = 50,
+    task: Task, spec: RecurrentSpec, updates: int, every: int = 50,
     report: Callable[[Point], None] = lambda point: None,
-) -> Learned:
+) -> Learned:  # fmt: skip
     """Train on random examples until every checked answer is right twice in a row, or the updates are used up.
 
     Equal arguments give equal results on the same machine.
@@ -122,21 +114,19 @@ def learn(
         task: Makes the examples.
         spec: Architecture, and of its training: batch, rate, warm-up, final rate, clip, decay, seed.
         updates: At most so many.
-        start: Of the recurrent weights; a key of `START`.
         every: Updates between two points of the curve.
         report: Called with each of them.
 
     Raises:
-        ModelError: kind "input": no such start, or no updates; kind "diverged": a loss or gradient is not finite.
+        ModelError: kind "input": no updates; kind "diverged": a loss or gradient is not finite.
     """
-    if start not in START or updates < 1 or every < 1:
-        known = ", ".join(START)
-        raise ModelError(f"start {start!r} (known: {known}), {updates} updates, a point every {every}", "input")
+    if updates < 1 or every < 1:
+        raise ModelError(f"{updates} updates, a point every {every}; both must be at least 1", "input")
     draw, held_out = np.random.default_rng([spec.training.seed, 1]), task.held_out(CHECKED)
     began, curve = process_time(), []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
-        network = _fresh(task, spec, start)
+        network = RecurrentNetwork(spec, torch.ones(task.entries, dtype=torch.int64)).train()
         optimizer = make_optimizer(network, spec.training)
         for update in range(updates):
             for group in optimizer.param_groups:
@@ -168,15 +158,6 @@ def measure(network: Network, examples: Examples, update: int = 0) -> Point:
     network.train(was_training)
     right_BA = torch.cat(right).double()
     return Point(update, float(torch.cat(nats).mean()), float(right_BA.mean()), float(right_BA.prod(1).mean()))
-
-
-def _fresh(task: Task, spec: RecurrentSpec, start: str) -> Network:
-    network = RecurrentNetwork(spec, torch.ones(task.entries, dtype=torch.int64))
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("weight_hh_l0"):
-                START[start](parameter)
-    return network.train()
 
 
 def _update(

@@ -79,7 +79,7 @@ def _teach(
     learned = {}
     for name in names:
         spec = toy_spec(CASES[name], hidden, batch, seed)
-        learned[name] = checked(lambda: learn(task, spec, updates, CASES[name].start))  # noqa: B023
+        learned[name] = checked(lambda: learn(task, spec, updates))  # noqa: B023
         one = learned[name]
         right = 100 * one.final.exact
         log.info("%-16s %.1f %% right after %d updates, %.1f CPU s", name, right, one.updates, one.seconds)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from models.neural.layers import make_layer, run_layer
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import RecurrentSpec, identity
 
 E, H, B, T = 4, 6, 3, 11
 LAYERS = {
@@ -111,6 +113,63 @@ def test_lstm_starts_with_the_forget_bias_asked_for():
     for bias in (0.0, 1.0, 3.0):
         layer = make_layer("lstm", E, H, "fused", forget_bias=bias)
         assert torch.equal((layer.bias_ih_l0 + layer.bias_hh_l0)[H : 2 * H], torch.full((H,), bias))
+
+
+def gates_of(name, start):
+    """The recurrent matrix of each gate of a new layer."""
+    torch.manual_seed(3)
+    return make_layer(inputs=E, hidden=H, **LAYERS[name], start=start).weight_hh_l0.detach().split(H)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_recurrent_matrices_start_as_their_name_says_gate_by_gate(name):
+    for W_HH in gates_of(name, "orthogonal"):
+        torch.testing.assert_close(W_HH @ W_HH.T, torch.eye(H), atol=1e-5, rtol=0)
+        assert not torch.equal(W_HH, torch.eye(H))
+    for W_HH in gates_of(name, "identity"):
+        assert torch.equal(W_HH, torch.eye(H))
+    drawn = torch.cat(gates_of(name, "uniform"))
+    assert 0.7 * H**-0.5 < drawn.abs().max() <= H**-0.5
+    assert abs(drawn.mean()) < 0.1
+
+
+def test_the_usual_start_is_uniform_but_for_the_relu_network():
+    for name in LAYERS:
+        usual = torch.cat(gates_of(name, "usual"))
+        if name == "rnn-relu":
+            assert torch.equal(usual, torch.eye(H))
+        else:
+            assert 0.7 * H**-0.5 < usual.abs().max() <= H**-0.5
+
+
+def test_an_orthogonal_start_keeps_lengths_over_many_steps_and_a_uniform_one_does_not():
+    """Without inputs and biases, and so near 0 that tanh is the identity."""
+    lengths = {}
+    for start in ("uniform", "orthogonal"):
+        torch.manual_seed(3)
+        layer = make_layer("rnn", E, H, "own", start=start).double()
+        weights = {**weights_of(layer), "bias_ih_l0": torch.zeros(H).double(), "bias_hh_l0": torch.zeros(H).double()}
+        before = 1e-6 * torch.randn(1, H, dtype=torch.float64)
+        h_BTH, _ = run_layer(layer, weights, torch.zeros(1, 50, E, dtype=torch.float64), (before,))
+        lengths[start] = float(h_BTH[0, -1].detach().norm() / before.norm())
+    assert lengths["orthogonal"] == pytest.approx(1, abs=1e-4)
+    assert lengths["uniform"] < 0.01
+
+
+def test_the_network_of_a_spec_has_the_start_asked_for_and_gates_refuse_the_identity():
+    spec = RecurrentSpec(kind="gru", hidden=H, embedding=E, layers=2, recurrent_start="orthogonal")
+    for layer in RecurrentNetwork(spec, torch.ones(20)).layers:
+        for W_HH in layer.weight_hh_l0.detach().split(H):
+            torch.testing.assert_close(W_HH @ W_HH.T, torch.eye(H), atol=1e-5, rtol=0)
+    assert RecurrentSpec(kind="rnn", recurrent_start="identity").recurrent_start == "identity"
+    for kind in ("gru", "lstm"):
+        with pytest.raises(ValueError, match="recurrent_start is 'identity'"):
+            RecurrentSpec(kind=kind, recurrent_start="identity")
+
+
+def test_models_of_before_keep_their_identity():
+    assert "recurrent_start" not in identity(RecurrentSpec())
+    assert identity(RecurrentSpec(recurrent_start="orthogonal"))["recurrent_start"] == "orthogonal"
 
 
 @pytest.mark.parametrize(

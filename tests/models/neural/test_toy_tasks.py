@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.neural.toy_tasks import FIRST, Addition, Recall
-from models.neural.toy_training import CASES, START, Case, learn, measure, toy_spec
+from models.neural.toy_training import CASES, Case, learn, measure, toy_spec
 from models.specs import RecurrentSpec
 from models.vocabulary import GIVEN
 
@@ -152,22 +152,7 @@ def test_measures_are_those_of_answers_and_of_whole_examples():
     assert found == (7, 2.0, pytest.approx(right.mean()), pytest.approx(right.all(1).mean()))
 
 
-@pytest.mark.parametrize("start", sorted(START))
-def test_initial_recurrent_matrices_are_what_their_name_says(start):
-    from models.neural.toy_training import _fresh
-
-    network = _fresh(Recall(5), toy_spec(Case(RecurrentSpec(kind="gru"), 1e-3, start), hidden=6), start)
-    [W_GH] = [tensor for name, tensor in network.named_parameters() if name.endswith("weight_hh_l0")]
-    for W_HH in W_GH.detach().split(6):
-        if start == "identity":
-            assert torch.equal(W_HH, torch.eye(6))
-        elif start == "orthogonal":
-            torch.testing.assert_close(W_HH @ W_HH.T, torch.eye(6), atol=1e-5, rtol=0)
-        else:
-            assert W_HH.abs().max() <= 1 / 6**0.5
-
-
-@pytest.mark.parametrize("options", [{"start": "chaos"}, {"updates": 0}, {"every": 0}])
+@pytest.mark.parametrize("options", [{"updates": 0}, {"every": 0}])
 def test_teaching_that_cannot_be_is_refused(options):
     with pytest.raises(ModelError):
         learn(Recall(5), toy_spec(CASES["tanh"], 4, 2), **({"updates": 1} | options))
