@@ -153,8 +153,14 @@ class Recall:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not (1 <= self.length <= self.lag and self.symbols >= 2 and self.distractors >= 1):
-            raise ModelError(f"{self} cannot be: 1 ≤ length ≤ lag, at least 2 symbols and 1 distractor", "input")
+        allowed = {
+            "length": (1 <= self.length <= self.lag, f"between 1 and lag = {self.lag}"),
+            "symbols": (self.symbols >= 2, "at least 2"),
+            "distractors": (self.distractors >= 1, "at least 1"),
+        }
+        for name, (holds, words) in allowed.items():
+            if not holds:
+                raise ModelError(f"{name} is {getattr(self, name)}; it must be {words}", "input")
 
     @property
     def entries(self) -> int:

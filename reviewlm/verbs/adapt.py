@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewlm import terminal
 from reviewlm.errors import ConfigError, InputError
+from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, require_folder, tracked_at
 from reviewlm.verbs.fitted import open_folder
 from reviewlm.verbs.ngram_values import whole_numbers
 from reviewlm.verbs.options import Json, checked
@@ -18,23 +18,34 @@ from reviewlm.verbs.options import Json, checked
 log = logging.getLogger(__name__)
 app = typer.Typer()
 TEXT = "A folder of tokens, or a text file, one document a line; also .gz and .zst."
+PARTS = {
+    "dynamic": ("train", "rule", "segment", "rates", "decays", "dynamic_tokens"),
+    "cache": ("thetas", "windows", "cache_tokens"),
+}
+"""Parameters of the verb that belong to one variant."""
 
 
 @app.command()
 def adapt(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Option("--bundle", help="Folder of a fitted neural model.")],
     validation: Annotated[Path, typer.Option("--validation", help=f"Chooses all parameters. {TEXT}")],
     test: Annotated[Path, typer.Option("--test", help=f"Measures. {TEXT}")],
     train: Annotated[
-        Path | None, typer.Option("--train", help=f"The model's training text, for --rule rms. {TEXT}")
+        Path | None,
+        typer.Option("--train", help=f"The model's training text; --rule rms, the default, needs it. {TEXT}"),
     ] = None,
     variants: Annotated[
         str, typer.Option("--variants", help="Between commas, of static, cache and dynamic.")
     ] = "static,cache,dynamic",
     rule: Annotated[str, typer.Option("--rule", help="Of dynamic evaluation: rms or sgd.")] = "rms",
     segment: Annotated[int, typer.Option("--segment", min=1, help="Of dynamic evaluation: tokens of an update.")] = 20,
-    rates: Annotated[str, typer.Option("--rates", help="Learning rates to try, between commas; none: usual.")] = "",
-    decays: Annotated[str, typer.Option("--decays", help="Decays to try, between commas.")] = "0.02,0,0.075",
+    rates: Annotated[
+        str, typer.Option("--rates", help="Of dynamic evaluation: rates to try, between commas; none: usual.")
+    ] = "",
+    decays: Annotated[
+        str, typer.Option("--decays", help="Of dynamic evaluation: decays to try, between commas.")
+    ] = "0.02,0,0.075",
     thetas: Annotated[
         str, typer.Option("--thetas", help="Of the cache: theta to try, between commas; none: usual.")
     ] = "",
@@ -47,7 +58,7 @@ def adapt(
     dynamic_tokens: Annotated[
         int, typer.Option("--dynamic-tokens", min=1, help="Validation tokens that choose rate and decay.")
     ] = 20_000,
-    as_json: Json = False,
+    out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
     """Measure a model on one continuous stream: static, with a continuous cache, under dynamic evaluation."""
     specs = _specs(rule, segment, rates, decays, thetas, windows, cache_tokens, dynamic_tokens)
@@ -55,9 +66,11 @@ def adapt(
     from evaluation.continuous import compare_continuous, stream_of
 
     chosen = _variants(variants)
-    model = open_folder(bundle)
+    _refuse_idle(context, chosen, rule)
+    config, model = tracked_at(preset, set, track), open_folder(bundle)
     if "dynamic" in chosen and rule == "rms" and train is None:
         raise ConfigError("The rule 'rms' needs the training text", where="--train", remedy="name it, or --rule sgd")
+    require_folder(out)
     with tempfile.TemporaryDirectory() as work:
 
         def opened(name: str, path: Path) -> Any:
@@ -69,9 +82,37 @@ def adapt(
             return compare_continuous(model, *texts, given, chosen, **specs, report=_say)
 
         figures = checked(measured)
-    rows = [figure.to_dict() for figure in figures]
-    terminal.show_rows(rows, "Test text as ONE continuous stream, state carried: compare with no other figures")
-    terminal.last_line({"variants": rows}, as_json)
+    titles = {"variants": "Test text as ONE continuous stream, state carried: compare with no other figures"}
+    tables = {"variants": [figure.to_dict() for figure in figures]}
+    metrics = {f"{figure.variant.split(',')[0]}/perplexity": figure.perplexity for figure in figures}
+    found = Finding("continuous stream", _asked(context), metrics, tables, {}, titles)
+    hand_over(config, found, out, track, as_json)
+
+
+def _asked(context: typer.Context) -> dict[str, Any]:
+    """Return the settings that decide the figures, as they were given."""
+    where = ("out", "track", "preset", "set", "as_json")
+    return {name: str(value) for name, value in context.params.items() if name not in where}
+
+
+def _refuse_idle(context: typer.Context, variants: list[str], rule: str) -> None:
+    """Refuse options that have no part in what is asked for.
+
+    Raises:
+        ConfigError: An option of a variant that is not measured, or training text that nothing reads.
+    """
+    for variant, names in PARTS.items():
+        given = [name for name in names if _is_given(context, name)]
+        if given and variant not in variants:
+            raise ConfigError(f"This is an option of the variant '{variant}', which is not measured", value=variants,
+                              where=f"--{given[0].replace('_', '-')}", remedy="leave it out")  # fmt: skip
+    if rule == "sgd" and _is_given(context, "train"):
+        raise ConfigError("The rule 'sgd' reads no training text", where="--train", remedy="leave it out")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _variants(given: str) -> list[str]:

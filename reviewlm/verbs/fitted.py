@@ -5,6 +5,7 @@ The store is read, nothing is fitted: a preset's models are those of the newest 
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 from collections.abc import Sequence
@@ -30,6 +31,14 @@ Bundles = Annotated[
 ]
 Fitted = Annotated[
     bool, typer.Option("--fitted", help="All fitted models of the preset, as `reviewlm train` left them in the store.")
+]
+Chosen = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Alias or number of a registered version, none: champion. With --fitted: models of the preset by name, "
+        "between commas.",
+    ),
 ]
 BUNDLE = "bundle"
 
@@ -57,26 +66,35 @@ class FittedModel:
 
 
 def chosen_models(
-    config: RunConfig, bundles: Sequence[str] | None, fitted: bool, reference: str = "champion"
+    config: RunConfig, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
 ) -> list[FittedModel]:
-    """Open the models that were asked for; the registered *reference* where nothing else was.
+    """Open the models that were asked for.
+
+    Args:
+        config: Its models and its store.
+        bundles: Folders, each alone or after "NAME=".
+        fitted: The configuration's models that are in the store.
+        chosen: Of the configuration's models those of these names, between commas; without *fitted* the alias or the
+            number of a registered version, "" for the champion.
 
     Raises:
-        ConfigError: Both bundles and fitted models were asked for, or two models share a name.
+        ConfigError: What was asked for excludes each other, there is no such model, or two models share a name.
         BundleError: A bundle cannot be opened, or nothing is registered.
         ArtifactError: No model of the configuration is in the store.
     """
     if bundles and fitted:
         raise ConfigError("--bundle and --fitted exclude each other", remedy="leave one of them out")
+    if bundles and chosen:
+        raise ConfigError("--bundle and --model exclude each other", remedy="leave one of them out")
     if fitted:
-        return _of_preset(config)
+        return _of_preset(config, _named(config, chosen) if chosen else config.models)
     if bundles:
         models = [_of_folder(config, given) for given in bundles]
         if len({model.name for model in models}) < len(models):
             raise ConfigError("Two models share a name", where="--bundle", value=[model.name for model in models],
                               remedy="name them: --bundle NAME=FOLDER")  # fmt: skip
         return models
-    bundle, version = opened(config, reference)
+    bundle, version = opened(config, chosen or "champion")
     return [FittedModel(f"{bundle.spec.name} v{version.version}", bundle, _fit_of(_store(config), bundle))]
 
 
@@ -128,10 +146,20 @@ def _store(config: RunConfig) -> Store:
     return Store(config.home / "store")
 
 
-def _of_preset(config: RunConfig) -> list[FittedModel]:
-    """Return the newest fit of each model of the configuration, all of them made of the same reviews."""
+def _named(config: RunConfig, names: str) -> list[ModelSpec]:
+    """Return the configuration's models of these names, in its order."""
+    known, wanted = [spec.name for spec in config.models], [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known] or ([] if wanted else [names]):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        raise ConfigError("There is no such model in the configuration", where="--model", value=unknown[0],
+                          remedy=f"did you mean '{near[0]}'?" if near else f"of {', '.join(known)}")  # fmt: skip
+    return [spec for spec in config.models if spec.name in wanted]
+
+
+def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec]) -> list[FittedModel]:
+    """Return the newest fit of each of these models, all of them made of the same reviews."""
     fits, store = {}, _store(config)
-    for spec in config.models:
+    for spec in wanted:
         if found := next((fit for fit in store.all("fit") if _options_of(fit) == _plain(spec)), None):
             fits[spec.name] = found
         else:

@@ -13,9 +13,9 @@ import typer
 from reviewlm import terminal
 from reviewlm.errors import ConfigError
 from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
-from reviewlm.verbs.fitted import Bundles, Fitted, FittedModel, chosen_models, held_out, stream_of_texts
+from reviewlm.verbs.fitted import Bundles, Chosen, Fitted, FittedModel, chosen_models, held_out, stream_of_texts
 from reviewlm.verbs.ngram_values import whole_numbers
-from reviewlm.verbs.options import Json, Model, Preset, Set, checked, configured
+from reviewlm.verbs.options import Json, Preset, Set, checked, configured
 
 if TYPE_CHECKING:
     from models.neural.gradient_flow import GradientFlow
@@ -35,7 +35,7 @@ PROBE_SETS = ("english", "grammar")
 
 @app.command("gradient-flow")
 def gradient_flow(
-    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Show also what each network's initial weights let through.")
     ] = False,
@@ -47,11 +47,11 @@ def gradient_flow(
     out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Show how much of a loss's gradient arrives so many tokens back, by cell; and a ReLU network's dead units."""
-    require_folder(out)
-    if fresh and (bundle or fitted or text or untrained):
+    if fresh and (bundle or fitted or model or text or untrained):
         raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
     texts = terminal.read_texts(text) if text else None
     config, length = configured(preset, set), distances + POSITIONS + 1
+    require_folder(out)
     if fresh:
         asked = _fresh(fresh, reviews, length)
     else:
@@ -86,20 +86,21 @@ def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, setti
     columns = {"half_length": "half-length", "slope": "slope", "reach": "1 % at"}
     metrics = {f"{row['network']}/{name}": row[column] for row in table for name, column in columns.items()}
     metrics |= {f"{row['network']}/{row['layer']}/dead_share": row["dead_share"] for row in activity}
-    return Finding("gradient flow", settings, metrics, tables, {"gradient_flow": gradient_figure(curves)}, titles)
+    figures, absent = {"gradient_flow": gradient_figure(curves)}, () if activity else ("relu_units",)
+    return Finding("gradient flow", settings, metrics, tables, figures, titles, absent)
 
 
 @app.command("context-use")
 def context_use(
-    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     contexts: Annotated[str, typer.Option("--contexts", help="Tokens kept, between commas.")] = "1,2,5,10,20,50",
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Held-out tokens that are predicted.")] = 2_000,
     out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Measure perplexity by the tokens of context that a model may see, the context it needs, and its speed."""
-    require_folder(out)
     wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
     config = configured(preset, set)
+    require_folder(out)
     from evaluation.context_length import keeps_rating
     from evaluation.memory_figures import context_figure
     from evaluation.memory_tables import context_table, scoring_speed
@@ -133,16 +134,16 @@ def context_use(
 
 @app.command("state-carry")
 def state_carry(
-    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion", text: Text = "",
+    bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     window: Annotated[int, typer.Option("--window", min=2, help="Tokens of the sliding window.")] = 128,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Tokens it is moved by, below the window.")] = 64,
     out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Measure perplexity with the state reset at every review, carried on, and through a sliding window."""
-    require_folder(out)
     if stride >= window:
         raise ConfigError("The stride must be below the window", where="--stride", value=stride)
     texts, config = terminal.read_texts(text) if text else None, configured(preset, set)
+    require_folder(out)
     from evaluation.state_policies import state_policies
 
     rows: list[dict[str, Any]] = []
@@ -160,7 +161,7 @@ def state_carry(
 
 @app.command("probe")
 def probe(
-    bundle: Bundles = None, fitted: Fitted = False, model: Model = "champion",
+    bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "",
     probes: Annotated[
         str, typer.Option("--probes", help="'english' sentences, or 'grammar': drawn from the embedded corpus.")
     ] = "english",
@@ -169,11 +170,11 @@ def probe(
     out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
 ) -> None:
     """Ask models for the right one of two words, when what decides it lies further and further back."""
-    require_folder(out)
     if probes not in PROBE_SETS:
         remedy = " or ".join(PROBE_SETS)
         raise ConfigError("There is no such set of probes", where="--probes", value=probes, remedy=remedy)
     config = configured(preset, set)
+    require_folder(out)
     from evaluation.grammar_probes import grammar_probes
     from evaluation.memory_figures import probe_figure
     from evaluation.memory_tables import probe_rows

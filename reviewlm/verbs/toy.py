@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reviewlm.errors import ConfigError
-from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
-from reviewlm.verbs.options import Json, Preset, Set, checked, configured
+from reviewlm import terminal
+from reviewlm.errors import ConfigError, Diverged
+from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, require_folder, tracked_at
+from reviewlm.verbs.options import Json, checked
 
 if TYPE_CHECKING:
     from models.neural.toy_tasks import Addition, Task
     from models.neural.toy_training import Learned
+    from reviewlm.config import RunConfig
 
 log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, help="Teach small networks of every cell what only a memory solves.")
@@ -32,17 +34,18 @@ def addition(
     bits: Annotated[int, typer.Option("--bits", min=3, max=15, help="Bits of both numbers.")] = 8,
     networks: Networks = "lstm forget 1", hidden: Hidden = 32, batch: Batch = 64, updates: Updates = 2_000,
     seed: Seed = 1,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
     """Teach binary addition, the least significant bit first; measured on pairs that were never shown."""
     from models.neural.toy_tasks import Addition
 
-    task = checked(lambda: Addition(bits, seed))
-    learned = _teach(task, networks, hidden, batch, updates, seed, out)
+    task, names, config = checked(lambda: Addition(bits, seed)), _named(networks), tracked_at(preset, set, track)
+    require_folder(out)
+    learned = _teach(task, names, hidden, batch, updates, seed)
     tables = {"addition_by_carry": _by_carry(task, learned)}
     settings = {"bits": bits, "hidden": hidden, "batch": batch, "updates": updates, "seed": seed}
     _finish("addition", f"Sums of two numbers of {bits} bits, on held-out pairs", 0.5 ** (bits + 1), settings, learned,
-            tables, (preset, set), out, track, as_json)  # fmt: skip
+            tables, config, out, track, as_json)  # fmt: skip
 
 
 @app.command()
@@ -52,37 +55,55 @@ def recall(
     symbols: Annotated[int, typer.Option("--symbols", min=2, help="Different symbols.")] = 4,
     distractors: Annotated[int, typer.Option("--distractors", min=1, help="Different ones that fill the lag.")] = 4,
     networks: Networks = "all", hidden: Hidden = 64, batch: Batch = 32, updates: Updates = 1_500, seed: Seed = 1,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
     """Teach to keep symbols over a lag of random distractors."""
     from models.neural.toy_tasks import Recall
 
-    task = checked(lambda: Recall(lag, length, symbols, distractors, seed))
-    learned = _teach(task, networks, hidden, batch, updates, seed, out)
+    if length > lag:
+        raise ConfigError("Questions would come before all symbols have been shown", where="--length", value=length,
+                          remedy=f"--length {lag} at most, or a --lag of {length} or more")  # fmt: skip
+    task, names = checked(lambda: Recall(lag, length, symbols, distractors, seed)), _named(networks)
+    config = tracked_at(preset, set, track)
+    require_folder(out)
+    learned = _teach(task, names, hidden, batch, updates, seed)
     settings = {"lag": lag, "length": length, "symbols": symbols, "distractors": distractors, "hidden": hidden,
                 "batch": batch, "updates": updates, "seed": seed}  # fmt: skip
     title = f"Keeping {'a symbol' if length == 1 else f'{length} symbols'} of {symbols} over {lag} steps of distractors"
     chance = symbols ** -float(length)
-    _finish("recall", title, chance, settings, learned, {}, (preset, set), out, track, as_json)
+    _finish("recall", title, chance, settings, learned, {}, config, out, track, as_json)
 
 
-def _teach(
-    task: Task, networks: str, hidden: int, batch: int, updates: int, seed: int, out: Any
-) -> dict[str, Learned]:
-    require_folder(out)
-    from models.neural.toy_training import CASES, learn, toy_spec
+def _named(networks: str) -> list[str]:
+    """Return the networks between commas, or all there are."""
+    from models.neural.toy_training import CASES
 
     names = list(CASES) if networks.strip() == "all" else [name.strip() for name in networks.split(",") if name.strip()]
     if unknown := [name for name in names if name not in CASES] or ([] if names else [networks]):
         near = difflib.get_close_matches(unknown[0], CASES, n=1) or CASES
         raise ConfigError("There is no such network", where="--networks", value=unknown[0], remedy=", ".join(near))
-    learned = {}
+    return names
+
+
+def _teach(task: Task, names: list[str], hidden: int, batch: int, updates: int, seed: int) -> dict[str, Learned]:
+    """Teach the networks one after another; one that diverges is left out, unless it is the only one."""
+    from models.neural.toy_training import CASES, learn, toy_spec
+
+    learned, lost = {}, {}
     for name in names:
         spec = toy_spec(CASES[name], hidden, batch, seed)
-        learned[name] = checked(lambda: learn(task, spec, updates))  # noqa: B023
-        one = learned[name]
+        try:
+            one = learned[name] = checked(lambda: learn(task, spec, updates))  # noqa: B023
+        except Diverged as error:
+            lost[name] = error
+            log.warning("%-16s diverged: %s", name, error)
+            continue
         right = 100 * one.final.exact
         log.info("%-16s %.1f %% right after %d updates, %.1f CPU s", name, right, one.updates, one.seconds)
+    if not learned:
+        raise next(iter(lost.values()))
+    if lost:
+        terminal.say(f"Left out, because they diverged: {', '.join(lost)}")
     return learned
 
 
@@ -104,7 +125,7 @@ def _by_carry(task: Addition, learned: dict[str, Learned]) -> list[dict[str, Any
 
 def _finish(
     name: str, title: str, chance: float, settings: dict[str, Any], learned: dict[str, Learned],
-    more: dict[str, list[dict[str, Any]]], where: tuple[str, list[str] | None], out: Any, track: bool, as_json: bool,
+    more: dict[str, list[dict[str, Any]]], config: RunConfig | None, out: Any, track: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from evaluation.memory_figures import learning_figure
     from evaluation.memory_tables import learning_table
@@ -113,5 +134,4 @@ def _finish(
     metrics = {f"{row['network']}/{column}": float(row[column]) for row in table for column in ("exact", "updates")}
     figures = {name: learning_figure({key: one.curve for key, one in learned.items()}, title, chance)}
     titles = {name: title, "addition_by_carry": "Held-out sums right, by the bits over which the longest carry is kept"}
-    config = configured(*where) if track else None
     hand_over(config, Finding(name, settings, metrics, {name: table, **more}, figures, titles), out, track, as_json)

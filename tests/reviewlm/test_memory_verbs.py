@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from models.base import ModelError
 from models.bundle import save_bundle
+from models.neural import toy_training
+from models.neural.gradient_flow import untrained
 from models.neural.recurrent import RecurrentLM
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
@@ -22,8 +26,10 @@ from models.streams import TokenStream, write_stream
 from models.text import NormalForm
 from models.vocabulary import GIVEN, Vocabulary
 from reviewlm.cli import app
-from reviewlm.errors import ReviewLMError
+from reviewlm.errors import ConfigError, Diverged, ReviewLMError
 from reviewlm.store import Store
+from reviewlm.verbs.findings import hand_over
+from reviewlm.verbs.memory import _gradients
 
 TEXT = "the food was good and the waiters near the table were very friendly today is a good day back we will be"
 RNN = RecurrentSpec(kind="rnn", name="rnn", nonlinearity="relu", hidden=8, embedding=8, objective=ObjectiveSpec(head=5))
@@ -122,6 +128,17 @@ def test_gradients_of_new_networks_of_every_cell_need_no_model(tmp_path: Path, o
     assert float(first["half-length"]) == pytest.approx(by_name[first["network"]]["half-length"])
 
 
+def test_a_table_of_an_earlier_run_does_not_stay_beside_a_finding_without_it(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    run("gradient-flow", "--fresh", 4, "--distances", 5, "--reviews", 2, "--out", tmp_path)
+    assert (tmp_path / "relu_units.csv").is_file()
+    tanh, ids_BT = replace(RNN, nonlinearity="tanh"), np.full((2, 26), 20)
+    found = _gradients([("tanh", tanh, untrained(tanh, 50), ids_BT)], 5, {})
+    hand_over(None, found, tmp_path, track=False, as_json=False)
+    assert {path.name for path in tmp_path.iterdir()} >= {"notes.txt", "gradient_flow.csv", "gradient_flow.png"}
+    assert not (tmp_path / "relu_units.csv").exists()
+
+
 def test_gradients_of_the_fitted_networks_stand_beside_those_of_their_initial_weights(at_home: tuple[str, ...]) -> None:
     found = run("gradient-flow", *at_home, "--untrained", "--distances", 10, "--reviews", 3)
     rnn, untrained = found["gradient_flow"]
@@ -136,6 +153,15 @@ def test_contexts_are_measured_for_all_models_of_the_preset_with_their_speeds(at
     assert kn["1"] == pytest.approx(kn["all"])
     assert kn["scored tokens/CPU s"] > 0
     assert (kn["trained tokens/s"], rnn["trained tokens/s"]) == (1234, 1234)
+
+
+def test_of_the_fitted_models_some_are_chosen_by_name(at_home: tuple[str, ...]) -> None:
+    options = ("--contexts", "1", "--tokens", 20)
+    for names, expected in (("rnn", ["rnn"]), ("rnn, kn", ["kn", "rnn"])):
+        rows = run("context-use", *at_home, "--model", names, *options)["context_use"]
+        assert [row["model"] for row in rows] == expected
+    unknown = complaint("context-use", *at_home, "--model", "rn")
+    assert (unknown.exit_code, unknown.where, unknown.remedy) == (2, "--model", "did you mean 'rnn'?")
 
 
 def test_a_bundle_is_measured_on_a_text(fitted: Path, texts: list[str], tmp_path: Path, own_home: Path) -> None:
@@ -198,10 +224,12 @@ def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> No
 
 
 def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Path, tmp_path: Path) -> None:
-    options = ("--hidden", 16, "--batch", 16, "--updates", 60, "--out", tmp_path)
+    options = ("--hidden", 32, "--batch", 64, "--updates", 400, "--out", tmp_path)
     found = run("toy", "addition", "--bits", 4, "--networks", "gru, lstm forget 1", *options)
     assert [row["network"] for row in found["addition"]] == ["gru", "lstm forget 1"]
+    assert found["addition"][1]["exact"] == 1
     assert [row["longest carry"] for row in found["addition_by_carry"]] == [0, 1, 2, 3, 4]
+    assert [row["lstm forget 1"] for row in found["addition_by_carry"]] == [1] * 5
     assert (tmp_path / "addition.png").stat().st_size > 10_000
     assert not (own_home / "mlflow.db").exists()
 
@@ -222,12 +250,41 @@ def test_recall_is_taught_and_tracked(own_home: Path) -> None:
     assert {"recall.json", "recall.csv", "plots"} <= files
 
 
+def test_networks_that_diverge_are_left_out_and_the_others_shown(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(task: Any, spec: RecurrentSpec, *arguments: Any) -> Any:
+        if spec.kind == "rnn":
+            raise ModelError("loss nan at update 3", "diverged")
+        return taught(task, spec, *arguments)
+
+    taught = toy_training.learn
+    monkeypatch.setattr(toy_training, "learn", learn)
+    options = ("--lag", 3, "--hidden", 4, "--batch", 2, "--updates", 2)
+    done = CliRunner().invoke(app, [str(word) for word in ("toy", "recall", "--networks", "tanh, gru", *options)])
+    assert done.exit_code == 0, done.output
+    assert "diverged: tanh" in done.stdout
+    assert isinstance(complaint("toy", "recall", "--networks", "tanh", *options), Diverged)
+
+
+@pytest.mark.parametrize("wrong", [("--preset", "nosuch"), ("--set", "foo.bar=1"), ("--out", f"{__file__}/below")])
+@pytest.mark.parametrize("track", [(), ("--track",)])
+def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
+    wrong: tuple[str, str], track: tuple[str, ...], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy_training, "learn", lambda *arguments: pytest.fail("something was taught"))
+    for task in ("addition", "recall"):
+        assert isinstance(complaint("toy", task, *wrong, *track), ConfigError)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (("gradient-flow",), 7, "no champion"),
         (("gradient-flow", "--fitted"), 5, "No model of this configuration"),
         (("gradient-flow", "--fresh", 8, "--fitted"), 2, "--fresh needs no model"),
+        (("gradient-flow", "--fresh", 8, "--model", "99"), 2, "--fresh needs no model"),
+        (("state-carry", "--bundle", "x", "--model", "99"), 2, "--bundle and --model exclude each other"),
         (("gradient-flow", "--fitted", "--bundle", "x"), 2, "exclude each other"),
         (("context-use", "--bundle", "no_such_folder"), 7, "no such folder"),
         (("context-use", "--contexts", "0,5"), 2, "from 1 on"),
@@ -235,7 +292,7 @@ def test_recall_is_taught_and_tracked(own_home: Path) -> None:
         (("probe", "--out", __file__), 2, "in the way"),
         (("toy", "addition", "--networks", "lsmt forget 1"), 2, "lstm forget 1"),
         (("toy", "addition", "--networks", ","), 2, "no such network"),
-        (("toy", "recall", "--lag", 2, "--length", 3), 3, "length"),
+        (("toy", "recall", "--lag", 2, "--length", 3), 2, "--length 2 at most, or a --lag of 3 or more"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_code(

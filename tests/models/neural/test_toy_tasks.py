@@ -88,13 +88,16 @@ def test_held_out_examples_are_always_the_same_ones():
             assert (one == other).all()
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Addition(2), lambda: Addition(16), lambda: Recall(lag=0), lambda: Recall(lag=2, length=3),
-    lambda: Recall(symbols=1), lambda: Recall(distractors=0),
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda: Addition(2), "bits is 2"), (lambda: Addition(16), "bits is 16"),
+    (lambda: Recall(lag=0), "length is 1; it must be between 1 and lag = 0"),
+    (lambda: Recall(lag=2, length=3), "length is 3; it must be between 1 and lag = 2"),
+    (lambda: Recall(symbols=1), "symbols is 1"), (lambda: Recall(distractors=0), "distractors is 0"),
 ])  # fmt: skip
-def test_tasks_that_cannot_be_are_refused(make):
-    with pytest.raises(ModelError):
+def test_tasks_that_cannot_be_are_refused_by_the_name_of_what_is_wrong(make, said):
+    with pytest.raises(ModelError, match=said) as caught:
         make()
+    assert caught.value.kind == "input"
 
 
 def test_an_lstm_learns_to_add_pairs_that_it_has_never_seen():
