@@ -76,7 +76,7 @@ def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str)
 @flow(name="fit-finalists", persist_result=False)
 def fit_finalists(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
     """Fit the best trials with seeds that the search has not seen."""
-    options, best = plan.config.sweep, finalists_of(study, plan.config.sweep.finalists)
+    best, confidence = finalists_of(plan, study), plan.config.sweep.confidence
     with interruptible_fits():
         fits = {
             (trial.number, seed): run_seed.submit(
@@ -86,4 +86,4 @@ def fit_finalists(plan: Plan, prepared: Prepared, study: Study, parent_run_id: s
             for seed in plan.seeds
         }
         losses = {key: future.result() for key, future in fits.items()}
-    return [finalist(trial, [losses[trial.number, seed] for seed in plan.seeds], options.confidence) for trial in best]
+    return [finalist(trial, [losses[trial.number, seed] for seed in plan.seeds], confidence) for trial in best]

@@ -21,7 +21,7 @@ from models.specs import NPLMSpec, RecurrentSpec, identity
 from reviewlm.config import RunConfig
 from reviewlm.errors import FitError
 from reviewlm.neural_choice import chosen_model, with_only
-from reviewlm.search_space import Dimension, Range, Value, parse_space, to_write
+from reviewlm.search_space import Dimension, Range, Value, parse_space, to_write, with_options
 from reviewlm.store import DIGEST_LENGTH, canonical
 from reviewlm.sweep_config import SweepConfig
 from tasks.fit import FIT_VERSION
@@ -156,8 +156,8 @@ def _not_searched(plan: Plan) -> dict[str, Any]:
     return options
 
 
-def finalists_of(study: Study, count: int) -> list[Trial]:
-    """Return the best trials by validation loss; of those with the very same options the first.
+def finalists_of(plan: Plan, study: Study) -> list[Trial]:
+    """Return the best trials by validation loss; of those that are the very same model the first.
 
     Raises:
         FitError: No trial came to an end.
@@ -172,8 +172,9 @@ def finalists_of(study: Study, count: int) -> list[Trial]:
             cause=next(iter(failed), ""),
             remedy="narrow the space, above all training.learning_rate; a rerun with more trials goes on from these",
         )
-    distinct = {canonical(trial.values): trial for trial in reversed(complete)}
-    return sorted(distinct.values(), key=lambda trial: (trial.nats or 0.0, trial.number))[:count]
+    models = {trial.number: canonical(identity(with_options(plan.base, trial.values))) for trial in complete}
+    distinct = {models[trial.number]: trial for trial in reversed(complete)}
+    return sorted(distinct.values(), key=lambda trial: (trial.nats or 0.0, trial.number))[: plan.config.sweep.finalists]
 
 
 def finalist(trial: Trial, losses: Sequence[float | None], confidence: float) -> Finalist:
@@ -199,17 +200,17 @@ def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], par
         told = "trial %d wins though %d of its seeds failed: no finalist got through all of them"
         log.warning(told, winner.trial.number, winner.failed)
     mark_best(plan.config, study, winner.trial.run_id)
-    _log(plan, study, importances, winner, result, parent_run_id)
+    _log(plan, trials, importances, winner, result, parent_run_id)
     show_table("sweep", rows, f"Trials. MLflow: {tracker_of(plan.config).link(parent_run_id)}")
     show_markdown("sweep-winner", f"Trial {winner.trial.number}\n\n```toml\n{result['toml']}\n```", "Winner")
     return result
 
 
 def _log(
-    plan: Plan, study: Study, importances: Mapping[str, float], winner: Finalist, result: dict[str, Any],
+    plan: Plan, trials: Sequence[Trial], importances: Mapping[str, float], winner: Finalist, result: dict[str, Any],
     run_id: str,
 ) -> None:
-    tracker, trials = tracker_of(plan.config), study.trials()
+    tracker = tracker_of(plan.config)
     logarithmic = [name for name, found in plan.dimensions.items() if isinstance(found, Range) and found.log]
     tracker.log_figure(run_id, sweep_history(trials), "plots/sweep_history.png")
     tracker.log_figure(run_id, sweep_slices(trials, logarithmic, winner.trial.number), "plots/sweep_slices.png")
@@ -219,10 +220,8 @@ def _log(
     tracker.log_table(run_id, pl.DataFrame(result["trials"], infer_schema_length=None), "trials.json")
     tracker.log_text(run_id, result["toml"], "winner.toml")
     tracker.log_text(run_id, json.dumps(result, indent=2), "sweep.json")
-    told = study.note(f"{run_id} trials").split()  # MLflow would keep a point that is sent again twice
-    new = [trial for trial in trials if trial.nats is not None and str(trial.number) not in told]
-    tracker.log_curves(run_id, [("trial/validation_nats", trial.nats or 0.0, trial.number) for trial in new])
-    study.remember(f"{run_id} trials", " ".join([*told, *(str(trial.number) for trial in new)]))
+    losses = [("trial/validation_nats", trial.nats, trial.number) for trial in trials if trial.nats is not None]
+    tracker.log_curves(run_id, losses)
     best = {f"winner/{name}": value for name, value in _finalist_row(winner).items() if isinstance(value, float)}
     tracker.log_metrics(run_id, best)
     tracker.set_tags(run_id, {"sweep.winner": f"trial {winner.trial.number}", NOTE: _note(result)})
@@ -278,5 +277,5 @@ def toml_of(values: Mapping[str, Value]) -> str:
     return "\n".join(lines)
 
 
-def _toml(value: Value) -> str:
-    return json.dumps(value)
+def _toml(value: Value | None) -> str:
+    return json.dumps("none" if value is None else value)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from reviewlm.errors import ArtifactError, FitError
+from reviewlm.presets import parse_config
 from reviewlm.search_space import Choice, Range
 from reviewlm.sweep_config import SweepConfig
 from tasks.study import Asked, Study
-from tasks.sweep import finalists_of
+from tasks.sweep import finalists_of, plan_sweep
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPACE = {
@@ -218,6 +219,8 @@ def test_importance_follows_what_the_loss_depends_on(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_which_no_trial_ends_well_says_why(tmp_path: Path) -> None:
+    model = {"kind": "lstm", "name": "lstm"}
+    config = parse_config({"models": [model], "baseline": "lstm", "sweep": {"space": {"hidden": "8..64"}}})
     study = Study(tmp_path, options(trials=3), SPACE)
     with study.joined():
         pruned = study.ask()
@@ -228,5 +231,5 @@ def test_a_sweep_of_which_no_trial_ends_well_says_why(tmp_path: Path) -> None:
             assert asked is not None
             study.fail(asked, reason)
     with pytest.raises(FitError, match="came to an end: 2 failed, 1 pruned") as error:
-        finalists_of(study, 1)
+        finalists_of(plan_sweep(config), study)
     assert "Diverged: loss nan" in str(error.value)

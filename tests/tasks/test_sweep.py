@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from reviewlm.sweep_config import SweepConfig
 from tasks.fit import FitPlan
 from tasks.start import Start
 from tasks.study import Trial
-from tasks.sweep import Finalist, finalist, inert_pruning, open_study, plan_sweep, summarise_sweep
+from tasks.sweep import Finalist, finalist, finalists_of, inert_pruning, open_study, plan_sweep, summarise_sweep
 from tasks.trial import CHAMPION_NOTE, TrialRun, run_seed, run_trial
 from tracking.change import ChampionChanged
 
@@ -73,6 +74,18 @@ def test_without_fresh_seeds_the_search_decides() -> None:
     assert best(finalist(trial(0, 4.0), [], 0.95), finalist(trial(1, 3.9), [], 0.95)) == 1
 
 
+def test_finalists_are_the_best_trials_each_model_once() -> None:
+    """With AdamW momentum has no part: the first two trials are one model, whatever the sampler drew."""
+    space = {"training.optimizer": "adamw|momentum", "training.momentum": "0.5..0.9"}
+    plan = plan_sweep(config(space=space, finalists=2))
+    drawn = [("adamw", 0.6), ("adamw", 0.7), ("momentum", 0.8), ("momentum", 0.9)]
+    study: Any = Notes(trials=[
+        Trial(number, "complete", {"training.optimizer": rule, "training.momentum": momentum}, nats)
+        for number, ((rule, momentum), nats) in enumerate(zip(drawn, [3.5, 3.5, 3.9, 3.8], strict=True))
+    ])  # fmt: skip
+    assert [found.number for found in finalists_of(plan, study)] == [0, 3]
+
+
 class Notes:
     """A study without a database: its trials and its notes."""
 
@@ -100,14 +113,10 @@ class Tracker:
 
     def __init__(self) -> None:
         self.tags: dict[str, dict[str, str]] = {}
-        self.points: list[tuple[str, float, int]] = []
         self.metrics: dict[str, float] = {}
 
     def log_metrics(self, run_id: str, metrics: dict[str, float]) -> None:
         self.metrics |= metrics
-
-    def log_curves(self, run_id: str, points: Any) -> None:
-        self.points += points
 
     def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         self.tags.setdefault(run_id, {}).update(tags)
@@ -118,6 +127,7 @@ class Tracker:
     def link(self, run_id: str) -> str:
         return run_id
 
+    def log_curves(self, *about: Any) -> None: ...
     def log_figure(self, *about: Any) -> None: ...
     def log_table(self, *about: Any) -> None: ...
     def log_text(self, *about: Any) -> None: ...
@@ -146,13 +156,12 @@ def test_failed_seeds_stand_in_the_table_with_the_winner_and_in_mlflow(
     assert "of whose seeds 1 failed" in tracker.tags["parent"]["mlflow.note.content"]
 
 
-def test_a_longer_sweep_sends_the_new_trials_only_and_marks_the_new_best(tracker: Tracker) -> None:
+def test_of_a_longer_sweep_the_new_best_is_marked_and_no_other(tracker: Tracker) -> None:
     study: Any = Notes(trials=[trial(0, 4.0)])
     plan = plan_sweep(config(seeds=0))
     summarise_sweep.fn(plan, study, [finalist(study.found[0], [], 0.95)], "parent")
     study.found.append(trial(1, 3.0))
     summarise_sweep.fn(plan, study, [finalist(study.found[1], [], 0.95)], "parent")
-    assert tracker.points == [("trial/validation_nats", 4.0, 0), ("trial/validation_nats", 3.0, 1)]
     assert [tracker.tags[f"run {number}"]["sweep.best"] for number in (0, 1)] == ["false", "true"]
 
 
@@ -162,6 +171,20 @@ def test_a_trial_of_hopeless_loss_is_shown_not_stumbled_over(tracker: Tracker) -
     result = summarise_sweep.fn(plan_sweep(config()), study, [finalist(study.found[0], [], 0.95)], "parent")
     assert result["trials"][1]["perplexity"] > 1e300
     assert result["trials"][2]["reached"] > 1e300
+
+
+def test_the_winners_options_are_written_as_the_configuration_takes_them(tracker: Tracker) -> None:
+    """What the sampler drew for an option that has no part in the winner would be refused in a preset."""
+    space = {"hidden": "8..64", "training.optimizer": "adamw|momentum", "training.momentum": "0.5..0.95"}
+    values = {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.6}
+    study: Any = Notes(trials=[Trial(0, "complete", values, 4.0, run_id="run 0")])
+    plan = plan_sweep(config(space=space))
+    result = summarise_sweep.fn(plan, study, [finalist(study.found[0], [], 0.95)], "parent")
+    assert "models.0.hidden=9" in result["overrides"]
+    assert "models.0.training.momentum=0.9" in result["overrides"]
+    assert tomllib.loads(result["toml"]) == {
+        "hidden": 9, "models": {"training": {"optimizer": "adamw", "momentum": 0.9}}
+    }  # fmt: skip
 
 
 # What is warned of
