@@ -244,8 +244,9 @@ class RunConfig(Section):
                 )
         if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
             raise ValueError(f"model {spec.name!r} is gated, which needs an n-gram model among its parts; or 'linear'")
-        adapting = isinstance(spec, NeuralCacheSpec | DynamicSpec)
-        if adapting and not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+        if not isinstance(spec, NeuralCacheSpec | DynamicSpec):
+            return
+        if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
             raise ValueError(
                 f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
                 f"{part.kind!r}"

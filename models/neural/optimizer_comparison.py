@@ -179,7 +179,7 @@ def compare(
     found = OptimizerComparison((), train.tokens, held_out.tokens, epochs)
     last: ModelError | None = None
     for optimizer, wanted in rates.items():
-        for named in wanted or [None]:
+        for named in wanted or (None,):
             rate, lost = (math.nan, (*LOST, "input")) if named is None else (named, LOST)  # "input": no rate found
             try:
                 if named is None:
@@ -222,7 +222,7 @@ def _fit(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     points = [(line["step"], line["validation/nats"]) for line in lines if "validation/nats" in line]
-    counted = {name: int(summary.get(name, 0)) for name in ("updates", "divergences", "parameters")}
+    counted: dict[str, Any] = {name: int(summary.get(name, 0)) for name in ("updates", "divergences", "parameters")}
     return Trial(
         training.optimizer, training.learning_rate, tuple(step for step, _ in points),
         tuple(nats for _, nats in points), seconds=float(summary.get("seconds", 0.0)), diverged=not summary, **counted,

@@ -1,0 +1,34 @@
+"""The configuration of a registered version is read as it was recorded, before any of its steps is made again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from models.specs import RecurrentSpec, VocabularySpec, identity
+from reviewlm.errors import ConfigError
+from tasks.reproduce import configuration_of
+
+
+def record(**training: Any) -> Any:
+    """Return what is asked of a lineage, of an LSTM with these options of training."""
+    spec = asdict(RecurrentSpec())
+    spec["training"] |= training
+    fit = SimpleNamespace(stage="fit", facts={"spec": spec}, environment={"git_commit": "c0ffee"})
+    vocabulary = SimpleNamespace(stage="vocabulary", options={"spec": asdict(VocabularySpec())})
+    return SimpleNamespace(configuration={"seed": 3}, steps=[vocabulary, fit], fit="fit/1", step=lambda key: fit)
+
+
+def test_an_option_without_a_part_that_was_taken_then_is_kept_so_that_the_fit_has_its_digest() -> None:
+    (spec,) = configuration_of(record(momentum=0.5, clip=None)).models
+    assert isinstance(spec, RecurrentSpec)
+    assert (spec.training.momentum, spec.training.clip, spec.training.seed) == (0.5, None, 1)
+    assert identity(spec)["training"]["momentum"] == 0.5
+
+
+def test_a_setting_that_this_code_does_not_know_names_the_commit_that_did() -> None:
+    with pytest.raises(ConfigError, match="check out commit c0ffee"):
+        configuration_of(record(no_such_option=1))
