@@ -166,15 +166,19 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `network_tensors` returned.
 
     Raises:
-        ValueError: The tensors are not those of this network: some are missing, too many, or of another shape.
+        ValueError: As `require_weights`.
     """
+    require_weights(network, tensors)
+    network.load_state_dict(dict(tensors), strict=False)  # a second name of a tied tensor is missing, as it should be
+
+
+def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors are those of a network: none missing, none too many, each of its shape."""
     own = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if own != given:
         name = min(set(own.items()) ^ set(given.items()))[0]
-        found, wanted = given.get(name, "absent"), own.get(name, "absent")
-        raise ValueError(f"its weights are not those of this network: {name} is {found}, and {wanted} here")
-    network.load_state_dict(dict(tensors), strict=False)  # a second name of a tied tensor is missing, as it should be
+        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {own.get(name, 'absent')} in the network")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .checkpoint import stored_once
+from .checkpoint import fill_network, stored_once
 from .device import require_device
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
@@ -207,16 +207,10 @@ def _fill(network: Network, folder: Path) -> None:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
-    shapes = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if shapes != found:
-        name = min(set(shapes.items()) ^ set(found.items()))[0]
-        raise ModelError(
-            f"The weights in {folder} do not fit the model's options: {name} is {found.get(name, 'absent')} there "
-            f"and {shapes.get(name, 'absent')} by the options",
-            "bundle",
-        )
-    network.load_state_dict(weights, strict=False)
+    try:
+        fill_network(network, weights)
+    except ValueError as error:
+        raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..specs import TrainingSpec
 
@@ -239,6 +239,20 @@ class Adam(AdamSimplified):
         m_hat = m / (1 - group["beta1"] ** t.item())
         v_hat = v / (1 - group["beta2"] ** t.item())
         return group["lr"] * m_hat / (v_hat.sqrt() + group["eps"])
+
+
+def make_optimizer(network: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
+    """Return the rule that `training.optimizer` names, over all parameters of a network that are trained.
+
+    Its decay acts on matrices only (Loshchilov & Hutter 2019, "Decoupled weight decay regularization"): biases and
+    other vectors are not pulled towards 0.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return make_rule([group for group in groups if group["params"]], training)
 
 
 def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Optimizer:

@@ -30,7 +30,7 @@ from .clipping import scale_and_clip
 from .device import require_device
 from .lm import NeuralSpec, limited_threads, out_of_memory
 from .network import Network
-from .optim import make_optimizer
+from .optimizers import make_optimizer
 from .tbptt import Memory
 from .window_gradient import add_gradients
 

@@ -19,7 +19,7 @@ from ..base import ModelError
 from ..specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from .clipping import scale_and_clip
 from .network import Network
-from .optim import make_optimizer
+from .optimizers import make_optimizer
 from .output import NOT_SCORED
 from .recurrent import RecurrentNetwork
 from .schedule import learning_rate

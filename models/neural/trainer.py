@@ -22,7 +22,16 @@ from torch import Tensor
 
 from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
-from .checkpoint import SETTLED, Checkpoint, Checkpoints, Journal, fill_network, network_tensors
+from .checkpoint import (
+    SETTLED,
+    Checkpoint,
+    Checkpoints,
+    Journal,
+    fill_network,
+    network_tensors,
+    require_weights,
+    without_prefix,
+)
 from .course import Course, perplexity
 from .determinism import announcement, determinism_class, in_words
 from .network import Network
@@ -270,6 +279,8 @@ class Trainer:
             raise ValueError("it belongs to another training")
         if self.journal.size() < found.facts["journal"]:
             raise ValueError("the journal has become shorter since")
+        for name in ("network", "best"):
+            require_weights(self.network, without_prefix(name, found.tensors))
 
     @property
     def identity(self) -> dict[str, Any]:

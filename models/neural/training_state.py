@@ -30,7 +30,7 @@ from .checkpoint import (
 )
 from .course import Course
 from .network import Network
-from .optim import make_optimizer
+from .optimizers import make_optimizer
 from .parallel import Ranks
 from .tbptt import Memory
 

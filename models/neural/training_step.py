@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..specs import TrainingSpec
-from .clipping import measure_and_cut
-from .optim import take_step
+from .clipping import measure_and_cut, multiply
 from .out_of_memory import first_line, is_out_of_memory
 from .schedule import learning_rate
 from .tbptt import Memory
@@ -129,3 +128,19 @@ class TrainingStep:
         """Return the learning rate of an update (from 0), for a window of the usual length."""
         course = self.state.course
         return learning_rate(self.training, update, self.updates) * course.rate_factor * course.plateau
+
+
+def take_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Take a step with the gradients times *factor*; what is in `.grad` afterwards is of no more use.
+
+    Torch's fused AdamW divides by a number while it reads the gradients (as automatic mixed precision wants it): a pass
+    over all gradients is saved. A penalty that is added before the step must find them multiplied already.
+    """
+    fused = isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
+    if fused and not optimizer._optimizer_step_pre_hooks:
+        device = optimizer.param_groups[0]["params"][0].device
+        optimizer.grad_scale = torch.tensor(1 / factor, device=device)  # type: ignore[attr-defined]
+        optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
+    else:
+        multiply(parameters, factor)
+    optimizer.step()

@@ -16,7 +16,7 @@ from made_streams import walks
 
 from models.base import FitContext, ModelError
 from models.neural import checkpoint, trainer, training_step
-from models.neural.checkpoint import Checkpoints, Journal
+from models.neural.checkpoint import Checkpoints, Journal, fill_network, network_tensors
 from models.neural.clipping import Clipped
 from models.neural.course import MEASURED
 from models.neural.recurrent import RecurrentNetwork
@@ -258,6 +258,37 @@ def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_
     assert_same_as(undisturbed, tmp_path, network, summary)
     assert before > 0
     assert summary["cpu_seconds"] > 0
+
+
+@pytest.mark.parametrize("change", ["missing", "too many", "another shape"])
+def test_weights_are_put_back_whole_or_not_at_all(change):
+    network = network_of()
+    tensors, before = network_tensors(network), bits(network)
+    assert "output.weight" not in tensors or "embedding.weight" not in tensors  # tied: stored once
+    name = "layers.0.bias_hh_l0"
+    for tensor in tensors.values():
+        tensor.zero_()
+    if change == "missing":
+        del tensors[name]
+    elif change == "too many":
+        name = "layers.9.bias_hh_l0"
+        tensors[name] = torch.zeros(3)
+    else:
+        tensors[name] = torch.zeros(3)
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        fill_network(network, tensors)
+    assert bits(network) == before
+
+
+def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, undisturbed, caplog):
+    """As an older release may have written it; its checksums are right."""
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    checkpoints = Checkpoints(tmp_path / CHECKPOINTS)
+    found = checkpoints.load()
+    checkpoints.save({k: v for k, v in found.tensors.items() if k != "best/layers.0.bias_hh_l0"}, found.facts, True)
+    network, _ = run(tmp_path)
+    assert "layers.0.bias_hh_l0 is absent there" in caplog.text
+    assert bits(network) == undisturbed[0]
 
 
 # --- classes of determinism

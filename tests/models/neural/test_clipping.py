@@ -8,8 +8,8 @@ import torch
 from made_trainings import TRAINING, Planted, curve, run
 
 from models.neural.clipping import multiply, scale_and_clip
-from models.neural.optim import take_step
 from models.neural.optimizers import make_rule
+from models.neural.training_step import take_step
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])

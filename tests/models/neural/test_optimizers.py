@@ -14,7 +14,7 @@ from torch import nn
 from models.neural import optimizers as rules
 from models.neural.averaging import WeightAverage
 from models.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
-from models.neural.optim import make_optimizer
+from models.neural.optimizers import make_optimizer
 from models.neural.training_spec import Optimizer
 from models.options import as_written, without_idle
 from models.specs import TrainingSpec

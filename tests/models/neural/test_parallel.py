@@ -179,6 +179,23 @@ def group_of_one(tmp_path):
 
 
 @pytest.mark.usefixtures("group_of_one")
+def test_a_rank_whose_memory_does_not_suffice_says_so_and_does_not_blame_another(monkeypatch):
+    group = Group([nn.Parameter(torch.ones(3))])
+    said = ["NCCL error, unhandled cuda error\nCuda failure 2 'out of memory'", "Connection closed by peer"]
+
+    def refuse(*arguments):
+        raise RuntimeError(said[0])
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", refuse)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        group.total([1.0])
+    said.pop(0)
+    with pytest.raises(ModelError, match="lost another one: Connection closed") as failure:
+        group.total([1.0])
+    assert failure.value.kind == "peer"
+
+
+@pytest.mark.usefixtures("group_of_one")
 def test_what_no_rank_has_a_gradient_of_stays_without_one():
     parameters = [nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(V)), nn.Parameter(torch.ones(()))]
     group = Group(parameters)

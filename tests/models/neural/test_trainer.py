@@ -13,7 +13,7 @@ from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal,
 
 from models.base import ModelError
 from models.neural import trainer
-from models.neural.optim import make_optimizer
+from models.neural.optimizers import make_optimizer
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.validation import validation_limit, validation_nats
