@@ -19,7 +19,7 @@ from ...base import ModelError, Progress
 from ..checkpoint import fill_network, network_tensors
 from ..clipping import scale_and_clip
 from ..lm import limited_threads
-from ..optim import make_optimizer
+from ..optimizers import make_optimizer
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
 from ..schedule import learning_rate
