@@ -8,7 +8,6 @@ rows ask for beyond an equation (equality with torch's layers, masks, gradient c
 
 import inspect
 import math
-import operator
 from dataclasses import fields
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 from made_streams import walks
 
+from benchmarks.one_hot import allocated, one_hot_product
 from models.base import FitContext
 from models.neural import bptt, trainer
 from models.neural.bidirectional import BidirectionalEncoder
@@ -34,6 +34,7 @@ from models.neural.layers import make_layer
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import KINDS, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
+from models.vocabulary import GIVEN
 
 V, E, H, B, T = 17, 4, 6, 3, 8
 SOFTMAX = ObjectiveSpec(output="softmax")
@@ -84,11 +85,17 @@ def test_C1_embedding_is_W_times_one_hot():
     assert torch.equal(network.embedding.weight.grad, counts_V[:, None].expand(V, E))
 
 
-def test_C25_dense_features_take_E_numbers_where_one_hot_ones_take_V():
-    """L 43, L 295–308: the same information as C1 shows, and this much less memory."""
-    network, ids = network_of(), words()
-    sparse, dense = torch.nn.functional.one_hot(ids, V).double(), network.embedding(ids)
-    assert sparse.nbytes * E == dense.nbytes * V
+def test_C25_a_network_reads_words_in_memory_that_does_not_grow_with_the_vocabulary():
+    """L 43, L 295–308: the features of C1, in T E numbers where the one-hot way takes T V more; `docs/outputs.md`."""
+    ids, taken = torch.randint(9, V, (1, T), generator=torch.Generator().manual_seed(2)), []
+    for entries in (V, 50 * V):
+        weight = torch.randn(entries, E, dtype=torch.float64)
+        assert torch.equal(one_hot_product(ids[0], weight), weight[ids[0]])
+        assert allocated(lambda: one_hot_product(ids[0], weight)) == 8 * T * (entries + E)  # noqa: B023
+        spec = RecurrentSpec(hidden=H, embedding=E, objective=SOFTMAX, training=FLOAT32)
+        network = RecurrentNetwork(spec, torch.ones(entries)).eval()
+        taken.append(allocated(lambda: network(ids, network.start(1, "cpu"))))  # noqa: B023
+    assert taken[0] == taken[1]
 
 
 def test_C2_feed_forward_layer():
@@ -319,7 +326,22 @@ def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_a
     assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), "C13: of GRU and LSTM alike"
 
 
-# --- D: gradients
+# --- D: probabilities and gradients
+
+
+def test_D2_the_exponential_keeps_the_order_of_the_scores_and_makes_them_shares():
+    """S 28–32: exp is positive and rises, so p is in (0, 1) and ranks the words as their scores W h + b do.
+
+    That scores may all be shifted is in `test_output.py`.
+    """
+    output = network_of().output
+    h = random(20, output.weight.shape[1], seed=3)
+    possible = [word for word in range(V) if word not in GIVEN]
+    scores = (h @ output.weight.T + output.bias)[:, possible]
+    p = output.logp(h)[:, possible].exp()
+    assert ((p > 0) & (p < 1)).all()
+    assert torch.equal(p.argsort(1), scores.argsort(1))
+    assert (p.sort(1).values.diff(dim=1) > 0).all()
 
 
 def test_D9_chain_rule_layer_by_layer():
@@ -432,13 +454,6 @@ def test_D26_the_worked_example_of_autograd_gives_27_and_4_and_a_half():
     assert torch.equal(z, torch.full((2, 2), 27.0))
     assert out.item() == 27
     assert torch.equal(x.grad, torch.full((2, 2), 4.5))
-
-
-def test_D26_nested_lists_of_that_example_are_written_with_times_not_with_a_power():
-    """L 127 prints `[[3.] * 4] ** 2`; a list has no power, twice the row is `* 2`."""
-    with pytest.raises(TypeError):
-        operator.pow([[3.0] * 4], 2)
-    assert torch.equal(torch.tensor([[3.0] * 4] * 2), torch.full((2, 4), 3.0))
 
 
 def test_D26_the_graph_is_made_anew_in_each_run_so_its_length_may_follow_from_the_data():

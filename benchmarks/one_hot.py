@@ -1,0 +1,72 @@
+"""What a layer of words takes as one-hot features and as dense ones: a table of `docs/outputs.md`.
+
+    python -m benchmarks.one_hot
+    python -m benchmarks.one_hot --write
+
+The same features of the same words: the one-hot matrix times the embedding, and the rows of the embedding looked up.
+Bytes are what torch allocates on the way, milliseconds those of the processor, one thread, without a backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from time import process_time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.harness import Report, arguments, finish, say
+
+POSITIONS, FEATURES, ROUNDS = 800, 256, 7
+"""Of an update of 16 streams and 50 tokens; of the embedding; of which the median is taken."""
+ENTRIES = (1_000, 5_000, 20_000)
+
+
+def one_hot_product(ids_N: Tensor, weight_VE: Tensor) -> Tensor:
+    """Return the features (N, E) as the course writes them: the one-hot matrix times the embedding."""
+    one_hot_NV = weight_VE.new_zeros(len(ids_N), len(weight_VE)).scatter_(1, ids_N[:, None], 1.0)
+    return one_hot_NV @ weight_VE
+
+
+def allocated(run: Callable[[], Any]) -> int:
+    """Return the bytes that torch allocates on the processor while *run* runs, whether or not they are freed again."""
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        kept = run()
+    del kept
+    return sum(max(0, event.self_cpu_memory_usage) for event in seen.events())
+
+
+def measured(entries: int) -> dict[str, Any]:
+    """Return bytes and CPU milliseconds of both ways to the features of the same words."""
+    torch.manual_seed(1)
+    weight_VE, ids_N = torch.randn(entries, FEATURES), torch.randint(0, entries, (POSITIONS,))
+    row: dict[str, Any] = {}
+    for name, way in {"one-hot": one_hot_product, "look-up": nn.functional.embedding}.items():
+        times = []
+        for _ in range(ROUNDS):
+            began = process_time()
+            way(ids_N, weight_VE)
+            times.append(process_time() - began)
+        row |= {f"{name}_bytes": allocated(lambda way=way: way(ids_N, weight_VE))}  # type: ignore[misc]
+        row |= {f"{name}_ms": round(1000 * median(times), 2)}
+    return row
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure and report."""
+    args = arguments(__doc__ or "").parse_args(argv)
+    torch.set_num_threads(1)
+    rows = {}
+    for entries in ENTRIES:
+        rows[f"{entries:,} entries"] = measured(entries)
+        say(f"{entries}: {rows[f'{entries:,} entries']}")
+    notes = (f"{POSITIONS} positions, {FEATURES} features of four bytes.",)
+    finish(args, Report("one_hot", "One-hot and dense features", rows, {}, ("torch",), notes))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

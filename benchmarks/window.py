@@ -1,0 +1,95 @@
+"""Counts and a network on the same window of four words: a table of `docs/memory.md`.
+
+    python -m benchmarks.window --quick
+    python -m benchmarks.window --source kaggle_yelp_10k.csv.gz --write
+
+A Kneser–Ney 5-gram model and the NPLM of the preset `demo`, which reads the text once or many times over; without a
+source on reviews that the grammar writes. Held-out tokens are split by whether they and the four tokens before them
+stand somewhere in the training text. Every fit is a fresh process of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Report, arguments, finish, measure, say
+from benchmarks.outputs import prepare
+from models.base import FitContext
+from models.mixture.tuning import batches, token_nats
+from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec, model_class
+from models.streams import TokenStream
+from models.vocabulary import Vocabulary
+
+ORDER = 5
+PASSES = (1, 4, 12)
+"""Over the training text."""
+
+
+def nplm(passes: int) -> NPLMSpec:
+    """Return the network of the preset `demo`; the best of its states on the held-out text is taken."""
+    training = TrainingSpec(epochs=passes, batch=32, evaluations=max(2, passes))
+    return NPLMSpec(context=ORDER - 1, embedding=64, hidden=128, training=training)
+
+
+def windows(ids_T: np.ndarray) -> Iterator[bytes]:
+    """Yield each token of a review with the four before it, or with all that there are."""
+    for t in range(len(ids_T)):
+        yield np.asarray(ids_T[max(0, t + 1 - ORDER) : t + 1], np.int64).tobytes()
+
+
+def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+    """Fit a model; return its perplexity on all held-out tokens, on those whose window was seen, on those others."""
+    vocabulary = Vocabulary.load(folder / "vocabulary")
+    train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
+    began = process_time()
+    with tempfile.TemporaryDirectory() as work:
+        model = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(Path(work))).model
+    seconds = process_time() - began
+    known = {window for number in range(len(train)) for window in windows(train.document(number))}
+    nats, seen = [], []
+    for batch in batches(held_out, held_out.tokens * 2):
+        nats.append(token_nats([model], batch)[:, 0])
+        seen.append(np.array([[window in known for window in windows(row)] for row in batch.ids_BT])[batch.scored_BT])
+    nats_T, seen_T = np.concatenate(nats), np.concatenate(seen)
+    perplexities = {"all": nats_T, "seen": nats_T[seen_T], "unseen": nats_T[~seen_T]}
+    return {
+        **{name: round(float(np.exp(some.mean())), 2) for name, some in perplexities.items()},
+        "seen_share": round(float(seen_T.mean()), 3), "held_out_tokens": len(nats_T), "train_tokens": train.tokens,
+        "vocabulary": vocabulary.size, "cpu_s": round(seconds, 1),
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
+    parser.add_argument("--reviews", type=int, default=1_000, help="the first so many reviews (default 1000)")
+    args: argparse.Namespace = parser.parse_args(argv)
+    specs: dict[str, ModelSpec] = {"kn5": NGramSpec(order=ORDER)}
+    specs |= {f"nplm, {passes} passes": nplm(passes) for passes in ((1,) if args.quick else PASSES)}
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, args.source, 100 if args.quick else args.reviews)
+        for model, spec in specs.items():
+            rows[model] = measure(partial(held_out_figures, folder, spec), 1).result
+            say(f"{model}: {rows[model]}")
+    notes = (
+        "Perplexities of held-out reviews: of all tokens, of those that stand in the training text behind the same "
+        "four tokens (seen), and of the others. The NPLM's best state was chosen on these very reviews. cpu_s: of the "
+        "fit.",
+    )
+    finish(args, Report("window", "Counts and a network on the same window", rows, {}, ("torch", "numpy"), notes))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
