@@ -74,8 +74,9 @@ def reproduce(
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs."""
     result = run_flow(
-        "reproduce", preset, input, with_rebuild(set, None), version=version, home=home, tolerance=tolerance
-    )
+        "reproduce", preset, input, with_rebuild(set, None), kept="a reproduction begins anew, in a new folder",
+        version=version, home=home, tolerance=tolerance,
+    )  # fmt: skip
     _show(result)
     terminal.last_line(result, json)
     if result["verdict"] == "differs":

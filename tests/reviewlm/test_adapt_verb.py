@@ -46,7 +46,12 @@ def test_the_table_is_shown_written_and_tracked(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(memory_runs, "track", lambda config, *run: runs.append(run) or "id")
+
+    def track(config: Any, *run: Any) -> str:
+        runs.append(run)
+        return "id"
+
+    monkeypatch.setattr(memory_runs, "track", track)
     options = ("--out", str(tmp_path / "out"), "--track", "--json")
     done = CliRunner().invoke(app, [*asked, *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output

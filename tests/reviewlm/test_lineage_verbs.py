@@ -85,7 +85,7 @@ def test_a_version_that_comes_out_the_same_is_said_to(
     asked: dict[str, Any] = {}
     monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: asked.update(kwargs) or verdict())
     verbs.reproduce("7", home="new", tolerance=0.02, json=True)
-    assert asked == {"version": "7", "home": "new", "tolerance": 0.02}
+    assert asked.items() >= {"version": "7", "home": "new", "tolerance": 0.02}.items()
     out = capsys.readouterr().out
     assert "Version 7: bit-equal." in out
     assert json.loads(out.splitlines()[-1])["verdict"] == "bit-equal"

@@ -51,14 +51,14 @@ head = 5
 """
 
 
-def run(*arguments: str | Path) -> dict[str, Any]:
+def run(*arguments: str | Path | int) -> dict[str, Any]:
     """Run a verb in this process and return the JSON of its last line."""
     done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def complaint(*arguments: str | Path) -> ReviewLMError:
+def complaint(*arguments: str | Path | int) -> ReviewLMError:
     done = CliRunner().invoke(app, [*map(str, arguments)])
     assert isinstance(done.exception, ReviewLMError), done.output
     return done.exception
