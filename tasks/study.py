@@ -23,6 +23,7 @@ import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial, TrialState
@@ -46,10 +47,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 @contextmanager
 def database_errors(folder: Path, *others: type[Exception]) -> Iterator[None]:
     """Turn errors of a study's database, and those of *others*, into ours."""
+    expected: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, *others)
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, *others) as error:
-        told = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    except expected as error:
+        told = error.__cause__ if isinstance(error, StorageInternalError) else error
         busy = isinstance(told, OperationalError)  # locked, full or read-only
         raise ArtifactError(
             f"The study of a sweep cannot be {'read or written' if busy else 'opened'}", where=folder / DATABASE,
@@ -222,7 +224,7 @@ class Study:
     def _sampler(self, number: int) -> optuna.samplers.TPESampler:
         seed = int(np.random.SeedSequence([self.options.seed, number]).generate_state(1)[0])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", ExperimentalWarning)
             return optuna.samplers.TPESampler(n_startup_trials=self.options.random_trials, seed=seed)
 
     def _lives(self, owner: str) -> bool:

@@ -16,6 +16,7 @@ import tasks.trial
 from evaluation.seeds import mean_interval
 from reviewlm.config import RunConfig
 from reviewlm.presets import parse_config
+from reviewlm.search_space import Value
 from reviewlm.sweep_config import SweepConfig
 from tasks.fit import FitPlan
 from tasks.start import Start
@@ -176,7 +177,7 @@ def test_a_trial_of_hopeless_loss_is_shown_not_stumbled_over(tracker: Tracker) -
 def test_the_winners_options_are_written_as_the_configuration_takes_them(tracker: Tracker) -> None:
     """What the sampler drew for an option that has no part in the winner would be refused in a preset."""
     space = {"hidden": "8..64", "training.optimizer": "adamw|momentum", "training.momentum": "0.5..0.95"}
-    values = {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.6}
+    values: dict[str, Value] = {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.6}
     study: Any = Notes(trials=[Trial(0, "complete", values, 4.0, run_id="run 0")])
     plan = plan_sweep(config(space=space))
     result = summarise_sweep.fn(plan, study, [finalist(study.found[0], [], 0.95)], "parent")
