@@ -36,7 +36,7 @@ from models.streams import TokenStream
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import ArtifactError, disk_errors
-from tasks.fit import device_of, threads_of
+from tasks.fit import device_of, gpu_slot, threads_of
 from tasks.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
 from tasks.stage import converted_errors, git_commit, show_markdown, show_table
@@ -64,7 +64,11 @@ def find_learning_rate(
 
     stream = TokenStream.open(Path(prepared.tokens[spec.vocabulary]["train"].path))
     loss = "nats" if spec.objective.estimator == "exact" else "estimator loss"
-    with progress(f"lr-find {spec.name}", updates, "updates") as report, converted_errors(spec.name):
+    with (
+        gpu_slot(device_of(config)),
+        progress(f"lr-find {spec.name}", updates, "updates") as report,
+        converted_errors(spec.name),
+    ):
         sweep = find_rate(
             spec, stream, lowest, highest, updates, device_of(config), threads_of(config),
             lambda done, value: report(done, {loss: value}),
@@ -101,7 +105,7 @@ def compare_optimizers(
     trials = sum(len(wanted or "1") for wanted in chosen.values())
     with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
         vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
-        with progress(NAME, trials, "trials") as report:
+        with gpu_slot(device_of(config)), progress(NAME, trials, "trials") as report:
 
             def tell(so_far: OptimizerComparison) -> None:
                 trial = so_far.trials[-1]

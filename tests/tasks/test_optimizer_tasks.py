@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models.base import ModelError
 from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text import NormalForm
@@ -92,6 +95,34 @@ def test_a_range_test_can_be_a_run_with_its_losses_and_its_picture(
     written = json.loads((tmp_path / "lr_find.json").read_text())
     assert [point.value for point in client.get_metric_history(run.info.run_id, "train/nats")] == written["nats"]
     assert {"lr_find.json", "plots"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_both_wait_for_a_slot_of_the_device_they_use(
+    config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.neural import optimizer_comparison, rate_finder
+
+    happened: list[str] = []
+
+    @contextmanager
+    def slot(device: str) -> Iterator[None]:
+        happened.append(f"slot of {device}")
+        yield
+        happened.append("given back")
+
+    def work(*arguments: Any, **options: Any) -> Any:
+        happened.append("work")
+        raise ModelError("enough", "input")
+
+    monkeypatch.setattr("tasks.optimizers.gpu_slot", slot)
+    monkeypatch.setattr("tasks.optimizers.device_of", lambda config: "cuda")
+    monkeypatch.setattr(rate_finder, "find_rate", work)
+    monkeypatch.setattr(optimizer_comparison, "compare", work)
+    with pytest.raises(InputError, match="enough"):
+        find_learning_rate.fn(config, SPEC, prepared, tmp_path, None, None, 40)
+    with pytest.raises(InputError, match="enough"):
+        compare_optimizers.fn(config, SPEC, prepared, tmp_path, {"adam": [0.01]}, 300, 1.0, False)
+    assert happened == ["slot of cuda", "work"] * 2
 
 
 def test_what_was_found_is_told_where_it_cannot_be_written(
