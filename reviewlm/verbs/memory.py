@@ -205,8 +205,9 @@ def _networks(
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """Yield name, options, network and tokens of every recurrent model, and of its untrained twin."""
     from models.neural.gradient_flow import beginnings, untrained
+    from models.specs import RecurrentSpec
 
-    recurrent = [one for one in models if one.bundle.spec.kind in ("rnn", "gru", "lstm")]
+    recurrent = [one for one in models if isinstance(one.bundle.spec, RecurrentSpec)]
     if not recurrent:
         names = ", ".join(f"{one.name} ({one.bundle.spec.kind})" for one in models)
         raise ConfigError("None of the models is a recurrent network", value=names,
