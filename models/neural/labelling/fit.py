@@ -86,13 +86,14 @@ def _train(
     sequences, draw = train.sequences, np.random.default_rng([training.seed, 2])
     updates = max(1, math.ceil(training.epochs * math.ceil(len(sequences) / training.batch)))
     looks = {math.ceil((index + 1) * updates / training.evaluations) for index in range(training.evaluations)}
-    best, best_figures, read = network_tensors(network), {spec.loss: math.inf}, 0
+    best, read = network_tensors(network), 0
+    best_figures: dict[str, float] = {spec.loss: math.inf}
     for update, rows_B in zip(range(updates), _endless(train, draw, training.batch), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, update, updates)
         network.train()
         batch = sequences.batch(rows_B)
-        _update(network, optimizer, batch, train.of_rows(spec, rows_B), spec, update)
+        update_once(network, optimizer, batch, train.of_rows(spec, rows_B), spec, update)
         read += int(batch.lengths_B.sum())
         if update + 1 in looks:
             network.eval()
@@ -113,11 +114,23 @@ def _endless(train: LabelledSequences, draw: np.random.Generator, batch: int) ->
         yield from train.sequences.shuffled(draw, batch)
 
 
-def _update(
+def update_once(
     network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: Batch, targets: np.ndarray, spec: LabellingSpec,
     update: int,
 ) -> None:  # fmt: skip
-    """Take one step; a batch in which nothing is asked takes none."""
+    """Take one step along the mean over what is asked; a batch in which nothing is asked takes none.
+
+    Args:
+        network: In training mode.
+        optimizer: With the rate of this update.
+        batch: Sequences.
+        targets: What `LabelledSequences.of_rows` says of them.
+        spec: The network's.
+        update: Its number, from 0.
+
+    Raises:
+        ModelError: kind "diverged": loss or gradient is not finite; the weights are as before.
+    """
     features_NF, targets_N = asked_features(network, batch, targets, spec)
     if not len(targets_N):
         return

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -163,7 +163,7 @@ class LabelledSequences:
 
     @classmethod
     def of(
-        cls, sequences: Sequence[Sequence[int] | np.ndarray], targets: Sequence[object] | np.ndarray
+        cls, sequences: Sequence[Sequence[int] | np.ndarray], targets: Sequence[Any] | np.ndarray
     ) -> LabelledSequences:
         """Return examples given one by one: a target for each sequence, or a row of targets for each.
 

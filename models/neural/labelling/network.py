@@ -87,6 +87,7 @@ class LabellingNetwork(nn.Module):
         self.encoder = make(
             spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout,
             nonlinearity=spec.nonlinearity, form=spec.form, forget_bias=spec.forget_bias, layer_norm=spec.layer_norm,
+            start=spec.recurrent_start,
         )  # fmt: skip
         self.dropout = Dropout(spec.dropout)
         self.head = make_head(spec, spec.hidden * (2 if spec.bidirectional else 1), targets_N)

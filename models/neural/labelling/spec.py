@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from ...options import require
-from ..spec import RecurrentSpec, TrainingSpec
+from ...specs import KINDS, RecurrentSpec, TrainingSpec
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
 """What training minimises; the formulas are in `losses.py`."""
@@ -35,16 +35,17 @@ class LabellingSpec:
             stars of a review. "zero_one" is refused: it has no gradient to train by.
         bidirectional: Read from the end too (Schuster & Paliwal 1997); the features are then 2 H. A language model may
             not do that, a classifier or tagger sees the whole text anyway.
-        kind: The cell: "rnn" (Elman), "gru" or "lstm".
+        kind: The cell, one of those of `RecurrentSpec`.
         layers: L.
         hidden: H, of each direction.
         embedding: E.
         dropout: On embeddings, between layers, and on the features that enter the head.
-        cells: "fused" or "own", as of `RecurrentSpec`; so are the four that follow.
+        cells: "fused" or "own", as of `RecurrentSpec`; so are the five that follow.
         nonlinearity: Of the "rnn" kind.
         form: Of the "gru" kind.
         layer_norm: Needs own cells.
         forget_bias: Of the "lstm" kind.
+        recurrent_start: Initial recurrent matrices.
         training: Optimisation; `batch` counts sequences, `epochs` passes over them. Options that only make sense for
             endless streams (`OF_STREAMS`) are refused away from their defaults.
 
@@ -57,7 +58,7 @@ class LabellingSpec:
     task: Literal["classification", "tagging"] = "classification"
     loss: Loss = "cross_entropy"
     bidirectional: bool = False
-    kind: Literal["rnn", "gru", "lstm"] = "lstm"
+    kind: str = "lstm"
     layers: int = 1
     hidden: int = 128
     embedding: int = 128
@@ -67,6 +68,7 @@ class LabellingSpec:
     form: Literal["cudnn", "cho"] = "cudnn"
     layer_norm: bool = False
     forget_bias: float = 1.0
+    recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
     training: TrainingSpec = field(default_factory=lambda: TrainingSpec(batch=32))
 
     def __post_init__(self) -> None:
@@ -74,7 +76,8 @@ class LabellingSpec:
         known = ("cross_entropy", "hinge", "hinge_sum", "squared_error")
         require(self.loss in known, "loss", self.loss, f"one of {', '.join(known)}")
         require(self.task in ("classification", "tagging"), "task", self.task, "'classification' or 'tagging'")
-        require(self.kind in ("rnn", "gru", "lstm"), "kind", self.kind, "'rnn', 'gru' or 'lstm'")
+        cells = [kind for kind, (spec, _) in KINDS.items() if spec is RecurrentSpec]
+        require(self.kind in cells, "kind", self.kind, f"a recurrent cell: {', '.join(cells)}")
         require(self.cells in ("fused", "own"), "cells", self.cells, "'fused' or 'own'")
         several = len(self.labels) >= 2 and len(set(self.labels)) == len(self.labels)
         if self.loss == "squared_error":
@@ -91,8 +94,8 @@ class LabellingSpec:
 
     def _require_trunk(self) -> None:
         """Refuse what no recurrent network can be: a language model's spec knows it."""
-        shared = ("kind", "layers", "hidden", "embedding", "dropout", "cells", "nonlinearity", "form", "layer_norm")
-        RecurrentSpec(**{name: getattr(self, name) for name in shared}, forget_bias=self.forget_bias)
+        shared = {entry.name for entry in fields(RecurrentSpec)} & {entry.name for entry in fields(self)}
+        RecurrentSpec(**{name: getattr(self, name) for name in shared - {"training", "bidirectional"}})
 
     def _require_training(self) -> None:
         usual = TrainingSpec()

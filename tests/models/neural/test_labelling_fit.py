@@ -1,0 +1,172 @@
+"""What classifiers and taggers can learn, and how they are trained."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+from torch.nn import functional as F
+
+from models.base import ModelError
+from models.neural.labelling.fit import asked_features, fit, update_once
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.optimizers import make_optimizer
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "bidirectional", "kind"),
+    [
+        ("cross_entropy", 2, False, "lstm"),
+        ("cross_entropy", 3, True, "rnn"),
+        ("hinge", 2, True, "gru"),
+        ("hinge", 3, False, "gru"),
+        ("hinge_sum", 3, True, "lstm"),
+    ],
+)
+def test_a_classifier_learns_which_word_anywhere_decides(loss, labels, bidirectional, kind):
+    names = ("negative", "neutral", "positive")[:labels]
+    spec = replace(SMALL, loss=loss, labels=names, bidirectional=bidirectional, kind=kind)
+    train, validation, test = (reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    model, summary = fit(spec, V, train, validation)
+    assert summary["error_rate"] <= 0.02
+    found = model.measure(test)
+    assert found["error_rate"] <= 0.02
+    assert found["error_rate"] == (model.answers(test.sequences) != test.targets).mean()
+
+
+def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
+    """The words are drawn independently, so who reads from the beginning can do no better than half."""
+    spec = replace(SMALL, task="tagging", labels=("odd", "even"))
+    train, validation, test = (next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    both = fit(replace(spec, bidirectional=True), V, train, validation).model.measure(test)
+    forwards = fit(spec, V, train, validation).model.measure(test)
+    assert both["error_rate"] <= 0.01
+    assert forwards["error_rate"] > 0.4
+    assert forwards["cross_entropy"] > 0.68
+
+
+def test_tags_that_need_only_the_past_are_learned_from_the_beginning_with_a_margin_too():
+    """Whether the word that decides has been read yet. Every position is asked."""
+
+    def switched(count, seed):
+        sequences = reviews(count, 1, seed).sequences
+        texts = np.split(sequences.ids_P, sequences.offsets[1:-1])
+        return LabelledSequences.of(texts, [np.cumsum(text == DECIDES) for text in texts])
+
+    spec = replace(SMALL, task="tagging", labels=("before", "after"), loss="hinge", kind="lstm")
+    model, _ = fit(spec, V, switched(1_000, 1), switched(200, 2))
+    assert model.measure(switched(300, 3))["error_rate"] <= 0.01
+
+
+def test_stars_are_learned_as_a_number_by_squared_error():
+    """A word anywhere says 1 to 5 stars; who answers the mean is off by √2 on average."""
+    train, validation, test = (reviews(count, 5, seed) for count, seed in ((2_500, 1), (200, 2), (400, 3)))
+    train, validation, test = (replace(data, targets=data.targets + 1) for data in (train, validation, test))
+    spec = replace(SMALL, labels=(), loss="squared_error", bidirectional=True)
+    model, _ = fit(spec, V, train, validation)
+    found = model.measure(test)
+    assert found["root_mean_square"] < 0.35
+    assert found["squared_error"] == pytest.approx(found["root_mean_square"] ** 2)
+    answers = model.answers(test.sequences)
+    assert found["squared_error"] == pytest.approx(np.square(answers.astype(np.float64) - test.targets).mean())
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "task": "tagging", "kind": "lstm"}])
+def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_stream_stays(options):
+    spec = replace(QUICK, **options)
+    data = next_word_tags(150, 1) if spec.task == "tagging" else reviews(150, 2, 1)
+    before = torch.get_rng_state()
+    one, two = (fit(spec, V, data, data).model for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    other = fit(replace(spec, training=replace(spec.training, seed=2)), V, data, data).model
+    assert np.array_equal(one.scores(data.sequences), two.scores(data.sequences))
+    assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
+
+
+def test_training_in_bf16_learns_as_well():
+    spec = replace(SMALL, bidirectional=True, training=replace(TRAINING, precision="bf16"))
+    train, test = reviews(1_500, 2, 1), reviews(300, 2, 3)
+    model, _ = fit(spec, V, train, test)
+    assert model.measure(test)["error_rate"] <= 0.02
+    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
+
+
+def test_the_state_that_is_kept_is_that_of_the_best_evaluation():
+    """The examples to choose by have the wrong labels: the more is learned, the worse. The first state is the best."""
+    spec = replace(QUICK, training=replace(TRAINING, evaluations=6))
+    data, seen = reviews(600, 2, 1), []
+    chosen_by = replace(data, targets=1 - data.targets)
+    model, summary = fit(spec, V, data, chosen_by, report=seen.append)
+    found = [progress.figures["cross_entropy"] for progress in seen]
+    assert len(found) == 6
+    assert found[-1] > 2 * found[0]
+    assert summary["cross_entropy"] == min(found)
+    assert model.measure(chosen_by)["cross_entropy"] == pytest.approx(min(found), abs=1e-12)
+    assert seen[-1].step == seen[-1].total == 3 * len(data.sequences.ids_P)
+
+
+def test_an_update_follows_the_mean_over_what_is_asked():
+    """Two sequences of 1 and 8 answers: all 9 weigh the same, as a step of plain gradient descent shows."""
+    training = replace(TRAINING, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip=None)
+    spec = replace(SMALL, task="tagging", training=training)
+    data = LabelledSequences.of([[9, 10, 11], list(range(9, 17))], [[-1, 1, -1], [0, 1] * 4])
+    torch.manual_seed(1)
+    network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()
+    batch = data.sequences.batch(np.array([1, 0]))
+    features, targets = asked_features(network, batch, data.of_rows(spec, batch.rows_B), spec)
+    assert targets.tolist() == [0, 1] * 4 + [1]
+    torch.testing.assert_close(features[-1], network(torch.tensor([[9, 10, 11]]), torch.tensor([3]))[1])
+    weights = list(network.parameters())
+    gradients = torch.autograd.grad(F.cross_entropy(network.head(features), targets), weights)
+    expected = [weight.detach() - 0.5 * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    optimizer = make_optimizer(network, training)
+    optimizer.param_groups[0]["lr"] = optimizer.param_groups[-1]["lr"] = 0.5
+    update_once(network, optimizer, batch, data.of_rows(spec, batch.rows_B), spec, 0)
+    for weight, wanted in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight.detach(), wanted)
+
+
+def test_examples_that_do_not_fit_are_refused_before_training():
+    good = reviews(10, 2, 1)
+    for train, validation in ((reviews(10, 3, 1), good), (good, reviews(10, 3, 1))):
+        with pytest.raises(ModelError, match="it must be a whole number from 0 to 1"):
+            fit(QUICK, V, train, validation)
+    with pytest.raises(ModelError, match="is no entry of the vocabulary: those are 0 to 19"):
+        fit(QUICK, 20, good, good)
+
+
+def test_a_training_that_diverges_says_so():
+    spec = replace(SMALL, labels=(), loss="squared_error", training=replace(TRAINING, optimizer="sgd", clip=None,
+                   learning_rate=1e20))  # fmt: skip
+    data = replace(reviews(100, 5, 1), targets=np.full(100, 1e15))
+    data.targets[::2] = -1e15
+    with pytest.raises(ModelError, match=r"learning_rate") as caught:
+        fit(spec, V, data, data)
+    assert caught.value.kind == "diverged"
+
+
+def test_the_example_of_the_documentation_gives_what_it_says(tmp_path, monkeypatch):
+    page = Path(__file__).resolve().parents[3] / "docs" / "labelling.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["answers"] == ["good", "bad"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", [{}, {"task": "tagging", "bidirectional": True, "loss": "hinge"}])
+def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_path):
+    spec = replace(SMALL, labels=("odd", "even"), **options)
+    data = next_word_tags(1_000, 1) if spec.task == "tagging" else reviews(1_500, 2, 1)
+    model, summary = fit(spec, V, data, data, device="cuda")
+    assert summary["error_rate"] <= 0.02
+    model.save(tmp_path)
+    there, here = model.scores(data.sequences), Labeller.load(tmp_path).scores(data.sequences)
+    np.testing.assert_allclose(there, here, atol=1e-3)
