@@ -159,8 +159,10 @@ def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch
 
 RECIPES = {
     "random windows": {"random_window": True, "window": 12, "epochs": 3},
-    "packed reviews": {"carry": "review"},
-    "packed reviews in random windows": {"carry": "review", "random_window": True, "window": 9, "backprop": 14},
+    "packed reviews": {"carry": "review", "reset": 0.02},
+    "packed reviews in random windows": {
+        "carry": "review", "reset": 0.02, "random_window": True, "window": 9, "backprop": 14
+    },
     "two streams at a time": {"micro_batch": 3},
     "averaged weights": {"ema": 0.8},
     "nt_asgd": {"optimizer": "nt_asgd", "learning_rate": 1.0, "evaluations": 40, "schedule": "constant", "clip": 0.25},
