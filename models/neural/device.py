@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,4 +71,11 @@ def _runs_in_bf16(mode: str, device: torch.device) -> bool:
             h_TBH.sum().backward()
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
             return False
-    return "Cudnn" in type(h_TBH.grad_fn).__name__
+    return _was_made_by("Cudnn", h_TBH.grad_fn)
+
+
+def _was_made_by(name: str, node: Any) -> bool:
+    """Return whether a node of autograd's graph, or one in front of it, has a name that begins so."""
+    if node is None:
+        return False
+    return type(node).__name__.startswith(name) or any(_was_made_by(name, before) for before, _ in node.next_functions)

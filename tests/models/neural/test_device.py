@@ -129,10 +129,13 @@ def test_it_counts_who_ran_the_layer_not_that_someone_did(mode, caplog):
 
 def test_a_layer_that_cudnn_differentiates_is_its_own_and_one_that_nobody_has_is_none(monkeypatch):
     class CudnnRnnBackward0:
-        pass
+        next_functions = ()
+
+    class TransposeBackward0:
+        next_functions = ((None, 0), (CudnnRnnBackward0(), 0))
 
     class Ran:
-        grad_fn = CudnnRnnBackward0()
+        grad_fn = TransposeBackward0()
 
         def sum(self):
             return torch.zeros((), requires_grad=True)

@@ -1,0 +1,195 @@
+"""On a GPU: training, going on, too little memory and scoring. The processor says what is right."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from made_streams import walks
+from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, Planted, V, curve, journal, network_of, run
+
+from models.neural import trainer
+from models.neural.device import cudnn_has_bf16, require_device
+from models.neural.layers import make_layer, run_layer
+from models.neural.recurrent import RecurrentLM
+from models.neural.training_step import TrainingStep
+from models.neural.validation import validation_nats
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+GPU = torch.device("cuda", 0)
+STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def prepared():
+    """Switches of the device as a fit has them, put back afterwards."""
+    switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    require_device("cuda:0")
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = switches
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the program may catch it."""
+
+
+# --- training
+
+
+@pytest.mark.parametrize("cells", ["fused", "own"])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
+    spec = replace(STILL, kind=kind, cells=cells)
+    network, summary = run(tmp_path / "gpu", network_of(spec).to(GPU))
+    _, expected = run(tmp_path / "cpu", network_of(spec))
+    assert network.output.weight.device == GPU
+    assert summary["divergences"] == 0
+    for name in ("train/nats", "gradient_norm", "validation/nats"):
+        np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
+    assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_a_training_in_bf16_learns_as_much_as_one_in_float32(tmp_path, kind):
+    found = {}
+    for precision in ("float32", "bf16"):
+        training = replace(TRAINING, precision=precision, epochs=6)
+        spec = replace(STILL, kind=kind, training=training)
+        _, found[precision] = run(tmp_path / precision, network_of(spec).to(GPU), training)
+        assert found[precision]["divergences"] == 0
+    assert found["bf16"]["validation_nats"] == pytest.approx(found["float32"]["validation_nats"], rel=0.1)
+    assert found["bf16"]["validation_nats"] < 0.7 * math.log(V)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_gradients_beyond_the_range_of_float16_are_finite_in_bf16(kind):
+    """What is added up is a sum over a whole window; in float16 it would be infinite from 65,504 on."""
+    torch.manual_seed(1)
+    layer = make_layer(kind, 16, 16, "fused").to(GPU)
+    state = (torch.zeros(8, 16, device=GPU),) * (2 if kind == "lstm" else 1)
+    with torch.autocast("cuda", torch.bfloat16):
+        h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), torch.randn(8, 20, 16, device=GPU), state)
+    assert h_BTH.dtype == (torch.bfloat16 if cudnn_has_bf16(layer.mode, GPU) else torch.float32)
+    (h_BTH.float().sum() * 1e6).backward()
+    for name, weight in layer.named_parameters():
+        assert torch.isfinite(weight.grad).all(), name
+        assert float(weight.grad.abs().max()) > 65_504, name
+
+
+def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
+    new = torch.backends.cudnn.version() >= 91_300 and torch.cuda.get_device_capability(GPU) >= (8, 0)
+    assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
+
+
+def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
+    network = Planted("explosion", (30,)).to(GPU)
+    network.precision = "bf16"
+    _, summary = run(tmp_path, network)
+    assert summary["divergences"] == 0
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+# --- going on
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, caplog):
+    """With dropout: the checkpoint holds the GPU's random stream too."""
+    caplog.set_level("INFO", "models")
+    undisturbed, expected = run(tmp_path / "undisturbed", network_of().to(GPU))
+    assert "class of determinism: none on a GPU" in caplog.text
+    update = TrainingStep.__call__
+
+    def dying(self, *arguments):
+        if self.state.course.updates == expected["updates"] * 3 // 4:
+            raise Killed
+        update(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", dying)
+        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", network_of().to(GPU))
+    network, summary = run(tmp_path / "killed", network_of().to(GPU))
+    assert summary["updates"] == expected["updates"]
+    assert summary["class_changes"] == 0
+    for one, other in zip(network.parameters(), undisturbed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+    lines = [len(journal(tmp_path / name)) for name in ("undisturbed", "killed")]
+    assert lines[0] == lines[1]
+
+
+# --- too little memory
+
+
+@pytest.fixture
+def little_memory():
+    """64 MiB of the GPU's memory are free besides what torch holds already, the buffers of cuBLAS among it."""
+    torch.ones(8, 8, device=GPU) @ torch.ones(8, 8, device=GPU)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(GPU) + 64 * MIB) / total, GPU)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0, GPU)
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
+    """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
+    stream = walks(1000, V, 1)
+    training = replace(TRAINING, batch=256, window=40, epochs=1, evaluations=1)
+    spec = replace(STILL, kind="lstm", hidden=512, embedding=64, training=training)
+    network, summary = run(tmp_path, network_of(spec).to(GPU), training, (stream, VALIDATION))
+    assert 1 <= summary["micro_batch"] < 256
+    assert curve(tmp_path, "micro_batch")[0] == 128
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_time(caplog):
+    stream = walks(1000, V, 2)
+    network = network_of(replace(STILL, kind="lstm", hidden=512, embedding=64)).eval()
+    expected, tokens = validation_nats(network, stream)
+    nats, count = validation_nats(network.to(GPU), stream)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-5)
+    assert "memory does not suffice for validation" in caplog.text
+
+
+# --- scoring
+
+
+@pytest.mark.parametrize("cells", ["fused", "own"])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(tmp_path, kind, cells):
+    """To 1e-5; products rounded to TF32 would differ by 1e-4 and more."""
+    spec = replace(STILL, kind=kind, cells=cells, hidden=256, embedding=128)
+    model = RecurrentLM(spec, network_of(spec), V)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.mul_(2)  # far from uniform
+    model.save(tmp_path)
+    there = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V), "cuda:0")
+    ids_BT = np.random.default_rng(1).integers(9, V, (6, 60))
+    expected_BT, _ = model.score(ids_BT, model.start(6))
+    whole_BT, _ = there.score(ids_BT, there.start(6))
+    np.testing.assert_allclose(whole_BT, expected_BT, rtol=1e-5, atol=1e-5)
+    state, parts = there.start(6), []
+    for begin in range(0, 60, 7):
+        nats_BT, state = there.score(ids_BT[:, begin : begin + 7], state)
+        parts.append(nats_BT)
+    np.testing.assert_allclose(np.concatenate(parts, 1), expected_BT, rtol=1e-5, atol=1e-5)
+    for row in range(6):
+        alone_1T, _ = there.score(ids_BT[row : row + 1], there.start(1))
+        np.testing.assert_allclose(alone_1T[0], expected_BT[row], rtol=1e-5, atol=1e-5)
+
+
+def test_validation_is_that_of_the_processor():
+    network = network_of(STILL).eval()
+    expected, tokens = validation_nats(network, TRAIN)
+    nats, count = validation_nats(network.to(GPU), TRAIN)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-5)
