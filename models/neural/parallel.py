@@ -3,7 +3,7 @@
 Each rank reads its rows of every window of the batch, `Ranks.rows`. What it adds up (the gradients of sums over tokens,
 the nats, the scored tokens) is added up over the ranks before it is divided, clipped and stepped with, so the course of
 the training is that of one process with the same batch, to rounding. All ranks hold the same weights and moments, each
-its own rows of what is remembered of the streams, and its own random stream for dropout.
+its own rows of what is remembered of the streams, and its own random stream for dropout and samples.
 
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
 All gradients travel in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
