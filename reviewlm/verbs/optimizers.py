@@ -87,7 +87,7 @@ def optimizers(
 ) -> None:
     """Compare optimisers: one small model, the same data, each rule at its own rate, in a table and pictures."""
     if not 0 < epochs < inf:
-        raise ConfigError("So often nothing can be read", where="--epochs", value=epochs, remedy="--epochs 3")
+        raise ConfigError("Epochs must be above 0 and finite", where="--epochs", value=epochs, remedy="--epochs 3")
     wanted = _rates(rules, rates)
 
     def check(config: RunConfig) -> None:
