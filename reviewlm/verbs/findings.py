@@ -28,7 +28,7 @@ TrackPreset = Annotated[
     str, typer.Option("--preset", help="Says only where MLflow is: a preset of config/, or the path of a TOML file.")
 ]
 TrackSet = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting of it, e.g. execution.tracking_uri=…; may be repeated.")
+    list[str] | None, typer.Option("--set", help="Override execution.tracking_uri or another setting. May be repeated.")
 ]
 ANOTHER_PLACE = "free some space, or name another place"
 
