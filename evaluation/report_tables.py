@@ -32,7 +32,13 @@ COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "parameters": lambda row: amount(row.get("parameters")),
     "MB": lambda row: amount(row.get("megabytes"), 3),
     "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
-    "tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
+    "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
+    "update in ms, half within": lambda row: _milliseconds(row.get("step_seconds_p50")),
+    "99 % within": lambda row: _milliseconds(row.get("step_seconds_p99")),
+    "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
+    "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
+    "of the product peak": lambda row: _share(row.get("product_peak_share")),
+    "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
 """Columns of `models` and `costs`, in this order; one that no model has a figure for is left out."""
 AUDITED = {
@@ -71,6 +77,10 @@ def _written(known: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> l
     return [
         {"model": _named(row), **{head: Amount(shown[head][place]) for head in kept}} for place, row in enumerate(known)
     ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return amount(None if seconds is None else 1000 * seconds, 3)
 
 
 def _named(row: Row) -> str:

@@ -9,11 +9,22 @@ from models.specs import parts_of
 from tasks.evaluate import Measured
 from tasks.fit import BUNDLE_FOLDER
 
+OF_FIT = {
+    "fit_cpu_seconds": "cpu_seconds",
+    "trained_tokens_per_second": "tokens_per_second",
+    "step_seconds_p50": "step_seconds/p50",
+    "step_seconds_p90": "step_seconds/p90",
+    "step_seconds_p99": "step_seconds/p99",
+    "peak_memory_megabytes": "peak_memory_megabytes",
+    "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
+    "product_peak_share": "product_peak_share",
+}
+"""What the fit itself has measured, under the names of its summary."""
 COSTS = (
     "parameters",
     "megabytes",
     "fit_seconds",
-    "fit_cpu_seconds",
+    *OF_FIT,
     "score_seconds",
     "tokens_per_second",
     "seconds_per_million_tokens",
@@ -26,7 +37,9 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     Returns:
         parameters (of a model that is made of others: of its parts), megabytes (10^6 bytes of the bundle),
         fit_seconds (wall time of the fit's stage, without its parts), fit_cpu_seconds (of the processor, in updates),
-        score_seconds and tokens_per_second (of scoring the test reviews), seconds_per_million_tokens (its reciprocal).
+        trained_tokens_per_second, of neural models quantiles of the updates' times, peak memory and share of the
+        matrix-product peak (`models/neural/throughput.py`), score_seconds and tokens_per_second (of scoring the test
+        reviews), seconds_per_million_tokens (its reciprocal).
     """
     parameters = _parameters(measured)
     return {model.name: {"parameters": parameters[model.name], **_cost(model)} for model in measured}
@@ -42,7 +55,7 @@ def _cost(model: Measured) -> dict[str, float | None]:
     return {
         "megabytes": sum(bundle) / 1e6,
         "fit_seconds": manifest.get("seconds"),
-        "fit_cpu_seconds": summary.get("cpu_seconds"),
+        **{name: summary.get(known) for name, known in OF_FIT.items()},
         "score_seconds": seconds,
         "tokens_per_second": speed,
         "seconds_per_million_tokens": 1e6 / speed if speed else None,

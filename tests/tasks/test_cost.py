@@ -1,0 +1,32 @@
+"""What a fit has measured of its machine stands in the table of costs; a model that measured nothing has gaps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from models.neural.course import MEASURED
+from models.specs import NGramSpec, RecurrentSpec
+from tasks.cost import COSTS, OF_FIT, costs_of
+
+
+def measured(spec: Any, summary: dict[str, float]) -> Any:
+    artifact = SimpleNamespace(manifest={"files": {}, "seconds": 9.0}, facts={"summary": summary})
+    test = SimpleNamespace(facts={"tokens": 100, "score_seconds": 2.0}, manifest={})
+    return SimpleNamespace(name=spec.name, fitted=SimpleNamespace(spec=spec, artifact=artifact), test=test)
+
+
+def test_the_table_has_what_the_fit_says_of_its_machine() -> None:
+    said = {"tokens_per_second": 900.0, "step_seconds/p50": 0.01, "step_seconds/p90": 0.02, "step_seconds/p99": 0.04,
+            "peak_memory_megabytes": 700.0, "product_peak_share": 0.25}  # fmt: skip
+    found = costs_of([measured(RecurrentSpec(), said), measured(NGramSpec(name="kn"), {})])
+    assert found["lstm"]["trained_tokens_per_second"] == 900
+    assert found["lstm"]["tokens_per_second"] == 50, "of scoring"
+    assert [found["lstm"][f"step_seconds_{name}"] for name in ("p50", "p90", "p99")] == [0.01, 0.02, 0.04]
+    assert (found["lstm"]["peak_memory_megabytes"], found["lstm"]["product_peak_share"]) == (700, 0.25)
+    assert {found["kn"][name] for name in OF_FIT} == {None}
+    assert set(found["kn"]) == set(COSTS)
+
+
+def test_every_figure_of_the_machine_has_a_column() -> None:
+    assert set(OF_FIT.values()) == {"cpu_seconds", *MEASURED}
