@@ -315,5 +315,5 @@ class Trainer:
     def _summary(self) -> dict[str, float]:
         nats, tokens = validation_nats(self.network, self.validation_stream, FINAL_TOKENS, ranks=self.ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        own = self.course.summary(self.nats) | self._machine_figures()
+        own = {**self.course.summary(self.nats), **self._machine_figures()}
         return {**own, **held_out, "threads": torch.get_num_threads()}
