@@ -64,7 +64,6 @@ class RecurrentNetwork(Network):
                 forget_bias=spec.forget_bias,
                 layer_norm=spec.layer_norm,
                 start=spec.recurrent_start,
-                start=spec.recurrent_start,
             )
             for size in sizes
         )
