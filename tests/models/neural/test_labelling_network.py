@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_labels import QUICK, SMALL, V, reviews
+from made_labels import QUICK, SMALL, TRAINING, V, reviews
 
 from models.base import ModelError
 from models.neural.labelling.fit import fit
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellingSpec
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 H, E = 6, 5
 LENGTHS = np.array([3, 9, 1, 6])
@@ -20,7 +20,8 @@ LENGTHS = np.array([3, 9, 1, 6])
 
 def network(**options):
     torch.manual_seed(1)
-    spec = LabellingSpec(**{"hidden": H, "embedding": E, "layers": 2, "dropout": 0.0} | options)
+    usual = {"hidden": H, "embedding": E, "layers": 2, "dropout": 0.0, "training": TRAINING}
+    spec = LabellingSpec(**usual | options)
     made = LabellingNetwork(spec, V, np.zeros(0, np.float64 if spec.numbers else np.int64))
     return made.double()
 
@@ -82,6 +83,34 @@ def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-10, atol=1e-12)
     alone = [padded(ids[i : i + 1, :length], torch.tensor([length])) for i, length in enumerate(LENGTHS.tolist())]
     torch.testing.assert_close(torch.cat(alone), found, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_dropout_acts_on_what_enters_the_first_layer_and_the_head_in_training_only(bidirectional):
+    made, entered = network(dropout=0.5, bidirectional=bidirectional, task="tagging"), []
+    made.encoder.register_forward_pre_hook(lambda module, given: entered.append(given[0]))
+    ids, lengths = some_ids().repeat(50, 1), torch.from_numpy(LENGTHS).repeat(50)
+    features, inside = made.train()(ids, lengths), torch.arange(9) < lengths[:, None]
+    for dropped in (features, entered[0][inside]):
+        assert (dropped == 0).double().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert not torch.equal(made(ids, lengths), features)
+    still = made.eval()(ids, lengths)
+    assert torch.equal(still, network(bidirectional=bidirectional, task="tagging").eval()(ids, lengths))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_bf16_rounds_in_training_only(bidirectional):
+    """8 significant bits: near the features in float32, and not the same."""
+    bf16, float32 = (
+        network(bidirectional=bidirectional, training=TrainingSpec(precision=precision)).float()
+        for precision in ("bf16", "float32")
+    )
+    ids, lengths = some_ids(), torch.from_numpy(LENGTHS)
+    exact, rounded = float32.train()(ids, lengths), bf16.train()(ids, lengths)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.01, rtol=0.01)
+    torch.testing.assert_close(bf16.eval()(ids, lengths), exact, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "hinge", "hinge_sum", "squared_error"])
