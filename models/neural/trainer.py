@@ -13,8 +13,8 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,16 +22,7 @@ from torch import Tensor
 
 from ..base import FitContext, ModelError
 from ..specs import TrainingSpec
-from .checkpoint import (
-    SETTLED,
-    Checkpoint,
-    Checkpoints,
-    Journal,
-    fill_network,
-    network_tensors,
-    require_weights,
-    without_prefix,
-)
+from .checkpoint import SETTLED, Checkpoint, Checkpoints, Journal, fill_network, network_tensors
 from .course import Course, perplexity
 from .determinism import announcement, determinism_class, in_words
 from .network import Network
@@ -139,6 +130,7 @@ class Trainer:
         self.total_tokens = round(train_stream.tokens * passes)
         self.limit = validation_limit(self.total_tokens, evaluations)
         self.state = TrainingState(network, training, ranks)
+        self.identity = self.state.identity(train_stream, validation_stream)
         self.checkpoints, self.journal = Checkpoints(context.work / CHECKPOINTS), Journal(context.work)
         self.step = TrainingStep(self.state, training, self.updates, self._write)
         self.saved = self.reported = time.monotonic()
@@ -279,18 +271,7 @@ class Trainer:
             raise ValueError("it belongs to another training")
         if self.journal.size() < found.facts["journal"]:
             raise ValueError("the journal has become shorter since")
-        for name in ("network", "best"):
-            require_weights(self.network, without_prefix(name, found.tensors))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree in with this training."""
-        streams = self.train_stream, self.validation_stream
-        return {
-            "training": asdict(self.training),
-            "shapes": [list(parameter.shape) for parameter in self.state.parameters],
-            "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
-        }
+        self.state.require_weights(found)
 
     def _back_off(self, error: Divergence) -> None:
         """Go back to the last good state with half the rate, a few times; then give up."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from .checkpoint import (
     optimizer_tensors,
     prefixed,
     random_tensors,
+    require_weights,
     set_random,
     without_prefix,
 )
@@ -33,6 +34,9 @@ from .network import Network
 from .optimizers import make_optimizer
 from .parallel import Ranks
 from .tbptt import Memory
+
+if TYPE_CHECKING:
+    from ..streams import TokenStream
 
 
 class TrainingState:
@@ -99,6 +103,19 @@ class TrainingState:
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values: for a checkpoint."""
         return {"course": asdict(self.course), "trigger": self.trigger.facts() if self.trigger else None}
+
+    def identity(self, *streams: TokenStream) -> dict[str, Any]:
+        """Return what a checkpoint must agree in with this training on these streams (JSON values)."""
+        return {
+            "training": asdict(self.training),
+            "shapes": [list(parameter.shape) for parameter in self.parameters],
+            "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
+        }
+
+    def require_weights(self, found: Checkpoint) -> None:
+        """Raise ValueError unless a checkpoint holds all weights of the network, the latest and the best."""
+        for name in ("network", "best"):
+            require_weights(self.network, without_prefix(name, found.tensors))
 
     def fill(self, found: Checkpoint) -> None:
         """Put back what `tensors` and `facts` returned."""

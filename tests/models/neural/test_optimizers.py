@@ -16,6 +16,7 @@ from models.neural.averaging import WeightAverage
 from models.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.neural.optimizers import make_optimizer
 from models.neural.training_spec import Optimizer
+from models.neural.weight_penalty import add_penalty_gradient
 from models.options import as_written, without_idle
 from models.specs import TrainingSpec
 
@@ -215,7 +216,7 @@ def test_l2_is_the_gradient_of_the_penalty_in_the_loss_through_the_rule(name):
 def test_the_increment_of_the_gradient_is_two_lambda_theta():
     theta, idle = nn.Parameter(torch.tensor([[1.0, -3.0]])), nn.Parameter(torch.ones(1, 1))
     theta.grad = torch.tensor([[0.5, 0.5]])
-    rules.add_penalty_gradient([theta, idle], 0.1)
+    add_penalty_gradient([theta, idle], 0.1)
     torch.testing.assert_close(theta.grad, torch.tensor([[0.7, -0.1]]))
     assert idle.grad is None
 
