@@ -1,0 +1,89 @@
+"""What each kind of dropout does to a small network on a small text: the table of `docs/training.md`.
+
+    python -m benchmarks.dropout --quick
+    python -m benchmarks.dropout --source kaggle_yelp_10k.csv.gz --write
+
+The same LSTM reads the same few reviews many times, so that without dropout it learns them by heart; each row drops in
+another place. Every fit is a fresh process of one thread. Both perplexities are those of the weights that did best on
+the held-out reviews, measured without dropout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Report, arguments, finish, measure, say
+from benchmarks.outputs import prepare
+from models.base import FitContext
+from models.neural.course import perplexity
+from models.neural.recurrent import RecurrentLM
+from models.neural.validation import validation_nats
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import TokenStream
+from models.vocabulary import Vocabulary
+
+PLAIN = RecurrentSpec(
+    hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),
+    training=TrainingSpec(epochs=12, batch=16, window=35, learning_rate=6e-3, evaluations=12, schedule="linear"),
+)  # fmt: skip
+SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
+"""Dropped of the features, of the vocabulary and of the recurrent weights."""
+LOCKED = {"dropout": SHARE, "variational": True}
+ROWS: Mapping[str, RecurrentSpec] = {
+    "none": PLAIN,
+    f"features, each position anew, {SHARE:g}": replace(PLAIN, dropout=SHARE),
+    f"features, locked, {SHARE:g}": replace(PLAIN, **LOCKED),
+    f"words of the embedding, {WORDS:g}": replace(PLAIN, embedding_dropout=WORDS),
+    f"recurrent weights, {WEIGHTS:g}": replace(PLAIN, weight_drop=WEIGHTS),
+    "locked, words and weights": replace(PLAIN, **LOCKED, embedding_dropout=WORDS, weight_drop=WEIGHTS),
+}
+
+
+def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
+    """Fit one network and return its perplexities on what it read and on what it did not."""
+    vocabulary = Vocabulary.load(folder / "vocabulary")
+    train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
+    with tempfile.TemporaryDirectory() as work:
+        result = RecurrentLM.fit(spec, vocabulary, train, held_out, FitContext(Path(work)))
+    summary = result.summary
+    return {
+        "train_perplexity": round(perplexity(validation_nats(result.model.network, train)[0]), 1),
+        "held_out_perplexity": round(summary["validation_perplexity"], 1),
+        "best_after_epochs": round(summary["best_tokens"] / train.tokens, 1),
+        "cpu_s": round(summary["cpu_seconds"], 1),
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
+    parser.add_argument("--reviews", type=int, default=600, help="the first so many reviews (default 600)")
+    args: argparse.Namespace = parser.parse_args(argv)
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, args.source, args.reviews, held_out=5)
+        for dropped, spec in ROWS.items():
+            few = replace(spec, training=replace(spec.training, epochs=1, evaluations=1))
+            rows[dropped] = measure(partial(fit, folder, few if args.quick else spec), 1).result
+            say(f"{dropped}: {rows[dropped]}")
+        entries = Vocabulary.load(folder / "vocabulary").size
+        tokens = {name: TokenStream.open(folder / name).tokens for name in ("train", "validation")}
+    notes = (
+        f"One LSTM layer of {PLAIN.hidden} cells, {PLAIN.embedding} features, {entries:,} entries; "
+        f"{tokens['train']:,} training and {tokens['validation']:,} held-out tokens; "
+        f"{1 if args.quick else PLAIN.training.epochs} epochs, one seed. The text is so small that the figures say "
+        "which places help and how much they differ, not what a model of a real corpus gains.",
+    )
+    return finish(args, Report("dropout", "What each kind of dropout does", rows, {}, ("torch",), notes))
+
+
+if __name__ == "__main__":
+    main()
