@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.outputs import prepare
@@ -34,14 +34,14 @@ PLAIN = RecurrentSpec(
 )  # fmt: skip
 SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
 """Dropped of the features, of the vocabulary and of the recurrent weights."""
-LOCKED = {"dropout": SHARE, "variational": True}
+LOCKED = replace(PLAIN, dropout=SHARE, variational=True)
 ROWS: Mapping[str, RecurrentSpec] = {
     "none": PLAIN,
     f"features, each position anew, {SHARE:g}": replace(PLAIN, dropout=SHARE),
-    f"features, locked, {SHARE:g}": replace(PLAIN, **LOCKED),
+    f"features, locked, {SHARE:g}": LOCKED,
     f"words of the embedding, {WORDS:g}": replace(PLAIN, embedding_dropout=WORDS),
     f"recurrent weights, {WEIGHTS:g}": replace(PLAIN, weight_drop=WEIGHTS),
-    "locked, words and weights": replace(PLAIN, **LOCKED, embedding_dropout=WORDS, weight_drop=WEIGHTS),
+    "locked, words and weights": replace(LOCKED, embedding_dropout=WORDS, weight_drop=WEIGHTS),
 }
 
 
@@ -51,9 +51,9 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
     with tempfile.TemporaryDirectory() as work:
         result = RecurrentLM.fit(spec, vocabulary, train, held_out, FitContext(Path(work)))
-    summary = result.summary
+    summary, network = result.summary, cast(RecurrentLM, result.model).network
     return {
-        "train_perplexity": round(perplexity(validation_nats(result.model.network, train)[0]), 1),
+        "train_perplexity": round(perplexity(validation_nats(network, train)[0]), 1),
         "held_out_perplexity": round(summary["validation_perplexity"], 1),
         "best_after_epochs": round(summary["best_tokens"] / train.tokens, 1),
         "cpu_s": round(summary["cpu_seconds"], 1),
