@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import Activation, Affine, OwnLayer, Weights, matmul_affine, over_time
+from .cells import Activation, Affine, Weights, matmul_affine
 from .network import NetworkState
+from .own_layer import OwnLayer, over_time
 
 EPSILON = 1e-5
 """ε of LN: keeps a vector of equal entries finite; torch.nn.LayerNorm has the same."""

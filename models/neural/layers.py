@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import ACTIVATIONS, CELLS, Cell, OwnLayer, Weights, cell_name, unroll
+from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .device import cudnn_has_bf16
 from .layer_norm import NormedLayer
 from .network import NetworkState
+from .own_layer import OwnLayer, unroll
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """Of every fused layer, in the order in which torch's functions take them."""

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.neural.cells import OwnLayer
 from models.neural.dropout import Dropout, drop_weights, word_mask
+from models.neural.own_layer import OwnLayer
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.vocabulary import STARS
