@@ -17,7 +17,7 @@ SPEC = RecurrentSpec(
 
 
 def lines() -> LineText:
-    words, draw = "the food was good bad cold and service slow".split(), random.Random(3)
+    words, draw = ["the", "food", "was", "good", "bad", "cold", "and", "service", "slow"], random.Random(3)
     return LineText.of(
         {
             name: [draw.choices(words, k=draw.randint(3, 9)) for _ in range(count)]
