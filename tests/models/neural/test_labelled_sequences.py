@@ -106,7 +106,12 @@ def test_targets_that_do_not_fit_are_refused_with_the_place(spec, targets, compl
     assert caught.value.kind == "input"
 
 
-def test_what_fits_is_taken():
-    LabelledSequences.of([[9, 10], [11, 12, 13]], [0, 2]).require(CLASSES, 20)
-    LabelledSequences.of([[9, 10], [11, 12, 13]], [[0, -1], [1, 0, 1]]).require(TAGS, 20)
-    LabelledSequences.of([[9, 10], [11, 12, 13]], [4, 5]).require(STARS, 20)
+@pytest.mark.parametrize(
+    ("spec", "targets"),
+    [(CLASSES, [0, 2]), (TAGS, [[0, -1], [1, 0, 1]]), (STARS, [4, 5])],
+    ids=["class", "tags", "stars"],
+)
+def test_what_fits_is_taken(spec, targets):
+    given = LabelledSequences.of([[9, 10], [11, 12, 13]], targets)
+    given.require(spec, 20)
+    assert len(given.sequences) == 2
