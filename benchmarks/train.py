@@ -51,6 +51,10 @@ SHORT = RecurrentSpec(
     ),
 )  # fmt: skip
 """For a budget of seconds: one layer, small batches, a high rate, averages of few gradients."""
+LONG = replace(
+    SHORT, dropout=0.1, training=replace(SHORT.training, batch=32, window=35, learning_rate=1e-2, beta1=0.9, beta2=0.98)
+)
+"""For a budget of minutes: a lower rate, larger batches, some dropout."""
 BUDGETS = {
     False: {
         "sentences": (0.2, 0.24, 0.28, 0.34, 0.4, 0.48, 0.56),
@@ -64,6 +68,8 @@ GOALS: dict[bool, dict[str, float | None]] = {
     False: {"plain": 15.0, "onednn": 10.0},
     True: {"plain": 6.0, "onednn": None},
 }
+KINDS = ("plain", "onednn")
+"""Of the peer: as it is, and with products in oneDNN."""
 HEAD = 1_000
 """Entries of the head of the two-layer networks' softmax."""
 PEER_OPTIONS = ("--emsize", "200", "--nhid", "200", "--batch_size", "20")
@@ -107,11 +113,13 @@ def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, 
         return json.loads(out.read_text(encoding="utf-8"))["curve"]
 
 
-def time_to(lines: LineText, target: float, budgets: Sequence[float], name: str) -> dict[str, Any]:
+def time_to(
+    lines: LineText, target: float, budgets: Sequence[float], name: str, recipe: RecurrentSpec = SHORT
+) -> dict[str, Any]:
     """Return our run with the smallest budget that reaches a perplexity; the last one where none does."""
     found: dict[str, Any] = {}
     for epochs in budgets:
-        spec = replace(SHORT, training=replace(SHORT.training, epochs=epochs))
+        spec = replace(recipe, training=replace(recipe.training, epochs=epochs))
         found = {"epochs": epochs, **measure(partial(ours, lines, spec, 1), 1).result}
         say(f"{name}: ours {found}")
         if found["perplexity"] <= target:
@@ -119,16 +127,18 @@ def time_to(lines: LineText, target: float, budgets: Sequence[float], name: str)
     return found | {"reached": False}
 
 
-def compare(lines: LineText, name: str, peers: Path, long: bool) -> tuple[dict[str, Any], dict[str, Ratio]]:
+def compare(
+    lines: LineText, name: str, peers: Path, long: bool, kinds: Sequence[str] = KINDS
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Return the rows and ratios of one text."""
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as folder:
         text = lines.write(Path(folder))
-        for kind in ("plain", "onednn"):
+        for kind in kinds:
             their = peer(peers, text, SECONDS[long], kind == "onednn")[-1]
             say(f"{name}: peer {kind} {their}")
-            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name)
+            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name, LONG if long else SHORT)
             rows[f"{name}: word_language_model, {kind}"] = {
                 "cpu_s": their["train_s"], "tokens": their["tokens"], "tokens_per_cpu_s": their["tok_s"],
                 "perplexity": their["valid_ppl"],
@@ -177,6 +187,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/")
     parser.add_argument("--long", action="store_true", help="15 minutes of the peer instead of 90 seconds")
     parser.add_argument("--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False]))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of the peer; speeds need 'plain'")
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
         parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
@@ -184,14 +195,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     ratios: dict[str, Ratio] = {}
     for name in args.texts[:1] if args.quick else args.texts:
         lines = TEXTS[name](args.data)
-        rows, found = compare(lines, name, args.peer, args.long)
+        rows, found = compare(lines, name, args.peer, args.long, args.kinds)
         measurements |= rows
         ratios |= found
-        if not args.long:
+        if not args.long and "plain" in args.kinds:
             measurements, ratios = _speed(lines, name, measurements, ratios)
-    return finish(
-        args, Report("train", "Training beside word_language_model", measurements, ratios, ("torch", "numba"))
-    )
+    title, part = "Training beside word_language_model", "long" if args.long else ""
+    return finish(args, Report("train", title, measurements, ratios, ("torch", "numba"), part=part))
 
 
 def _speed(

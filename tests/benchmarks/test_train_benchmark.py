@@ -10,6 +10,7 @@ import pytest
 
 import benchmarks.train as benchmark
 from benchmarks.line_text import LineText
+from models.specs import RecurrentSpec
 
 LINES = LineText.of({name: [["a", "b"], ["b", "c"]] for name in ("train", "valid", "test")})
 
@@ -19,8 +20,8 @@ def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, 
     return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": 10.0}]
 
 
-def ours(lines: LineText, target: float, budgets: Any, name: str) -> dict[str, Any]:
-    return {"perplexity": target, "cpu_s": 6.0 if target > 60 else 9.0}
+def ours(lines: LineText, target: float, budgets: Any, name: str, recipe: RecurrentSpec) -> dict[str, Any]:
+    return {"perplexity": target, "rate": recipe.training.learning_rate, "cpu_s": 6.0 if target > 60 else 9.0}
 
 
 def test_each_peer_stands_beside_the_run_of_ours_that_reached_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +34,17 @@ def test_each_peer_stands_beside_the_run_of_ours_that_reached_it(monkeypatch: py
     assert {name: ratio.value for name, ratio in ratios.items()} == {
         "train.kaggle.short.plain": 15.0, "train.kaggle.short.onednn": 10.0,
     }  # fmt: skip
+
+
+def test_the_longer_time_has_a_recipe_of_its_own_and_one_kind_of_peer_may_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benchmark, "peer", peer)
+    monkeypatch.setattr(benchmark, "time_to", ours)
+    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=True, kinds=["plain"])
+    rate = rows["kaggle: ours, to the perplexity of word_language_model, plain"]["rate"]
+    assert rate == benchmark.LONG.training.learning_rate < benchmark.SHORT.training.learning_rate
+    assert [*ratios] == ["train.kaggle.long.plain"]
 
 
 def test_a_perplexity_that_no_budget_reaches_is_no_win(monkeypatch: pytest.MonkeyPatch) -> None:
