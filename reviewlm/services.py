@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from reviewlm.environment import chosen_device
 from reviewlm.errors import ReviewLMError, Unreadable
 
 STATE = "services.json"
@@ -79,7 +80,7 @@ def start(home: Path) -> dict[str, str]:
         environment = {**os.environ, **addresses, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
         _deploy(environment)
-        for pool in POOLS if Path("/dev/nvidiactl").exists() else POOLS[:1]:
+        for pool in POOLS if chosen_device("auto") == "cuda" else POOLS[:1]:
             if f"worker-{pool}" not in services:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 _launch(home, services, f"worker-{pool}", command, environment=environment)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...base import ModelError, Progress
 from ..checkpoint import fill_network, network_tensors
 from ..clipping import scale_and_clip
+from ..device import require_device
 from ..lm import limited_threads
 from ..optimizers import make_optimizer
 from ..out_of_memory import first_line, is_out_of_memory
@@ -57,9 +58,10 @@ def fit(
         report: Called after each evaluation with its figures; steps are tokens read.
 
     Raises:
-        ModelError: kind "input": see `LabelledSequences.require` and `LabellingNetwork.take_over`; "diverged": a loss
-            or gradient is not a finite number; "memory".
+        ModelError: kind "input": see `LabelledSequences.require`, `LabellingNetwork.take_over` and `require_device`;
+            "diverged": a loss or gradient is not a finite number; "memory".
     """
+    require_device(device)
     train.require(spec, entries)
     validation.require(spec, entries)
     try:

@@ -20,6 +20,7 @@ from safetensors.torch import load, save_file
 
 from ...base import ModelError
 from ..checkpoint import stored_once
+from ..device import require_device
 from ..lm import WEIGHTS
 from . import losses
 from .heads import ProbabilityHead
@@ -120,8 +121,10 @@ class Labeller:
             device: Where the network is put.
 
         Raises:
-            ModelError: kind "bundle": not a labeller, newer than this version, damaged, or of another vocabulary.
+            ModelError: kind "bundle": not a labeller, newer than this version, damaged, or of another vocabulary;
+                "input": the device is not there.
         """
+        require_device(device)
         try:
             values = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if values["format"] > FORMAT:
