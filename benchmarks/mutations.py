@@ -1,0 +1,256 @@
+"""Does a test fail when a formula of the course is wrong? One error at a time: the table of `docs/equations.md`.
+
+    python -m benchmarks.mutations --list
+    python -m benchmarks.mutations --only "lstm keep" --only C12
+    python -m benchmarks.mutations --write
+
+The packages are copied into a temporary folder, where the named tests must pass as they are. Then each error of
+`mutations.toml` is made there alone, its test is run and must fail:
+
+    killed     the test failed
+    survived   it passed: the formula can be wrong without anybody noticing
+    stale      the code that the entry names does not stand in its file exactly once
+    broken     the test could not be run, or not in time: that says nothing of the formula
+
+The exit code is 0 only if all were killed. A test runs in a process of its own with one thread, forked from one that
+has imported the libraries already, since importing them takes longer than most tests. Compiled kernels run as the
+Python that they are written in: the equations are the same, and compiling a changed kernel takes half a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.harness import ROOT, Ratio, Report, finish, say
+
+TABLE = Path(__file__).with_suffix(".toml")
+COPIED = ("benchmarks", "corpus", "evaluation", "models", "reviewlm", "tests")
+LIBRARIES = ["torch", "torch._dynamo", "numpy", "polars", "scipy.stats", "tokenizers", "numba", "hypothesis", "pytest"]
+"""torch._dynamo is what the first optimiser of a process would wait for."""
+OPTIONS = ["-q", "-x", "-p", "no:cacheprovider"]
+SECONDS = 300
+PASSED, FAILED = 0, 1
+"""Exit codes of pytest; the others say that tests could not be run."""
+
+Outcome = Literal["killed", "survived", "stale", "broken"]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """An error to be made on purpose.
+
+    Args:
+        name: By which it is called.
+        row: Of the list of what the course material asks for: A the assignment, B n-gram models and perplexity,
+            C layers and cells, D probabilities, losses and training, X examples.
+        formula: What the code computes.
+        file: Holds the code, from the root of the repository.
+        code: Text that stands in the file exactly once.
+        mutant: What takes its place.
+        change: What that does to the formula, in words.
+        test: Node id of the test that must fail.
+    """
+
+    name: str
+    row: str
+    formula: str
+    file: str
+    code: str
+    mutant: str
+    change: str
+    test: str
+
+    def times_found(self, root: Path = ROOT) -> int:
+        """Return how often the code stands in the file: 1, unless the entry is stale."""
+        path = root / self.file
+        return path.read_text(encoding="utf-8").count(self.code) if path.is_file() else 0
+
+    def test_exists(self, root: Path = ROOT) -> bool:
+        """Return whether the file of the test defines a function of its name."""
+        path, _, node = self.test.partition("::")
+        if not (root / path).is_file():
+            return False
+        body = ast.parse((root / path).read_text(encoding="utf-8")).body
+        return node.partition("[")[0] in {one.name for one in body if isinstance(one, ast.FunctionDef)}
+
+    def place(self, root: Path = ROOT) -> str:
+        """Return the module and its function, method or constant in which the code stands."""
+        text = (root / self.file).read_text(encoding="utf-8")
+        first = text[: text.index(self.code)].count("\n") + 1
+        lines = range(first, first + self.code.rstrip("\n").count("\n") + 1)
+        names, body = [self.file.removesuffix(".py").replace("/", ".")], ast.parse(text).body
+        while found := next((one for one in body if one.lineno in lines or first in _lines(one)), None):
+            if isinstance(found, ast.Assign | ast.AnnAssign) and len(names) == 1:
+                names.append(ast.unparse(found.target if isinstance(found, ast.AnnAssign) else found.targets[0]))
+            if not isinstance(found, ast.FunctionDef | ast.ClassDef):
+                break
+            names.append(found.name)
+            body = found.body
+        return ".".join(names)
+
+
+def _lines(statement: ast.stmt) -> range:
+    return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+
+
+def mutations(table: Path = TABLE) -> list[Mutation]:
+    """Return the entries of the table.
+
+    Raises:
+        TypeError: A key is missing or unknown.
+        ValueError: Two entries have one name.
+    """
+    found = [Mutation(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["mutation"]]
+    twice = [name for name, number in Counter(entry.name for entry in found).items() if number > 1]
+    if twice:
+        raise ValueError(f"{table.name} has more than one entry of the name {', '.join(map(repr, twice))}")
+    return found
+
+
+def proofs(entries: Sequence[Mutation]) -> str:
+    """Return the table of `docs/equations.md`: formula, where it stands, its test, the error that was caught."""
+    lines = ["| row | formula | code | test | error that it catches |", "|---|---|---|---|---|"]
+    for one in sorted(entries, key=lambda one: (one.row[0], int(one.row[1:]))):
+        path, _, node = one.test.partition("::")
+        test = f"`{Path(path).name}::{node}`"
+        formula = one.formula.replace("|", "\\|")
+        lines.append(f"| {one.row} | {formula} | `{one.place()}` | {test} | {one.change.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+class Copy:
+    """A copy of the packages and tests in which errors can be made.
+
+    Args:
+        folder: Empty; takes the copy.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            # Compiled modules come with their sources, whose times they are checked by.
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results"))
+        shutil.copy2(ROOT / "pyproject.toml", folder)
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(LIBRARIES)
+
+    def tests(self, nodes: Sequence[str]) -> int | None:
+        """Run tests; return the exit code of pytest, None where they took more than `SECONDS`."""
+        process = self._context.Process(target=_pytest, args=(str(self.folder), [*nodes]))
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return None
+        return process.exitcode
+
+    def said(self) -> str:
+        """Return the end of what the last tests printed."""
+        return (self.folder / "said.txt").read_text(encoding="utf-8", errors="replace")[-3_000:]
+
+    def outcome(self, mutation: Mutation) -> Outcome:
+        """Make the error, run its test, take the error back."""
+        if mutation.times_found(self.folder) != 1:
+            return "stale"
+        path = self.folder / mutation.file
+        right = path.read_text(encoding="utf-8")
+        path.write_text(right.replace(mutation.code, mutation.mutant), encoding="utf-8")
+        try:
+            code = self.tests([mutation.test])
+        finally:
+            path.write_text(right, encoding="utf-8")
+        if code == PASSED:
+            return "survived"
+        return "killed" if code == FAILED else "broken"
+
+
+def _pytest(folder: str, nodes: list[str]) -> None:
+    """Run tests of the copy in this process, with nothing imported from elsewhere."""
+    os.chdir(folder)
+    sys.path[:] = [folder, *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
+        del sys.modules[name]
+    sys.dont_write_bytecode = True  # a changed file may have the size and the second of the one before
+    with open("said.txt", "w", encoding="utf-8") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    import pytest
+
+    sys.exit(int(pytest.main([*OPTIONS, f"--rootdir={folder}", f"--basetemp={folder}/made", *nodes])))
+
+
+def run(chosen: Sequence[Mutation]) -> dict[str, tuple[Outcome, float]] | None:
+    """Return outcome and seconds of each mutation by name, or None where a test fails without any error made."""
+    threads = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    os.environ |= threads | {"NUMBA_DISABLE_JIT": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        copy = Copy(Path(folder))
+        fresh = [one for one in chosen if one.times_found() == 1]
+        if fresh and copy.tests(sorted({one.test for one in fresh})) != PASSED:
+            say(f"A test fails, or does not run, although nothing was changed:\n{copy.said()}")
+            return None
+        found: dict[str, tuple[Outcome, float]] = {}
+        for number, one in enumerate(chosen, start=1):
+            begin = time.perf_counter()
+            outcome = copy.outcome(one)
+            found[one.name] = outcome, round(time.perf_counter() - begin, 2)
+            say(f"{number}/{len(chosen)} {one.row} {one.name}: {outcome}")
+        return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 1 where a mutation was not killed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--only", action="append", metavar="NAME", help="a name or a row; may be given several times")
+    parser.add_argument("--list", action="store_true", help="show rows, names and tests, run nothing")
+    parser.add_argument("--table", action="store_true", help="print the table of docs/equations.md, run nothing")
+    parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/DATE-mutations.md")
+    args = parser.parse_args(arguments)
+    chosen = mutations()
+    for name in args.only or []:
+        if not any(name in (one.name, one.row) for one in chosen):
+            parser.error(f"there is no mutation of the name or row {name!r}; --list shows them")
+    if args.only:
+        chosen = [one for one in chosen if {one.name, one.row} & {*args.only}]
+    if args.list or args.table:
+        print(proofs(chosen) if args.table else "\n".join(f"{one.row} {one.name}: {one.test}" for one in chosen))
+        return 0
+    if (found := run(chosen)) is None:
+        return 1
+    finish(args, _report(chosen, found))
+    left = [f"{name} ({outcome})" for name, (outcome, _) in found.items() if outcome != "killed"]
+    say(f"not killed: {', '.join(left)}" if left else f"all {len(found)} killed")
+    return 1 if left else 0
+
+
+def _report(chosen: Sequence[Mutation], found: dict[str, tuple[Outcome, float]]) -> Report:
+    rows = {
+        one.name: {"row": one.row, "error": one.change, "outcome": found[one.name][0], "seconds": found[one.name][1]}
+        for one in chosen
+    }
+    killed = sum(outcome == "killed" for outcome, _ in found.values())
+    share = Ratio(round(killed / max(len(found), 1), 3), 1.0, "all mutations")
+    return Report(
+        "mutations", "Errors made on purpose in the formulas of the course, and whether the tests notice them", rows,
+        {"mutations.killed": share}, packages=["torch", "numpy", "pytest", "hypothesis"],
+        notes=["Formulas and tests: docs/equations.md. Seconds are those of one test in a process of its own."],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
