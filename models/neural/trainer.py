@@ -47,8 +47,7 @@ BACK_OFFS = 3
 FINAL_TOKENS = 2_000_000
 """Held-out tokens that the final figure is measured on, at most."""
 HOPELESS = 1.0
-"""Nats per token above a guess with equal chances: a training that was never better on validation has learnt nothing.
-"""
+"""Nats above a guess with equal chances: who guesses in training and was never better on validation learns nothing."""
 RESET_STREAM = 7
 """Keeps the draws of state resets apart from other uses of the same seed."""
 log = logging.getLogger(__name__)
@@ -228,7 +227,8 @@ class Trainer:
             nats, _ = validation_nats(self.network, self.validation_stream, self.limit, ranks=self.ranks)
             if not math.isfinite(nats):
                 raise Divergence(f"validation loss {nats}")
-            if min(nats, self.course.best_nats) > (guess := math.log(self.network.output.entries)) + HOPELESS:
+            over_fits = self.course.running_nats < (guess := math.log(self.network.output.entries)) and self.nats
+            if not over_fits and min(nats, self.course.best_nats) > guess + HOPELESS:
                 raise Divergence(f"validation loss {nats:.4g} nats per token, where guessing costs {guess:.4g}")
             if improved := nats < self.course.best_nats:
                 self.state.best = network_tensors(self.network)

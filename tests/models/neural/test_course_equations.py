@@ -23,7 +23,6 @@ from models.neural.cells import (
     ACTIVATIONS,
     CELLS,
     Cell,
-    OwnLayer,
     cho_gru_cell,
     einsum_affine,
     elman_cell,
@@ -32,6 +31,7 @@ from models.neural.cells import (
 )
 from models.neural.layers import make_layer
 from models.neural.nplm import NPLMNetwork
+from models.neural.own_layer import OwnLayer
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import KINDS, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
 from models.vocabulary import GIVEN
