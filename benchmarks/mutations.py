@@ -14,7 +14,8 @@ The packages are copied into a temporary folder, where the named tests must pass
 
 The exit code is 0 only if all were killed. A test runs in a process of its own with one thread, forked from one that
 has imported the libraries already, since importing them takes longer than most tests. Compiled kernels run as the
-Python that they are written in: the equations are the same, and compiling a changed kernel takes half a minute.
+Python that they are written in: the equations are the same, and compiling a changed kernel takes half a minute. That
+Python knows no bfloat16, so the named tests must be of float32 or float64.
 """
 
 from __future__ import annotations
