@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.harness import Report, arguments, finish, measure, say
-from benchmarks.outputs import prepare
+from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
 from models.neural.course import perplexity
 from models.neural.recurrent import RecurrentLM
 from models.neural.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import TokenStream
-from models.vocabulary import Vocabulary
 
 PLAIN = RecurrentSpec(
     hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),
@@ -47,8 +45,7 @@ ROWS: Mapping[str, RecurrentSpec] = {
 
 def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     """Fit one network and return its perplexities on what it read and on what it did not."""
-    vocabulary = Vocabulary.load(folder / "vocabulary")
-    train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
+    vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         result = RecurrentLM.fit(spec, vocabulary, train, held_out, FitContext(Path(work)))
     summary, network = result.summary, cast(RecurrentLM, result.model).network
@@ -63,8 +60,7 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
-    parser.add_argument("--reviews", type=int, default=600, help="the first so many reviews (default 600)")
+    ask_for_reviews(parser, 600)
     args: argparse.Namespace = parser.parse_args(argv)
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -74,11 +70,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             few = replace(spec, training=replace(spec.training, epochs=1, evaluations=1))
             rows[dropped] = measure(partial(fit, folder, few if args.quick else spec), 1).result
             say(f"{dropped}: {rows[dropped]}")
-        entries = Vocabulary.load(folder / "vocabulary").size
-        tokens = {name: TokenStream.open(folder / name).tokens for name in ("train", "validation")}
+        vocabulary, train, held_out = opened(folder)
     notes = (
-        f"One LSTM layer of {PLAIN.hidden} cells, {PLAIN.embedding} features, {entries:,} entries; "
-        f"{tokens['train']:,} training and {tokens['validation']:,} held-out tokens; "
+        f"One LSTM layer of {PLAIN.hidden} cells, {PLAIN.embedding} features, {vocabulary.size:,} entries; "
+        f"{train.tokens:,} training and {held_out.tokens:,} held-out tokens; "
         f"{1 if args.quick else PLAIN.training.epochs} epochs, one seed. The text is so small that the figures say "
         "which places help and how much they differ, not what a model of a real corpus gains.",
     )

@@ -28,7 +28,7 @@ import polars as pl
 import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, say
-from benchmarks.outputs import prepare
+from benchmarks.small_text import ask_for_reviews, prepare
 from evaluation.score import TOKENS_PER_BATCH, batches, drawn_reviews, record_scores, windows
 from models.base import FitContext
 from models.bundle import Bundle, load_bundle, save_bundle
@@ -130,8 +130,7 @@ def memory(folder: Path) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
-    parser.add_argument("--reviews", type=int, default=8_000, help="the first so many reviews (default 8000)")
+    ask_for_reviews(parser, 8_000)
     args: argparse.Namespace = parser.parse_args(argv)
     measured: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}

@@ -20,21 +20,16 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from benchmarks.harness import Report, arguments, finish, measure, say
-from corpus.synth import write_reviews
+from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentLM
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import TokenStream, unigram_counts, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import unigram_counts
 
-HELD_OUT = 10
-"""Every so many-th review is held out."""
 TRAINING = TrainingSpec(epochs=1.0, batch=16, window=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15
 """Of which the median is the time of an output layer alone."""
@@ -59,27 +54,9 @@ def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
     return {**named, "softmax, not tied": replace(SPEC, objective=softmax, tied=False)}
 
 
-def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT) -> None:
-    """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
-    if source is None:
-        source = folder / "made.jsonl"
-        write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
-    read = pl.read_ndjson if ".jsonl" in source.suffixes or source.suffix == ".json" else pl.read_csv
-    frame = read(source).head(reviews).select("text", pl.col("stars").cast(pl.Int64))
-    frame = frame.drop_nulls().with_row_index("row").with_columns(
-        review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
-    )  # fmt: skip
-    held = pl.col("row") % held_out == held_out - 1
-    vocabulary = Vocabulary.train(frame.filter(~held)["text"], VocabularySpec(size=20_000, min_count=2), NormalForm())
-    vocabulary.save(folder / "vocabulary")
-    write_stream(folder / "train", vocabulary, [frame.filter(~held)])
-    write_stream(folder / "validation", vocabulary, [frame.filter(held)])
-
-
 def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     """Fit one network and return what it cost and learnt."""
-    vocabulary = Vocabulary.load(folder / "vocabulary")
-    streams = [TokenStream.open(folder / name) for name in ("train", "validation")]
+    vocabulary, *streams = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         began = process_time()
         summary = RecurrentLM.fit(spec, vocabulary, streams[0], streams[1], FitContext(Path(work))).summary
@@ -112,8 +89,7 @@ def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
-    parser.add_argument("--reviews", type=int, default=2_000, help="the first so many reviews (default 2000)")
+    ask_for_reviews(parser, 2_000)
     parser.add_argument("--head", type=int, default=1_000, help="entries in the head (default 1000)")
     parser.add_argument("--cutoff", type=int, default=3_000, help="rank where the second tail begins (default 3000)")
     parser.add_argument("--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)")

@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Report, arguments, finish, measure, say
-from benchmarks.outputs import prepare
+from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
 from models.mixture.tuning import batches, token_nats
 from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec, model_class
-from models.streams import TokenStream
-from models.vocabulary import Vocabulary
 
 ORDER = 5
 PASSES = (1, 4, 12)
@@ -47,8 +45,7 @@ def windows(ids_T: np.ndarray) -> Iterator[bytes]:
 
 def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     """Fit a model; return its perplexity on all held-out tokens, on those whose window was seen, on those others."""
-    vocabulary = Vocabulary.load(folder / "vocabulary")
-    train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
+    vocabulary, train, held_out = opened(folder)
     began = process_time()
     with tempfile.TemporaryDirectory() as work:
         model = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(Path(work))).model
@@ -70,8 +67,7 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
-    parser.add_argument("--reviews", type=int, default=1_000, help="the first so many reviews (default 1000)")
+    ask_for_reviews(parser, 1_000)
     args: argparse.Namespace = parser.parse_args(argv)
     specs: dict[str, ModelSpec] = {"kn5": NGramSpec(order=ORDER)}
     specs |= {f"nplm, {passes} passes": nplm(passes) for passes in ((1,) if args.quick else PASSES)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import benchmarks.evaluate as benchmark
-from benchmarks.outputs import prepare
+from benchmarks.small_text import prepare
 from evaluation.score import score_stream
 from models.bundle import load_bundle
 from models.streams import TokenStream

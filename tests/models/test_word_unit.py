@@ -117,3 +117,10 @@ def _compositions(total, parts):
 
 def test_a_spelling_model_without_words_still_prices():
     assert math.isfinite(Spelling.train([]).nats("word"))
+
+
+def test_characters_seen_once_say_how_many_are_unseen():
+    """a twice, b twice, c once, three ends: (1 + 1) / (8 + 2) for what was never seen."""
+    spelling = Spelling.train(["ab", "ba", "c"])
+    assert spelling.nats("z") - spelling.end == pytest.approx(-math.log(0.2 / 256), abs=1e-5)
+    assert spelling.nats("c") == pytest.approx(-math.log(0.8 * (1 / 8) * 0.8 * (3 / 8)), abs=1e-5)

@@ -85,3 +85,9 @@ def test_nats_so_large_that_probabilities_underflow_are_mixed_all_the_same():
     assert weights_P == pytest.approx([0.5, 0.5])
     expected = 2000 - np.log(0.5 * (1 + np.exp(-1)))
     assert mixed_nats(nats_TP, np.log(weights_P)) == pytest.approx([expected, 2999 - 2000 + expected], rel=1e-12)
+
+
+def test_a_round_of_em_weighs_the_parts_by_the_weights_before_it():
+    """λ = (¾, ¼); token 1: p = 0.4, 0.1, joint 0.3, 0.025, shares 12/13, 1/13; token 2: p = 0.1, 0.3, shares ½, ½."""
+    found = em_round(np.array([[0.4, 0.1], [0.1, 0.3]]), np.array([0.75, 0.25]))
+    assert found == pytest.approx([(12 / 13 + 1 / 2) / 2, (1 / 13 + 1 / 2) / 2], rel=1e-14)

@@ -241,3 +241,26 @@ def test_good_turing_discounts_keep_the_mass_that_it_gives_to_the_unseen():
 @pytest.mark.parametrize("n", [[0, 0], [5, 0, 3], [10, 6, 5], [10, 5], [10, 10, 1, 1, 1, 1], [9, 9, 2, 0, 1, 1]])
 def test_counts_of_counts_that_give_no_discounts_between_0_and_1_are_not_used(n):
     assert katz.good_turing(n) is None
+
+
+def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proportions(stream_of):
+    """p(w | h) = α(h) p(w) of every w not seen after h, with α = (1 − Σ seen p(w | h)) / (1 − Σ seen p(w))."""
+    draw = np.random.default_rng(1)
+    words = [np.minimum(8 + draw.zipf(1.5, 9), 17).tolist() for _ in range(60)]
+    documents = stream_of([[1, 3, *some, 2] for some in words])
+    one, two = (NGramLM.from_counts(count_ngrams(documents, n, 18, GIVEN), "katz", cut=2) for n in (1, 2))
+    below_V = np.exp(one.distribution(one.start(1)))[0]
+    possible = np.array([token not in GIVEN for token in range(18)])
+    told = 0
+    for context in range(9, 17):
+        p_V = np.exp(two.distribution(two.read(np.array([[context]]), two.start(1))))[0]
+        seen = np.zeros(18, bool)
+        seen[
+            [after for row in words for before, after in zip(row, [*row[1:], 2], strict=True) if before == context]
+        ] = True
+        unseen = possible & ~seen
+        if unseen.any() and seen.any():
+            alpha = (1 - p_V[seen].sum()) / (1 - below_V[seen].sum())
+            assert p_V[unseen] == pytest.approx(alpha * below_V[unseen], rel=1e-9)
+            told += 1
+    assert told > 3

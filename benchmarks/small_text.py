@@ -1,0 +1,46 @@
+"""A small text of reviews for benchmarks: the first ones of a file, or made-up ones, cut into words and split."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import polars as pl
+
+from corpus.synth import write_reviews
+from models.specs import VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+
+HELD_OUT = 10
+"""Every so many-th review is held out."""
+
+
+def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
+    """Add the options of a script that reads such a text: --source, and --reviews with its default."""
+    parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
+    parser.add_argument("--reviews", type=int, default=reviews, help=f"the first so many reviews (default {reviews})")
+
+
+def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT) -> None:
+    """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
+    if source is None:
+        source = folder / "made.jsonl"
+        write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
+    read = pl.read_ndjson if ".jsonl" in source.suffixes or source.suffix == ".json" else pl.read_csv
+    frame = read(source).head(reviews).select("text", pl.col("stars").cast(pl.Int64))
+    frame = frame.drop_nulls().with_row_index("row").with_columns(
+        review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
+    )  # fmt: skip
+    held = pl.col("row") % held_out == held_out - 1
+    vocabulary = Vocabulary.train(frame.filter(~held)["text"], VocabularySpec(size=20_000, min_count=2), NormalForm())
+    vocabulary.save(folder / "vocabulary")
+    write_stream(folder / "train", vocabulary, [frame.filter(~held)])
+    write_stream(folder / "validation", vocabulary, [frame.filter(held)])
+
+
+def opened(folder: Path) -> tuple[Vocabulary, TokenStream, TokenStream]:
+    """Open what `prepare` wrote: vocabulary, training reviews, held-out reviews."""
+    train, held_out = (TokenStream.open(folder / name) for name in ("train", "validation"))
+    return Vocabulary.load(folder / "vocabulary"), train, held_out
