@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..options import require
+from ..options import one_of, refuse_idle, require
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class MixtureSpec:
         require(self.name not in self.parts, "parts", self.parts, "other models than itself")
         require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
         require(0 <= self.ridge < float("inf"), "ridge", self.ridge, "0 or more and finite")
+        refuse_idle(self)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Options without a part beside the others, and where they have one."""
+        return {} if self.method == "gated" else {"ridge": one_of("method", ("gated",))}
 
 
 @dataclass(frozen=True)

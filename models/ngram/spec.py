@@ -7,13 +7,23 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import ClassVar, Literal, get_args
 
-from ..options import LATER, require
+from ..options import LATER, one_of, refuse_idle, require
 
 Smoothing = Literal[
     "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
     "kneser_ney", "modified_kneser_ney", "stupid_backoff",
 ]  # fmt: skip
 """How an n-gram model deals with what was never seen; the methods are explained in `models/ngram/`."""
+PARAMETERS_OF: dict[str, tuple[str, ...]] = {
+    "k": ("add_k",),
+    "weights": ("jelinek_mercer",),
+    "discounts": ("absolute_discounting",),
+    "cut": ("katz",),
+    "alpha": ("stupid_backoff",),
+    "fallback": ("modified_kneser_ney", "kneser_ney", "absolute_discounting", "katz"),
+    "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
+}
+"""Methods that a parameter of `NGramSpec` is for; with others it is refused away from its default."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,14 @@ class NGramSpec:
             numbers = getattr(self, name)
             right = numbers is None or (len(numbers) == self.order and all(0 < value < 1 for value in numbers))
             require(right, name, numbers, f"{self.order} numbers, one per order, above 0 and below 1")
-        for name, method in (("k", "add_k"), ("weights", "jelinek_mercer"), ("discounts", "absolute_discounting")):
-            unused = getattr(self, name) is not None and self.smoothing != method
-            require(not unused, name, getattr(self, name), f"left out: only {method} uses it")
         self._check_pruning()
+        refuse_idle(self)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Options without a part beside the others, and where they have one."""
+        others = {name: methods for name, methods in PARAMETERS_OF.items() if self.smoothing not in methods}
+        return {name: one_of("smoothing", methods) for name, methods in others.items()}
 
     def _check_types(self) -> None:
         for name in ("order", "cut"):

@@ -22,19 +22,9 @@ from .line_lm import LineLM, require_ours
 from .placing import not_written
 from .pruning import thresholds
 from .smoothing import METHODS, SCORES_ONLY, tunes
+from .spec import PARAMETERS_OF
 from .tables import Precision
 from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
-
-PARAMETERS_OF = {
-    "k": ("add_k",),
-    "weights": ("jelinek_mercer",),
-    "discounts": ("absolute_discounting",),
-    "cut": ("katz",),
-    "alpha": ("stupid_backoff",),
-    "fallback": ("modified_kneser_ney", "kneser_ney", "absolute_discounting", "katz"),
-    "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
-}
-"""Methods that a parameter of `NGramSpec` is for."""
 
 
 def fit_lines(
