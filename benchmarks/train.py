@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,13 @@ KINDS = ("plain", "onednn")
 """Of the peer: as it is, and with products in oneDNN."""
 HEAD = 1_000
 """Entries of the head of the two-layer networks' softmax."""
-PEER_OPTIONS = ("--emsize", "200", "--nhid", "200", "--batch_size", "20")
+PEER_BATCH = 20
+"""Its own default."""
+BATCHES = (64, 128, 256)
+"""Of the networks whose speed is measured: the larger, the better a processor is used, and the fewer the updates."""
+SPEED_SECONDS = 20
+SIZES = (650, 640)
+"""Cells of the two layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
 
 def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
@@ -98,13 +105,13 @@ def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network,
         return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context).summary
 
 
-def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, float]]:
-    """Run word_language_model for so many CPU seconds on one thread; return its curve."""
+def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = PEER_BATCH) -> list[dict[str, float]]:
+    """Run word_language_model, 2 × 200, for so many CPU seconds on one thread; return its curve."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "curve.json"
         command = [
             sys.executable, str(peers / "wlm_driver.py"), str(peers / "word_language_model"), str(text),
-            str(seconds), "1", str(out), *PEER_OPTIONS,
+            str(seconds), "1", str(out), "--emsize", "200", "--nhid", "200", "--batch_size", str(batch),
         ]  # fmt: skip
         variables = {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"} | ({"WLM_ONEDNN": "1"} if onednn else {})
         ran = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
@@ -199,29 +206,64 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         measurements |= rows
         ratios |= found
         if not args.long and "plain" in args.kinds:
-            measurements, ratios = _speed(lines, name, measurements, ratios)
+            rows, found = _speed(lines, name, args.peer, rows[f"{name}: word_language_model, plain"])
+            measurements |= rows
+            ratios |= found
     title, part = "Training beside word_language_model", "long" if args.long else ""
     return finish(args, Report("train", title, measurements, ratios, ("torch", "numba"), part=part))
 
 
 def _speed(
-    lines: LineText, name: str, measurements: dict[str, Any], ratios: dict[str, Ratio]
+    lines: LineText, name: str, peers: Path, plain: Mapping[str, float]
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Add tokens per second at the peer's size, the share of the peak at 2 × 650, and two cores against one."""
-    their = measurements[f"{name}: word_language_model, plain"]["tokens_per_cpu_s"]
-    same = measure(partial(comparable, lines, 200, 64, 1, 8.0), 1).result
-    ratios[f"train.{name}.tokens_per_core"] = Ratio(round(same["tokens_per_cpu_s"] / their, 2), 5.0, "2 × 200, plain")
-    big = {threads: measure(partial(comparable, lines, 650, 64, threads, 12.0), threads).result for threads in (1, 2)}
+    """Return rows and ratios of tokens per second at the peer's size and of two larger layers.
+
+    Args:
+        lines: The text.
+        name: Of the text.
+        peers: Folder of the peer.
+        plain: What the peer as it is, with its own batch, has done.
+    """
+    rows: dict[str, Any] = {}
+    ratios: dict[str, Ratio] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        text = lines.write(Path(folder))
+        for batch in BATCHES:
+            their = peer(peers, text, SPEED_SECONDS, False, batch)[-1]["tok_s"]
+            own = measure(partial(comparable, lines, 200, batch, 1, 8.0), 1).result
+            rows[f"{name}: word_language_model, plain, batch {batch}"] = {"tokens_per_cpu_s": their}
+            rows[f"{name}: ours, 2 × 200, batch {batch}"] = own
+            for beside, speed, goal in (("its own batch", plain["tokens_per_cpu_s"], 5.0), ("the same", their, None)):
+                value = round(own["tokens_per_cpu_s"] / speed, 2)
+                which = f"train.{name}.tokens_per_core.{batch}" + (".same" if goal is None else "")
+                ratios[which] = Ratio(value, goal, f"2 × 200, plain, {beside}")
+    found, shares = _shares_of_the_peak(lines, name)
+    return rows | found, ratios | shares
+
+
+def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Return rows and ratios of two large layers: the share of the peak by batch, and two threads against one."""
+    rows: dict[str, Any] = {}
+    ratios: dict[str, Ratio] = {}
     peak = measure(partial(gemm_peak, 1), 1).result
     counts = unigram_counts(lines.stream("train"), lines.size)
     in_tail = 1 - np.sort(counts)[-HEAD:].sum() / counts.sum()
-    work = flops_per_token(650, 2, HEAD, lines.size, in_tail) * big[1]["tokens_per_cpu_s"] / 1e9
-    ratios[f"train.{name}.peak_share_650"] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
-    speeds = {threads: run["tokens"] / run["wall_s"] for threads, run in big.items()}
-    ratios[f"train.{name}.two_threads"] = Ratio(round(speeds[2] / speeds[1], 2), 1.8, "one thread, 2 × 650")
-    rows = {f"{name}: ours, 2 × 200, batch 64": same}
-    rows |= {f"{name}: ours, 2 × 650, batch 64, {threads} threads": run for threads, run in big.items()}
-    return measurements | rows, ratios
+    for hidden, batch in product(SIZES, BATCHES):
+        run = rows[f"{name}: ours, 2 × {hidden}, batch {batch}"] = _speed_of(lines, hidden, batch, 1)
+        work = flops_per_token(hidden, 2, HEAD, lines.size, in_tail) * run["tokens_per_cpu_s"] / 1e9
+        which = f"train.{name}.peak_share.{hidden}.{batch}"
+        ratios[which] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
+    for batch in BATCHES:
+        both = rows[f"{name}: ours, 2 × 650, batch {batch}, 2 threads"] = _speed_of(lines, 650, batch, 2)
+        one = rows[f"{name}: ours, 2 × 650, batch {batch}"]
+        value = both["tokens"] / both["wall_s"] * one["wall_s"] / one["tokens"]
+        ratios[f"train.{name}.two_threads.{batch}"] = Ratio(round(value, 2), 1.8, "one thread, 2 × 650")
+    return rows, ratios
+
+
+def _speed_of(lines: LineText, hidden: int, batch: int, threads: int) -> dict[str, float]:
+    found: dict[str, float] = measure(partial(comparable, lines, hidden, batch, threads, 12.0), threads).result
+    return found
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from models.specs import RecurrentSpec
 LINES = LineText.of({name: [["a", "b"], ["b", "c"]] for name in ("train", "valid", "test")})
 
 
-def peer(peers: Path, text: Path, seconds: int, onednn: bool) -> list[dict[str, float]]:
+def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = 20) -> list[dict[str, float]]:
     assert sorted(path.name for path in text.iterdir()) == ["test.txt", "train.txt", "valid.txt"]
-    return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": 10.0}]
+    return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": batch / 2}]
 
 
 def ours(lines: LineText, target: float, budgets: Any, name: str, recipe: RecurrentSpec) -> dict[str, Any]:
@@ -56,3 +56,25 @@ def test_a_perplexity_that_no_budget_reaches_is_no_win(monkeypatch: pytest.Monke
     own = rows["kaggle: ours, to the perplexity of word_language_model, plain"]
     assert own["epochs"] == benchmark.BUDGETS[False]["kaggle"][-1]
     assert own["reached"] is False
+
+
+def test_speeds_stand_beside_the_peer_s_own_batch_and_the_same_and_beside_the_peak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(lines: LineText, hidden: int, batch: int, threads: int, seconds: float) -> dict[str, float]:
+        return {"tokens_per_cpu_s": batch / 1.25 * 200 / hidden, "tokens": 100.0 * threads, "wall_s": 10.0 + threads}
+
+    monkeypatch.setattr(benchmark, "peer", peer)
+    monkeypatch.setattr(benchmark, "comparable", run)
+    monkeypatch.setattr(benchmark, "gemm_peak", lambda threads: 1e-3)
+    monkeypatch.setattr(benchmark, "measure", lambda what, threads: SimpleNamespace(result=what()))
+    rows, ratios = benchmark._speed(LINES, "kaggle", Path(), {"tokens_per_cpu_s": 10.0})
+    for batch in benchmark.BATCHES:
+        assert rows[f"kaggle: word_language_model, plain, batch {batch}"] == {"tokens_per_cpu_s": batch / 2}
+        assert ratios[f"train.kaggle.tokens_per_core.{batch}"].value == round(batch / 12.5, 2)
+        assert ratios[f"train.kaggle.tokens_per_core.{batch}.same"].value == 1.6
+        assert ratios[f"train.kaggle.two_threads.{batch}"].value == round(2 * 11 / 12, 2)
+        # Three words are fewer than the head holds: nothing is left for the tail.
+        per_token = 6 * (2 * 8 * 640**2 + 640 * (1_000 + 1 + 0 * (LINES.size - 1_000)))
+        expected = per_token * batch / 1.25 * 200 / 640 / 1e9 / 1e-3
+        assert ratios[f"train.kaggle.peak_share.640.{batch}"].value == pytest.approx(expected, rel=0.01)
