@@ -52,18 +52,23 @@ SHORT = RecurrentSpec(
     ),
 )  # fmt: skip
 """For a budget of seconds: one layer, small batches, a high rate, averages of few gradients."""
+MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
+"""For some ten seconds: the high rate of the first ones is too high for more."""
 LONG = replace(
     SHORT, dropout=0.1, training=replace(SHORT.training, batch=32, window=35, learning_rate=1e-2, beta1=0.9, beta2=0.98)
 )
 """For a budget of minutes: a lower rate, larger batches, some dropout."""
-BUDGETS = {
+BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
-        "sentences": (0.2, 0.24, 0.28, 0.34, 0.4, 0.48, 0.56),
-        "kaggle": (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2),
+        "sentences": [*product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56))],
+        "kaggle": [*product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)), *product([MIDDLE], (0.12, 0.15, 0.2))],
     },
-    True: {"sentences": (0.8, 1.2, 1.6, 2.4, 3.2), "kaggle": (0.4, 0.6, 0.8, 1.2, 1.6, 2.4)},
+    True: {
+        "sentences": [*product([LONG], (0.8, 1.2, 1.6, 2.4, 3.2))],
+        "kaggle": [*product([LONG], (0.4, 0.6, 0.8, 1.2, 1.6, 2.4))],
+    },
 }
-"""Passes over the text that are tried, for the short and the long time of the peer."""
+"""Recipes and passes over the text that are tried, for the short and the long time of the peer."""
 SECONDS = {False: 90, True: 900}
 GOALS: dict[bool, dict[str, float | None]] = {
     False: {"plain": 15.0, "onednn": 10.0},
@@ -121,13 +126,14 @@ def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = PEER_
 
 
 def time_to(
-    lines: LineText, target: float, budgets: Sequence[float], name: str, recipe: RecurrentSpec = SHORT
+    lines: LineText, target: float, budgets: Sequence[tuple[RecurrentSpec, float]], name: str
 ) -> dict[str, Any]:
     """Return our run with the smallest budget that reaches a perplexity; the last one where none does."""
     found: dict[str, Any] = {}
-    for epochs in budgets:
+    for recipe, epochs in budgets:
         spec = replace(recipe, training=replace(recipe.training, epochs=epochs))
-        found = {"epochs": epochs, **measure(partial(ours, lines, spec, 1), 1).result}
+        run = measure(partial(ours, lines, spec, 1), 1).result
+        found = {"epochs": epochs, "rate": spec.training.learning_rate, **run}
         say(f"{name}: ours {found}")
         if found["perplexity"] <= target:
             return found
@@ -145,7 +151,7 @@ def compare(
         for kind in kinds:
             their = peer(peers, text, SECONDS[long], kind == "onednn")[-1]
             say(f"{name}: peer {kind} {their}")
-            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name, LONG if long else SHORT)
+            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name)
             rows[f"{name}: word_language_model, {kind}"] = {
                 "cpu_s": their["train_s"], "tokens": their["tokens"], "tokens_per_cpu_s": their["tok_s"],
                 "perplexity": their["valid_ppl"],

@@ -10,7 +10,6 @@ import pytest
 
 import benchmarks.train as benchmark
 from benchmarks.line_text import LineText
-from models.specs import RecurrentSpec
 
 LINES = LineText.of({name: [["a", "b"], ["b", "c"]] for name in ("train", "valid", "test")})
 
@@ -20,8 +19,8 @@ def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = 20) -
     return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": batch / 2}]
 
 
-def ours(lines: LineText, target: float, budgets: Any, name: str, recipe: RecurrentSpec) -> dict[str, Any]:
-    return {"perplexity": target, "rate": recipe.training.learning_rate, "cpu_s": 6.0 if target > 60 else 9.0}
+def ours(lines: LineText, target: float, budgets: Any, name: str) -> dict[str, Any]:
+    return {"perplexity": target, "rate": budgets[0][0].training.learning_rate, "cpu_s": 6.0 if target > 60 else 9.0}
 
 
 def test_each_peer_stands_beside_the_run_of_ours_that_reached_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +53,8 @@ def test_a_perplexity_that_no_budget_reaches_is_no_win(monkeypatch: pytest.Monke
     rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False)
     assert {ratio.value for ratio in ratios.values()} == {0.0}
     own = rows["kaggle: ours, to the perplexity of word_language_model, plain"]
-    assert own["epochs"] == benchmark.BUDGETS[False]["kaggle"][-1]
+    recipe, epochs = benchmark.BUDGETS[False]["kaggle"][-1]
+    assert (own["epochs"], own["rate"]) == (epochs, recipe.training.learning_rate)
     assert own["reached"] is False
 
 
@@ -78,3 +78,11 @@ def test_speeds_stand_beside_the_peer_s_own_batch_and_the_same_and_beside_the_pe
         per_token = 6 * (2 * 8 * 640**2 + 640 * (1_000 + 1 + 0 * (LINES.size - 1_000)))
         expected = per_token * batch / 1.25 * 200 / 640 / 1e9 / 1e-3
         assert ratios[f"train.kaggle.peak_share.640.{batch}"].value == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_budgets_grow_and_their_rates_fall(long: bool) -> None:
+    for tried in benchmark.BUDGETS[long].values():
+        passes, rates = zip(*[(epochs, recipe.training.learning_rate) for recipe, epochs in tried], strict=True)
+        assert [*passes] == sorted(set(passes))
+        assert [*rates] == sorted(rates, reverse=True)
