@@ -64,8 +64,8 @@ BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
         "kaggle": [*product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)), *product([MIDDLE], (0.12, 0.15, 0.2))],
     },
     True: {
-        "sentences": [*product([LONG], (0.8, 1.2, 1.6, 2.4, 3.2))],
-        "kaggle": [*product([LONG], (0.4, 0.6, 0.8, 1.2, 1.6, 2.4))],
+        "sentences": [*product([LONG], (0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.2))],
+        "kaggle": [*product([LONG], (0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4))],
     },
 }
 """Recipes and passes over the text that are tried, for the short and the long time of the peer."""

@@ -29,7 +29,7 @@ from tasks.stage import finished, run_stage, show_facts, store_of
 from tasks.start import INPUT, START_TAG, Start, starting_point
 from tasks.track import JOURNAL, open_model_run
 
-FIT_VERSION = 3
+FIT_VERSION = 4
 BUNDLE_FOLDER = "bundle"
 FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
