@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
@@ -20,6 +22,7 @@ import torch
 
 from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
+from benchmarks.processes import environment
 from models.base import FitContext, LanguageModel, Progress
 from models.neural import trainer
 from models.neural.course import perplexity
@@ -44,18 +47,24 @@ def streams_of(lines: LineText, continuous: bool, lanes: int = LANES) -> dict[st
     return {split: lines.reviews(split) for split in lines.lines}
 
 
-def train(lines: LineText, continuous: bool, spec: RecurrentSpec, work: Path, threads: int) -> dict[str, float]:
-    """Train a network, or go on with it; its weights and the numbers that are returned stand in *work*."""
+def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int) -> None:
+    """Train a network, or go on with it; its weights and the numbers of the training are left in *work*.
+
+    Args:
+        streams: For training and validation.
+        size: Entries of the vocabulary.
+        spec: Of the network.
+        work: Made if need be.
+        threads: Of this process.
+    """
     torch.set_num_threads(threads)
-    streams = streams_of(lines, continuous, WHILE_TRAINING)
     torch.manual_seed(spec.training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], lines.size)))
+    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
     summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context).summary)
-    RecurrentLM(spec, network, lines.size).save(work)
+    RecurrentLM(spec, network, size).save(work)
     (work / SUMMARY).write_text(json.dumps(summary))
-    return summary
 
 
 class _Says:
@@ -85,28 +94,55 @@ def train_side_by_side(
         members: How many.
         threads: Of each.
 
+    Returns:
+        The networks; and by name what `trainer.train` says of each, and the seconds of all together, the start of the
+        processes included, unless some of it had been done before.
+
     Raises:
-        SystemExit: One of them failed; it has told why.
+        SystemExit: One of them failed; the others were stopped, and go on where they were.
     """
-    os.environ.update(environment_of({"threads": threads}))
-    spawn, began, before_s = multiprocessing.get_context("spawn"), time.monotonic(), _cpu_seconds()
     seed = spec.training.seed
     specs = [replace(spec, training=replace(spec.training, seed=seed + number)) for number in range(members)]
     folders = [work / f"member-{number + 1}" for number in range(members)]
-    processes = [
-        spawn.Process(target=train, args=(lines, continuous, one, folder, threads), daemon=True)
-        for one, folder in zip(specs, folders, strict=True)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    if failed := [folder.name for folder, process in zip(folders, processes, strict=True) if process.exitcode]:
-        raise SystemExit(f"{', '.join(failed)} did not come to an end; the same command goes on where it stopped")
+    anew, began, before_s = not any(folder.exists() for folder in folders), time.monotonic(), _cpu_seconds()
+    streams = streams_of(lines, continuous, WHILE_TRAINING)
+    needed, spawn = {split: streams[split] for split in ("train", "valid")}, multiprocessing.get_context("spawn")
+    arguments = [(needed, lines.size, one, folder, threads) for one, folder in zip(specs, folders, strict=True)]
+    processes = {
+        folder.name: spawn.Process(target=train, args=some, daemon=True)
+        for folder, some in zip(folders, arguments, strict=True)
+    }
+    with environment(environment_of({"threads": threads})):
+        for process in processes.values():
+            process.start()
+    _wait_for(processes)
+    # Of the vocabulary only its size is read.
     models = [RecurrentLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
     numbers = {f"training of {folder.name}": json.loads((folder / SUMMARY).read_text()) for folder in folders}
     together = {"wall_s": time.monotonic() - began, "cpu_s": _cpu_seconds() - before_s}
-    return models, {**numbers, "training of all": together}
+    return models, numbers | ({"training of all": together} if anew else {})
+
+
+def _wait_for(processes: Mapping[str, BaseProcess]) -> None:
+    """Return when all have ended well.
+
+    Raises:
+        SystemExit: One has not; then the others are stopped at once.
+    """
+    running = dict(processes)
+    while running:
+        wait([process.sentinel for process in running.values()])
+        for name, process in [(name, one) for name, one in running.items() if one.exitcode is not None]:
+            del running[name]
+            if not process.exitcode:
+                continue
+            for other in running.values():
+                other.terminate()
+                other.join()
+            code = process.exitcode
+            how = f"was killed by signal {-code}" + " (out of memory?)" * (code == -signal.SIGKILL) if code < 0 else ""
+            said = how or "failed, for the reason above"
+            raise SystemExit(f"{name} {said}; the same command goes on with what has been done")
 
 
 def _cpu_seconds() -> float:

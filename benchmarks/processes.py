@@ -65,12 +65,13 @@ def measure(contender: Contender, threads: int) -> Run:
     Raises:
         ContenderFailed: With the traceback or the end of standard error.
     """
-    with _environment({**dict.fromkeys(THREAD_VARIABLES, str(threads)), **numpy_features()}):
+    with environment({**dict.fromkeys(THREAD_VARIABLES, str(threads)), **numpy_features()}):
         return _call(contender) if callable(contender) else _command(list(contender))
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Give processes that are started within it these variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.line_text import TEXTS, LineText
+from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.members import perplexities, streams_of, train_side_by_side
 from models.base import FitContext
 from models.mixture.fitting import fit_mixture
@@ -96,7 +96,7 @@ def of_reviews(
     """Return what a network reaches on reviews: by itself, beside the 5-gram, and in a mixture with it."""
     (model,) = models
     streams = streams_of(lines, recipe.continuous)
-    reached = {split: _static(model, streams[split]) for split in ("valid", "test")}
+    reached = {split: fresh_perplexity(model, streams[split]) for split in ("valid", "test")}
     say(str(reached))
     rows = beside_kneser_ney(lines, model, work)
     below = 1 - rows["test reviews"]["perplexity lstm"] / rows["test reviews"]["perplexity kn5"]
@@ -104,7 +104,7 @@ def of_reviews(
     return rows, Ratio(round(below / recipe.goal, 3), 1.0, f"{recipe.goal:.0%} below the 5-gram")
 
 
-def _static(model: RecurrentLM, stream: TokenStream) -> float:
+def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
     """Return the perplexity of reviews, each from a fresh state, with fixed weights."""
     return round(perplexity(validation_nats(model.network, stream)[0]), 2)
 
@@ -130,19 +130,35 @@ def of_continuous(
     Read in lanes, as word_language_model reads it, and as one stream: static, with a continuous cache of each, and
     dynamic if asked. Parameters are chosen on the validation text, read the same way.
     """
-    held_out = {split: stream for split, stream in streams_of(lines, recipe.continuous).items() if split != "train"}
-    rows = {f"weights fixed, {split}": perplexities(models, stream) for split, stream in held_out.items()}
+    rows = {
+        f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES)) for split in ("valid", "test")
+    }
     say(str(rows))
-    train, valid, test = (lines.stream(split) for split in ("train", "valid", "test"))
+    valid, test = lines.stream("valid"), lines.stream("test")
     parts = [Part("static", model.spec, model) for model in models]
     rows["one continuous stream, static"] = perplexities(models, test)
     cached = [NeuralCacheLM.tuned(NeuralCacheSpec(across=True), part, valid).model for part in parts]
     rows["one continuous stream, continuous cache"] = perplexities(cached, test)
     if dynamic:
+        train = lines.stream("train")
         learned = [DynamicLM.tuned(DynamicSpec(across=True), part, train, valid).model for part in parts]
         rows["one continuous stream, dynamic evaluation"] = perplexities(learned, test)
     reached = rows["weights fixed, test"]["mean of all"]
     return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal}")
+
+
+def _count(word: str) -> int:
+    """Read a whole number above 0."""
+    if (number := int(word)) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return number
+
+
+def _passes(word: str) -> float:
+    """Read a number above 0."""
+    if not 0 < (number := float(word)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word} is not above 0 and finite")
+    return number
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -151,17 +167,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("text", choices=sorted(RECIPES))
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
-    parser.add_argument("--threads", type=int, help="of each network, instead of the recipe's")
-    parser.add_argument("--members", type=int, help="networks side by side, instead of the recipe's (ptb)")
+    parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
+    parser.add_argument("--members", type=_count, help="networks side by side, instead of the recipe's (ptb)")
     parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
-    parser.add_argument("--epochs", type=float, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
     args: argparse.Namespace = parser.parse_args(argv)
     recipe = RECIPES[args.text]
-    if args.data is None:
-        parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
+    if args.data is None or not args.data.is_dir():
+        parser.error(f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}")
+    if not recipe.continuous and (args.members or args.dynamic):
+        parser.error("--members and --dynamic are for a text that is read as one: ptb")
     members, threads = args.members or recipe.members, args.threads or recipe.threads
-    if members > 1 and not recipe.continuous:
-        parser.error("reviews are read by one network: --members is for a continuous text")
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
     spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs))
     lines, work = TEXTS[args.text](args.data), args.work / ("quick" if args.quick else args.text)

@@ -1,7 +1,7 @@
 """Training beside PyTorch's word_language_model: time to its perplexity, tokens per second, use of the processor.
 
     python -m benchmarks.train --data DATA --peer PEERS --quick
-    python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer)
+    python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer, and 20 by batch)
     python -m benchmarks.train --data DATA --peer PEERS --long --write     (15 minutes of the peer)
 
 DATA is a folder with the texts of `benchmarks/line_text.py`, PEERS one with `word_language_model/` and `wlm_driver.py`,
@@ -88,7 +88,7 @@ PEER_BATCH = 20
 BATCHES = (64, 128, 256)
 """Of the networks whose speed is measured: the larger, the better a processor is used, and the fewer the updates."""
 SPEED_SECONDS = 20
-SIZES = (650, 640)
+HIDDEN_SIZES = (650, 640)
 """Cells of the two layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
 
@@ -216,7 +216,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows, found = compare(lines, name, args.peer, args.long, args.kinds)
         measurements |= rows
         ratios |= found
-        if not args.long and "plain" in args.kinds and name == args.texts[0]:  # speeds hardly depend on the text
+        # Speeds hardly depend on the text; with --quick there is no time for them.
+        if not (args.long or args.quick) and "plain" in args.kinds and name == args.texts[0]:
             rows, found = _speed(lines, name, args.peer, rows[f"{name}: word_language_model, plain"])
             measurements |= rows
             ratios |= found
@@ -248,7 +249,7 @@ def _speed(
             rows[f"{name}: ours, 2 × 200, batch {batch}"] = own
             for beside, speed, goal in (("its own batch", plain["tokens_per_cpu_s"], 5.0), ("the same", their, None)):
                 value = round(own["tokens_per_cpu_s"] / speed, 2)
-                which = f"train.{name}.tokens_per_core.{batch}" + (".same" if goal is None else "")
+                which = f"train.{name}.tokens_per_core.{batch}" + (".same_batch" if goal is None else "")
                 ratios[which] = Ratio(value, goal, f"2 × 200, plain, {beside}")
     found, shares = _shares_of_the_peak(lines, name)
     return rows | found, ratios | shares
@@ -261,16 +262,17 @@ def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dic
     peak = measure(partial(gemm_peak, 1), 1).result
     counts = unigram_counts(lines.stream("train"), lines.size)
     in_tail = 1 - np.sort(counts)[-HEAD:].sum() / counts.sum()
-    for hidden, batch in product(SIZES, BATCHES):
+    for hidden, batch in product(HIDDEN_SIZES, BATCHES):
         run = rows[f"{name}: ours, 2 × {hidden}, batch {batch}"] = _speed_of(lines, hidden, batch, 1)
         work = flops_per_token(hidden, 2, HEAD, lines.size, in_tail) * run["tokens_per_cpu_s"] / 1e9
         which = f"train.{name}.peak_share.{hidden}.{batch}"
         ratios[which] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
+    hidden = HIDDEN_SIZES[0]
     for batch in BATCHES:
-        both = rows[f"{name}: ours, 2 × 650, batch {batch}, 2 threads"] = _speed_of(lines, 650, batch, 2)
-        one = rows[f"{name}: ours, 2 × 650, batch {batch}"]
+        one = rows[f"{name}: ours, 2 × {hidden}, batch {batch}"]
+        both = rows[f"{name}: ours, 2 × {hidden}, batch {batch}, 2 threads"] = _speed_of(lines, hidden, batch, 2)
         value = both["tokens"] / both["wall_s"] * one["wall_s"] / one["tokens"]
-        ratios[f"train.{name}.two_threads.{batch}"] = Ratio(round(value, 2), 1.8, "one thread, 2 × 650")
+        ratios[f"train.{name}.two_threads.{batch}"] = Ratio(round(value, 2), 1.8, f"one thread, 2 × {hidden}")
     return rows, ratios
 
 

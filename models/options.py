@@ -31,8 +31,10 @@ def refuse_idle(spec: Any) -> None:
     """Raise ValueError for an option that is away from its default where it has no part, unless `as_written`."""
     for name, where in spec.idle.items():
         value, default = _option(spec, name)
+        value = tuple(value) if isinstance(value, list) else value
         fits = value == default or _as_written.get()
-        require(fits, name, value, f"left at {default!r}: it has a part only {where}")
+        left = "left out" if default is None else f"left at {default!r}"
+        require(fits, name, value, f"{left}: it has a part only {where}")
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
 def weight_gradient(da_TBG: Tensor, x_TBE: Tensor) -> Tensor:
     """Return the gradient of W (G, E) from those of a_t = W x_t + b.
 
-    oneDNN's bf16 product takes twice as long where its left side is a transposed view: that of the inputs, which have
-    fewer columns than the gradients, is laid out anew, and the result transposed.
+    oneDNN's bf16 product takes twice as long where its left side is a transposed view. So the inputs are laid out anew,
+    which usually have the fewer columns, and the result is a view.
     """
     da_NG, x_NE = da_TBG.flatten(0, 1), x_TBE.flatten(0, 1)
     if da_NG.dtype != torch.bfloat16:

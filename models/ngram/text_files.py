@@ -21,8 +21,7 @@ from .kneser_ney import SMOOTHINGS
 from .line_lm import LineLM, require_ours
 from .placing import not_written
 from .pruning import thresholds
-from .smoothing import METHODS, SCORES_ONLY, tunes
-from .spec import PARAMETERS_OF
+from .smoothing import SCORES_ONLY, tunes
 from .tables import Precision
 from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
 
@@ -142,10 +141,6 @@ def checked_spec(
         ModelError: An option is out of its range or not one of the method's, or does not go together with another; a
             method has no *held_out* text to choose parameters on. Kind "input".
     """
-    for name, methods in PARAMETERS_OF.items():
-        if options.get(name) is not None and smoothing in METHODS and smoothing not in methods:
-            only = f"only {' and '.join(methods)} use{'s' * (len(methods) == 1)} it"
-            raise ModelError(f"{name} is {options[name]!r}; it must be left out: {only}", kind="input")
     try:
         spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

@@ -72,7 +72,7 @@ def test_speeds_stand_beside_the_peer_s_own_batch_and_the_same_and_beside_the_pe
     for batch in benchmark.BATCHES:
         assert rows[f"kaggle: word_language_model, plain, batch {batch}"] == {"tokens_per_cpu_s": batch / 2}
         assert ratios[f"train.kaggle.tokens_per_core.{batch}"].value == round(batch / 12.5, 2)
-        assert ratios[f"train.kaggle.tokens_per_core.{batch}.same"].value == 1.6
+        assert ratios[f"train.kaggle.tokens_per_core.{batch}.same_batch"].value == 1.6
         assert ratios[f"train.kaggle.two_threads.{batch}"].value == round(2 * 11 / 12, 2)
         # Three words are fewer than the head holds: nothing is left for the tail.
         per_token = 6 * (2 * 8 * 640**2 + 640 * (1_000 + 1 + 0 * (LINES.size - 1_000)))

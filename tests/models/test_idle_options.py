@@ -58,7 +58,8 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
     with pytest.raises(ValueError, match=f"^{name} is ") as refusal:
         spec(**chosen, **{name: value})
     default = getattr(spec(**chosen), name)
-    assert str(refusal.value).endswith(f"it must be left at {default!r}: it has a part only {where}")
+    left = "left out" if default is None else f"left at {default!r}"
+    assert str(refusal.value).endswith(f"it must be {left}: it has a part only {where}")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,10 @@ def test_a_stored_model_is_read_as_it_was_written_so_that_its_digest_stays() -> 
     assert identity(spec_from_dict(written)) == identity(spec)
     with pytest.raises(ValueError, match="momentum"):  # only what is stored is let through
         replace(spec.training, epochs=1)
+
+
+def test_a_list_that_says_what_the_default_does_is_no_change() -> None:
+    assert NGramSpec(smoothing="witten_bell", fallback=[0.5, 1.0, 1.5]).smoothing == "witten_bell"  # type: ignore[arg-type]
 
 
 def test_what_is_stored_is_still_held_to_its_ranges() -> None:
