@@ -6,7 +6,8 @@ L layers, E embedding size, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -33,6 +34,29 @@ class ModelError(Exception):
     def __init__(self, what: str, kind: str = "fit") -> None:
         super().__init__(what)
         self.kind = kind
+
+
+@contextmanager
+def stored(what: str, kind: str = "bundle") -> Iterator[None]:
+    """Turn whatever the reading of stored data ends in into ModelError: at damaged data that may be any exception.
+
+    Libraries written in Rust even panic, which is no `Exception`. Memory that does not suffice keeps its own kind.
+
+    Args:
+        what: What is read, to begin the message with.
+        kind: Of the error.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except MemoryError as error:
+        raise ModelError(f"{what}: memory does not suffice; {error}", "memory") from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        said = (str(error) if isinstance(error, OSError) else repr(error)).partition("\n")[0][:300]
+        raise ModelError(f"{what} cannot be read: {said}", kind) from error
 
 
 @runtime_checkable

@@ -11,24 +11,23 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, isnan
-from pathlib import Path
+from math import inf, isfinite, isnan, log
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from .base import INTERFACE, LanguageModel, ModelError
-from .specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
-from .vocabulary import EOS, FILE, GIVEN, UNK, Vocabulary
+from .base import INTERFACE, LanguageModel, ModelError, stored
+from .bundle_form import NAMES, require_form
+from .specs import ModelSpec, model_class, spec_from_dict, to_dict
+from .vocabulary import FILE, GIVEN, UNK, Vocabulary
 
 FORMAT = 1
 SPEC = "spec.json"
 PROBE_TOLERANCE = 1e-3
 """Relative. Number formats round differently from machine to machine (bf16 keeps 8 bits); a changed rule does more."""
 EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
-_OWN = frozenset(
-    ("format", "interface", "kind", "spec", "vocabulary_digest", "boundary_policy", "stars_prior", "probes", "files")
-)
+
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class TextScore:
         nats: −log p of the scored tokens.
         oov: Tokens that are `<unk>`.
         per_token: Name and nats of each scored token, in order.
+        spelling_nats: What the tokens leave out, the letters of unknown words for one (`models/spelling.py`).
     """
 
     tokens: int
@@ -48,6 +48,17 @@ class TextScore:
     nats: float
     oov: int
     per_token: list[tuple[str, float]] = field(repr=False)
+    spelling_nats: float = 0.0
+
+    @property
+    def open_bits_per_byte(self) -> float:
+        """Bits of a byte of text, unknown words spelt out: the figure that compares texts, and models."""
+        return (self.nats + self.spelling_nats) / self.bytes / log(2)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits of a byte of text at the price of `<unk>`: a text of unknown words looks cheap by it."""
+        return self.nats / self.bytes / log(2)
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,15 @@ class Bundle:
     stars_prior: tuple[float, ...] = EQUAL_STARS
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
-        """Return the nats of one text, which is brought into normal form first.
+        """Return the nats of one text, which is brought into normal form first and read from the fresh state.
 
         Raises:
             ModelError: kind "input": *stars* is none of None and 0 to 5.
         """
         require_stars(stars)
         clean = self.vocabulary.normal_form.apply(text)
-        stream = np.array([*self.vocabulary.prefix(stars), *self.vocabulary.encode(clean), EOS], np.int64)
+        encoded = self.vocabulary.encode_documents([clean], [stars or 0])
+        stream = encoded.ids.astype(np.int64)
         nats = self.model.score(stream[None, :], self.model.start(1))[0][0]
         scored = [(int(token), float(nat)) for token, nat in zip(stream, nats, strict=True) if int(token) not in GIVEN]
         return TextScore(
@@ -87,6 +99,7 @@ class Bundle:
             nats=sum(nat for _, nat in scored),
             oov=sum(token == UNK for token, _ in scored),
             per_token=[(self.vocabulary.token(token), nat) for token, nat in scored],
+            spelling_nats=float(encoded.spelling_nats[0]),
         )
 
 
@@ -152,7 +165,8 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
     """
     folder = Path(folder)
     raw, values = _read_spec(folder)
-    _verify_files(folder, values["files"])
+    with stored(f"a file of bundle {folder}"):
+        _verify_files(folder, values["files"])
     vocabulary = Vocabulary.load(folder / FILE)
     if vocabulary.digest != values["vocabulary_digest"]:
         raise ModelError(
@@ -160,42 +174,38 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             f"but holds {vocabulary.digest}",
             "bundle",
         )
-    try:
+    with stored(f"the model of bundle {folder}"):
         spec = spec_from_dict(values["spec"])
         model = model_class(spec.kind).load(folder, spec, vocabulary, device)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"the model of bundle {folder} cannot be read: {error!r}", "bundle") from error
-    facts = {key: value for key, value in values.items() if key not in _OWN}
+    facts = {key: value for key, value in values.items() if key not in NAMES}
     bundle = Bundle(spec, vocabulary, model, facts, hashlib.sha256(raw).hexdigest(), tuple(values["stars_prior"]))
     if check_probes:
-        _check_probes(bundle, values["probes"], folder)
+        with stored(f"the model of bundle {folder}, asked for its probes,"):
+            _check_probes(bundle, values["probes"], folder)
     return bundle
 
 
 def _read_spec(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    try:
-        raw = (folder / SPEC).read_bytes()
+    path = folder / SPEC
+    with stored(f"{folder} is no bundle: {SPEC}"):
+        raw = path.read_bytes()
         values = json.loads(raw)
-        newer = [name for name, ours in (("format", FORMAT), ("interface", INTERFACE)) if values[name] > ours]
-        if newer:
-            raise ModelError(
-                f"the bundle {folder} has {newer[0]} {values[newer[0]]}, newer than this version reads; "
-                "open it with the version that wrote it, or a later one",
-                "bundle",
-            )
-        if values["kind"] not in KINDS:
-            raise ModelError(f"the bundle {folder} is of kind {values['kind']!r}; known: {', '.join(KINDS)}", "bundle")
-        missing = sorted(_OWN - values.keys())
-        if missing:
-            raise ValueError(f"{SPEC} lacks {', '.join(missing)}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} is no bundle that can be read: {error!r}", "bundle") from error
+        for name, ours in (("format", FORMAT), ("interface", INTERFACE)):
+            if isinstance(values, dict) and isinstance(values.get(name), int) and values[name] > ours:
+                raise ModelError(
+                    f"the bundle {folder} has {name} {str(values[name])[:20]}, newer than this version reads; "
+                    "open it with the version that wrote it, or a later one",
+                    "bundle",
+                )
+        require_form(values)
     return raw, values
 
 
 def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in {FILE: "", **files}.items():
         path = folder / name
+        if not _stays_inside(name):
+            raise ModelError(f"the bundle {folder} names a file outside of it: {name!r}", "bundle")
         if not path.is_file():
             raise ModelError(f"the bundle {folder} lacks its file {name}", "bundle")
         found = _sha256_of(path)
@@ -203,6 +213,11 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
             raise ModelError(
                 f"the file {name} of bundle {folder} is damaged: its SHA-256 is {found} instead of {expected}", "bundle"
             )
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return name.isprintable() and "\\" not in name and not path.is_absolute() and ".." not in path.parts
 
 
 def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:

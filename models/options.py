@@ -7,17 +7,27 @@ class names them in its property `idle`: {option: where it has a part}, "section
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, fields, is_dataclass, replace
-from typing import Any
+from functools import cache
+from math import isfinite
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LATER = {"later": True}
 """Marks (as a field's `metadata`) an option that a kind of model got after models of it had been stored.
 
 At its default `specs.to_dict` leaves it out, so that their digests stay what they were.
 """
+MOST_WHOLE = 2**31 - 1
+"""Largest whole number that an option may be."""
+MOST = 1e12
+"""Largest number that most options may be."""
+LARGEST = 3e38
+"""About the largest that a weight can be (float32)."""
 _as_written: ContextVar[bool] = ContextVar("as_written", default=False)
 
 
@@ -25,6 +35,81 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise ValueError naming the option, its value and the allowed range unless *holds*."""
     if not holds:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+
+
+def require_numbers(name: str, value: object, most: float = MOST) -> None:
+    """Raise ValueError for a number, at any depth of a value, that no computation could use.
+
+    No option needs a whole number above `MOST_WHOLE`, and hardly one any number above `MOST`: beyond them lie overflows
+    of 32 and 64 bits.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            require_numbers(f"{name}.{key}", inner, most)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            require_numbers(name, inner, most)
+    elif isinstance(value, Integral) and not isinstance(value, bool):
+        require(abs(int(value)) <= MOST_WHOLE, name, _short(value), f"at most {MOST_WHOLE:,}")
+    elif isinstance(value, float):
+        require(isfinite(value) and abs(value) <= most, name, value, f"a finite number of at most {most:g}")
+
+
+def require_types(spec: Any, unbounded: tuple[str, ...] = ()) -> None:
+    """Raise ValueError unless every option of a spec is of the type that it is annotated with, and of usable size.
+
+    Options come from presets, which are checked before, but also from Python and from the files of stored models.
+
+    Args:
+        spec: The options.
+        unbounded: Those that may be as large as `LARGEST`: a training with too high a rate ends with a sentence.
+    """
+    made: Any = type(spec)
+    for name, kind in _types_of(made).items():
+        value = getattr(spec, name)
+        require(_fits(kind, value), name, _short(value), _named(kind))
+        require_numbers(name, value, LARGEST if name in unbounded else MOST)
+
+
+@cache
+def _types_of(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {entry.name: hints[entry.name] for entry in fields(kind)}
+
+
+def _fits(kind: Any, value: object) -> bool:
+    """Return whether a value is of an annotated type; a list may stand for a tuple, and a whole number for any."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inside)
+    if origin is Literal:
+        return isinstance(value, str) and value in inside
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        each = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
+        return len(each) == len(value) and all(map(_fits, each, value))
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _named(kind: Any) -> str:
+    """Say what values a type has, for people."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(_named(one) for one in inside)
+    if origin is Literal:
+        return f"one of {', '.join(inside)}"
+    if origin is tuple:
+        return {int: "whole numbers", float: "numbers"}.get(inside[0], "names") + " in a row"
+    named = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "left out"}
+    return named.get(kind, "a section of options")
+
+
+def _short(value: object) -> object:
+    """Return a value that can be shown: Python refuses to write whole numbers of thousands of digits."""
+    return "far too large" if isinstance(value, int) and value.bit_length() > 1_000 else value
 
 
 def refuse_idle(spec: Any) -> None:

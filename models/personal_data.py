@@ -1,4 +1,4 @@
-"""Personal data in a text becomes placeholders: `_email_`, `_url_`, `_card_`, `_phone_`.
+"""Personal data in a text becomes placeholders: `_email_`, `_url_`, `_card_`, `_phone_`, and those of `identifiers`.
 
 Patterns alone, so that the result is the same everywhere. Recall goes first where a shape is hardly ever anything else;
 where it often is (ranges, years, order numbers) a second sign is asked for: a cue such as "call", a check digit, no
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from .identifiers import HANDLE, IBAN, IP, KEY, SSN, TOKEN
 from .rules import Repair, Rule, Step
 
 _EARLIER_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
@@ -122,6 +123,9 @@ PHONE = _mask(
     "_phone_",
 )
 
-MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, CARD, PHONE)
-EARLIER_MASKS: tuple[Step, ...] = (EMAIL, EARLIER_URL, EARLIER_CARD, EARLIER_PHONE)
-"""Those of edition 1, which models keep that were trained with them."""
+# An IBAN holds what looks like a card, an SSN what looks like a part of a telephone number.
+MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, IBAN, KEY, TOKEN, CARD, SSN, IP, PHONE, HANDLE)
+MASKS_BEFORE: dict[int, tuple[Step, ...]] = {
+    1: (EMAIL, EARLIER_URL, EARLIER_CARD, EARLIER_PHONE), 2: (EMAIL, URL, WRITTEN_EMAIL, CARD, PHONE),
+}  # fmt: skip
+"""Those of earlier editions, which models keep that were trained with them."""

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
+from .names import as_name as as_name
+from .names import require_name as require_name
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
@@ -20,9 +22,10 @@ from .neural.variant_spec import DynamicSpec as DynamicSpec
 from .neural.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import LATER, require
+from .options import LATER, require, require_types
 from .options import as_written as as_written
 from .options import idle_of as idle_of
+from .options import require_numbers as require_numbers
 from .options import without_idle as without_idle
 
 
@@ -44,7 +47,8 @@ class VocabularySpec:
     lowercase: bool = True
 
     def __post_init__(self) -> None:
-        require(self.size >= 16, "size", self.size, "at least 16")
+        require_types(self)
+        require(16 <= self.size <= 10_000_000, "size", self.size, "between 16 and 10,000,000")
         require(self.min_count >= 1, "min_count", self.min_count, "at least 1")
 
 
@@ -110,11 +114,16 @@ def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     Raises:
         ValueError: There is no such option, or its value cannot be.
     """
+    kind = options.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"there is no kind {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
     with as_written():
-        return _rebuild(KINDS[options["kind"]][0], options)
+        return _rebuild(KINDS[kind][0], options)
 
 
-def _rebuild(kind: type, options: dict[str, Any]) -> Any:
+def _rebuild(kind: type, options: Any) -> Any:
+    if not isinstance(options, dict):
+        raise ValueError(f"the options of {kind.__name__} are of type {type(options).__name__}, not an object")
     nested = {"objective": ObjectiveSpec, "training": TrainingSpec}
     known = {entry.name for entry in fields(kind)}
     values: dict[str, Any] = {}

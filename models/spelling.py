@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import log
+from math import isfinite, log
 from typing import Any
 
 BYTE_NATS = log(256)
@@ -72,5 +72,9 @@ class Spelling:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spelling:
-        """Rebuild what `to_dict` gave."""
-        return cls(dict(values["characters"]), float(values["end"]), float(values["unseen"]))
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        characters = dict(values["characters"])
+        prices = [*characters.values(), values["end"], values["unseen"]]
+        if not all(isinstance(nats, int | float) and isfinite(nats) and nats >= 0 for nats in prices):
+            raise ValueError("prices of spelling must be finite numbers, 0 or more")
+        return cls(characters, float(values["end"]), float(values["unseen"]))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .base import ModelError
+from .base import ModelError, stored
 from .vocabulary import GIVEN, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ ROWS = pl.Schema({
     "tokens": pl.Int32(),
     "oov": pl.Int32(),
     "spelling_nats": pl.Float64(),
+    "surface_nats": pl.Float64(),
 })
 """Columns of documents.parquet."""
 COMPATIBLE = pl.CompatLevel.oldest()
@@ -69,7 +70,7 @@ class TokenStream:
             ModelError: kind "input": not a whole stream, or (with *verify*) a byte has changed.
         """
         folder = Path(folder)
-        try:
+        with stored(f"the token stream {folder}", "input"):
             header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
             if header["format"] != FORMAT:
                 raise ValueError(f"format {header['format']}; this version reads {FORMAT}")
@@ -81,9 +82,7 @@ class TokenStream:
             # An empty file cannot be mapped.
             ids = np.memmap(folder / IDS, header["dtype"], "r") if size else np.zeros(0, header["dtype"])
             offsets = np.load(folder / OFFSETS, mmap_mode="r")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"the token stream {folder} cannot be used: {error}", "input") from error
-        return cls(folder, header, ids, offsets)
+            return cls(folder, header, ids, offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -94,7 +93,7 @@ class TokenStream:
 
     @cached_property
     def documents(self) -> pl.DataFrame:
-        """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats`."""
+        """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats, surface_nats`."""
         return pl.read_parquet(self.folder / DOCUMENTS)
 
     def require(self, vocabulary: Vocabulary) -> None:
@@ -117,13 +116,16 @@ class TokenStream:
             )
 
 
-def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
+def write_stream(
+    folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame], whole: bool = True
+) -> dict[str, Any]:
     """Encode reviews and write them as a stream; memory follows the size of one batch, and 8 bytes a review.
 
     Args:
         folder: Written to; made if need be.
         vocabulary: Encodes the texts.
         batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
+        whole: See `Vocabulary.encode_documents`; a stream that is only trained on does without.
 
     Returns:
         The header: counts, type, checksums, vocabulary digest, boundary policy.
@@ -138,7 +140,7 @@ def write_stream(folder: Path | str, vocabulary: Vocabulary, batches: Iterable[p
     schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=COMPATIBLE).schema
     with (folder / IDS).open("wb") as file, parquet.ParquetWriter(folder / DOCUMENTS, schema) as table:
         for batch in _bounded(batches):
-            encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy())
+            encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy(), whole)
             raw = encoded.ids.astype(dtype)
             file.write(raw.data)
             hasher.update(raw.data)
@@ -186,6 +188,7 @@ def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
         tokens=pl.Series(np.diff(encoded.offsets) - 2),
         oov=pl.Series(encoded.oov),
         spelling_nats=pl.Series(encoded.spelling_nats),
+        surface_nats=pl.Series(encoded.surface_nats),
     ).cast(ROWS)
 
 

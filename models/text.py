@@ -21,7 +21,7 @@ from typing import Any
 
 from .line_breaks import BREAKS, ESCAPES
 from .mojibake import REPAIR
-from .personal_data import EARLIER_MASKS, MASKS
+from .personal_data import MASKS, MASKS_BEFORE
 from .rules import CHARACTERS, LAYOUT, Step, substitute
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "NormalForm", "Step", "decode_entity",
 ]
 
-EDITION = 2
-"""The edition of the tables. 1 had other patterns for addresses, cards and telephone numbers."""
+EDITION = 3
+"""The edition of the tables. 1 had other patterns for addresses, cards and telephone numbers; 3 added kinds to 2."""
 
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 """A character reference with its semicolon; without one, `&copy=1` in an address would be taken for a sign."""
@@ -62,7 +62,8 @@ class NormalForm:
     Mojibake is turned back, entities are decoded, escaped line breaks become real ones, line ends become `\\n`,
     invisible characters and lone surrogates go, other spaces become one plain space, Unicode is NFC, at most one empty
     line stands between paragraphs, the ends are stripped; then personal data is replaced by `_email_`, `_url_`,
-    `_card_`, `_phone_`, and a sentence that runs into the next gets a space between.
+    `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`, and a sentence that runs into the next gets a
+    space between.
 
     `apply(apply(text)) == apply(text)` for any text.
 
@@ -85,7 +86,7 @@ class NormalForm:
         """The steps that write placeholders."""
         if not self.mask_personal_data:
             return ()
-        return MASKS if self.edition > 1 else EARLIER_MASKS
+        return MASKS_BEFORE.get(self.edition, MASKS)
 
     def apply(self, text: str) -> str:
         """Return the normal form of *text*; never fails, whatever the string holds."""
@@ -121,6 +122,8 @@ class NormalForm:
 
             what = f"unknown options {sorted(unknown)}" if unknown else f"edition {edition!r}, known are 1 to {EDITION}"
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
+        if not all(isinstance(value, bool) for name, value in options.items() if name != "edition"):
+            raise ValueError("the options of the normal form must be true or false")
         return cls(**{**{field.name: False for field in fields(cls)}, **options, "edition": edition})
 
 

@@ -62,9 +62,11 @@ class LosslessUnit:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
         raise NotImplementedError
 
-    def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, and no prices: nothing is unknown, nothing has to be spelled."""
-        return *self.encode_batch(texts), np.zeros(0)
+    def encode_priced(
+        self, texts: Sequence[str] | pl.Series, whole: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids and lengths as `encode_batch`, and no prices: nothing is unknown, nothing is dropped."""
+        return *self.encode_batch(texts), np.zeros(0), np.zeros(len(texts))
 
 
 class SubwordUnit(LosslessUnit):
@@ -159,8 +161,13 @@ class CharUnit(LosslessUnit):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CharUnit:
-        """Rebuild what `to_dict` gave."""
-        return cls(values["characters"])
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        known = values["characters"]
+        if not isinstance(known, list) or not all(isinstance(char, str) and len(char) == 1 for char in known):
+            raise ValueError("'characters' must be a list of single characters")
+        if len(set(known)) < len(known):
+            raise ValueError("'characters' holds one of them twice")
+        return cls(known)
 
 
 def require_room(unit: str, size: int, bytes_needed: int) -> None:

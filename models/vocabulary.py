@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from .base import ModelError
+from .base import ModelError, stored
 from .specs import VocabularySpec
 from .subwords import train_bpe, train_unigram
 from .text import NormalForm
@@ -31,7 +31,8 @@ GIVEN = frozenset((BOS, *STARS))
 """Never predicted: probability 0 in every model."""
 SPECIAL = ("<unk>", "<bos>", "<eos>", *(f"<stars_{k}>" for k in range(6)))
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
-FORMAT = 1
+FORMATS = (1, 2)
+"""Known formats; 2 has a price of what a vocabulary of words folds away."""
 FILE = "vocabulary.json"
 
 
@@ -39,13 +40,15 @@ class EncodedDocuments(NamedTuple):
     """D reviews as streams.
 
     `ids` (int32) holds them one after another, specials included; `offsets` (D+1, int64) where each begins;
-    `oov` (D, int32) unknown words; `spelling_nats` (D, float64) what spelling them would cost.
+    `oov` (D, int32) unknown words; `spelling_nats` (D, float64) the price of what the ids leave out: the letters of
+    unknown words, and the case, spaces and quotes that a vocabulary of words folds away (`surface_nats`, its part).
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     oov: np.ndarray
     spelling_nats: np.ndarray
+    surface_nats: np.ndarray
 
 
 class Vocabulary:
@@ -58,6 +61,7 @@ class Vocabulary:
 
     Attributes:
         lossless: Whether any text comes back from its ids byte for byte.
+        whole: Whether the open figures pay for all of a text, be it by its ids or by a price of what these leave out.
         facts: Of the training: distinct strings, occurrences, and what share of them was learned from. Not stored.
     """
 
@@ -68,6 +72,7 @@ class Vocabulary:
         self.unit: str = spec.unit
         self.size: int = unit.size
         self.lossless: bool = unit.lossless
+        self.whole: bool = unit.lossless or getattr(unit, "surface", None) is not None
         self.facts: dict[str, int | float] = {}
 
     @classmethod
@@ -115,18 +120,20 @@ class Vocabulary:
         return np.split(ids, np.cumsum(lengths)[:-1])
 
     def encode_documents(
-        self, texts: Sequence[str] | pl.Series, stars: Sequence[int] | np.ndarray
+        self, texts: Sequence[str] | pl.Series, stars: Sequence[int] | np.ndarray, whole: bool = True
     ) -> EncodedDocuments:
-        """Return whole reviews as streams, with what their unknown words would cost.
+        """Return whole reviews as streams, with the price of what the ids leave out.
 
         Args:
             texts: D cleaned texts.
             stars: D ratings, 0 (unknown) to 5.
+            whole: Price case, spaces and quotes too, which takes as long as encoding; nobody asks for it in training.
         """
         count = len(texts)
         if not count:
-            return EncodedDocuments(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
-        tokens, lengths, unknown_nats = self._unit.encode_priced(texts)
+            none = np.zeros(0)
+            return EncodedDocuments(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none)
+        tokens, lengths, unknown_nats, surface_nats = self._unit.encode_priced(texts, whole)
         offsets = np.concatenate([[0], np.cumsum(lengths + 3)])
         first, last = offsets[:-1], offsets[1:] - 1
         ids, of_text = np.empty(offsets[-1], np.int32), np.ones(offsets[-1], bool)
@@ -136,7 +143,8 @@ class Vocabulary:
         ids[first + 1] = np.asarray(STARS, np.int32)[np.asarray(stars, np.int64)]
         rows = np.searchsorted(np.cumsum(lengths), np.flatnonzero(tokens == UNK), side="right")
         oov = np.bincount(rows, minlength=count).astype(np.int32)
-        return EncodedDocuments(ids, offsets, oov, np.bincount(rows, weights=unknown_nats, minlength=count))
+        spelt_nats = np.bincount(rows, weights=unknown_nats, minlength=count)
+        return EncodedDocuments(ids, offsets, oov, spelt_nats + surface_nats, surface_nats)
 
     @staticmethod
     def prefix(stars: int | None) -> list[int]:
@@ -187,7 +195,7 @@ class Vocabulary:
 
     def _values(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": FORMATS[getattr(self._unit, "surface", None) is not None],
             "boundary_policy": self.boundary_policy,
             "lossless": self.lossless,
             "spec": asdict(self.spec),
@@ -207,13 +215,13 @@ class Vocabulary:
         Raises:
             ModelError: kind "bundle": not such a text, or from a newer or different format.
         """
-        try:
+        with stored("the vocabulary"):
             values = json.loads(text)
             _check_format(values)
             spec = VocabularySpec(**values["spec"])
-            return cls(spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"the vocabulary cannot be read: {error!r}", "bundle") from error
+            made = cls(spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"]))
+            made.to_json().encode()  # half of a character, which JSON can name, has no bytes and so no digest
+            return made
 
     def save(self, path: Path) -> None:
         """Write `to_json` to a file."""
@@ -252,8 +260,9 @@ def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | Subword
 
 
 def _check_format(values: Mapping[str, Any]) -> None:
-    if values["format"] != FORMAT:
-        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {FORMAT}", "bundle")
+    if values["format"] not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {known}", "bundle")
     if values["boundary_policy"] != BOUNDARY_POLICY:
         raise ModelError(
             f"the vocabulary's boundary policy is {values['boundary_policy']!r}; this version's is {BOUNDARY_POLICY!r}",

@@ -17,6 +17,7 @@ import polars as pl
 
 from .base import ModelError
 from .spelling import Spelling
+from .surface import Pieces, Sample, Surface, read
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .writing import NO_SENTENCE_END, Writer, is_word
 
@@ -46,19 +47,24 @@ FIRST = 9
 
 
 class WordUnit:
-    """Words by id, the usual case of each, and the price of spelling unknown ones.
+    """Words by id, the usual case of each, the price of spelling unknown ones, and of what folding drops.
 
     Args:
         words: Entries from id `FIRST` on.
         fold: Fold case before looking a word up.
         casing: Folded word → usual form.
         spelling: Prices unknown words.
+        surface: Prices case, spaces and quotes; None in vocabularies of earlier versions, which leave them free.
     """
 
     lossless = False
 
-    def __init__(self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling) -> None:
+    def __init__(
+        self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling,
+        surface: Surface | None = None,
+    ) -> None:  # fmt: skip
         self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
+        self.surface = surface
         self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
@@ -73,10 +79,11 @@ class WordUnit:
         Raises:
             ModelError: No word is frequent enough.
         """
-        found = Words(size - FIRST, min_count)
+        found, sample = Words(size - FIRST, min_count), Sample()
         with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
             for batch in batched(texts):
                 counts.add(count_pieces(batch))
+                sample.add(batch)
             for part in counts.parts():
                 found.add(part.with_columns(word=_word(fold)))
         words = found.kept["word"].to_list()
@@ -86,23 +93,41 @@ class WordUnit:
                 "input",
             )
         casing = usual_case(found.forms, found.kept) if fold else {}
-        return cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types)), found.facts()
+        unit = cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types))
+        texts = pl.Series("text", sample.texts(), dtype=pl.String)
+        unit.surface = Surface.train(texts, unit._read(texts, cut(folded(texts, fold))), fold)
+        return unit, found.facts()
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts in a row (int32) and how many each has (int64)."""
-        ids, lengths, _ = self._encode(texts)
+        ids, lengths, _ = self._encode(cut(folded(texts, self._fold)))
         return ids, lengths
 
-    def encode_priced(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, and the spelling price of each unknown token."""
-        ids, lengths, pieces = self._encode(texts)
+    def encode_priced(
+        self, texts: Sequence[str] | pl.Series, whole: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids and lengths as `encode_batch`, the price of each unknown token, and that of each text's surface.
+
+        The latter is 0 for vocabularies that have no price for it, and where *whole* is not set.
+        """
+        series = pl.Series("text", texts, dtype=pl.String)
+        lists = cut(folded(series, self._fold))
+        ids, lengths, pieces = self._encode(lists)
+        surface_D = np.zeros(len(series))
+        if whole and self.surface:
+            surface_D = self.surface.nats(series, self._read(series, lists, self.surface.symbols))
         unknown = np.flatnonzero(ids == 0)
         surfaces = pieces.gather(unknown.astype(np.uint32)).to_list()
         price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
-        return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64)
+        return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64), surface_D
 
-    def _encode(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
-        lists = cut(folded(texts, self._fold))
+    def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> Pieces:
+        """Return what `models.surface` prices; *lists* are the pieces of the texts as they are looked up."""
+        straight = folded(texts, False)
+        written = straight.str.extract_all(f" ?(?:{PATTERN})")
+        return read(written, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
+
+    def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
         pieces = lists.filter(lengths > 0).explode()
         if len(pieces) < FEW:
@@ -126,12 +151,19 @@ class WordUnit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"words": self._words, "casing": self._casing, "spelling": self.spelling.to_dict()}
+        values = {"words": self._words, "casing": self._casing, "spelling": self.spelling.to_dict()}
+        return values | ({"surface": self.surface.to_dict()} if self.surface else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
-        """Rebuild what `to_dict` gave."""
-        return cls(values["words"], fold, values["casing"], Spelling.from_dict(values["spelling"]))
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        words, casing = values["words"], values["casing"]
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+            raise ValueError("'words' must be a list of words")
+        if not isinstance(casing, dict) or not all(isinstance(form, str) for form in casing.values()):
+            raise ValueError("'casing' must be an object: words and their usual forms")
+        surface = Surface.from_dict(values["surface"]) if "surface" in values else None
+        return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
 
 
 def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:

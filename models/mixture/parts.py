@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import FitContext, LanguageModel, ModelError, Progress
+from ..names import require_name
 
 if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
@@ -111,7 +112,7 @@ def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Voc
         spec = spec_from_dict(dict(fact["spec"]))
         inside = folder / FOLDER / str(number)
         model = model_class(spec.kind).load(inside, spec, vocabulary, device)
-        parts.append(Part(fact["name"], spec, model, inside))
+        parts.append(Part(require_name(fact["name"]), spec, model, inside))
     return parts
 
 

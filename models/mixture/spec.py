@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..options import one_of, refuse_idle, require
+from ..names import require_name
+from ..options import one_of, refuse_idle, require, require_types
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MixtureSpec:
     ridge: float = 10.0
 
     def __post_init__(self) -> None:
+        require_types(self)
+        require_name(self.name)
         require(len(self.parts) >= 2, "parts", self.parts, "the names of at least two models")
         require(len(set(self.parts)) == len(self.parts), "parts", self.parts, "different models")
         require(self.name not in self.parts, "parts", self.parts, "other models than itself")
@@ -72,9 +75,12 @@ class CacheSpec:
     tuning_tokens: int = 100_000
 
     def __post_init__(self) -> None:
+        require_types(self)
+        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
         require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        require(self.window >= self.order, "window", self.window, "at least the order")
+        fits = self.order <= self.window <= 10_000_000
+        require(fits, "window", self.window, "at least the order and at most 10,000,000")
         require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
 
     @property

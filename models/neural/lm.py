@@ -165,10 +165,11 @@ class NeuralLM:
                 "input": the device is not there.
         """
         require_device(device)
-        with torch.random.fork_rng(devices=[]):
+        _require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
+        with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
-        _fill(network, folder)
-        return cls(spec, network.to(device), vocabulary.size)
+            _fill(network, folder)
+            return cls(spec, network.to(device), vocabulary.size)
 
     @classmethod
     def fit(
@@ -199,6 +200,19 @@ class NeuralLM:
             result = run(network, train, validation, spec.training, context)
         summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result.summary}
         return FitResult(cls(spec, network, vocabulary.size), summary)
+
+
+def _require_weights_for(spec: NeuralSpec, vocabulary_size: int, path: Path) -> None:
+    """Refuse a file that is far too small for the options, before memory is taken for a network of that size.
+
+    Raises:
+        ModelError: kind "bundle".
+    """
+    inner = spec.layers * spec.hidden if isinstance(spec, RecurrentSpec) else spec.context * spec.embedding
+    least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
+    size = path.stat().st_size if path.is_file() else least
+    if size < least:
+        raise ModelError(f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle")
 
 
 def _fill(network: Network, folder: Path) -> None:

@@ -11,11 +11,21 @@ from itertools import pairwise
 from math import isfinite
 from typing import ClassVar, Literal
 
-from ..options import LATER, one_of, refuse_idle, require
+from ..names import require_name
+from ..options import LATER, one_of, refuse_idle, require, require_types
 from .training_spec import TrainingSpec as TrainingSpec
 
 HEADED = ("two_level", "adaptive")
 """Outputs that have a head of frequent entries."""
+
+WIDEST, MOST_LAYERS, MOST_CONTEXT = 65_536, 256, 10_000
+"""Largest sizes of a network: beyond them a single matrix product would not fit any machine."""
+
+
+def require_size(name: str, value: int, most: int) -> None:
+    """Raise ValueError unless a size is between 1 and the largest."""
+    require(value >= 1, name, value, "at least 1")
+    require(value <= most, name, value, f"at most {most:,}")
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,13 @@ class ObjectiveSpec:
     samples: int = field(default=1_024, metadata=LATER)
 
     def __post_init__(self) -> None:
-        require(self.head >= 1, "head", self.head, "at least 1")
-        require(self.chunk >= 1, "chunk", self.chunk, "at least 1")
+        require_types(self)
+        for name in ("head", "chunk", "samples"):
+            require_size(name, getattr(self, name), 10_000_000)
         rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
         rising = rising or self.output != "adaptive"
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
-        require(1 <= self.shrink < float("inf"), "shrink", self.shrink, "at least 1 and finite")
-        require(self.samples >= 1, "samples", self.samples, "at least 1")
+        require(1 <= self.shrink <= WIDEST, "shrink", self.shrink, f"between 1 and {WIDEST:,}")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")
         refuse_idle(self)
@@ -136,8 +146,10 @@ class RecurrentSpec:
     recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = field(default="usual", metadata=LATER)
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden", "embedding"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_types(self)
+        require_name(self.name)
+        for name, most in (("layers", MOST_LAYERS), ("hidden", WIDEST), ("embedding", WIDEST)):
+            require_size(name, getattr(self, name), most)
         for name in ("dropout", "embedding_dropout", "input_dropout", "output_dropout", "weight_drop"):
             share = getattr(self, name)
             require(share is None or 0 <= share < 1, name, share, "in [0, 1)")
@@ -190,8 +202,10 @@ class NPLMSpec:
     training: TrainingSpec = field(default_factory=TrainingSpec)
 
     def __post_init__(self) -> None:
-        for name in ("context", "hidden", "embedding"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_types(self)
+        require_name(self.name)
+        for name, most in (("context", MOST_CONTEXT), ("hidden", WIDEST), ("embedding", WIDEST)):
+            require_size(name, getattr(self, name), most)
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
         refuse_idle(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ..options import LATER, one_of, refuse_idle, require
+from ..options import LATER, one_of, refuse_idle, require, require_types
 
 Optimizer = Literal[
     "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
@@ -96,12 +96,14 @@ class TrainingSpec:
     patience: int = field(default=5, metadata=LATER)
 
     def __post_init__(self) -> None:
-        require(0 < self.epochs < float("inf"), "epochs", self.epochs, "above 0 and finite")
-        require(self.batch >= 1, "batch", self.batch, "at least 1")
-        require(self.window >= 1, "window", self.window, "at least 1")
+        require_types(self, unbounded=("learning_rate", "clip", "clip_value", "spike"))
+        require(0 < self.epochs <= 1e6, "epochs", self.epochs, "above 0 and at most 1,000,000")
+        for name in ("batch", "window"):
+            value = getattr(self, name)
+            require(1 <= value <= 1_000_000, name, value, "between 1 and 1,000,000")
         if self.backprop is not None:
             require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
-        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "above 0 and finite")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0 and finite")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         for name in ("warmup", "final_rate", "reset"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")

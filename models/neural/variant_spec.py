@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import ClassVar, Literal
 
-from ..options import one_of, refuse_idle, require
+from ..names import require_name
+from ..options import one_of, refuse_idle, require, require_types
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class NeuralCacheSpec:
     tuning_tokens: int = 100_000
 
     def __post_init__(self) -> None:
+        require_types(self)
+        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
         _require_candidates("thetas", self.thetas, most=1e6)
-        _require_candidates("windows", self.windows, least=1)
+        _require_candidates("windows", self.windows, least=1, most=1e7)
         require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
 
     @property
@@ -96,6 +99,8 @@ class DynamicSpec:
     tuning_tokens: int = 20_000
 
     def __post_init__(self) -> None:
+        require_types(self, unbounded=("rates",))
+        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
         require(self.segment >= 1, "segment", self.segment, "at least 1")
         if self.rates:

@@ -1,7 +1,7 @@
 """Reading ARPA files of any toolkit (KenLM, SRILM, IRSTLM, CMU) into tables.
 
 What differs from toolkit to toolkit: a byte-order mark or text before `\\data\\`; blanks for tabs, several of them,
-carriage returns; back-off weights that are left out; `<UNK>` for `<unk>` (beside it, it is a word like any other);
+carriage returns; back-off weights that are left out; `<UNK>` for `<unk>` (of both, the later one counts, as in KenLM);
 neither of them (`<unk>` then gets log10 p = −100, as KenLM gives it); IRSTLM's slightly positive log p (0 is meant).
 SRILM drops n-grams although longer ones that begin or end with them stay. Those come back as virtual entries: the
 probability is what backing off gives, the weight is 1, so that no score changes; KenLM does the same for lost endings.
@@ -20,16 +20,16 @@ from typing import NoReturn
 import numpy as np
 import polars as pl
 
-from ..base import ModelError
+from ..base import ModelError, stored
 from .arpa import GIVEN_NOTE, LN10, MARKS
 from .arpa_entries import Entries, tables_of
 from .tables import Tables
+from .text_corpus import CAPITAL_UNKNOWN
 from .text_source import Source, opened
 
 logger = logging.getLogger(__name__)
 
 _UNKNOWN_MISSING = -100.0
-_CAPITAL = "<UNK>"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
@@ -49,11 +49,8 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
         ModelError: The file is missing, or is not a complete ARPA file: the message has the line and what was expected.
     """
     path = Path(path)
-    try:
-        with opened(path) as stream:
-            return _read(Source(path, stream))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+    with stored(str(path), kind="input"), opened(path) as stream:
+        return _read(Source(path, stream))
 
 
 def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
@@ -104,8 +101,7 @@ def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in that order."""
     parts = list(_rows(source, 1, sizes, None))
     found = pl.concat(parts) if parts else _columns(b"", ["w1"])
-    if "<unk>" not in found["w1"]:  # else it is a word like any other
-        found = found.with_columns(pl.col("w1").replace({_CAPITAL: "<unk>"}))
+    found = _one_unknown(source, found)
     if found["w1"].is_duplicated().any():
         _refuse_twice(source.path, 1, int(np.flatnonzero(~found["w1"].is_first_distinct().to_numpy())[0]))
     if "<unk>" not in found["w1"]:
@@ -118,6 +114,19 @@ def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
     rank = pl.col("w1").replace_strict({mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS))
     found = found.sort(rank, maintain_order=True)
     return found["w1"].to_list(), _entries(found, np.arange(len(found))[:, None])
+
+
+def _one_unknown(source: Source, found: pl.DataFrame) -> pl.DataFrame:
+    """Return the unigrams with `<UNK>` as `<unk>`; where a file has both, the later one counts, as in KenLM."""
+    unknown = found["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
+    if found["w1"].filter(unknown).n_unique() > 1:
+        logger.warning(
+            "%s has both <unk> and %s; both are the unknown word, with the numbers of the later one",
+            source.path, CAPITAL_UNKNOWN,
+        )  # fmt: skip
+        last = int(np.flatnonzero(unknown.to_numpy())[-1])
+        found = found.filter(~unknown | (pl.int_range(pl.len()) == last))
+    return found.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
 def _section(source: Source, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
@@ -150,7 +159,7 @@ def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) ->
     if rows is not None:
         return rows
     tidy = _tidy(plain)
-    if symbols is not None and _CAPITAL not in symbols.categories:
+    if symbols is not None:
         tidy = re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", tidy)
     return _checked(tidy, order, symbols, highest)
 
@@ -207,7 +216,7 @@ def _find_fault(
         except UnicodeDecodeError:
             source.fail("UTF-8", _shown(raw), number)
         for word in text[1 : order + 1]:
-            if listed and word not in listed and word != _CAPITAL:
+            if listed and word not in listed and word != CAPITAL_UNKNOWN:
                 source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), number)
         if not order + 1 <= len(text) <= order + 2 or not all(map(_is_number, text[:1] + text[order + 1 :])):
             source.fail(form, _shown(raw), number)

@@ -18,7 +18,7 @@ from .estimate import Estimate
 from .kneser_ney import SMOOTHINGS
 from .kneser_ney import estimate as kneser_ney
 from .memory import require_memory
-from .pruning import drop, keep, kept_by_count, thresholds
+from .pruning import drop, keep, kept_by_count, kept_by_words, thresholds
 from .shelf import Shelf
 from .smoothing import SCORES_ONLY, estimate
 from .tables import FLOATS, Precision, Tables
@@ -48,6 +48,7 @@ def fit_tables(
     precision: Precision = "double",
     threads: int | None = None,
     engine: Engine | None = None,
+    allowed_V: np.ndarray | None = None,
 ) -> Fitted:
     """Estimate the model of a spec without the n-grams that are too rare or make too little difference.
 
@@ -66,24 +67,27 @@ def fit_tables(
         precision: "single" rounds the estimate as files of single precision do, and takes half the memory.
         threads: How many to use; None for `threads.THREADS`.
         engine: Does the estimation of Kneser–Ney, in blocks, instead of threads; other methods stay in this process.
+        allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
 
     Raises:
-        ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded, by another
-            method than Kneser–Ney; scores that are no probabilities to be pruned by entropy; entropy pruning beyond
-            the memory limit (with the bytes that it needs). Kind "input".
+        ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded or limited, by
+            another method than Kneser–Ney; scores that are no probabilities to be pruned by entropy; entropy pruning
+            beyond the memory limit (with the bytes that it needs). Kind "input".
     """
-    kept = kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None
+    kept = _kept(counts, prune, allowed_V)
     if entropy and (spec.smoothing in SCORES_ONLY or padded_vocabulary):
         raise ModelError("only models whose probabilities sum to 1 can be pruned by entropy", kind="input")
     if padded_vocabulary and spec.smoothing not in SMOOTHINGS:
         raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
+    if allowed_V is not None and spec.smoothing not in SMOOTHINGS:
+        raise ModelError(f"only Kneser–Ney can limit its vocabulary; the method is {spec.smoothing}", kind="input")
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
         require_memory(counts.shelf.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
     if spec.smoothing in SMOOTHINGS:
         options = (spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
         options_of_work = ("double" if entropy else precision, threads, engine)
-        made = kneser_ney(counts, *options, *options_of_work)
+        made = kneser_ney(counts, *options, *options_of_work, interpolate_unigrams=spec.interpolate_unigrams)
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
@@ -99,6 +103,21 @@ def fit_tables(
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
     return Fitted(_rounded(tables, precision, counts.shelf), ids, made)
+
+
+def _kept(
+    counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
+) -> tuple[np.ndarray, ...] | None:
+    """Return which n-grams stay by their counts and their words; None where all do."""
+    kept = kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None
+    if allowed_V is None:
+        return kept
+    by_words = kept_by_words(counts, allowed_V)
+    if kept is None:
+        return by_words
+    for kept_M, allowed_M in zip(kept, by_words, strict=True):
+        kept_M &= allowed_M
+    return kept
 
 
 def _rounded(tables: Tables, precision: Precision, shelf: Shelf) -> Tables:

@@ -13,6 +13,8 @@ Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h 
     γ(h)      = (sum over w of D(a(h w))) / S(h)          what the discounts took, so that everything sums to 1
     p(w)      = (a(w) − D(a(w))) / S  +  γ / V            V predictable entries, `<unk>` and `<eos>` included
 
+or, without interpolation of the unigrams, as SRILM has it: p(<unk>) = γ, and the other unigrams get no share of γ.
+
 Where rare n-grams are dropped (`pruning.kept_by_count`), counts, discounts and S(h) stay those of the whole text, and
 what the dropped ones leave goes to the shorter context:
 
@@ -42,6 +44,8 @@ from .lookup import NONE
 
 logger = logging.getLogger(__name__)
 
+UNK = 0
+"""Id of `<unk>`, in text lines and reviews alike."""
 SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
 
 
@@ -55,6 +59,7 @@ def estimate(
     precision: str = "double",
     threads: int | None = None,
     engine: Engine | None = None,
+    interpolate_unigrams: bool = True,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -75,6 +80,8 @@ def estimate(
         precision: "double" or "single": what logs, and p for the next order, are rounded to. All sums are of float64.
         threads: How many to use; None for `threads.THREADS`.
         engine: Does blocks of contexts instead of threads.
+        interpolate_unigrams: Share γ of the unigrams equally among all entries; otherwise `<unk>` gets all of it
+            (`--interpolate_unigrams 0` of `lmplz`).
 
     Raises:
         ModelError: Unknown smoothing, or a fallback out of range; the engine broke down.
@@ -84,7 +91,11 @@ def estimate(
     if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
         raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
     logp, backoff, discounts = [], [], []
-    p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
+    if interpolate_unigrams:
+        p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
+    else:
+        p_below = np.zeros(counts.vocabulary_size)
+        p_below[UNK] = 1.0
     for order in range(1, counts.order + 1):
         adjusted_M, kept_M = adjusted_counts(counts, order), kept[order - 1] if kept else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)

@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from ..base import ModelError
+from ..base import ModelError, stored
 from .lm import NGramLM
 from .measure import CHUNK, Scores, total
 from .placing import new_folder
@@ -102,14 +102,13 @@ class LineLM(NGramLM):
 
     @classmethod
     def _open(cls, folder: Path) -> Self:
-        tables = Tables.load(folder)
-        try:
+        with stored(f"the model {folder}"):
+            tables = Tables.load(folder)
+        with stored(f"{folder} is no model of lines: it"):
             raw = (folder / WORDS).read_bytes()
             words = raw.decode()
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             normalised, size = bool(facts["normalised"]), facts.get("words_bytes", len(raw))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{folder} is no model of lines: {error}", kind="bundle") from error
         number = words.count("\n")
         if number != tables.vocabulary_size or not words.endswith("\n"):
             raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -25,33 +26,58 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
+def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a file to write that takes its place at the end.
 
     A link stays one: the file that it leads to is replaced. What is no regular file (a pipe, a terminal, a device) is
     written straight into.
 
+    Args:
+        path: The file.
+        mode: Its permissions; none: those of the file that it replaces, or the usual ones.
+
     Raises:
         ModelError: It cannot be written; kind "disk", with the operating system's error as its cause.
     """
     try:
-        mode = _mode(path)
-        if mode is not None and not stat.S_ISREG(mode):
-            with path.open("wb") as file:
+        if written_straight(path):
+            with _opened(path) as file:
                 yield file
             return
-        target = path.resolve()
+        target, before = path.resolve(), _mode(path)
         part = _beside(target)
         try:
-            with part.open("xb") as file:
+            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode or 0o666)) as file:
                 yield file
-            if mode is not None:
-                part.chmod(stat.S_IMODE(mode))
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is None and before is not None:
+                part.chmod(stat.S_IMODE(before))
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
-        raise not_written(path, error) from error
+    except (OSError, RuntimeError) as error:  # the latter: links that lead to each other
+        cause = error if isinstance(error, OSError) else OSError(errno.ELOOP, str(error))
+        raise not_written(path, cause) from cause
+
+
+def written_straight(path: Path) -> bool:
+    """Return whether a path is no file that another one can take the place of: a device, a pipe, an open file."""
+    mode = _mode(path)
+    return _descriptor(path) is not None or (mode is not None and not stat.S_ISREG(mode))
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the open file that a name such as /dev/stdout stands for."""
+    known = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(found[1]) if found else known
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open what is written straight into; an open file goes on from where it is."""
+    number = _descriptor(path)
+    return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
 
 
 @contextmanager
@@ -90,7 +116,7 @@ def not_written(path: Path, error: OSError) -> ModelError:
 def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

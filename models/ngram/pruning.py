@@ -25,14 +25,15 @@ import numpy as np
 from ..base import ModelError
 from .by_context import contexts_in_blocks, continuations, pieces
 from .counts import NGramCounts
+from .kneser_ney import UNK
 from .lookup import Followers, row_type, word_type
 from .shelf import IN_MEMORY, Shelf
 from .tables import Tables
 
 ORPHAN = "an n-gram of order {} is kept without its context or suffix"
 
-UNK, END = 0, 2
-"""Ids of `<unk>` and of the end of a document, in text lines and reviews alike."""
+END = 2
+"""Id of the end of a document, in text lines and reviews alike."""
 
 
 def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
@@ -65,6 +66,27 @@ def kept_by_count(
             kept_M[part] = raw_M[part] > threshold if threshold else True
         kept.append(kept_M)
     kept[0][[*spared, *counts.given]] = True
+    return tuple(kept)
+
+
+def kept_by_words(
+    counts: NGramCounts, allowed_V: np.ndarray, spared: Collection[int] = (UNK, END)
+) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
+
+    Args:
+        allowed_V: By id, whether the word is on the list; ids that are given or *spared* are allowed in any case.
+    """
+    allowed_V = allowed_V.copy()
+    allowed_V[[*spared, *counts.given]] = True
+    kept = [allowed_V]
+    for entry in counts.orders[1:]:
+        assert entry.followers is not None  # order 2 and up
+        kept_M = counts.shelf.empty(len(entry), bool)
+        for contexts in contexts_in_blocks(entry.followers):
+            span, context_P = continuations(entry.followers, contexts)
+            kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+        kept.append(kept_M)
     return tuple(kept)
 
 

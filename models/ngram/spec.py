@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
-from ..options import LATER, one_of, refuse_idle, require
+from ..names import require_name
+from ..options import LATER, one_of, refuse_idle, require, require_types
 
 Smoothing = Literal[
     "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
@@ -22,6 +21,7 @@ PARAMETERS_OF: dict[str, tuple[str, ...]] = {
     "alpha": ("stupid_backoff",),
     "fallback": ("modified_kneser_ney", "kneser_ney", "absolute_discounting", "katz"),
     "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
+    "interpolate_unigrams": ("modified_kneser_ney", "kneser_ney"),
 }
 """Methods that a parameter of `NGramSpec` is for; with others it is refused away from its default."""
 
@@ -49,6 +49,8 @@ class NGramSpec:
             as `lmplz --prune` does. That of order 1 is 0, for which words a model knows its vocabulary decides.
         entropy: Then every n-gram that raises the perplexity by less than the factor 1 + this is left out (1e-8 is
             gentle, 1e-6 strong); 0 keeps all.
+        interpolate_unigrams: Kneser–Ney: what the discounts of the unigrams took is shared equally among all entries;
+            false gives it all to `<unk>`, as SRILM and `lmplz --interpolate_unigrams 0` do.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -66,12 +68,12 @@ class NGramSpec:
     alpha: float = 0.4
     prune: tuple[int, ...] = field(default=(), metadata=LATER)
     entropy: float = field(default=0.0, metadata=LATER)
+    interpolate_unigrams: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
-        names = get_args(Smoothing)
-        self._check_types()
+        require_types(self)
+        require_name(self.name)
         require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        require(self.smoothing in names, "smoothing", self.smoothing, f"one of {', '.join(names)}")
         right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
         require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
         require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
@@ -90,18 +92,6 @@ class NGramSpec:
         others = {name: methods for name, methods in PARAMETERS_OF.items() if self.smoothing not in methods}
         return {name: one_of("smoothing", methods) for name, methods in others.items()}
 
-    def _check_types(self) -> None:
-        for name in ("order", "cut"):
-            require(_is(Integral, getattr(self, name)), name, getattr(self, name), "a whole number")
-        for name in ("k", "alpha", "entropy"):
-            value = getattr(self, name)
-            require((name == "k" and value is None) or _is(Real, value), name, value, "a number")
-        for name in ("fallback", "weights", "discounts"):
-            value = getattr(self, name)
-            right = isinstance(value, Sequence) and all(_is(Real, one) for one in value)
-            require((name != "fallback" and value is None) or right, name, value, "numbers in a row")
-        require(isinstance(self.kenlm_exact, bool), "kenlm_exact", self.kenlm_exact, "true or false")
-
     def _check_pruning(self) -> None:
         rising = all(type(t) is int and t >= 0 for t in self.prune) and list(self.prune) == sorted(self.prune)
         allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
@@ -110,7 +100,3 @@ class NGramSpec:
         require(0 <= self.entropy < float("inf"), "entropy", self.entropy, "0 or more and finite")
         scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
         require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")
-
-
-def _is(kind: type, value: object) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 UNK, BEGIN, END = 0, 1, 2
 MARKS = ("<unk>", "<s>", "</s>")
+CAPITAL_UNKNOWN = "<UNK>"
+"""How some toolkits write `<unk>`; in a text a word like any other, in an ARPA file the unknown word."""
 GIVEN_OF_LINES = (BEGIN,)
 Marks = Literal["refuse", "skip", "unknown"]
 """What becomes of a mark in the text: an error; white space (`--skip_symbols` of `lmplz`); or, of `<unk>` only, an
@@ -84,6 +86,25 @@ class LineCorpus:
                 return _encoded(_blocks(stream), words, marks, f"{path}, line")
         except (OSError, EOFError, zlib.error) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+
+
+def read_words(path: Path) -> frozenset[str]:
+    """Return the words of a list, one a line or between blanks; plain, gzip or zstandard.
+
+    Raises:
+        ModelError: The file cannot be read, is not UTF-8, or has no word (kind "input").
+    """
+    try:
+        with opened(path) as stream:
+            text = stream.read().translate(_BLANKS).decode("utf-8")
+    except (OSError, EOFError, zlib.error) as error:
+        raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
+    words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # as the text is cut: other white space is no blank
+    if not words:
+        raise ModelError(f"{path} has no word: no n-gram would be left", kind="input")
+    return words
 
 
 class _Block(NamedTuple):

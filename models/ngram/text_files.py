@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec
@@ -23,8 +26,9 @@ from .placing import not_written
 from .pruning import thresholds
 from .smoothing import SCORES_ONLY, tunes
 from .tables import Precision
-from .text_corpus import GIVEN_OF_LINES, LineCorpus, Marks
+from .text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
 
+logger = logging.getLogger(__name__)
 
 def fit_lines(
     text: LineCorpus,
@@ -38,6 +42,7 @@ def fit_lines(
     folder: Path | None = None,
     threads: int | None = None,
     engine: Engine | None = None,
+    allowed: Collection[str] | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
     """Count, estimate and prune.
 
@@ -53,6 +58,7 @@ def fit_lines(
         folder: For the temporary files that a memory limit asks for; None asks the system (`TMPDIR`).
         threads: How many to use; None for `threads.THREADS`.
         engine: Counts and estimates instead of threads.
+        allowed: Words whose n-grams stay; None allows all.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
@@ -62,8 +68,9 @@ def fit_lines(
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
     where = (memory_limit, folder, threads, engine)
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
+    allowed_V = None if allowed is None else np.array([word in allowed for word in text.words])
     options = (prune, entropy, held_out, padded_vocabulary, precision, threads, engine)
-    tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
+    tables, ids, made = fit_tables(counts, spec, *options, allowed_V=allowed_V)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
     fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
@@ -86,6 +93,7 @@ def fit_text(
     folder: Path | None = None,
     threads: int | None = None,
     engine: Engine | None = None,
+    limit_vocabulary: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
@@ -96,6 +104,8 @@ def fit_text(
         marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
         padded_vocabulary: See `kneser_ney.estimate`.
         memory_limit: Bytes; see `fit_lines`, also for *folder*, *threads* and *engine*.
+        limit_vocabulary: A file of words between blanks or in lines: n-grams with any other word are left out, as
+            `lmplz --limit_vocab_file` does. Words of the list that the text does not have are left out, too.
         options: Further options of `NGramSpec`.
 
     Returns:
@@ -107,15 +117,21 @@ def fit_text(
             (kind "input"); the results cannot be written (kind "disk").
     """
     began = time.perf_counter()
-    spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary)
+    limited = limit_vocabulary is not None
+    spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary, limited)
     require_places(arpa, binary, spec.smoothing)
-    require_texts(text, held_out, apart_from=arpa)
+    require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
     corpus = LineCorpus.read_file(text, marks=marks)
     if not len(corpus):
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
+    if CAPITAL_UNKNOWN in corpus.words:
+        logger.warning(
+            "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
+        )
+    allowed = None if limit_vocabulary is None else read_words(limit_vocabulary)
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
     model, report = fit_lines(
-        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads, engine
+        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads, engine, allowed
     )
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus
@@ -134,6 +150,7 @@ def checked_spec(
     held_out: bool = False,
     entropy: float = 0.0,
     padded_vocabulary: int = 0,
+    limited: bool = False,
 ) -> NGramSpec:
     """Return the spec of a fit; complains about what does not fit together before a long text is read.
 
@@ -153,6 +170,8 @@ def checked_spec(
         (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
         (padded_vocabulary and smoothing not in SMOOTHINGS, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
         (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy do not go together"),
+        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
+        (limited and smoothing not in SMOOTHINGS, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
         (tunes(spec) and not held_out, f"{smoothing} chooses its parameters on held-out text; there is none"),
     ):
         if wrong:

@@ -48,13 +48,15 @@ def test_the_facts_add_up(written, vocabulary):
     folder, reviews, facts = written
     stream = TokenStream.open(folder)
     rows = stream.documents
-    assert rows.columns == ["review_id", "stars", "bytes", "words", "tokens", "oov", "spelling_nats"]
+    known = ["review_id", "stars", "bytes", "words", "tokens", "oov", "spelling_nats", "surface_nats"]
+    assert rows.columns == known
     assert rows["review_id"].to_list() == reviews["review_id"].to_list()
     assert rows["stars"].to_list() == reviews["stars"].fill_null(0).to_list()
     assert rows["words"].to_list() == [len(text.split()) for text in reviews["text"]]
     assert rows["tokens"].to_list() == [len(vocabulary.encode(text)) + 1 for text in reviews["text"]]
     assert rows["oov"].to_list() == [int((vocabulary.encode(text) == 0).sum()) for text in reviews["text"]]
-    assert (rows["spelling_nats"] > 0).to_list() == (rows["oov"] > 0).to_list()
+    assert (rows["spelling_nats"] > rows["surface_nats"]).to_list() == (rows["oov"] > 0).to_list()
+    assert (rows["surface_nats"] > 0).all()
     assert rows["oov"].sum() > 0
     for name in ("tokens", "bytes", "words", "oov"):
         assert facts[name] == rows[name].sum()

@@ -15,10 +15,9 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
-from ...base import ModelError
+from ...base import ModelError, stored
 from ..checkpoint import stored_once
 from ..device import require_device
 from ..lm import WEIGHTS
@@ -125,7 +124,7 @@ class Labeller:
                 "input": the device is not there.
         """
         require_device(device)
-        try:
+        with stored(f"{folder} is no classifier or tagger that can be read: it"):
             values = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if values["format"] > FORMAT:
                 raise ValueError(f"format {values['format']} is newer than this version reads ({FORMAT})")
@@ -135,9 +134,7 @@ class Labeller:
             spec, weights = from_dict(values["spec"]), load(raw)
             network = _empty(spec, values["entries"])
             network.load_state_dict(weights)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"{folder} is no classifier or tagger that can be read: {error}", "bundle") from error
-        known = values["vocabulary_digest"]
+            known = str(values["vocabulary_digest"])
         if vocabulary_digest is not None and vocabulary_digest != known:
             raise ModelError(f"{folder} was trained with vocabulary {known!r}, not {vocabulary_digest!r}", "bundle")
         return cls(spec, network.to(device), known)

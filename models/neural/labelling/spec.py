@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from ...options import require
+from ...options import require, require_types
 from ...specs import KINDS, RecurrentSpec, TrainingSpec
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
@@ -72,6 +72,7 @@ class LabellingSpec:
     training: TrainingSpec = field(default_factory=lambda: TrainingSpec(batch=32))
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.loss != "zero_one", "loss", self.loss, NO_GRADIENT)
         known = ("cross_entropy", "hinge", "hinge_sum", "squared_error")
         require(self.loss in known, "loss", self.loss, f"one of {', '.join(known)}")

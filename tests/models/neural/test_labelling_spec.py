@@ -31,7 +31,7 @@ def test_options_of_the_recipe_that_have_no_part_here_are_refused(name):
         ({"labels": ()}, "at least two different names"),
         ({"loss": "squared_error"}, r"it must be \(\) for 'squared_error'"),
         ({"loss": "hinges"}, "loss is 'hinges'; it must be one of cross_entropy, hinge"),
-        ({"task": "translation"}, "'classification' or 'tagging'"),
+        ({"task": "translation"}, "one of classification, tagging"),
         ({"kind": "transformer"}, "a recurrent cell: rnn, gru, lstm"),
         ({"hidden": 0}, "hidden is 0"),
         ({"dropout": 1.0}, r"dropout is 1.0; it must be in \[0, 1\)"),

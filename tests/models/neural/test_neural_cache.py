@@ -216,7 +216,7 @@ def test_what_has_no_features_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"thetas": ()}, "one or more"), ({"thetas": (-0.1,)}, "at least 0"), ({"windows": (0,)}, "at least 1"),
-     ({"thetas": (0.5, 3e38)}, "at most 1e\\+06"),
+     ({"thetas": (0.5, 3e8)}, "at most 1e\\+06"),
      ({"windows": (5, 5)}, "different"), ({"name": "lstm"}, "than itself"), ({"tuning_tokens": 0}, "at least 1")],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options, said):

@@ -24,9 +24,10 @@ PENALTIES = {"activation_penalty": 0.7, "temporal_penalty": 0.4}
 
 def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, **training):
     torch.manual_seed(2)
-    objective = ObjectiveSpec(output, head=8) if output == "two_level" else ObjectiveSpec(output)
     if output in ESTIMATORS:
         objective = ObjectiveSpec("softmax", estimator=output, samples=12)
+    else:
+        objective = ObjectiveSpec(output, head=8) if output == "two_level" else ObjectiveSpec(output)
     spec = RecurrentSpec(
         kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=objective,
         training=TrainingSpec(precision="float32", window=T, **training),

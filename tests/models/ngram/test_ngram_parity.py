@@ -13,7 +13,7 @@ from models.ngram.counts import count_ngrams
 from models.ngram.kneser_ney import counts_of_counts, estimate
 from models.ngram.line_lm import LineLM
 from models.ngram.measure import total
-from models.ngram.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
+from models.ngram.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
 from models.ngram.text_files import fit_lines
 from models.specs import NGramSpec
 
@@ -22,8 +22,13 @@ THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}
 MODELS = [("train", n) for n in (1, 2, 3, 4, 5)] + [("quirk", 3), ("quirk", 5), ("tiny", 3), ("short", 5)]
 PRUNED = [(f"train_{name}", n) for n in (2, 3, 4, 5) for name in THRESHOLDS]
 PRUNED += [(f"quirk_{name}", n) for n in (3, 5) for name in ("001", "112")] + [("tiny_112", 3)]
-OTHERS = [("quirk_fallback_012", 4), ("train_padded", 3)]
-OPTIONS = {"quirk_fallback_012": {"fallback": (0.4, 0.9, 1.4)}, "train_padded": {"padded_vocabulary": 5000}}
+LIMITED = [("train_limited", 2), ("train_limited", 3), ("train_limited", 5), ("train_limited_001", 3)]
+NOVEL = [("train_novel", 1), ("train_novel", 3), ("train_limited_novel", 3)]
+OTHERS = [("quirk_fallback_012", 4), ("train_padded", 3), *LIMITED, *NOVEL]
+OPTIONS = {
+    "quirk_fallback_012": {"fallback": (0.4, 0.9, 1.4)}, "train_padded": {"padded_vocabulary": 5000},
+    "train_novel": {"interpolate_unigrams": False}, "train_limited_novel": {"interpolate_unigrams": False},
+}  # fmt: skip
 
 
 def read_arpa(path) -> dict[tuple[str, ...], tuple[float, float]]:
@@ -52,18 +57,22 @@ def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
     return entries
 
 
-def fitted(text, order: int, prune: tuple[int, ...] = (), padded_vocabulary: int = 0, **options) -> LineLM:
+def fitted(
+    text, order: int, prune: tuple[int, ...] = (), padded_vocabulary: int = 0, allowed=None, **options
+) -> LineLM:
     spec = NGramSpec(order=order, **options)
-    return fit_lines(text, spec, prune[:order], padded_vocabulary=padded_vocabulary)[0]
+    return fit_lines(text, spec, prune[:order], padded_vocabulary=padded_vocabulary, allowed=allowed)[0]
 
 
 @pytest.fixture(scope="module")
-def fitted_as(golden_text):
+def fitted_as(golden_text, golden_folder):
     """Return the model of a golden file by its name: TEXT[_THRESHOLDS]."""
 
     def fit(name: str, order: int) -> LineLM:
         text, _, rest = name.partition("_")
-        return fitted(golden_text(text), order, THRESHOLDS.get(rest[-3:], ()), **OPTIONS.get(name, {}))
+        allowed = read_words(golden_folder / "limited.txt") if "limited" in rest else None
+        options = {"allowed": allowed, **OPTIONS.get(name, {})}
+        return fitted(golden_text(text), order, THRESHOLDS.get(rest[-3:], ()), **options)
 
     return fit
 

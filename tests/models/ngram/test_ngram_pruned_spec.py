@@ -78,7 +78,7 @@ def test_without_pruning_nothing_was_pruned(streams, tmp_path):
         ({"prune": (0, 0, 1), "order": 2}, "at most 2 whole numbers"),
         ({"prune": (0, 0.5)}, "whole numbers"),
         ({"entropy": -1e-9}, "0 or more and finite"),
-        ({"entropy": float("nan")}, "0 or more and finite"),
+        ({"entropy": float("nan")}, "a finite number"),
         ({"entropy": 1e-7, "smoothing": "stupid_backoff"}, "0 for stupid_backoff"),
     ],
 )

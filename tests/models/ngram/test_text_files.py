@@ -269,3 +269,38 @@ def test_words_that_are_others_than_were_written_are_refused(old, new, said, gol
     with pytest.raises(ModelError, match=said) as caught:
         LineLM.open(tmp_path)
     assert caught.value.kind == "bundle"
+
+
+def test_a_limited_vocabulary_leaves_out_what_is_not_on_the_list(tmp_path, caplog):
+    text, listed = tmp_path / "train.txt", tmp_path / "words.txt"
+    text.write_text("the lamp shines\nthe lamp leaks\n")
+    listed.write_text("the lamp\nnowhere\n")
+    report = fit_text(text, 2, binary=tmp_path / "model", limit_vocabulary=listed)
+    model = LineLM.open(tmp_path / "model")
+    assert model.words == ("<unk>", "<s>", "</s>", "the", "lamp")
+    assert report["ngrams"] == [5, 2], "<s> the, the lamp"
+    total = np.exp(model.distribution(model.read(np.array([[1, 3]]), model.start(1)))).sum()
+    assert total == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b" \n", {}, "has no word"),
+        (b"\xff", {}, "is not UTF-8"),
+        (None, {}, "cannot be read"),
+        (b"the", {"smoothing": "katz"}, "only Kneser.Ney can limit its vocabulary"),
+    ],
+)
+def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, message, tmp_path):
+    text, listed = tmp_path / "train.txt", tmp_path / "words.txt"
+    text.write_text(TEXT)
+    if content is not None:
+        listed.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        fit_text(text, 2, binary=tmp_path / "model", limit_vocabulary=listed, **options)
+
+
+def test_a_padded_vocabulary_needs_interpolated_unigrams(tmp_path):
+    with pytest.raises(ModelError, match="needs interpolated unigrams"):
+        fit_text(tmp_path / "none", 2, padded_vocabulary=10, interpolate_unigrams=False)

@@ -1,0 +1,171 @@
+"""Numbers and names that identify a person or open an account: SSN, IBAN, IP address, @handle, API key.
+
+Where a shape is often something else (a version, a time, an order number) a second sign is asked for: a check digit, a
+known prefix, a cue such as "password", or that the characters are as mixed as only a machine writes them. As in
+`personal_data`, repetitions are bounded, and "_" counts among the letters, so that masking twice changes nothing. Hints
+begin with a sign that is rare in reviews: those that begin with a letter cost ten times as much.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+from math import log2
+
+from .rules import Repair
+
+_START, _END = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])"
+_DASH = "[-–‐‑]"
+
+# 078-05-1120: areas 000 and 666, group 00 and serial 0000 are never given out; 9xx are tax numbers of the same shape.
+_SSN_PARTS = r"(?!000|666)[0-9]{{3}}{0}(?!00)[0-9]{{2}}{0}(?!0000)[0-9]{{4}}"
+_SSN_CUE = r"(?i:\b(?:ssn|itin|social security(?: number| no\.?| #)?|social)#?(?: is| was|:| #|=)? ?)"
+_SSN = re.compile(
+    rf"(?<![A-Za-z0-9_$£€.,/#+=–‐‑-]){_SSN_PARTS.format(_DASH)}(?![A-Za-z0-9_]|{_DASH}[0-9]|[.,][0-9])"
+    rf"|(?P<cue>{_SSN_CUE}){_SSN_PARTS.format('[ .]?')}{_END}"
+)
+SSN = Repair(
+    "social security number", rf"[0-9]{{3}}(?:{_DASH}|[ .])?[0-9]{{2}}(?:{_DASH}|[ .])?[0-9]{{4}}",
+    lambda text: _SSN.sub(lambda found: f"{found['cue'] or ''}_ssn_", text), "_ssn_",
+)  # fmt: skip
+
+_IBAN_LENGTHS = {
+    15: "NO", 16: "BE BI", 18: "DK FI FO GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ LT LU XK MN",
+    21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ TL SO OM",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST", 26: "IS TR", 27: "BJ BF CI DJ FR GR IT MC MR SM SN", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+    29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
+}  # fmt: skip
+_LENGTH_OF = {country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()}
+_IBAN = re.compile(rf"{_START}[A-Za-z]{{2}}[0-9]{{2}}(?=[ -]?[A-Za-z0-9]{{4}})")
+
+
+def _mask_ibans(text: str) -> str:
+    parts, place = [], 0
+    while found := _IBAN.search(text, place):
+        end = _end_of_iban(text, found.start())
+        parts += [text[place : found.start()], "_iban_" if end else found[0]]
+        place = end or found.end()
+    return "".join([*parts, text[place:]])
+
+
+def _end_of_iban(text: str, start: int) -> int:
+    """Return where a whole IBAN with the right check digits ends (ISO 13616), 0 where there is none."""
+    length = _LENGTH_OF.get(text[start : start + 2].upper(), 0)
+    signs, place = "", start
+    while place < len(text) and len(signs) < length:
+        sign = text[place]
+        if sign.isascii() and sign.isalnum():
+            signs += sign.upper()
+        elif sign not in " -" or text[place - 1] in " -":
+            return 0
+        place += 1
+    if not length or len(signs) < length or re.match(r"[A-Za-z0-9_]", text[place : place + 1]):
+        return 0
+    return place if int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1 else 0
+
+
+IBAN = Repair(
+    "bank account number", r"[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{3}", _mask_ibans, "_iban_"
+)
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_VERSION = r"(?i:(?<=version )|(?<=ver )|(?<=ver\. )|(?<=release )|(?<=firmware )|(?<=section )|(?<=chapter ))"
+_IP = re.compile(
+    rf"(?<![A-Za-z0-9_:.])(?P<six>(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IPV4}|[0-9A-Fa-f]{{0,4}}))(?![A-Za-z0-9_:])"
+    rf"|(?<![A-Za-z0-9_.$£€-])(?P<version>{_VERSION})?(?P<four>{_IPV4})(?![A-Za-z0-9_%-]|\.[0-9])"
+)
+
+
+def _mask_ip(found: re.Match[str]) -> str:
+    if (six := found["six"]) is not None:
+        return "_ip_" if _is_ipv6(six) else found[0]
+    octets = found["four"].split(".")
+    counted = all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1  # 1.2.3.4 is a section or a countdown
+    usual = found["version"] is not None or counted or octets[0] == "0"
+    return found[0] if usual else "_ip_"
+
+
+def _is_ipv6(text: str) -> bool:
+    """Whether it is an address: eight groups, or fewer around one "::", that look like no time of day."""
+    head, four, _ = text.rpartition(":") if "." in text else (text, "", "")
+    groups = (head + ":0:0" if four else text).split("::")
+    parts = [group.split(":") if group else [] for group in groups]
+    count = sum(map(len, parts))
+    if len(groups) > 2 or any("" in part for part in parts):
+        return False
+    if len(groups) == 1:
+        return count == 8
+    written = [one for part in parts for one in part]
+    if count == 2:
+        return any(len(one) > 2 and not one.isdigit() and not one.isalpha() for one in written)  # fe80::1
+    return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in written)
+
+
+IP = Repair(
+    "IP address", r"[0-9]\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]",
+    lambda text: _IP.sub(_mask_ip, text), "_ip_",
+)  # fmt: skip
+
+# "@home" and the like stand for "at home"; "@7pm" does not begin with a letter.
+_AT_PLACE = (
+    r"(?i:home|work|school|noon|night|midnight|lunch|lunchtime|dinner|dinnertime|breakfast|brunch|least|all|the|this|that"
+    r"|these|those|my|our|your|his|her|their|its|it|an?|any|every|each|some|one|two|three|least|most|first|last|once|times?"
+    r"|around|about|approx|only|just|and|or|to|me|us|you|yelp|door|bar|owner)"
+)
+_HANDLE = re.compile(
+    rf"(?<![A-Za-z0-9_.@/&%+#*$!-])@(?!{_AT_PLACE}{_END})"
+    r"[A-Za-z_](?:[A-Za-z0-9_]|\.(?=[a-z0-9_])){2,29}(?![A-Za-z0-9_@])"
+)
+HANDLE = Repair("handle", r"@[A-Za-z_]", lambda text: _HANDLE.sub("_handle_", text), "_handle_")
+
+_KEY_CHARACTER = r"[A-Za-z0-9_-]"
+_PREFIXED = (
+    rf"sk-(?:proj-|ant-|live-|test-|or-)?{_KEY_CHARACTER}{{20,200}}|[rsp]k_(?:live|test)_[A-Za-z0-9]{{16,120}}"
+    r"|(?:gh[opsur]_[A-Za-z0-9]{30,100}|github_pat_[A-Za-z0-9_]{30,120}|glpat-[A-Za-z0-9_-]{18,60}|npm_[A-Za-z0-9]{30,60})"
+    r"|(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,200}|hf_[A-Za-z0-9]{30,60}"
+    r"|xox[abeprs]-[A-Za-z0-9-]{15,120}|SG\.[A-Za-z0-9_-]{16,40}\.[A-Za-z0-9_-]{30,60}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"
+    r"|dop_v1_[a-f0-9]{64}|pypi-[A-Za-z0-9_-]{50,250}"
+    r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,500}"
+)
+_KEY_CUE = (
+    r"(?i:\b(?:api[ _-]?(?:key|token)|access[ _-]?(?:key|token)|secret(?:[ _-]key)?|token|bearer)(?: is|:|=)? ?[\"'`]?)"
+)
+_KEY = re.compile(
+    rf"(?<![A-Za-z0-9_-])(?P<known>{_PREFIXED})(?![A-Za-z0-9_-])"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[A-Za-z0-9+/= \n]{0,5000}(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
+)
+KEY = Repair(
+    "API key",
+    "sk-|_live_|_test_|AKIA|ASIA|AROA|AIDA|AGPA|gho_|ghp_|ghu_|ghr_|ghs_|github_pat_|glpat-|npm_|hf_|eyJ|AIza|pypi-|ya29"
+    "|dop_v1_|shpat_|shpca_|shppa_|shpss_|SG[.]|xoxa-|xoxb-|xoxe-|xoxp-|xoxr-|xoxs-|PRIVATE KEY-----",
+    lambda text: _KEY.sub(_mask_key, text), "_key_",
+)  # fmt: skip
+_TOKEN = re.compile(
+    rf"(?P<cue>{_KEY_CUE})(?P<told>[A-Za-z0-9_+/=.-]{{19,199}}[A-Za-z0-9_+/=-])(?![A-Za-z0-9_-])"
+    r"|(?<![A-Za-z0-9_+/=.@-])(?=[A-Za-z0-9_-]{32})(?P<mixed>[A-Za-z0-9_-]{32,200})(?![A-Za-z0-9_-])"
+)
+TOKEN = Repair("token", r"[0-9][A-Za-z0-9_-]{6}", lambda text: _TOKEN.sub(_mask_token, text), "_key_")
+
+
+def _mask_key(found: re.Match[str]) -> str:
+    return found[0] if found["known"] and _bits(found["known"]) <= 2.5 else "_key_"
+
+
+def _mask_token(found: re.Match[str]) -> str:
+    if found["told"]:
+        return f"{found['cue']}_key_" if _mixed(found["told"], 3.0, turns=2) else found[0]
+    return "_key_" if _mixed(found["mixed"], 3.2) else found[0]
+
+
+def _mixed(text: str, least: float, turns: int = 5) -> bool:
+    """Whether letters and digits take turns as only a machine writes them."""
+    found = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
+    return found >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least
+
+
+def _bits(text: str) -> float:
+    """Return the entropy of the characters of a text, in bits a character."""
+    return -sum(count / len(text) * log2(count / len(text)) for count in Counter(text).values())

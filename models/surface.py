@@ -1,0 +1,294 @@
+r"""What a word vocabulary drops of a text, and its price: case, the spaces between pieces, the style of quotes.
+
+A folding vocabulary has to predict less of the text than one of bytes, and would look better for it. So what it drops
+is coded too, given the pieces that it keeps: is there a space before each, how is it written, which quotes are curly.
+Added to a word model's nats and to the spelling of unknown words (`spelling.py`) this makes the figure the length of a
+code of the whole text, as that of a model of bytes is:
+
+    −log p(text | pieces)  =  Σ over pieces  −log p(space | kind, piece before)
+                            + Σ over pieces  −log p(shape | place, usual shape, shape before)  −log p(quotes)
+
+or, for a text that these cannot restore, the price of that and of all its bytes.
+
+All are counts of a sample of the training text, smoothed, so that every choice has a probability above 0 and all
+choices of one place sum to 1. A shape is a function from the folded piece to what is written: as it is, with a capital,
+in capitals, in its usual form, or letter by letter. Quotes of one text are mostly of one style: a Pólya urn
+(Eggenberger and Pólya 1923) that starts from the shares of the training text.
+"""
+
+from __future__ import annotations
+
+import heapq
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import lgamma, log
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+LOWER, CAPITAL, CAPITALS, USUAL, OTHER, CASELESS = range(6)
+"""Shapes of a piece. The last has nothing to choose; `UNKNOWN` in its place says that no usual shape is known."""
+SHAPES, UNKNOWN = 5, CASELESS
+IN_SENTENCE, AT_START, ELSEWHERE = range(3)
+"""Places of a piece: after a word, a number or a comma; after what ends a sentence, or first; after anything else."""
+WORD, NUMBER, MARK = range(3)
+"""Kinds of pieces that may have a space before them or not; all others hold the space themselves."""
+BEFORE = 60
+"""Different pieces before a gap that are told apart; words count as one, and so do numbers and all rarer pieces."""
+QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
+SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
+SMOOTHING = 0.5
+LN2 = log(2)
+
+
+class Sample:
+    """Some of the training texts, the same ones whatever their order: those with the smallest hash."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, str] = {}
+        self._largest: list[int] = []
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Look at some texts."""
+        for text in texts:
+            key = int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
+            if key in self._texts or (len(self._texts) == SAMPLE_TEXTS and key > -self._largest[0]):
+                continue
+            self._texts[key] = text[:SAMPLE_CHARACTERS]
+            heapq.heappush(self._largest, -key)
+            if len(self._texts) > SAMPLE_TEXTS:
+                del self._texts[-heapq.heappop(self._largest)]
+
+    def texts(self) -> list[str]:
+        """Return the texts in the order of their hashes."""
+        return [text for _, text in sorted(self._texts.items())]
+
+
+class Pieces(NamedTuple):
+    """What is known of D texts and their N pieces, those of texts that cannot be restored left out.
+
+    `regular_D`: can the text be restored from its pieces and what is coded of them? `row_N`: the text of each piece.
+    `before_N`: symbol of the piece before; `choice_N`: whether a space may stand there or not; the others as above.
+    """
+
+    regular_D: np.ndarray
+    row_N: np.ndarray
+    kind_N: np.ndarray
+    spaced_N: np.ndarray
+    place_N: np.ndarray
+    usual_N: np.ndarray
+    shape_N: np.ndarray
+    shape_before_N: np.ndarray
+    letters_N: np.ndarray
+    before_N: np.ndarray
+    symbols: list[str]
+
+
+class _Traits(NamedTuple):
+    """What one way of writing a piece is, and what it makes of the piece after it."""
+
+    kind: int
+    spaced: bool
+    usual: int
+    shape: int
+    letters: int
+    place_after: int
+    symbol: str
+
+
+def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
+    """Return the shape of a piece, and the letters that it codes one by one (−1: it cannot be restored at all)."""
+    if folded == folded.upper() == written:
+        return CASELESS, 0
+    shapes = {LOWER: folded, CAPITAL: folded[:1].upper() + folded[1:], CAPITALS: folded.upper(), USUAL: usual}
+    for shape, form in shapes.items():
+        if form == written:
+            return shape, 0
+    letters = [(one, other) for one, other in zip(folded, written, strict=False) if one.upper() != one]
+    same = len(written) == len(folded) and all(
+        other in (one, one.upper()) for one, other in zip(folded, written, strict=True)
+    )
+    return OTHER, len(letters) if same else -1
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Prices of what folding drops, in nats.
+
+    Args:
+        case: Of each shape, by place, usual shape and shape before: (3, 6, 6, 5); empty where case is not folded.
+        symbols: Pieces before a gap that are told apart; the last stands for all others.
+        gap: Of no space and of a space, by symbol before and kind: (symbols, 3, 2).
+        quotes: Weights of the urn of each quote: straight, and its curly forms.
+        regular: Of a text that can be restored, and of one that cannot: (2,).
+    """
+
+    case: np.ndarray
+    symbols: Sequence[str]
+    gap: np.ndarray
+    quotes: Mapping[str, Sequence[float]]
+    regular: Sequence[float]
+
+    @classmethod
+    def train(cls, texts: pl.Series, found: Pieces, fold: bool) -> Surface:
+        """Count the choices of some texts; *found* is what `read` has found of them with no symbols given."""
+        counts = Counter(dict(zip(found.symbols, np.bincount(found.before_N, minlength=len(found.symbols)).tolist(),
+                                  strict=True)))  # fmt: skip
+        kept = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
+        place = {symbol: number for number, symbol in enumerate(kept)}
+        before_N = np.array([place.get(symbol, len(kept)) for symbol in found.symbols], np.int64)[found.before_N]
+        choice_N = found.kind_N >= 0
+        gap = _counted((len(kept) + 1, 3, 2), before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N])
+        cased_N = found.shape_N < SHAPES
+        shapes = [column_N[cased_N] for column_N in _contexts(found)]
+        case = _counted((3, 6, 6, SHAPES), *shapes) if fold else np.zeros((0,))
+        share = (SMOOTHING + np.array([found.regular_D.sum(), (~found.regular_D).sum()])) / (len(texts) + 1)
+        return cls(case, (*kept, ""), gap, _urns(texts), tuple(_rounded(-np.log(share)).tolist()))
+
+    def nats(self, texts: pl.Series, found: Pieces) -> np.ndarray:
+        """Return −log p(text | pieces) of each text (D,); *found* is what `read` has found with these symbols."""
+        choice_N, cased_N = found.kind_N >= 0, found.shape_N < SHAPES
+        nats_N = np.zeros(len(found.row_N))
+        nats_N[choice_N] = self.gap[found.before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N]]
+        if self.case.size:
+            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(found))]
+            nats_N += np.where(found.shape_N == OTHER, found.letters_N * LN2, 0.0)
+        priced_D = np.bincount(found.row_N, nats_N, len(texts)) + self.regular[0] + self._quotes(texts)
+        bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
+        spelt_D = self.regular[1] + (bytes_D + 1) * log(257)  # 256 bytes, and one sign for the end
+        return np.where(found.regular_D, priced_D, spelt_D)
+
+    def _quotes(self, texts: pl.Series) -> np.ndarray:
+        """Return what the styles of all quotes cost (D,): −log of the urns' probability of these counts in order."""
+        nats_D = np.zeros(len(texts))
+        for quote, forms in QUOTES.items():
+            counts_DK = np.stack([texts.str.count_matches(form, literal=True).to_numpy() for form in forms], 1)
+            some = np.flatnonzero(counts_DK.sum(1))
+            distinct_CK, which = np.unique(counts_DK[some], axis=0, return_inverse=True)
+            nats_D[some] += np.array([_urn_nats(row_K, self.quotes[quote]) for row_K in distinct_CK])[which.ravel()]
+        return nats_D
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"case": self.case.tolist(), "symbols": list(self.symbols), "gap": self.gap.tolist(),
+                "quotes": {quote: list(weights) for quote, weights in self.quotes.items()},
+                "regular": list(self.regular)}  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Surface:
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        symbols, quotes = list(values["symbols"]), {key: list(weights) for key, weights in values["quotes"].items()}
+        case, gap = (np.array(values[name], np.float64) for name in ("case", "gap"))
+        urns, regular = (np.array(each, np.float64) for each in (list(quotes.values()), values["regular"]))
+        shapes = (case.shape, gap.shape, urns.shape, regular.shape)
+        whole = case.shape[:1] == (0,), (len(symbols), 3, 2), (2, 3), (2,)
+        if shapes[1:] != whole[1:] or not (whole[0] or case.shape == (3, 6, 6, SHAPES)):
+            raise ValueError(f"the price of case and spaces has tables of {shapes}")
+        if set(quotes) != set(QUOTES) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
+            raise ValueError("the price of case and spaces must name its quotes and the pieces before a space")
+        if not all(np.isfinite(table).all() and (table >= 0).all() for table in (case, gap, regular, urns)):
+            raise ValueError("prices of case and spaces must be finite numbers, 0 or more")
+        if (urns <= 0).any() or symbols[-1] or len(set(symbols)) < len(symbols):
+            raise ValueError("the price of case and spaces names a piece twice, or has a quote without weight")
+        return cls(case, tuple(symbols), gap, quotes, tuple(regular.tolist()))
+
+
+def read(
+    written: pl.Series, folded: pl.Series, straight: pl.Series, fold: bool, casing: Mapping[str, str],
+    known: Collection[str], symbols: Sequence[str] = (),
+) -> Pieces:  # fmt: skip
+    """Return what is known of the pieces of D texts.
+
+    Args:
+        written: The list of pieces of each text as they are written, each with the space before it, if there is one.
+        folded: The list of pieces of each text as the vocabulary has them.
+        straight: The texts with straight quotes: what *written* was cut from.
+        fold: Whether case is folded.
+        casing: Folded word → usual form, where that is not the folded one.
+        known: Words whose usual form is known.
+        symbols: See `Surface`; none: those that occur.
+    """
+    whole = (written.list.eval(pl.element().str.len_chars()).list.sum() == straight.str.len_chars()).to_numpy()
+    regular_D = whole & (written.list.len() == folded.list.len()).to_numpy()
+    kept = pl.Series(regular_D)
+    lengths_D = np.where(regular_D, written.list.len().to_numpy(), 0)
+    ours, theirs = (each.filter(kept & (each.list.len() > 0)).explode() for each in (written, folded))
+    if not len(ours):
+        ours = theirs = pl.Series([], dtype=pl.String)
+    row_N = np.repeat(np.arange(len(written)), lengths_D)
+    low = ours.str.to_lowercase() if fold else ours
+    alike_N, bare_N = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy()
+    forms = ours.unique(maintain_order=True)
+    codes = pl.Series(np.arange(len(forms)), dtype=pl.Int64)
+    code_N = ours.replace_strict(forms, codes).to_numpy() if len(ours) else row_N
+    lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
+    traits = [_traits(form, low if fold else None, casing, known)
+              for form, low in zip(forms.to_list(), lowered, strict=True)]  # fmt: skip
+    columns = [np.array([each[k] for each in traits], np.int64)[code_N] if traits else row_N for k in range(6)]
+    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N = columns
+    # Only before a word, a number or a mark is a space coded; pieces of other kinds hold it themselves.
+    regular_D[row_N[~(alike_N | bare_N & (kind_N >= 0)) | (letters_N < 0)]] = False
+    known_symbols = list(symbols) or sorted({each.symbol for each in traits} | {"\n"})
+    place = {symbol: number for number, symbol in enumerate(known_symbols)}
+    rest = place.get("", 0)
+    symbol_N = np.array([place.get(each.symbol, rest) for each in traits], np.int64)[code_N] if traits else row_N
+    first_N = np.diff(row_N, prepend=-1) != 0
+
+    def after(column_N: np.ndarray, at_start: int) -> np.ndarray:
+        return np.where(first_N, at_start, np.roll(column_N, 1))
+
+    columns = [kind_N, spaced_N, after(place_after_N, AT_START), usual_N, shape_N, after(shape_N, CASELESS), letters_N,
+               after(symbol_N, place.get("\n", rest))]  # fmt: skip
+    stay_N = regular_D[row_N]
+    return Pieces._make([regular_D, row_N[stay_N], *(column_N[stay_N] for column_N in columns), known_symbols])
+
+
+def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Collection[str]) -> _Traits:
+    """Return what a way of writing a piece is; *lowered*: without its space, in lower case, if that is folded."""
+    spaced = form[0] == " "
+    written = form.removeprefix(" ")
+    folded = written if lowered is None else lowered
+    kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(written[0])[0], -1)
+    kind = MARK if written[0] == "_" else kind
+    usual = casing.get(folded, folded)
+    shape, letters = (CASELESS, 0) if lowered is None else shape_of(written, folded, usual)
+    usually = shape_of(usual, folded, usual)[0] if folded in known else UNKNOWN
+    place = IN_SENTENCE if kind in (WORD, NUMBER) or written == "," else ELSEWHERE
+    place = AT_START if kind < 0 and set(written) & set(".!?\n") else place
+    symbol = {WORD: "a", NUMBER: "0"}.get(kind, form)
+    return _Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
+
+
+def _contexts(found: Pieces) -> tuple[np.ndarray, ...]:
+    return found.place_N, found.usual_N, found.shape_before_N, found.shape_N
+
+
+def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
+    """Return −log of the smoothed shares along the last axis."""
+    counts = np.full(shape, SMOOTHING)
+    np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)
+    return _rounded(-np.log(counts / counts.sum(-1, keepdims=True)))
+
+
+def _rounded(nats: np.ndarray) -> np.ndarray:
+    """Round, so that the stored text is the same on every machine."""
+    return np.round(nats, 6)
+
+
+def _urns(texts: pl.Series) -> dict[str, list[float]]:
+    found = {}
+    for quote, forms in QUOTES.items():
+        counts = np.array([texts.str.count_matches(form, literal=True).sum() or 0 for form in forms], np.float64)
+        found[quote] = _rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
+    return found
+
+
+def _urn_nats(counts_K: Sequence[int], weights_K: Sequence[float]) -> float:
+    """Return −log of the probability that the urn gives these counts in one certain order."""
+    whole = sum(weights_K)
+    nats = lgamma(whole + float(sum(counts_K))) - lgamma(whole)
+    return nats - sum(lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True))

@@ -1,0 +1,120 @@
+"""A name is one wherever it comes from: in settings, a bundle, an argument, an address."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from models.names import as_name, require_name
+from models.specs import KINDS, spec_from_dict
+from reviewlm.errors import ConfigError
+from reviewlm.presets import load_config
+from tracking.versions import Reference
+
+HOSTILE = {
+    "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",
+    "nul": "a\0b", "newline": "a\nb", "carriage return": "a\rb", "escape sequence": "\x1b[31mred", "bidi": "a\u202eb",
+    "invisible": "a\u200bb", "300 characters": "a" * 300, "too many bytes": "\u4e2d" * 90, "empty": "", "blank": "  ",
+    "leading dot": ".hidden", "dots": "..", "leading dash": "-rf", "leading space": " a", "trailing space": "a ",
+    "trailing dot": "a.", "formula": "=1+1", "at": "@a", "plus": "+a", "quote": "a'b", "double quote": 'a"b',
+    "back-tick": "a`b", "tag": "<script>", "star": "a*", "question mark": "a?", "device": "NUL",
+    "device file": "con.txt", "surrogate": "a\udce9",
+}  # fmt: skip
+GOOD = (
+    "kn5", "kn5+cache", "lstm 640", "Café reviews 2.0", "a_b-c", "_own", "5-gram (pruned)", "语言模型", "console",
+    "x" * 100,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_name_that_could_do_harm_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="thing is "):
+        require_name(name, "thing")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_names_as_people_give_them_are_taken(name: str) -> None:
+    assert require_name(name) == name
+
+
+def test_an_error_does_not_repeat_what_it_complains_about() -> None:
+    with pytest.raises(ValueError, match="300 characters") as error:
+        require_name("a" * 300)
+    assert len(str(error.value)) < 150
+    with pytest.raises(ValueError, match="must not contain") as error:
+        require_name("\x1b]0;x\x07\n")
+    assert str(error.value).isprintable()
+
+
+SETTINGS = ("models.0.name", "promotion.model_name")
+PATHS = ("execution.home", "execution.experiment", "source.licence", "split.salt")
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_settings_that_name_something_refuse_it(key: str, name: str) -> None:
+    if name.isprintable():
+        text = json.dumps(name)
+    else:
+        text = '"' + "".join(f"\\u{ord(sign):04x}" if not "\ud800" <= sign <= "\udfff" else sign for sign in name) + '"'
+    with pytest.raises(ConfigError) as error:
+        load_config("small", [f"{key}={text}"])
+    assert error.value.exit_code == 2
+    assert all(line.isprintable() for line in str(error.value).split("\n"))
+
+
+@pytest.mark.parametrize("name", ["../../x", "a\0b", "a" * 300, "-rf", ".x"])
+def test_vocabularies_and_presets_are_named_alike(name: str, tmp_path: Any) -> None:
+    file = tmp_path / "own.toml"
+    written = json.dumps(name)
+    file.write_text(f'extends = "small"\n[vocabulary.{written}]\nunit = "word"\n', encoding="utf-8")
+    with pytest.raises(ConfigError):
+        load_config(str(file))
+    file.write_text(f"extends = {written}\n", encoding="utf-8")
+    with pytest.raises(ConfigError):
+        load_config(str(file))
+    with pytest.raises(ConfigError, match="preset"):
+        load_config(name)
+
+
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize("text", ["a\\u0000b", "a\\nb", "\\u001b[2Jx", "a\\u202eb", "a" * 1_001])
+def test_a_path_or_a_label_is_one_line(key: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        load_config("small", [f'{key}="{text}"'])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_of_any_kind_with_such_a_name_is_refused(kind: str) -> None:
+    options: dict[str, Any] = {"kind": kind, "name": "ok"}
+    if "part" in {field.name for field in dataclasses.fields(KINDS[kind][0])}:
+        options["part"] = "base"
+    if kind == "mixture":
+        options["parts"] = ["a", "b"]
+    assert spec_from_dict(options).name == "ok"
+    for name in ("../../x", "a\0b", "a" * 300, ""):
+        with pytest.raises(ValueError, match="name"):
+            spec_from_dict({**options, "name": name})
+
+
+@pytest.mark.parametrize("address", [
+    "models:/..@champion", "models:/.hidden/1", "models:/a\0b@champion", "models:/" + "a" * 300 + "@champion",
+    "models:/-rf/1", "models:/x/" + "9" * 5_000, "models:/x@" + "a" * 5_000, "models:/x@../y", "models:/<script>@a",
+], ids=lambda address: address[:24])  # fmt: skip
+def test_an_address_of_a_version_holds_a_name(address: str) -> None:
+    with pytest.raises(ConfigError, match="no address"):
+        Reference.parse(address)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *GOOD], ids=ascii)
+def test_a_name_is_made_of_any_text(text: str) -> None:
+    assert require_name(as_name(text, "table"))
+    assert as_name(text, "table") == text or text not in GOOD
+
+
+def test_a_made_name_keeps_what_it_can() -> None:
+    assert as_name("reviews: 2020/21", "table") == "reviews_ 2020_21"
+    assert as_name("...", "table") == "table"
