@@ -1,16 +1,15 @@
 """Yelp's table of businesses: name, city and categories, to be joined to the reviews.
 
-Read are `yelp_academic_dataset_business.json` (one JSON object a line), plain, packed with gzip or zstd, or as a member
-of Yelp's own archive; and CSV. The table is small (150,000 businesses) and is held in memory.
+Read are `yelp_academic_dataset_business.json` (one JSON object a line), compressed or not, or as a member of Yelp's own
+archive; and CSV. The table is small (150,000 businesses) and is held in memory.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
+import itertools
 import logging
-import tarfile
-import zlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,11 @@ from typing import IO, Any, cast
 import orjson
 import polars as pl
 
-from reviewlm.errors import EmptyInput, MissingColumn, Unreadable
+from corpus.long_lines import next_line
+from corpus.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
+from corpus.schema import Limits
+from corpus.tar_members import tar_members
+from reviewlm.errors import EmptyInput, InputError, MissingColumn, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ BUSINESS: dict[str, pl.DataType] = {
 }
 """Columns that a review gets from its business. `categories` are separated by ", ", as Yelp writes them."""
 
+LIMITS, LAYERS = Limits(), 4
 FIELDS = ("business_id", "name", "city", "categories")
 KEY = "business_id"
 
@@ -104,52 +108,57 @@ _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     """Open the content, whatever it is packed in, and turn what the unpacking libraries raise into our errors."""
     try:
-        with path.open("rb") as file, _unpacked(file, path) as stream:
+        with path.open("rb") as file:
+            room = LIMITS.room(os.fstat(file.fileno()).st_size)
+            with library():
+                stream = _unpacked(file, path, room)
             yield stream
-    except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
+    except InputError:
+        raise
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise Unreadable(
+                "The table of businesses cannot be read", where=path, cause=str(error), remedy=_REMEDY
+            ) from error
         raise Unreadable(
             "The table of businesses is damaged or was cut off", where=path, cause=str(error) or type(error).__name__,
             remedy="fetch or copy the file again",
         ) from error
-    except OSError as error:
-        raise Unreadable(
-            "The table of businesses cannot be read", where=path, cause=str(error), remedy=_REMEDY
-        ) from error
 
 
-@contextmanager
-def _unpacked(stream: io.BufferedReader, path: Path) -> Iterator[io.BufferedReader]:
-    head = stream.peek(512)
-    if head.startswith(b"\x1f\x8b"):
-        with _unpacked(io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream)), 1 << 20), path) as inner:
-            yield inner
-    elif head.startswith(b"\x28\xb5\x2f\xfd"):
-        import pyarrow  # Python's own library has zstd only from 3.14 on
-
-        plain = cast(io.RawIOBase, pyarrow.CompressedInputStream(stream, "zstd"))
-        with _unpacked(io.BufferedReader(plain, 1 << 20), path) as inner:
-            yield inner
-    elif head[257:262] == b"ustar":
-        with tarfile.open(fileobj=stream, mode="r|") as archive, _unpacked(_member(archive, path), path) as inner:
-            yield inner
-    else:
-        yield stream
+def _unpacked(stream: io.BufferedReader, path: Path, room: int) -> io.BufferedReader:
+    for _ in range(LAYERS):
+        head = stream.peek(512)
+        if unpacker := unpacker_of(head):
+            stream = io.BufferedReader(Unpacked(unpacker(stream), path.name, LIMITS, room), BUFFER)
+        elif head[257:262] == b"ustar":
+            stream = _member(stream, path)
+        else:
+            return stream
+    raise Unreadable("The file is packed too often", where=path, value=f"{LAYERS} layers", remedy="unpack it first")
 
 
-def _member(archive: tarfile.TarFile, path: Path) -> io.BufferedReader:
-    met = []
-    for member in archive:
-        met.append(member.name)
-        name = Path(member.name).name.lower()
-        if member.isfile() and "business" in name and not name.startswith((".", "_")):
-            return io.BufferedReader(cast(io.RawIOBase, archive.extractfile(member)), 1 << 20)
+def _member(stream: io.BufferedReader, path: Path) -> io.BufferedReader:
+    met: list[str] = []
+    for _, content in tar_members(stream, path.name, _is_business, met):
+        return io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
     raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
 
 
-def _json_lines(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
+def _is_business(member: str) -> bool:
+    name = Path(member).name.lower()
+    return "business" in name and not name.startswith((".", "_"))
+
+
+def _json_lines(stream: io.BufferedReader, path: Path) -> tuple[pl.DataFrame, list[str]]:
     rows: list[tuple[str | None, ...]] = []
     fields: dict[str, None] = {}
-    for number, line in enumerate(stream, 1):
+    for number in itertools.count(1):
+        line, problem = next_line(stream, number, LIMITS)
+        if not line:
+            break
+        if problem:
+            raise Unreadable("A business is too long", where=f"{path}, line {number}", cause=problem.detail)
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line.strip():
@@ -192,7 +201,7 @@ def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
     try:
         content.decode()  # polars takes some of what is no text for the name of a column
         frame = pl.read_csv(content, infer_schema=False)
-    except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+    except (UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise Unreadable(
             "The table of businesses is neither JSON lines nor CSV", where=path, cause=str(error)[:200], remedy=_REMEDY
         ) from error

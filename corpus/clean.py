@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from corpus.business import read_businesses
-from corpus.clean_table import ROWS, write_clean
+from corpus.clean_table import ROWS, write_clean, write_copies
 from corpus.dedupe import NearDuplicates
 from corpus.grouping import Grouping, Keys
 from corpus.ingest import iter_parts
@@ -77,7 +77,8 @@ def prepare(
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the test's ids and texts),
         `normal_form`. Of those that are not there: `empty` (texts with nothing left), `languages` {code: reviews set
         aside}, `duplicates` {split: {reason of `corpus.keys.REASONS`: reviews}}. rows + empty + these = the dataset's.
-        `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `grouping`
+        `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `copies` {split: {groups,
+        reviews}} (reviews that stay and repeat another one of their split; which, says copies.parquet), `grouping`
         {by, without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}; with a table of
         businesses `business` {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: how often
         it was replaced}, `certificate` (digest of the leak certificate).
@@ -103,12 +104,14 @@ def prepare(
             near = _drop_near(repeats, passes.through(slices), slices.folder / "near", duplicates, threads)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
+        copies = write_copies(folder, repeats.copies())
     _require_apart(keys.facts(), split.by, folder)
-    certificate = certify(folder, duplicates, threads)
+    certificate = certify(folder, duplicates, threads, copies)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
-        "duplicates": repeats.left(), "near": near, "normal_form": form.to_dict(), "certificate": certificate.digest,
+        "duplicates": repeats.left(), "near": near, "copies": copies, "normal_form": form.to_dict(),
+        "certificate": certificate.digest,
     }
 
 

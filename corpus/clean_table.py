@@ -39,6 +39,30 @@ ROW_GROUP = 50_000
 """Rows that are read at once; a split passes over the groups of the others."""
 
 
+COPIES_FILE = "copies.parquet"
+"""Beside clean.parquet: review_id, split and group of the reviews that repeat another one of their split."""
+
+
+def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Write which reviews of clean.parquet repeat each other within their split, and return how many by split.
+
+    Args:
+        folder: Where clean.parquet is.
+        copies: See `corpus.keys.Repeats.copies`.
+
+    Returns:
+        By split {groups, reviews}.
+    """
+    ids = pl.scan_parquet(folder / "clean.parquet").select("review_id").with_row_index("row")
+    table = ids.join(copies.lazy(), on="row", how="inner").sort("row").select("review_id", "split", "group").collect()
+    table.write_parquet(folder / COPIES_FILE)
+    return {
+        name: {"groups": table.filter(pl.col("split") == name)["group"].n_unique(),
+               "reviews": table.filter(pl.col("split") == name).height}
+        for name in SPLITS
+    }  # fmt: skip
+
+
 def write_clean(
     folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None, keys: Keys
 ) -> dict[str, Any]:

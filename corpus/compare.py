@@ -37,15 +37,12 @@ class Round:
         side_D: The side of each text as uint8, 0 for the most sacred.
         near_D: The side for whose sake each text leaves, else `STAYS`; noted down by `found`.
         side: The side whose round it is; None for each side within itself.
-        comparison: Compares texts.
-        similarity: Near-duplicates are at least so similar.
+        comparison: Compares texts and knows when they are near-duplicates.
     """
 
-    def __init__(
-        self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison, similarity: float
-    ) -> None:
+    def __init__(self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison) -> None:
         self._side_D, self._near_D, self._side = side_D, near_D, side
-        self._comparison, self._similarity = comparison, np.float32(similarity)
+        self._comparison = comparison
         self.examined = 0
         """Pairs compared so far."""
 
@@ -67,7 +64,7 @@ class Round:
         for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
             chosen = worthwhile(pairs)
             a, b = pairs[0][chosen], pairs[1][chosen]
-            yield from self._settled(a, b, self._comparison.similarities(a, b), len(a))
+            yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
         for number in np.unique(bucket[crowded]):
             low, high = np.searchsorted(bucket, [number, number + 1])
             first = int(begin[low])
@@ -99,14 +96,15 @@ class Round:
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
-                table = self._comparison.table(some, block)
-                best = table.argmax(axis=0)
-                yield from self._settled(some[best], block, table[best, np.arange(len(block))], table.size)
+                similarity, near = self._comparison.table(some, block)
+                best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # near, if any is
+                yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
 
-    def _settled(self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, examined: int) -> Iterator[Near]:
+    def _settled(
+        self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
+    ) -> Iterator[Near]:
         """Yield those pairs that are near-duplicates; in a side's round, b leaves."""
         self.examined += examined
-        near = similarity >= self._similarity
         if near.any():
             if self._side is not None:
                 self._near_D[b[near]] = self._side

@@ -28,6 +28,11 @@ DATE_FORMATS = (
 )
 """Tried in this order. A `Z` is dropped, an offset is applied: all dates are kept as UTC without a zone."""
 
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The first and last microsecond of the years 1 to 9999, counted from 1970: Python's `datetime` holds no others."""
+FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError)
+"""What the table library ends in at a value that it cannot hold; a panic of it is no `Exception`."""
+
 OFFSET = r"[+-][0-9]{2}:?[0-9]{2}$"
 
 
@@ -47,7 +52,40 @@ def convert(
         raw: Gives the bytes of the i-th record, asked for bad records only.
         max_chars: Longest text allowed, in characters.
         problems: What was found before typing; it goes into quarantine with the rest.
+
+    One value that nobody foresaw must not cost the file: where the table library fails at some records, they are halved
+    until those are found that it fails at.
     """
+    try:
+        return _typed(loose, source, raw, max_chars, problems)
+    except FAILURES as error:
+        if loose.height < 2:
+            return _unforeseen(loose, source, raw, problems, error)
+    half = loose.height // 2
+    first = convert(loose.head(half), source, raw, max_chars, problems)
+    second = convert(loose.slice(half), source, lambda row: raw(half + row), max_chars)
+    return Block(pl.concat([first.good, second.good]), pl.concat([first.bad, second.bad]).sort("line"))
+
+
+def _unforeseen(
+    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], problems: Sequence[Problem], error: BaseException
+) -> Block:
+    """Put the one record at which the table library fails into quarantine; raise *error* where there is none."""
+    if loose.is_empty():
+        raise error
+    try:
+        content = raw(0)
+    except FAILURES:
+        content = b""
+    what = f"{type(error).__name__}: {error}".partition("\n")[0]
+    problem = Problem(int(loose["line"][0]), Reason.WRONG_TYPE, f"a value cannot be held in a table ({what})", content)
+    return Block(pl.DataFrame(schema=COLUMNS), quarantine(source, [*problems, problem]))
+
+
+def _typed(
+    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], max_chars: int, problems: Sequence[Problem]
+) -> Block:
+    """Do what `convert` says, for records all of whose values can be held."""
     texts = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]
     loose = loose.with_columns(texts)
     # An empty value means "unknown" everywhere but in the text: CSV has no other way to say it.
@@ -88,7 +126,13 @@ def derived_id(values: Sequence[object]) -> str:
 
 
 def parse_dates(column: pl.Series) -> pl.Series:
-    """Return dates as naive UTC `Datetime("us")`; null where none of `DATE_FORMATS` fits."""
+    """Return dates as naive UTC `Datetime("us")`; null where none of `DATE_FORMATS` fits, or there is no such year."""
+    parsed = _parsed_dates(column)
+    outside = ~parsed.to_physical().is_between(EARLIEST, LATEST)
+    return parsed.set(outside, None) if outside.any() else parsed
+
+
+def _parsed_dates(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         zone = getattr(column.dtype, "time_zone", None)
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column

@@ -6,9 +6,10 @@
     found = near.pairs(sides)          # sides(keys): 0 for test, 1 for validation, 2 for train
 
 Candidates come from the S-curve of `corpus.banding`; those whose sketches are alike are then compared exactly, by the
-Jaccard similarity of their sets of word shingles (`corpus.shingles`). A text of fewer than `shingle + 2` words is never
-a near-duplicate: "Great food!" says nothing about who wrote it first. What `add` is given goes to files; in memory
-stand 30 to 40 bytes a text while a band is joined, and the maps of 16 more where sketches are looked at.
+Jaccard similarity of their sets of word shingles (`corpus.shingles`). A text that stands inside a longer one is found
+by an anchor that both have (`corpus.anchors`). A text of fewer than `shingle + 2` words is never a near-duplicate:
+"Great food!" says nothing about who wrote it first. What `add` is given goes to files; in memory stand 30 to 40 bytes a
+text while a band is joined, and the maps of 16 more where sketches are looked at.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from corpus.anchors import PARTITIONS, WINDOW, Anchors
 from corpus.banding import Bands, Sketch, buckets
 from corpus.compare import STAYS, Near, Pairs, Round
-from corpus.jaccard import Comparison
+from corpus.jaccard import Comparison, Nearness
 from corpus.parallel import ordered
 from corpus.shingles import Fingerprints, bytes_of, slices, word_form
 from reviewlm.config import DuplicatesConfig
@@ -63,6 +65,9 @@ class NearDuplicates:
         self.examined = 0
         """Pairs of texts that were compared exactly."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
+        self._nearness = nearness_of(config)
+        self._anchors = Anchors(work, min(WINDOW, self._nearness.least), self._nearness.least)
+        self._contained = config.containment != "none"
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
         self._work = work
@@ -90,7 +95,10 @@ class NearDuplicates:
         self.short += int((~long).sum())
         self.texts += len(words)
         self._append(self._work / "keys.u64", keys)
-        for data, offsets, sketches, band_keys in ordered(self._hashed, slices(words), self._threads):
+        before = self.texts - len(words)
+        for data, offsets, sketches, band_keys, anchors in ordered(self._hashed, slices(words), self._threads):
+            self._anchors.append(anchors[0], anchors[1] + np.uint32(before))
+            before += len(offsets) - 1
             self._append(self._work / "words.utf8", data)
             self._append(self._work / "offsets.u64", (offsets[1:] + self._end).astype(np.uint64))
             self._end += len(data)
@@ -98,11 +106,15 @@ class NearDuplicates:
             for number, keys_D in enumerate(band_keys):
                 self._append(self._band_file(number), keys_D)
 
-    def _hashed(self, words: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the bytes of the texts, where each begins and the last one ends, sketches, and keys in each band."""
+    def _hashed(
+        self, words: pl.Series
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Return the bytes of the texts, where each begins and the last ends, sketches, keys in each band, anchors."""
         data, offsets = bytes_of(words)
-        signatures = self.bands.signatures(*self._fingerprints.of(data, offsets))
-        return data, offsets, self.sketch.cut(signatures), self.bands.keys(signatures)
+        shingles = self._fingerprints.of(data, offsets)
+        signatures = self.bands.signatures(*shingles)
+        anchors = self._anchors.of(*shingles) if self._contained else (np.zeros(0, np.uint64), np.zeros(0, np.uint32))
+        return data, offsets, self.sketch.cut(signatures), self.bands.keys(signatures), anchors
 
     def pairs(
         self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
@@ -121,14 +133,17 @@ class NearDuplicates:
         if self.texts > MANY:
             log.info("comparing which of %s texts are nearly the same: some minutes", f"{self.texts:,}")
         keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
-        comparison = Comparison(self._work / "words.utf8", self._work / "offsets.u64", self._shingle)
+        files = self._work / "words.utf8", self._work / "offsets.u64"
+        comparison = Comparison(*files, self._shingle, self._nearness)
         self._meet()
         found = []
         for a, b, similarity in self._near(self._rounds(sides, keys, within, comparison)):
             first, second = keys[a], keys[b]
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             found.append(pl.DataFrame(columns, schema=PAIRS))
-        return pl.concat(found).sort("a", "b") if found else pl.DataFrame(schema=PAIRS)
+        if not found:
+            return pl.DataFrame(schema=PAIRS)
+        return pl.concat(found).unique(["a", "b"]).sort("a", "b")  # a pair may share anchors of several partitions
 
     def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
         for each in rounds:
@@ -136,6 +151,8 @@ class NearDuplicates:
                 with np.load(self._met_file(number)) as met:
                     members, starts = met["members"], met["starts"]
                 yield from each.pairs(members, starts, partial(self._worthwhile, number))
+            for partition in range(PARTITIONS if self._contained else 0):
+                yield from each.pairs(*self._anchors.buckets(partition), _once)
             self.examined += each.examined
 
     def _rounds(
@@ -144,7 +161,7 @@ class NearDuplicates:
         side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
         near_D = np.full(len(keys), STAYS, np.uint8)
         for side in [*np.unique(side_D)[:-1].tolist(), *([None] if within else [])]:
-            yield Round(side_D, near_D, side, comparison, self._similarity)
+            yield Round(side_D, near_D, side, comparison)
 
     def _meet(self) -> None:
         """Write down who meets in each band, once."""
@@ -176,3 +193,19 @@ class NearDuplicates:
     def _append(file: Path, values: np.ndarray) -> None:
         with file.open("ab") as out:
             values.tofile(out)
+
+
+def nearness_of(config: DuplicatesConfig) -> Nearness:
+    """Return when two texts are near-duplicates."""
+    if config.containment == "none":
+        return Nearness(config.similarity)
+    least = max(1, config.containment_words - config.shingle + 1)
+    return Nearness(config.similarity, config.containment, least)
+
+
+def _once(pairs: Pairs) -> np.ndarray:
+    """Return the mask of the first of each pair: two texts may share several anchors."""
+    mask = np.zeros(len(pairs[0]), bool)
+    numbers = pairs[0].astype(np.uint64) << np.uint64(32) | pairs[1].astype(np.uint64)
+    mask[np.unique(numbers, return_index=True)[1]] = True
+    return mask

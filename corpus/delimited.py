@@ -15,6 +15,7 @@ import polars as pl
 
 from corpus.convert import convert
 from corpus.long_lines import next_line
+from corpus.parquet import twice
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
 from reviewlm.errors import Unreadable
 
@@ -86,7 +87,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
 
     Raises:
         MissingColumn: The header has no `text`; names the columns that are there.
-        Unreadable: The first line is too long for a header.
+        Unreadable: The first line is too long for a header, or names a column twice.
     """
     csv.field_size_limit(FIELD_LIMIT)
     lines = _Lines(stream, limits)
@@ -96,16 +97,21 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     except csv.Error as error:
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
-    names = [ALIASES.get(name.strip(), name.strip()) for name in header]
+    names = _names(header)
     if "text" not in names:
         shown = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in names]
         raise missing_text(source, shown)
-    places = {name: names.index(name) for name in FIELDS if name in names}
+    if repeated := {name for name in FIELDS if names.count(name) > 1}:
+        raise twice(source, repeated)
     while True:
-        block = _block(lines, delimiter, len(names), places, source, limits)
+        block = _block(lines, delimiter, names, source, limits)
         if block is None:
             return
         yield block
+
+
+def _names(header: list[str]) -> list[str]:
+    return [ALIASES.get(name.strip(), name.strip()) for name in header]
 
 
 def _delimiter(head: bytes) -> str:
@@ -114,7 +120,7 @@ def _delimiter(head: bytes) -> str:
 
 
 def _block(
-    lines: _Lines, delimiter: str, width: int, places: dict[str, int], source: str, limits: Limits
+    lines: _Lines, delimiter: str, names: list[str], source: str, limits: Limits
 ) -> Block | None:
     """Read records until they fill a block; None at the end of the file."""
     rows: list[list[str]] = []
@@ -126,7 +132,7 @@ def _block(
     while size < limits.block_bytes:
         try:
             row = next(reader)
-            problem = _problem(row, width, lines)
+            problem = _problem(row, names, lines)
         except StopIteration:
             break
         except csv.Error as error:
@@ -144,6 +150,7 @@ def _block(
         lines.next_record()
     if not rows and not problems:
         return None
+    places = {name: names.index(name) for name in FIELDS if name in names}
     loose = pl.DataFrame(
         {name: [row[place] for row in rows] for name, place in places.items()}, schema=dict.fromkeys(places, pl.String)
     ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
@@ -154,9 +161,11 @@ def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
     return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
 
 
-def _problem(row: list[str], width: int, lines: _Lines) -> tuple[Reason, str] | None:
+def _problem(row: list[str], names: list[str], lines: _Lines) -> tuple[Reason, str] | None:
     if lines.broken:
         return Reason.ENCODING, lines.broken
-    if row and len(row) != width:
-        return Reason.MALFORMED, f"{len(row)} fields where the header has {width}"
+    if row and len(row) != len(names):
+        return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
+    if "text" in row and _names(row) == names:
+        return Reason.NOT_A_RECORD, "the header once more: files with a header each were put together"
     return None

@@ -1,14 +1,13 @@
 """What lies inside a file once it is unpacked: which format it is, and the readers of the simple ones.
 
-JSON lines have `corpus.jsonlines`, JSON arrays `corpus.arrays`, CSV has `corpus.delimited`. All readers yield blocks of
-typed records, bounded by `Limits.block_bytes`; only a Parquet file inside an archive is read into memory whole.
+JSON lines have `corpus.jsonlines`, JSON arrays `corpus.arrays`, CSV has `corpus.delimited`, Parquet `corpus.parquet`.
+All readers yield blocks of typed records, bounded by `Limits.block_bytes`.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 import orjson
 import polars as pl
@@ -18,12 +17,20 @@ from corpus.convert import convert
 from corpus.delimited import read_delimited
 from corpus.jsonlines import read_json_lines
 from corpus.long_lines import next_line
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from corpus.names import uncompressed
+from corpus.parquet import read_parquet
+from corpus.schema import Block, Limits, Problem, Reason
 from reviewlm.errors import Unreadable
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
-RECORDS_PER_BLOCK = 20_000
-NUMBERS = ("stars", *VOTES)
+MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+}
+"""Byte-order marks of the encodings that are not read; the longer ones first, since one begins like a shorter one."""
+WIDE = {
+    b"\x00\x00\x00?": "UTF-32BE", b"?\x00\x00\x00": "UTF-32LE", b"\x00?\x00?": "UTF-16BE", b"?\x00?\x00": "UTF-16LE",
+}
+"""How their first four bytes look without a mark, where a text begins with ASCII as every format but .txt does."""
 
 
 def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -35,31 +42,38 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
         limits: See `Limits`.
 
     Raises:
-        Unreadable: In no known format, or in UTF-16; or a Parquet file that is damaged, or whose columns cannot hold
-            what their names say.
+        Unreadable: In no known format, or in UTF-16 or UTF-32; or a table whose columns cannot be what they should.
         MissingColumn: None of its records has a text.
     """
     head = stream.peek(1 << 16)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable("The file is in UTF-16", where=source, remedy="convert it: iconv -f UTF-16 -t UTF-8")
+    if encoding := _wide_encoding(head):
+        raise Unreadable(
+            f"The file is in {encoding}", where=source, remedy=f"convert it: iconv -f {encoding} -t UTF-8"
+        )
     if head.startswith(b"\xef\xbb\xbf"):
         stream.read(3)
         head = head[3:]
     if not head:
         return
-    reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": _read_parquet,
+    reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet,
               "text": _read_text}[_format(head, source)]
     yield from reader(stream, source, limits)
+
+
+def _wide_encoding(head: bytes) -> str:
+    """Return which encoding of two or four bytes a sign the file has, or nothing."""
+    for mark, encoding in MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    seen = bytes(0 if byte == 0 else ord("?") for byte in head[:4])
+    return WIDE.get(seen, "")
 
 
 def _format(head: bytes, source: str) -> str:
     """Decide by the content where it is plain, else by the name without its packing."""
     if head.startswith(b"PAR1"):
         return "parquet"
-    path = PurePosixPath(source)
-    while path.suffix.lower() in {".gz", ".zst"}:
-        path = path.with_suffix("")
-    suffix, first = path.suffix.lower(), head.lstrip()[:1]
+    suffix, first = uncompressed(source).suffix.lower(), head.lstrip()[:1]
     if suffix in JSON_SUFFIXES:
         return "array" if first == b"[" and suffix == ".json" else "lines"
     if suffix in {".csv", ".tsv"}:
@@ -108,67 +122,3 @@ def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if texts or problems:
             loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
             yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
-
-
-def _read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """Parquet, by batches; inside an archive it is read whole, since its table of contents stands at the end."""
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        # Unpacking streams may be able to seek too, but start from the beginning whenever they go backwards.
-        plain = isinstance(stream.raw, io.FileIO)
-        file = parquet.ParquetFile(stream if plain else io.BytesIO(stream.read()), pre_buffer=False)
-        names = file.schema_arrow.names
-        if "text" not in names:
-            raise missing_text(source, names)
-        number = 1
-        wanted = [name for name in names if name in (*FIELDS, "votes")]
-        if repeated := {name for name in wanted if wanted.count(name) > 1}:
-            raise Unreadable("A column is there twice", where=source, value=", ".join(sorted(repeated)))
-        for batch in file.iter_batches(RECORDS_PER_BLOCK, columns=wanted):
-            batch.validate(full=True)  # polars takes strings for UTF-8 that are not
-            frame = _plain(pl.DataFrame(pl.from_arrow(batch)), source)
-            frame = frame.with_columns(line=pl.int_range(number, number + frame.height, dtype=pl.Int64))
-            yield convert(frame, source, lambda row, frame=frame: _as_json(frame, row), limits.max_chars)  # type: ignore[misc]
-            number += frame.height
-    except pyarrow.ArrowException as error:
-        raise Unreadable(
-            "The Parquet file is damaged or was cut off", where=source, cause=str(error),
-            remedy="fetch or copy the file again; if a string is not UTF-8, write it again with a library that checks",
-        ) from error
-
-
-def _plain(frame: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Unnest votes, and turn other types of the fields into strings, numbers or dates."""
-    if "votes" in frame.columns and isinstance(frame.schema["votes"], pl.Struct):
-        frame = frame.drop(set(frame.columns) & {f.name for f in frame.schema["votes"].fields}).unnest("votes")
-    frame = frame.select(name for name in FIELDS if name in frame.columns)
-    for name, dtype in frame.schema.items():
-        if not _is_expected(name, dtype):
-            what = {"text": "text", "date": "dates"}.get(name, "numbers" if name in NUMBERS else "ids")
-            raise Unreadable(f"The column {name!r} holds no {what}", where=source, value=str(dtype))
-    return frame.with_columns(_readable(name, dtype) for name, dtype in frame.schema.items())
-
-
-def _is_expected(name: str, dtype: pl.DataType) -> bool:
-    """Return whether values of a type can be what a column should hold; which of them are is seen one by one."""
-    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-        return True
-    if name == "date":
-        return dtype in (pl.Date, pl.Datetime) or dtype.is_numeric()
-    if name in NUMBERS:
-        return dtype.is_numeric() or dtype == pl.Boolean
-    return name != "text" and dtype.is_integer()
-
-
-def _readable(name: str, dtype: pl.DataType) -> pl.Expr:
-    if name in NUMBERS and dtype.is_numeric():
-        return pl.col(name).cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
-    if name == "date" and dtype.is_temporal():
-        return pl.col(name)
-    return pl.col(name).cast(pl.String)
-
-
-def _as_json(frame: pl.DataFrame, row: int) -> bytes:
-    return orjson.dumps(frame.row(row, named=True), default=str)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 8 << 20
 JOURNAL = "journal"
-JOURNAL_VERSION = 2
+JOURNAL_VERSION = 3
 """Bumped when what a killed reading left can no longer be read."""
 READINGS = "readings"
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")

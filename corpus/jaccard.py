@@ -1,8 +1,9 @@
-"""The Jaccard similarity of texts as sets of word shingles, exactly, for texts that stand in a file."""
+"""Compare texts in a file exactly, as sets of word shingles: Jaccard similarity and containment."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,34 @@ from corpus.shingles import SLICE_BYTES, Fingerprints
 _COLUMNS = 4_096
 
 
+@dataclass(frozen=True)
+class Nearness:
+    """When two sets of shingles are those of near-duplicates.
+
+    Args:
+        similarity: Least Jaccard similarity, |A ∩ B| / |A ∪ B|.
+        containment: Least share of the smaller set that the larger one has, |A ∩ B| / min(|A|, |B|); above 1: never.
+        least: Sets of fewer shingles are contained in others by chance and do not count as such.
+    """
+
+    similarity: float
+    containment: float = 2.0
+    least: int = 0
+
+    def judge(self, common: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Jaccard similarity, as float32, and whether the texts are near-duplicates.
+
+        Args:
+            common: How many shingles two texts share.
+            a: How many shingles the first one has.
+            b: How many the second one has.
+        """
+        similarity = (common / (a + b - common)).astype(np.float32)
+        smaller = np.minimum(a, b)
+        contained = (smaller >= self.least) & (common >= self.containment * smaller)
+        return similarity, (similarity >= np.float32(self.similarity)) | contained
+
+
 class Comparison:
     """Compares texts exactly, reading their words back from files.
 
@@ -19,15 +48,17 @@ class Comparison:
         words: File of the word forms, one after another.
         offsets: File of D + 1 uint64: where each begins, and the last one ends.
         shingle: Words of a shingle.
+        nearness: When two texts are near-duplicates.
     """
 
-    def __init__(self, words: Path, offsets: Path, shingle: int) -> None:
+    def __init__(self, words: Path, offsets: Path, shingle: int, nearness: Nearness) -> None:
         self._words, self._offsets, self._fingerprints = words, offsets, Fingerprints(shingle)
+        self._nearness = nearness
 
-    def similarities(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the Jaccard similarity (P,) of the shingle sets of texts a and b (P,), as float32."""
+    def pairs(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Jaccard similarity (P,) of texts a and b (P,), as float32, and which are near-duplicates (P,)."""
         if not len(a):
-            return np.zeros(0, np.float32)
+            return np.zeros(0, np.float32), np.zeros(0, bool)
         offsets = np.memmap(self._offsets, np.uint64, "r")
         ends = np.cumsum(offsets[a + 1] - offsets[a] + offsets[b + 1] - offsets[b])
         done, parts = 0, []
@@ -36,9 +67,10 @@ class Comparison:
             stop = max(done + 1, int(np.searchsorted(ends, before + np.uint64(SLICE_BYTES), side="right")))
             parts.append(self._some(a[done:stop], b[done:stop]))
             done = stop
-        return np.concatenate(parts)
+        similarity, near = zip(*parts, strict=True)
+        return np.concatenate(similarity), np.concatenate(near)
 
-    def _some(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         texts, where = np.unique(np.concatenate([a, b]), return_inverse=True)
         shingles, sizes = self._sets(texts)
         starts = np.cumsum(sizes) - sizes
@@ -49,10 +81,10 @@ class Comparison:
         keyed = shingles[np.repeat(starts[where], lengths) + inside] | (np.repeat(pair, lengths) << 32)
         keyed.sort()
         common = np.bincount(keyed[1:][keyed[1:] == keyed[:-1]] >> 32, minlength=len(a))
-        return (common / (sizes[where[: len(a)]] + sizes[where[len(a) :]] - common)).astype(np.float32)
+        return self._nearness.judge(common, sizes[where[: len(a)]], sizes[where[len(a) :]])
 
-    def table(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the similarities (A, B) of all texts a (A,) with all texts b (B,), as float32, by matrix products."""
+    def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `pairs` does of all texts a (A,) with all texts b (B,), (A, B) each, by matrix products."""
         shingles, sizes = self._sets(np.concatenate([a, b]))
         owner = np.repeat(np.arange(len(sizes)), sizes)
         ours = owner < len(a)
@@ -67,7 +99,7 @@ class Comparison:
             present = np.zeros((len(sizes), min(_COLUMNS, len(both) - first)), np.float32)
             present[owner[some], column[some] - first] = 1
             common += present[: len(a)] @ present[len(a) :].T
-        return common / (sizes[: len(a), None] + sizes[None, len(a) :] - common).astype(np.float32)
+        return self._nearness.judge(common, sizes[: len(a), None], sizes[None, len(a) :])
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the different shingles of each text, numbered within this call, and how many each has."""

@@ -19,7 +19,7 @@ import orjson
 import polars as pl
 
 from corpus.byte_index import PAD, ByteIndex, Positions
-from corpus.convert import convert, with_ids
+from corpus.convert import FAILURES, convert, with_ids
 from corpus.parallel import ordered
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, VOTES, Block, Limits, Problem, Reason, missing_text, quarantine
 from corpus.shapes import Shape, cut, learn
@@ -83,6 +83,8 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         buffer = np.empty(len(rest) + limits.block_bytes + PAD, np.uint8).data
         buffer[: len(rest)] = rest
         filled = len(rest) + stream.readinto(buffer[len(rest) : -PAD])
+        if 4 * filled < len(buffer):  # texts go on standing in it: very many small files would hold a block each
+            buffer = np.array(buffer[: filled + PAD]).data
         buffer[filled : filled + PAD] = bytes(PAD)  # a file that ends with a backslash must not escape what lay there
         size = filled if filled == len(rest) else _last_newline(buffer, len(rest), filled) + 1
         if not filled:
@@ -151,7 +153,10 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     if not stretch.size:
         return Block(pl.DataFrame(schema=COLUMNS), quarantine(source, stretch.problems), stretch.end)
     index = ByteIndex(stretch.buffer, stretch.size)
-    good, others = _plain(index, stretch, source, limits)
+    try:
+        good, others = _plain(index, stretch, source, limits)
+    except FAILURES:  # at a value that nobody foresaw: one by one it is found
+        good, others = [], np.arange(len(index.starts))
     bad = pl.DataFrame(schema=QUARANTINE)
     if len(others):
         numbers = (others + stretch.first_line).tolist()

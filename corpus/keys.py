@@ -11,6 +11,8 @@ import hashlib
 
 import numpy as np
 import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from corpus.split import SPLITS
 
@@ -53,6 +55,7 @@ class Repeats:
         self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
         self.near_within = dict.fromkeys(SPLITS, 0)
         self.near_pairs = 0
+        self._within = np.zeros((2, 0), np.uint32)
 
     def ranks(self, numbers: np.ndarray) -> np.ndarray:
         """Return the split (UInt8, a position in `SPLITS`) of each review, given by its number."""
@@ -81,7 +84,8 @@ class Repeats:
         self.code[b[losing]] = NEAR_VALIDATION
         self._follow_first()
         within = (rank_a == rank_b) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
-        self._count_within(np.concatenate([a[within], b[within]]))
+        self._within = np.stack([a[within], b[within]])
+        self._count_within(self._within.ravel())
         self.near_pairs = len(a)
 
     def _follow_first(self) -> None:
@@ -89,6 +93,26 @@ class Repeats:
         inherited = self.code[self.first]
         follows = (self.code == STAYS) & (inherited >= NEAR_TEST)
         self.code[follows] = inherited[follows]
+
+    def copies(self) -> pl.DataFrame:
+        """Return which reviews that stay in one split repeat each other, exactly or nearly, alone or by a chain.
+
+        They are no independent evidence of what models are worth (`evaluation/groups.py`).
+
+        Returns:
+            split, row (a review's place among those that stay, in all splits together) and group (UInt32); a review
+            that repeats no other is left out. Ascending by row.
+        """
+        exact = np.flatnonzero((self.code == STAYS) & (self.first != np.arange(len(self.first)))).astype(np.uint32)
+        exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
+        edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within], axis=1)
+        members, place = np.unique(edges, return_inverse=True)
+        left, right = place.reshape(edges.shape)
+        graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(members),) * 2)
+        group = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0)
+        row = np.cumsum(self.code == STAYS)[members] - 1
+        names = pl.Series(SPLITS)[self.ranks(members)]
+        return pl.DataFrame({"split": names, "row": row.astype(np.uint32), "group": group.astype(np.uint32)})
 
     def _count_within(self, numbers: np.ndarray) -> None:
         marked = np.zeros(len(self.code), dtype=bool)

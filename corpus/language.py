@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from corpus.shingles import WITHOUT_SPACES
+from models.personal_data import MASKS
 from reviewlm.config import SelectionConfig
 from reviewlm.errors import ConfigError
 
@@ -31,7 +32,7 @@ CERTAIN = 0.8
 EXCERPT = 600
 """So many characters are looked at; more changes no answer and takes longer."""
 
-_PLACEHOLDERS = r"_(?:email|url|card|phone)_"
+_PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in MASKS))
 _NOT_LETTERS = r"[^\pL]"
 _IDEOGRAPHS = r"[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7A3]"
 

@@ -11,12 +11,11 @@ this method finds was left, and it says which share of the near-duplicates that 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from corpus.banding import SEED
+from corpus.certificate import CERTIFICATE_FILE, Certificate, Side, read
 from corpus.dedupe import NearDuplicates
 from corpus.split import SPLITS
 from reviewlm.config import DuplicatesConfig
@@ -34,83 +34,24 @@ from reviewlm.errors import CheckFailed, Damaged, disk_errors
 
 log = logging.getLogger(__name__)
 
-CERTIFICATE_FILE = "leak_certificate.json"
-FORMAT = 1
 EXAMPLES = 5
 _COLUMNS = ["review_id", "text", "split", "stars", "bytes"]
 _BATCH_ROWS = 20_000
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 
-@dataclass(frozen=True)
-class Side:
-    """One split: its reviews, how many different texts they have, and the SHA-256 of their sorted text hashes."""
-
-    reviews: int
-    texts: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What was compared, and that nothing was found.
-
-    Args:
-        sides: By name of the split.
-        test_digest: SHA-256 of the test's ids and texts, the fact of that name of the prepared data.
-        test_reviews: Digest of the test's ids, stars and sizes, by which scores name the reviews that were scored.
-        exact: `pairs` of different sides that were compared, all of them, and `left`, which is 0.
-        near: The same of near-duplicates, where `pairs` are those compared word by word; with `shorter`, the texts
-            of too few words to be one, and the method with its parameters. None where they were not looked for.
-        code: Version of this program.
-    """
-
-    sides: dict[str, Side]
-    test_digest: str
-    test_reviews: str
-    exact: dict[str, int]
-    near: dict[str, Any] | None
-    code: str
-    format: int = FORMAT
-
-    def to_json(self) -> str:
-        """Return the certificate as JSON text with sorted keys."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Certificate:
-        """Return the certificate that `to_json` wrote.
-
-        Raises:
-            ValueError, TypeError, KeyError: The text is none.
-        """
-        values = json.loads(text)
-        if values["format"] != FORMAT:
-            raise ValueError(f"format {values['format']!r}; known is {FORMAT}")
-        sides = {name: Side(**values["sides"][name]) for name in SPLITS}
-        return cls(**{**values, "sides": sides})
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the certificate's text."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    @property
-    def summary(self) -> str:
-        """One sentence."""
-        counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
-        if self.near is None:
-            return f"no text of one split stands in another ({counts}); near-duplicates were not looked for"
-        return (
-            f"no text of one split stands in another, exactly or nearly ({counts}; {self.near['pairs']:,} candidate "
-            f"pairs compared, {self.near['recall']:.1%} of pairs {self.near['similarity']:g} similar become one)"
-        )
-
-
-def certify(folder: Path, config: DuplicatesConfig, threads: int = 1) -> Certificate:
+def certify(
+    folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None
+) -> Certificate:
     """Examine `folder/clean.parquet` and write `folder/leak_certificate.json`, the same with any number of threads.
 
     Takes about 30 bytes a review in memory, and while it works about the size of the texts on the disk of *folder*.
+
+    Args:
+        folder: Of the prepared data.
+        config: What a near-duplicate is.
+        threads: To compare with.
+        copies: What the certificate says of repeats within a split.
 
     Raises:
         CheckFailed: A text of one split stands in another one, exactly or nearly; names the reviews.
@@ -123,7 +64,8 @@ def certify(folder: Path, config: DuplicatesConfig, threads: int = 1) -> Certifi
         work = folder / "leaks.work"
         near = _near(texts, config, work, threads) if config.near else None
         certificate = Certificate(
-            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, version("reviewlm")
+            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, version("reviewlm"),
+            copies=copies or {},
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     return certificate
@@ -158,27 +100,13 @@ def verify(folder: Path, near: bool = False) -> Certificate:
             cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
         )
     if near and certificate.near:
-        names = ("similarity", "shingle", "permutations")
-        config = DuplicatesConfig(**{name: certificate.near[name] for name in names})
+        names = ("similarity", "shingle", "permutations", "containment", "containment_words")
+        options: dict[str, Any] = {"containment": "none"}  # certificates from before knew no containment
+        options |= {name: certificate.near[name] for name in names if name in certificate.near}
+        config = DuplicatesConfig(**options)
         with tempfile.TemporaryDirectory(prefix="leaks-") as work:
             _near(texts, config, Path(work) / "near", available_cores())
     return certificate
-
-
-def read(folder: Path) -> Certificate:
-    """Return the certificate of a folder as it stands there.
-
-    Raises:
-        Damaged: There is none, or it cannot be read.
-    """
-    file = folder / CERTIFICATE_FILE
-    try:
-        return Certificate.from_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(
-            "There is no readable leak certificate", where=file, cause=f"{type(error).__name__}: {error}",
-            remedy="run with --rebuild prepare",
-        ) from error
 
 
 def reviews_digest(reviews: pl.DataFrame) -> str:

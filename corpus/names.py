@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-PACKED_SUFFIXES = frozenset({".gz", ".zst", ".tar", ".tgz", ".zip"})
+COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
+"""Of files that hold one file; behind them stands the ending that tells its format."""
+PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
 """What programs put behind the name of a file that they are still writing."""
 SIBLINGS = ("business", "checkin", "tip", "user", "photo", "photos")
@@ -40,13 +42,27 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def distinct(name: str, taken: set[str]) -> str:
-    """Return the name, numbered where it is taken, and take it; the ending, which tells the format, stays."""
+def uncompressed(name: str) -> PurePosixPath:
+    """Return a file's name without the endings of its compression: `a.json.gz` tells of JSON."""
+    path = PurePosixPath(name)
+    while path.suffix.lower() in COMPRESSED_SUFFIXES:
+        path = path.with_suffix("")
+    return path
+
+
+def distinct(name: str, taken: dict[str, int]) -> str:
+    """Return the name, numbered where it is taken, and take it; the ending, which tells the format, stays.
+
+    Args:
+        name: As it is wanted.
+        taken: Names that are taken, each with the last number tried for it: an archive may hold one name many times.
+    """
     folder, slash, last = name.rpartition("/")
     stem, dot, ending = last.partition(".")
-    chosen, number = name, 1
+    chosen, number = name, taken.get(name, 1)
     while chosen in taken:
         number += 1
         chosen = f"{folder}{slash}{stem}#{number}{dot}{ending}"
-    taken.add(chosen)
+    taken[name] = number
+    taken.setdefault(chosen, 1)
     return chosen

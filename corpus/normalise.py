@@ -40,7 +40,7 @@ def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
 
 
 def count_masks(texts: pl.Series) -> dict[str, int]:
-    """Return how often each placeholder stands in *texts*: {"email": n, "url": n, "card": n, "phone": n}.
+    """Return how often each placeholder stands in *texts*: {"email": n, "url": n, …}.
 
     What masking wrote is the count in the cleaned texts less that in the raw ones, where somebody may have typed it.
     """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, takewhile
 from pathlib import Path
@@ -25,6 +26,10 @@ PART_BYTES = 256 << 20
 """Of a part, about: a hundred thousand reviews have a third of it, a hundred thousand books would fill the memory."""
 BAD_BYTES = 64 << 20
 """Of bad records that are held, about: a file may hold nothing else."""
+SUMS = "crc32"
+"""Key under which a finished part has the CRC-32 of its files."""
+MANY = 500
+"""Of tables that are held: of very many small files each has few rows, and a table has more to it than its rows."""
 ROW_BYTES = 200
 """Counted for what a row has besides its longest column."""
 
@@ -45,14 +50,16 @@ class PartWriter:
 
     def __init__(self, folder: Path, journal: Path, part_rows: int) -> None:
         self.folder, self.journal, self.part_rows = folder, journal, part_rows
-        places = _places(journal)
+        places = _whole(_places(journal), folder, journal)
         self.parts = len(places)
         last = places[-1] if places else {"blocks": 0, "rows": 0}
         self.complete = bool(last.get("last"))
         self.skip_blocks, self.skip_rows = last["blocks"], last["rows"]
         self.blocks = self.spilt = 0
+        self.sums: dict[str, int] = {}
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
+        self.rows = self.good_bytes = self.bad_bytes = 0  # of those lists: an archive may hold very many small files
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
         self.saving: Future[None] | None = None
         if self.parts:
@@ -75,11 +82,16 @@ class PartWriter:
         if self.skip_rows:
             good, bad = good.slice(self.skip_rows), bad.clear()
             self.skip_rows = 0
-        self.good.append(good)
-        self.bad.append(bad)
-        if _bytes(self.bad, "raw") >= BAD_BYTES:
+        self.good += [good] if good.height else []
+        if len(self.good) > MANY:
+            self.good = [pl.concat(self.good, rechunk=True)]
+        self.bad += [bad] if bad.height else []
+        self.rows += good.height
+        self.good_bytes += _bytes(good, "text")
+        self.bad_bytes += _bytes(bad, "raw")
+        if self.bad_bytes >= BAD_BYTES:
             self._spill()
-        while sum(frame.height for frame in self.good) >= self.part_rows or _bytes(self.good, "text") >= PART_BYTES:
+        while self.rows >= self.part_rows or self.good_bytes >= PART_BYTES:
             self._write(pl.concat(self.good), block.good.height)
 
     def _write(self, rows: pl.DataFrame, block_rows: int) -> None:
@@ -88,11 +100,12 @@ class PartWriter:
         place = {"blocks": self.blocks - (not ended), "rows": 0 if ended else block_rows - rest.height}
         self._save(part, place)
         self.good = [] if ended else [rest]
+        self.rows, self.good_bytes = rest.height, _bytes(rest, "text")
 
     def _spill(self) -> None:
-        write_whole(_bad_file(self.journal, self.parts, self.spilt), parquet_bytes(pl.concat(self.bad)))
+        self._keep(_bad_file(self.journal, self.parts, self.spilt), pl.concat(self.bad), self.sums)
         self.spilt += 1
-        self.bad = []
+        self.bad, self.bad_bytes = [], 0
 
     def finish(self) -> None:
         """Write what is left; also when that is nothing, so that the end of the file is on record."""
@@ -102,9 +115,10 @@ class PartWriter:
     def _save(self, rows: pl.DataFrame | None, place: dict[str, Any]) -> None:
         bad = pl.concat(self.bad) if self.bad else pl.DataFrame(schema=QUARANTINE)
         self._wait()
-        self.saving = self.thread.submit(self._put, self.parts, rows, bad, {**place, "spilt": self.spilt})
+        about = {**place, "spilt": self.spilt, SUMS: self.sums}
+        self.saving = self.thread.submit(self._put, self.parts, rows, bad, about)
         self.parts += 1
-        self.spilt, self.bad = 0, []
+        self.spilt, self.bad, self.bad_bytes, self.sums = 0, [], 0, {}
 
     def _wait(self) -> None:
         """Wait for the part that is being written; raises what that raised."""
@@ -113,18 +127,24 @@ class PartWriter:
 
     def _put(self, number: int, rows: pl.DataFrame | None, bad: pl.DataFrame, place: dict[str, Any]) -> None:
         if rows is not None and rows.height:
-            write_whole(self.folder / f"{part_name(number)}.parquet", parquet_bytes(rows))
+            self._keep(self.folder / f"{part_name(number)}.parquet", rows, place[SUMS])
             part = describe(rows)
         else:
             part = {"rows": 0}
-        write_whole(_bad_file(self.journal, number, place["spilt"]), parquet_bytes(bad))
+        self._keep(_bad_file(self.journal, number, place["spilt"]), bad, place[SUMS])
         write_whole(_place_file(self.journal, number), json.dumps({**place, "part": part}).encode())
 
 
-def _bytes(frames: Sequence[pl.DataFrame], column: str) -> int:
+    @staticmethod
+    def _keep(path: Path, rows: pl.DataFrame, sums: dict[str, int]) -> None:
+        content = parquet_bytes(rows)
+        sums[path.name] = zlib.crc32(content)
+        write_whole(path, content)
+
+
+def _bytes(frame: pl.DataFrame, column: str) -> int:
     """Return about how much memory rows take: the bytes of their longest column, and something for the others."""
-    lengths = [frame[column].cast(pl.Binary).bin.size().sum() + ROW_BYTES * frame.height for frame in frames]
-    return int(sum(lengths))
+    return int(frame[column].cast(pl.Binary).bin.size().sum()) + ROW_BYTES * frame.height
 
 
 def _place_file(journal: Path, number: int) -> Path:
@@ -139,6 +159,28 @@ def _places(journal: Path) -> list[dict[str, Any]]:
     """Return where the whole parts ended, from the first to the last before one that is missing."""
     numbers = takewhile(lambda number: _place_file(journal, number).exists(), count())
     return [read_json(_place_file(journal, number)) for number in numbers]
+
+
+def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[dict[str, Any]]:
+    """Return the parts, from the first on, whose files are what was written: a loss of power may have cut one off."""
+    for number, place in enumerate(places):
+        if not _is_whole(place, folder, journal):
+            log.warning("part %d is not what was written; reading goes on from before it", number)
+            for later in range(number, len(places)):
+                _place_file(journal, later).unlink()
+            return places[:number]
+    return places
+
+
+def _is_whole(place: dict[str, Any] | None, folder: Path, journal: Path) -> bool:
+    """Return whether the files of a finished part are what was written; earlier versions kept no checksums."""
+    if place is None:
+        return False
+    for name, crc32 in place.get(SUMS, {}).items():
+        path = next((path for path in (folder / name, journal / name) if path.is_file()), None)
+        if path is None or zlib.crc32(path.read_bytes()) != crc32:
+            return False
+    return True
 
 
 def described_parts(journal: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from corpus.sketches import Tally, TypeSample, name_hash
 from corpus.split import SPLITS
 from corpus.word_counts import LISTED, WordCounts
 from corpus.word_statistics import WordStatistics
+from models.personal_data import MASKS
 from reviewlm.errors import ArtifactError, EmptyInput
 
 VERSION = 1
@@ -42,7 +43,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "city": pl.String(),
 }
 SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
-PLACEHOLDERS = ("_email_", "_url_", "_card_", "_phone_")
+PLACEHOLDERS = tuple(dict.fromkeys(step.replacement for step in MASKS))
 """What the normal form writes in place of personal data (`models/text.py`)."""
 TALLIES = ("masks", "months", "categories", "cities", "top_words")
 TYPES = ("types", "businesses", "users")

@@ -3,32 +3,87 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from corpus.parts import QUARANTINE_FILE, iter_quarantine
+from corpus.parts import iter_quarantine
 from corpus.schema import Reason
-from reviewlm.errors import EmptyInput, disk_errors
+from corpus.sources import Listed, Source, identify, source_names
+from reviewlm.config import SourceConfig
+from reviewlm.errors import ConfigError, EmptyInput
+from reviewlm.output import output_file
+from reviewlm.store import Artifact, Store
 
 SHOWN = 80
 """Characters of an example's raw bytes that are shown."""
 
 
-def newest_quarantine(store: Path) -> Path:
-    """Return the quarantine of the ingestion that was finished last.
+def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
+    """Return the newest data set of these sources: of several, records were replayed or settings changed.
 
     Args:
-        store: The folder of all artifacts.
+        store: Of all artifacts.
+        source: Files, or the embedded corpus.
+        digest: Of a data set of the same sources, where one is known.
 
     Raises:
-        EmptyInput: Nothing has been ingested yet.
+        EmptyInput: They have not been ingested yet.
+        Unreadable: A file is not there.
+        Damaged: The data set is not what was written.
     """
-    found = sorted(store.glob(f"ingest/*/{QUARANTINE_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    known = store.find("ingest", digest) if digest else None
+    wanted = _identity(_listed(known)) if known else _identity(_sources(store, source))
+    for dataset in store.all("ingest") if wanted else ():
+        if _identity(_listed(dataset)) == wanted:
+            return store.open(dataset.stage, dataset.digest)
+    raise EmptyInput(
+        "These data have not been ingested yet", where=store.root,
+        value=", ".join(source.input) or "the embedded corpus",
+        remedy="run `reviewlm ingest` with the same --preset, --input and --set first",
+    )
+
+
+def only_data_set(store: Store) -> Artifact:
+    """Return the data set of a store that holds one alone, where nothing says which one is meant.
+
+    Raises:
+        EmptyInput: There is none.
+        ConfigError: There are several.
+        Damaged: It is not what was written.
+    """
+    found = list(store.all("ingest"))
     if not found:
-        raise EmptyInput("Nothing has been ingested yet", where=store, remedy="run `reviewlm ingest` first")
-    return found[-1]
+        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm ingest` first")
+    if len(found) > 1:
+        names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in found]
+        raise ConfigError(
+            "Nothing says which data set is meant", where="--input", value="; ".join(dict.fromkeys(names)),
+            cause=f"{len(found)} have been ingested, and there is no champion whose own would be meant",
+            remedy="name its files: --input FILES, or --preset demo for the embedded corpus",
+        )
+    return store.open("ingest", found[0].digest)
+
+
+def _listed(dataset: Artifact) -> list[Listed]:
+    return [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+
+
+def _identity(sources: Sequence[Listed]) -> list[tuple[str, str]]:
+    return sorted((source.name, source.sha256) for source in sources)
+
+
+def _sources(store: Store, source: SourceConfig) -> list[Source]:
+    """Return the source files as they are now, with their SHA-256."""
+    if source.input:
+        files = source_names(source.input)
+    else:
+        options = source.synthetic.model_dump(mode="json")
+        made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
+        files = {path: path.name for one in made for path in one.folder.glob("*.jsonl")}
+    return [identify(path, name, store.root / ".files") for path, name in files.items()]
 
 
 def summarise(path: Path) -> list[dict[str, Any]]:
@@ -62,20 +117,15 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
         EmptyInput: There are no such records.
         StoreFull, NotWritable: The disk.
     """
-    temporary = out.with_name(out.name + ".tmp")
     records = 0
-    with disk_errors(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            for bad in iter_quarantine(path):
-                wanted = pl.col("reason") == reason if reason else pl.col("reason") != Reason.DUPLICATE_ID.value
-                for record in bad.filter(wanted).iter_rows(named=True):
-                    file.write(_as_json(record) + b"\n")
-                    records += 1
+    with output_file(out) as file:
+        for bad in iter_quarantine(path):
+            wanted = pl.col("reason") == reason if reason else pl.col("reason") != Reason.DUPLICATE_ID.value
+            for record in bad.filter(wanted).iter_rows(named=True):
+                file.write(_as_json(record) + b"\n")
+                records += 1
         if not records:
-            temporary.unlink()
             raise _nothing_to_export(path, reason)
-        temporary.replace(out)
     return {"records": records, "out": str(out)}
 
 

@@ -7,6 +7,7 @@ tied to the bytes of the source, not to its name or to a data set, so that every
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,14 +38,31 @@ from corpus.reread import PLACE, Mended, read_again, read_mended
 from corpus.schema import COLUMNS, Limits
 from corpus.settle import assemble
 from corpus.sources import Listed, originals
-from reviewlm.errors import EmptyInput, disk_errors
+from reviewlm.errors import Damaged, EmptyInput, disk_errors
+from reviewlm.store import sha256_of_file
 
-WORK = "replayed"
+WORK, CHECKSUM = "replayed", ".sha256"
 
 
 def replays_of(replays: Path, sha256: str) -> list[Path]:
-    """Return the replays of a source file, the oldest first."""
-    return sorted((replays / sha256).glob("*.parquet"), key=lambda path: int(path.stem))
+    """Return the replays of a source file, the oldest first.
+
+    Raises:
+        Damaged: One is not what was written: it is data, which nothing can make again.
+    """
+    found = sorted(_numbered(replays / sha256), key=lambda path: int(path.stem))
+    for path in found:
+        known = path.with_suffix(CHECKSUM)  # those of earlier versions have none
+        if known.is_file() and known.read_text().strip() != sha256_of_file(path):
+            raise Damaged(
+                "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
+                remedy="put a backup back; or move it away and bring them back again (`reviewlm quarantine replay`)",
+            )
+    return found
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.parquet") if path.stem.isascii() and path.stem.isdigit()]
 
 
 def replay(
@@ -104,17 +122,29 @@ def _pending(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
 
 def _rows(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
     """Return the rows that came back, under the source's present name; of one record the latest replay counts."""
-    frames = [pl.DataFrame(schema=COLUMNS), *map(pl.read_parquet, replays)]
+    frames = [pl.DataFrame(schema=COLUMNS), *map(_read_replay, replays)]
     rows = pl.concat(frames).unique(PLACE, keep="last", maintain_order=True)
     return rows.with_columns(source=pl.lit(reading.facts["name"]) + pl.col("source"))
+
+
+def _read_replay(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path).select(COLUMNS.keys()).cast(pl.Schema(COLUMNS))
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise Damaged(
+            "Records that came back from quarantine cannot be read", where=path, cause=str(error).partition("\n")[0],
+            remedy="delete the file and replay the quarantine again",
+        ) from error
 
 
 def _keep(folder: Path, rows: pl.DataFrame) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            numbers = [int(path.stem) for path in folder.glob("*.parquet")]
-            write_whole(folder / f"{max(numbers, default=0) + 1}.parquet", parquet_bytes(rows))
+            numbers = [int(path.stem) for path in _numbered(folder)]
+            file, content = folder / f"{max(numbers, default=0) + 1}.parquet", parquet_bytes(rows)
+            write_whole(file.with_suffix(CHECKSUM), hashlib.sha256(content).hexdigest().encode())
+            write_whole(file, content)
 
 
 def _all_in_vain(reasons: Counter[str], mended: Mended | None) -> EmptyInput:

@@ -10,12 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 
 from corpus.formats import read_stream
+from corpus.names import uncompressed
 from corpus.readers import Progress, read
 from corpus.schema import COLUMNS, QUARANTINE, Block, Limits
 from corpus.sources import Listed, identify, input_errors
@@ -63,10 +64,10 @@ def _mended_record(line: bytes, where: str) -> tuple[str, int, bytes]:
     try:
         record: Any = json.loads(line)
         source, number, raw = record["source"], record["line"], record["raw"]
-        if not isinstance(source, str) or not isinstance(number, int) or not isinstance(raw, str | dict):
+        if not isinstance(source, str) or type(number) is not int or not isinstance(raw, str | dict):
             raise TypeError("source must be a string, line a whole number, raw a string or an object")
         content = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else json.dumps(raw).encode()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unreadable(
             "This is no record of a fixed file", where=where, value=line[:200].decode("utf-8", "replace"),
             cause=f"{type(error).__name__}: {error}",
@@ -123,10 +124,7 @@ def _kind(source: str, detail: str, raw: bytes) -> str:
         return "file"
     if raw.lstrip().startswith(b"{"):
         return "json"
-    path = PurePosixPath(source.rpartition(":")[2])
-    while path.suffix.lower() in {".gz", ".zst"}:
-        path = path.with_suffix("")
-    suffix = path.suffix.lower()
+    suffix = uncompressed(source.rpartition(":")[2]).suffix.lower()
     if suffix == ".txt":
         return "text"
     return "file" if suffix in {".csv", ".tsv"} or raw.endswith(b"\n") else "json"

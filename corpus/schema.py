@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from reviewlm.errors import MissingColumn
+from reviewlm.errors import MissingColumn, Unreadable
 
 COLUMNS: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -55,10 +55,10 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     """Not a JSON value, or not a row of this CSV file."""
     NOT_A_RECORD = "not_a_record"
-    """A JSON value, but no object."""
+    """A JSON value, but no object; or the header of a CSV file once more."""
     MISSING_TEXT = "missing_text"
     WRONG_TYPE = "wrong_type"
-    """The text is not a string, or an id is a list, an object or a truth value."""
+    """The text is not a string, an id is a list, an object or a truth value; or a value that no table can hold."""
     TOO_LONG = "too_long"
     """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`;
     of such a record `raw` holds only the beginning, and the detail says its length and SHA-256."""
@@ -68,6 +68,10 @@ class Reason(StrEnum):
     BAD_DATE = "bad_date"
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer (or as new, and stood later)."""
+
+
+ALWAYS_ALLOWED = 64 << 20
+"""Bytes that any packed file may unpack to, however small it is."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,18 @@ class Limits:
     max_record_bytes: int = 8 << 20
     max_expansion: float = 200.0
     workers: int = 2
+
+    def room(self, size: int) -> int:
+        """Return to how many bytes a file of *size* bytes may unpack."""
+        return max(ALWAYS_ALLOWED, int(size * self.max_expansion))
+
+    def too_much(self, source: str, room: int) -> Unreadable:
+        """Return the error for a file that unpacks to more."""
+        return Unreadable(
+            "The file unpacks to far more than its size", where=source, value=f"over {room:,} bytes",
+            cause="it is made to fill a disk or a memory, or it is no text",
+            remedy="if you trust it, raise source.max_expansion",
+        )
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _distinct(names: dict[Path, str]) -> dict[Path, str]:
         if longer == names:
             break
         names = longer
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     return {path: distinct(name, taken) for path, name in names.items()}
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,9 @@ import numpy as np
 import orjson
 
 from corpus.grammar import STARS, automaton, write_review
-from reviewlm.errors import ConfigError, disk_errors
+from reviewlm.children import deaf_to_the_terminal, end_with_parent
+from reviewlm.errors import ConfigError
+from reviewlm.output import output_file
 
 CHUNK = 2_000
 """Lines of a chunk; part of what a seed means."""
@@ -63,21 +64,12 @@ def write_reviews(
     """
     _check(reviews, malformed, duplicates, workers)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    with disk_errors(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                for lines, counts in _chunks(reviews, seed, malformed, duplicates, workers):
-                    file.write(lines)
-                    hashed.update(lines)
-                    size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
-                    report(done, reviews)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(out)
-        finally:
-            partial.unlink(missing_ok=True)
+    with output_file(out) as file:
+        for lines, counts in _chunks(reviews, seed, malformed, duplicates, workers):
+            file.write(lines)
+            hashed.update(lines)
+            size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
+            report(done, reviews)
     return {"reviews": done, "bytes": size, "sha256": hashed.hexdigest(), "malformed": odd, "duplicates": twice}
 
 
@@ -174,13 +166,21 @@ def _chunks(
             yield make_chunk(*job)
         return
     # Fresh processes, since a fork would copy the locks of threads that other libraries have started.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        rest = iter(jobs)
-        # Only a few chunks are under way at a time, so that memory stays bounded however long the file.
-        waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
+        rest, waiting = iter(jobs), list[Future[Any]]()
+        try:
+            # Only a few chunks are under way at a time, so that memory stays bounded however long the file.
+            with deaf_to_the_terminal():
+                waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
+            while waiting:
+                yield waiting[0].result()
+                del waiting[0]
+                with deaf_to_the_terminal():
+                    waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
+        finally:
+            if waiting:  # who gave up does not wait for what nobody will read
+                for process in active_children():
+                    process.kill()
 
 
 def _uniforms(draw: np.random.Generator) -> Iterator[float]:

@@ -80,8 +80,8 @@ def test_files_whose_names_look_the_same_in_a_table_get_different_ones_and_keep_
 
 
 def test_a_number_that_is_taken_itself_is_passed_over():
-    taken = {"a.csv", "a#2.csv"}
-    assert [distinct("x/a.json.gz", set()), distinct("a.csv", taken), distinct("a.csv", taken)] == [
+    taken = {"a.csv": 1, "a#2.csv": 1}
+    assert [distinct("x/a.json.gz", {}), distinct("a.csv", taken), distinct("a.csv", taken)] == [
         "x/a.json.gz", "a#3.csv", "a#4.csv"
     ]
 

@@ -1,6 +1,5 @@
 """Yelp's table of businesses, in every packing, and joined to reviews; and what is said of a table that is none."""
 
-import bz2
 import gzip
 import io
 import tarfile
@@ -88,7 +87,7 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
     (archive({"yelp_academic_dataset_review.json": b"{}"}, ""), EmptyInput, "no businesses.*dataset_review"),
     (archive(YELP, "gz")[:200], Unreadable, "damaged or was cut off"),
     (pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9], Unreadable, "cut off|cannot be read"),
-    (bz2.compress(lines(ROWS)), Unreadable, "neither JSON lines nor CSV"),
+    (b"Rar!" + lines(ROWS)[::-1], Unreadable, "neither JSON lines nor CSV"),
     (lines(ROWS).decode().encode("utf-16"), Unreadable, "neither JSON lines nor CSV.*utf-8"),
 ], ids=range(15))
 def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, error, words):

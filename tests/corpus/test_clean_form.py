@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.normalise import count_masks, normalise
-from models.personal_data import EARLIER_MASKS, MASKS
+from models.personal_data import MASKS, MASKS_BEFORE
 from models.rules import CHARACTERS, LAYOUT
 from models.text import BREAKS, ESCAPES, REPAIR, NormalForm
 
@@ -15,14 +15,16 @@ PIECES = [
     "http://", "HTTPS://", "www.", "www.x.org", "a@b.com", "@b.com", ".com/", "foo.com/", "480-555-1234", "(480) ",
     "4111 1111", "\\", "\\n", "\\t", "\\r\\n", "n", "Ã", "©", "Ãƒ", "Â", "â€", "™", "\x9d", "\x92", "\u0303",
     "&Atilde;", ".The", "!I ", ")", " at ", " dot com", " (at) ", "480", "555-1234", "4111111111111111", "+44 20 ",
-    " x1", "É", "”", "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u0661",
+    " x1", "É", "078-05-1120", "GB29 NWBK 6016 1331 9268 19", "10.0.0.17", "fe80::1", "::", "1:2", "@anna", "@",
+    "AKIA", "ABCDEFGH01234567", "ssn ", "sk-", "a1b2c3d4e5f6g7h8i9j0",
+    "”", "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u0661",
 ]
 text = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=60
 )
 
 
-forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 2]))
+forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 2, 3]))
 
 
 @given(st.lists(text, max_size=8), forms)
@@ -34,8 +36,9 @@ def test_polars_and_python_agree_on_any_texts(texts, form):
 def test_placeholders_are_counted_by_kind():
     raw = pl.Series(["_url_ is a mark", "mail a@b.com, c@d.org", "480-555-1234", None, "my_card_ here"])
     before, after = count_masks(raw), count_masks(normalise(raw.fill_null(""), NormalForm()))
-    assert before == {"email": 0, "url": 1, "card": 1, "phone": 0}
-    assert after == {"email": 2, "url": 1, "card": 1, "phone": 1}
+    none = dict.fromkeys(("ssn", "iban", "ip", "handle", "key"), 0)
+    assert before == {"email": 0, "url": 1, "card": 1, "phone": 0, **none}
+    assert after == {"email": 2, "url": 1, "card": 1, "phone": 1, **none}
 
 
 def test_every_single_character_is_treated_alike():
@@ -45,8 +48,10 @@ def test_every_single_character_is_treated_alike():
 
 
 def test_rules_have_unique_names_and_replacements_that_both_engines_read_literally():
-    steps = [*CHARACTERS, *LAYOUT, *MASKS, *EARLIER_MASKS, REPAIR, ESCAPES, BREAKS]
+    steps = [*CHARACTERS, *LAYOUT, *MASKS, *MASKS_BEFORE[1], *MASKS_BEFORE[2], REPAIR, ESCAPES, BREAKS]
     rules = {step.name: step for step in steps}
     assert len(rules) == len(set(steps))
     assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in steps)
-    assert {rule.replacement for rule in MASKS} == {"_email_", "_url_", "_card_", "_phone_"}
+    assert {rule.replacement for rule in MASKS} == {
+        "_email_", "_url_", "_card_", "_phone_", "_ssn_", "_iban_", "_ip_", "_handle_", "_key_",
+    }  # fmt: skip

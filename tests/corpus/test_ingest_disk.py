@@ -15,6 +15,7 @@ from corpus.parts import Reading
 from corpus.settle import DATASET_FILE, assemble
 from corpus.sources import identify
 from reviewlm.config import SourceConfig
+from reviewlm.content_check import ContentCheck
 from reviewlm.errors import NotWritable, StoreFull, Unreadable
 from reviewlm.store import Store
 
@@ -83,6 +84,7 @@ class Disk:
 def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previous, file, monkeypatch, name, after):
     store, before = previous
     with monkeypatch.context() as patch:
+        patch.setattr(ContentCheck, "_record", lambda *arguments: None)  # does without where there is no space
         disk = Disk(patch, Path, name, errno.ENOSPC, after)
         try:
             built(store, file)

@@ -120,6 +120,26 @@ def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_pat
     assert 10 < max(held) < 80
 
 
+@pytest.mark.parametrize("damage", ["cut off", "changed", "gone", "place"])
+def test_a_finished_part_that_a_loss_of_power_spoilt_is_written_again(inputs, tmp_path, monkeypatch, damage):
+    ingest(inputs, tmp_path / "whole", CONFIG)
+    with monkeypatch.context() as patch:
+        killed_after(patch, 20)
+        with pytest.raises(Killed):
+            ingest(inputs, tmp_path / "out", CONFIG)
+    part = sorted((tmp_path / "out").glob("readings/*/parts/*.parquet"))[1]
+    raw = bytearray(part.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    if damage == "gone":
+        part.unlink()
+    elif damage == "place":
+        sorted((tmp_path / "out").glob("readings/*/journal/part-*.json"))[1].write_bytes(b"")
+    else:
+        part.write_bytes(b"" if damage == "cut off" else raw)
+    ingest(inputs, tmp_path / "out", CONFIG)
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+
+
 def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         killed_after(patch, 20)

@@ -5,7 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.leaks import CERTIFICATE_FILE, Certificate, certify, read, reviews_digest, verify
+from corpus.certificate import CERTIFICATE_FILE, Certificate, read
+from corpus.leaks import certify, reviews_digest, verify
 from reviewlm.config import DuplicatesConfig
 from reviewlm.errors import CheckFailed, Damaged
 

@@ -67,6 +67,29 @@ def test_near_texts_of_one_split_stay_and_are_counted_with_their_copies():
     assert found.near_within == {"test": 0, "validation": 3, "train": 2}
 
 
+def test_reviews_of_one_split_that_repeat_each_other_are_one_group_also_by_a_chain():
+    # Numbers 0 to 7; 1 and 2 have one text, 2 is nearly 3; 6 leaves for the sake of 0; 4 and 5 are nearly the same.
+    rows = [("test", 1), ("test", 2), ("test", 2), ("test", 3), ("validation", 4), ("validation", 5), ("train", 6),
+            ("train", 7)]  # fmt: skip
+    found = repeats(rows)
+    found.drop_near(pairs((1, 3), (4, 5), (0, 6)))
+    table = found.copies()
+    assert table.select("split", "row").rows() == [("test", 1), ("test", 2), ("test", 3), ("validation", 4),
+                                                   ("validation", 5)]  # fmt: skip
+    group = table["group"].to_list()
+    assert group[0] == group[1] == group[2] != group[3] == group[4]
+
+
+def test_the_row_of_a_copy_counts_only_reviews_that_stay():
+    found = repeats([("test", 1), ("validation", 1), ("validation", 2), ("validation", 2)])
+    assert reasons(found) == [None, "of_test", None, None]
+    assert found.copies().rows() == [("validation", 1, 0), ("validation", 2, 0)]
+
+
+def test_without_repeats_there_are_no_copies():
+    assert repeats([("test", 1), ("validation", 2), ("train", 3)]).copies().is_empty()
+
+
 def by_hand(rows, near):
     """The rule, row by row: exact first, then every near pair of texts on two sides."""
     left = []

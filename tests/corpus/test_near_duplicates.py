@@ -36,8 +36,22 @@ def jaccard(one, other, size=3):
 def brute_force(texts, config=CONFIG):
     """All pairs that are near-duplicates, by comparing every two texts."""
     long = [i for i, text in enumerate(texts) if len(words(text)) >= config.shingle + 2]
-    similar = {(i, j): jaccard(texts[i], texts[j], config.shingle) for i, j in combinations(long, 2)}
-    return {pair: value for pair, value in similar.items() if value >= config.similarity}
+    sets = {i: shingles(texts[i], config.shingle) for i in long}
+    return {
+        (i, j): len(sets[i] & sets[j]) / len(sets[i] | sets[j])
+        for i, j in combinations(long, 2)
+        if near(sets[i], sets[j], config)
+    }
+
+
+def near(one, other, config):
+    common, smaller = len(one & other), min(len(one), len(other))
+    contained = (
+        config.containment != "none"
+        and smaller >= config.containment_words - config.shingle + 1
+        and common >= config.containment * smaller
+    )
+    return contained or common / len(one | other) >= config.similarity
 
 
 def finder(folder, texts, config=CONFIG, keys=None, batch=1_000):

@@ -181,6 +181,26 @@ def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path
     assert verify(tmp_path / "p", near=True).digest == facts["certificate"]
 
 
+def test_half_of_a_test_review_leaves_the_training_data_and_copies_within_the_test_are_counted(tmp_path):
+    where = sides_of([f"r{number}" for number in range(400)])
+    test, _, train = ([name for name in where if where[name] == side] for side in SPLITS)
+    rows = {name: {"review_id": name, "text": long_text(name, 80), "stars": 5} for name in where}
+    for planted, (whole, half) in enumerate(zip(test[:19], train[:19], strict=True)):
+        words = rows[whole]["text"].split()
+        rows[half]["text"] = " ".join(words[:40] if planted % 2 else words[40:])
+    rows[test[20]]["text"] = rows[test[21]]["text"]
+    rows[test[22]]["text"] = rows[test[21]]["text"] + " indeed"
+    facts, frame = prepared(tmp_path, list(rows.values()))
+    assert set(where) - set(frame["review_id"]) == set(train[:19])
+    assert facts["duplicates"]["train"]["near_test"] == 19
+    assert facts["copies"]["test"] == {"groups": 1, "reviews": 3}
+    copies = pl.read_parquet(tmp_path / "p" / "copies.parquet")
+    assert set(copies["review_id"]) == set(test[20:23])
+    certificate = verify(tmp_path / "p", near=True)
+    assert "nor inside a longer one" in certificate.summary
+    assert "within the test 3 reviews repeat another one (1 groups)" in certificate.summary
+
+
 def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
     rows = [record(number, f"{long_text('planted')} {number}") for number in range(60)]
     prepared(tmp_path, [record(number, long_text(number)) for number in range(60)])
@@ -231,7 +251,8 @@ def test_real_detection_sets_chinese_aside_though_it_has_no_spaces(tmp_path):
 def test_placeholders_that_masking_wrote_are_counted_and_those_of_the_writer_are_not(tmp_path):
     rows = [record("m1", "a@b.com or c@d.org, call 602-555-0147"), record("m2", "he wrote _email_ himself")]
     facts, _ = prepared(tmp_path, [*DIFFERENT, *rows])
-    assert facts["masks"] == {"card": 0, "email": 2, "phone": 1, "url": 0}
+    none = dict.fromkeys(("card", "handle", "iban", "ip", "key", "ssn", "url"), 0)
+    assert facts["masks"] == none | {"email": 2, "phone": 1}
 
 
 def test_every_review_is_accounted_for_and_progress_reaches_the_end(tmp_path):

@@ -1,13 +1,13 @@
-"""What a person sees of the records that were set aside."""
-
-import os
+"""What a person sees of the records that were set aside, and of which data set."""
 
 import pytest
 
 from corpus.ingest import ingest
-from corpus.quarantine import newest_quarantine, summarise
+from corpus.quarantine import data_set_of, only_data_set, summarise
+from corpus.sources import identify
 from reviewlm.config import SourceConfig
-from reviewlm.errors import EmptyInput
+from reviewlm.errors import ConfigError, Damaged, EmptyInput
+from reviewlm.store import Store
 
 LINES = [
     b'{"review_id": "a", "text": "Fine.", "stars": 4}', b'{"review_id": "b", "text": "Bad.", "stars": "five"}',
@@ -15,16 +15,30 @@ LINES = [
 ]
 
 
-def ingested(store, digest, lines):
-    file = store.parent / f"{digest}.jsonl"
+def ingested(store, name, lines, edition=1):
+    """Ingest a file of its own; another edition stands for a replay, or for other settings."""
+    file = store.root.parent / f"{name}.jsonl"
     file.write_bytes(b"\n".join(lines))
-    (store / "ingest" / digest).mkdir(parents=True)
-    ingest([file], store / "ingest" / digest, SourceConfig())
+    source = identify(file, file.name)
+
+    def make(work):
+        ingest([file], work, SourceConfig())
+        return {"sources": [{"name": source.name, "bytes": source.bytes, "sha256": source.sha256}]}
+
+    return store.build("ingest", edition, {}, {"file": source.sha256}, make).artifact
 
 
-def test_each_reason_has_its_count_and_its_first_example(tmp_path):
-    ingested(tmp_path / "store", "one", LINES)
-    rows = summarise(newest_quarantine(tmp_path / "store"))
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def of(tmp_path, name):
+    return SourceConfig(input=(str(tmp_path / f"{name}.jsonl"),))
+
+
+def test_each_reason_has_its_count_and_its_first_example(store):
+    rows = summarise(ingested(store, "one", LINES).folder / "quarantine.parquet")
     assert [(row["reason"], row["records"], row["line"]) for row in rows] == [
         ("malformed", 3, 3), ("bad_stars", 1, 2), ("encoding", 1, 4),
     ]
@@ -33,14 +47,41 @@ def test_each_reason_has_its_count_and_its_first_example(tmp_path):
     assert all(len(row["raw"]) <= 80 and row["source"] == "one.jsonl" and row["detail"] for row in rows)
 
 
-def test_the_newest_ingestion_is_looked_at(tmp_path):
-    store = tmp_path / "store"
-    ingested(store, "zz-old", LINES)
-    ingested(store, "aa-new", LINES[:1])
-    os.utime(store / "ingest" / "zz-old" / "quarantine.parquet", (1, 1))
-    assert summarise(newest_quarantine(store)) == []
+def test_the_data_set_of_the_files_that_are_meant_is_looked_at_whichever_is_newest(store, tmp_path):
+    mine = ingested(store, "mine", LINES)
+    ingested(store, "other", LINES[:1])
+    assert data_set_of(store, of(tmp_path, "mine")) == mine
+    assert data_set_of(store, SourceConfig(), mine.digest) == mine
 
 
-def test_before_the_first_ingestion_there_is_nothing_to_look_at(tmp_path):
+def test_of_equal_files_the_newest_data_set_counts_for_records_may_have_come_back(store, tmp_path):
+    first, replayed = (ingested(store, "mine", LINES, edition) for edition in (1, 2))
+    ingested(store, "other", LINES[:1])
+    assert data_set_of(store, of(tmp_path, "mine")) == replayed
+    assert data_set_of(store, SourceConfig(), first.digest) == replayed
+
+
+def test_a_file_that_has_changed_since_is_another_one(store, tmp_path):
+    ingested(store, "mine", LINES)
+    (tmp_path / "mine.jsonl").write_bytes(LINES[0])
+    with pytest.raises(EmptyInput, match="not been ingested yet"):
+        data_set_of(store, of(tmp_path, "mine"))
+
+
+def test_without_a_name_only_a_single_data_set_is_meant(store):
     with pytest.raises(EmptyInput, match="Nothing has been ingested"):
-        newest_quarantine(tmp_path)
+        only_data_set(store)
+    mine = ingested(store, "mine", LINES)
+    assert only_data_set(store) == mine
+    ingested(store, "other", LINES[:1])
+    with pytest.raises(ConfigError, match="which data set is meant"):
+        only_data_set(store)
+
+
+def test_a_damaged_quarantine_is_named_and_not_read(store, tmp_path):
+    file = ingested(store, "mine", LINES).folder / "quarantine.parquet"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(Damaged, match=r"quarantine\.parquet"):
+        data_set_of(store, of(tmp_path, "mine"))

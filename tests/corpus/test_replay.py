@@ -15,7 +15,7 @@ from corpus.replay import assemble_with, replay, replays_of
 from corpus.schema import FIELDS
 from corpus.sources import identify
 from reviewlm.config import SourceConfig
-from reviewlm.errors import EmptyInput, Unreadable
+from reviewlm.errors import Damaged, EmptyInput, Unreadable
 
 STRICT = SourceConfig(max_chars=50, part_rows=4)
 PLACE = ["source", "line"]
@@ -283,3 +283,30 @@ def test_a_corrected_record_that_is_no_better_is_counted_by_its_new_reason(home,
     home.add("a.jsonl", b"\n".join([line(review_id="r"), b"{broken", b"{broken"]))
     fixed = fixed_file(tmp_path, record, {"text": "mended"})
     assert home.replay(fixed=fixed) == {"replayed": 1, "left": 1, "reasons": {reason: 1}}
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1 for the soup", "-2 stars", "@home", "\t=1", "'a'", "'=1"])
+def test_a_text_that_a_spreadsheet_would_run_comes_back_as_it_was(home, tmp_path, text):
+    """The export is JSON lines, in which nothing is marked: a mark would become part of the review."""
+    source = home.add("a.jsonl", b"\n".join([line(review_id="good"), line(review_id="odd", text=text, stars="five")]))
+    export(home.readings[source.sha256].quarantine, tmp_path / "fixed.jsonl")
+    record = json.loads((tmp_path / "fixed.jsonl").read_text())
+    assert json.loads(record["raw"])["text"] == text
+    record["raw"] = record["raw"].replace('"five"', "5")
+    (tmp_path / "fixed.jsonl").write_text(json.dumps(record))
+    assert home.replay(fixed=tmp_path / "fixed.jsonl")["replayed"] == 1
+    _, frame, _ = home.data_set()
+    assert frame.filter(review_id="odd")["text"].to_list() == [text]
+
+
+def test_damaged_replays_are_named_and_not_read(home, tmp_path):
+    source = home.add("a.jsonl", b"\n".join(some_lines()))
+    home.replay(SourceConfig())
+    [file] = replays_of(tmp_path / "replays", source.sha256)
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(Damaged, match=r"1\.parquet"):
+        home.data_set()
+    file.with_suffix(".sha256").unlink()  # as an earlier version left it
+    assert replays_of(tmp_path / "replays", source.sha256) == [file]

@@ -138,6 +138,6 @@ def test_a_disk_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(synth.Path, "open", refuse)
+    monkeypatch.setattr("reviewlm.output.tempfile.TemporaryFile", refuse)
     with pytest.raises(NotWritable):
         synth.write_reviews(tmp_path / "x", 10, 1)

@@ -1,0 +1,93 @@
+"""A text that stands inside a longer one is found, whatever the Jaccard similarity of the two."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_near_duplicates import CONFIG, TEST, TRAIN, finder, found_by, jaccard, random_text
+
+from corpus.anchors import PARTITIONS, RUN, Anchors
+from reviewlm.config import DuplicatesConfig
+
+
+@pytest.fixture(scope="module")
+def texts():
+    random = np.random.default_rng(3)
+    return [random_text(random, 60, 150) for _ in range(400)]
+
+
+def test_every_first_half_of_another_text_is_found(texts, tmp_path):
+    halves = [" ".join(text.split()[: len(text.split()) // 2]) for text in texts[:100]]
+    assert max(jaccard(half, text) for half, text in zip(halves, texts, strict=False)) < CONFIG.similarity
+    found = found_by(finder(tmp_path, [*texts, *halves]))
+    assert found.keys() == {(number, len(texts) + number) for number in range(100)}
+
+
+@pytest.mark.parametrize("cut", [lambda words: words[-25:], lambda words: words[10:40]], ids=["end", "middle"])
+def test_so_is_any_part_of_20_words_or_more_wherever_it_stands(cut, texts, tmp_path):
+    parts = [" ".join(["I", "say", *cut(text.split())]) for text in texts[:50]]
+    found = found_by(finder(tmp_path, [*texts, *parts], CONFIG.model_copy(update={"containment": 0.8})))
+    assert found.keys() == {(number, len(texts) + number) for number in range(50)}
+
+
+def test_short_quotes_and_halves_that_only_share_a_part_are_not(texts, tmp_path):
+    quotes = [" ".join(text.split()[:19]) for text in texts[:50]]
+    own = [" ".join([*text.split()[:25], *(f"own{n}" for n in range(25))]) for text in texts[:50]]
+    assert found_by(finder(tmp_path, [*texts, *quotes, *own])) == {}
+
+
+def test_containment_can_be_switched_off(texts, tmp_path):
+    config = DuplicatesConfig(containment="none")
+    half = " ".join(texts[0].split()[:40])
+    assert found_by(finder(tmp_path, [*texts, half], config)) == {}
+
+
+@pytest.mark.parametrize("test_text", ["whole", "half"])
+def test_across_splits_the_less_sacred_of_the_two_leaves_the_shorter_or_the_longer_one(test_text, texts, tmp_path):
+    whole = texts[0]
+    half = " ".join(whole.split()[: len(whole.split()) // 2])
+    pair = [whole, half] if test_text == "whole" else [half, whole]
+    sides = np.array([TEST, TRAIN], np.uint8)
+    assert found_by(finder(tmp_path, pair), lambda keys: sides[keys], within=False).keys() == {(0, 1)}
+
+
+def test_thousands_of_texts_with_one_template_cost_no_comparison_of_all_with_all(tmp_path):
+    template = [f"t{n}" for n in range(40)]
+    random = np.random.default_rng(4)
+    texts = [" ".join([*template, *random_text(random, 60, 61).split()]) for _ in range(2_000)]
+    sides = np.array([TEST] * 20 + [TRAIN] * 1_980, np.uint8)
+    near = finder(tmp_path, texts)
+    assert found_by(near, lambda keys: sides[keys], within=False) == {}
+    assert near.examined < 100 * 20 * 1_980
+
+
+@given(
+    shared=st.lists(st.integers(0, 2**64 - 1), min_size=9, max_size=14),
+    around=st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=12), min_size=4, max_size=4),
+)
+def test_texts_with_a_whole_window_in_common_have_an_anchor_in_common(shared, around, tmp_path_factory):
+    one, other = [*around[0], *shared, *around[1]], [*around[2], *shared, *around[3]]
+    offsets = np.array([0, len(one), len(one) + len(other)])
+    anchors = Anchors(tmp_path_factory.mktemp("anchors"), window=9, least=1)
+    found, text = anchors.of(np.array([*one, *other], np.uint64), offsets)
+    anchors.append(found, text)
+    together = [anchors.buckets(partition) for partition in range(PARTITIONS)]
+    assert any(members.tolist()[:2] == [0, 1] for members, _ in together)
+
+
+def test_texts_with_fewer_shingles_than_the_least_have_no_anchor(tmp_path):
+    anchors = Anchors(tmp_path, window=7, least=10)
+    found, text = anchors.of(np.arange(19, dtype=np.uint64), np.array([0, 9, 19]))
+    assert set(text.tolist()) == {1}
+    assert 1 <= len(found) <= 4, "of windows of seven among ten"
+
+
+def test_of_every_window_of_runs_the_smallest_is_kept(tmp_path):
+    values = np.random.default_rng(1).integers(0, 2**64, 300, np.uint64)
+    single = Anchors(tmp_path, window=RUN, least=1)  # a window of one run: all of them
+    runs, _ = single.of(values, np.array([0, 300]))
+    assert len(runs) == 300 - RUN + 1
+    found, _ = Anchors(tmp_path, window=16, least=1).of(values, np.array([0, 300]))
+    width = 16 - RUN + 1
+    assert set(found.tolist()) == {min(runs[start : start + width].tolist()) for start in range(len(runs) - width + 1)}
+    assert len(found) / len(runs) == pytest.approx(2 / (width + 1), abs=0.05)
