@@ -18,7 +18,7 @@ import polars as pl
 from corpus.canaries import Canaries
 from evaluation.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
 from evaluation.exposure import measure_exposure
-from evaluation.novelty import ORDERS, copied_spans, overlap
+from evaluation.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.private_patterns import private_patterns
 from evaluation.reference import Reference
 from evaluation.star_consistency import Agreement, agreement
@@ -64,6 +64,7 @@ def audit(
     samples.write_parquet(folder / SAMPLES_FILE)
     texts = word_stream(samples["text"]).cut_at(config.max_words)
     facts = _novelty(samples, texts, reference, config.max_words, folder)
+    facts |= _passages(texts, facts["copied_8"], reference, config.max_words)
     facts |= _variety(texts, reference, config.max_words)
     facts |= _stars(samples, reference)
     facts |= _private(samples, reference, folder)
@@ -121,6 +122,18 @@ def _novelty(
         "longest_copied": int(found.longest_D.max()),
         "real_longest_copied": int(reference.real["longest"].head(samples.height).max() or 0),  # type: ignore[arg-type]
     }
+
+
+def _passages(
+    texts: WordStream, copied: float | None, reference: Reference, most_words: int
+) -> dict[str, float | None]:
+    """Share of passages that stand in the training text: of 8 words, or whole texts that are shorter."""
+    found: dict[str, float | None] = {}
+    real = word_stream(reference.real["text"]).cut_at(most_words)
+    for name, stream, share in (("", texts, copied), ("real_", real, reference.real_curve[PASSAGE - 1])):
+        grams = int(np.maximum(stream.lengths_D - PASSAGE + 1, 0).sum())
+        found[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
+    return found
 
 
 def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[str, Any]:

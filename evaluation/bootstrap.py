@@ -2,7 +2,9 @@
 
 A figure is a function of sums over reviews (nats, tokens, bytes …), so reviews are drawn with replacement and the
 figure is taken anew for each draw (Efron and Tibshirani 1993, chapters 6 and 13; for language models Koehn 2004).
-Reviews and not tokens are drawn, since the tokens of one review resemble each other.
+Reviews and not tokens are drawn, since the tokens of one review resemble each other. Where reviews resemble each other
+too (of one business, copies of one text), groups of them are drawn (`evaluation/groups.py`; Davison and Hinkley 1997,
+section 3.8).
 
 All figures of all models are taken from the same draws. That makes differences paired: what makes a review hard for
 two models cancels out. And it costs once: a draw is a row of counts, and its sums are a matrix product.
@@ -23,7 +25,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 MAX_UNITS = 4_000
-"""Above so many reviews, random groups of equal size are drawn instead of single reviews. The variance of a sum is
+"""Above so many groups, random sets of equally many are drawn instead of single ones. The variance of a sum is
 the same; the spread of its estimate is sqrt(2 / MAX_UNITS), about 2 %; and time no longer grows with the reviews."""
 
 DRAWS_AT_ONCE = 2_000_000
@@ -37,10 +39,11 @@ class Interval:
         estimate: The figure on all reviews.
         low: Lower end.
         high: Upper end; both are NaN where the figure is not finite on all reviews or on too many draws, and where
-            there is one review.
+            there is one group.
         confidence: Of the two-sided interval: (1 − confidence)/2 lies beyond each end.
         resamples: Draws taken.
         reviews: Reviews drawn from.
+        groups: Groups of reviews that were drawn; as many as reviews where each is its own.
     """
 
     estimate: float
@@ -49,6 +52,7 @@ class Interval:
     confidence: float
     resamples: int
     reviews: int
+    groups: int
 
 
 class Bootstrap:
@@ -65,38 +69,42 @@ class Bootstrap:
         confidence: Of the intervals, in (0, 1).
         resamples: Draws.
         seed: Equal seeds draw equal reviews.
+        groups: (D,) number of each review's group; None where each review is its own.
 
     Attributes:
         totals: The sum of each column over all reviews.
         drawn: The sums (R,) of each column over the draws.
+        groups: How many groups there are.
 
     Raises:
         ValueError: There is no column, no review, or not the same number of reviews in each column.
     """
 
     def __init__(
-        self, columns: Iterable[tuple[Any, np.ndarray]], *, confidence: float, resamples: int, seed: int
-    ) -> None:
-        self.confidence, self.resamples, self.reviews = confidence, resamples, 0
+        self, columns: Iterable[tuple[Any, np.ndarray]], *, confidence: float, resamples: int, seed: int,
+        groups: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        self.confidence, self.resamples, self.reviews, self.groups = confidence, resamples, 0, 0
         self.totals: dict[Any, float] = {}
         self.drawn: dict[Any, np.ndarray] = {}
         generator = np.random.default_rng(seed)
-        groups: np.ndarray | None = None
+        unit_D: np.ndarray | None = None
         units: dict[Any, np.ndarray] = {}
         for key, column in columns:
             column_D = np.asarray(column, np.float64)
             if not self.totals:
-                self.reviews, groups = len(column_D), _groups(len(column_D), generator)
+                self.reviews = len(column_D)
+                self.groups, unit_D = _units(self.reviews, groups, generator)
             if not self.reviews or len(column_D) != self.reviews:
                 raise ValueError(f"a bootstrap needs a number of each review: {len(column_D)} and {self.reviews}")
             self.totals[key] = float(column_D.sum())
             if np.isfinite(column_D).all():
-                units[key] = column_D if groups is None else np.bincount(groups, column_D)
+                units[key] = column_D if unit_D is None else np.bincount(unit_D, column_D)
             else:
                 self.drawn[key] = np.full(resamples, np.nan)
         if not self.totals:
             raise ValueError("a bootstrap needs a column")
-        self.units = min(self.reviews, MAX_UNITS)
+        self.units = min(self.groups, MAX_UNITS)
         self._draw(units, generator)
 
     def _draw(self, units: Mapping[Any, np.ndarray], generator: np.random.Generator) -> None:
@@ -124,15 +132,15 @@ class Bootstrap:
         """
         estimate, figure_R = self.figures(figure)
         low, high = self.ends(figure_R) if np.isfinite(estimate) else (np.nan, np.nan)
-        return Interval(estimate, low, high, self.confidence, self.resamples, self.reviews)
+        return Interval(estimate, low, high, self.confidence, self.resamples, self.reviews, self.groups)
 
     def ends(self, figure_R: np.ndarray) -> tuple[float, float]:
         """Return the ends of the percentile interval of a figure on the draws.
 
         A slice of few reviews may be empty in a draw. Such draws are left out; where they are more than one in a
-        hundred there is no interval. Nor is there one of a single review, of which all draws are the same.
+        hundred there is no interval. Nor is there one of a single group, of which all draws are the same.
         """
-        if self.reviews < 2:
+        if self.groups < 2:
             return np.nan, np.nan
         finite_R = figure_R[np.isfinite(figure_R)]
         if len(finite_R) < 0.99 * len(figure_R) or not len(finite_R):
@@ -156,8 +164,9 @@ def expanded_tail(confidence: float, units: int) -> float:
 
 
 def ratio_interval(
-    numerator_D: np.ndarray, denominator_D: np.ndarray, *, confidence: float, resamples: int, seed: int
-) -> Interval:
+    numerator_D: np.ndarray, denominator_D: np.ndarray, *, confidence: float, resamples: int, seed: int,
+    groups: np.ndarray | None = None,
+) -> Interval:  # fmt: skip
     """Return Σ numerator / Σ denominator over reviews with its bootstrap interval.
 
     Args:
@@ -166,6 +175,7 @@ def ratio_interval(
         confidence: Of the interval, in (0, 1).
         resamples: Draws.
         seed: Equal seeds give equal intervals.
+        groups: Number of each review's group; None where each review is its own.
 
     Raises:
         ValueError: There is no review, or a number is not finite.
@@ -173,13 +183,22 @@ def ratio_interval(
     columns = {"numerator": np.asarray(numerator_D, np.float64), "denominator": np.asarray(denominator_D, np.float64)}
     if not len(columns["numerator"]) or not all(np.isfinite(column).all() for column in columns.values()):
         raise ValueError("a bootstrap needs at least one review and finite numbers")
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
     return boot.interval(lambda sums: sums["numerator"] / sums["denominator"])
 
 
-def _groups(reviews: int, generator: np.random.Generator) -> np.ndarray | None:
-    """Return (D,) a random group of each review, of (almost) equal size; None where reviews are few enough."""
-    return generator.permutation(reviews) % MAX_UNITS if reviews > MAX_UNITS else None
+def _units(reviews: int, groups: np.ndarray | None, generator: np.random.Generator) -> tuple[int, np.ndarray | None]:
+    """Return how many groups there are, and (D,) what each review is drawn with; None where it is drawn alone.
+
+    Above `MAX_UNITS` groups, random sets of (almost) equally many groups are drawn.
+    """
+    if groups is not None and len(groups) != reviews:
+        raise ValueError(f"a bootstrap needs a group of each review: {len(groups)} and {reviews}")
+    count = reviews if groups is None else int(groups.max(initial=-1)) + 1
+    if count <= MAX_UNITS:
+        return count, groups
+    set_C = generator.permutation(count) % MAX_UNITS
+    return count, set_C if groups is None else set_C[groups]
 
 
 def _counts(units: int, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:

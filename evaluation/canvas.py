@@ -14,6 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from reviewlm.visible import visible
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY, PALE = "#595959", "#E3E3E3"
 MARKERS = "os^DvPX*"
@@ -47,6 +49,11 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def literal(text: str) -> str:
+    """Return raw text for a label: between two dollar signs Matplotlib reads a formula, and fails at what is none."""
+    return visible(text).replace("$", r"\$")
+
+
 def thousands(value: float) -> str:
     """Return 1500 as "1.5 k"."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -69,5 +76,5 @@ def plain_log_ticks(axis: Axis) -> None:
 
 def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
     """Label these places of an axis and no others: a log axis would put its own beside them."""
-    axis.set_ticks(list(places), list(labels))
+    axis.set_ticks(list(places), [literal(label) for label in labels])
     axis.set_minor_locator(NullLocator())

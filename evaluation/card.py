@@ -26,8 +26,9 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 LIMITS = (
     "The ratings, dates and names are those of the source; nobody has compared them with Yelp.",
     "Whether a text was written by a customer, and by a human being, was not checked.",
-    "Personal data is found by patterns (e-mail and web addresses, card and telephone numbers). Names of people, "
-    "street addresses and what a text says about health, belief or origin are not found and not masked.",
+    "Personal data is found by patterns (e-mail, web and IP addresses, card, bank account, social security and "
+    "telephone numbers, @handles, API keys). Names of people, street addresses and "
+    "what a text says about health, belief or origin are not found and not masked.",
     "Languages were told apart only where the selection names some; short texts cannot be told.",
     "Offensive, defamatory or sexual content was not looked for and was not removed.",
     "Numbers of businesses and authors, marked ≈, are estimates with a standard error of 3 %.",

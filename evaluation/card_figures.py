@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from corpus.profile import LENGTH_EDGES, Profile, Summary
 from corpus.word_statistics import PowerLaw, WordStatistics
-from evaluation.canvas import GREY, PALETTE, canvas, thousands
+from evaluation.canvas import GREY, PALETTE, canvas, literal, thousands
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
@@ -196,7 +196,7 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
     ):
         places = range(len(rows))
         axes.barh(places, [abs(row[1]) for row in rows], color=colour, height=0.7)
-        axes.set_yticks(places, [row[0].replace("$", r"\$") for row in rows])
+        axes.set_yticks(places, [literal(row[0]) for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_title(title, fontsize=10)
@@ -212,7 +212,7 @@ def names_figure(summary: Summary, number: int = 15) -> Figure:
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
         axes.set_ylim(-0.6, number - 0.4)
-        axes.set_yticks(range(len(rows)), [name[:28].replace("$", r"\$") for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [literal(name[:28]) for name, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
-from evaluation.page import page, paragraph, section
+from evaluation.page import escape, page, paragraph, section
+from reviewlm.markdown import literal
 
 STYLE = """
 .tiles, .quotes { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
@@ -75,12 +75,12 @@ class Page:
     def to_markdown(self) -> str:
         """Return the page without pictures and quotations."""
         glance = Table(("figure", "value"), [(what, value) for value, what in self.tiles])
-        parts = [f"# {_plain(self.title)}", _plain(self.lead), _table_markdown(glance)]
+        parts = [f"# {literal(self.title)}", literal(self.lead), _table_markdown(glance)]
         for part in self.sections:
             if part.tables or part.points:
-                parts += [f"## {_plain(part.title)}", _plain(part.text)]
+                parts += [f"## {literal(part.title)}", literal(part.text)]
                 parts += [_table_markdown(table) for table in part.tables]
-                parts += ["\n".join(f"- {_plain(point)}" for point in part.points)]
+                parts += ["\n".join(f"- {literal(point)}" for point in part.points)]
         return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -115,14 +115,6 @@ def _picture_html(picture: Picture) -> str:
 
 def _table_markdown(table: Table) -> str:
     rule = ["---" if table.words or not column else "---:" for column in range(len(table.header))]
-    rows = [[*map(_plain, table.header)], rule, *([*map(_plain, row)] for row in table.rows)]
+    rows = [[*map(literal, table.header)], rule, *([*map(literal, row)] for row in table.rows)]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{_plain(table.caption)}\n\n{text}" if table.caption else text
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it stands."""
-    escaped = escape(text, quote=False).replace("\\", "\\\\").replace("\n", " ")
-    for sign in "|*_`[]":
-        escaped = escaped.replace(sign, f"\\{sign}")
-    return escaped
+    return f"{literal(table.caption)}\n\n{text}" if table.caption else text

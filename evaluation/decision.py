@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
+from reviewlm.markdown import literal, table_row
+
 DIGITS = 9
 """Significant digits kept of a figure, so that a decision is the same text on every machine."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
@@ -56,6 +58,9 @@ class Decision:
         challenger_scores: SHA-256 of its scores that were decided by, see `evaluation.gate.scores_digest`.
         champion_scores: The same of the champion; None where it has none.
         passed_over: Why models that are better on validation were not tried, a sentence each.
+        warnings: Where the stated chance of error is not guaranteed, a sentence each.
+        champion_reviews: Digests of the champion's own test reviews and of both models' scores of them; None where
+            none were scored.
     """
 
     promote: bool
@@ -69,6 +74,8 @@ class Decision:
     challenger_scores: str = ""
     champion_scores: str | None = None
     passed_over: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    champion_reviews: Mapping[str, str] | None = None
 
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
@@ -79,14 +86,15 @@ class Decision:
         """Return the decision that `to_json` wrote."""
         values = json.loads(text)
         rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
-        return cls(**{**values, "rules": rules, "passed_over": tuple(values.get("passed_over", ()))})
+        told = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
+        return cls(**{**values, "rules": rules, **told})
 
     def to_markdown(self) -> str:
         """Return a heading, the table of rules and what was compared, as Markdown."""
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in self.rows()]
         table = ["| rule | outcome | value | limit | why |", "|---|---|---:|---:|---|"]
-        table += ["| " + " | ".join(row) + " |" for row in escaped]
-        return "\n".join([f"### {self.headline}", "", *table, "", *(f"- {line}" for line in self._facts()), ""])
+        table += map(table_row, self.rows())
+        facts = [f"- {literal(line)}" for line in self._facts()]
+        return "\n".join([f"### {literal(self.headline)}", "", *table, "", *facts, ""])
 
     def to_text(self) -> str:
         """Return the same for a terminal, in aligned columns."""
@@ -106,6 +114,7 @@ class Decision:
         return [[rule.name, rule.outcome, shown(rule.value), shown(rule.limit), rule.detail] for rule in self.rules]
 
     def _facts(self) -> Iterator[str]:
+        yield from (f"warning: {what}" for what in self.warnings)
         yield f"challenger: {self.challenger}"
         yield f"champion: {self.champion or 'none yet'}"
         yield f"test set: {self.test_set}"

@@ -20,6 +20,7 @@ import polars as pl
 from evaluation.drift_features import Judged, of_scores, of_texts
 from reviewlm.config import DriftConfig
 from reviewlm.errors import EmptyInput
+from reviewlm.markdown import literal
 
 FEWEST = 50
 """Reviews of each sample, at least."""
@@ -77,7 +78,7 @@ class DriftReport:
         """Return the table of figures."""
         rows = [
             f"| {figure.name} | {figure.value:.4f} | {figure.expected:.4f} | {figure.limit:g} | {figure.p_value:.4f} "
-            f"| {'**drifted**' if figure.flagged else 'same'} | {figure.detail} |"
+            f"| {'**drifted**' if figure.flagged else 'same'} | {literal(figure.detail)} |"
             for figure in self.figures
         ]
         samples = f"{self.reviews:,} new reviews against {self.reference_reviews:,} that the champion knows."

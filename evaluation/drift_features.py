@@ -127,7 +127,7 @@ def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> P
 
 def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
     """Pool the samples that the champion has scored."""
-    columns = ["oov", "tokens", "nats", "bytes"]
+    columns = ["oov", "tokens", pl.col("nats") + pl.col("spelling_nats"), "bytes"]  # unknown words are paid for
     both = pl.concat([held_out.select(columns).cast(pl.Float64), batch.select(columns).cast(pl.Float64)])
     new_N = np.r_[np.zeros(held_out.height, bool), np.ones(batch.height, bool)]
 
@@ -139,7 +139,7 @@ def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
 
     figures = (
         Measure("coverage", slice(0, 2), lost, config.coverage, "rise of the share of words that it does not know"),
-        Measure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its bits per byte"),
+        Measure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its open bits per byte"),
     )
     return Pool(both.to_numpy().astype(np.float32), new_N, figures, {})
 

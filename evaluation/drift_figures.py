@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.canvas import GREY, PALETTE
+from evaluation.canvas import GREY, PALETTE, literal
 from evaluation.drift import DriftReport, flagged_sentence
 from evaluation.page import page, paragraph, picture, section, table
 
@@ -93,7 +93,7 @@ def moved_words(report: DriftReport) -> Figure:
     places = range(len(rows))
     axes.scatter([row["known"] for row in rows], places, color=KNOWN, label="known to the champion", zorder=2)
     axes.scatter([row["new"] for row in rows], places, color=NEW, label="new reviews", zorder=2)
-    axes.set_yticks(places, [str(row["word"]) for row in rows])
+    axes.set_yticks(places, [literal(str(row["word"])) for row in rows])
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -110,7 +110,7 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     axes.bar([place - 0.2 for place in places], known, 0.4, color=KNOWN, label="known to the champion")
     axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW, label="new reviews")
     slanted = name == "categories"
-    names = [f"{label}+" for label in labels] if name == "length" else labels
+    names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]
     axes.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
     axes.set_ylabel("share")
     axes.set_title(TITLES[name], fontsize=10)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from evaluation.metrics import Figures
 from models.adaptation import STATIC
+from reviewlm.family import NOT_KNOWN, Family
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,36 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class ChampionReviews:
+    """Scores of both models on the champion's own frozen test reviews, those of the data that it was trained on.
+
+    Args:
+        reviews: How many there are.
+        learnt_ids: Left out because their id stands in the challenger's training or validation data.
+        learnt_texts: Left out because their text does, under another id.
+        same: Whether they are the challenger's test reviews: then nothing was scored twice.
+        challenger: Rows of `evaluation.score.score_stream`; None where nothing was scored.
+        champion: The same of the champion, on the same reviews.
+        documents: What else is known of them: review_id and, where reviews belong together, `group`.
+        problem: Why the two could not be scored on them; empty where they could.
+    """
+
+    reviews: int = 0
+    learnt_ids: int = 0
+    learnt_texts: int = 0
+    same: bool = False
+    challenger: pl.DataFrame | None = None
+    champion: pl.DataFrame | None = None
+    documents: pl.DataFrame | None = None
+    problem: str = ""
+
+    @property
+    def left(self) -> int:
+        """Reviews that the challenger has not learnt from."""
+        return self.reviews - self.learnt_ids - self.learnt_texts
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a decision rests on.
 
@@ -39,14 +69,20 @@ class Evidence:
         champion_digest: See above.
         champion_test: See above.
         champion_problem: Why the champion cannot be measured, its files being gone or damaged; empty where it can.
+        family: The data that the challenger was trained on.
+        champion_family: The same of the champion.
+        champion_reviews: How both do on the champion's own test reviews; None where that was not measured.
         challenger_departure: Largest relative difference, over reviews, between the nats of `challenger` and those
             that the store has of the same bundle on the same tokens; None where the rows are the stored ones.
         champion_departure: The same of the champion.
         score_problem: Why the challenger could not be scored now; empty where it was.
-        reviews: What else is known of the test reviews: review_id, date, and categories where there are any.
+        reviews: What else is known of the test reviews: review_id, date, categories where there are any, and `group`
+            where reviews are not independent (`evaluation/groups.py`).
+        grouped_by: What makes reviews one group, in words; empty where each review is its own.
         challenger_adaptation: "static", or how the challenger adapts to the text that it is scored on.
         champion_adaptation: The same of the champion.
-        baseline: Figures of the baseline named in the configuration, on the same reviews.
+        baseline: Rows of the baseline named in the configuration, on the same reviews.
+        baseline_adaptation: "static", or how the baseline adapts to the text that it is scored on.
         baseline_name: Its name.
         baseline_digest: Digest of its bundle.
         checks_passed: Whether the data checks passed; None where they were not run.
@@ -61,11 +97,14 @@ class Evidence:
         folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not charge for.
         unfair: Why the challenger has an advantage that the figures do not charge for (it folds case where the
             champion does not, say); empty where it has none.
+        champion_pays: Whether the champion's figures pay for all of the text. They do not, and are too good by that,
+            where neither its vocabulary nor the run has a price for what it folds away.
         smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
         smoke_detail: What it said.
         latency: How long it took; None where that was not measured.
         megabytes: Of the bundle's files, in millions of bytes.
         audit: Facts of the audit of what the challenger writes, see `tasks/audit.py`; None where there was none.
+        counts: Name of the n-gram model that the challenger is, or is made of among others; empty where it has none.
         passed_over: A sentence about each model of the run that is better on validation and was not tried.
         resamples: Draws of the bootstrap.
         seed: Of the bootstrap.
@@ -78,13 +117,18 @@ class Evidence:
     champion_digest: str | None = None
     champion_test: str | None = None
     champion_problem: str = ""
+    family: Family = NOT_KNOWN
+    champion_family: Family = NOT_KNOWN
+    champion_reviews: ChampionReviews | None = None
     challenger_adaptation: str = STATIC
     champion_adaptation: str = STATIC
     challenger_departure: float | None = None
     champion_departure: float | None = None
     score_problem: str = ""
     reviews: pl.DataFrame | None = None
-    baseline: Figures | None = None
+    grouped_by: str = ""
+    baseline: pl.DataFrame | None = None
+    baseline_adaptation: str = STATIC
     baseline_name: str = "baseline"
     baseline_digest: str | None = None
     checks_passed: bool | None = None
@@ -96,11 +140,13 @@ class Evidence:
     floor: pl.DataFrame | None = None
     folds: bool = False
     unfair: str = ""
+    champion_pays: bool = True
     smoke_passed: bool | None = None
     smoke_detail: str = ""
     latency: Latency | None = None
     megabytes: float | None = None
     audit: Mapping[str, float] | None = None
+    counts: str = ""
     passed_over: tuple[str, ...] = ()
     resamples: int = 10_000
     seed: int = 1

@@ -59,6 +59,7 @@ TABLE = {
 FACTS = (
     "exposure_max",
     "exposure_mean",
+    "exposure_once",
     "exposure_extrapolated_max",
     "exposure_limit",
     "skew_normal_ks",
@@ -115,6 +116,7 @@ def measure_exposure(
         "canaries_written": int(lowered.str.contains_any(texts).sum()),
         "exposure_max": known["exposure"].max(),
         "exposure_mean": known["exposure"].mean(),
+        "exposure_once": known.filter(pl.col("copies") == 1)["exposure"].mean(),
         "exposure_extrapolated_max": known["extrapolated"].max(),
         "exposure_limit": math.log2(candidates + 1) if known.height else None,
         "skew_normal_ks": fitted.distance if fitted else None,

@@ -77,7 +77,8 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     """Draw test perplexity per token and bits per byte of every model, best first.
 
     Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary; bits per
-    byte compare all, and only there the floor has a meaning.
+    byte compare all, and only there the floor has a meaning. Models that adapt to what they read stand below the
+    static ones, hatched: the two do not compare.
 
     Args:
         table: `evaluation.metrics.comparison_table`; where it has columns `*_lo` and `*_hi`, bars have intervals.
@@ -88,8 +89,9 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
     colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
     grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
-    _bars(left, grouped.sort("group", "perplexity"), "perplexity", colours, "{:.4g}")
-    _bars(right, table.sort("open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
+    adapts = pl.col("adaptation") != STATIC  # those bars stand below the others
+    _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", colours, "{:.4g}")
+    _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
     one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
     # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
     left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
@@ -151,7 +153,9 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
     rows = table.reverse().to_dicts()
     values = [row[column] for row in rows]
     drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
-    axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62)
+    hatches = ["" if row.get("adaptation", STATIC) == STATIC else "///" for row in rows]
+    axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62, hatch=hatches,
+              edgecolor="white", linewidth=0)  # fmt: skip
     patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     for place, (row, value, end) in enumerate(zip(rows, values, drawn, strict=True)):
         if (span := _interval(row, column)) is not None:

@@ -1,8 +1,8 @@
 """The gate: policy + evidence → decision. Pure; whoever calls it moves the alias.
 
 A challenger becomes champion only if no rule fails. Both models must have been scored now, on the same frozen test
-reviews, and are compared by open bits per byte, which no vocabulary makes look better by hiding words behind `<unk>`
-(what it folds away is not paid for, see `evaluation/metrics.py`). A tie keeps the champion; a figure that is not a
+reviews, and are compared by open bits per byte, which no vocabulary makes look better by hiding words behind `<unk>`,
+or by folding case (`models/surface.py` prices what it drops). A tie keeps the champion; a figure that is not a
 number never promotes; evidence that is missing counts against the challenger. The rules are in `evaluation/rules/`,
 what they are for and how often they err in docs/promotion.md.
 """
@@ -13,10 +13,12 @@ import hashlib
 
 import polars as pl
 
+from corpus.leaks import reviews_digest
 from evaluation.decision import Decision, rounded
 from evaluation.evidence import Evidence as Evidence
 from evaluation.rules import RULES
 from evaluation.rules.case import Case
+from evaluation.rules.cautions import cautions
 from reviewlm.config import PromotionConfig
 
 METRIC = "open bits per byte (lower is better)"
@@ -40,6 +42,8 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
         challenger_scores=scores_digest(case.evidence.challenger),
         champion_scores=None if evidence.champion is None else scores_digest(case.champion_rows),
         passed_over=evidence.passed_over,
+        warnings=cautions(case),
+        champion_reviews=_champion_reviews(evidence),
     )
 
 
@@ -55,6 +59,15 @@ def scores_digest(rows: pl.DataFrame) -> str:
     for column in ("nats", "spelling_nats"):
         digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
     return digest.hexdigest()
+
+
+def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
+    """Return what tells the scores on the champion's own test reviews from others; None where there are none."""
+    found = evidence.champion_reviews
+    if found is None or found.challenger is None or found.champion is None or found.champion.is_empty():
+        return None
+    digests = {"challenger_scores": scores_digest(found.challenger), "champion_scores": scores_digest(found.champion)}
+    return {"test_set": reviews_digest(found.champion), **digests}
 
 
 def _praise(case: Case) -> str:
@@ -74,10 +87,17 @@ def _figures(case: Case) -> dict[str, float]:
         f"{ours}, open bits per byte": case.challenger.open_bits_per_byte,
         f"{ours}, bits per byte": case.challenger.bits_per_byte,
         "test reviews": float(case.challenger.reviews),
+        "test groups": float(case.groups),
+        "test groups, effective": case.effective_groups,
     }
     if case.evidence.champion is not None:
         figures[f"{theirs}, open bits per byte"] = case.champion.open_bits_per_byte
         figures[f"{theirs}, bits per byte"] = case.champion.bits_per_byte
+    if case.champion_loss:
+        figures["champion's reviews"] = float(case.champion_loss.reviews)
+        figures["champion's reviews, loss"] = case.champion_loss.estimate
+        figures["champion's reviews, loss, lower end"] = case.champion_loss.low
+        figures["champion's reviews, loss, upper end"] = case.champion_loss.high
     if case.interval:
         figures["difference"] = case.challenger.open_bits_per_byte - case.champion.open_bits_per_byte
         figures["gain"] = case.interval.estimate

@@ -15,10 +15,12 @@ import numpy as np
 import polars as pl
 
 from evaluation.bootstrap import Bootstrap, Interval
-from evaluation.comparison import METRICS, comparable
+from evaluation.comparison import METRICS, Baseline, baseline_of, comparable
 from evaluation.floor import floor_nats
+from evaluation.groups import groups_of
 from evaluation.metrics import LN2, Figures
 from evaluation.usefulness import HITS
+from models.adaptation import STATIC
 from reviewlm.errors import ReviewLMError
 
 Sums = Mapping[Any, Any]
@@ -59,6 +61,7 @@ class ComparedScores:
         confidence: Of the intervals, in (0, 1).
         resamples: Draws.
         seed: Equal seeds draw equal reviews.
+        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
 
     Raises:
         ReviewLMError: The models were scored on different reviews, or on none.
@@ -73,6 +76,7 @@ class ComparedScores:
         confidence: float,
         resamples: int,
         seed: int,
+        documents: pl.DataFrame | None = None,
     ) -> None:
         rows = aligned(scores)
         self.figures, self.judged = {name: figures[name] for name in scores}, judged
@@ -82,9 +86,10 @@ class ComparedScores:
             columns |= _gap_columns(name, frame, judged) if judged is not None else {}
         first = next(iter(rows.values()))
         columns |= {"bytes": first["bytes"].to_numpy(), "reviews": np.ones(len(first))}
-        self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+        groups = groups_of(first["review_id"], documents)
+        self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
 
-    def interval_table(self, baseline: str) -> pl.DataFrame:
+    def interval_table(self, baseline: Baseline) -> pl.DataFrame:
         """Return one row per model: what belongs beside `evaluation.comparison.comparison_table`.
 
         Returns:
@@ -93,12 +98,14 @@ class ComparedScores:
             the upper end of the gap is below 0. Null where there is no interval: the figure is infinite, has no
             meaning for the unit, or there is one review; and for gaps where there is no floor.
         """
-        rows = [self._row(name, baseline) for name in self.figures]
+        rows = [self._row(name, baseline_of(baseline, name)) for name in self.figures]
         schema = dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String(), "below_floor": pl.Boolean()}
         return pl.DataFrame(rows, schema)
 
-    def difference_table(self, baseline: str) -> pl.DataFrame:
-        """Return the paired differences of each model to the baseline, and to the next better one.
+    def difference_table(self, baseline: Baseline) -> pl.DataFrame:
+        """Return the paired differences of each model to its baseline, and to the next better one.
+
+        Static models are compared with static ones, adapting ones with adapting ones.
 
         Returns:
             model, other, relation ("baseline" or "next better"), figure, difference (model − other: below 0 the model
@@ -140,11 +147,13 @@ class ComparedScores:
         numbers = (found.estimate, found.low, found.high, gain.estimate, gain.low, gain.high)
         return (name, other, relation, metric, *map(_finite, numbers))
 
-    def _pairs(self, baseline: str) -> Iterator[tuple[str, str, str]]:
+    def _pairs(self, baseline: Baseline) -> Iterator[tuple[str, str, str]]:
         order = sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
-        if baseline in self.figures:
-            yield from ((name, baseline, "baseline") for name in order if name != baseline)
-        yield from ((worse, better, "next better") for better, worse in pairwise(order))
+        own = {name: baseline_of(baseline, name) for name in order}
+        yield from ((name, own[name], "baseline") for name in order if own[name] in own and own[name] != name)
+        for adapting in (False, True):
+            alike = [name for name in order if (self.figures[name].adaptation != STATIC) == adapting]
+            yield from ((worse, better, "next better") for better, worse in pairwise(alike))
 
 
 DIFFERENCES = pl.Schema(
@@ -177,8 +186,9 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
 
 
 def usefulness_table(
-    tokens: Mapping[str, pl.DataFrame], sizes: pl.DataFrame, *, confidence: float, resamples: int, seed: int
-) -> pl.DataFrame:
+    tokens: Mapping[str, pl.DataFrame], sizes: pl.DataFrame, *, confidence: float, resamples: int, seed: int,
+    documents: pl.DataFrame | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Return how useful next-word suggestions are, with intervals; figures as `evaluation.usefulness` defines them.
 
     Args:
@@ -187,6 +197,7 @@ def usefulness_table(
         confidence: Of the intervals.
         resamples: Draws of the observed reviews.
         seed: Equal seeds draw equal reviews.
+        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
 
     Returns:
         One row per model: model, hit@1, hit@3, hit@5 and mrr (per token) and keystroke_savings (per byte), each with
@@ -208,7 +219,8 @@ def usefulness_table(
     shares["keystroke_savings"] = ("keys", "bytes")
     wanted = {key for share in shares.values() for key in share}
     columns = {(name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(wanted)}
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+    groups = groups_of(next(iter(sums.values()))["review_id"], documents)
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
     rows = []
     for name in tokens:
         row: dict[str, Any] = {"model": name}

@@ -9,8 +9,8 @@ figures of parts add up. Denominators, fixed for all models:
 
 An unknown word is scored as `<unk>`, which stands for many words at once and is therefore too cheap. The *open*
 figures add what it costs to spell the word (`spelling_nats`), and only they compare models of different vocabularies.
-What a vocabulary of words folds away (case, typographic quotes, repeated spaces) is paid for in no figure: between
-vocabularies that fold differently even the open figures favour the one that folds more.
+They pay for what a vocabulary of words folds away, too (case, typographic quotes, spaces; `models/surface.py`), except
+for vocabularies of earlier versions, which have no price for it: the policies beside the figures say so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Figures:
         words: White-space words, without the ends.
         oov: Tokens that are `<unk>`.
         nats: −Σ log p.
-        spelling_nats: What it costs to spell the unknown words.
+        spelling_nats: What the tokens leave out: the letters of unknown words, case, spaces and quotes.
         unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
         vocabulary: Digest of the vocabulary.
         boundary: Its boundary policy: which tokens stand at the ends of a review.
@@ -89,7 +89,7 @@ class Figures:
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits of a byte of text, unknown words spelt out: the figure that compares models of any vocabularies."""
+        """Bits of a byte of text, unknown words, case and spaces paid for: it compares models of any vocabularies."""
         return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
 
     @property
@@ -158,14 +158,17 @@ def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
     return pl.DataFrame(slices, infer_schema_length=None)
 
 
-def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC) -> dict[str, str]:
-    """Return what has to be said beside every set of figures to make it mean something."""
+def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC, whole: bool = True) -> dict[str, str]:
+    """Return what has to be said beside every set of figures to make it mean something.
+
+    *whole*: whether the open figures pay for all of the text (`Vocabulary.whole`).
+    """
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
         "end of review": "one <eos> token a review is scored and counted; 1 byte and 1 word a review stand for it",
         "begin and stars": "<bos> and the star token are given, never scored",
         "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
-        "folding": "what the vocabulary folds away (words: case, quotes, spacing) is not paid for in any figure",
+        "folding": FOLDING[whole],
         "state": "every review starts from the fresh state",
         "adaptation": adaptation,
         "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
@@ -173,6 +176,12 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
         "vocabulary": vocabulary,
         "unit": unit,
     }
+
+
+FOLDING = {
+    True: "open figures add the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
+    False: "what the vocabulary folds away (words: case, quotes, spacing) is paid for in no figure: it has no price",
+}
 
 
 def _ratio(numerator: float, denominator: float) -> float:

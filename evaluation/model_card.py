@@ -13,12 +13,17 @@ import polars as pl
 
 from evaluation import report_tables as tables
 from evaluation.card_page import Page, Section, Table
+from evaluation.comparison import baseline_of
 from evaluation.report_words import amount, headline, with_interval
 from evaluation.run_results import ModelResults, RunResults
 from evaluation.slice_table import worst_slices
 from models.adaptation import STATIC
 
 CARD_FILE = "model_card.md"
+KINDS = (
+    "E-mail and web addresses, telephone, card, bank account and social security numbers, IP addresses, @handles "
+    "and API keys"
+)
 COPYING = 2.0
 """A model that copies this many times as many 8-grams as people write again is said to copy."""
 USES = (
@@ -89,16 +94,17 @@ def _about_figures(results: RunResults) -> str:
 
 def _figures(results: RunResults, row: dict[str, Any]) -> Table:
     """Return the winner's figures with their intervals, those of the baseline beside them."""
-    compared = results.baseline != results.winner and results.baseline in results.table["model"].to_list()
-    base = results.row(results.baseline) if compared else None
+    against = baseline_of(results.against, results.winner)
+    compared = against != results.winner and against in results.table["model"].to_list()
+    base = results.row(against) if compared else None
     shown = {column: words for column, words in FIGURES.items() if row.get(column) is not None}
-    header = ("figure", results.winner, *([f"baseline {results.baseline}"] if base else []))
+    header = ("figure", results.winner, *([f"baseline {against}"] if base else []))
     own = results.model(results.winner).observed
     rows = [(words, with_interval(row, column), *([with_interval(base, column)] if base else []))
             for column, words in shown.items()]  # fmt: skip
     for column, words in {"hit@1": "first suggestion is right", "hit@5": "one of five is right"}.items():
         if own.get(column) is not None:
-            beside = results.model(results.baseline).observed.get(column) if base else None
+            beside = results.model(against).observed.get(column) if base else None
             rows.append(
                 (words, f"{own[column]:.1%}", *([f"{beside:.1%}" if beside is not None else "–"] if base else []))
             )
@@ -110,12 +116,13 @@ def _weak(results: RunResults) -> Iterator[Section]:
     if results.slices is None:
         return
     own = results.slices.filter(pl.col("model") == results.winner)
-    worst = worst_slices(own, results.baseline).filter(pl.col("relative_to") == "whole").to_dicts()
+    against = baseline_of(results.against, results.winner)
+    worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole").to_dicts()
     header = ["slice", "reviews", "bits above all reviews"]
     rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}",
              "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
-    if results.baseline not in ("", results.winner):
-        header.append(f"surely worse than {results.baseline}")
+    if against not in ("", results.winner):
+        header.append(f"surely worse than {against}")
         for cells, row in zip(rows, worst, strict=True):
             cells.append("yes" if row["surely_worse"] else "no")
     if rows:
@@ -127,8 +134,8 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
     yield from _memorisation(model)
     masked = results.data.get("personal data", "nothing is known of a masking")
     yield (
-        f"Personal data in the training text: {masked}. E-mail and web addresses, telephone and card numbers are "
-        "looked for; names of people are not."
+        f"Personal data in the training text: {masked}. {KINDS} are "
+        "looked for; names of people and postal addresses are not."
     )
     row = results.row(model.name)
     if row.get("oov_share"):
@@ -136,7 +143,10 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
     if row.get("impossible"):
         yield f"It calls {row['impossible']:,} of the test reviews impossible."
     if model.adaptation != STATIC:
-        yield f"It adapts to what it reads ({model.adaptation}): the figures hold for reviews read one at a time."
+        yield (
+            f"It adapts to what it reads ({model.adaptation}): the figures hold for reviews read one at a time, each "
+            "from the fresh state, and compare with those of other adapting models only."
+        )
     if (ece := model.observed.get("ece")) is not None:
         yield f"The probability of its first guess is off by {ece:.1%} on average (expected calibration error)."
     if (needs := model.observed.get("effective_context")) is not None:
@@ -169,7 +179,8 @@ def _gate(results: RunResults) -> Iterator[Section]:
     if results.decision is None:
         return
     rows = [(row["rule"], row["outcome"], row["why"]) for row in tables.rules(results.decision)]
-    yield Section("The gate", results.decision.headline, [Table(("rule", "outcome", "why"), rows, words=True)])
+    said = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
+    yield Section("The gate", ". ".join(said), [Table(("rule", "outcome", "why"), rows, words=True)])
 
 
 def _asking(results: RunResults, name: str) -> str:

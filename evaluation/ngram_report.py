@@ -13,8 +13,10 @@ import polars as pl
 
 from evaluation.figures import save
 from evaluation.ngram_figures import all_figures
+from evaluation.spreadsheet import csv_text
 from models.ngram.comparison import Row
 from models.ngram.text_comparison import Comparison, Pruned
+from reviewlm.output import write_output
 
 FILE = "comparison.json"
 
@@ -88,9 +90,9 @@ def write(found: Comparison, folder: Path) -> list[Path]:
         if rows:
             files.append(folder / f"{name}.csv")
             # Not by polars, whose errors of a full disk have no number.
-            files[-1].write_text(pl.DataFrame(rows, infer_schema_length=None).write_csv(), encoding="utf-8")
+            write_output(files[-1], csv_text(pl.DataFrame(rows, infer_schema_length=None)))
     files.append(folder / FILE)
-    files[-1].write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_output(files[-1], json.dumps(as_json(found), indent=1, allow_nan=False) + "\n")
     for name, figure in all_figures(found).items():
         files.append(folder / f"ngram_{name}.png")
         save(figure, files[-1])

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from evaluation.word_stream import WordStream, blocks, longer
+from evaluation.word_stream import BASE, WordStream, blocks, longer
 
+PASSAGE = 8
+"""Words of a passage; a text with fewer is a passage by itself."""
 ORDERS = 10
 """The curve goes from 1 to so many words; longer copies are grown from matches of this length."""
 BLOCK_WORDS = 1 << 21
@@ -77,6 +79,40 @@ def overlap(
         grown.grow(first, block, at_H, entry_H)
         report(first + len(block.words_N))
     return _gathered(samples, orders, grown)
+
+
+def copied_passages(texts: WordStream, copied: float, training: WordStream) -> float | None:
+    """Return the share of the passages of some texts that stand in the training text; None where there is no passage.
+
+    A passage is any 8 words in a row; a text with fewer words is one passage, copied where it is a whole training text.
+    So short lines (names, headings) have a figure too: nearly all of their pairs of words stand in any training text.
+
+    Args:
+        texts: As they are compared; an empty one has no passage.
+        copied: How many of their 8-grams stand in the training text.
+        training: Texts, usually memory-mapped.
+    """
+    whole = _whole_texts(texts, training)
+    passages = int(np.maximum(texts.lengths_D - PASSAGE + 1, 0).sum()) + len(whole)
+    return (copied + int(whole.sum())) / passages if passages else None
+
+
+def _whole_texts(texts: WordStream, training: WordStream) -> np.ndarray:
+    """Return for each text of 1 to 7 words whether it is, word for word, a whole training text."""
+    found = [np.zeros(0, bool)]
+    for words in range(1, PASSAGE):
+        ours, theirs = (_fingerprints(stream, words) for stream in (texts, training))
+        found.append(np.isin(ours, theirs))
+    return np.concatenate(found)
+
+
+def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
+    """Return the fingerprints of the texts that have so many words."""
+    start = np.asarray(stream.offsets[:-1])[stream.lengths_D == words]
+    hash_S = np.asarray(stream.words_N[start])
+    for place in range(1, words):
+        hash_S = hash_S * BASE + np.asarray(stream.words_N[start + place])
+    return hash_S
 
 
 def copied_spans(samples: pl.DataFrame, found: Overlap, training_offsets: np.ndarray) -> pl.DataFrame:

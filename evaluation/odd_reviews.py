@@ -19,6 +19,7 @@ import polars as pl
 from scipy.stats import rankdata
 
 from evaluation.metrics import LN2
+from reviewlm.markdown import literal
 
 NEIGHBOURS = 400
 """Known reviews that one is held against; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
@@ -135,8 +136,8 @@ def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 
         f"{counts['predictable']} too predictable; by chance {counts['by_chance']:.1f} of each would be."
     )
     rows = [
-        f"| {row['review_id']} | {row['bits_per_byte']:.3f} | {row['expected']:.3f} | {row['deviation']:+.1f} "
-        f"| {row['odd']} | {' '.join(row['text'].replace('|', ' ').split())[:80]} |"
+        f"| {literal(row['review_id'])} | {row['bits_per_byte']:.3f} | {row['expected']:.3f} | {row['deviation']:+.1f} "
+        f"| {row['odd']} | {literal(' '.join(row['text'].split())[:80])} |"
         for row in table.head(shown).to_dicts()
     ]
     columns = "| review | bits per byte | expected | deviation | odd | begins |"

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from evaluation.figures import save
 from evaluation.optimizer_figures import courses, final_by_rate, range_test
+from evaluation.spreadsheet import csv_text
+from reviewlm.output import write_output
 
 if TYPE_CHECKING:
     from models.neural.optimizer_comparison import OptimizerComparison
@@ -34,7 +36,7 @@ def rates_as_json(sweep: RateSweep) -> dict[str, Any]:
 def write_rates(sweep: RateSweep, folder: Path, name: str, used: float | None = None) -> list[Path]:
     """Write a range test as JSON and as a picture into a folder; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = _replace(folder / RATES_FILE, _as_text({"model": name, **rates_as_json(sweep)}))
+    numbers = write_output(folder / RATES_FILE, _as_text({"model": name, **rates_as_json(sweep)}))
     return [numbers, *_draw(folder, {"lr_find": range_test(sweep, name, used)})]
 
 
@@ -81,9 +83,9 @@ def write_trials(found: OptimizerComparison, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         (folder / f"{name}.png").unlink(missing_ok=True)
-    table = pl.DataFrame(optimizer_table(found), infer_schema_length=None).write_csv()
+    table = csv_text(pl.DataFrame(optimizer_table(found), infer_schema_length=None))
     everything = _as_text(comparison_as_json(found))
-    return [_replace(folder / TABLE_FILE, table), _replace(folder / COMPARISON_FILE, everything)]
+    return [write_output(folder / TABLE_FILE, table), write_output(folder / COMPARISON_FILE, everything)]
 
 
 def write_comparison(found: OptimizerComparison, folder: Path) -> list[Path]:
@@ -93,13 +95,6 @@ def write_comparison(found: OptimizerComparison, folder: Path) -> list[Path]:
 
 def _as_text(values: Mapping[str, Any]) -> str:
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
-
-
-def _replace(path: Path, text: str) -> Path:
-    """Write a file so that there is the old one until there is all of the new one."""
-    part = path.with_name(f".{path.name}")
-    part.write_text(text, encoding="utf-8")
-    return part.replace(path)
 
 
 def _draw(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from reviewlm.visible import visible
 
 STYLE = """
 :root { color-scheme: light; }
@@ -35,6 +37,11 @@ nav ul { columns: 14rem; margin: 0; padding-left: 1.2rem; } summary { cursor: po
   table { font-size: 7.5pt; } th, td { padding: .15rem .35rem; }
 }
 """
+
+
+def escape(text: str) -> str:
+    """Return raw text for HTML, also between the quotes of an attribute; nothing in it turns the reading direction."""
+    return html.escape(visible(text))
 
 
 class Amount(str):

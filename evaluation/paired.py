@@ -17,6 +17,7 @@ from evaluation.intervals import ComparedScores
 from evaluation.metrics import Figures
 from evaluation.slice_table import SliceOptions, review_slices
 from models.adaptation import STATIC
+from reviewlm.markdown import literal, quoted
 
 A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}
@@ -57,6 +58,7 @@ class Pair:
         a: Name of the first model.
         b: Name of the second model.
         reviews: Test reviews that both were scored on.
+        groups: Groups of them that the intervals were drawn from; as many as reviews where each is its own.
         figures: figure, A, B, difference (B − A) with lo and hi, gain (1 − B / A) with gain_lo and gain_hi, verdict.
         slices: dimension, slice, reviews, A and B (open bits per byte), gain of B with gain_lo and gain_hi, verdict.
         samples: stars, number, A, B (texts written from the same seed).
@@ -68,6 +70,7 @@ class Pair:
     a: str
     b: str
     reviews: int
+    groups: int
     figures: pl.DataFrame
     slices: pl.DataFrame
     samples: pl.DataFrame
@@ -82,17 +85,18 @@ class Pair:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         tables = {name: table.to_dicts() for name, table in self.tables().items()}
-        return {"a": self.a, "b": self.b, "reviews": self.reviews, "notes": list(self.notes),
+        return {"a": self.a, "b": self.b, "reviews": self.reviews, "groups": self.groups, "notes": list(self.notes),
                 "confidence": self.confidence, **tables}  # fmt: skip
 
     def to_markdown(self) -> str:
         """Return a document with all tables."""
+        drawn = "reviews" if self.groups == self.reviews else f"{self.groups:,} groups of reviews"
         parts = [
-            f"# {self.a} (A) and {self.b} (B)",
+            f"# {literal(self.a)} (A) and {literal(self.b)} (B)",
             f"Both were scored on the same {self.reviews:,} test reviews. lo and hi are the ends of the paired "
-            f"{self.confidence:.0%} bootstrap interval over reviews of the column before them. Lower is better; a "
+            f"{self.confidence:.0%} bootstrap interval over {drawn} of the column before them. Lower is better; a "
             "difference below 0, and a gain above 0, means that B is better.",
-            *(f"- {note}" for note in self.notes),
+            *(f"- {literal(note)}" for note in self.notes),
         ]
         titles = {"figures": "Figures", "costs": "Cost", "slices": "Slices, in open bits per byte"}
         for name, title in titles.items():
@@ -109,25 +113,25 @@ def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: Slic
     Args:
         a: The one that is compared with.
         b: The other one.
-        documents: What else is known of the reviews: review_id, date and categories, if anything.
+        documents: What else is known of the reviews: review_id, date, categories and group, if anything.
         options: Their baseline is `A`.
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
     """
-    scores = {A: a.scores, B: b.scores}
+    scores, figures = {A: a.scores, B: b.scores}, {A: a.figures, B: b.figures}
+    compared = ComparedScores(
+        scores, figures, confidence=options.confidence, resamples=options.resamples, seed=options.seed,
+        documents=documents,
+    )  # fmt: skip
     return Pair(
-        a.name, b.name, a.figures.reviews, _figures(a, b, options),
+        a.name, b.name, a.figures.reviews, compared.boot.groups, _figures(a, b, compared),
         _slices(review_slices(scores, documents, options).table), _samples(a.samples, b.samples),
         _costs(a.cost, b.cost), tuple(_notes(a, b)), options.confidence,
     )
 
 
-def _figures(a: Side, b: Side, options: SliceOptions) -> pl.DataFrame:
-    compared = ComparedScores(
-        {A: a.scores, B: b.scores}, {A: a.figures, B: b.figures}, confidence=options.confidence,
-        resamples=options.resamples, seed=options.seed,
-    )
+def _figures(a: Side, b: Side, compared: ComparedScores) -> pl.DataFrame:
     differences = compared.difference_table(A).filter(pl.col("relation") == "baseline")
     rows = [
         {
@@ -219,8 +223,8 @@ def _markdown_table(table: pl.DataFrame) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else literal(str(value))
 
 
 def _quoted(letter: str, text: str) -> list[str]:
-    return [f"**{letter}**", "> " + text.replace("\n", "\n> ")]
+    return [f"**{letter}**", quoted(text)]

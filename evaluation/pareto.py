@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.adaptation import STATIC
+
 PARETO = ("open_bits_per_byte", "megabytes", "score_seconds")
 """Quality, size and cost of the comparison table, less of each being better. The seconds are those of the same text for
 all models: of a token they would favour the vocabularies that cut it into more."""
@@ -14,8 +16,10 @@ all models: of a token they would favour the vocabularies that cut it into more.
 def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PARETO) -> list[bool | None]:
     """Return which rows are on the Pareto front: no other row is at least as good in every measure and better in one.
 
+    Static models are compared with static ones only, and adapting ones with adapting ones.
+
     Args:
-        rows: Each with a number under every name of *measures*.
+        rows: Each with a number under every name of *measures*, and `adaptation`; without it a model is static.
         measures: Names of what is to be small.
 
     Returns:
@@ -23,7 +27,12 @@ def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PA
     """
     points = [tuple(row.get(name) for name in measures) for row in rows]
     placed = [point if all(map(_finite, point)) else None for point in points]
-    return [None if point is None else not any(_dominates(other, point) for other in placed) for point in placed]
+    adapts = [row.get("adaptation", STATIC) != STATIC for row in rows]
+    rivals = [[other for other, way in zip(placed, adapts, strict=True) if way == own] for own in adapts]
+    return [
+        None if point is None else not any(_dominates(other, point) for other in others)
+        for point, others in zip(placed, rivals, strict=True)
+    ]
 
 
 def _finite(value: Any) -> bool:

@@ -10,7 +10,7 @@ PATTERNS = {step.name: step for step in MASKS}
 
 
 def private_patterns(texts: pl.Series) -> pl.DataFrame:
-    """Find e-mail and web addresses, card-like and telephone numbers.
+    """Find what cleaning would mask.
 
     A placeholder (`_email_`) is no finding: the model has learnt that something was there, and not what.
 

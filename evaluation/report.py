@@ -48,7 +48,7 @@ def _parts(results: RunResults, pictures: Sequence[Picture]) -> Iterator[Part]:
     yield Part("decision", "The gate's decision", list(_decision(results)))
     yield Part("models", "Models beside each other", [
         paragraph(tables.ABOUT_MODELS.format(confidence=f"{results.confidence:.0%}")),
-        table(tables.models(results)), *_costs(results), *_drawn(pictures, MODELS),
+        *_compared(results), *_costs(results), *_drawn(pictures, MODELS),
         *_missing(results.floor is None, "No floor: only of the embedded corpus the least possible figure is known."),
     ])  # fmt: skip
     yield Part("curves", "Training", _drawn(pictures, CURVES) or [paragraph("No training curve was recorded.")])
@@ -72,6 +72,16 @@ def _parts(results: RunResults, pictures: Sequence[Picture]) -> Iterator[Part]:
     yield Part("again", "To get it again", list(_again(results)))
 
 
+def _compared(results: RunResults) -> list[str]:
+    """Return the table of the static models, and below it that of the models that adapt, if there are any."""
+    static, adapting = tables.models(results, adapting=False), tables.models(results, adapting=True)
+    found = [table(static)] if static else []
+    if adapting:
+        found += ["<h3>Models that adapt to what they read</h3>", paragraph(tables.about_adapting(results)),
+                  table(adapting)]  # fmt: skip
+    return found
+
+
 def _costs(results: RunResults) -> list[str]:
     rows = tables.costs(results)
     return [table(rows, "Size and time")] if rows else []
@@ -82,6 +92,7 @@ def _decision(results: RunResults) -> Iterator[str]:
         yield paragraph("The gate was not asked: this run only evaluates.")
         return
     yield paragraph(results.decision.headline, "good" if results.decision.promote else "bad")
+    yield from (paragraph(f"Warning: {what}.") for what in results.decision.warnings)
     yield table(tables.rules(results.decision))
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from evaluation import report_words as words
 from evaluation.calibration_figures import reliability_figure
 from evaluation.canvas import styles_of
+from evaluation.comparison import baseline_of
 from evaluation.cost_figures import known_costs, on_front, pareto_figure
 from evaluation.figures import loss_curves, perplexity_bars
 from evaluation.page import png
@@ -129,7 +130,7 @@ def _of_slices(results: RunResults) -> Iterator[Picture]:
         yield Picture(
             "worst_slices",
             SLICES,
-            worst_slices_figure(results.slices, results.winner, results.baseline),
+            worst_slices_figure(results.slices, results.winner, baseline_of(results.against, results.winner)),
             f"The slices in which {results.winner} does worst, by two measures, the worst on top; whiskers: bootstrap "
             "intervals.",
             words.said_of_worst(results),

@@ -15,8 +15,8 @@ from models.adaptation import STATIC
 Row = dict[str, Any]
 ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
-    "bootstrap intervals. Bits per byte (unknown words spelt out) compare all models, perplexities only models of one "
-    "vocabulary."
+    "bootstrap intervals. Bits per byte (unknown words spelt out, folded case and spaces paid for) compare all models, "
+    "perplexities only models of one vocabulary."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "bits per byte": lambda row: with_interval(row, BITS, below=True),
@@ -56,13 +56,38 @@ AUDITED = {
     "canaries_written": "texts with a canary in them",
     "exposure_max": "highest exposure of a canary in bits",
     "exposure_mean": "mean exposure in bits",
+    "exposure_once": "mean exposure of canaries planted once in bits",
+    "copied_passages": "passages found in training",
 }
 
 
-def models(results: RunResults) -> list[Row]:
-    """Return the comparison table, each figure with its interval; also what was measured on a sample only."""
+def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
+    """Return the comparison table, each figure with its interval; also what was measured on a sample only.
+
+    Args:
+        results: Of the run.
+        adapting: Of the models that adapt to what they read alone (True), of static ones alone (False), or of all.
+    """
     observed = {model.name: model.observed for model in results.models}
-    return _written([{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()], MODEL_COLUMNS)
+    rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
+    wanted = [row for row in rows if adapting is None or _adapts(row) == adapting]
+    return _written(wanted, MODEL_COLUMNS)
+
+
+def about_adapting(results: RunResults) -> str:
+    """Return what belongs above the table of the models that adapt."""
+    base = next((row["baseline"] for row in results.table.to_dicts() if _adapts(row) and row.get("baseline")), "")
+    gains = f"gains are over {base}, which adapts too" if base else (
+        "there is no gain, since no variant of the baseline that adapts is in this run"
+    )  # fmt: skip
+    return (
+        "These models learn from the very review that they are measured on, each time from the fresh state: their "
+        f"figures answer another question than those above, and do not compare with them; {gains}."
+    )
+
+
+def _adapts(row: Row) -> bool:
+    return bool(row.get("adaptation", STATIC) != STATIC)
 
 
 def costs(results: RunResults) -> list[Row]:
@@ -104,7 +129,8 @@ def rules(decision: Decision) -> list[Row]:
 def audit(results: RunResults) -> list[Row]:
     """Return one row per figure of the audit: held-out reviews, then each model, the winner first."""
     audited = sorted((model for model in results.models if model.audit), key=lambda one: one.name != results.winner)
-    copied = sorted({name for model in audited for name in model.audit if name.startswith("copied_")},
+    copied = sorted({name for model in audited for name in model.audit
+                     if name.startswith("copied_") and name.removeprefix("copied_").isdigit()},
                     key=lambda name: int(name.removeprefix("copied_")))  # fmt: skip
     names = {name: f"{name.removeprefix('copied_')}-grams found in training" for name in copied} | AUDITED
     rows = []

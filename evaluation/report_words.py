@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.comparison import baseline_of
 from evaluation.metrics import LN2
 from evaluation.run_results import ModelResults, RunResults
 from evaluation.slice_figures import OF_TOKENS
 from evaluation.slice_table import worst_slices
+from models.adaptation import STATIC
 
 BITS = "open_bits_per_byte"
 
@@ -62,9 +64,9 @@ def _span(row: Mapping[str, Any]) -> str:
 
 def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
     """Return how far a model is from baseline and floor."""
-    gain, parts = row.get("gain"), []
-    if gain is not None and results.baseline and row["model"] != results.baseline:
-        parts.append(f"{abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {results.baseline}")
+    gain, base, parts = row.get("gain"), baseline_of(results.against, row["model"]), []
+    if gain is not None and base and row["model"] != base:
+        parts.append(f"{abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {base}")
     if (gap := row.get("gap")) is not None:
         parts.append(f"{abs(gap):.4f} {'above' if gap >= 0 else 'below'} the floor")
     return f", {' and '.join(parts)}" if parts else ""
@@ -88,10 +90,16 @@ def said_of_curves(results: RunResults) -> str:
 
 def said_of_bars(results: RunResults) -> str:
     """Return the best model on the test reviews and its distances."""
-    row = results.table.row(0, named=True)
-    if not math.isfinite(row[BITS]):
-        return "Every model calls at least one test review impossible."
-    return f"{row['model']} needs the fewest bits per byte, {with_interval(row, BITS)}{_compared(results, row)}."
+    rows = results.table.to_dicts()
+    best = {way: next((row for row in rows if (row.get("adaptation", STATIC) != STATIC) == way), None)
+            for way in (False, True)}  # fmt: skip
+    said = []
+    for adapting, row in best.items():
+        if row is None or not math.isfinite(row[BITS]):
+            continue
+        of = f"Of the models that adapt to what they read, {row['model']}" if adapting else row["model"]
+        said.append(f"{of} needs the fewest bits per byte, {with_interval(row, BITS)}{_compared(results, row)}.")
+    return " ".join(said) or "Every model calls at least one test review impossible."
 
 
 def said_of_slices(results: RunResults, dimension: str) -> str:
@@ -115,7 +123,8 @@ def said_of_worst(results: RunResults) -> str:
     if results.slices is None:
         return ""
     own = results.slices.filter(pl.col("model") == results.winner)
-    worst = worst_slices(own, results.baseline, 1).filter(pl.col("relative_to") == "whole")
+    base = baseline_of(results.against, results.winner)
+    worst = worst_slices(own, base, 1).filter(pl.col("relative_to") == "whole")
     if not len(worst):
         return ""
     row = worst.row(0, named=True)
@@ -123,8 +132,8 @@ def said_of_worst(results: RunResults) -> str:
     said = f"Worst: {_named(row)}, {far}."
     lost = [_named(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
-    against = f" Of {len(own)} slices it is surely worse than {results.baseline} {where}."
-    return said + (against if results.baseline not in ("", results.winner) else "")
+    against = f" Of {len(own)} slices it is surely worse than {base} {where}."
+    return said + (against if base not in ("", results.winner) else "")
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -184,4 +193,6 @@ def said_of_exposure(results: RunResults) -> str:
     if most is None:
         return ""
     also = "" if mean is None else f", {mean:.2f} on average"
-    return f"Of {results.winner} the highest exposure of a canary is {most:.2f} bits{also}."
+    rules = results.decision.rules if results.decision else ()
+    judged = [f" The gate's rule: {rule.outcome}; {rule.detail}." for rule in rules if rule.name == "exposure"]
+    return f"Of {results.winner} the highest exposure of a canary is {most:.2f} bits{also}.{''.join(judged)}"

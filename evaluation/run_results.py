@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.comparison import Baseline, baseline_of
 from evaluation.decision import Decision
 from evaluation.floor import Floor
 from models.adaptation import STATIC
@@ -64,9 +65,9 @@ class RunResults:
 
     Args:
         models: In the order of the configuration.
-        table: `evaluation.metrics.comparison_table`, best first.
+        table: `evaluation.comparison.comparison_table`: static models, then adapting ones, each best first.
         winner: The challenger: the model that was best on the validation split.
-        baseline: The model that `gain` is measured against.
+        baseline: The static model that `gain` is measured against; see `against`.
         confidence: Of the intervals.
         floor: Of the embedded corpus; None where other reviews were tested on.
         slices: `evaluation.slice_table.SLICES`.
@@ -110,9 +111,16 @@ class RunResults:
                 return dict(row)
         raise KeyError(name)
 
+    @property
+    def against(self) -> Baseline:
+        """The model that each is compared with, an adapting one for those that adapt; "" where there is none."""
+        if "baseline" not in self.table.columns:
+            return self.baseline
+        return dict(self.table.select("model", "baseline").iter_rows())
+
     def shown(self, most: int) -> list[ModelResults]:
         """Return the winner, the baseline and the best others, at most so many, in the order of the configuration."""
-        first = [name for name in (self.winner, self.baseline) if name]
+        first = [name for name in (self.winner, baseline_of(self.against, self.winner), self.baseline) if name]
         order = dict.fromkeys([*first, *self.table["model"].to_list()])
         names = list(order)[:most]
         return [model for model in self.models if model.name in names]

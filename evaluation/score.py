@@ -68,8 +68,8 @@ def score_stream(
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
-        words, tokens, oov, spelling_nats) and `nats` = −log p(review | stars) of its scored tokens: those of the text
-        and the end token, never the begin or the star token.
+        words, tokens, oov, spelling_nats, surface_nats) and `nats` = −log p(review | stars) of its scored tokens: those
+        of the text and the end token, never the begin or the star token.
 
     Raises:
         models.base.ModelError: The stream was made with another vocabulary or boundary policy.
@@ -114,7 +114,8 @@ def record_scores(
     rows = score_stream(bundle, stream, folder, observed=observed, report=report)
     seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
-    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
+    pays = getattr(vocabulary, "whole", True)
+    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation, pays)
     figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
     (folder / FIGURES_FILE).write_text(text, encoding="utf-8")

@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 
 from evaluation.bootstrap import Bootstrap
+from evaluation.comparison import Baseline, baseline_of
+from evaluation.groups import groups_of
 from evaluation.intervals import aligned
 from evaluation.metrics import LN2
 from evaluation.slices import Slicing, review_slicings, token_slicings
@@ -43,7 +45,7 @@ class SliceOptions:
     """What is looked at, and how sure its intervals are.
 
     Args:
-        baseline: Name of the model that `gain` is measured against.
+        baseline: Name of the model that `gain` is measured against; or, by name of model, its own.
         min_reviews: Smallest slice that is looked at.
         length_bins: Bins of the length.
         confidence: Of the intervals.
@@ -51,7 +53,7 @@ class SliceOptions:
         seed: Equal seeds draw equal reviews.
     """
 
-    baseline: str
+    baseline: Baseline
     min_reviews: int = 30
     length_bins: int = 5
     confidence: float = 0.95
@@ -72,7 +74,7 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
 
     Args:
         scores: By name of model: `evaluation.score.score_stream`, all of the same reviews.
-        documents: What else is known of the reviews: review_id, date and categories, if anything.
+        documents: What else is known of the reviews: review_id, date, categories and group, if anything.
         options: See there.
 
     Raises:
@@ -85,8 +87,9 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
         reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
     slicings = review_slicings(reviews, options.min_reviews, options.length_bins)
     nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
-    cut = _Cut(slicings, np.arange(len(first)), first["bytes"].to_numpy(), nats)
-    found = cut.figures(options, comparable=options.baseline in rows)
+    groups = groups_of(first["review_id"], documents)
+    cut = _Cut(slicings, np.arange(len(first)), first["bytes"].to_numpy(), nats, groups)
+    found = cut.figures(options)
     frames = []
     for name, frame in rows.items():
         tokens_S, closed_S = cut.sums(frame["tokens"].to_numpy()), cut.sums(frame["nats"].to_numpy())
@@ -95,7 +98,10 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
     return Sliced(pl.concat(frames), {slicing.dimension: slicing.left_out for slicing in slicings})
 
 
-def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions) -> Sliced:
+def token_slices(
+    tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions,
+    documents: pl.DataFrame | None = None,
+) -> Sliced:  # fmt: skip
     """Return the figures of slices of tokens, a row per model and slice.
 
     Args:
@@ -103,6 +109,7 @@ def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, 
             the same reviews.
         vocabularies: Digest of each model's vocabulary: a gain compares models of one vocabulary only.
         options: See there.
+        documents: What else is known of the reviews: review_id and group, if anything.
 
     Returns:
         A slice's `reviews` are those that have such a token. What was left out is counted for the vocabulary with the
@@ -116,8 +123,9 @@ def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, 
         slicings = token_slicings(first, options.min_reviews)
         review_N = first["review_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
         nats = {name: frame["nats"].to_numpy() for name, frame in rows.items()}
-        cut = _Cut(slicings, review_N, np.ones(len(first)), nats)
-        found = cut.figures(options, comparable=options.baseline in rows)
+        groups = groups_of(first["review_id"].unique().sort(), documents)
+        cut = _Cut(slicings, review_N, np.ones(len(first)), nats, groups)
+        found = cut.figures(options)
         for name, figures in found.items():
             own = {"bits_per_token": figures["figure"], "tokens": cut.sums(cut.size_N)}
             frames.append(cut.frame(name, {**figures, **own}))
@@ -125,7 +133,7 @@ def token_slices(tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, 
     return Sliced(pl.concat(frames) if frames else pl.DataFrame(schema=SLICES), left_out)
 
 
-def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.DataFrame:
+def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
     By the first only slices of reviews are ranked: rare words and first words are dear to every model, many times more
@@ -144,7 +152,7 @@ def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.D
     for relative_to, badness in rules.items():
         known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
         if relative_to == "baseline":
-            known = known.filter(pl.col("model") != baseline).drop_nulls("badness")
+            known = known.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
         else:
             known = known.filter(pl.col("open_bits_per_byte").is_not_null())
         known = known.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
@@ -155,11 +163,17 @@ def worst_slices(table: pl.DataFrame, baseline: str, count: int = WORST) -> pl.D
     return worst.drop("badness").sort("model", "relative_to", "rank", descending=[False, True, False])
 
 
-def _finite_for(table: pl.DataFrame, baseline: str) -> pl.Series:
+def _own(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
+    """Return the name of the baseline of each row's model."""
+    return pl.Series("own", [baseline_of(baseline, model) for model in table["model"]], pl.String)
+
+
+def _finite_for(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
     """Return whether the baseline has a finite figure of the same reviews or tokens, a Boolean for each row."""
     figure = pl.coalesce("open_bits_per_byte", "bits_per_token")
-    base = table.filter(pl.col("model") == baseline).select("dimension", "slice", base=figure)
-    beside = table.join(base, on=["dimension", "slice"], how="left", maintain_order="left")
+    base = table.select("dimension", "slice", own="model", base=figure)
+    keys, rows = ["dimension", "slice", "own"], table.with_columns(_own(table, baseline))
+    beside = rows.join(base, on=keys, how="left", maintain_order="left")
     # Tokens of another vocabulary have no gain anywhere.
     alike = pl.col("open_bits_per_byte").is_not_null() | pl.col("gain").is_not_null().any().over("model", "dimension")
     return beside.select((pl.col("base").is_finite() & alike).fill_null(False)).to_series()
@@ -173,24 +187,28 @@ class _Cut:
         review_N: Number of the review of each row; reviews are what is drawn.
         size_N: What nats are divided by: bytes of a review, or 1 a token.
         nats: By name of model, nats (N,).
+        groups: Number of the group of each review, by the review's number; None where each is its own.
     """
 
     def __init__(
-        self, slicings: Sequence[Slicing], review_N: np.ndarray, size_N: np.ndarray, nats: Mapping[str, np.ndarray]
-    ) -> None:
+        self, slicings: Sequence[Slicing], review_N: np.ndarray, size_N: np.ndarray, nats: Mapping[str, np.ndarray],
+        groups: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         self.places = [(slicing.dimension, name) for slicing in slicings for name in slicing.names]
         members = [slicing.member_NS for slicing in slicings]
         self.member_NS = np.concatenate([np.zeros((len(review_N), 0), bool), *members], axis=1)
-        self.review_N, self.size_N, self.nats = review_N, size_N.astype(np.float64), nats
+        self.review_N, self.size_N, self.nats, self.groups = review_N, size_N.astype(np.float64), nats, groups
 
     def sums(self, values_N: np.ndarray) -> np.ndarray:
         """Return (S,): the sum of values over the members of each slice."""
         return np.array([values_N[member_N].sum() for member_N in self.member_NS.T], np.float64)
 
-    def figures(self, options: SliceOptions, comparable: bool) -> dict[str, dict[str, np.ndarray]]:
+    def figures(self, options: SliceOptions) -> dict[str, dict[str, np.ndarray]]:
         """Return by model the arrays (S,) of `figure` and `BOUNDED` and `surely_worse`; see `SLICES`."""
-        boot = Bootstrap(self._columns(), confidence=options.confidence, resamples=options.resamples, seed=options.seed)
-        return {name: self._figures(boot, name, options.baseline if comparable else "") for name in self.nats}
+        how = {"confidence": options.confidence, "resamples": options.resamples, "seed": options.seed}
+        boot = Bootstrap(self._columns(), **how, groups=self.groups)  # type: ignore[arg-type]
+        own = {name: baseline_of(options.baseline, name) for name in self.nats}
+        return {name: self._figures(boot, name, own[name] if own[name] in self.nats else "") for name in self.nats}
 
     def frame(self, name: str, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
         """Return the rows of one model; an interval or a gain that is not a finite number is null."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import polars as pl
 
 from evaluation.metrics import LN2
+from evaluation.page import escape
 
 EDGES = (1.0, 3.0, 6.0, 10.0)
 """Bits at which the next level begins."""

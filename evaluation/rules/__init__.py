@@ -16,11 +16,13 @@ from evaluation.rules.comparability import (
     enough_reviews,
     finite_figures,
     same_adaptation,
+    same_family,
     same_reading,
     same_test_reviews,
     scored_now,
 )
 from evaluation.rules.data import data_checks, drift, leak_certificate
+from evaluation.rules.forgetting import no_forgetting
 from evaluation.rules.memorisation import copied_span, exposure, novelty, private_patterns
 from evaluation.rules.quality import better_than_baseline, better_than_champion, not_below_floor, surely_better
 from evaluation.rules.serving import latency, size, smoke_test
@@ -29,8 +31,8 @@ from evaluation.rules.slices import no_slice_worse
 Rule = Callable[[Case], RuleOutcome]
 
 RULES: tuple[Rule, ...] = (
-    another_model, champion_at_hand, scored_now, same_test_reviews, same_reading, same_adaptation, enough_reviews,
-    finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test, latency, size,
-    better_than_baseline, better_than_champion, surely_better, no_slice_worse, novelty, copied_span, exposure,
-    private_patterns,
+    another_model, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading, same_adaptation,
+    enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test, latency, size,
+    better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty, copied_span,
+    exposure, private_patterns,
 )  # fmt: skip

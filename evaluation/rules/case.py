@@ -13,18 +13,22 @@ from evaluation.bootstrap import Interval
 from evaluation.decision import RuleOutcome
 from evaluation.evidence import Evidence
 from evaluation.floor import floor_nats
+from evaluation.groups import effective_number, groups_of
 from evaluation.metrics import LN2, Figures, figures_of
-from evaluation.studentised import Ratio, studentised_intervals
+from evaluation.studentised import Ratio, gain_ratio, studentised_intervals
 
 if TYPE_CHECKING:
     from reviewlm.promotion_config import PromotionConfig
 
 NO_CHAMPION = "there is no champion yet"
+MORE_REVIEWS = "to tell, test on more reviews (more data, or a larger share: split.test)"
+IDENTITY = ("review_id", "stars", "bytes")
+"""Columns by which the reviews of two tables of scores are told to be the same."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """1 − open bits per byte of the challenger / those of the champion, with the ends of its interval."""
+    """1 − open bits per byte of the challenger / those of another model, with the ends of its interval."""
 
     estimate: float
     low: float
@@ -42,8 +46,11 @@ class Case:
     @classmethod
     def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
         """Sort the rows by review: their order must not decide which reviews are drawn, nor a last digit."""
-        champion = None if evidence.champion is None else evidence.champion.sort("review_id")
-        return cls(policy, replace(evidence, challenger=evidence.challenger.sort("review_id"), champion=champion))
+        champion, baseline = (
+            None if rows is None else rows.sort("review_id") for rows in (evidence.champion, evidence.baseline)
+        )
+        ours = evidence.challenger.sort("review_id")
+        return cls(policy, replace(evidence, challenger=ours, champion=champion, baseline=baseline))
 
     @property
     def identical(self) -> bool:
@@ -72,6 +79,44 @@ class Case:
         return self.evidence.challenger.clear() if rows is None else rows
 
     @cached_property
+    def baseline(self) -> Figures | None:
+        """Sums over the baseline's rows; None where there are none."""
+        return None if self.evidence.baseline is None else figures_of(self.evidence.baseline)
+
+    @cached_property
+    def groups_D(self) -> np.ndarray | None:
+        """Number of each review's group; None where each review is its own."""
+        return groups_of(self.evidence.challenger["review_id"], self.evidence.reviews)
+
+    @cached_property
+    def group_bytes(self) -> np.ndarray:
+        """Bytes (C,) of each group of reviews."""
+        bytes_D = self.evidence.challenger["bytes"].to_numpy()
+        return bytes_D if self.groups_D is None else np.bincount(self.groups_D, bytes_D)
+
+    @property
+    def groups(self) -> int:
+        """How many groups of reviews there are, which are taken for independent."""
+        return len(self.group_bytes)
+
+    @cached_property
+    def effective_groups(self) -> float:
+        """How many groups of equal size carry as much evidence."""
+        return effective_number(self.group_bytes) if self.groups else 0.0
+
+    @cached_property
+    def least_gain(self) -> float:
+        """Smallest gain that can be sure on so many groups, even if it is the same on every review.
+
+        The weight of one unseen group among n is Beta(1, n), of which 1 − α^(1/n) is the quantile 1 − α: so much of the
+        text may be worse by `max_review_loss`.
+        """
+        if not self.groups:
+            return 1.0
+        weight = 1 - ((1 - self.policy.confidence) / 2) ** (1 / self.effective_groups)
+        return min(1.0, weight / (1 - weight) * self.policy.max_review_loss)
+
+    @cached_property
     def gain(self) -> float:
         """Share of the champion's bits that the challenger saves."""
         return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
@@ -86,8 +131,7 @@ class Case:
             return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
         if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
             return "a review was scored twice"
-        identity = ["review_id", "stars", "bytes"]
-        ours, theirs = evidence.challenger.select(identity), evidence.champion.select(identity)
+        ours, theirs = evidence.challenger.select(IDENTITY), evidence.champion.select(IDENTITY)
         if not ours.equals(theirs):
             return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
         return ""
@@ -116,17 +160,40 @@ class Case:
 
     @cached_property
     def interval(self) -> Gain | None:
-        """The gain with its interval, paired by review; None where it cannot be computed, as of one review.
+        """The gain with its interval, paired by review; None where it cannot be computed, as of one group of reviews.
 
         Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
         margin where the whole interval is, so that one interval serves every margin.
         """
-        if self.problem or not self.finite:
+        return None if self.problem or not self.finite else self.gain_over(self.champion_rows)
+
+    def gain_over(self, other: pl.DataFrame) -> Gain | None:
+        """Return the gain over another model's finite scores of the same reviews, in the order of their ids.
+
+        None of fewer than two groups of reviews, where there is no interval.
+        """
+        columns = open_nats(self.evidence.challenger), open_nats(other), self._bytes
+        found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
+        return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence) if found else None
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Share of bits that the challenger needs on top of the champion's, on the champion's own test reviews.
+
+        None without such scores, where they are not finite or not of the same reviews, and below two groups of them.
+        """
+        found = self.evidence.champion_reviews
+        if found is None or found.challenger is None or found.champion is None:
             return None
-        found = self._interval(open_nats(self.evidence.challenger), open_nats(self.champion_rows))
-        if found is None:
+        ours, theirs = (rows.sort("review_id") for rows in (found.challenger, found.champion))
+        if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
             return None
-        return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence)
+        ours_D, theirs_D = open_nats(ours), open_nats(theirs)
+        if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
+            return None
+        groups_D = groups_of(ours["review_id"], found.documents)
+        level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
+        return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
 
     @cached_property
     def floor_gap(self) -> Interval | None:
@@ -138,18 +205,19 @@ class Case:
         if self.evidence.floor is None or not np.isfinite(ours_D).all():
             return None
         floor_D = floor_nats(self.evidence.floor, self.evidence.challenger)
-        bits_D, size_D = (ours_D - floor_D) / LN2, self.evidence.challenger["bytes"].to_numpy()
         judged_D = ~np.isnan(floor_D)
-        return self._interval(bits_D[judged_D], size_D[judged_D], judged_D)
+        bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
+        groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+        return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
 
-    def _interval(
-        self, numerator_D: np.ndarray, denominator_D: np.ndarray, chosen_D: np.ndarray | None = None
-    ) -> Interval | None:
-        """Return Σ numerator / Σ denominator over all reviews, or the chosen ones; None below two, without interval."""
-        if len(numerator_D) < 2:
+    @property
+    def _bytes(self) -> np.ndarray:
+        return self.evidence.challenger["bytes"].to_numpy()
+
+    def _interval(self, ratio: Ratio) -> Interval | None:
+        """Return Σ numerator / Σ denominator with its interval; None below two groups, where there is none."""
+        if len(ratio.by_group.numerator_D) < 2:
             return None
-        bytes_D = self.evidence.challenger["bytes"].to_numpy()
-        ratio = Ratio(numerator_D, denominator_D, bytes_D if chosen_D is None else bytes_D[chosen_D])
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
         return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from evaluation.decision import RuleOutcome
-from evaluation.rules.case import Case, Gain, change
+from evaluation.rules.case import MORE_REVIEWS, Case, Gain, change
 
-NO_INTERVAL = "no interval can be computed: there are fewer than two reviews, or scores that are not finite"
+NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
 ROUNDING = 1e-9
 """Bits per byte."""
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9
 def not_below_floor(case: Case) -> RuleOutcome:
     """Refuse a model that needs surely fewer bits than the process that wrote the text: no true model can.
 
-    But one whose vocabulary folds case and spacing is not charged for all of the text.
+    But one whose vocabulary folds case and spacing without a price for them is not charged for all of the text.
     """
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
@@ -32,20 +32,27 @@ def not_below_floor(case: Case) -> RuleOutcome:
 
 
 def better_than_baseline(case: Case) -> RuleOutcome:
-    """Refuse a model that is no better than the simple one named in the configuration."""
+    """Refuse a model that is not surely better than the simple one named in the configuration.
+
+    Without a champion this is the rule that a first one has to pass, so it asks for as much certainty as the others.
+    """
     name, who, limit = "better than the baseline", case.evidence.baseline_name, case.policy.min_gain_over_baseline
     if case.evidence.baseline_digest == case.evidence.challenger_digest:
         return RuleOutcome(name, None, f"the challenger is the baseline '{who}' itself")
-    if case.evidence.baseline is None:
-        return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
     base = case.evidence.baseline
-    if (base.reviews, base.bytes) != (case.challenger.reviews, case.challenger.bytes):
+    if base is None or case.baseline is None:
+        return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
+    identity = ["review_id", "bytes"]
+    if not base.select(identity).equals(case.evidence.challenger.select(identity)):
         return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
-    if not math.isfinite(base.open_bits_per_byte):
+    if not math.isfinite(case.baseline.open_bits_per_byte):
         return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures that could be beaten")
-    gain = 1 - case.challenger.open_bits_per_byte / base.open_bits_per_byte
-    detail = f"{change(gain)} the baseline '{who}' in bits per byte"
-    return RuleOutcome(name, gain > 0 and gain >= limit, detail, gain, limit)
+    if not math.isfinite(case.challenger.open_bits_per_byte) or (gain := case.gain_over(base)) is None:
+        return RuleOutcome(name, False, NO_INTERVAL)
+    theirs, ours = case.evidence.baseline_adaptation, case.evidence.challenger_adaptation
+    unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
+    detail = f"{change(gain.estimate)} the baseline '{who}' in bits per byte{unlike}; {_interval(case, gain, limit)}"
+    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
 
 def better_than_champion(case: Case) -> RuleOutcome:
@@ -69,12 +76,18 @@ def surely_better(case: Case) -> RuleOutcome:
     if case.interval is None:
         return RuleOutcome(name, False, NO_INTERVAL)
     gain = case.interval
+    return RuleOutcome(name, gain.low > limit, _interval(case, gain, limit), gain.low, limit)
+
+
+def _interval(case: Case, gain: Gain, limit: float) -> str:
+    """Say how sure a gain is; where only more reviews could make it sure, say so."""
     detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
-    return RuleOutcome(name, gain.low > limit, detail + _verdict(gain, limit), gain.low, limit)
+    remedy = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
+    return detail + _verdict(gain, limit) + remedy
 
 
 def _verdict(gain: Gain, limit: float) -> str:
-    if gain.low == gain.high == 0:
+    if gain.estimate == 0:
         return "there is none"
     if gain.low > limit:
         return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")

@@ -5,13 +5,15 @@ alone would refuse good models: among dozens of slices of thirty reviews one is 
 alone would refuse them too, for losses that are sure and too small to matter.
 
 How sure: the loss is a ratio of sums, Σ ours / Σ theirs − 1, of which the linearised variance is known (Cochran 1977,
-Sampling Techniques, equation 6.13), and the lower end of its one-sided interval by Student's t must be above 0. All
+Sampling Techniques, equation 6.13; of groups of reviews, where reviews are not independent), and the lower end of its
+one-sided interval by Student's t must be above 0. All
 slices together are given the chance of error that the whole policy has, (1 − confidence) / 2, each its equal part
 (Bonferroni), so that more slices do not mean more false alarms.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -63,22 +65,26 @@ def slice_losses(case: Case) -> pl.DataFrame:
     A loss of 0.1 is 10 % more bits than the champion needs. Slices of too few reviews are left out.
     """
     rows = case.evidence.challenger.select("review_id", "stars", "words")
-    rows = rows.with_columns(ours=open_nats(case.evidence.challenger), theirs=open_nats(case.champion_rows))
+    own = np.arange(len(rows)) if case.groups_D is None else case.groups_D
+    rows = rows.with_columns(ours=open_nats(case.evidence.challenger), theirs=open_nats(case.champion_rows), group=own)
     members = [_members(case, rows, dimension) for dimension in case.policy.slice_dimensions]
     if not members:
         return pl.DataFrame(schema={"dimension": pl.String, "slice": pl.String, "loss": pl.Float64})
-    paired = pl.concat(members).join(rows.select("review_id", "ours", "theirs"), on="review_id")
+    paired = pl.concat(members).join(rows.select("review_id", "ours", "theirs", "group"), on="review_id")
     residual = pl.col("ours") - pl.col("ours").sum().over(KEYS) / pl.col("theirs").sum().over(KEYS) * pl.col("theirs")
-    count = pl.col("reviews")
+    count = pl.col("groups")
     table = (
-        paired.with_columns(residual=residual).group_by(KEYS)
-        .agg(pl.col("ours", "theirs").sum(), (pl.col("residual") ** 2).sum(), reviews=pl.len())
-        .filter(count >= case.policy.min_slice_reviews)
+        paired.with_columns(residual=residual)
+        .group_by(*KEYS, "group").agg(pl.col("ours", "theirs", "residual").sum(), reviews=pl.len())
+        .group_by(KEYS)
+        .agg(pl.col("ours", "theirs", "reviews").sum(), (pl.col("residual") ** 2).sum(), groups=pl.len())
+        .filter(pl.col("reviews") >= case.policy.min_slice_reviews)
         .with_columns(loss=pl.col("ours") / pl.col("theirs") - 1)
         .with_columns(error=(count / (count - 1) * pl.col("residual")).sqrt() / pl.col("theirs"))
+        .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # of one group nothing is known
     )  # fmt: skip
     tail = (1 - case.policy.confidence) / 2 / max(1, table.height)
-    critical = pl.Series(student.ppf(1 - tail, table["reviews"].to_numpy() - 1))
+    critical = pl.Series(student.ppf(1 - tail, np.maximum(table["groups"].to_numpy() - 1, 1)))
     table = table.with_columns(surely=pl.col("loss") - critical * pl.col("error"))
     return table.select(*KEYS, "reviews", "loss", "surely").sort("loss", *KEYS, descending=[True, False, False])
 

@@ -3,13 +3,14 @@
 import numpy as np
 import polars as pl
 
-from evaluation.evidence import Evidence, Latency
+from evaluation.evidence import ChampionReviews, Evidence, Latency
 from evaluation.gate import decide
-from evaluation.metrics import figures_of
+from reviewlm.family import Family
 from reviewlm.promotion_config import PromotionConfig
 
 HONEST = {"copied_8": 0.03, "real_copied_8": 0.02, "longest_copied": 14, "real_longest_copied": 12, "canaries": 8,
-          "exposure_max": 3.1, "private_patterns": 2, "real_private_patterns": 3}  # fmt: skip
+          "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,
+          "real_private_patterns": 3}  # fmt: skip
 """Facts of the audit of a model that writes by itself."""
 FIRST = {"champion": None, "champion_digest": None, "champion_test": None}
 """Changes of evidence: there is no champion yet."""
@@ -41,10 +42,11 @@ def evidence(**changes):
     values = {
         "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
         "champion": scores(), "champion_digest": "old", "champion_test": "test1",
-        "baseline": figures_of(scores(1.2)), "baseline_name": "kn5", "baseline_digest": "base",
+        "baseline": scores(1.2), "baseline_name": "kn5", "baseline_digest": "base",
         "checks_passed": True, "smoke_passed": True, "resamples": 500, "leak_free": True, "leak_test": "test1",
         "challenger_departure": 0.0, "champion_departure": 0.0, "latency": Latency(8.0, 20.0, 2.0),
-        "audit": HONEST,
+        "audit": HONEST, "family": Family("reviews", "s1"), "champion_family": Family("reviews", "s1"),
+        "champion_reviews": ChampionReviews(same=True),
     }
     return Evidence(**{**values, **changes})
 

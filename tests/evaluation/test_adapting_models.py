@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
-from test_promotion_gate import judge, rule, scores
+from challengers import assert_refused_by, judge, rule, scores
 
-from evaluation.comparison import comparison_table
+from evaluation.comparison import comparison_table, own_baselines
 from evaluation.figures import perplexity_bars
+from evaluation.intervals import ComparedScores
 from evaluation.metrics import figures_of, figures_of_bundle, policies, star_slices
+from evaluation.pareto import pareto_front
 from evaluation.score import score_stream
+from evaluation.slice_table import SliceOptions, review_slices
 from reviewlm import terminal
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError
 from reviewlm.presets import load_config
+from reviewlm.promotion_config import PromotionConfig
+
+ANY = PromotionConfig(adaptation="any")
 
 
 def adapting(bundle):
@@ -43,7 +50,70 @@ def test_tables_and_bars_name_the_model_that_adapts():
         "lstm": "static", "lstm+dynamic": "dynamic evaluation",
     }  # fmt: skip
     left, _ = perplexity_bars(found).axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["lstm", "lstm+dynamic\ndynamic evaluation"]
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == ["lstm+dynamic\ndynamic evaluation", "lstm"], "the better one stands below: it does not compare"
+    assert [bool(bar.get_hatch()) for bar in left.patches] == [True, False]
+
+
+STATIC_AND_CACHED = {"kn5": "static", "lstm": "static", "kn5+cache": "cache", "lstm+cache": "continuous cache"}
+PARTS = {"kn5": (), "lstm": (), "kn5+cache": ("kn5",), "lstm+cache": ("lstm",)}
+
+
+def test_each_kind_has_a_baseline_of_its_own():
+    found = own_baselines(STATIC_AND_CACHED, PARTS, "kn5")
+    assert found == {"kn5": "kn5", "lstm": "kn5", "kn5+cache": "kn5+cache", "lstm+cache": "kn5+cache"}
+    without = {name: way for name, way in STATIC_AND_CACHED.items() if name != "kn5+cache"}
+    assert own_baselines(without, PARTS, "kn5") == {"kn5": "kn5", "lstm": "kn5", "lstm+cache": ""}
+    found = own_baselines(STATIC_AND_CACHED, PARTS, "lstm+cache")
+    assert found == {"kn5": "lstm", "lstm": "lstm", "kn5+cache": "lstm+cache", "lstm+cache": "lstm+cache"}
+
+
+def test_gains_and_differences_stay_within_a_kind():
+    levels = {"kn5": 1.0, "lstm": 0.8, "kn5+cache": 0.9, "lstm+cache": 0.7}
+    tables = {name: scores(level, seed=7) for name, level in levels.items()}
+    figures = {name: figures_of(rows, adaptation=STATIC_AND_CACHED[name]) for name, rows in tables.items()}
+    own = own_baselines(STATIC_AND_CACHED, PARTS, "kn5")
+    table = comparison_table(figures, baseline=own)
+    assert table["model"].to_list() == ["lstm", "kn5", "lstm+cache", "kn5+cache"]
+    gains = dict(table.select("model", "gain").iter_rows())
+    assert gains["lstm+cache"] == pytest.approx(1 - 0.7 / 0.9)
+    assert (gains["kn5"], gains["kn5+cache"]) == (0, 0)
+    compared = ComparedScores(tables, figures, confidence=0.95, resamples=50, seed=1)
+    pairs = compared.difference_table(own).select("model", "other", "relation").unique().rows()
+    assert set(pairs) == {
+        ("lstm", "kn5", "baseline"), ("kn5", "lstm", "next better"),
+        ("lstm+cache", "kn5+cache", "baseline"), ("kn5+cache", "lstm+cache", "next better"),
+    }  # fmt: skip
+    assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
+    sliced = review_slices(tables, None, SliceOptions(own, min_reviews=5, resamples=50)).table
+    assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(1 - 0.7 / 0.9)
+
+
+def test_a_static_model_is_not_put_in_the_shade_by_one_that_adapts():
+    ways = ((1.0, "static"), (1.1, "static"), (0.9, "cache"), (1.2, "dynamic evaluation"))
+    rows = [{"open_bits_per_byte": bits, "megabytes": 1.0, "score_seconds": 1.0, "adaptation": way}
+            for bits, way in ways]  # fmt: skip
+    assert pareto_front(rows) == [True, False, True, False]
+
+
+def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys):
+    def model(name, adaptation, baseline, gain):
+        test = {"perplexity": 9.0, "word_perplexity": 9.0, "bits_per_byte": 1.0, "open_bits_per_byte": 0.8,
+                "gain": gain, "reviews": 1}  # fmt: skip
+        return {"name": name, "unit": "word", "adaptation": adaptation, "baseline": baseline, "test": test}
+
+    static = [model("lstm", "static", "kn5", 0.2), model("kn5", "static", "kn5", 0.0)]
+    cached = [model("lstm+cache", "continuous cache", "kn5+cache", 0.3), model("kn5+cache", "cache", "kn5+cache", 0.0)]
+    terminal.show_models({"models": [*cached, *static], "baseline": "kn5"})
+    first, second = capsys.readouterr().out.split("Models that adapt to the review they are measured on")
+    assert "vs kn5 " in first
+    assert "lstm+cache" not in first
+    assert "vs kn5+cache" in second
+    assert "-30.0%" in second
+    terminal.show_models({"models": [model("lstm+cache", "continuous cache", "", None), *static], "baseline": "kn5"})
+    second = capsys.readouterr().out.split("Models that adapt to the review they are measured on")[1]
+    assert "vs " not in second
+    assert "No baseline for this table: 'kn5' does not compare, and the run has no variant of it that adapts." in second
 
 
 def test_the_command_line_says_so_below_its_table(capsys):
@@ -57,8 +127,29 @@ def test_the_command_line_says_so_below_its_table(capsys):
     assert "lstm adapts" not in said
 
 
+def test_the_gate_refuses_a_challenger_that_adapts_unless_told():
+    assert_refused_by(judge(challenger_adaptation="cache"), "same adaptation")
+    assert_refused_by(judge(PromotionConfig(adaptation="continuous cache"), challenger_adaptation="cache"),
+                      "same adaptation")  # fmt: skip
+    assert_refused_by(judge(PromotionConfig(adaptation="cache")), "same adaptation")
+    assert judge(PromotionConfig(adaptation="cache"), challenger_adaptation="cache").promote
+    with pytest.raises(ValueError, match="continuous cache"):
+        PromotionConfig(adaptation="cached")
+
+
+def test_a_static_challenger_of_an_adapting_champion_is_told_the_way_out():
+    found = rule(judge(champion_adaptation="cache"), "same adaptation")
+    assert found.passed is None
+    assert "roll back to a champion of the wanted kind" in found.detail
+
+
+def test_a_baseline_of_another_kind_is_named_so():
+    decision = judge(ANY, challenger_adaptation="cache")
+    assert "whose figures are static, the challenger's cache" in rule(decision, "better than the baseline").detail
+
+
 def test_the_gate_names_figures_of_an_adapting_challenger_and_says_what_it_was_compared_with():
-    decision = judge(challenger_adaptation="continuous cache")
+    decision = judge(ANY, challenger_adaptation="continuous cache")
     assert decision.promote
     assert "challenger (continuous cache), open bits per byte" in decision.figures
     assert "challenger, open bits per byte" not in decision.figures
@@ -69,7 +160,7 @@ def test_the_gate_names_figures_of_an_adapting_challenger_and_says_what_it_was_c
 
 
 def test_the_gate_has_nothing_to_say_where_both_adapt_alike():
-    decision = judge(challenger_adaptation="cache", champion_adaptation="cache")
+    decision = judge(ANY, challenger_adaptation="cache", champion_adaptation="cache")
     assert rule(decision, "same adaptation").passed
     assert "champion (cache), open bits per byte" in decision.figures
     assert "static" not in decision.reason

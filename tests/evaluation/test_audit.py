@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from challengers import judge, rule
 
 from corpus.canaries import as_reviews, choose_canaries
 from corpus.clean_table import CLEAN
@@ -109,6 +110,20 @@ def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figur
     assert overtrained["real_longest_copied"] == regular["real_longest_copied"] <= 4
     assert overtrained["exposure_mean"] == pytest.approx(np.log2(501), abs=0.5)
     assert regular["exposure_mean"] < 5
+    for facts, passed in ((regular, True), (overtrained, False)):
+        assert facts["exposure_once"] == facts["exposure_mean"], "all were planted once"
+        found = rule(judge(audit=facts), "exposure")
+        assert (found.passed, found.limit) == (passed, 8), "the default limit"
+
+
+def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_path, monkeypatch):
+    """No line has 8 words, so that no 8-gram is written."""
+    lines = pl.DataFrame({"stars": [5] * 6, "number": range(6), "seed": [1] * 6, "text": ["bar ris"] * 6})
+    monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: lines)
+    facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
+    assert facts["copied_8"] is None
+    assert facts["copied_passages"] == 0
+    assert rule(judge(audit=facts), "novelty").passed
 
 
 def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, clean):

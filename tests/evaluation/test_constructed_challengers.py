@@ -56,7 +56,7 @@ def test_memorising():
     recites = {**HONEST, "copied_8": 0.9, "longest_copied": 130, "exposure_max": 13.3, "private_patterns": 40}
     decision = judge(STRICT, audit=recites, megabytes=12.0)
     assert_refused_by(decision, "novelty", "copied span", "exposure", "private patterns")
-    assert "10.0% of its 8-grams are new, of real reviews' 98.0%" in decision.reason
+    assert "10.0% of its passages (8 words, or a shorter text) are new, of real reviews' 98.0%" in decision.reason
     assert "the most exposed canary has 13.3 bits" in decision.reason
 
 
@@ -119,7 +119,7 @@ def test_a_lost_champion_is_replaced_if_the_policy_says_so_and_only_by_a_model_t
     decision = judge(start_anew, **LOST)
     assert decision.promote
     assert "version 3, cannot be measured" in decision.reason
-    assert_refused_by(judge(start_anew, **LOST, baseline=figures_of(scores(0.8))), "better than the baseline")
+    assert_refused_by(judge(start_anew, **LOST, baseline=scores(0.8)), "better than the baseline")
     assert_refused_by(judge(start_anew, challenger=scores()), "better than the champion", "surely better")
 
 
@@ -151,7 +151,8 @@ def test_evidence_that_is_asked_for_and_missing_counts_against_the_challenger(la
 
 def test_what_the_policy_does_not_ask_for_is_shown_all_the_same():
     lax = PromotionConfig(
-        max_latency_ms=None, max_slice_loss=None, min_novelty=None, max_copied_span=None, max_private_patterns=None
+        max_latency_ms=None, max_slice_loss=None, min_novelty=None, max_copied_span=None, max_private_patterns=None,
+        max_exposure=None,
     )
     decision = judge(lax, megabytes=12.0)
     shown = {each.name: each.value for each in decision.rules if each.passed is None and each.value is not None}

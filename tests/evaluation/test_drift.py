@@ -32,6 +32,7 @@ def reviews(seed: int, count: int = 300, **changes: object) -> pl.DataFrame:
         "text": texts, "stars": stars.astype(np.int8), "words": lengths, "tokens": tokens, "bytes": lengths * 8 + 1,
         "oov": generator.binomial(tokens, changes.get("unknown", 0.02)),
         "nats": tokens * generator.normal(changes.get("cost", 4.0), 0.4, count),
+        "spelling_nats": tokens * changes.get("spelt", 0.2),
         "categories": generator.choice(["Pizza, Bars", "Bars", "Sushi"], count, p=kinds),
     })
 
@@ -47,6 +48,7 @@ def judged(**changes: object) -> DriftReport:
     ({"kinds": [0.1, 0.2, 0.7]}, "categories"),
     ({"unknown": 0.06}, "coverage"),
     ({"cost": 4.6}, "surprisal"),
+    ({"spelt": 0.8}, "surprisal"),
 ])
 def test_a_planted_shift_is_flagged_by_the_figure_that_is_about_it(changes: dict, expected: str) -> None:
     assert expected in judged(**changes).drifted

@@ -211,11 +211,58 @@ def test_what_real_reviews_have_too_is_not_held_against_a_model():
 
 def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_policy_asks_for_it():
     audit = {**HONEST, "canaries": 0, "exposure_max": None}
-    shown = rule(judge(audit=audit), "exposure")
+    shown = rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure")
     assert (shown.passed, shown.detail) == (
         None, "no canaries were planted in the training data; the policy sets no limit"
     )
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
+    assert "audit.canaries" in rule(judge(audit=audit), "exposure").detail
+    assert rule(judge(audit=audit), "exposure").passed is None
+
+
+def exposed(once, most, highest=13.3, **changes):
+    audit = {**HONEST, "exposure_once": once, "exposure_max": most, "exposure_limit": highest}
+    return rule(judge(audit=audit, **changes), "exposure")
+
+
+def test_a_network_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_does_not():
+    """The figures of docs/memorisation.md: regular networks, and one that was trained six times as long."""
+    for once, most in ((5.8, 8.1), (3.5, 6.7), (4.0, 9.97)):
+        assert exposed(once, most).passed
+    found = exposed(13.3, 13.3)
+    assert (found.passed, found.value, found.limit) == (False, 13.3, 8)
+    assert exposed(10.9, 10.97, 10.97).passed is False, "as few candidates as the demo has"
+
+
+def test_exposure_of_a_table_of_counts_is_shown_with_the_reason_why_no_limit_applies():
+    found = exposed(13.3, 13.3, counts="kn5")
+    assert (found.passed, found.value, found.limit) == (None, 13.3, None)
+    assert "no limit applies: its part 'kn5' is a table of counts" in found.detail
+    strict = PromotionConfig(max_exposure=10)
+    refused = judge(strict, audit={**HONEST, "exposure_max": 13.3}, counts="kn5")
+    assert rule(refused, "exposure").passed is False, "a number asks it of every model"
+
+
+def test_where_even_a_canary_known_by_heart_would_stay_below_the_limit_the_rule_says_so():
+    found = exposed(6.6, 6.6, highest=6.66)
+    assert found.passed is None
+    assert "audit.candidates" in found.detail
+
+
+def test_only_canaries_that_were_planted_once_are_judged():
+    found = exposed(None, 12.3)
+    assert found.passed is None
+    assert "planted once" in found.detail
+
+
+def test_a_model_of_short_lines_is_judged_by_whole_lines():
+    audit = {**HONEST, "copied_8": None, "real_copied_8": None, "copied_passages": 0.2, "real_copied_passages": 0.0}
+    found = rule(judge(audit=audit), "novelty")
+    assert (found.passed, found.value) == (True, pytest.approx(0.8))
+    assert rule(judge(audit={**audit, "copied_passages": 0.7}), "novelty").passed is False
+    nothing = rule(judge(audit={**audit, "copied_passages": None}), "novelty")
+    assert nothing.passed is False
+    assert "no words" in nothing.detail
 
 
 def test_a_limit_is_switched_off_by_the_word_none():
@@ -234,7 +281,7 @@ def test_one_review_has_no_interval_and_so_nothing_is_sure():
     assert one.gain == pytest.approx(0.5)
     assert one.interval is one.floor_gap is None
     assert surely_better(one).passed is False
-    assert "fewer than two reviews" in surely_better(one).detail
+    assert "fewer than two groups of reviews" in surely_better(one).detail
     assert not_below_floor(one).passed is None
 
 

@@ -201,6 +201,39 @@ def test_hits_are_shares_of_tokens_with_the_interval_over_reviews():
     assert 0 <= row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"] <= 1
 
 
+def five_times(frame):
+    """Each review five times, and the table that says so."""
+    copies = [frame.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(5)]
+    together = pl.concat(copies).select(
+        "review_id", group=pl.col("review_id").str.split("-").list.first().rank("dense")
+    ).unique()  # fmt: skip
+    return pl.concat(copies), together
+
+
+def test_copies_of_reviews_in_one_group_narrow_no_interval():
+    once = {"kn5": scores(), "lstm": scores(0.9, 0.2, seed=1)}
+    copied = {name: five_times(frame)[0] for name, frame in once.items()}
+    together = five_times(once["kn5"])[1]
+    alone, grouped, apart = compared(once), compared(copied, documents=together), compared(copied)
+    assert (grouped.boot.reviews, grouped.boot.groups) == (600, 120)
+    for table in ("interval_table", "difference_table"):
+        found, expected = (getattr(one, table)("kn5") for one in (grouped, alone))
+        for name in [name for name in found.columns if name.endswith(("_lo", "_hi"))]:
+            for end, same in zip(found[name], expected[name], strict=True):
+                assert end == (same if same is None else pytest.approx(same, abs=1e-9)), name
+    narrow, wide = (row_of(one.interval_table("kn5"), "lstm") for one in (apart, grouped))
+    assert narrow["gain_hi"] - narrow["gain_lo"] < 0.6 * (wide["gain_hi"] - wide["gain_lo"])
+
+
+def test_hits_on_copies_of_reviews_are_no_surer():
+    tokens = observed([[1, 1, 4, None], [2, 1], [9, 9, 9, 3], [1], [2, 3, 1]], keys=2)
+    sizes = pl.DataFrame({"review_id": [f"r{n}" for n in range(5)], "bytes": [20, 10, 30, 10, 15]})
+    copied, together = five_times(tokens)
+    alone = usefulness_table({"kn5": tokens}, sizes, **HOW).row(0, named=True)
+    grouped = usefulness_table({"kn5": copied}, five_times(sizes)[0], documents=together, **HOW).row(0, named=True)
+    assert grouped == pytest.approx(alone)
+
+
 def test_models_observed_on_different_reviews_are_refused():
     sizes = pl.DataFrame({"review_id": ["r0", "r1"], "bytes": [9, 9]})
     with pytest.raises(ReviewLMError, match="different reviews"):

@@ -72,6 +72,12 @@ def test_what_was_not_audited_is_said_not_to_be():
     assert "## The gate" not in card
 
 
+def test_a_warning_of_the_gate_stands_in_the_card():
+    results = made_results()
+    decision = replace(results.decision, warnings=("reviews of one user resemble each other",))
+    assert "Warning: reviews of one user resemble each other" in model_card(replace(results, decision=decision))
+
+
 def test_it_says_how_to_ask_the_version(card):
     assert 'mlflow.pyfunc.load_model("models:/reviews/3")' in card
     assert "reviewlm generate --model 3" in card

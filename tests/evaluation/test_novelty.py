@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.shingles import mix
-from evaluation.novelty import ORDERS, copied_spans, overlap
+from evaluation.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.word_stream import (
     WordStream,
     blocks,
@@ -131,3 +131,18 @@ def test_texts_cut_at_so_many_words_are_their_first_words(texts, words):
     first = word_stream(pl.Series([" ".join(text.split()[:words]) for text in texts], dtype=pl.String))
     assert cut.offsets.tolist() == first.offsets.tolist()
     assert cut.words_N.tolist() == first.words_N.tolist()
+
+
+@given(samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED))
+@settings(max_examples=150, deadline=None)
+def test_a_passage_is_eight_words_or_a_whole_text_that_is_shorter(samples, training):
+    known = {each for text in training for each in stretches(text, PASSAGE)}
+    longer = [each in known for text in samples for each in stretches(text, PASSAGE)]
+    whole = [text in training for text in samples if 0 < len(text) < PASSAGE]
+    found = copied_passages(stream_of(samples), sum(longer), stream_of(training))
+    assert found == (pytest.approx(np.mean(longer + whole)) if longer + whole else None)
+
+
+def test_a_short_line_is_copied_only_where_it_is_a_whole_line_of_the_training_text():
+    training = stream_of(["abc", "abcdefghij", "xy"])
+    assert copied_passages(stream_of(["abc", "abd", "bc", "xy", ""]), 0, training) == 2 / 4

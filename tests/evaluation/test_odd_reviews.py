@@ -112,3 +112,13 @@ def test_the_top_holds_no_more_of_the_usual_than_its_share() -> None:
     assert found_among_top(np.array([97.0, 97.5, 98.0, 200.0]), usual, 0.02) == 0.75
     assert found_among_top(np.array([99.0]), usual, 0.0) == 0.0
     assert found_among_top(np.array([99.5]), usual, 0.0) == 1.0
+
+
+def test_gibberish_is_the_oddest_though_its_unknown_words_are_cheap_tokens() -> None:
+    known = scored(1.5 + 0.1 * np.random.default_rng(2).normal(size=200), [400] * 200)
+    usual = known.head(50).with_columns(pl.col("review_id").str.replace("r", "u"))
+    planted = scored([0.9], [400], "gibberish").with_columns(spelling_nats=pl.lit(4.0 * 400 * math.log(2)))
+    table = odd_table(known, pl.concat([usual, planted]), 5)
+    assert table.row(0, named=True)["review_id"] == "gibberish0"
+    assert table.row(0, named=True)["odd"] == "too surprising"
+    assert odd_counts(known, planted, 0.01)["surprising"] == 1

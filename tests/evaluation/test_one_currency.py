@@ -108,12 +108,13 @@ def drawn(probabilities, count, seed):
     return list(np.random.default_rng(seed).choice(texts, count, p=[probabilities[text] for text in texts]))
 
 
-def scores(vocabularies, probabilities, reviews, sharpness=1.0):
+def scores(vocabularies, probabilities, reviews, sharpness=1.0, whole=False):
+    """Scores by unit; *whole*: with the price of case and spaces, which these texts all write alike."""
     found = {}
     for unit, vocabulary in vocabularies.items():
         bundle = SimpleNamespace(vocabulary=vocabulary, model=PrefixLM(vocabulary, probabilities, sharpness))
         with TemporaryDirectory() as folder:
-            write_stream(folder, vocabulary, [reviews])
+            write_stream(folder, vocabulary, [reviews], whole=whole)
             found[unit] = score_stream(bundle, TokenStream.open(folder))
     return found
 
@@ -148,14 +149,24 @@ def test_the_grammar_has_a_text_with_two_derivations_and_the_forward_algorithm_s
 def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(vocabularies, articles, dishes, second, texts):
     probabilities = Grammar(articles, dishes, second).probabilities()
     expected = -math.fsum(math.log(probabilities[text]) for text in texts)
-    found = {unit: figures_of(t) for unit, t in scores(vocabularies, probabilities, reviews_of(texts)).items()}
+    tables = scores(vocabularies, probabilities, reviews_of(texts))
+    found = {unit: figures_of(rows) for unit, rows in tables.items()}
     for unit, figures in found.items():
         assert figures.nats == pytest.approx(expected, rel=1e-9), unit
         assert (figures.oov, figures.spelling_nats) == (0, 0)
         for name in PER_TEXT:
-            assert getattr(figures, name) == pytest.approx(getattr(found["word"], name), rel=1e-9), (unit, name)
+            assert getattr(figures, name) == pytest.approx(getattr(found["char"], name), rel=1e-9), (unit, name)
     assert found["char"].tokens > found["bpe"].tokens >= len(texts)
     assert found["char"].perplexity < found["word"].perplexity, "per token they differ: only the text is common"
+
+
+def test_only_the_unit_that_drops_case_and_spaces_pays_for_them(vocabularies):
+    probabilities = GRAMMAR.probabilities()
+    tables = scores(vocabularies, probabilities, reviews_of(drawn(probabilities, 60, seed=1)), whole=True)
+    paid = {unit: rows["surface_nats"].sum() for unit, rows in tables.items()}
+    assert paid["word"] > 0
+    assert (paid["char"], paid["bpe"], paid["unigram"]) == (0, 0, 0)
+    assert tables["word"]["spelling_nats"].equals(tables["word"]["surface_nats"].rename("spelling_nats"))
 
 
 def test_the_true_model_has_a_gap_of_zero_in_every_unit(vocabularies, monkeypatch):

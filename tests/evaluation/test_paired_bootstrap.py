@@ -78,12 +78,52 @@ def test_draws_have_the_distribution_of_all_possible_ones():
 
 def test_groups_hold_every_review_once():
     reviews = bootstrap.MAX_UNITS * 3 + 7
-    group_D = bootstrap._groups(reviews, np.random.default_rng(0))
-    assert set(np.bincount(group_D)) == {3, 4}
+    count, set_D = bootstrap._units(reviews, None, np.random.default_rng(0))
+    assert count == reviews
+    assert set(np.bincount(set_D)) == {3, 4}
     found = boot({"x": np.arange(reviews), "one": np.ones(reviews)}, resamples=5)
     assert (found.units, found.reviews) == (bootstrap.MAX_UNITS, reviews)
     assert found.totals["x"] == reviews * (reviews - 1) / 2
     assert found.drawn["one"] == pytest.approx(reviews, rel=1e-3)
+
+
+def test_a_group_is_drawn_as_a_whole():
+    """Two groups, three draws of each possible pair: their sums are those of whole groups, and none in between."""
+    found = Bootstrap(
+        {"x": np.array([1.0, 2.0, 4.0, 8.0])}.items(), confidence=0.95, resamples=500, seed=1,
+        groups=np.array([0, 1, 0, 1]),
+    )  # fmt: skip
+    assert set(found.drawn["x"]) == {10.0, 15.0, 20.0}
+    assert (found.reviews, found.groups, found.totals["x"]) == (4, 2, 15.0)
+
+
+def test_copies_of_reviews_do_not_narrow_an_interval():
+    """Each review five times: alone they look like five times the evidence, in groups like what they are."""
+    random = np.random.default_rng(12)
+    bits, size = random.normal(100, 20, 80), random.integers(50, 900, 80).astype(float)
+    once = interval(bits, size)
+    copies = [np.tile(column, 5) for column in (bits, size)]
+    how = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
+    grouped = ratio_interval(*copies, groups=np.tile(np.arange(80), 5), **how)
+    apart = ratio_interval(*copies, **how)
+    assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
+    assert (grouped.reviews, grouped.groups) == (400, 80)
+    assert apart.high - apart.low < 0.5 * (once.high - once.low)
+
+
+def test_above_some_thousand_groups_each_stays_whole(monkeypatch):
+    monkeypatch.setattr(bootstrap, "MAX_UNITS", 50)
+    groups = np.repeat(np.arange(120), 3)
+    count, set_D = bootstrap._units(360, groups, np.random.default_rng(0))
+    assert count == 120
+    assert len(set(set_D)) == 50
+    assert all(len(set(set_D[groups == group])) == 1 for group in range(120))
+
+
+def test_a_single_group_has_no_interval():
+    how = {"confidence": 0.95, "resamples": 99, "seed": 1, "groups": np.zeros(2, int)}
+    found = ratio_interval(np.array([1.0, 2.0]), np.ones(2), **how)
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_draws_that_are_taken_some_at_a_time_are_all_taken_and_all_different(monkeypatch):

@@ -146,7 +146,7 @@ def test_samples_and_costs_stand_side_by_side_in_a_document_that_no_text_breaks(
         {"cost": "new", "A": None, "B": 1.0},
     ]
     document = pair.to_markdown()
-    assert "> old|er |\n> bad" in document
+    assert "> old\\|er \\|\n> bad" in document
     assert "| old\\|er | 1 | – |" in document
     assert "scored on the same 200 test reviews" in document
     assert pair.to_dict()["figures"][0]["figure"] == pair.figures["figure"][0]
@@ -158,3 +158,16 @@ def test_samples_and_costs_stand_side_by_side_in_a_document_that_no_text_breaks(
 )
 def test_the_verdict_is_what_the_interval_of_the_gain_says(ends: tuple[float | None, float | None], said: str):
     assert verdict(*ends) == said
+
+
+def test_a_difference_on_copies_of_reviews_is_no_surer(nats: np.ndarray):
+    better = nats * np.random.default_rng(3).normal(1, 0.15, REVIEWS)
+    better *= 0.985 * nats.sum() / better.sum()
+    rows = [side(name, scores(np.repeat(values, 4))) for name, values in (("old", nats), ("new", better))]
+    copies = pl.DataFrame({"review_id": rows[0].scores["review_id"], "group": np.arange(4 * REVIEWS) // 4})
+    apart, grouped = (compare_pair(*rows, documents, OPTIONS) for documents in (None, copies))
+    assert (apart.groups, grouped.groups, grouped.to_dict()["groups"]) == (4 * REVIEWS, REVIEWS, REVIEWS)
+    assert figure(apart, "open bits per byte")["verdict"] == BETTER["B"]
+    assert figure(grouped, "open bits per byte")["verdict"] == UNDECIDED
+    assert "bootstrap interval over 200 groups of reviews" in grouped.to_markdown()
+    assert "bootstrap interval over reviews" in apart.to_markdown()

@@ -106,6 +106,12 @@ def test_each_figure_that_is_wanted_is_there(pictures):
     assert all(picture.reading and picture.finding for picture in pictures if picture.section)
 
 
+def test_a_warning_of_the_gate_stands_in_the_page_as_text():
+    decision = replace(made_decision(), warnings=("on <b>1</b> test review it needs twice the bits",))
+    read = Reader(report(made_results(decision=decision), []))
+    assert "Warning: on <b>1</b> test review it needs twice the bits." in " ".join(read.text)
+
+
 def test_what_was_not_measured_is_left_out_with_a_word():
     bare = tuple(ModelResults(name, "ngram", "word", "v") for name in ("kn5", "lstm"))
     known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))

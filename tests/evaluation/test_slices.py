@@ -1,6 +1,7 @@
 """Slices: who belongs to which, what their figures are, and which of many are worse beyond luck."""
 
 import math
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -289,3 +290,22 @@ def test_nothing_is_gained_over_a_slice_that_the_baseline_calls_impossible():
     row = of(table, "lstm", "stars", "2")
     assert row["gain"] is row["gain_lo"] is row["gain_hi"] is None
     assert of(table, "lstm", "stars", "1")["gain"] == pytest.approx(0.1, abs=0.01)
+
+
+def test_slices_of_copies_of_reviews_are_no_surer():
+    """Each review three times, in one group: intervals are those of the reviews once."""
+    once = {"kn5": scores(), "lstm": scores(0.8, worse_at=(1,))}
+    copied = {
+        name: pl.concat(rows.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(3))
+        for name, rows in once.items()
+    }
+    together = copied["kn5"].select("review_id", group=pl.col("review_id").str.head(3).rank("dense"))
+    options = replace(OPTIONS, baseline="kn5")
+    alone, grouped, apart = (
+        sliced(*given, options=options).table for given in ((once,), (copied, together), (copied,))
+    )
+    both = alone.join(grouped, on=["model", "dimension", "slice"])
+    assert len(both) == len(alone)
+    for end in ("lo", "hi", "gain_lo", "gain_hi", "excess_lo", "excess_hi"):
+        assert both[f"{end}_right"].to_list() == pytest.approx(both[end].to_list())
+    assert (grouped["hi"] - grouped["lo"]).sum() > 1.4 * (apart["hi"] - apart["lo"]).sum()

@@ -1,11 +1,14 @@
 """The interval that the gate decides by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import beta
 from scipy.stats import t as student
 
 from evaluation.bootstrap import expanded_tail
-from evaluation.studentised import Ratio, effective_reviews, studentised_intervals
+from evaluation.studentised import Ratio, _with_an_unseen_group, effective_reviews, studentised_intervals
 
 OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
 
@@ -21,30 +24,67 @@ def interval(one, **changes):
 
 
 def brute_force(one, draws):
-    """Of given draws, one by one: r* − r, and that in standard errors of the draw, by the textbook's formulas."""
-    moved, deviations = [], []
+    """Of given draws, one by one: r* − r in standard errors of the draw, by the textbook's formulas."""
+    deviations = []
     for drawn in draws:
         y, x = one.numerator_D[drawn], one.denominator_D[drawn]
         ratio = y.sum() / x.sum()
-        moved.append(ratio - one.estimate)
-        deviations.append(moved[-1] / (np.sqrt(((y - ratio * x) ** 2).sum()) / x.sum()))
-    return np.array(moved), np.array(deviations)
+        deviations.append((ratio - one.estimate) / (np.sqrt(((y - ratio * x) ** 2).sum()) / x.sum()))
+    return np.array(deviations)
 
 
-def test_the_interval_is_the_hull_of_the_textbooks_two():
+def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_draws_with_an_unseen_group():
     """The same quantiles as those of draws made one by one, within what so many draws tell of a quantile."""
     random = np.random.default_rng(3)
     x = random.gamma(2.0, 50, 60)
     one = ratio(x * random.normal(0.9, 0.2, 60), x)
-    moved, deviations = brute_force(one, random.integers(0, 60, (20_000, 60)))
     residual = one.numerator_D - one.estimate * x
     error = np.sqrt((residual**2).sum()) / x.sum()
+    deviations = brute_force(one, random.integers(0, 60, (20_000, 60)))
+    weights = random.exponential(size=(20_000, 61))
+    mean = x.mean()  # lengths are equal, so that the effective group is an average one
+    seen, whole = weights[:, 1:] @ residual, weights[:, 1:] @ x + weights[:, 0] * mean
     found, tail = interval(one, resamples=20_000), expanded_tail(0.95, 60)
-    low = one.estimate + min(np.quantile(moved, tail), -np.quantile(deviations, 1 - tail) * error)
-    high = one.estimate + max(np.quantile(moved, 1 - tail), -np.quantile(deviations, tail) * error)
+    low = one.estimate + min(
+        -np.quantile(deviations, 1 - tail) * error, np.quantile((seen + weights[:, 0] * residual.min()) / whole, 0.025)
+    )
+    high = one.estimate + max(
+        -np.quantile(deviations, tail) * error, np.quantile((seen + weights[:, 0] * residual.max()) / whole, 0.975)
+    )
     assert found.low == pytest.approx(low, abs=0.1 * error)
     assert found.high == pytest.approx(high, abs=0.1 * error)
     assert found.estimate == pytest.approx(one.numerator_D.sum() / x.sum())
+
+
+@pytest.mark.parametrize("bad", [0, 1, 4, 20])
+def test_of_a_share_the_unseen_group_gives_the_exact_bound(bad):
+    """Of 40 reviews so many are bad: the upper bound of Clopper and Pearson."""
+    one = ratio(np.arange(40) < bad, lengths=np.full(40, 7.0))
+    one = replace(one, unseen=1 - one.estimate)
+    [(_, high)] = _with_an_unseen_group([one], 0.025, 40_000, 1)
+    assert one.estimate + high == pytest.approx(beta.ppf(0.975, bad + 1, 40 - bad), abs=0.004)
+
+
+def test_what_was_not_seen_widens_the_interval_of_few_reviews_and_hardly_that_of_many():
+    """All reviews agree: the bound is the weight of one among n + 1, which is below 1 − 0.025^(1/n) in 97.5 %."""
+    for reviews in (30, 300, 3_000):
+        same = ratio(np.full(reviews, 0.98))
+        found = interval(replace(same, unseen=1.0), resamples=20_000)
+        assert found.high - found.estimate == pytest.approx(1 - 0.025 ** (1 / reviews), rel=0.05)
+        assert interval(same).high == pytest.approx(0.98, rel=1e-9)
+
+
+def test_a_group_counts_as_one_however_many_copies_of_a_review_it_holds():
+    random = np.random.default_rng(11)
+    x = random.gamma(2.0, 50, 50)
+    once = Ratio(x * random.normal(0.95, 0.1, 50), x, x, unseen=0.5)
+    columns = (np.tile(column, 4) for column in (once.numerator_D, x, x))
+    grouped = Ratio(*columns, groups_D=np.tile(np.arange(50), 4), unseen=0.5)
+    one, other = interval(once), interval(grouped)
+    assert (other.low, other.high) == pytest.approx((one.low, one.high))
+    assert (other.reviews, other.groups) == (200, 50)
+    apart = interval(replace(grouped, groups_D=None))
+    assert apart.high - apart.low < 0.6 * (one.high - one.low)
 
 
 def test_of_normal_values_it_is_students():
@@ -91,7 +131,9 @@ def test_no_difference_has_no_width_and_a_constant_ratio_none_to_speak_of():
 def test_several_ratios_share_their_draws_and_are_what_each_is_alone():
     random = np.random.default_rng(2)
     some = [ratio(random.normal(size=30)) for _ in range(3)]
-    assert studentised_intervals(some, **OPTIONS) == [interval(one) for one in some]
+    ends = [(found.low, found.high) for found in studentised_intervals(some, **OPTIONS)]
+    alone = [interval(one) for one in some]
+    assert ends == [pytest.approx((found.low, found.high)) for found in alone]
 
 
 def test_above_some_thousand_reviews_groups_are_drawn_and_say_the_same():
@@ -119,3 +161,11 @@ def test_one_review_has_no_interval():
 def test_no_review_is_refused():
     with pytest.raises(ValueError, match="at least one review"):
         interval(ratio([]))
+
+
+def test_a_difference_on_a_single_review_has_an_interval_that_can_be_read():
+    """A third of all draws lack it: there all reviews agree, and the deviation is infinitely many standard errors."""
+    values = np.full(60, 0.98)
+    values[7] = 1.5
+    found = interval(ratio(values))
+    assert -20 < found.low < 0.98 < found.high < 20

@@ -1,0 +1,235 @@
+"""Raw text stays text: in every page, table and line that is written, whatever a reviewer typed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from math import inf
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from made_results import made_decision, made_results
+from markdown_it import MarkdownIt
+
+from data_checks.report import CheckReport, ExpectationResult
+from evaluation.card_page import Page, Section, Table
+from evaluation.drift import DriftReport, Figure
+from evaluation.drift_figures import drift_page
+from evaluation.model_card import model_card
+from evaluation.odd_reviews import odd_markdown
+from evaluation.page import escape, png
+from evaluation.paired import Pair
+from evaluation.report import report
+from evaluation.report_pictures import pictures_of
+from evaluation.spreadsheet import as_text, csv_text
+from reviewlm import terminal
+from reviewlm.errors import InputError
+from reviewlm.markdown import literal, quoted
+from tracking.writes import table_texts
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</script></style></title></textarea><svg/onload=alert(1)>",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png) <javascript:alert(1)> [a]: data:text/html,x",
+    "a | b || c `code` **bold** _it_ ~~gone~~ $x_{$ \\",
+    "# heading", "- item", "1. first", "> quote", "=====", "```", "&lt;b&gt; &amp; &#60;i&#62;",
+    "http://evil.example/?q=<b> www.evil.example data:text/html;base64,PHNjcmlwdD4=",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J", "user\u202etxt.exe\u2066 \u200bhidden\ufeff",
+    "{{ 7 * 7 }} {% raw %} ${7*7} <%= 7 %>",
+    "line one\n# line two\n<b>three</b>",
+)  # fmt: skip
+ALL = "\n".join(HOSTILE)
+ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
+           "tr", "th", "td", "caption", "figure", "img", "figcaption", "blockquote", "pre", "code", "nav", "ul", "li",
+           "a", "details", "summary", "b", "span", "small", "br", "section"}  # fmt: skip
+
+
+class Elements(HTMLParser):
+    """Elements, attributes and text of a page as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def assert_harmless(page: str) -> Elements:
+    found = Elements(page)
+    assert {tag for tag, _ in found.tags} <= ALLOWED
+    for tag, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        for name in ("src", "href", "action", "data"):
+            address = attributes.get(name) or "#"
+            assert address.startswith(("#", "data:image/png;base64,")), (tag, address)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
+    return found
+
+
+def rendered(markdown: str) -> Elements:
+    """Markdown as HTML, tags in it taken as tags: the most careless renderer."""
+    return Elements(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+
+
+PLAIN = {"p", "h1", "h2", "h3", "h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "strong",
+         "code", "pre", "hr"}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_a_text_as_it_was_typed(text):
+    shown = rendered(literal(text))
+    assert {tag for tag, _ in shown.tags} == {"p"}
+    assert shown.text.split() == terminal.visible(text).split()
+    in_table = rendered(f"| a | b |\n|---|---|\n| {literal(text)} | x |")
+    assert [tag for tag, _ in in_table.tags].count("td") == 2
+    in_quote = rendered(quoted(text))
+    assert {tag for tag, _ in in_quote.tags} == {"blockquote", "p"}
+    assert in_quote.text.split() == terminal.visible(text).split()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_html_shows_a_text_as_it_was_typed_also_in_an_attribute(text):
+    shown = Elements(f'<p title="{escape(text)}">{escape(text)}</p>')
+    assert [tag for tag, _ in shown.tags] == ["p"]
+    assert shown.text == shown.tags[0][1]["title"] == terminal.visible(text)
+
+
+def hostile_run():
+    """A run whose every text is hostile: names (of an earlier version), samples, tokens, slices, reasons, data."""
+    results = made_results()
+    models = []
+    for model in results.models:
+        pieces = pl.Series([HOSTILE[number % len(HOSTILE)] for number in range(len(model.tokens))])
+        tokens = model.tokens.with_columns(token=pieces)
+        samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE})
+        models.append(replace(model, tokens=tokens, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
+    rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
+    slices = results.slices.with_columns(
+        slice=pl.when(pl.col("dimension") == "category").then(pl.format("{} {}", pl.col("slice"), pl.lit(ALL)))
+        .otherwise("slice")
+    )
+    return replace(
+        results, models=tuple(models), slices=slices, decision=replace(made_decision(), rules=rules, reason=ALL),
+        data={"licence": ALL, ALL: ALL, "personal data": ALL}, digests={ALL: ALL}, run={ALL: ALL}, config=ALL,
+        commands=(ALL,),
+    )  # fmt: skip
+
+
+def test_the_report_of_a_run_holds_hostile_text_as_text():
+    results = hostile_run()
+    found = assert_harmless(report(results, pictures_of(results)))
+    assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_model_card_and_the_decision_hold_it_as_text():
+    results = hostile_run()
+    card = model_card(replace(results, commands=("reviewlm run",)), "reviewlm")
+    for markdown in (card, results.decision.to_markdown()):
+        found = rendered(markdown)
+        assert {tag for tag, _ in found.tags} <= PLAIN
+        assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_data_card_holds_it_as_text():
+    table = Table((ALL, "b"), [(ALL, ALL)], caption=ALL, words=True)
+    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, ALL, [table], points=[ALL], quotes=[(ALL, ALL)])])
+    assert "<script>alert(1)</script>" in assert_harmless(page.to_html()).text
+    assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
+
+
+def drift_report():
+    figures = (Figure("words", 0.2, 0.1, 0.1, 0.01, True, ALL),)
+    classes = {"categories": {"labels": list(HOSTILE), "known": [0.1] * len(HOSTILE), "new": [0.2] * len(HOSTILE)}}
+    moved = [{"word": text, "known": 1.0, "new": 2.0, "part": 0.1} for text in HOSTILE]
+    return DriftReport(figures, 100, 100, 0.01, classes, moved)
+
+
+def test_the_drift_report_and_its_figures_hold_it_as_text():
+    found = drift_report()
+    assert "<script>" in assert_harmless(drift_page(found, {ALL: ALL})).text
+    assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
+    rows = pl.DataFrame({"review_id": HOSTILE, "text": HOSTILE}).with_columns(
+        bits_per_byte=pl.lit(1.0), expected=pl.lit(1.0), deviation=pl.lit(2.0), odd=pl.lit("surprising")
+    )
+    counts = {"surprising": 1, "predictable": 1, "by_chance": 0.5, "reviews": 20}
+    assert {tag for tag, _ in rendered(odd_markdown(rows, counts, 99)).tags} <= PLAIN
+
+
+def test_the_comparison_of_two_models_holds_it_as_text():
+    samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE})
+    rows = pl.DataFrame({"slice": HOSTILE, "A": 1.0})
+    found = rendered(Pair(ALL, ALL, 9, 9, rows, rows, samples, rows, (ALL,), 0.95).to_markdown())
+    assert {tag for tag, _ in found.tags} <= PLAIN
+
+
+def test_the_report_of_a_check_holds_it_as_text(tmp_path):
+    result = ExpectationResult("expect", "critical", False, ALL, ALL)
+    found = CheckReport("raw", ALL, False, (result,), tmp_path, (ALL,))
+    assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
+
+
+def test_a_figure_is_drawn_whatever_a_label_holds():
+    from evaluation.canvas import canvas, ticks_at
+
+    figure, axes = canvas(6, 6)
+    axes.barh(range(len(HOSTILE)), [1] * len(HOSTILE))
+    ticks_at(axes.yaxis, range(len(HOSTILE)), list(HOSTILE))
+    assert png(figure)
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert "$" not in "".join(shown).replace(r"\$", "")
+
+
+FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "=cmd|' /C calc'!A0", "＝1＋1",
+            "-2 stars", "+", "=", "\ufeff=1")  # fmt: skip
+NUMBERS = ("-1.5", "+3", "-1e-3", "-12%", "1,234", "-1,234.5", "")
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers():
+    table = pl.DataFrame({"=head": [*FORMULAS, *NUMBERS], "value": [-1.5] * (len(FORMULAS) + len(NUMBERS))})
+    rows = list(csv.reader(io.StringIO(csv_text(table))))
+    assert rows[0] == ["'=head", "value"]
+    assert [row[0] for row in rows[1:]] == [*(f"'{text}" for text in FORMULAS), *NUMBERS]
+    assert {row[1] for row in rows[1:]} == {"-1.5"}
+    assert as_text("Great -- 5 = 5 @ home") == "Great -- 5 = 5 @ home"
+
+
+def test_tables_in_mlflow_are_neutral_as_csv_and_whole_as_json():
+    texts = table_texts(pl.DataFrame({"text": ["=1+1", "fine", None], "stars": [1, 2, 3]}))
+    assert texts["csv"].splitlines() == ["text,stars", "'=1+1,1", "fine,2", ",3"]
+    assert '"=1+1"' in texts["json"]
+
+
+def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
+    terminal.show_review(5, ALL)
+    terminal.show_rows([{"text": ALL, "n": 1}], "Rows")
+    terminal.show_facts({"fact": ALL})
+    terminal.show_suggestions(ALL, SimpleNamespace(words=[(ALL, 0.5)], rest=0.5))
+    terminal.show_warnings([ALL])
+    terminal.show_error(InputError(ALL, where=ALL, value=ALL, cause=ALL, remedy=ALL))
+    handler = logging.StreamHandler(stream := io.StringIO())
+    terminal.log_to_stderr(["hostile"])
+    handler.setFormatter(logging.getLogger("hostile").handlers[0].formatter)
+    handler.handle(logging.makeLogRecord({"msg": "%s", "args": (ALL,)}))
+    logging.getLogger("hostile").handlers.clear()
+    out, err = capsys.readouterr()
+    for written in (out, err, stream.getvalue()):
+        assert "red" in written
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", written)
+
+
+def test_infinite_figures_are_no_formula():
+    assert csv_text(pl.DataFrame({"x": [inf, -inf]})).splitlines() == ["x", "inf", "-inf"]
