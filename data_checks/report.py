@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.errors import CheckFailed, ReviewLMError
+from reviewlm.markdown import code, literal
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 """A failed critical expectation stops the run, a warning is shown beside its result, an info is only logged."""
@@ -116,9 +117,9 @@ class CheckReport:
 
     def to_markdown(self) -> str:
         """Return the table of expectations, the failed ones first."""
-        lines = [f"**{self.stage}** `{self.name}`: {'passed' if self.passed else 'failed'}", ""]
+        lines = [f"**{self.stage}** {code(self.name)}: {'passed' if self.passed else 'failed'}", ""]
         lines += ["| outcome | severity | expectation |", "|---|---|---|"]
         for result in sorted(self.results, key=lambda result: result.passed):
             outcome = "held" if result.passed else "**failed**"
-            lines.append(f"| {outcome} | {result.severity} | {result.sentence.replace('|', chr(92) + '|')} |")
-        return "\n".join([*lines, *(f"\nBroken check: {name}" for name in self.broken)]) + "\n"
+            lines.append(f"| {outcome} | {result.severity} | {literal(result.sentence)} |")
+        return "\n".join([*lines, *(f"\nBroken check: {literal(name)}" for name in self.broken)]) + "\n"

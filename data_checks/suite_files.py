@@ -16,7 +16,9 @@ from data_checks.evaluation import Report, require_supported
 from data_checks.report import CRITICAL, CheckReport
 from data_checks.tables import CHUNK_ROWS, Table
 from data_checks.texts import MEASURES
+from models.names import as_name, require_name
 from reviewlm.errors import ConfigError
+from reviewlm.output import write_output
 
 FORMAT = 1
 PAGE = "index.html"
@@ -50,8 +52,7 @@ def save_suite(suite: Suite, file: Path) -> None:
         "format": FORMAT, "name": suite.name, "private": list(suite.private),
         "columns": {column: list(kinds) for column, kinds in suite.columns.items()}, "expectations": expectations,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_output(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_suite(file: Path) -> Suite:
@@ -67,7 +68,7 @@ def load_suite(file: Path) -> Suite:
             raise ValueError(f"format {content['format']}; this version reads {FORMAT}")
         named = content["expectations"]
         columns = {str(name): tuple(kinds) for name, kinds in content.get("columns", {}).items()}
-        head = str(content["name"]), columns, tuple(content.get("private", ()))
+        head = require_name(str(content["name"])), columns, tuple(content.get("private", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError("This is no suite", where=file, cause=f"{type(error).__name__}: {error}") from error
     expectations = [_declared(file, number, each) for number, each in enumerate(named, start=1)]
@@ -107,7 +108,7 @@ def check_with(
         frame = pl.DataFrame({"column": list(suite.columns), "type": found}, schema_overrides={"column": pl.String})
         batches.insert(0, Batch(f"{suite.name} columns", Table.of(frame), [columns_expected(suite.columns)]))
     validated = [validate(batch, rows, report if batch is batches[-1] else None) for batch in batches]
-    outcome = publish([each for each in validated if each.batch.expectations], docs_folder, name or suite.name)
+    outcome = publish([each for each in validated if each.batch.expectations], docs_folder, as_name(name, suite.name))
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
     passed = not critical and not outcome.broken

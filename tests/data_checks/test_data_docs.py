@@ -72,6 +72,16 @@ def test_the_pages_never_quote_a_review(failed):
     assert all(SECRET not in path.read_text(encoding="utf-8") for path in (folder / "docs").rglob("*.html"))
 
 
+def test_beside_the_pages_lies_only_what_they_refer_to(failed):
+    """Great Expectations copies 4 MB of films and fonts to each report, of which the pages show none."""
+    docs = failed[0] / "docs"
+    pages = "".join(path.read_text(encoding="utf-8") for path in docs.rglob("*.html"))
+    beside = [path for path in docs.rglob("*") if path.is_file() and path.suffix != ".html"]
+    assert beside
+    assert all(path.name in pages for path in beside)
+    assert sum(path.stat().st_size for path in docs.rglob("*")) < 1_000_000
+
+
 def test_an_earlier_report_is_replaced(tmp_path):
     for name in ("first", "second"):
         reported(tmp_path, name=name)
