@@ -1,41 +1,26 @@
-"""Runs whose process is gone: a killed one cannot say that it has ended."""
+"""Runs whose process is gone: a killed one cannot say that it has ended.
+
+Every verb looks whether there is a file of such a process (`tracking/open_runs.py`), which costs nothing, and asks
+MLflow only then.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 
-import psutil
-
+from reviewlm.config import RunConfig
+from reviewlm.errors import ReviewLMError
+from reviewlm.leftovers import is_held
+from reviewlm.processes import is_gone
+from tracking.open_runs import PROCESS, marks_of, process_tags
+from tracking.opening import tracker_at
 from tracking.runs import NOTE, Tracker
 
+__all__ = ["PROCESS", "end_abandoned", "end_left_runs", "is_gone", "process_tags"]
 log = logging.getLogger(__name__)
-PROCESS = "reviewlm.process"
-CLOCK_STEP = 2.0
-"""Seconds by which two answers about the beginning of one process may differ."""
-
-
-def process_tags() -> dict[str, str]:
-    """Return the tag that says which process writes a run: machine, number, seconds since 1970 at its start."""
-    return {PROCESS: f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"}
-
-
-def is_gone(process: str) -> bool:
-    """Return whether a process of this machine has ended; False of one elsewhere, which nobody here can know."""
-    try:
-        host, pid, began = process.rsplit(" ", 2)
-        number, start = int(pid), float(began)
-    except ValueError:
-        return False
-    if host != socket.gethostname():
-        return False
-    try:
-        return abs(psutil.Process(number).create_time() - start) > CLOCK_STEP
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 def end_abandoned(tracker: Tracker) -> list[str]:
@@ -53,3 +38,24 @@ def end_abandoned(tracker: Tracker) -> list[str]:
     if ended:
         log.info("%d runs that a killed process had left were ended in MLflow", len(ended))
     return ended
+
+
+def end_left_runs(config: RunConfig) -> None:
+    """End the runs that killed processes of this home folder left, as soon as anything looks.
+
+    While MLflow cannot be asked the files stay, and the next command looks again: not every verb needs it.
+    """
+    left = left_marks(config.home)
+    if left:
+        with suppress(ReviewLMError):
+            end_abandoned(tracker_at(config))
+            for mark in left:
+                mark.unlink(missing_ok=True)
+
+
+def left_marks(home: Path) -> list[Path]:
+    """Return the files of processes that are gone and had runs open."""
+    folder = marks_of(home)
+    with suppress(OSError):
+        return [mark for mark in folder.iterdir() if not is_held(mark)]
+    return []

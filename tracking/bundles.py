@@ -17,7 +17,8 @@ from tracking.versions import local_folder
 def bundle_in(tracker: Tracker, address: str) -> Path | None:
     """Return the bundle's folder in a model at a local address, None where the address is of another machine.
 
-    The database keeps absolute addresses; of a home folder that was moved, the same model is looked up where it is now.
+    The database keeps absolute addresses. The model is looked for in this home folder first: the address may be that of
+    the home that this one was copied from.
 
     Raises:
         BundleError: The address is local and there is no bundle.
@@ -26,7 +27,7 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     if folder is None:
         return None
     moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
-    for place in (folder, moved):
+    for place in (moved, folder):
         if (place / BUNDLE_PATH / SPEC).is_file():
             return place / BUNDLE_PATH
     raise BundleError(

@@ -27,6 +27,7 @@ from reviewlm.errors import (
     disk_errors,
     without_password,
 )
+from tracking.database import error_of_schema, is_ready
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,6 +76,7 @@ def open_client(uri: str) -> MlflowClient:
     Raises:
         TrackingUnavailable: The server or database does not answer.
         NotWritable, StoreFull: The database cannot be created.
+        Damaged, ArtifactError: The file is not a whole database of an MLflow of this version.
     """
     quiet()
     with reaching(uri):
@@ -82,17 +84,9 @@ def open_client(uri: str) -> MlflowClient:
 
         quiet()  # importing MLflow sets its own log levels
         file = database_file(uri)
-        if file and not _is_ready(file):
+        if file and not is_ready(file):
             _create(uri, file)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _is_ready(file: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("SELECT 1 FROM alembic_version").fetchall())
-    except sqlite3.Error:
-        return False
 
 
 def _create(uri: str, file: Path) -> None:
@@ -108,6 +102,13 @@ def _create(uri: str, file: Path) -> None:
             with closing(sqlite3.connect(file)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
             MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+
+
+def require_whole(uri: str) -> None:
+    """Raise what is wrong with the file of a local database, if anything; nothing is made or changed."""
+    if file := database_file(uri):
+        with reaching(uri):
+            is_ready(file)
 
 
 @contextmanager
@@ -133,6 +134,8 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
     for words, kind in DISK.items():
         if words in str(error):
             return kind(f"The tracking database cannot be written: {words}", where=uri, cause=cause)
+    if (schema := error_of_schema(uri, str(error))) is not None:
+        return schema
     if code in REFUSED:
         return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):

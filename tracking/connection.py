@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reviewlm.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
+from tracking.moved_home import DATABASE, mend_moved_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,6 +63,8 @@ class Connection:
         """MLflow's client of this store; its calls belong inside `with tracker.reaching():`."""
         with self._lock:
             if self._client is None:
+                if database_file(self.uri) == self.artifact_root.parent / DATABASE:
+                    mend_moved_home(self.artifact_root.parent)
                 self._client = open_client(self.uri)
             return self._client
 

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -24,6 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reviewlm import interrupts
+from reviewlm.children import run_child
 from reviewlm.errors import BundleError
 from reviewlm.store import sha256_of_file
 from tracking.outbox import Write, link_or_copy
@@ -195,7 +196,8 @@ def signature() -> ModelSignature:
     answers: list[tuple[str, Any]] = [
         ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
         ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
-        ("per_token", Array(token)),
+        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
+        ("spelling_nats", double),
     ]
     kinds = {str: string, float: double, int: long, type(None): long}
     params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]
@@ -220,10 +222,8 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smok
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
-            done = subprocess.run(
-                [sys.executable, "-I", str(SMOKE), model_uri], cwd=foreign, env=environment, timeout=timeout,
-                capture_output=True, text=True, check=False,
-            )
+            with interrupts.during("smoke test"):
+                done = run_child([str(SMOKE), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
     seconds = time.perf_counter() - start

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError
 from reviewlm.lineage import LINEAGE_FILE, Lineage
-from tracking.opening import Found, find_version, locate
+from tracking.opening import Found, find_version, locate, nothing_registered
+from tracking.registry import Registry
 from tracking.runs import Tracker
-from tracking.versions import Reference
+from tracking.versions import Reference, version_tags
 
 
 def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
-    """Return a registered version: of an alias, a number, or a whole `models:/…` address.
+    """Return a registered version; what a reference may be says `tracking.opening.locate`.
 
     Raises:
         ConfigError: The address is of no known form.
@@ -24,10 +25,7 @@ def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
     tracker, address = locate(config, reference)
     found = find_version(tracker, Reference.parse(address))
     if found is None:
-        raise BundleError(
-            f"Nothing is registered as {address} yet", where=tracker.uri,
-            remedy="`reviewlm history` lists the versions",
-        )
+        raise nothing_registered(tracker, address)
     return tracker, found
 
 
@@ -39,6 +37,15 @@ def record_of(bundle: Path) -> Lineage | None:
     """
     file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
     return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
+def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> None:
+    """Set the tags of a version that it does not have yet with these values."""
+    known = registry.version(number).tags
+    wanted = {name: value for name, value in version_tags(tags).items() if known.get(name) != value}
+    with registry.tracker.reaching() as client:
+        for name, value in wanted.items():
+            client.set_model_version_tag(registry.name, str(number), name, value)
 
 
 def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:

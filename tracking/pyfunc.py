@@ -7,11 +7,17 @@ One input column `text`, one answer per row; `task` says what is asked of it:
 
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
     suggest   `text` is what was typed so far                     → {"words": [{"word", "probability"}], "rest"}
-    score     `text` is a whole review                            → {"tokens", "bytes", "nats", "oov", "perplexity",
-                                                                     "bits_per_byte", "per_token": [{"token", "nats"}]}
+    score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
+                                                                     "tokens", "bytes", "nats", "spelling_nats",
+                                                                     "perplexity", "per_token": [{"token", "nats"}]}
 
-Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag.
-A row's answer never depends on its neighbours: every row starts from the same seed.
+`open_bits_per_byte` is the figure to go by: it pays for the letters of unknown words, whose number is `oov`; in `nats`,
+`bits_per_byte` and `perplexity` they cost hardly anything.
+
+Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag,
+and `warnings` where something was asked for that the model has never met: a rating, a script.
+A row's answer never depends on its neighbours: every row starts from the same seed and the model's fresh state, with an
+empty cache where the model has one.
 """
 
 from __future__ import annotations
@@ -44,6 +50,7 @@ class ReviewModel(PythonModel):
         package = context.model_config["package"]
         self._sampling = import_module(f"{package}.sampling")
         self._error = import_module(f"{package}.base").ModelError
+        self._unseen = import_module(f"{package}.unseen").unseen_warnings
         self._bundle = import_module(f"{package}.bundle").load_bundle(Path(context.artifacts["bundle"]))
 
     def predict(
@@ -74,7 +81,9 @@ class ReviewModel(PythonModel):
     def _answer(
         self, ask: Callable[[str, dict[str, Any]], dict[str, Any]], text: str, options: dict[str, Any]
     ) -> dict[str, Any]:
-        return {"text": text, "bundle": self._bundle.digest[:DIGITS], **ask(text, options)}
+        answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **ask(text, options)}
+        warnings = self._unseen(self._bundle, text, options["stars"])
+        return answer | ({"warnings": warnings} if warnings else {})
 
     def _generate(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         chosen = {name: options[name] for name in SAMPLING}
@@ -88,9 +97,10 @@ class ReviewModel(PythonModel):
     def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         score = self._bundle.score_text(text, stars=options["stars"])
         return {
-            "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
-            "oov": int(score.oov), "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
-            "bits_per_byte": float(score.nats / score.bytes / math.log(2)),
+            "open_bits_per_byte": float(score.open_bits_per_byte), "bits_per_byte": float(score.bits_per_byte),
+            "oov": int(score.oov), "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
+            "spelling_nats": float(score.spelling_nats),
+            "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
             "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
         }
 

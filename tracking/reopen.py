@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reviewlm.errors import ReviewLMError
 from tracking.client import ABSENT, error_code
+from tracking.open_runs import opened, process_tags
 from tracking.runs import Tracker
 
 
@@ -13,14 +14,16 @@ def reopen_run(tracker: Tracker, run_id: str) -> bool:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    run_id = tracker.known_id(run_id)
+    known = tracker.known_id(run_id)
     try:
         with tracker.reaching() as client:
-            if client.get_run(run_id).info.lifecycle_stage == "deleted":
+            if client.get_run(known).info.lifecycle_stage == "deleted":
                 return False
-            client.update_run(run_id, status="RUNNING")
+            client.update_run(known, status="RUNNING")
     except ReviewLMError as error:
         if error_code(error) in ABSENT:
             return False
         raise
+    tracker.set_tags(run_id, process_tags())
+    opened(tracker, run_id)
     return True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviewlm.errors import ReviewLMError, TrackingUnavailable
-from tracking import delivery
+from tracking import delivery, open_runs
 from tracking.connection import Connection
 from tracking.outbox import Outbox, Write
 from tracking.params import TAG_LENGTH, flatten, legal_name, shorten
@@ -91,15 +91,19 @@ class Tracker(Connection):
         the run had to wait for MLflow.
         """
         own = {"mlflow.user": _user(), "mlflow.source.name": "reviewlm", "mlflow.source.type": "PROJECT"}
+        own |= open_runs.process_tags()
         if parent_run_id:
             own[PARENT] = parent_run_id
         details = {"name": name, "tags": {**own, **_tags(tags or {})}, "time": _now(), "unless": unless}
         local = delivery.new_run()
-        return self.write(Write("start", local, details)) or local
+        run_id = self.write(Write("start", local, details)) or local
+        open_runs.opened(self, run_id)
+        return run_id
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.write(Write("end", run_id, {"status": status, "time": _now()}))
+        open_runs.ended(self, run_id)
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened with a word."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from models.names import require_name
 from reviewlm.errors import ConfigError
+from reviewlm.family import FAMILY_TAG
 from tracking.params import legal_name, shorten
 
 if TYPE_CHECKING:
@@ -23,12 +25,13 @@ SINCE = "champion/since"
 BY_HAND = "by_hand/"
 MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
-REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
+SCHEME = "models:/"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version. `source` is the logged model's address, `created` is UTC."""
+    """One registered version of the model `name`. `source` is the logged model's address, `created` is UTC."""
 
     version: int
     run_id: str
@@ -37,12 +40,14 @@ class Version:
     aliases: tuple[str, ...]
     created: datetime
     description: str = ""
+    name: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Return what a list of versions shows, as JSON values."""
         return {
             "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
             "reason": self.tags.get(REASON, ""), "kind": self.tags.get("kind", ""),
+            "family": self.tags.get(FAMILY_TAG, ""),
             "created": self.created.isoformat(timespec="seconds"), "run_id": self.run_id,
         }
 
@@ -58,14 +63,21 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`; a ConfigError says so where it is neither."""
-        match = REFERENCE.fullmatch(text)
-        if match is None:
-            raise ConfigError(
-                "This is no address of a registered model", value=text,
-                remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
-            )
+        if (match := REFERENCE.fullmatch(text)) is None:
+            raise _no_address(text)
+        try:
+            name = require_name(match["name"])
+        except ValueError as error:
+            raise _no_address(text, str(error)) from error
         number = match["version"]
-        return cls(match["name"], match["alias"] or "", int(number) if number else None)
+        return cls(name, match["alias"] or "", int(number) if number else None)
+
+
+def _no_address(text: str, cause: str = "") -> ConfigError:
+    return ConfigError(
+        "This is no address of a registered model", value=text, cause=cause,
+        remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
+    )
 
 
 def outcome_tags(decision: Decision) -> dict[str, str]:
@@ -86,7 +98,7 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
     tags = dict(entry.tags)
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
     source = tags.get(MODEL_URI) or str(entry.source)
-    return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "")
+    return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
 
 
 def local_folder(address: str) -> Path | None:

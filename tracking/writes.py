@@ -6,7 +6,6 @@ not recognise (a run, a logged model, a point without its time) is looked for fi
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.spreadsheet import csv_text
 from reviewlm.errors import ReviewLMError
 from tracking.journal import Point, read_journal
 from tracking.outbox import Write
@@ -214,9 +214,7 @@ SENDERS: dict[str, Callable[[Tracker, Write, bool], str | None]] = {
 def table_texts(frame: pl.DataFrame) -> dict[str, str]:
     """Return a table as JSON in MLflow's form and as CSV."""
     rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
-    text = io.StringIO()
-    frame.write_csv(text)
-    return {"json": json.dumps(rows, ensure_ascii=False, default=str), "csv": text.getvalue()}
+    return {"json": json.dumps(rows, ensure_ascii=False, default=str), "csv": csv_text(frame)}
 
 
 def _metric(point: Point, time: float, **tied: str) -> Metric:

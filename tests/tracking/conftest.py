@@ -39,6 +39,15 @@ class TextScore:
     nats: float
     oov: int
     per_token: list
+    spelling_nats: float = 0.0
+
+    @property
+    def open_bits_per_byte(self):
+        return (self.nats + self.spelling_nats) / self.bytes / math.log(2)
+
+    @property
+    def bits_per_byte(self):
+        return self.nats / self.bytes / math.log(2)
 
 class Bundle:
     def __init__(self, word):
@@ -49,6 +58,10 @@ class Bundle:
 
 def load_bundle(folder, device="cpu", check_probes=True):
     return Bundle(json.loads((folder / "spec.json").read_text())["word"])
+'''
+FAKE_UNSEEN = '''
+def unseen_warnings(bundle, text="", stars=None):
+    return [f"{bundle.word} knows no rating {stars}"] if stars == 0 else []
 '''
 FAKE_SAMPLING = '''
 from dataclasses import dataclass
@@ -76,7 +89,8 @@ def suggest(bundle, prompt, k=5, stars=None):
 def write_package(folder: Path, version: str) -> Path:
     """Write a package with the interface of `models` whose answers name its version."""
     folder.mkdir(parents=True)
-    files = {"base": FAKE_BASE, "bundle": FAKE_BUNDLE, "sampling": FAKE_SAMPLING.format(version=version)}
+    files = {"base": FAKE_BASE, "bundle": FAKE_BUNDLE, "unseen": FAKE_UNSEEN}
+    files["sampling"] = FAKE_SAMPLING.format(version=version)
     (folder / "__init__.py").write_text("")
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)

@@ -98,7 +98,7 @@ def test_mlflow_gets_every_table_and_the_document(
 ):
     documents = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "date": ["2024-01-01"] * 40,
                               "categories": ["Food"] * 40}).with_columns(pl.col("date").str.to_date())  # fmt: skip
-    monkeypatch.setattr(pair, "iter_split", lambda folder, split: [documents])
+    monkeypatch.setattr(pair, "documents_of", lambda clean: documents)
     store.version("w1"), store.version("w2")
     run_id = store.tracker.start_run("compare 1 2")
     found = compare_two.fn(config, prepared, "1", "2", run_id)

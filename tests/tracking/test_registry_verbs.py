@@ -196,7 +196,7 @@ def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Sh
 
 def test_an_empty_registry_has_an_empty_history_and_nothing_to_go_back_to(own_home: Path) -> None:
     assert json.loads(CliRunner().invoke(app, ["history", "--json"]).stdout.splitlines()[-1]) == {
-        "versions": [], "events": [], "damage": [],
+        "model": "reviewlm", "versions": [], "events": [], "damage": [],
     }
     done = CliRunner().invoke(app, ["rollback"])
     assert isinstance(done.exception, ReviewLMError)

@@ -186,6 +186,11 @@ def test_score_gives_the_figures_of_a_text(model: Any):
     assert sum(each["nats"] for each in answer["per_token"]) == pytest.approx(answer["nats"])
 
 
+def test_what_the_model_never_met_is_told_beside_the_answer(model: Any):
+    assert ask(model, stars=0)["warnings"] == ["w knows no rating 0"]
+    assert "warnings" not in ask(model, stars=4)
+
+
 def test_every_row_is_answered_for_itself(model: Any):
     import pandas as pd
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from reviewlm.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
+from reviewlm.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from tracking.runs import Tracker, run_tags
 
 
@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_hold_the_database_is_named(tmp_path: Path):
 def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path):
     file = tmp_path / "mlflow.db"
     file.write_text("dear diary, " * 100)
-    with pytest.raises(TrackingUnavailable, match="not a database"):
+    with pytest.raises(Damaged, match="not a database"):
         Tracker(f"sqlite:///{file}", "reviewlm", tmp_path).start_run("a")
     assert file.read_text() == "dear diary, " * 100
 
@@ -311,7 +311,7 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path):
     [
         ("(sqlite3.OperationalError) database or disk is full", StoreFull),
         ("(sqlite3.OperationalError) attempt to write a readonly database", NotWritable),
-        ("(sqlite3.OperationalError) malformed database schema", TrackingUnavailable),
+        ("(sqlite3.OperationalError) malformed database schema", Damaged),
     ],
 )
 def test_what_waiting_cannot_cure_is_told_at_once(tracker: Tracker, monkeypatch, message: str, kind: type[Exception]):

@@ -1,0 +1,94 @@
+"""Runs that a killed process has left are ended as soon as any command looks; those of an interrupted one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reviewlm.config import RunConfig
+from reviewlm.presets import load_config
+from reviewlm.verbs.tidy import tidy
+from tracking.abandoned import PROCESS, left_marks
+from tracking.client import open_client
+from tracking.open_runs import end_open_runs, marks_of
+from tracking.opening import tracker_at
+from tracking.runs import Tracker
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from reviewlm.presets import load_config
+from tracking.opening import tracker_at
+tracker = tracker_at(load_config(sys.argv[1], []))
+for name in ("finished", "left"):
+    run_id = tracker.start_run(name)
+    if name == "finished":
+        tracker.end_run(run_id)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+TINY = str(ROOT / "tests/flows/tiny.toml")
+
+
+@pytest.fixture
+def config(own_home: Path) -> RunConfig:
+    return load_config(TINY, [])
+
+
+def statuses(tracker: Tracker) -> dict[str, str]:
+    found = open_client(tracker.uri).search_runs([tracker.experiment_id])
+    return {run.info.run_name: run.info.status for run in found}
+
+
+def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(config: RunConfig) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
+    assert writer.returncode == -signal.SIGKILL
+    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
+    assert len(left_marks(config.home)) == 1
+    tidy(config)
+    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
+    assert list(marks_of(config.home).iterdir()) == []
+
+
+def test_a_run_has_the_tag_of_its_process_and_a_mark_as_long_as_it_is_open(config: RunConfig) -> None:
+    tracker = tracker_at(config)
+    first, second = tracker.start_run("first"), tracker.start_run("second")
+    assert tracker.tag(first, PROCESS).split()[1] == str(os.getpid())
+    assert len(list(marks_of(config.home).iterdir())) == 1
+    assert left_marks(config.home) == []
+    tracker.end_run(first)
+    assert len(list(marks_of(config.home).iterdir())) == 1
+    tracker.end_run(second)
+    assert list(marks_of(config.home).iterdir()) == []
+
+
+def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
+    tracker = tracker_at(config)
+    done, parent = tracker.start_run("done"), tracker.start_run("parent")
+    tracker.end_run(done)
+    tracker.start_run("fit", None, parent)
+    end_open_runs()
+    assert statuses(tracker) == {"done": "FINISHED", "parent": "KILLED", "fit": "KILLED"}
+    assert list(marks_of(config.home).iterdir()) == []
+
+
+def test_without_anything_left_no_command_waits_for_mlflow(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("tracking.abandoned.end_left_runs", asked.append)
+    tidy(config)
+    assert asked == []
+
+
+def test_while_mlflow_is_away_the_mark_stays(own_home: Path) -> None:
+    config = load_config(TINY, ["execution.tracking_uri=http://127.0.0.1:9"])
+    mark = marks_of(config.home) / "1-gone"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    tidy(config)
+    assert mark.exists()

@@ -1,0 +1,231 @@
+"""A home folder that was copied or moved writes into itself and leaves the place alone that it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+
+from reviewlm import services
+from reviewlm.errors import StoreFull, TrackingUnavailable
+from tracking import moved_home
+from tracking.moved_home import KEPT, MARKER, mend_moved_home
+from tracking.outbox import Outbox, Write
+from tracking.registry import Registry
+from tracking.runs import Tracker
+
+
+def tracker_in(home: Path) -> Tracker:
+    return Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+
+
+def write_run(home: Path, name: str) -> str:
+    tracker = tracker_in(home)
+    run = tracker.start_run(name, {}, None)
+    tracker.log_table(run, pl.DataFrame({"a": [1]}), "tables/a.json")
+    tracker.end_run(run)
+    return run
+
+
+def tree(home: Path) -> dict[str, str]:
+    """SHA-256 of every file but SQLite's shared memory, which readers touch too."""
+    files = (path for path in home.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+    return {path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def texts(database: Path) -> list[str]:
+    """All that any table of a database says."""
+    with closing(sqlite3.connect(database)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for table in tables for row in connection.execute(f'SELECT * FROM "{table}"')]
+    return [str(value) for row in rows for value in row]
+
+
+@pytest.fixture
+def origin(store_home: Path, stand_in: object) -> Path:
+    """A home with a run, its file, and a registered version whose bundle lies in it."""
+    from tracking.export import log_bundle
+
+    tracker = tracker_in(store_home)
+    run = write_run(store_home, "first")
+    bundle = stand_in.bundle(store_home / "bundle", "word")  # type: ignore[attr-defined]
+    package = stand_in.package(store_home.parent / "models", "1")  # type: ignore[attr-defined]
+    model = log_bundle(tracker, run, bundle, package=package)
+    Registry(tracker, "reviewlm").register(model, run)
+    tracker.client.log_inputs(run, datasets=[_dataset(store_home)])
+    return store_home
+
+
+def _dataset(home: Path) -> object:
+    from mlflow.entities import Dataset, DatasetInput
+
+    source = json.dumps({"uri": (home / "store" / "prepare" / "x.parquet").as_uri()})
+    return DatasetInput(Dataset("reviews", "abc", "local", source))
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["with its record", "of an earlier version"])
+def test_a_copy_writes_into_itself_and_the_original_stays_as_it_was(origin: Path, recorded: bool) -> None:
+    if not recorded:
+        (origin / MARKER).unlink()
+    copy = origin.with_name("copy of a höme")
+    shutil.copytree(origin, copy)
+    before = tree(origin)
+    run = write_run(copy, "second")
+    assert tree(origin) == before
+    assert list((copy / "mlartifacts" / run).rglob("a*"))
+    folder = Registry(tracker_in(copy), "reviewlm").bundle_folder(1)
+    assert folder.is_relative_to(copy)
+    assert not [text for text in texts(copy / "mlflow.db") if str(origin) in text]
+    [backup] = copy.glob("moved/mlflow.db.*")
+    assert [text for text in texts(backup) if str(origin) in text]
+    mend_moved_home(copy)
+    assert list(copy.glob("moved/mlflow.db.*")) == [backup]
+
+
+def test_a_moved_home_does_not_make_its_old_place_again(origin: Path) -> None:
+    moved = origin.rename(origin.with_name("moved"))
+    write_run(moved, "second")
+    assert not origin.exists()
+    from mlflow import MlflowClient
+
+    found = MlflowClient(f"sqlite:///{moved / 'mlflow.db'}").get_model_version("reviewlm", "1")
+    assert found.source.startswith(moved.as_uri())
+
+
+def test_two_copies_and_the_original_each_write_into_themselves(origin: Path) -> None:
+    homes = [origin, origin.with_name("b"), origin.with_name("c")]
+    for copy in homes[1:]:
+        shutil.copytree(origin, copy)
+    for place in homes:
+        before = [tree(other) for other in homes if other != place]
+        run = write_run(place, "again")
+        assert (place / "mlartifacts" / run).is_dir()
+        assert [tree(other) for other in homes if other != place] == before
+
+
+def test_a_home_whose_name_begins_like_the_old_one_is_left_alone(origin: Path) -> None:
+    """`/a/home2` is not below `/a/home`."""
+    other = origin.with_name(origin.name + "2")
+    with closing(sqlite3.connect(origin / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET artifact_uri = ?", ((other / "mlartifacts/1/artifacts").as_uri(),))
+    moved = origin.rename(origin.with_name("moved"))
+    mend_moved_home(moved)
+    assert (other / "mlartifacts/1/artifacts").as_uri() in texts(moved / "mlflow.db")
+
+
+def test_a_link_to_a_home_is_the_same_home(origin: Path) -> None:
+    link = origin.with_name("link")
+    link.symlink_to(origin)
+    before = tree(origin)
+    mend_moved_home(link)
+    assert tree(origin) == before
+
+
+def test_a_home_elsewhere_that_uses_this_database_keeps_its_addresses(origin: Path) -> None:
+    guest = origin.with_name("guest")
+    Tracker(f"sqlite:///{origin / 'mlflow.db'}", "of the guest", guest / "mlartifacts").start_run("one", {}, None)
+    guest.mkdir(exist_ok=True)
+    (origin / MARKER).unlink()
+    with closing(sqlite3.connect(origin / "mlflow.db")) as database, database:
+        database.execute("DELETE FROM experiments WHERE name = 'reviewlm'")
+    mend_moved_home(origin)
+    assert (guest / "mlartifacts").as_uri() in texts(origin / "mlflow.db")
+
+
+def test_a_copy_without_a_record_is_mended_also_where_the_original_may_not_be_read(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (origin / MARKER).unlink()
+    copy = origin.with_name("copy")
+    shutil.copytree(origin, copy)
+    (origin / "mlflow.db").write_text("not for you")
+    monkeypatch.setattr(os, "access", lambda *asked: False)
+    mend_moved_home(copy)
+    assert not [text for text in texts(copy / "mlflow.db") if f"{origin}/" in text]
+
+
+def test_a_new_home_gets_a_record_and_nothing_else(tmp_path: Path) -> None:
+    mend_moved_home(tmp_path)
+    assert json.loads((tmp_path / MARKER).read_text()) == {"path": str(tmp_path)}
+    assert {path.name for path in tmp_path.iterdir()} <= {MARKER, "home.lock"}
+
+
+def test_what_waits_for_the_own_database_goes_into_the_copy(origin: Path) -> None:
+    Outbox(origin / "outbox", f"sqlite:///{origin / 'mlflow.db'}", "reviewlm").put(Write("tags", "run", {}))
+    moved = origin.rename(origin.with_name("moved"))
+    mend_moved_home(moved)
+    assert Outbox(moved / "outbox", f"sqlite:///{moved / 'mlflow.db'}", "reviewlm").waiting() == 1
+
+
+def test_what_waits_for_a_server_is_sent_by_the_original_alone(origin: Path) -> None:
+    Outbox(origin / "outbox", "http://server:5000", "reviewlm").put(Write("tags", "run", {}))
+    copy = origin.with_name("copy")
+    shutil.copytree(origin, copy)
+    mend_moved_home(copy)
+    assert Outbox(copy / "outbox", "http://server:5000", "reviewlm").waiting() == 0
+    assert list((copy / KEPT).glob("*/outbox.db"))
+    assert Outbox(origin / "outbox", "http://server:5000", "reviewlm").waiting() == 1
+    moved = origin.rename(origin.with_name("moved"))
+    mend_moved_home(moved)
+    assert Outbox(moved / "outbox", "http://server:5000", "reviewlm").waiting() == 1
+
+
+def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:
+    here = psutil.Process(os.getpid())
+    running = [{"name": "prefect", "pid": here.pid, "created": here.create_time(), "address": "http://127.0.0.1:1"}]
+    (origin / services.STATE).write_text(json.dumps(running))
+    copy = origin.with_name("copy")
+    shutil.copytree(origin, copy)
+    mend_moved_home(copy)
+    assert services.running(copy) == []
+    assert len(services.running(origin)) == 1
+
+
+def test_without_space_for_the_backup_nothing_is_changed(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = origin.rename(origin.with_name("moved"))
+    before = texts(moved / "mlflow.db")
+
+    def full(*arguments: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(moved_home, "_rewritten", full)
+    with pytest.raises(StoreFull, match="moved"):
+        mend_moved_home(moved)
+    monkeypatch.undo()
+    assert texts(moved / "mlflow.db") == before
+    mend_moved_home(moved)
+    assert not [text for text in texts(moved / "mlflow.db") if str(origin) in text]
+
+
+def test_a_database_in_use_is_waited_for_and_then_named(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moved_home, "WAIT", 0.1)
+    moved = origin.rename(origin.with_name("moved"))
+    with closing(sqlite3.connect(moved / "mlflow.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TrackingUnavailable, match="in use"):
+            mend_moved_home(moved)
+
+
+def test_a_copy_that_cannot_be_written_to_can_be_read(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracking.opening import find_version
+    from tracking.versions import Reference
+
+    copy = origin.with_name("copy")
+    shutil.copytree(origin, copy)
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(moved_home, "_mend", refuse)
+    mend_moved_home(copy)
+    found = find_version(tracker_in(copy), Reference.parse("models:/reviewlm/1"))
+    assert found is not None
+    assert found.folder.is_relative_to(copy)

@@ -1,0 +1,156 @@
+"""What a model is measured as is what it answers: `score` at every door gives the evaluation's figures of each review.
+
+The model has a cache, which starts empty with every text, so neither the order of the texts nor what was asked before
+may show in an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from evaluation.metrics import LN2
+from evaluation.score import SCORES_FILE, record_scores
+from models.adaptation import adaptation_of
+from models.base import FitContext
+from models.bundle import Bundle, load_bundle, save_bundle
+from models.cache import CacheLM
+from models.mixture.spec import CacheSpec
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text import NormalForm
+from models.vocabulary import Vocabulary
+from reviewlm.cli import app
+from tracking.pyfunc import ReviewModel
+
+FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
+TEXTS = [
+    f"The {food} was {taste}. A {taste} {food}, {ask}! The {food} and the {food} again, {taste} and {taste}."
+    for food in FOODS for taste in TASTES for ask in ("really", "they said", "sadly")
+]
+GIBBERISH, PLAIN = "zxqv blorf gneep wibble", "The soup was good"
+STARS = 4
+
+
+def reviews_of(texts: list[str]) -> pl.DataFrame:
+    frame = pl.DataFrame({"review_id": [f"r{i:02d}" for i in range(len(texts))], "text": texts})
+    return frame.with_columns(stars=pl.lit(STARS, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bigram model with a cache on it, as a bundle, and the evaluation's scores of some reviews."""
+    folder = tmp_path_factory.mktemp("doors")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    write_stream(folder / "stream", vocabulary, [reviews_of(TEXTS)])
+    stream, kn = TokenStream.open(folder / "stream"), NGramSpec(name="kn2", order=2)
+    part = NGramLM.fit(kn, vocabulary, stream, stream, FitContext(folder)).model
+    save_bundle(folder / "kn2", kn, vocabulary, part, [], {})
+    spec = CacheSpec(part="kn2", order=1)
+    model = CacheLM.fit(spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})).model
+    model.weights_RP[1:] = (0.6, 0.4)  # of so small a corpus hardly any is tuned: nothing of the cache would show
+    save_bundle(folder / "bundle", spec, vocabulary, model, [(TEXTS[0], STARS)], {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Bundle:
+    return load_bundle(folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[str]:
+    """Reviews of a few dishes each: what one is about must not make the next one cheaper."""
+    return [TEXTS[3], TEXTS[3], GIBBERISH, TEXTS[20], PLAIN, "salad salad salad", TEXTS[3]]
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path, bundle: Bundle, asked: list[str]) -> list[dict[str, Any]]:
+    write_stream(folder / "asked", bundle.vocabulary, [reviews_of(asked)])
+    (folder / "scores").mkdir()
+    record_scores(bundle, TokenStream.open(folder / "asked"), folder / "scores")
+    return pl.read_parquet(folder / "scores" / SCORES_FILE).sort("review_id").to_dicts()
+
+
+def open_bits(row: dict[str, Any]) -> float:
+    return float((row["nats"] + row["spelling_nats"]) / row["bytes"] / LN2)
+
+
+def test_equal_reviews_cost_an_adapting_model_the_same_wherever_they_stand(
+    bundle: Bundle, measured: list[dict[str, Any]]
+) -> None:
+    assert adaptation_of(bundle.model) == "cache"
+    [first, second, *_, last] = [row["nats"] for row in measured]
+    assert (second, last) == (pytest.approx(first), pytest.approx(first))
+
+
+def test_a_bundle_scores_each_text_as_the_evaluation_did(
+    bundle: Bundle, asked: list[str], measured: list[dict[str, Any]]
+) -> None:
+    for text, row in reversed(list(zip(asked, measured, strict=True))):
+        score = bundle.score_text(text, STARS)
+        assert score.nats == pytest.approx(row["nats"])
+        assert score.spelling_nats == pytest.approx(row["spelling_nats"])
+        assert (score.bytes, score.tokens, score.oov) == (row["bytes"], row["tokens"], row["oov"])
+        assert score.open_bits_per_byte == pytest.approx(open_bits(row))
+
+
+def test_the_verb_scores_each_line_as_the_evaluation_did(
+    bundle: Bundle, asked: list[str], measured: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
+    version = SimpleNamespace(name="reviewlm", version=1)
+    monkeypatch.setattr("reviewlm.verbs.model.opened", lambda *asked: (bundle, version))
+    (tmp_path / "texts").write_text("\n".join(asked))
+    done = CliRunner().invoke(app, ["score", str(tmp_path / "texts"), "--stars", str(STARS), "--json"])
+    lines = done.stdout.splitlines()
+    said = json.loads(lines[-1])
+    found = [each["open_bits_per_byte"] for each in said["scores"]]
+    assert found == pytest.approx([open_bits(row) for row in measured])
+    whole = sum(row["nats"] + row["spelling_nats"] for row in measured) / sum(row["bytes"] for row in measured) / LN2
+    assert said["open_bits_per_byte"] == pytest.approx(whole)
+    assert lines[0].split() == ["open_bits_per_byte", f"{whole:.3f}"], "the headline"
+    assert [line.split()[0] for line in lines[1:3]] == ["bits_per_byte", "oov"]
+    assert f"the {said['oov']} unknown words" in done.stdout
+
+
+def test_the_served_model_scores_each_row_as_the_evaluation_did(
+    folder: Path, asked: list[str], measured: list[dict[str, Any]]
+) -> None:
+    model = ReviewModel()
+    model.load_context(SimpleNamespace(model_config={"package": "models"}, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+    rows = pd.DataFrame({"text": asked})
+    for _ in range(2):  # what was asked before leaves nothing behind
+        answers = model.predict(None, rows, {"task": "score", "stars": STARS})  # type: ignore[arg-type]
+        assert [each["open_bits_per_byte"] for each in answers] == pytest.approx([open_bits(row) for row in measured])
+        assert [each["nats"] for each in answers] == pytest.approx([row["nats"] for row in measured])
+
+
+def test_words_are_suggested_and_reviews_written_from_the_fresh_state(folder: Path) -> None:
+    model = ReviewModel()
+    model.load_context(SimpleNamespace(model_config={"package": "models"}, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+
+    def ask(text: str, **params: Any) -> dict[str, Any]:
+        return model.predict(None, pd.DataFrame({"text": [text]}), params)[0]  # type: ignore[arg-type]
+
+    before = ask("The soup was", task="suggest", k=5), ask("The", task="generate", n=2, seed=3)
+    ask("cold soup cold soup cold soup", task="suggest")
+    assert (ask("The soup was", task="suggest", k=5), ask("The", task="generate", n=2, seed=3)) == before
+    after = ask("stale stale stale The soup was", task="suggest")
+    warm, cold = ({word["word"]: word["probability"] for word in each["words"]} for each in (after, before[0]))
+    assert warm["stale"] > cold.get("stale", 0), "the text itself is what the cache remembers"
+
+
+def test_a_text_of_unknown_words_is_dear_by_the_headline_and_cheap_by_the_closed_figure(bundle: Bundle) -> None:
+    gibberish, plain = bundle.score_text(GIBBERISH), bundle.score_text("A soup, they said")
+    assert gibberish.oov == 4
+    assert gibberish.open_bits_per_byte > 2 * plain.open_bits_per_byte
+    assert gibberish.bits_per_byte < gibberish.open_bits_per_byte / 2

@@ -1,0 +1,165 @@
+"""Data and settings of a command about versions: what is given wins, else the version decides, else it is asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made_registry import register
+
+import tracking.opening
+from reviewlm.config import RunConfig
+from reviewlm.errors import ConfigError, Damaged
+from reviewlm.lineage import CHECKSUM, LINEAGE_FILE
+from reviewlm.presets import load_config
+from tracking.version_settings import NothingChosen, no_such_model, settings_of, version_called
+
+OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_text("{}\n")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
+    own_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(tracking.opening, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    older = load_config("small").with_input([str(files[0])])
+    newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
+    register(own_home, older, 1, ["previous"], files[:1])
+    register(own_home, newer, 2, ["champion"], files)
+    return own_home
+
+
+def hidden(config: RunConfig) -> int:
+    return next(spec.hidden for spec in config.models if spec.kind == "lstm")  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize("references", [["champion"], ["champion", "previous"], ["1", "2"], ["kn5", "2"]])
+def test_the_newest_version_decides_where_nothing_is_given(references: list[str], files: list[Path]) -> None:
+    chosen = settings_of(references)
+    config = chosen.config
+    assert (hidden(config), config.evaluation.confidence, config.source.max_chars) == (33, 0.9, 500)
+    assert config.source.input == (str(files[0].parent),)
+    assert (chosen.dataset, chosen.clean) == ("data-2", "clean-2")
+    assert chosen.data == "version 2 (champion) of 'reviewlm': a.jsonl, b.jsonl"
+    assert chosen.settings == "version 2 (champion) of 'reviewlm'"
+
+
+@pytest.mark.usefixtures("versions")
+def test_an_older_version_alone_decides_for_itself() -> None:
+    assert settings_of(["previous"]).dataset == "data-1"
+
+
+@pytest.mark.usefixtures("versions")
+def test_files_that_are_given_win_and_the_settings_stay_those_of_the_version() -> None:
+    chosen = settings_of(["champion"], input=["other.csv"])
+    assert (chosen.config.source.input, chosen.dataset, chosen.clean) == (("other.csv",), "", "")
+    assert (hidden(chosen.config), chosen.config.source.max_chars) == (33, 500)
+    assert chosen.data == "other.csv"
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_preset_that_is_given_wins_and_the_data_stay_those_of_the_version() -> None:
+    chosen = settings_of(["champion"], preset="small")
+    assert hidden(chosen.config) == 640
+    assert (chosen.dataset, chosen.config.source.max_chars) == ("data-2", 500)
+    assert chosen.settings == "preset 'small'"
+
+
+@pytest.mark.usefixtures("versions")
+def test_settings_that_are_given_change_what_the_version_says_and_where_the_registry_is() -> None:
+    chosen = settings_of(["champion"], overrides=["models.lstm.hidden=7", "execution.workers=3"])
+    assert (hidden(chosen.config), chosen.config.execution.workers) == (7, 3)
+    assert (chosen.config.evaluation.confidence, chosen.dataset) == (0.9, "data-2")
+    assert settings_of(["champion"], overrides=["source.max_chars=9"]).dataset == "", "those would be other data"
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_mistaken_setting_is_named_as_the_users_own() -> None:
+    with pytest.raises(ConfigError, match="Unknown setting 'hiden'"):
+        settings_of(["champion"], overrides=["models.lstm.hiden=7"])
+    with pytest.raises(ConfigError, match="no model 'lsmt'"):
+        settings_of(["champion"], overrides=["models.lsmt.hidden=7"])
+
+
+def test_without_a_version_the_embedded_corpus_is_never_taken_unasked(own_home: Path) -> None:
+    with pytest.raises(NothingChosen, match="Nothing says which data") as caught:
+        settings_of(["champion"])
+    assert "--input FILES" in caught.value.remedy
+    given = settings_of(["kn5"], input=["mine.csv"])
+    assert (given.config.source.input, given.settings) == (("mine.csv",), "preset 'small'")
+    demo = settings_of(["kn5"], preset="demo")
+    assert (demo.data, demo.dataset) == ("the embedded corpus, 7,000 synthetic reviews", "")
+    assert not (own_home / "mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
+    before = settings_of(["champion"], preset="demo")
+    assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
+    register(own_home, load_config("demo", ["seed=4"]), 1, ["champion"], name="reviewlm-demo")
+    demo = settings_of(["champion"], preset="demo")
+    assert demo.data == "version 1 (champion) of 'reviewlm-demo': the embedded corpus, 7,000 synthetic reviews"
+    assert demo.config.source.synthetic.seed == 4
+    named = settings_of(["reviewlm-demo"])
+    assert (named.dataset, named.config.promotion.model_name, named.config.seed) == ("data-1", "reviewlm-demo", 4)
+
+
+def test_files_are_looked_for_where_they_lay(
+    own_home: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_home.mkdir(exist_ok=True)
+    register(own_home, load_config("small").with_input(["mine", "mine/*.jsonl"]), 1, ["champion"], files)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    found = settings_of(["champion"]).config.source.input
+    assert found == (str(tmp_path / "mine"), str(tmp_path / "mine/*.jsonl"))
+
+
+def test_a_version_without_a_record_says_that_it_has_none(own_home: Path) -> None:
+    own_home.mkdir(exist_ok=True)
+    register(own_home, load_config("small"), 1, ["champion"], recorded=False)
+    with pytest.raises(ConfigError, match="not recorded which data"):
+        settings_of(["champion"])
+    assert settings_of(["champion"], input=["x.csv"]).settings == "preset 'small'"
+
+
+def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: Path, files: list[Path]) -> None:
+    own_home.mkdir(exist_ok=True)
+    config = load_config("small")
+    folder = register(own_home, config, 1, ["champion"], files)
+    record = folder / LINEAGE_FILE
+    told = json.loads(record.read_text())
+    told["configuration"]["drift"]["old_limit"] = 1
+    record.write_text(json.dumps(told))
+    with pytest.raises(Damaged):  # a changed record is not trusted
+        settings_of(["champion"])
+    from reviewlm.lineage import _sha256
+
+    told[CHECKSUM] = _sha256({name: value for name, value in told.items() if name != CHECKSUM})
+    record.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="not settings of this code"):
+        settings_of(["champion"])
+    assert settings_of(["champion"], preset="small").dataset == "data-1"
+
+
+@pytest.mark.usefixtures("versions")
+def test_names_that_are_no_versions_are_told_at_once() -> None:
+    config = load_config("small")
+    assert [version_called(config, name) for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")] == [None] * 4
+    found = version_called(config, "reviewlm/1")
+    assert found is not None
+    assert found.version.version == 1
+    assert "one of 1, 2" in str(no_such_model(config, "7"))
+    assert "kn5, lstm, kn5+lstm" in str(no_such_model(config, "nobody"))

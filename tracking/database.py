@@ -1,0 +1,124 @@
+"""Look at the file of MLflow's database before MLflow does.
+
+MLflow takes any SQLite file: it makes its tables in another application's, and of a damaged one it says much the same
+as of a server that is away.
+
+Only SQLite may open the file. Were it opened and closed in any other way, the system would drop the locks of all
+connections that this process has to it, and another process would take away the log that they work with.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+from reviewlm.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
+
+MADE_BY_MLFLOW = "experiments"
+"""The table that MLflow makes first."""
+DAMAGED = ("malformed", "not a database")
+"""SQLite's words for a file that is none of its own, or not whole any more."""
+OLDER, NEWER = "out-of-date database schema", "Can't locate revision"
+"""MLflow's and Alembic's words for a database of another version."""
+AGAIN = "a new one is made, and the next run logs and registers its models anew"
+
+
+def is_ready(file: Path) -> bool:
+    """Return whether a database has MLflow's tables; False where they have yet to be made, or nobody can tell.
+
+    Raises:
+        Damaged: The file is no database, or is cut off or damaged.
+        ArtifactError: It is another application's, or of a newer MLflow.
+        NotWritable: It is a folder, or may not be read.
+    """
+    try:
+        if not file.exists() or not file.stat().st_size:
+            return False
+        if file.is_dir() or not os.access(file, os.R_OK):
+            raise PermissionError(f"{file} is a folder, or may not be read")
+    except PermissionError as error:
+        raise NotWritable(
+            "The tracking database cannot be opened", where=file, cause=str(error),
+            remedy="make it a file that you may read and write, or move it aside",
+        ) from error
+    if (found := _tables(file)) is None:
+        return False
+    tables, revision = found
+    if tables and MADE_BY_MLFLOW not in tables:
+        raise ArtifactError(
+            "The tracking database belongs to another application", where=file,
+            value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
+        )
+    if revision and not _is_known(revision):
+        raise newer(str(file), revision)
+    return bool(revision)
+
+
+def _tables(file: Path) -> tuple[set[str], str] | None:
+    """Return the names of a database's tables, and Alembic's revision ("" where there is none).
+
+    None where it does not open: while another process opens or closes it, its log may be neither there nor gone. What
+    else is wrong with it, MLflow says.
+
+    Raises:
+        Damaged: It is no whole database.
+    """
+    for pause in (0.1, 0.5, 2.0, None):
+        try:
+            return _asked(file)
+        except sqlite3.DatabaseError as error:
+            if any(words in str(error) for words in DAMAGED):
+                raise damaged(file, str(error)) from error
+            if pause is not None:
+                time.sleep(pause)
+    return None
+
+
+def _asked(file: Path) -> tuple[set[str], str]:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        known = "alembic_version" in tables
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+    return tables, str(row[0]) if row else ""
+
+
+def _is_known(revision: str) -> bool:
+    """Return whether the installed MLflow has a migration to this revision; MLflow itself is not imported for it."""
+    spec = find_spec("mlflow")
+    places = spec.submodule_search_locations if spec else None
+    folders = [Path(place) / "store" / "db_migrations" / "versions" for place in places or ()]
+    return not any(folder.is_dir() for folder in folders) or any(
+        True for folder in folders for _ in folder.glob(f"{revision}_*.py")
+    )
+
+
+def damaged(file: Path | str, cause: str) -> Damaged:
+    """Return the error of a database that is not whole."""
+    return Damaged(
+        "The tracking database is damaged or is none", where=file, cause=cause,
+        remedy=f"put a backup back; or move it aside, together with its -wal and -shm: {AGAIN}",
+    )
+
+
+def newer(where: str, revision: str = "") -> ArtifactError:
+    """Return the error of a database that a newer MLflow has made."""
+    return ArtifactError(
+        "The tracking database was made by a newer MLflow", where=where, value=revision or None,
+        remedy="use that version of MLflow, or put a backup back from before",
+    )
+
+
+def error_of_schema(uri: str, said: str) -> ReviewLMError | None:
+    """Return the error of a database whose tables MLflow cannot use, by its words; None where these are others."""
+    if OLDER in said:
+        return ArtifactError(
+            "The tracking database was made by an older MLflow", where=uri,
+            remedy=f"make a copy of it, then: mlflow db upgrade {without_password(uri)}",
+        )
+    if NEWER in said:
+        return newer(uri)
+    return damaged(uri, said[:300]) if any(words in said for words in DAMAGED) else None

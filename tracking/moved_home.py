@@ -1,0 +1,243 @@
+"""Notice that a home folder was copied or moved, and let its records lead to where it is now.
+
+MLflow's database keeps absolute addresses. Without this, runs of a copied home would write their files into the home
+that it was copied from, and a moved one would make its old place again. `home.json` holds the path at which a home was
+used last; where it is used at another one, the addresses below the old path are rewritten in one transaction, after a
+backup of the database.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reviewlm import services
+from reviewlm.errors import ArtifactError, StoreFull, TrackingUnavailable
+from tracking.outbox import FILE, Outbox, outboxes
+from tracking.versions import local_folder
+
+MARKER, LOCK, DATABASE, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlflow.db", "mlartifacts", "outbox"
+KEPT = "moved"
+"""Folder in a home for databases as they were before, and for what waits for a server and is sent by the original."""
+ADDRESSES = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("model_versions", "source"), ("model_versions", "storage_location"),
+)
+"""Columns of MLflow's database with the address of a folder."""
+SOURCES = (("datasets", "dataset_source"),)
+"""Those that hold an address within JSON."""
+Columns = tuple[tuple[str, str], ...]
+EXPERIMENTS = "SELECT name, creation_time, artifact_location FROM experiments WHERE experiment_id != 0"
+"""Name, time of creation and address of all experiments but MLflow's own."""
+WAIT = 60.0
+log = logging.getLogger(__name__)
+
+
+def mend_moved_home(home: Path) -> None:
+    """Rewrite the addresses of a home folder that was copied or moved since it was used last.
+
+    Two paths to one folder (a link) are no move. In a folder that cannot be written to nothing is changed.
+
+    Raises:
+        StoreFull: There is no space for the backup of the database; nothing was changed.
+        TrackingUnavailable: Another process does not let go of the database.
+    """
+    recorded = _recorded(home)
+    if not home.is_dir() or (recorded is not None and _same(recorded, home)):
+        return
+    try:
+        with FileLock(home / LOCK, timeout=WAIT):
+            former = _recorded(home) or _former_place(home)
+            if former is not None and not _same(former, home):
+                _mend(home, former)
+            _record(home)
+    except Timeout as error:
+        raise TrackingUnavailable(
+            "Another process is busy with this home folder, which was copied or moved", where=home / LOCK,
+            remedy="wait for it, or end it",
+        ) from error
+    except sqlite3.Error as error:  # what is wrong with the file is said by whoever opens it
+        log.debug("where %s was used last cannot be told: %s", home, error)
+    except OSError as error:  # read only: whoever reads a bundle looks for it in this home first
+        if recorded is not None:
+            log.warning("%s was moved from %s and cannot be written to: %s", home, recorded, error)
+
+
+def _mend(home: Path, former: Path) -> None:
+    copied = _is_home(former)
+    changed, backup = _rewrite(home, former)
+    with suppress(ArtifactError):  # whoever sends what waits says what is wrong with the queue
+        _take_outbox(home, former, copied)
+    if copied:
+        (home / services.STATE).unlink(missing_ok=True)  # they belong to the home that it was copied from
+    else:
+        services.stop(home)  # they look for their databases at the old place
+    log.warning(
+        "this home folder was %s from %s: %d addresses in %s lead here now%s",
+        "copied" if copied else "moved", former, changed, DATABASE, f" (as it was: {backup})" if backup else "",
+    )
+
+
+def _recorded(home: Path) -> Path | None:
+    """Return the path at which a home was used last; None where there is no record."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return Path(json.loads((home / MARKER).read_text(encoding="utf-8"))["path"])
+    return None
+
+
+def _record(home: Path) -> None:
+    part = home / f"{MARKER}.part"
+    part.write_text(json.dumps({"path": str(home)}) + "\n", encoding="utf-8")
+    part.replace(home / MARKER)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
+def _is_home(folder: Path) -> bool:
+    """Return whether a home is still there; one that may not be looked into is."""
+    try:
+        return any((folder / name).exists() for name in (DATABASE, "store"))
+    except OSError:
+        return True
+
+
+def _former_place(home: Path) -> Path | None:
+    """Return where a home without a record was used last, by its experiments; None where that is here or unknown."""
+    if not (home / DATABASE).is_file():
+        return None
+    with closing(sqlite3.connect(home / DATABASE, timeout=WAIT)) as database:
+        experiments = database.execute(EXPERIMENTS).fetchall()
+    folders = {local_folder(location) for _, _, location in experiments}
+    places = {folder.parent for folder in folders if folder is not None and folder.name == ARTIFACTS}
+    if home in places:
+        return None
+    return next((place for place in sorted(places) if _is_origin(place, {each[:2] for each in experiments})), None)
+
+
+def _is_origin(place: Path, experiments: set[tuple[str, int]]) -> bool:
+    """Return whether a home with these experiments came from a place: it is gone, unreadable, or has some of them too.
+
+    Else it is a home elsewhere that uses this database and keeps its files there.
+    """
+    file = place / DATABASE
+    try:
+        if not file.exists():
+            return not place.exists()
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            return bool(experiments & {each[:2] for each in database.execute(EXPERIMENTS)})
+    except OSError:
+        return True
+    except sqlite3.Error:
+        return not os.access(file, os.R_OK)
+
+
+def _rewrite(home: Path, former: Path) -> tuple[int, Path | None]:
+    """Let all addresses below the old path lead here; return how many there were, and the backup made before."""
+    file = home / DATABASE
+    if not file.is_file():
+        return 0, None
+    backup = home / KEPT / f"{DATABASE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    try:
+        with closing(sqlite3.connect(file, timeout=WAIT)) as database, database:
+            if not _affected(database, former):
+                return 0, None
+            backup.parent.mkdir(exist_ok=True)
+            with closing(sqlite3.connect(backup)) as copy:
+                database.backup(copy)
+            database.execute("BEGIN IMMEDIATE")
+            return _rewritten(database, home, former), backup
+    except sqlite3.Error as error:
+        return _not_rewritten(error, home, backup), None
+
+
+def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:
+    said = str(error)
+    if "readonly" in said:
+        raise OSError(said) from error
+    backup.unlink(missing_ok=True)
+    if "full" in said:
+        raise StoreFull(
+            "This home folder was moved, and there is no space to mend its database", where=backup, cause=said,
+            remedy="free some space: a copy of the database is made first",
+        ) from error
+    if "locked" in said:
+        raise TrackingUnavailable(
+            "This home folder was moved, and its database is in use", where=home / DATABASE, cause=said,
+            remedy="end the other process, or wait for it",
+        ) from error
+    log.warning("the addresses in %s could not be looked through: %s", home / DATABASE, said)
+    return 0  # what is wrong with the file is said by whoever opens it
+
+
+def _affected(database: sqlite3.Connection, former: Path) -> bool:
+    """Return whether any address lies below the old path."""
+    return any(
+        database.execute(f'SELECT 1 FROM "{table}" WHERE {_below(column)} LIMIT 1', {"old": old}).fetchone()
+        for table, column in _present(database) for old in _forms(former)
+    )
+
+
+def _rewritten(database: sqlite3.Connection, home: Path, former: Path) -> int:
+    changed = 0
+    for table, column in _present(database):
+        for old, new in zip(_forms(former), _forms(home), strict=True):
+            statement = f'UPDATE "{table}" SET "{column}" = :new || substr("{column}", length(:old) + 1) '
+            changed += database.execute(statement + f"WHERE {_below(column)}", {"old": old, "new": new}).rowcount
+    uris = {"old": f'"{former.as_uri()}/', "new": f'"{home.as_uri()}/'}
+    for table, column in _present(database, SOURCES):
+        statement = f'UPDATE "{table}" SET "{column}" = replace("{column}", :old, :new) WHERE instr("{column}", :old)'
+        changed += database.execute(statement, uris).rowcount
+    return changed
+
+
+def _present(database: sqlite3.Connection, columns: Columns = ADDRESSES) -> list[tuple[str, str]]:
+    """Return the columns that this version of MLflow's database has."""
+    return [
+        (table, column) for table, column in columns
+        if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
+    ]
+
+
+def _forms(home: Path) -> tuple[str, str]:
+    """Return a folder as MLflow may have written it: as an address and as a path."""
+    return home.as_uri(), str(home)
+
+
+def _below(column: str) -> str:
+    """Return the condition that a column holds the folder :old, or what lies in it."""
+    return f'("{column}" = :old OR substr("{column}", 1, length(:old) + 1) = :old || \'/\')'
+
+
+def _take_outbox(home: Path, former: Path, copied: bool) -> None:
+    """Let what waits for this home's database go into this one; leave what waits for a server to the original."""
+    old = f"sqlite:///{former / DATABASE}"
+    for outbox in outboxes(home / OUTBOX):
+        if outbox.uri == old:
+            _let_wait_for(outbox, f"sqlite:///{home / DATABASE}")
+        elif copied and (waiting := outbox.waiting()):
+            target = home / KEPT / outbox.folder.name
+            target.parent.mkdir(exist_ok=True)
+            outbox.folder.rename(target)
+            log.warning("%d writes wait for %s: they are left to %s (copies: %s)", waiting, outbox.uri, former, target)
+
+
+def _let_wait_for(outbox: Outbox, uri: str) -> None:
+    """Let a queue be that of the database at another address, unless there is one already."""
+    renamed = Outbox(outbox.folder.parent, uri, outbox.experiment).folder
+    if renamed.exists():
+        return
+    with closing(sqlite3.connect(outbox.folder / FILE)) as database, database:
+        database.execute("UPDATE about SET uri = ?", (uri,))
+    outbox.folder.rename(renamed)
