@@ -18,8 +18,8 @@ import polars as pl
 from models.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, Damaged
-from reviewlm.store import Artifact, Store, sha256_of_file
+from reviewlm.errors import BundleError
+from reviewlm.store import Artifact, sha256_of_file
 from tasks.fit import BUNDLE_FOLDER, bundle_digest
 from tasks.stage import store_of
 from tasks.start import INPUT, WEIGHTS_FILE
@@ -54,7 +54,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     data, problems = _followed(config, bundle)
     earlier = [digest for digest in data if digest != clean.digest]
     for digest in earlier:
-        then = _prepared(store_of(config), digest)
+        then = store_of(config).find_usable("prepare", digest)
         if then is None:
             problems.append(
                 f"its start weights were trained on the prepared data '{digest}', which are gone from the store: "
@@ -70,6 +70,11 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         return Past(False, f"the challenger is no fresh model: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have no test review of today"
     return Past(True, none if earlier else "")
+
+
+def learnt_from(config: RunConfig, bundle: Path) -> list[str]:
+    """Return the digests of all prepared data that a bundle, its parts and its start weights have learnt from."""
+    return _followed(config, bundle)[0]
 
 
 def _followed(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
@@ -95,27 +100,32 @@ class _Known:
     """Bundles by what is in them: those of the store's fits, then those of the registered versions."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.bundles: dict[str, Path] = {}
-        self.weights: dict[str, Path] = {}
-        within: dict[str, Path] = {}
-        for fit in store_of(config).all("fit"):
-            folder = fit.folder / BUNDLE_FOLDER
+        self.config, self.store = config, store_of(config)
+        self.bundles: dict[str, Artifact] = {}
+        self.weights: dict[str, Artifact] = {}
+        within: dict[str, Artifact] = {}
+        for fit in self.store.all("fit"):
             for name, entry in fit.manifest["files"].items():
                 if name == BUNDLE_SPEC:
-                    self.bundles.setdefault(entry["sha256"], folder)
+                    self.bundles.setdefault(entry["sha256"], fit)
                 elif name == WEIGHTS_FILE:
-                    self.weights.setdefault(entry["sha256"], folder)
+                    self.weights.setdefault(entry["sha256"], fit)
                 elif Path(name).name == WEIGHTS:
-                    within.setdefault(entry["sha256"], folder)
+                    within.setdefault(entry["sha256"], fit)
         self.weights = within | self.weights  # a network's own fit tells more than a mixture that holds a copy
 
     def parents(self, told: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
         """Yield of a bundle's `spec.json` each part and the start weights, with the bundle that they are from."""
         for name, digest in told.get("parts", {}).items():
-            yield f"weights of part '{name}'", self.bundles.get(digest) or self._registered(digest, SPEC)
+            yield f"weights of part '{name}'", self._stored(self.bundles, digest) or self._registered(digest, SPEC)
         if start := told.get(INPUT):
-            yield f"start weights {start[:16]}", self.weights.get(start) or self._registered(start, WEIGHTS)
+            yield f"start weights {start[:16]}", self._stored(self.weights, start) or self._registered(start, WEIGHTS)
+
+    def _stored(self, fits: dict[str, Artifact], sha256: str) -> Path | None:
+        """Return the bundle of a fit; None where there is no such fit, or it is damaged, which is logged."""
+        fit = fits.get(sha256)
+        whole = fit and self.store.find_usable(fit.stage, fit.digest)
+        return whole.folder / BUNDLE_FOLDER if whole else None
 
     def _registered(self, sha256: str, file: str) -> Path | None:
         """Return the bundle of the newest version with a file of that name and hash; None where there is none."""
@@ -127,13 +137,6 @@ class _Known:
                 continue
             if any(sha256_of_file(path) == sha256 for path in folder.rglob(file)):
                 return folder
-        return None
-
-
-def _prepared(store: Store, digest: str) -> Artifact | None:
-    try:
-        return store.find("prepare", digest)
-    except Damaged:
         return None
 
 

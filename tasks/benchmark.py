@@ -101,7 +101,7 @@ def _first_test_reviews(config: RunConfig, crowned: list[Version]) -> tuple[pl.D
 
 def _data_of(config: RunConfig, version: Version) -> Artifact | None:
     digest = version.tags.get(DATA_TAG, "")
-    return store_of(config).find("prepare", digest) if digest else None
+    return store_of(config).find_usable("prepare", digest) if digest else None
 
 
 def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str, Any] | None:

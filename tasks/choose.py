@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from evaluation.rules.comparability import unwanted_adaptation
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import BundleError, Damaged
@@ -54,6 +55,13 @@ def ranking(evaluated: Evaluated) -> list[Measured]:
     return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
 
 
+def best_allowed(config: RunConfig, evaluated: Evaluated) -> Measured:
+    """Return the best model on validation among those that adapt as the policy wants; among all where none does."""
+    ranked, wanted = ranking(evaluated), config.promotion.adaptation
+    allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted))
+    return next(allowed, ranked[0])
+
+
 def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
     """Return why the gate must refuse a model whatever it scores on the test reviews; empty where it need not.
 
@@ -64,7 +72,7 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: P
         champion: Folder of the champion's bundle; None where there is none, or it cannot be opened.
     """
     policy, bundle = config.promotion, model.fitted.bundle
-    reasons = []
+    reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
     if not policy.allow_other_reading:
         with converted_errors(bundle):
             reasons.append(unfair(bundle, champion))

@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from evaluation.figures import star_bars
 from evaluation.metrics import star_slices
+from models.adaptation import STATIC
 from reviewlm.config import RunConfig
+from reviewlm.markdown import quoted
 from reviewlm.store import Artifact
 from tasks.cost import COSTS
 from tasks.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
@@ -23,9 +25,9 @@ from tracking.runs import Tracker
 
 COMPARED_TAG, BELOW_TAG = "reviewlm.compared", "reviewlm.below_floor"
 TABLE_COLUMNS = (
-    "model", "kind", "adaptation", "unit", "perplexity", "word_perplexity", "bits_per_byte", "open_bits_per_byte",
-    "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor", "impossible", "gain",
-    "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
+    "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
+    "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor",
+    "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
 )
 
 
@@ -57,7 +59,14 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     _draw_stars(tracker, measured, parent_run_id)
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
-    show_table("models", shown.to_dicts(), f"Test reviews, best first. MLflow: {tracker.link(parent_run_id)}")
+    static = pl.col("adaptation") == STATIC
+    beside = f"MLflow: {tracker.link(parent_run_id)}"
+    for key, what, rows in (
+        ("models", "Test reviews, best first.", shown.filter(static)),
+        ("models-adapting", "Models that adapt to the review they are measured on, best first.", shown.filter(~static)),
+    ):
+        if len(rows):
+            show_table(key, rows.to_dicts(), f"{what} {beside}")
     for model in measured:
         show_markdown(f"samples-{model.name}", _quoted_samples(model), f"Reviews written by {model.name}")
     return Evaluated(tuple(measured), comparison)
@@ -102,7 +111,7 @@ def numbers_of(row: dict[str, Any]) -> dict[str, float]:
 
 def _quoted_samples(model: Measured) -> str:
     rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-    return "\n\n".join(f"**{row['stars']} stars**\n\n> " + row["text"].replace("\n", "\n> ") for row in rows)
+    return "\n\n".join(f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
 
 
 def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None:

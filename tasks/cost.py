@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.specs import parts_of
@@ -35,14 +35,47 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     """Return by name of model what it costs; None where it was not recorded.
 
     Returns:
-        parameters (of a model that is made of others: of its parts), megabytes (10^6 bytes of the bundle),
-        fit_seconds (wall time of the fit's stage, without its parts), fit_cpu_seconds (of the processor, in updates),
-        trained_tokens_per_second, of neural models quantiles of the updates' times, peak memory and share of the
-        matrix-product peak (`models/neural/throughput.py`), score_seconds and tokens_per_second (of scoring the test
-        reviews), seconds_per_million_tokens (its reciprocal).
+        parameters (of a model that is made of others: of its parts), megabytes (10^6 bytes of the bundle), fit_seconds
+        (wall time of the fit's stage, and of those of its parts), fit_cpu_seconds (of the processor, in updates, parts
+        included), trained_tokens_per_second, of neural models quantiles of the updates' times, peak memory and share
+        of the matrix-product peak (`models/neural/throughput.py`), score_seconds and tokens_per_second (of scoring the
+        test reviews), seconds_per_million_tokens (its reciprocal).
     """
-    parameters = _parameters(measured)
-    return {model.name: {"parameters": parameters[model.name], **_cost(model)} for model in measured}
+    parts = {model.name: parts_of(model.fitted.spec) for model in measured}
+    own = {model.name: {"parameters": _summary(model).get("parameters"), **_cost(model)} for model in measured}
+    return {name: own[name] | with_parts(name, own, parts) for name in own}
+
+
+def with_parts(
+    name: str, own: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
+) -> dict[str, float | None]:
+    """Return the parameters and fit times of a model together with those of its parts, each part counted once.
+
+    Args:
+        name: Of the model.
+        own: By name of model, its own parameters, fit_seconds and fit_cpu_seconds, as far as they are known.
+        parts: By name of model, the names of the models that it is made of.
+
+    Returns:
+        None for what is not known of one of them. Updates, whose processor time is fit_cpu_seconds, only networks have.
+    """
+    whole = _within(name, parts)
+
+    def total(figure: str, names: Sequence[str]) -> float | None:
+        values = [own[one].get(figure) if one in own else None for one in names]
+        return None if not values or None in values else sum(value for value in values if value is not None)
+
+    updated = [one for one in whole if one in own and own[one].get("fit_cpu_seconds") is not None]
+    return {
+        "parameters": total("parameters", [one for one in whole if not parts.get(one)]),
+        "fit_seconds": total("fit_seconds", whole), "fit_cpu_seconds": total("fit_cpu_seconds", updated),
+    }
+
+
+def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a model and all that it is made of, parts of parts too, each once."""
+    inner = [one for part in parts.get(name, ()) for one in _within(part, parts)]
+    return list(dict.fromkeys([name, *inner]))
 
 
 def _cost(model: Measured) -> dict[str, float | None]:
@@ -60,20 +93,6 @@ def _cost(model: Measured) -> dict[str, float | None]:
         "tokens_per_second": speed,
         "seconds_per_million_tokens": 1e6 / speed if speed else None,
     }
-
-
-def _parameters(measured: Sequence[Measured]) -> dict[str, float | None]:
-    """Return the parameters of each model; one that is made of others has those of its parts, which come before it."""
-    specs = {model.name: model.fitted.spec for model in measured}
-    own = {model.name: _summary(model).get("parameters") for model in measured}
-
-    def of(name: str) -> float | None:
-        if name not in specs or not (parts := parts_of(specs[name])):
-            return own.get(name)
-        counted = [of(part) for part in parts]
-        return None if None in counted else sum(count for count in counted if count is not None)
-
-    return {name: of(name) for name in specs}
 
 
 def _summary(model: Measured) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=folder.resolve(), ignore_cleanup_errors=True) as shared:
         local = {
             "n_workers": processes, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",
+            # Whoever can talk to a cluster can run code in it: with TLS and keys of its own only this process can.
+            "security": True,
             "local_directory": shared, "silence_logs": logging.CRITICAL, "memory_limit": 0,
         }  # fmt: skip
         where: dict[str, Any] = {"address": address} if address else {"cluster_kwargs": local}

@@ -36,7 +36,7 @@ from tracking.registry import CHAMPION, Version
 
 log = logging.getLogger(__name__)
 
-DRIFT_VERSION = 3
+DRIFT_VERSION = 4
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 EVENT = "reviewlm.drift.flagged"
@@ -106,7 +106,7 @@ def known_ids(store: Store, known: Artifact) -> np.ndarray:
     """
     files = [known.folder / "clean.parquet"]
     digest = known.manifest["inputs"].get("dataset", "")
-    if digest and (dataset := store.find("ingest", digest)):
+    if digest and (dataset := store.find_usable("ingest", digest)):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
     ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
     return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
@@ -133,7 +133,7 @@ def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
         log.info("drift: there is no champion yet, so nothing to compare with")
         return None
     digest = version.tags.get(DATA_TAG, "")
-    known = store_of(config).find("prepare", digest) if digest else None
+    known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
         log.warning("drift: the data of champion v%s (%s) are not in this store", version.version, digest or "unknown")
     return known

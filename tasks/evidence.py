@@ -10,19 +10,24 @@ from typing import Any
 
 import polars as pl
 
-from corpus.leaks import CERTIFICATE_FILE, verify
-from evaluation.evidence import Evidence, Latency
+from corpus.certificate import CERTIFICATE_FILE
+from corpus.leaks import verify
+from evaluation.comparison import baseline_of
+from evaluation.evidence import ChampionReviews, Evidence, Latency
 from models.adaptation import STATIC
 from models.bundle import SPEC
+from models.specs import ModelSpec, NGramSpec, parts_of
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, Damaged
 from reviewlm.store import Artifact
 from tasks.ancestry import Past, look_back
 from tasks.compare import Evaluated
-from tasks.evaluate import Measured, figures_of_artifact
+from tasks.documents import documents_of, grouped_by
+from tasks.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.family import family_of_run
 from tasks.fit import bundle_digest
-from tasks.intervals import JUDGED_FILE, estimate_floor
+from tasks.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.prepare import VOCABULARY_FILE, Prepared, read_report
 from tasks.score_now import Champion, Scored
 from tasks.track import tracker_of
@@ -36,6 +41,7 @@ NOT_COMPARED = (
 def gather_evidence(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
     champion: Champion | None, version: int | None, drift: Artifact | None,
+    champion_reviews: ChampionReviews | None = None,
 ) -> Evidence:  # fmt: skip
     """Return all that is known of challenger and champion.
 
@@ -48,9 +54,10 @@ def gather_evidence(
         champion: The champion with its scores, if there is one.
         version: Of the registered challenger; None if it is the champion itself.
         drift: What the stage "drift" found, if it ran.
+        champion_reviews: What `score_champion_reviews` found.
     """
     facts = challenger.test.facts
-    baseline = evaluated.named(config.baseline)
+    baseline, documents = _baseline(config, evaluated, challenger), documents_of(prepared.clean)
     return Evidence(
         challenger=scored.rows,
         challenger_digest=bundle_digest(challenger.fitted.bundle),
@@ -58,9 +65,13 @@ def gather_evidence(
         challenger_adaptation=figures_of_artifact(challenger.test).adaptation,
         challenger_departure=scored.departure,
         score_problem=scored.problem,
+        family=family_of_run(config, prepared.clean),
+        champion_reviews=champion_reviews,
         **_champion(champion),
-        reviews=_reviews(prepared.clean),
-        baseline=figures_of_artifact(baseline.test),
+        reviews=documents,
+        grouped_by=grouped_by(prepared.clean, documents),
+        baseline=scores_of(baseline.test),
+        baseline_adaptation=figures_of_artifact(baseline.test).adaptation,
         baseline_name=baseline.name,
         baseline_digest=bundle_digest(baseline.fitted.bundle),
         **_data(config, prepared, challenger, champion),
@@ -70,27 +81,33 @@ def gather_evidence(
         unfair=unfair(challenger.fitted.bundle, champion.folder if champion else None),
         **_served(config, challenger, version),
         audit=_audit(challenger),
+        counts=next(iter(count_models(config, challenger.fitted.spec)), ""),
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )
 
 
+def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> Measured:
+    """Return the challenger's own baseline: one that adapts for one that adapts, where the run has such a one.
+
+    Otherwise it is the configuration's: what an adapting model must beat at least.
+    """
+    own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
+    return evaluated.named(own or config.baseline)
+
+
 def _champion(champion: Champion | None) -> dict[str, Any]:
     if champion is None:
         return {}
+    known = {"champion_digest": champion.digest, "champion_family": champion.family}
     if champion.scored is None or champion.scores is None:
-        return {"champion_digest": champion.digest, "champion_problem": champion.problem}
+        return {**known, "champion_problem": champion.problem}
     return {
-        "champion": champion.scored.rows, "champion_digest": champion.digest,
+        **known, "champion": champion.scored.rows,
         "champion_test": champion.scores.facts["reviews_digest"], "champion_departure": champion.scored.departure,
         "champion_adaptation": figures_of_artifact(champion.scores).adaptation or STATIC,
+        "champion_pays": champion.pays,
     }
-
-
-def _reviews(clean: Artifact) -> pl.DataFrame:
-    """Return date and categories of the test reviews."""
-    table = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
-    return table.select("review_id", "date", "categories").collect()
 
 
 def _data(
@@ -167,13 +184,19 @@ def unfair(challenger: Path, champion: Path | None) -> str:
         return ""
     if theirs.normal_form != ours.normal_form:
         return "the section 'clean' has changed: the champion was trained on another normal form of the text"
-    if _folds(ours) and not _folds(theirs):
-        return "the challenger folds case and spacing, which the champion must predict"
+    if ours.whole:  # what its vocabulary folds away is paid for
+        return ""
+    if theirs.whole or (_folds(ours) and not _folds(theirs)):
+        return (
+            "the challenger folds case and spacing, which the champion must pay for: its vocabulary is of an earlier "
+            "version and has no price for them"
+        )
     return ""
 
 
 def _folds(vocabulary: Vocabulary) -> bool:
-    return not vocabulary.lossless and vocabulary.spec.lowercase
+    """Return whether case and spacing are free in the figures: only where a vocabulary has no price for them."""
+    return not vocabulary.whole and vocabulary.spec.lowercase
 
 
 def _served(config: RunConfig, challenger: Measured, version: int | None) -> dict[str, Any]:
@@ -195,6 +218,14 @@ def megabytes(folder: Path) -> float:
 def _audit(challenger: Measured) -> Mapping[str, float]:
     """Return the numbers among the facts of the audit of what the challenger writes."""
     return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
+
+
+def count_models(config: RunConfig, spec: ModelSpec) -> list[str]:
+    """Return the names of the n-gram models that a model is, or is made of at any depth."""
+    if isinstance(spec, NGramSpec):
+        return [spec.name]
+    known = {one.name: one for one in config.models}
+    return [name for part in parts_of(spec) for name in count_models(config, known[part])]
 
 
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:

@@ -19,7 +19,7 @@ from models.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores, chosen_device, visible_gpus
-from reviewlm.errors import Damaged, Diverged, TrackingUnavailable
+from reviewlm.errors import Diverged, TrackingUnavailable
 from reviewlm.store import Artifact, Built, Store, sha256_of_file
 from tasks.distributed import FOLDER
 from tasks.fit_process import run_job
@@ -143,7 +143,8 @@ def build_fit(
             _remove(leftover)
         return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
-    return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=True)
+    trained = hasattr(spec, "training")  # only such a fit leaves checkpoints
+    return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained)
 
 
 def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
@@ -163,10 +164,7 @@ def gpu_slot(device: str) -> AbstractContextManager[Any]:
 
 def _is_there(config: RunConfig, digest: str) -> bool:
     """Return whether the fit will be taken from the store."""
-    try:
-        return "fit" not in config.execution.rebuild and store_of(config).find("fit", digest) is not None
-    except Damaged:
-        return False
+    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", digest) is not None
 
 
 def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:

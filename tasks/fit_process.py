@@ -23,7 +23,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from models.base import ModelError
-from reviewlm.errors import RankFailed
+from reviewlm import interrupts
+from reviewlm.children import end_child, start_child
+from reviewlm.crash_log import write_crash_log
+from reviewlm.errors import OutOfMemory, RankFailed
+from reviewlm.out_of_memory import LOWER, says_out_of_memory
 from tasks.resources import SYSTEM_JOURNAL, sampled
 from tasks.stage import converted_errors
 
@@ -32,6 +36,8 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 and gives them back at once: gradients of that size would be fetched anew, page by page, at every update. That took 12
 of the 95 ms of an update with 20,000 entries of 650 features. Who sets these variables is obeyed."""
 WORKER = "tasks.fit_worker"
+KILLED = -9
+"""Exit code of a process that the system killed."""
 PATIENCE = 5.0
 """Seconds that a rank which lost another one waits for that one's own words."""
 _interrupted = threading.Event()
@@ -110,7 +116,7 @@ def interruptible_fits() -> Iterator[None]:
 
 def interrupted() -> bool:
     """Return whether fits are being ended because someone interrupted what wanted them."""
-    return _interrupted.is_set()
+    return _interrupted.is_set() or interrupts.pending()
 
 
 @contextmanager
@@ -121,10 +127,9 @@ def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
         for number in range(job.get("ranks", 1)):
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
-                # The worker ends when its standard input does: no fit outlives the process that wanted it.
-                process = subprocess.Popen(
-                    [sys.executable, "-m", WORKER, str(file)], stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment_of(job, number),
+                process = start_child(
+                    ["-m", WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+                    env=environment_of(job, number),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)
@@ -135,9 +140,7 @@ def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
         _kill(ranks)
         for rank in ranks:
             _running.discard(rank.process)
-            if rank.process.stdin:
-                rank.process.stdin.close()
-            rank.process.wait()
+            end_child(rank.process)
 
 
 def _kill(ranks: list[_Rank]) -> None:
@@ -201,9 +204,16 @@ def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
         said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
         with converted_errors(name):
             raise ModelError(said, last["kind"])
-    code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace")
-    cause = "killed by the system, most likely for want of memory" if code == -9 else "\n".join(said.splitlines()[-12:])
+    code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace").strip()
+    where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
+    if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
+        raise OutOfMemory(f"The memory does not suffice to fit '{name}'", where=where, cause=words, remedy=LOWER)
+    if code != KILLED and said:
+        log = write_crash_log(RuntimeError(f"the process that fitted '{name}' said:\n{said}"), sys.argv[1:])
+        words = f"{words} (crash log: {log})"
+    cause = "killed by the system, most likely for want of memory" if code == KILLED else words
     raise RankFailed(
-        f"The process that fitted '{name}' ended with exit code {code}", where=which if size > 1 else "", cause=cause,
-        remedy="give it more memory, or a smaller batch (models.N.training.batch); a rerun goes on from the checkpoint",
+        f"The process that fitted '{name}' ended with exit code {code}", where=where, cause=cause,
+        remedy=f"give it more memory, or a smaller batch (models.{name}.training.batch); a rerun goes on from the "
+        "checkpoint",
     )

@@ -3,7 +3,7 @@
 A process per fit keeps its threads and memory to itself, lets several fits use several cores, and turns a kill by the
 operating system into an error with a sentence instead of the end of the whole flow. News go to standard output as JSON
 lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
-Standard input is the lifeline: when it ends, so does the process.
+`tasks/fit_process.py` starts it as a child that ends with its parent (`reviewlm/child.py`).
 
 Several processes may train one network together ("ranks", `models/neural/parallel.py`). Which one this is and how many
 there are stand in the variables that torchrun sets: `torchrun --nproc-per-node 2 -m tasks.fit_worker JOB.json`.
@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import sys
-import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from models.bundle import save_bundle
 from models.specs import ModelSpec, model_class, spec_from_dict
 from models.streams import TokenStream, stars_prior
 from models.vocabulary import Vocabulary
+from reviewlm.out_of_memory import LOWER, first_line, is_out_of_memory
 from tasks.distributed import dask_engine
 
 PROBES = (
@@ -106,14 +106,8 @@ class _LogToParent(logging.Handler):
         _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)  # at once: a second fit may be at work in the same folder
-
-
 def main() -> int:
     """Run the job named on the command line; the exit code is 0, or 6 with the error as the last line."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     if os.environ.get("RANK", "0") == "0":  # the others would say the same
         logging.getLogger("models").addHandler(_LogToParent())
         logging.getLogger("models").setLevel(logging.INFO)
@@ -122,16 +116,21 @@ def main() -> int:
     except ModelError as error:
         _say({"error": str(error), "kind": error.kind})
         return 6
-    except (OSError, SafetensorError) as error:
-        if (number := _errno_of(error)) is None:
+    except BaseException as error:  # a library's panic is no Exception
+        if is_out_of_memory(error):
+            _say({"error": f"the memory does not suffice ({first_line(error)}); {LOWER}", "kind": "memory"})
+        elif (number := _errno_of(error)) is not None:
+            _say({"error": str(error), "errno": number})
+        else:
             raise
-        _say({"error": str(error), "errno": number})
         return 6
     return 0
 
 
-def _errno_of(error: Exception) -> int | None:
+def _errno_of(error: BaseException) -> int | None:
     """Return the number of an error of the disk, else None; safetensors has it only in the text."""
+    if not isinstance(error, OSError | SafetensorError):
+        return None
     found = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
     return number if number in DISK_ERRORS else None

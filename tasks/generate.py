@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.sampling import generate
+from models.unseen import unseen_warnings
 from reviewlm.config import RunConfig
+from reviewlm.markdown import quoted
 from tasks.stage import converted_errors, show_markdown
 from tracking.opening import open_version
+
+log = logging.getLogger(__name__)
 
 
 @task(name="generate", cache_policy=NO_CACHE, persist_result=False)
@@ -27,6 +32,9 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     bundle, version = open_version(config, reference)
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)
-    quoted = "\n\n".join("> " + text.replace("\n", "\n> ") for text in texts)
-    show_markdown("generated-reviews", quoted, f"{n} reviews by version {version.version}, stars: {stars or 'any'}")
-    return {"version": version.version, "texts": texts}
+    shown = "\n\n".join(map(quoted, texts))
+    show_markdown("generated-reviews", shown, f"{n} reviews by version {version.version}, stars: {stars or 'any'}")
+    warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
+    for sentence in warnings:
+        log.warning("%s", sentence)
+    return {"model": version.name, "version": version.version, "texts": texts, "warnings": warnings}

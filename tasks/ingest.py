@@ -7,6 +7,7 @@ data set (stage "ingest") is made of those artifacts and of the records that wer
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +23,15 @@ from corpus.sources import Listed, Source, identify, originals, source_names
 from corpus.synth import write_reviews
 from reviewlm.config import RunConfig
 from reviewlm.environment import available_cores
-from reviewlm.errors import EmptyInput
-from reviewlm.store import Artifact, Built, sha256_of_file
+from reviewlm.errors import Damaged, EmptyInput
+from reviewlm.store import Artifact, Built, Store, sha256_of_file
 from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, store_of
 
 log = logging.getLogger(__name__)
 
 SYNTH_VERSION = 1
-READ_VERSION = 1
+READ_VERSION = 2
 INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
 REPLAYS = "replays"
@@ -44,8 +45,6 @@ def synthesise(config: RunConfig) -> Artifact:
     options = config.source.synthetic
 
     def make(work: Path) -> dict[str, Any]:
-        for leftover in work.glob(".*.partial"):  # of a killed attempt: the artifact would list it
-            leftover.unlink()
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
@@ -129,12 +128,18 @@ def _input_name(index: int, source: Listed) -> str:
 
 
 @task(name="replay", cache_policy=NO_CACHE, persist_result=False)
-def replay_quarantine(config: RunConfig, fixed: Path | None = None) -> Artifact:
-    """Read the newest data set's quarantine again, or what a person corrected of it, and make the data set anew."""
+def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None = None) -> Artifact:
+    """Read a data set's quarantine again, or what a person corrected of it, and make the data set anew.
+
+    Raises:
+        EmptyInput: The data set was made by an older version of the code, whose records cannot be replayed.
+    """
     store = store_of(config)
-    dataset = next((each for each in store.all("ingest") if each.manifest["version"] == INGEST_VERSION), None)
-    if dataset is None:
-        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm ingest` first")
+    if dataset.manifest["version"] != INGEST_VERSION:
+        raise EmptyInput(
+            "This data set cannot be replayed", where=dataset.folder, cause="it was made by an older version",
+            remedy="run `reviewlm ingest` with the same --input first",
+        )
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
     inputs = dataset.manifest["inputs"]
     read = {
@@ -142,10 +147,17 @@ def replay_quarantine(config: RunConfig, fixed: Path | None = None) -> Artifact:
     }
     facts = replay(
         sources, {digest: Reading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
-        limits_of(config.source), fixed, {digest: Path(artifact.facts["path"]) for digest, artifact in read.items()},
+        limits_of(config.source), fixed, {digest: _path_now(store, artifact) for digest, artifact in read.items()},
     )
     log.info("%d records came back from quarantine, %d are left", facts["replayed"], facts["left"])
     return finished(make_data_set(config, sources, read, []))
+
+
+def _path_now(store: Store, read: Artifact) -> Path:
+    """Return where a source file lies; the embedded corpus is in this store, also where the home was copied since."""
+    path = Path(read.facts["path"])
+    own = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
+    return own if own.is_file() else path
 
 
 def _news(new: Sequence[str], count: int) -> str:
@@ -154,3 +166,16 @@ def _news(new: Sequence[str], count: int) -> str:
         return f"None of the {count} source files is new."
     some = ", ".join(f"`{name}`" for name in new[:10]) + (" …" if len(new) > 10 else "")
     return f"{len(new)} of the {count} source files are new: {some}"
+
+
+def replay_file(home: Path, name: str) -> Path:
+    """Return the file of a replay that is an input of an artifact: "replay:SHA-256 of the source:number".
+
+    The name may come from a record in a registry, so that it is not joined to a path before it is one.
+
+    Raises:
+        Damaged: It names no replay.
+    """
+    if (parts := re.fullmatch(r"replay:([0-9a-f]{64}):([0-9]{1,9})", name)) is None:
+        raise Damaged("A record names a replay that cannot be one", value=name, remedy="do not use this record")
+    return home / REPLAYS / parts[1] / f"{parts[2]}.parquet"

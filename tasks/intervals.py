@@ -12,21 +12,23 @@ from typing import Any
 import polars as pl
 
 from corpus.split import iter_split
-from evaluation.comparison import comparison_table
+from evaluation.comparison import Baseline, comparison_table, own_baselines
 from evaluation.floor import floor_of, judged_reviews
 from evaluation.intervals import ComparedScores, flagged_below_floor, usefulness_table
 from evaluation.pareto import pareto_front
 from evaluation.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
+from models.specs import parts_of
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact, Built
 from tasks.cost import COSTS, costs_of
+from tasks.documents import documents_of, grouped_by
 from tasks.evaluate import Measured, figures_of_artifact, scores_of
 from tasks.observe import TOKEN_SCORES_FILE
 from tasks.prepare import Prepared
 from tasks.stage import run_stage
 
 FLOOR_VERSION = 2
-INTERVALS_VERSION = 4
+INTERVALS_VERSION = 5
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
     "intervals.parquet",
@@ -74,7 +76,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
     for name in artifact.facts["below_floor"]:
         log.warning(
             "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: it is not scored on all of "
-            "the text (a vocabulary that folds case and spacing is not), or its probabilities do not sum to 1",
+            "the text (an earlier version's vocabulary that folds case is not), or its probabilities do not sum to 1",
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
@@ -87,10 +89,18 @@ def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifac
     kinds = {model.name: model.fitted.spec.kind for model in measured}
     costs = [{"model": name, **cost} for name, cost in costs_of(measured).items()]
     schema = {"model": pl.String(), **dict.fromkeys(COSTS, pl.Float64())}
-    table = comparison_table(figures, kinds, config.baseline)
+    table = comparison_table(figures, kinds, baselines_of(config, measured))
     for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
         table = table.join(beside, on="model", how="left", maintain_order="left")
     return table.with_columns(pareto=pl.Series(pareto_front(table.to_dicts()), dtype=pl.Boolean))
+
+
+def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
+    """Return what each model is compared with: the name in the configuration where that is the same for all."""
+    ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
+    parts = {model.name: parts_of(model.fitted.spec) for model in measured}
+    own = own_baselines(ways, parts, config.baseline)
+    return config.baseline if set(own.values()) == {config.baseline} else own
 
 
 def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
@@ -114,37 +124,37 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
     sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
     limits = {"min_reviews": chosen.min_slice_reviews, "length_bins": chosen.length_bins}
     observed = {model.name: model.observed for model in measured}
+    baseline = baselines_of(config, measured)
 
     def make(work: Path) -> dict[str, Any]:
         scores = {model.name: scores_of(model.test) for model in measured}
         figures = {model.name: figures_of_artifact(model.test) for model in measured}
         judged = floor.folder / JUDGED_FILE
-        found = ComparedScores(scores, figures, pl.read_parquet(judged) if judged.exists() else None, **sure)
-        table = found.interval_table(config.baseline)
+        known = documents_of(prepared.clean)
+        floor_rows = pl.read_parquet(judged) if judged.exists() else None
+        found = ComparedScores(scores, figures, floor_rows, documents=known, **sure)
+        table = found.interval_table(baseline)
         tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
         sizes = next(iter(scores.values())).select("review_id", "bytes")
-        table = table.join(usefulness_table(tokens, sizes, **sure), on="model", how="left", maintain_order="left")
+        useful = usefulness_table(tokens, sizes, documents=known, **sure)
+        table = table.join(useful, on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
-        found.difference_table(config.baseline).write_parquet(work / DIFFERENCES_FILE)
-        options = SliceOptions(config.baseline, **limits, **sure)
+        found.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
+        options = SliceOptions(baseline, **limits, **sure)
         vocabularies = {name: figures[name].vocabulary for name in tokens}
-        sliced = [review_slices(scores, _documents(prepared), options), token_slices(tokens, vocabularies, options)]
-        return {"below_floor": list(flagged_below_floor(table)), **_write_slices(work, sliced, config.baseline)}
+        sliced = [review_slices(scores, known, options), token_slices(tokens, vocabularies, options, known)]
+        drawn = {"groups": found.boot.groups, "grouped_by": grouped_by(prepared.clean, known)}
+        below = list(flagged_below_floor(table))
+        return {**drawn, "below_floor": below, **_write_slices(work, sliced, baseline)}
 
     inputs = {f"score {model.name}": model.test.digest for model in measured}
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
-    options = {"baseline": config.baseline, **sure, **limits}
+    options = {"baseline": baseline, **sure, **limits}
     return run_stage(config, "intervals", INTERVALS_VERSION, options, inputs, make, f"{len(measured)} models")
 
 
-def _documents(prepared: Prepared) -> pl.DataFrame:
-    """Return what is known of the test reviews besides their text."""
-    columns = ("review_id", "date", "categories")
-    return pl.concat(batch.select(columns) for batch in iter_split(prepared.clean.folder, "test"))
-
-
-def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: str) -> dict[str, Any]:
+def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: Baseline) -> dict[str, Any]:
     """Write the slices and the worst of them; returns how many there are by dimension, and how many were left out."""
     slices = pl.concat(each.table for each in sliced)
     slices.write_parquet(work / SLICES_FILE)

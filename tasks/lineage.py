@@ -15,7 +15,7 @@ from reviewlm.lineage import LINEAGE_FILE, LINEAGE_TAG, Lineage, Source, Step, s
 from reviewlm.store import Artifact, Store, sha256_of_file
 from tasks.evaluate import Measured
 from tasks.fit import BUNDLE_FOLDER
-from tasks.ingest import REPLAYS, SYNTHETIC_FILE
+from tasks.ingest import SYNTHETIC_FILE, replay_file
 from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.lineage import attach, find, record_of
@@ -55,6 +55,7 @@ class Gathering:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
                     made_by[name] = self.add(maker)
+            self.store.check(artifact)  # some come from lists, for which nobody has looked into the files
             self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
         return key
 
@@ -87,9 +88,8 @@ class Gathering:
             facts = artifact.facts
             return Source("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
         if name.startswith("replay:"):
-            _, source, number = name.split(":")
-            path = self.config.home / REPLAYS / source / f"{number}.parquet"
-            return Source("replay", f"{source}/{path.name}", value, _size(path), str(path))
+            path = replay_file(self.config.home, name)
+            return Source("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return Source("business", path.name, value, _size(path), str(path))

@@ -12,21 +12,22 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.split import iter_split
 from evaluation.paired import A, Pair, Side, compare_pair
 from evaluation.slice_table import SliceOptions
 from models.bundle import SPEC
 from models.specs import parts_of
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError, ReviewLMError
+from tasks.cost import with_parts
+from tasks.documents import documents_of
 from tasks.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fit import Fitted, bundle_digest, plan_fit
 from tasks.prepare import Prepared
 from tasks.score_now import tokens_for
 from tasks.stage import converted_errors, show_markdown, store_of
-from tasks.track import registry_of, tracker_of
+from tasks.track import tracker_of
 from tracking.client import ABSENT, error_code
-from tracking.registry import Version
+from tracking.version_settings import no_such_model, version_called
 
 FIT_PREFIX = "fit/"
 FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
@@ -51,13 +52,11 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
         BundleError: A model cannot be opened.
     """
     a, b = (side_of(config, prepared, name) for name in (first, second))
-    columns = ("review_id", "date", "categories")
-    documents = pl.concat(batch.select(columns) for batch in iter_split(prepared.clean.folder, "test"))
     chosen = config.evaluation
     options = SliceOptions(
         A, chosen.min_slice_reviews, chosen.length_bins, chosen.confidence, chosen.resamples, chosen.seed
     )
-    pair = compare_pair(a, b, documents, options)
+    pair = compare_pair(a, b, documents_of(prepared.clean), options)
     _log(config, pair, parent_run_id)
     return pair
 
@@ -69,15 +68,16 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
         ConfigError: There is no such version, alias or model.
         BundleError: It cannot be opened.
     """
-    version = _version(config, name)
-    if version is not None:
-        folder = registry_of(config).bundle_folder(version)
+    found = version_called(config, name)
+    if found is not None:
+        folder, version = found.folder, found.version
         shown = f"version {version.version}" if name.isdigit() else f"{name} (version {version.version})"
         cost = _costs_of_run(config, version.run_id)
     else:
-        fitted = _stored_fit(config, prepared, name)
-        folder, shown = fitted.bundle, name
-        cost = _cost(fitted.artifact.facts.get("summary", {}))
+        fits = _stored_fits(config, prepared, name)
+        folder, shown = fits[name].bundle, name
+        own = {one: _cost(fit.artifact.facts.get("summary", {})) for one, fit in fits.items()}
+        cost = with_parts(name, own, {one: parts_of(fit.spec) for one, fit in fits.items()})
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
@@ -93,40 +93,21 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
     )
 
 
-def _version(config: RunConfig, name: str) -> Version | None:
-    """Return the registered version of a number or alias; None where the name is of neither.
-
-    Raises:
-        ConfigError: There is no version of this number.
-    """
-    registry = registry_of(config)
-    if not name.isdigit():
-        return registry.alias(name)
-    versions = {version.version: version for version in registry.versions()}
-    if int(name) not in versions:
-        raise ConfigError(
-            f"There is no version {name}", where=registry.name,
-            remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; see `reviewlm history`",
-        )
-    return versions[int(name)]
-
-
-def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
-    """Return the fit of a model of this configuration, with the fits of its parts, from the store."""
+def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, Fitted]:
+    """Return the fit of a model of this configuration and those of all its parts, by name, from the store."""
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
-        raise ConfigError(
-            f"'{name}' is no alias of a registered version and no model of this configuration", value=name,
-            remedy=f"a version's number, an alias (champion, previous …), or one of "
-            f"{', '.join(spec.name for spec in config.models)}",
-        )
-    parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
+        raise no_such_model(config, name)
+    found: dict[str, Fitted] = {}
+    for part in parts_of(spec):
+        found |= _stored_fits(config, prepared, part)
+    parts = {part: found[part] for part in parts_of(spec)}
     artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' is not fitted with these settings yet", value=name, remedy="run `reviewlm train` first"
         )
-    return Fitted(spec, artifact, "", True)
+    return {**found, name: Fitted(spec, artifact, "", True)}
 
 
 def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
@@ -137,7 +118,9 @@ def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
         if error_code(error) not in ABSENT:
             raise
         metrics = {}
-    return _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
+    own = _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
+    # What a run's comparison recorded counts the parts of a model too.
+    return {name: metrics.get(f"cost/{name}", value) for name, value in own.items()}
 
 
 def _cost(summary: Mapping[str, float]) -> dict[str, float | None]:

@@ -27,10 +27,10 @@ from tasks.canaries import CANARIES_INPUT
 from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
-CHECK_VERSION = 3
-PREPARE_VERSION = 3
-VOCABULARY_VERSION = 2
-TOKENS_VERSION = 2
+CHECK_VERSION = 4
+PREPARE_VERSION = 4
+VOCABULARY_VERSION = 3
+TOKENS_VERSION = 3
 VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
 SPLITS = ("train", "validation", "test")
@@ -167,7 +167,7 @@ def tokenize(
         with progress(f"tokens {label}", total, "reviews") as report:
             batches = _counted(iter_split(clean.folder, split), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
-            facts = write_stream(work, vocabulary, batches)
+            facts = write_stream(work, vocabulary, batches, whole=split != "train")
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}

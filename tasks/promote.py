@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
-from corpus.leaks import CERTIFICATE_FILE
+from corpus.certificate import CERTIFICATE_FILE
 from evaluation.decision import Decision
+from evaluation.evidence import ChampionReviews
 from evaluation.gate import decide as apply_rules
 from evaluation.model_card import pointer
 from reviewlm.config import RunConfig
+from reviewlm.interrupts import during
 from reviewlm.lineage import LINEAGE_TAG
 from reviewlm.store import Artifact
 from tasks.choose import passed_over
 from tasks.compare import Evaluated
 from tasks.evaluate import Measured, figures_of_artifact
 from tasks.evidence import gather_evidence
+from tasks.family import family_of_run
 from tasks.fit import bundle_digest
 from tasks.lineage import keep_lineage
 from tasks.prepare import Prepared
 from tasks.score_now import BUNDLE_TAG, Champion, Scored
 from tasks.stage import show_markdown
 from tasks.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
+from tracking.lineage import tag_version
 from tracking.registry import CHAMPION, outcome_tags
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Promotion:
     name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
     retry_condition_fn=tracking_was_away,
 )
+@during("register")
 def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; the champion itself is not registered again, unless it is lost."""
     digest = bundle_digest(challenger.fitted.bundle)
@@ -56,21 +64,30 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
         DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
         "leak_certificate": prepared.clean.facts.get("certificate") or "none",
     }
-    return registry.register(uri, run_id, tags)
+    family = family_of_run(config, prepared.clean).tags()
+    number = registry.register(uri, run_id, tags | family)
+    tag_version(registry, number, family)  # of a version that an earlier run registered, under another family say
+    return number
 
 
 @task(
     name="gate", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
     retry_condition_fn=tracking_was_away,
 )
+@during("gate")
 def decide(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
     champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
+    champion_reviews: ChampionReviews | None = None,
 ) -> Promotion:
     """Apply the policy to evidence measured now, write the outcome on the version, and move the alias if it passed."""
-    evidence = gather_evidence(config, prepared, evaluated, challenger, scored, champion, version, drift)
+    evidence = gather_evidence(
+        config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
+    )
     others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
     decision = apply_rules(config.promotion, replace(evidence, passed_over=others))
+    for what in decision.warnings:
+        log.warning("gate: %s", what)
     tracker = tracker_of(config)
     if version is not None:
         expected = champion.version if champion else None

@@ -20,6 +20,7 @@ from evaluation.report_words import headline
 from evaluation.run_results import RunResults
 from reviewlm.config import RunConfig
 from reviewlm.errors import disk_errors
+from reviewlm.interrupts import during
 from reviewlm.store import Artifact
 from tasks.compare import Evaluated
 from tasks.prepare import Prepared
@@ -52,6 +53,7 @@ def make_report(
     name="report", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
     retry_condition_fn=tracking_was_away,
 )  # fmt: skip
+@during("report")
 def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
     run_id: str,

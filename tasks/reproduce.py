@@ -26,7 +26,7 @@ from reviewlm.store import Artifact, sha256_of_file
 from tasks.canaries import CANARIES_INPUT, choose
 from tasks.evaluate import draw_samples, score_bundle
 from tasks.fit import BUNDLE_FOLDER, FitPlan, Fitted, build_fit, bundle_digest
-from tasks.ingest import REPLAYS, SYNTHETIC_FILE, make_data_set, read_file, synthesise
+from tasks.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
 from tasks.lineage import PART, facts_of
 from tasks.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
 from tasks.stage import show_table
@@ -159,8 +159,7 @@ class Reproduction:
             readings[reading.facts["sha256"]] = reading
         for name, sha256 in step.inputs.items():
             if name.startswith("replay:"):
-                _, source, number = name.split(":")
-                copy = config.home / REPLAYS / source / f"{number}.parquet"
+                copy = replay_file(config.home, name)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.sources[sha256], copy)
         return make_data_set(config, listed, readings, []).artifact

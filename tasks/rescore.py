@@ -27,6 +27,7 @@ from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import BundleError, ConfigError, EmptyInput
+from reviewlm.markdown import literal
 from reviewlm.store import Artifact
 from tasks.drift import known_ids
 from tasks.fit import bundle_digest, device_of
@@ -76,7 +77,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     None, with a warning, where its data or its bundle are not here: without them nobody knows what is new to it.
     """
     digest = version.tags.get(DATA_TAG, "")
-    known = store_of(config).find("prepare", digest) if digest else None
+    known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
         log.warning("rescore: the data of version %d (%s) are not in this store", version.version, digest or "unknown")
         return None
@@ -191,7 +192,7 @@ def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, 
     verdict = {True: "worse", False: "not worse", None: "too few reviews"}[champion.decay.worse]
     tracker.set_tags(run_id, {"decay": verdict, "mlflow.note.content": champion.decay.sentence})
     show_table("decay", table.to_dicts(), champion.decay.sentence)
-    show_markdown("decay-verdict", champion.decay.sentence, verdict)
+    show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
     return {
         "version": champion.version, "worse": champion.decay.worse, "sentence": champion.decay.sentence,
         "reference": champion.decay.reference, "since": champion.decay.since, "until": champion.decay.until,

@@ -17,7 +17,7 @@ from reviewlm.command_line import command_line
 from reviewlm.config import RunConfig
 from reviewlm.errors import without_password
 from reviewlm.store import Artifact
-from tasks.choose import ranking
+from tasks.choose import best_allowed
 from tasks.compare import Evaluated
 from tasks.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
 from tasks.fit import bundle_digest
@@ -45,7 +45,7 @@ def results_of(
         promotion: What came of the gate; None where it was not asked.
         run_id: MLflow run of the flow.
     """
-    winner = promotion.challenger if promotion else ranking(evaluated)[0].name
+    winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
     floor = evaluated.floor
     return RunResults(
         models=tuple(_model(model) for model in evaluated.models),

@@ -21,7 +21,7 @@ from evaluation.scaling_figures import scaling_figure
 from models.neural.course import perplexity
 from models.specs import NPLMSpec, RecurrentSpec
 from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, Damaged, FitError
+from reviewlm.errors import ConfigError, FitError
 from reviewlm.neural_choice import chosen_model, with_only
 from reviewlm.store import Artifact
 from tasks.fit import plan_fit
@@ -176,11 +176,7 @@ def check_prediction(
 
 def outcome_of(config: RunConfig, artifact: Artifact) -> dict[str, Any] | None:
     """Return what the fit came to that a prediction spoke of; None where it has not been made, or is damaged."""
-    try:
-        fit = store_of(config).find("fit", artifact.facts["fit"])
-    except Damaged as error:
-        log.warning("%s", error)
-        return None
+    fit = store_of(config).find_usable("fit", artifact.facts["fit"])
     if fit is None:
         return None
     nats = float(fit.facts["summary"]["validation_nats"])

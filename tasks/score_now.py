@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from models.streams import TokenStream
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import BundleError, Damaged, ReviewLMError
+from reviewlm.family import NOT_KNOWN, Family
 from reviewlm.store import Artifact
 from tasks.evaluate import Measured, score_bundle, scores_of
+from tasks.family import family_of_version
 from tasks.fit import bundle_digest, device_of
 from tasks.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.progress import progress
 from tasks.stage import converted_errors, store_of
-from tasks.track import registry_of, tracking_was_away
+from tasks.track import DATA_TAG, registry_of, tracking_was_away
 from tracking.registry import CHAMPION, Version
 
 BUNDLE_TAG = "bundle"
@@ -56,7 +59,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion of now, scored on the challenger's test reviews; with a problem it has neither folder nor scores."""
+    """The champion of now, scored on the challenger's test reviews; with a problem it has neither folder nor scores.
+
+    `family` and `data` say which data it was trained on: of what kind, and the digest of the prepared data set.
+    `pays`: see `evaluation.evidence.Evidence.champion_pays`.
+    """
 
     version: int
     digest: str
@@ -64,6 +71,9 @@ class Champion:
     scores: Artifact | None = None
     scored: Scored | None = None
     problem: str = ""
+    family: Family = NOT_KNOWN
+    data: str = ""
+    pays: bool = True
 
 
 @task(
@@ -84,7 +94,8 @@ def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) 
         problem = f"the champion, version {version.version}, cannot be measured: {_in_short(error)}"
         log.warning(problem)
         digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
-        return Champion(version.version, digest, problem=problem)
+        family = family_of_version(config, version, None)
+        return Champion(version.version, digest, problem=problem, family=family, data=version.tags.get(DATA_TAG, ""))
 
 
 def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, version: Version) -> Champion:
@@ -93,14 +104,60 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
     label = f"champion v{version.version}"
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
-        built = score_bundle(config, folder, tokens, label)
-    if digest == bundle_digest(challenger.fitted.bundle):
-        scored = Scored(scores_of(built.artifact))  # nothing will be decided by them
-    elif built.reused:
-        scored = score_now(config, folder, tokens, built.artifact, label)
-    else:
-        scored = Scored(scores_of(built.artifact), 0.0)
-    return Champion(version.version, digest, folder, built.artifact, scored)
+        if digest == bundle_digest(challenger.fitted.bundle):  # nothing will be decided by its scores
+            artifact = score_bundle(config, folder, tokens, label).artifact
+            scored = Scored(scores_of(artifact))
+        else:
+            artifact, scored = score_bundle_now(config, folder, tokens, label)
+    family, data = family_of_version(config, version, folder), version.tags.get(DATA_TAG, "")
+    rows, pays = with_surface(folder, scored.rows, _priced_streams(prepared, challenger))
+    scored = replace(scored, rows=rows)
+    return Champion(version.version, digest, folder, artifact, scored, family=family, data=data, pays=pays)
+
+
+def _priced_streams(prepared: Prepared, challenger: Measured) -> Iterator[tuple[Path, Path]]:
+    """Yield the run's vocabularies and test streams; none where the challenger itself leaves free what it folds."""
+    if Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
+        for name, artifact in prepared.vocabularies.items():
+            if name in prepared.tokens:
+                yield artifact.folder / VOCABULARY_FILE, prepared.tokens[name]["test"].folder
+
+
+def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> tuple[Artifact, Scored]:
+    """Return a bundle's scores in the store and those that count: made now, also where the store had them already."""
+    built = score_bundle(config, folder, tokens, label)
+    fresh = not built.reused
+    return built.artifact, (
+        Scored(scores_of(built.artifact), 0.0) if fresh else score_now(config, folder, tokens, built.artifact, label)
+    )
+
+
+def with_surface(
+    bundle: Path, rows: pl.DataFrame, streams: Iterable[tuple[Path, Path]]
+) -> tuple[pl.DataFrame, bool]:
+    """Return the scores of a bundle with a price for what its vocabulary folds away, and whether they have one.
+
+    A vocabulary of an earlier version has none of its own. What it costs to write folded text as it was depends on no
+    model, so the price of another vocabulary of words that folds alike serves as well, if there is one.
+
+    Args:
+        bundle: Its folder.
+        rows: Its scores.
+        streams: Vocabularies, and the same reviews as token streams of each.
+    """
+    theirs = Vocabulary.load(bundle / VOCABULARY_FILE)
+    if theirs.whole:
+        return rows, True
+    for vocabulary, stream in streams:
+        ours = Vocabulary.load(vocabulary)
+        alike = (ours.spec.lowercase, ours.normal_form) == (theirs.spec.lowercase, theirs.normal_form)
+        if ours.whole and not ours.lossless and alike:
+            documents = TokenStream.open(stream).documents
+            priced = rows.drop("surface_nats", strict=False).join(
+                documents.select("review_id", "surface_nats"), on="review_id", how="left", maintain_order="left"
+            )
+            return priced.with_columns(pl.col("spelling_nats") + pl.col("surface_nats")), True
+    return rows, False
 
 
 def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:

@@ -22,6 +22,7 @@ from prefect.states import Completed
 from models.base import ModelError
 from reviewlm.config import RunConfig
 from reviewlm.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from reviewlm.interrupts import during
 from reviewlm.memory import returned_memory
 from reviewlm.provenance import made_with
 from reviewlm.store import Artifact, Built, Store
@@ -46,7 +47,7 @@ BRANCHES: dict[str, type[ReviewLMError]] = {
 
 def store_of(config: RunConfig) -> Store:
     """Return the artifact store of a configuration."""
-    return Store(config.home / "store")
+    return Store(config.home / "store", config.execution.verify)
 
 
 @contextmanager
@@ -70,7 +71,8 @@ def run_stage(
 ) -> Built:
     """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
-    with converted_errors(stage), returned_memory() if stage in WHOLE_DATA else nullcontext():
+    freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
+    with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store_of(config).build(
             stage, version, options, inputs, make,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,

@@ -22,7 +22,7 @@ VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
 OBSERVED_FIGURES = (
     "hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature", "effective_context",
 )
-LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation")
+LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
 """Columns of the comparison table that are no figures."""
 WORST_COLUMNS = (
     "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
@@ -128,7 +128,7 @@ def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
     return {
         "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
-        "adaptation": row["adaptation"], "mlflow_run_id": model.fitted.run_id,
+        "adaptation": row["adaptation"], "baseline": row["baseline"], "mlflow_run_id": model.fitted.run_id,
         "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
         "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
     }

@@ -20,18 +20,21 @@ from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
 from evaluation.metrics import Figures
+from models.adaptation import STATIC
 from models.specs import ModelSpec, parts_of
 from reviewlm.config import RunConfig
 from reviewlm.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
 from reviewlm.store import Artifact
+from tasks.fit_process import interrupted
 from tasks.parameters import parameters_of
 from tasks.prepare import Prepared
 from tasks.resources import SYSTEM_JOURNAL
 from tasks.stage import git_commit
-from tracking.abandoned import end_abandoned, process_tags
+from tracking.abandoned import end_abandoned
 from tracking.bundles import has_bundle
 from tracking.export import log_bundle
-from tracking.registry import Registry
+from tracking.opening import about, tracker_at
+from tracking.registry import CHAMPION, Registry
 from tracking.reopen import reopen_run
 from tracking.runs import FLOW_RUN_URL, NOTE, PARENT, Tracker, run_tags
 from tracking.writes import MODEL_URI_TAG
@@ -46,10 +49,8 @@ DATA_TAG = "data"
 
 def tracker_of(config: RunConfig) -> Tracker:
     """Return the tracker of a configuration: SQLite in the home folder unless a tracking URI is given."""
-    home = config.home
-    home.mkdir(parents=True, exist_ok=True)
-    uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
-    return Tracker(uri, config.execution.experiment, home / "mlartifacts")
+    config.home.mkdir(parents=True, exist_ok=True)
+    return tracker_at(config)
 
 
 def registry_of(config: RunConfig) -> Registry:
@@ -62,6 +63,14 @@ def registry_of(config: RunConfig) -> Registry:
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
         tracker.wait(config.execution.tracking_patience)
     return Registry(tracker, config.promotion.model_name)
+
+
+def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
+    """Return the configuration with the registered model that a reference means (`tracking.opening.locate`).
+
+    For flows that ask about a version. One that registers a version goes by the configured name alone.
+    """
+    return about(config, reference)
 
 
 def prefect_tags() -> dict[str, str]:
@@ -101,7 +110,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     tracker = tracker_of(config)
     tracker.wait(config.execution.tracking_patience)  # a wrong address is found out now, not after hours
     end_abandoned(tracker)
-    about = {"reviewlm.preset": config.preset, **process_tags()}
+    about = {"reviewlm.preset": config.preset}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
     run_id = known if known and reopen_run(tracker, known) else ""
     if run_id:
@@ -139,7 +148,7 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        failed = isinstance(error, Exception)
+        failed = isinstance(error, Exception) and not interrupted()  # an ended fit, a lost server follow from it
         with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
             tracker.set_tags(run_id, {NOTE: f"{note}\n\n{prefect_link()}".strip()})
@@ -237,7 +246,7 @@ def _new_model_run(
 ) -> str:
     tags = {
         FIT_TAG: digest, "reviewlm.kind": spec.kind, "reviewlm.unit": config.vocabulary[spec.vocabulary].unit,
-        "reviewlm.preset": config.preset, **run_tags(description=prefect_link()), **prefect_tags(), **process_tags(),
+        "reviewlm.preset": config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
     }
     unless = (FIT_TAG, digest, "FINISHED") if there else None
     return tracker.start_run(spec.name, tags, parent_run_id, unless)
@@ -255,7 +264,7 @@ def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_
     except ReviewLMError:  # its settings differ in what does not belong to the fit, e.g. its name
         tracker.end_run(run_id, "KILLED")
         return None
-    tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags(), **process_tags()})
+    tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags()})
     return run_id
 
 
@@ -281,4 +290,6 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
         f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
         f"{figures.word_perplexity:.1f} a word."
     )
+    if figures.adaptation != STATIC:
+        said += " It adapts to the review that it is measured on: compare it with other adapting models only."
     return f"{said}\n\n{prefect_link()}".strip()

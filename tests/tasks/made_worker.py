@@ -15,6 +15,9 @@ for deed in deeds:
         print(json.dumps(deed), flush=True)
     elif deed == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif deed == "abort":  # as a Rust library does
+        print("memory allocation of 1638400000 bytes failed", file=sys.stderr, flush=True)
+        os.abort()
     elif deed == "raise":
         raise ValueError("a mistake in the program")
     else:

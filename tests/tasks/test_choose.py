@@ -24,6 +24,13 @@ TEXTS = ["The Soup was good.", "the soup was cold."]
 PREPARED: Any = SimpleNamespace(clean=None)
 
 
+def without_price(vocabulary: Vocabulary) -> Vocabulary:
+    """Return a vocabulary as an earlier version wrote it."""
+    values = json.loads(vocabulary.to_json())
+    del values["unit"]["surface"]
+    return Vocabulary.from_json(json.dumps({**values, "format": 1}))
+
+
 class Run:
     """Models of a run by name: bits per byte on validation, and bundles."""
 
@@ -43,17 +50,20 @@ class Run:
             raise BundleError("gone")
         return self.champion
 
-    def bundle(self, name: str, folds: bool = False, megabytes: float = 0.0) -> Path:
+    def bundle(self, name: str, folds: bool = False, megabytes: float = 0.0, priced: bool = False) -> Path:
+        """A bundle whose vocabulary is of an earlier version, without a price for what it folds, unless *priced*."""
         bundle = self.folder / name
         bundle.mkdir()
-        Vocabulary.train(TEXTS, VocabularySpec(min_count=1, lowercase=folds), NormalForm()).save(bundle / FILE)
+        vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1, lowercase=folds), NormalForm())
+        (vocabulary if priced else without_price(vocabulary)).save(bundle / FILE)
         (bundle / "spec.json").write_text(json.dumps({"name": name}))
         (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))
         return bundle
 
-    def model(self, name: str, bits: float, **how: Any) -> Path:
-        bundle = self.bundle(name, **how)
-        self.models.append(SimpleNamespace(name=name, validation=bits, fitted=SimpleNamespace(bundle=bundle)))
+    def model(self, name: str, bits: float, adaptation: str = "static", **how: Any) -> Path:
+        bundle, test = self.bundle(name, **how), SimpleNamespace(facts={"adaptation": adaptation})
+        fitted = SimpleNamespace(bundle=bundle)
+        self.models.append(SimpleNamespace(name=name, validation=bits, fitted=fitted, test=test))
         return bundle
 
     def chosen(self, *overrides: str) -> Any:
@@ -93,6 +103,24 @@ def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
     assert run.chosen("promotion.allow_other_reading=true").name == "folding"
 
 
+def test_a_model_that_folds_case_and_pays_for_it_is_tried_whatever_the_champion(run: Run) -> None:
+    run.model("folding", 1.8, folds=True, priced=True)
+    run.model("honest", 1.9)
+    for champion in ("old", "new", "characters"):
+        run.champion = run.bundle(champion, priced=champion == "new")
+        if champion == "characters":
+            spec = VocabularySpec(unit="char", size=300, min_count=1)
+            Vocabulary.train(TEXTS, spec, NormalForm()).save(run.champion / FILE)
+        assert run.chosen().name == "folding", champion
+
+
+def test_a_model_that_does_not_pay_for_spaces_is_passed_over_where_the_champion_does(run: Run) -> None:
+    run.champion = run.bundle("champion", priced=True)
+    run.model("free", 1.8)
+    run.model("honest", 1.9, priced=True)
+    assert run.chosen().name == "honest"
+
+
 def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tmp_path: Path) -> None:
     run.model("folding", 1.8, folds=True)
     run.model("honest", 1.9)
@@ -102,6 +130,18 @@ def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tm
     run.champion = run.bundle("damaged")
     (run.champion / FILE).write_text("{")
     assert run.chosen().name == "folding"
+
+
+def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(run: Run) -> None:
+    run.model("lstm+cache", 1.7, adaptation="continuous cache")
+    run.model("kn5+cache", 1.8, adaptation="cache")
+    run.model("lstm", 1.9)
+    assert run.chosen().name == "lstm"
+    notes = run.notes(run.models[2], None)
+    assert [note.split("'")[1] for note in notes] == ["lstm+cache", "kn5+cache"]
+    assert "its figures are continuous cache, and promotion.adaptation asks for static models" in notes[0]
+    assert run.chosen("promotion.adaptation=cache").name == "kn5+cache"
+    assert run.chosen("promotion.adaptation=any").name == "lstm+cache"
 
 
 def test_a_bundle_above_the_budget_is_passed_over(run: Run) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from models.neural.course import MEASURED
-from models.specs import NGramSpec, RecurrentSpec
+from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.cost import COSTS, OF_FIT, costs_of
 
 
@@ -26,6 +26,29 @@ def test_the_table_has_what_the_fit_says_of_its_machine() -> None:
     assert (found["lstm"]["peak_memory_megabytes"], found["lstm"]["product_peak_share"]) == (700, 0.25)
     assert {found["kn"][name] for name in OF_FIT} == {None}
     assert set(found["kn"]) == set(COSTS)
+
+
+def test_a_model_that_is_made_of_others_costs_what_they_cost_too() -> None:
+    network = {"cpu_seconds": 40.0, "parameters": 500}
+    found = costs_of([
+        measured(NGramSpec(name="kn"), {"parameters": 70}), measured(RecurrentSpec(name="lstm"), network),
+        measured(MixtureSpec(name="mix", parts=("kn", "lstm")), {"seconds": 1.0}),
+        measured(CacheSpec(name="mix+cache", part="mix"), {}), measured(CacheSpec(name="kn+cache", part="kn"), {}),
+        measured(MixtureSpec(name="both", parts=("mix+cache", "kn")), {}),
+    ])  # fmt: skip
+    seconds = {name: cost["fit_seconds"] for name, cost in found.items()}
+    assert seconds == {"kn": 9, "lstm": 9, "mix": 27, "mix+cache": 36, "kn+cache": 18, "both": 45}
+    assert found["mix+cache"]["parameters"] == 570
+    assert found["both"]["parameters"] == 570, "kn is in it twice, and fitted once"
+    assert (found["mix+cache"]["fit_cpu_seconds"], found["kn+cache"]["fit_cpu_seconds"]) == (40, None)
+    assert found["mix"]["trained_tokens_per_second"] is None
+
+
+def test_of_a_part_that_recorded_nothing_the_whole_has_no_figure() -> None:
+    mix = MixtureSpec(name="mix", parts=("kn", "lstm"))
+    found = costs_of([measured(NGramSpec(name="kn"), {}), measured(RecurrentSpec(), {"parameters": 5}),
+                      measured(mix, {})])  # fmt: skip
+    assert found["mix"]["parameters"] is None
 
 
 def test_every_figure_of_the_machine_has_a_column() -> None:

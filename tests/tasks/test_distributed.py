@@ -207,3 +207,10 @@ def test_where_dask_is_not_installed_the_error_says_what_to_install(tmp_path, mo
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="pip install 'reviewlm\\[dask\\]'"), dask_engine("", 1, tmp_path):
         pass
+
+
+def test_a_cluster_of_this_machine_takes_work_from_this_process_alone(tmp_path: Path) -> None:
+    """Whoever may send it a step may run code as its owner: another user of the machine could."""
+    with dask_engine("", 1, tmp_path) as own:
+        assert own.client.scheduler.address.startswith("tls://127.0.0.1:")
+        assert own.client.security.tls_client_key, "a key that this process made"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from models.text import NormalForm
 from models.vocabulary import Vocabulary
 from reviewlm.config import RunConfig
 from reviewlm.errors import Diverged, RankFailed
+from tasks import fit_worker
 from tasks.fit import _dask_of, run_job
 from tasks.fit_process import environment_of
 
@@ -162,3 +164,25 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
         with tasks.fit.gpu_slot(device):
             pass
     assert taken == [("gpu", 1)]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "rust"])
+def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class PanicException(BaseException):
+        """As of a Rust library."""
+
+    def run(job: dict[str, Any]) -> dict[str, float]:
+        if kind == "rust":
+            raise PanicException("memory allocation of 99 bytes failed")
+        np.zeros(1 << 60, dtype=np.uint8)
+        return {}
+
+    (tmp_path / "job.json").write_text("{}")
+    monkeypatch.setattr(fit_worker, "run", run)
+    monkeypatch.setattr("sys.argv", ["fit_worker", str(tmp_path / "job.json")])
+    assert fit_worker.main() == 6
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["kind"] == "memory"
+    assert "batch" in said["error"]

@@ -123,7 +123,7 @@ def test_tables_and_pictures_show_such_a_model(scored: pl.DataFrame, tmp_path: P
 def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
         challenger=challenger, challenger_digest="new", challenger_test="t", champion=None, champion_digest=None,
-        champion_test=None, baseline=figures_of(baseline), baseline_name="base", baseline_digest="base",
+        champion_test=None, baseline=baseline, baseline_name="base", baseline_digest="base",
         checks_passed=True, smoke_passed=True, resamples=100, leak_free=True, leak_test="t", challenger_departure=0.0,
         latency=Latency(1, 1, 1),
     )  # fmt: skip

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from corpus.quarantine import export, newest_quarantine
+from corpus.quarantine import export
 from reviewlm.config import ExecutionConfig, RunConfig, SourceConfig
-from reviewlm.errors import EmptyInput
 from reviewlm.store import Artifact
 from tasks.ingest import ingest_files, replay_quarantine
 from tasks.stage import recorded_stages, stages_of_this_run
@@ -70,9 +69,9 @@ def test_another_limit_reads_again_and_another_clean_section_does_not(config: Ru
 def test_what_a_person_corrected_is_there_in_every_later_run(config: RunConfig, tmp_path: Path) -> None:
     write(tmp_path / "in" / "b.jsonl", "bad", stars="five")
     before, _ = run(ingest_files, config)
-    export(newest_quarantine(config.home / "store"), tmp_path / "bad.jsonl")
+    export(before.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
     (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace('\\"five\\"', "5"))
-    replayed, stages = run(replay_quarantine, config, tmp_path / "bad.jsonl")
+    replayed, stages = run(replay_quarantine, config, before, tmp_path / "bad.jsonl")
     assert stages == [("ingest", False)]
     assert (replayed.facts["rows"], replayed.facts["quarantined"], replayed.facts["replayed"]) == (3, 0, 1)
     assert (before.facts["rows"], before.facts["quarantined"]) == (2, 1)
@@ -87,12 +86,7 @@ def test_what_a_person_corrected_is_there_in_every_later_run(config: RunConfig, 
 def test_a_raised_limit_brings_records_back_without_reading_their_file(config: RunConfig, tmp_path: Path) -> None:
     write(tmp_path / "in" / "b.jsonl", "long", text="x" * 200)
     strict = config.model_copy(update={"source": config.source.model_copy(update={"max_chars": 100})})
-    run(ingest_files, strict)
+    before, _ = run(ingest_files, strict)
     (tmp_path / "in" / "b.jsonl").unlink()
-    replayed, _ = run(replay_quarantine, config)
+    replayed, _ = run(replay_quarantine, config, before)
     assert (replayed.facts["rows"], replayed.facts["replayed"], replayed.facts["settings"]["max_chars"]) == (3, 1, 100)
-
-
-def test_before_the_first_ingestion_there_is_nothing_to_replay(config: RunConfig) -> None:
-    with pytest.raises(EmptyInput, match="Nothing has been ingested"):
-        run(replay_quarantine, config)

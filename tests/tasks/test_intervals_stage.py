@@ -171,7 +171,7 @@ def test_cost_is_what_the_manifests_say(config: RunConfig) -> None:
     assert costs["kn5"]["tokens_per_second"] == pytest.approx((WORDS.sum() + REVIEWS) / 1.30)
     assert costs["kn5"]["seconds_per_million_tokens"] == pytest.approx(1e6 * 1.30 / (WORDS.sum() + REVIEWS))
     assert costs["kn5+lstm"]["parameters"] == 2_000.0, "those of its parts"
-    assert costs["kn5+lstm"]["fit_cpu_seconds"] is None
+    assert costs["kn5+lstm"]["fit_cpu_seconds"] == 14.0, "its own updates are none; its parts had 7 s each"
 
 
 class Tracker:

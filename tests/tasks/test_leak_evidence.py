@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.leaks import CERTIFICATE_FILE, certify, read, reviews_digest
+from corpus.certificate import CERTIFICATE_FILE, read
+from corpus.leaks import certify, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
 from reviewlm.config import DuplicatesConfig
 from reviewlm.store import Artifact

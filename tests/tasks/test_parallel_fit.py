@@ -73,11 +73,21 @@ def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.Mo
     assert "want of memory" in failure.value.cause
 
 
-def test_a_rank_with_a_mistake_is_named_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_with_a_mistake_is_named_with_its_last_words_and_the_traceback_is_in_a_crash_log(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
     with pytest.raises(RankFailed) as failure:
         run_job(made_job(monkeypatch, [60], [60], ["raise"]), silent)
     assert failure.value.where == "rank 2 of 3"
-    assert "ValueError: a mistake in the program" in failure.value.cause
+    [log] = (own_home / "crashes").iterdir()
+    assert failure.value.cause == f"ValueError: a mistake in the program (crash log: {log})"
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutOfMemory, match="memory allocation of 1638400000 bytes failed") as failure:
+        run_job(made_job(monkeypatch, ["abort"]), silent)
+    assert "batch" in failure.value.remedy
 
 
 def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

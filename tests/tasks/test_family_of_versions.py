@@ -1,0 +1,55 @@
+"""Of which data a registered version was made, and a run that is told at its start that the gate will refuse it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reviewlm.family import NOT_KNOWN, Family
+from reviewlm.presets import load_config
+from tasks.family import family_of_version, warn_of_other_family
+
+
+def version(**tags: str) -> Any:
+    return SimpleNamespace(version=4, tags=tags)
+
+
+def test_a_version_of_which_neither_tag_nor_record_nor_store_knows_is_of_an_unknown_family(
+    own_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = tmp_path / "model" / "artifacts" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "spec.json").write_text("{}")
+    assert family_of_version(load_config("small"), version(), bundle) == NOT_KNOWN
+    assert "of which data version 4 was made is not known" in caplog.text
+    assert family_of_version(load_config("small"), version(), None) == NOT_KNOWN
+    assert family_of_version(load_config("small"), version(family="yelp"), bundle) == Family("yelp")
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "warned"),
+    [
+        ("reviews", (), True),
+        ("synthetic", (), False),
+        ("reviews", ("source.family=reviews",), False),
+        ("reviews", ("promotion.allow_other_family=true",), False),
+        ("", (), True),
+        (None, (), False),
+    ],
+)
+def test_a_run_is_told_before_it_trains(
+    family: str | None, overrides: tuple[str, ...], warned: bool, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, own_home: Path,
+) -> None:  # fmt: skip
+    """The preset has no input: its data are the embedded corpus. No family means an unknown one, None no champion."""
+    champion = None if family is None else version(**({"family": family} if family else {}))
+    (tmp_path / "spec.json").write_text("{}")
+    shelf = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
+    monkeypatch.setattr("tasks.family.registry_of", lambda config: shelf)
+    with caplog.at_level(logging.WARNING):
+        warn_of_other_family(load_config("small", list(overrides)))
+    assert ("the gate will refuse this run's models" in caplog.text) is warned
