@@ -6,29 +6,30 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import ingest
+from flows.ingest import recorded_or_read
 from flows.prepare import prepare
-from flows.retrain import resolve
+from tasks.about_version import settings_of
 from tasks.pair import compare_two, describe_pair, write_markdown
 from tasks.track import parent_run
 
 
 @flow(name="compare", persist_result=False)
 def compare(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
     first: str = "previous", second: str = "champion",
 ) -> dict[str, Any]:
-    """Compare two models on this configuration's test reviews.
+    """Compare two models on the same test reviews.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        preset: Name of a preset in `config/`, or the path of a TOML file; empty: the settings of the newer version.
+        input: Files, folders or globs of reviews; none: the data of the newer version.
         overrides: Settings as `key=value`.
         first: Number or alias of a registered version, or the name of a model of this configuration.
         second: The same of the other model.
     """
-    config = resolve(preset, input, overrides)
+    chosen = settings_of((first, second), preset, input or [], overrides or [])
+    config = chosen.config
     with parent_run(config, f"compare {first} {second}") as run_id:
-        prepared = prepare(config, ingest(config))
+        prepared = prepare(config, recorded_or_read(chosen))
         pair = compare_two.submit(config, prepared, first, second, run_id).result()
         return describe_pair(pair, run_id, write_markdown(pair, config.home / "comparisons"))

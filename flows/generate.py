@@ -12,13 +12,13 @@ from tasks.generate import generate_reviews
 
 @flow(name="generate", persist_result=False)
 def generate(
-    model: str = "models:/reviewlm@champion", tracking_uri: str = "", n: int = 3, stars: int | None = None,
+    model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None,
     prompt: str = "", temperature: float = 0.8, top_p: float = 0.95, max_tokens: int = 200, seed: int = 1,
 ) -> dict[str, Any]:
     """Let a registered version write reviews.
 
     Args:
-        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        model: An alias, a number, the name of a registered model, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`.
         tracking_uri: The registry; empty means the one in the home folder.
         n: How many reviews.
         stars: Their rating, 1 to 5; none means as in the training data.

@@ -8,8 +8,10 @@ from prefect import flow
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
+from tasks.about_version import VersionSettings
 from tasks.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.prepare import check_table
+from tasks.stage import store_of
 
 
 @flow(name="ingest", persist_result=False)
@@ -21,9 +23,15 @@ def ingest(config: RunConfig) -> Artifact:
     return dataset
 
 
+def recorded_or_read(chosen: VersionSettings) -> Artifact:
+    """Return the data set of the version that decides, as it was then; what the store has lost is read again."""
+    known = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
+    return ingest(chosen.config) if known is None else known
+
+
 @flow(name="replay", persist_result=False)
-def replay(config: RunConfig, fixed: Path | None = None) -> Artifact:
-    """Return the newest data set with the records that came back from quarantine (see `corpus.replay`)."""
-    dataset = replay_quarantine.submit(config, fixed).result()
+def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
+    """Return a data set with the records that came back from its quarantine (see `corpus.replay`)."""
+    dataset = replay_quarantine.submit(config, quarantined, fixed).result()
     check_table.submit(config, "raw", dataset).result()
     return dataset

@@ -15,6 +15,7 @@ from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
+from tasks.about_version import CHAMPION, quarantined, settings_of
 from tasks.report import make_report
 from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
 from tasks.track import parent_run
@@ -29,10 +30,12 @@ def ingest_only(preset: str = "small", input: Arguments = None, overrides: Argum
 
 
 @flow(name="replay-only", persist_result=False)
-def replay_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Read the newest quarantine again, or the one corrected file that *input* names; return the new data set."""
-    fixed = Path(input[0]) if input else None
-    return describe_dataset(replay(resolve(preset, None, overrides), fixed))
+def replay_only(
+    preset: str = "", input: Arguments = None, overrides: Arguments = None, fixed: str = ""
+) -> dict[str, Any]:
+    """Read a quarantine again, or the corrected file *fixed*; return the new data set."""
+    chosen, dataset = quarantined(preset, input or [], overrides or [])
+    return describe_dataset(replay(chosen.config, dataset, Path(fixed) if fixed else None))
 
 
 @flow(name="prepare-only", persist_result=False)
@@ -63,6 +66,11 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
 
 
 @flow(name="promote-only", persist_result=False)
-def promote_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Hold the best model of this configuration against the champion; what is not in the store yet is made first."""
-    return run_pipeline(resolve(preset, input, overrides)).to_dict()
+def promote_only(preset: str = "", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+    """Hold the best model of a configuration against the champion; what is not in the store yet is made first.
+
+    Without a preset or input they are the champion's own. Where the demo's champion answered, for want of another, a
+    model of the user's files is registered as the user's all the same.
+    """
+    config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
+    return run_pipeline(config.with_input(config.source.input)).to_dict()

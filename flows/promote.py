@@ -6,6 +6,7 @@ from prefect import flow
 
 from reviewlm.config import RunConfig
 from reviewlm.store import Artifact
+from tasks.champion_reviews import score_champion_reviews
 from tasks.choose import choose_challenger
 from tasks.compare import Evaluated
 from tasks.prepare import Prepared
@@ -30,8 +31,9 @@ def promote(
         version = register.submit(config, prepared, challenger, champion).result() or registered
         registered = version
         scored = score_challenger.submit(config, prepared, challenger, version).result()
+        kept = score_champion_reviews.submit(config, prepared, challenger, scored, champion, version).result()
         return decide.submit(
-            config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift
+            config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept
         ).result()
 
     return until_settled(judge)

@@ -17,6 +17,7 @@ from reviewlm.lineage_compare import conclude, platform_differences
 from tasks.fit_process import interruptible_fits
 from tasks.lineage import recorded_version
 from tasks.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights, steps_again
+from tasks.track import asking_of
 
 
 @flow(name="reproduce", persist_result=False)
@@ -39,7 +40,7 @@ def reproduce(
         Unreadable: A raw file has changed or is gone.
         Damaged: The record was changed.
     """
-    config = resolve(preset, None, overrides)
+    config = asking_of(resolve(preset, None, overrides), version)
     record, bundle, number = recorded_version(config, version)
     platform = platform_differences(record)
     again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))

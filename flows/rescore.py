@@ -7,8 +7,8 @@ from typing import Any
 from prefect import flow
 
 from flows.ingest import ingest
-from flows.retrain import resolve
 from reviewlm.errors import EmptyInput
+from tasks.about_version import CHAMPION, settings_of
 from tasks.benchmark import measure_benchmark
 from tasks.rescore import choose_versions, report_decay, rescore_version
 from tasks.track import parent_run
@@ -16,18 +16,18 @@ from tasks.track import parent_run
 
 @flow(name="rescore", persist_result=False)
 def rescore(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
     versions: str = "champion",
 ) -> dict[str, Any]:
     """Score the champion on the reviews of each month that it was not made from; keep the curve in MLflow.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews, new ones among them.
+        preset: Name of a preset in `config/`, or the path of a TOML file; empty: the champion's own settings.
+        input: Files, folders or globs of reviews, new ones among them; none: where the champion's own lay.
         overrides: Settings as `key=value`, e.g. `rescore.month_reviews=5000`.
         versions: "champion", or "all" for every version that was ever champion.
     """
-    config = resolve(preset, input, overrides)
+    config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     chosen = choose_versions.submit(config, versions).result()
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)

@@ -15,6 +15,7 @@ from reviewlm.config import RunConfig
 from reviewlm.presets import load_config
 from tasks.card import log_card
 from tasks.drift import measure_drift
+from tasks.family import warn_of_other_family
 from tasks.report import make_report
 from tasks.stage import recorded_stages
 from tasks.summary import Summary, summarise
@@ -30,22 +31,20 @@ def retrain(
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
         input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
-        overrides: Settings as `key=value`, e.g. `models.1.hidden=650`.
+        overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
     """
     return run_pipeline(resolve(preset, input, overrides)).to_dict()
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
     """Return the configuration that a flow's parameters describe."""
-    config = load_config(preset, overrides or [])
-    if not input:
-        return config
-    return config.model_copy(update={"source": config.source.model_copy(update={"input": tuple(input)})})
+    return load_config(preset, overrides or []).with_input(input or [])
 
 
 def run_pipeline(config: RunConfig) -> Summary:
     """Run all stages under one MLflow parent run."""
     with recorded_stages(), parent_run(config, "retrain") as run_id:
+        warn_of_other_family(config)
         dataset = ingest(config)
         drift = measure_drift.submit(config, dataset, run_id).result()  # for people; the gate only notes it
         prepared = prepare(config, dataset)

@@ -36,6 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     stand_in("score_champion", lambda *given: min(2, calls.count("score_champion")))
     stand_in("register", lambda *given: 3)
     stand_in("score_challenger", lambda *given: "scores")
+    stand_in("score_champion_reviews", lambda *given: "scores on its own")
     stand_in("decide", decide)
     return calls
 
@@ -44,7 +45,7 @@ def test_the_challenger_is_chosen_once_and_judged_again_by_the_champion_of_now(a
     config = prepared = evaluated = SimpleNamespace()
     promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "decided against 2"
-    judged = ["score_champion", "register", "score_challenger", "decide"]
+    judged = ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"]
     assert asked == ["choose_challenger", *judged, *judged]
 
 

@@ -278,6 +278,32 @@ def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     assert {201501 <= point.step <= 202301 for point in points} == {True}
 
 
+def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_default_preset(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.compare import compare
+
+    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
+    monkeypatch.chdir(tmp_path)
+    made = sorted((ran.home / "store" / "synthesise").iterdir())
+    told = compare(first="champion", second="lstm")
+    test = next(model["test"] for model in ran.result["models"] if model["name"] == "lstm")
+    figure = next(row for row in told["figures"] if row["figure"] == "open bits per byte")
+    assert (told["reviews"], figure["B"]) == (test["reviews"], pytest.approx(test["open_bits_per_byte"], rel=1e-9))
+    assert not told["notes"], "both were made from these very data"
+    assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, "no other reviews were written"
+
+
+def test_without_files_the_months_are_those_of_the_champions_own_data(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.rescore import rescore
+
+    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
+    told = rescore()
+    assert {row["part"] for row in told["months"]} == {"held out"}
+
+
 def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.drift import drift
 
@@ -349,3 +375,67 @@ def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> Non
     assert {model["name"]: model["reused"] for model in other["models"]} == {
         "kn2": False, "lstm": True, "gru-char": True, "mix": False,
     }
+
+
+def flip_a_byte(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+
+
+@pytest.mark.long
+def test_damage_in_every_stage_is_mended_and_the_run_comes_out_the_same(ran: Ran) -> None:
+    before = ran.again()
+    damaged = set()
+    for stage in sorted((ran.home / "store").glob("[!.]*")):
+        for folder in stage.iterdir():
+            files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+            if files:
+                flip_a_byte(max(files, key=lambda path: path.stat().st_size))
+                damaged.add(stage.name)
+    assert {"read", "ingest", "prepare", "tokens", "vocabulary", "fit", "score", "audit"} <= damaged
+    again = ran.again()
+    for now, then in zip(again["models"], before["models"], strict=True):
+        assert now["name"] == then["name"]
+        assert now["test"]["nats"] == pytest.approx(then["test"]["nats"], rel=1e-6)
+    assert again["floor"] == before["floor"]
+    aside = {path.name.split("-")[0] for path in (ran.home / "store" / ".aside").iterdir()}
+    assert {"read", "ingest", "prepare", "tokens", "fit", "score"} <= aside
+    assert set(ran.again("execution.verify=true")["reused"]) >= aside
+
+
+@pytest.mark.long
+def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
+    import hashlib
+    import shutil
+    import subprocess
+    import sys
+
+    def tree() -> dict[Path, str]:
+        files = (path for path in ran.home.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def reviewlm(*arguments: str) -> str:
+        command = [sys.executable, "-m", "reviewlm.cli", *arguments, "--preset", TINY]
+        environment = {**os.environ, "REVIEWLM_HOME": str(copy)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    copy = tmp_path / "copy"
+    shutil.copytree(ran.home, copy, symlinks=True)
+    before = tree()
+    again = run_in(copy)
+    assert again["stages"] == len(again["reused"])
+    assert Path(again["report"]).is_relative_to(copy)
+    assert reviewlm("generate", "--stars", "5")
+    assert tree() == before
+    away = ran.home.rename(ran.home.with_name("away"))
+    try:
+        run_in(copy, "models.1.training.learning_rate=0.003")
+        assert reviewlm("generate", "--stars", "1")
+        assert reviewlm("lineage", "champion", "--verify")
+        assert "bit-equal" in reviewlm("reproduce", "champion")
+        assert not ran.home.exists()
+    finally:
+        away.rename(ran.home)

@@ -1,0 +1,56 @@
+"""The flow runs of a command in Prefect: ended as Crashed with their process, which a server does not notice.
+
+A worker sees to the runs that it starts. Those of the command line carry a tag with the name of their process instead:
+an interrupted process ends its own, and the next run ends those of a killed one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
+
+from reviewlm import interrupts
+from reviewlm.processes import is_gone, this_process
+
+PREFIX = "process: "
+OPEN = [StateType.RUNNING, StateType.PENDING]
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def ended_with_process() -> Iterator[None]:
+    """Tag the flow runs of the block, and end them where this process is interrupted."""
+    own = this_process()
+    interrupts.at_interrupt(lambda: end_runs(lambda process: process == own, "Interrupted"))
+    with tags(f"{PREFIX}{own}"):
+        yield
+
+
+def end_left_runs() -> None:
+    """End the flow runs whose process is gone; where the server cannot be asked, the next run does it."""
+    with suppress(Exception):
+        if ended := end_runs(is_gone, "Killed: the process that made this run is gone"):
+            log.info("%d flow runs that a killed process had left were ended in Prefect", ended)
+
+
+def end_runs(concerns: Callable[[str], bool], why: str) -> int:
+    """Set the open flow runs of the processes in question to Crashed, and return how many there were."""
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
+    with get_client(sync_client=True) as client:
+        left = [run for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state)) if concerns(_of(run))]
+        for run in left:
+            client.set_flow_run_state(run.id, Crashed(message=why), force=True)
+    return len(left)
+
+
+def _of(run: Any) -> str:
+    """Return the name of the process that made a flow run, empty where it has none."""
+    return next((tag.removeprefix(PREFIX) for tag in run.tags if tag.startswith(PREFIX)), "")

@@ -1,0 +1,14 @@
+"""Serve Prefect behind the guard (for `uvicorn --factory`): Prefect checks the password, but not the Host header."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from reviewlm.web_guard import Application, Guard
+
+
+def application() -> Guard:
+    """Return Prefect's server, API and pages, for requests from its own pages only."""
+    from prefect.server.api.server import create_app
+
+    return Guard(cast(Application, create_app(final=True)))

@@ -1,0 +1,128 @@
+"""Attacks of a web page on the real Prefect and MLflow servers, and on the one that a command starts for itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from reviewlm import services
+from reviewlm.credentials import credentials_of, password_of
+
+pytestmark = pytest.mark.slow
+EVIL = "http://evil.example"
+READ = {"prefect": ("POST", "/api/flow_runs/filter", b'{"limit": 1}'),
+        "mlflow": ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')}
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Both servers, as `reviewlm ui start` starts them, and their ports."""
+    home, started = tmp_path_factory.mktemp("served"), {}
+    before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]
+    try:
+        services._serve(home, started, "prefect", "flows.prefect_server", 4300, "/api/health")
+        services._serve(home, started, "mlflow", "tracking.mlflow_server", 5100, "/health")
+        yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
+    finally:
+        services.stop(home)
+        os.environ.update({name: value for name, value in before.items() if value}, PREFECT_HOME=prefect_home)
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str]]:
+    """Send exactly these headers; return the status and the answer's headers."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.putrequest(method, path, skip_host=True)
+    sent = {"Host": f"127.0.0.1:{port}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    for name, value in sent.items() | ({"Content-Length": str(len(body))} if body else {}).items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def basic(home: Path) -> str:
+    return "Basic " + base64.b64encode(credentials_of(home).encode()).decode()
+
+
+@pytest.mark.parametrize("name", ["prefect", "mlflow"])
+def test_another_page_is_refused_and_a_client_with_the_password_is_served(
+    servers: tuple[Path, dict[str, int]], name: str
+) -> None:
+    home, port = servers[0], servers[1][name]
+    method, path, body = READ[name]
+    known = {"Authorization": basic(home), "Content_Type": "application/json"}
+    assert ask(port, method, path, body, **known)[0] == 200
+    assert ask(port, method, path, body, **known, Origin=f"http://127.0.0.1:{port}")[0] == 200
+    assert ask(port, method, path, body, Content_Type="application/json")[0] == 401
+    asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}
+    for origin in (EVIL, "null", f"http://127.0.0.1:{port + 1}"):
+        for tried in (
+            ask(port, "OPTIONS", path, **asked, Origin=origin),
+            ask(port, method, path, body, Content_Type="text/plain", Origin=origin),
+            ask(port, method, path, body, **known, Origin=origin),
+        ):
+            assert tried[0] == 403
+            assert not [header for header in tried[1] if header.startswith("access-control")]
+    for path in ("/", READ[name][1], "/health", "/api/health"):
+        assert ask(port, "GET", path, Host=f"rebound.example:{port}", Authorization=basic(home))[0] == 403
+
+
+def test_the_password_is_in_no_log_argument_or_list_of_services(servers: tuple[Path, dict[str, int]]) -> None:
+    home, _ = servers
+    password = password_of(home).encode()
+    holders = [path.name for path in home.rglob("*") if path.is_file() and password in path.read_bytes()]
+    assert holders == ["ui-password"]
+    arguments = [Path(f"/proc/{service.pid}/cmdline").read_bytes() for service in services.running(home)]
+    assert len(arguments) == 2
+    assert not any(password in given for given in arguments)
+
+
+ALONE = """
+import json, os, sys
+from http.client import HTTPConnection
+from pathlib import Path
+from reviewlm.environment import prepare_environment
+prepare_environment(Path(sys.argv[1]))
+from flows.private_server import lock_private_server
+lock_private_server()
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+
+@task
+def double(number):
+    return 2 * number
+
+@flow
+def doubled():
+    return double.submit(21).result()
+
+with get_client(sync_client=True) as client:
+    port = client.api_url.port
+    found = {"flow": doubled()}
+    page = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    for name, headers in {"stranger": {}, "page": page}.items():
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", "/api/flow_runs/filter", b"{}", headers)
+        answer = connection.getresponse()
+        answer.read()
+        found[name] = [answer.status, answer.getheader("Access-Control-Allow-Origin")]
+print(json.dumps(found))
+"""
+
+
+def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {"flow": 42, "stranger": [401, None], "page": [401, None]}

@@ -1,0 +1,56 @@
+"""Flow runs of the command line end with their process; those of living processes and of workers are left alone."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Completed, Running, State
+
+from flows.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
+from reviewlm.processes import this_process
+
+pytestmark = pytest.mark.slow
+
+
+@flow(name="something", persist_result=False)
+def something() -> str:
+    return "done"
+
+
+def made(process: str, state: State | None = None) -> str:
+    """Make a flow run of a process and return its id."""
+    with get_client(sync_client=True) as client:
+        tags = [f"{PREFIX}{process}"] if process else []
+        run = client.create_flow_run(something, tags=tags, state=state or Running())
+        return str(run.id)
+
+
+def states(*ids: str) -> list[str]:
+    with get_client(sync_client=True) as client:
+        return [client.read_flow_run(one).state_type.value for one in ids]
+
+
+def test_runs_of_a_dead_process_end_and_no_others(prefect_server: None) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = f"{socket.gethostname()} {process.pid} 1000"
+    killed, finished = made(dead), made(dead, Completed())
+    alive, elsewhere, of_worker = made(this_process()), made("another-host 1 1000"), made("")
+    end_left_runs()
+    assert states(killed, finished) == ["CRASHED", "COMPLETED"]
+    assert states(alive, elsewhere, of_worker) == ["RUNNING"] * 3
+    assert end_runs(lambda name: name == this_process(), "Interrupted") == 1
+    assert states(alive, elsewhere) == ["CRASHED", "RUNNING"]
+
+
+def test_a_flow_run_of_the_command_line_carries_the_name_of_its_process(prefect_server: None) -> None:
+    with ended_with_process():
+        state = something(return_state=True)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+    assert f"{PREFIX}{this_process()}" in run.tags
