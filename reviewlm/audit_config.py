@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reviewlm.section import Section, Seed
+from reviewlm.section import Section, Seed, Temperature
 
-Copies = Annotated[int, Field(ge=1)]
+Copies = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class AuditConfig(Section):
@@ -21,13 +21,13 @@ class AuditConfig(Section):
     `canary_words` frequent words; its exposure is its rank among `candidates` others.
     """
 
-    samples: Annotated[int, Field(ge=10)] = 1_000
-    max_words: Annotated[int, Field(ge=10)] = 200
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    samples: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
+    max_words: Annotated[int, Field(ge=10, le=100_000)] = 200
+    temperature: Temperature = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    canaries: Annotated[int, Field(ge=0)] = 0
+    canaries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
     canary_words: Annotated[int, Field(ge=3, le=20)] = 5
     max_canary_share: Annotated[float, Field(gt=0, le=0.05)] = 0.005
-    candidates: Annotated[int, Field(ge=100)] = 10_000
+    candidates: Annotated[int, Field(ge=100, le=10_000_000)] = 10_000
     seed: Seed = 1

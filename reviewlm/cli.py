@@ -1,7 +1,8 @@
 """`reviewlm VERB`: the command line. Results go to standard output, progress and logs to standard error.
 
-Every verb takes --json (the last line of standard output is then one JSON object), every one that a configuration
-concerns --preset and --set key=value, and each exits with the code of its error's class (see `reviewlm/errors.py`).
+Every verb takes --json (standard output is then one JSON object and nothing else, also where it failed), every one that
+a configuration concerns --preset and --set key=value, and each exits with the code of its error's class (see
+`reviewlm/errors.py`).
 Nothing heavy is imported until a verb runs. The verbs stand in `reviewlm/verbs/`, in the order of the help page.
 """
 
@@ -13,9 +14,12 @@ import sys
 
 import typer
 
-from reviewlm import terminal
+from reviewlm import interrupts, terminal
+from reviewlm.aborts import aborts_told
+from reviewlm.boundary import run_verb
+from reviewlm.bounded_options import bounded
 from reviewlm.environment import ROOMS, numpy_features
-from reviewlm.errors import ConfigError, ReviewLMError
+from reviewlm.leftovers import own_temporary_folder
 from reviewlm.verbs import (
     adapt,
     compare,
@@ -51,24 +55,24 @@ app.add_typer(ui.app, name="ui")
 
 
 def main() -> None:
-    """Run a verb; an error of ours becomes a message on standard error and its class's exit code."""
+    """Run a verb in a process that ends as a terminal expects, and leaves no temporary files."""
+    with interrupts.watched(), own_temporary_folder(), aborts_told():
+        _run()
+
+
+def _run() -> None:
+    """Run a verb; an error becomes a message on standard error and its class's exit code."""
     for name, value in numpy_features().items():  # before anything imports numpy
         os.environ.setdefault(name, value)
     terminal.allow_any_terminal()
     terminal.log_to_stderr(ROOMS)
     try:
-        if app(standalone_mode=False) == 130:  # Typer turns Ctrl-C into an exit code and hands that back
-            raise KeyboardInterrupt
-    except ReviewLMError as error:
-        terminal.show_error(error)
-        sys.exit(error.exit_code)
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
+        code = run_verb(lambda: bounded(typer.main.get_command(app))(standalone_mode=False), sys.argv[1:])
     except (typer.Abort, KeyboardInterrupt):
         logging.getLogger(__name__).warning("interrupted")
-        sys.exit(130)
-    except Exception as error:
-        sys.exit(terminal.usage_or_raise(error, ConfigError.exit_code))
+        code = 130
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

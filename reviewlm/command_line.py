@@ -28,8 +28,7 @@ def command_line(config: RunConfig, verb: str = "run") -> str | None:
         again = load_config(config.preset, overrides)
     except ConfigError:
         return None
-    source = again.source.model_copy(update={"input": config.source.input})
-    if _identity(again.model_copy(update={"source": source})) != _identity(config):
+    if _identity(again.with_input(config.source.input)) != _identity(config):
         return None
     words = ["reviewlm", verb, "--preset", config.preset]
     words += [word for path in config.source.input for word in ("--input", path)]
@@ -43,7 +42,7 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 def _overrides(config: RunConfig) -> list[str]:
     """Return the settings in which a configuration differs from its preset, as `key=value`."""
-    preset, wanted = (_identity(one) for one in (load_config(config.preset), config))
+    preset, wanted = (_identity(one) for one in (load_config(config.preset).with_input(config.source.input), config))
     wanted["source"]["input"] = preset["source"]["input"]
     changes = _changes(preset, wanted, "")
     return [f"{key}={NONE if value is None else json.dumps(value, ensure_ascii=False)}" for key, value in changes]

@@ -77,8 +77,9 @@ def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str
     yield from _keys_of_section((), RunConfig)
     models = options.get("models", [])
     for number, model in enumerate(models if isinstance(models, list | tuple) else []):
-        if isinstance(model, Mapping) and model.get("kind") in KINDS:
-            yield from _keys_of_spec(("models", str(number)), KINDS[model["kind"]][0])
+        kind = model.get("kind") if isinstance(model, Mapping) else None
+        if isinstance(kind, str) and kind in KINDS:
+            yield from _keys_of_spec(("models", str(number)), KINDS[kind][0])
     vocabularies = options.get("vocabulary", {})
     for name in vocabularies if isinstance(vocabularies, Mapping) else ():
         yield from _keys_of_spec(("vocabulary", name), VocabularySpec)

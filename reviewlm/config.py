@@ -7,7 +7,7 @@ Presets and overrides are read by `reviewlm/presets.py`. What counts for a stage
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,9 +30,12 @@ from reviewlm.environment import home_folder
 from reviewlm.evaluation_config import EvaluationConfig
 from reviewlm.execution_config import ExecutionConfig as ExecutionConfig
 from reviewlm.plain_values import model_options, vocabulary_options
+from reviewlm.promotion_config import DEMO_MODEL, OWN_MODEL
 from reviewlm.promotion_config import PromotionConfig as PromotionConfig
 from reviewlm.rescore_config import RescoreConfig
-from reviewlm.section import Section, Seed
+from reviewlm.section import Line, Name, Section, Seed
+from reviewlm.source_config import SourceConfig as SourceConfig
+from reviewlm.source_config import SyntheticConfig as SyntheticConfig
 from reviewlm.sweep_config import ScalingConfig, SweepConfig
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
@@ -41,34 +44,6 @@ MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Of a configuration that names none."""
 Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValidator(model_options)]
 """The options of a model; "none" leaves open what may be left open, e.g. `training.clip`."""
-
-
-class SyntheticConfig(Section):
-    """The embedded corpus, used where no input is given."""
-
-    reviews: Annotated[int, Field(ge=1)] = 20_000
-    seed: Seed = 1
-    malformed: Annotated[float, Field(ge=0, le=0.5)] = 0.001
-    duplicates: Annotated[float, Field(ge=0, le=0.5)] = 0.005
-
-
-class SourceConfig(Section):
-    """Where reviews come from: files, folders or globs; none means the embedded corpus.
-
-    `business` names Yelp's table of businesses, whose names, cities and categories then become columns. A record of
-    more than `max_record_bytes`, and a packed file that unpacks to more than `max_expansion` times its size, are
-    refused: neither is a review, and neither may fill the memory. `licence` is that of the reviews, for the model card;
-    nobody checks it.
-    """
-
-    input: tuple[str, ...] = ()
-    licence: str = ""
-    business: str = ""
-    synthetic: SyntheticConfig = SyntheticConfig()
-    max_chars: Annotated[int, Field(ge=1)] = 100_000
-    max_record_bytes: Annotated[int, Field(ge=1_000)] = 8 << 20
-    max_expansion: Annotated[float, Field(ge=2)] = 200.0
-    part_rows: Annotated[int, Field(ge=1)] = 100_000
 
 
 class CleanConfig(Section):
@@ -84,20 +59,23 @@ class SelectionConfig(Section):
     """Which clean reviews are used: in the languages named (ISO 639-1; none: all), as far as they can be told."""
 
     languages: tuple[str, ...] = ()
-    min_language_words: Annotated[int, Field(ge=1)] = 5
+    min_language_words: Annotated[int, Field(ge=1, le=1_000_000)] = 5
 
 
 class DuplicatesConfig(Section):
     """When two texts count as near-duplicates, which may not stand in two splits.
 
     Of their sets of word `shingle`s the Jaccard similarity is at least `similarity`; candidates are found by MinHash
-    with `permutations` values.
+    with `permutations` values. Or the longer text contains the shorter one: at least the share `containment` of the
+    shorter one's shingles, and that has `containment_words` words or more; "none" leaves this out.
     """
 
     near: bool = True
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
-    shingle: Annotated[int, Field(ge=1)] = 3
-    permutations: Annotated[int, Field(ge=16)] = 128
+    shingle: Annotated[int, Field(ge=1, le=1_000)] = 3
+    permutations: Annotated[int, Field(ge=16, le=16_384)] = 128
+    containment: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = 0.9
+    containment_words: Annotated[int, Field(ge=5, le=100_000)] = 20
 
 
 class ChecksConfig(Section):
@@ -107,7 +85,7 @@ class ChecksConfig(Section):
     min_stars_known: Annotated[float, Field(ge=0, le=1)] = 0.99
     max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
     earliest: str = "2004-01-01"
-    chunk_rows: Annotated[int, Field(ge=1)] = 200_000
+    chunk_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
 
     @field_validator("earliest")
     @classmethod
@@ -121,7 +99,7 @@ class DriftConfig(Section):
     A figure is flagged that exceeds its limit *and* what same-source samples of this size reach with probability
     `false_alarm`. `psi_*` are population stability indices, `js_*` Jensen-Shannon divergences in bits; `coverage`
     is the loss of the share of words that the champion's vocabulary knows, `surprisal` the relative rise of its bits
-    per byte.
+    per byte, unknown words spelt out.
     """
 
     false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
@@ -131,8 +109,8 @@ class DriftConfig(Section):
     js_categories: Annotated[float, Field(ge=0)] = 0.05
     coverage: Annotated[float, Field(ge=0)] = 0.01
     surprisal: Annotated[float, Field(ge=0)] = 0.02
-    reviews: Annotated[int, Field(ge=50)] = 2_000
-    resamples: Annotated[int, Field(ge=100)] = 1_000
+    reviews: Annotated[int, Field(ge=50, le=100_000_000)] = 2_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1_000
 
 
 class SplitConfig(Section):
@@ -143,7 +121,7 @@ class SplitConfig(Section):
     from `validation_from` on; where no date is given, whole months are taken until the shares are reached.
     """
 
-    salt: str = "reviewlm"
+    salt: Line = "reviewlm"
     by: Literal["review", "user", "business", "month"] = "review"
     validation_from: str = ""
     test_from: str = ""
@@ -169,7 +147,7 @@ class SplitConfig(Section):
 class RunConfig(Section):
     """Everything that a run of the pipeline depends on."""
 
-    preset: str = "small"
+    preset: Line = "small"
     seed: Seed = 1
     source: SourceConfig = SourceConfig()
     clean: CleanConfig = CleanConfig()
@@ -178,7 +156,7 @@ class RunConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
-    vocabulary: dict[str, Annotated[VocabularySpec, BeforeValidator(vocabulary_options)]] = Field(
+    vocabulary: dict[Name, Annotated[VocabularySpec, BeforeValidator(vocabulary_options)]] = Field(
         default_factory=lambda: {"word": VocabularySpec()}
     )
     models: tuple[Model, ...] = MODELS
@@ -206,6 +184,16 @@ class RunConfig(Section):
                 sections.append(_below(spec, "training"))
         for section in sections:
             section.setdefault("seed", options["seed"])
+        return options
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo_name_only_for_the_demo(cls, options: Any) -> Any:
+        """Register models of a user's files as the user's, also where a preset of the demo trains them."""
+        sections = [options.get(name) if isinstance(options, dict) else None for name in ("source", "promotion")]
+        source, promotion = (section if isinstance(section, dict) else {} for section in sections)
+        if source.get("input") and promotion.get("model_name") == DEMO_MODEL:
+            return {**options, "promotion": {**promotion, "model_name": OWN_MODEL}}
         return options
 
     @model_validator(mode="after")
@@ -251,6 +239,19 @@ class RunConfig(Section):
                 f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
                 f"{part.kind!r}"
             )
+
+    def with_input(self, input: Sequence[str]) -> RunConfig:
+        """Return the configuration with files, folders or globs as its input; unchanged where there are none."""
+        if not input:
+            return self
+        changes: dict[str, Any] = {"source": self.source.model_copy(update={"input": tuple(input)})}
+        if self.promotion.model_name == DEMO_MODEL:
+            changes["promotion"] = self.promotion.model_copy(update={"model_name": OWN_MODEL})
+        return self.model_copy(update=changes)
+
+    def asking(self, model_name: str) -> RunConfig:
+        """Return the configuration with another registered model."""
+        return self.model_copy(update={"promotion": self.promotion.model_copy(update={"model_name": model_name})})
 
     @property
     def home(self) -> Path:

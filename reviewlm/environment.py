@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from reviewlm.errors import TrackingUnavailable, disk_errors
+from reviewlm.owner_only import restrict
 
 ROOMS = ("reviewlm", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
 HOME_VARIABLE = "REVIEWLM_HOME"
@@ -39,14 +39,19 @@ def other_home(folder: Path) -> Iterator[None]:
             os.environ[HOME_VARIABLE] = before
 
 
-def prepare_environment(home: Path) -> None:
-    """Make the home folder, and set what the frameworks read at import; what the user has set stays.
+def prepare_environment(home: Path, group: bool = False) -> None:
+    """Make the home folder its owner's, and set what the frameworks read at import; what the user has set stays.
+
+    Args:
+        home: Made where it is missing.
+        group: The home folder's group may use it, too.
 
     Raises:
         StoreFull, NotWritable: The home folder cannot be made.
     """
     with disk_errors(home):
         (home / "prefect").mkdir(parents=True, exist_ok=True)
+        restrict(home, group)
     defaults = {
         HOME_VARIABLE: str(home),
         "PREFECT_HOME": str(home / "prefect"),
@@ -81,16 +86,6 @@ def numpy_features() -> dict[str, str]:
         return {}
     slower = "AuthenticAMD" in about and " avx512f" in about and "NPY_ENABLE_CPU_FEATURES" not in os.environ
     return {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"} if slower else {}
-
-
-def wake_on_interrupt() -> None:
-    """Let Ctrl-C end a wait at once. To be called after polars is imported.
-
-    Its signal handler asks the system to resume what was interrupted, so that a main thread that waits for a stage
-    would notice Ctrl-C only at the stage's end.
-    """
-    if hasattr(signal, "siginterrupt"):
-        signal.siginterrupt(signal.SIGINT, True)
 
 
 @contextmanager

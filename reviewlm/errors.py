@@ -2,6 +2,7 @@
 
 ReviewLMError (1)
 ├── ConfigError (2)          a setting is unknown, of the wrong type or out of range
+│   └── UsageError           the command line cannot be parsed
 ├── InputError (3)           the given data cannot be used
 │   ├── EmptyInput           nothing to read, or nothing left after reading
 │   ├── Unreadable           truncated, wrong format, wrong encoding, no such file
@@ -17,8 +18,10 @@ ReviewLMError (1)
 │   ├── OutOfMemory          the device's memory does not suffice
 │   └── RankFailed           one of several processes died
 ├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
-└── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
-    └── NotAuthorized        it does not take the credentials; waiting does not help
+├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
+│   └── NotAuthorized        it does not take the credentials; waiting does not help
+├── Crash (70)               an exception that nobody has foreseen; names its crash log
+└── OutputClosed (141)       nobody reads standard output any more (128 + SIGPIPE); nothing is said
 
 A refused promotion is no error.
 """
@@ -27,9 +30,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from reviewlm.visible import visible
+
+SHOWN = 200
+"""Characters of an offending value that are shown."""
 
 
 class ReviewLMError(Exception):
@@ -53,21 +62,44 @@ class ReviewLMError(Exception):
         if self.where:
             lines.append(f"  where:  {without_password(self.where)}")
         if value is not None:
-            lines.append(f"  value:  {without_password(str(value))[:200]}")
+            lines.append(f"  value:  {without_password(_shown(value))[:SHOWN]}")
         if cause:
             lines.append(f"  cause:  {without_password(cause)}")
         if remedy:
             lines.append(f"  remedy: {remedy}")
-        super().__init__("\n".join(lines))
+        super().__init__(visible("\n".join(lines)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON values: the same words as for people, and no secret."""
+        value = None if self.value is None else without_password(str(self.value))[:SHOWN]
+        return {
+            "kind": type(self).__name__, "what": without_password(self.what), "where": without_password(self.where),
+            "value": value, "cause": without_password(self.cause), "remedy": without_password(self.remedy),
+            "exit_code": self.exit_code,
+        }
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between processes: exceptions with keyword-only arguments do not by themselves."""
         return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
 
 
+def _shown(value: object) -> str:
+    """Return a value as text, also one that Python will not write: numbers of thousands of digits, endless nesting."""
+    try:
+        return str(value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} that is too large to be shown"
+
+
 def without_password(text: str) -> str:
     """Return a text in which passwords of addresses ("scheme://user:password@host") are stars."""
     return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which passwords of addresses, and values called a password, token or secret, are stars."""
+    named = r"(?i)((?:password|passwd|auth_string|(?<![a-z])token|secret|api_key|access_key)[\"']?\s*[=:]\s*[\"']?)"
+    return re.sub(named + r"[^\s\"'&,;)]+", r"\1***", without_password(text))
 
 
 def _rebuild(
@@ -83,6 +115,16 @@ class ConfigError(ReviewLMError):
     """A setting is unknown, of the wrong type or out of range."""
 
     exit_code = 2
+
+
+class UsageError(ConfigError):
+    """The command line cannot be parsed; shown in the parser's own words, with the usage of the verb."""
+
+    def __init__(self, error: Any, show: Callable[[], object]) -> None:
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context is not None else "reviewlm"
+        super().__init__(error.format_message(), where=verb, remedy=f"{verb} --help")
+        self.show = show
 
 
 class InputError(ReviewLMError):
@@ -167,6 +209,24 @@ class TrackingUnavailable(ReviewLMError):
 
 class NotAuthorized(TrackingUnavailable):
     """MLflow does not take the credentials: only a person can help, though what is written may wait for that."""
+
+
+class Crash(ReviewLMError):
+    """An exception that nobody has foreseen: a defect of this program, or of a library."""
+
+    exit_code = 70
+
+    def __init__(self, cause: str, log: Path | None) -> None:
+        super().__init__(
+            "The command ended by an error that was not foreseen", where=log or "", cause=cause,
+            remedy="please report it with the file named above: traceback and versions are in it" if log else "",
+        )
+
+
+class OutputClosed(ReviewLMError):
+    """Nobody reads standard output any more, e.g. `reviewlm history | head -1`."""
+
+    exit_code = 141
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

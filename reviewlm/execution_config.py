@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from reviewlm.section import Section
+from reviewlm.section import Line, Section
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
@@ -28,21 +28,27 @@ class ExecutionConfig(Section):
 
     Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). A flow waits
     up to `tracking_patience` seconds for it where it cannot go on without; all else is kept and sent when it is back.
+    The home folder is readable by its owner only, or with `group_access` also by its group.
     The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` (0: never).
+
+    Stored results are checked before they are used: whole after any change, else a sample of large files. With
+    `verify` every file is read whole.
     """
 
-    home: str = ".reviewlm"
+    home: Line = ".reviewlm"
+    group_access: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=0)] = 0
-    ranks: Annotated[int, Field(ge=0)] = 1
-    tracking_uri: str = ""
-    tracking_patience: Annotated[float, Field(ge=0)] = 120.0
-    system_metrics_seconds: Annotated[float, Field(ge=0)] = 15.0
-    experiment: str = "reviewlm"
+    workers: Annotated[int, Field(ge=1, le=4_096)] = 1
+    threads: Annotated[int, Field(ge=0, le=4_096)] = 0
+    ranks: Annotated[int, Field(ge=0, le=4_096)] = 1
+    tracking_uri: Line = ""
+    tracking_patience: Annotated[float, Field(ge=0, le=1_000_000)] = 120.0
+    system_metrics_seconds: Annotated[float, Field(ge=0, le=1_000_000)] = 15.0
+    experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
+    verify: bool = False
     ngram_engine: Literal["local", "dask"] = "local"
-    dask_address: str = ""
+    dask_address: Line = ""
 
     @model_validator(mode="after")
     def _dask_is_there(self) -> ExecutionConfig:

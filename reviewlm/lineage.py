@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reviewlm.errors import Damaged
-from reviewlm.store import Artifact, canonical, from_json, to_json
+from reviewlm.manifest import canonical, from_json, to_json
+from reviewlm.store import Artifact
 
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reviewlm.lineage import Lineage, Step
+from reviewlm.manifest import canonical, to_json
 from reviewlm.provenance import differences, made_with
-from reviewlm.store import canonical, to_json
 
 FIGURES = ("open_bits_per_byte", "bits_per_byte", "perplexity")
 EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"

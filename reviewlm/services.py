@@ -21,13 +21,18 @@ from pathlib import Path
 
 import psutil
 
+from reviewlm.credentials import USER, credentials_of, password_of, prefect_client, prefect_server
 from reviewlm.environment import chosen_device
 from reviewlm.errors import ReviewLMError, Unreadable
+from reviewlm.interrupts import pending
+from reviewlm.leftovers import lasting_environment
 
 STATE = "services.json"
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
+INTERRUPTED_SECONDS = 0.5
+"""For each service to stop where someone waits for the end of an interrupted `ui start`."""
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = {"gpu": 1, "promotion": 1}
 PROJECT = Path(__file__).resolve().parent.parent
@@ -69,15 +74,14 @@ def start(home: Path) -> dict[str, str]:
     before = set(services)
     try:
         if "prefect" not in services:
-            port = _free_port(PREFECT_PORT)
-            command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-            _launch(home, services, "prefect", command, f"http://127.0.0.1:{port}", "/api/health")
+            _serve(home, services, "prefect", "flows.prefect_server", PREFECT_PORT, "/api/health")
         if "mlflow" not in services:
-            _launch_mlflow(home, services)
+            _serve(home, services, "mlflow", "tracking.mlflow_server", MLFLOW_PORT, "/health")
         api = services["prefect"].address + "/api"
         addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
         # A run's page in Prefect shows what the rooms log; on a terminal the command line shows it itself.
-        environment = {**os.environ, **addresses, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
+        known = {**addresses, **prefect_client(credentials_of(home))}
+        environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
         _deploy(environment)
         for pool in POOLS if chosen_device("auto") == "cuda" else POOLS[:1]:
@@ -89,16 +93,30 @@ def start(home: Path) -> dict[str, str]:
         raise
     return {
         "Prefect": services["prefect"].address, "MLflow": services["mlflow"].address,
+        "password": "`reviewlm ui password` shows it",
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "stop": "make down",
     }
 
 
-def join(home: Path) -> None:
-    """Let this process use the services that run already: one Prefect server per database, and links lead there."""
+def join(home: Path, tracking_uri: str = "") -> None:
+    """Let this process use the services that run already: one Prefect server per database, and links lead there.
+
+    A password is set only for a server of ours: Prefect and MLflow would send it to any other as well.
+
+    Args:
+        home: Of the services.
+        tracking_uri: Where runs are written; empty: to the home's own database.
+    """
     for service in running(home):
-        variable = {"prefect": "PREFECT_API_URL", "mlflow": "REVIEWLM_MLFLOW_URL"}.get(service.name)
-        if variable:
-            os.environ.setdefault(variable, service.address + ("/api" if service.name == "prefect" else ""))
+        if service.name == "prefect":
+            if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
+                for name, value in prefect_client(credentials_of(home)).items():
+                    os.environ.setdefault(name, value)
+        elif service.name == "mlflow":
+            os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)
+            if tracking_uri.rstrip("/") == service.address:
+                os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
+                os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
 
 
 def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
@@ -114,7 +132,7 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
         family = [*process.children(recursive=True), process]
         for member in family:
             _quietly(member.terminate)
-        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        _, alive = psutil.wait_procs(family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS)
         for member in alive:
             _quietly(member.kill)
         stopped.append(service.name)
@@ -125,13 +143,21 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
     return stopped
 
 
-def _launch_mlflow(home: Path, services: dict[str, Service]) -> None:
-    port, root = _free_port(MLFLOW_PORT), (home / "mlartifacts").as_uri()
+def _serve(
+    home: Path, services: dict[str, Service], name: str, module: str, wanted_port: int, health: str
+) -> None:
+    """Start a web server on this machine's loopback address: *module*.application, behind `reviewlm.web_guard`."""
+    port = _free_port(wanted_port)
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    if name == "prefect":
+        # The pages ask the server that they came from, by whichever of its names.
+        environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
     command = [
-        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}", "--default-artifact-root", root,
+        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", str(port),
+        "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
-    _launch(home, services, "mlflow", command, f"http://127.0.0.1:{port}", "/health")
+    _launch(home, services, name, command, address, health, environment)
 
 
 def _launch(
@@ -140,9 +166,7 @@ def _launch(
 ) -> None:
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
-    environment = dict(environment or os.environ)
-    if name == "prefect":
-        environment["PREFECT_UI_API_URL"] = address + "/api"
+    environment = lasting_environment(environment or os.environ)
     executable = str(Path(sys.executable).parent / command[0])
     with (logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(

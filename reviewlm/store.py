@@ -9,70 +9,29 @@ rename. A folder without that name does not exist for readers.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from reviewlm.content_check import BadFile, ContentCheck, Seen, differing_files, hash_file, sha256_of_file
 from reviewlm.errors import ArtifactError, Damaged, disk_errors
+from reviewlm.manifest import canonical, read_manifest, write_manifest
 
+__all__ = ["MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"]
 MANIFEST = "manifest.json"
+ASIDE = ".aside"
 DIGEST_LENGTH = 16
+WORK, ONCE = ".work", "once-"
+"""Folder of what is being built; beginning of the names of builds that cannot be taken up again."""
 log = logging.getLogger(__name__)
-
-
-NO_NUMBER = "__float__"
-"""Key under which facts hold an infinity; no stage names a fact so."""
-
-
-def canonical(value: object) -> str:
-    """Return the one JSON text of *value* (sorted keys, no spaces, no NaN), fit for hashing."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def to_json(value: Any) -> Any:
-    """Return facts with `{"__float__": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
-    if isinstance(value, Mapping):
-        return {name: to_json(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(inner) for inner in value]
-    return {NO_NUMBER: str(value)} if isinstance(value, float) and not isfinite(value) else value
-
-
-def from_json(value: dict[str, Any]) -> Any:
-    """Undo `to_json`: the hook of `json.loads` for objects."""
-    return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return "gone" or "changed" for every file that is not there any more, or whose bytes have another SHA-256.
-
-    Args:
-        folder: Where the files lie.
-        files: Their names, each with `sha256`, as in a manifest.
-    """
-    found = {}
-    for name, entry in files.items():
-        path = folder / name
-        if not path.is_file():
-            found[name] = "gone"
-        elif sha256_of_file(path) != entry["sha256"]:
-            found[name] = "changed"
-    return found
 
 
 @dataclass(frozen=True)
@@ -104,10 +63,16 @@ class Built:
 
 
 class Store:
-    """Artifacts below one root folder."""
+    """Artifacts below one root folder.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
+    Args:
+        root: The folder.
+        verify: Hash every file of an artifact whole before it is used, not only those that may have changed.
+    """
+
+    def __init__(self, root: str | Path, verify: bool = False) -> None:
+        self.root, self.verifies = Path(root).absolute(), verify
+        self._contents = ContentCheck(self.root)
 
     @staticmethod
     def digest(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -116,25 +81,23 @@ class Store:
         return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
 
     def find(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if it is there and whole (names and sizes), else None.
+        """Return the artifact if it is there and its content is right (see `content_check`), else None.
 
         Raises:
             Damaged: The folder is there, but its files are not those that its manifest lists.
         """
-        folder = self.root / stage / digest
-        if not folder.is_dir():
-            return None
+        artifact = self._listed(stage, digest)
+        if artifact is not None:
+            self.check(artifact)
+        return artifact
+
+    def find_usable(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, None also where it is damaged, which is logged: for whoever can do without it."""
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), object_hook=from_json)
-            for name, entry in manifest["files"].items():
-                if (folder / name).stat().st_size != entry["bytes"]:
-                    raise ValueError(f"{name} has {(folder / name).stat().st_size} bytes instead of {entry['bytes']}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Damaged(
-                f"The stored result of '{stage}' is damaged", where=folder, cause=str(error),
-                remedy=f"run again with --rebuild {stage}",
-            ) from error
-        return Artifact(stage, digest, str(folder), manifest)
+            return self.find(stage, digest)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
 
     def open(self, stage: str, digest: str) -> Artifact:
         """Return an artifact that must be there.
@@ -148,25 +111,70 @@ class Store:
             raise ArtifactError(f"There is no '{stage}' artifact {digest}", where=self.root / stage)
         return artifact
 
-    def verify(self, artifact: Artifact) -> None:
-        """Compare every file with the manifest's SHA-256.
+    def check(self, artifact: Artifact, whole: bool = False) -> None:
+        """Compare the content of an artifact's files with its manifest, as far as they may have changed.
+
+        Args:
+            artifact: As `all` lists it; `find` and `open` check by themselves.
+            whole: Hash every file whole, whatever is known of it.
 
         Raises:
             Damaged: Names the first file that differs.
         """
-        for name, state in differing_files(artifact.folder, artifact.manifest["files"]).items():
-            raise Damaged(
-                f"A file of '{artifact.stage}' {'is' if state == 'gone' else 'has'} {state} since it was written",
-                where=artifact.folder / name, remedy=f"run again with --rebuild {artifact.stage}",
-            )
+        try:
+            bad = self._contents.first_bad(artifact.folder, artifact.manifest["files"], whole or self.verifies)
+        except PermissionError as error:
+            raise ArtifactError(
+                f"The stored result of '{artifact.stage}' may not be read", where=artifact.folder, cause=str(error),
+                remedy="give yourself the right to read it",
+            ) from error
+        except OSError as error:
+            raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
+        if bad:
+            raise self._bad(artifact.stage, artifact.folder, bad)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Compare every file, whole, with the manifest's SHA-256.
+
+        Raises:
+            Damaged: Names the first file that differs.
+        """
+        self.check(artifact, whole=True)
+
+    def _listed(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact if its manifest is whole and its files are there with the right sizes."""
+        folder = self.root / stage / digest
+        if not digest or not folder.is_dir():
+            return None
+        try:
+            manifest = read_manifest(folder / MANIFEST)
+            bad = self._contents.wrong_size(folder, manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
+        if bad:
+            raise self._bad(stage, folder, bad)
+        return Artifact(stage, digest, str(folder), manifest)
+
+    def _bad(self, stage: str, folder: Path, bad: BadFile) -> Damaged:
+        return self._damaged(stage, folder / bad.name, f"the file is {bad.state}: {bad.detail}")
+
+    def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
+        return Damaged(
+            f"The stored result of '{stage}' is damaged", where=where, cause=cause,
+            remedy="run the pipeline again with the settings that made it: it moves the folder to "
+            f"{self.root / ASIDE} and builds the result anew; if this happens again, check the disk",
+        )
 
     def all(self, stage: str) -> Iterator[Artifact]:
-        """Yield the whole artifacts of a stage, newest first; of a damaged one the log tells, and it is passed over."""
+        """Yield the artifacts of a stage, newest first; a damaged one is passed over with a warning.
+
+        Only names and sizes are looked at: whoever reads the files of one of them calls `check` first.
+        """
         folder = self.root / stage
         names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
         for path in names:
             try:
-                artifact = self.find(stage, path.name)
+                artifact = self._listed(stage, path.name)
             except Damaged as error:
                 log.warning("%s", error)
                 continue
@@ -202,16 +210,15 @@ class Store:
         """
         digest = self.digest(stage, version, options, inputs)
         with disk_errors(self.root):
-            if not rebuild and (found := self._find_or_set_aside(stage, digest)):
+            if not rebuild and (found := self._find_whole(stage, digest)):
                 return Built(found, reused=True)
-            work = self.root / ".work" / digest
+            work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
             work.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(work.with_suffix(".lock")):
+            with FileLock(work.with_name(f"{digest}.lock")):
                 # Another process may have built it while we waited for the lock.
-                if not rebuild and (found := self._find_or_set_aside(stage, digest)):
+                if not rebuild and (found := self.find_usable(stage, digest)):
                     return Built(found, reused=True)
-                if rebuild:
-                    self._set_aside(stage, digest)
+                self._set_aside(stage, digest)
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
@@ -219,40 +226,53 @@ class Store:
                 facts = dict(make(work))
                 identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
                 record = {"facts": facts, "seconds": round(time.time() - started, 3), "created": started}
-                _publish(work, self.root / stage / digest, {**identity, **record, "environment": environment or {}})
+                final = self.root / stage / digest
+                seen = _publish(work, final, {**identity, **record, "environment": environment or {}})
+                self._contents.remember(final, seen)
         return Built(self.open(stage, digest), reused=False)
 
-    def _find_or_set_aside(self, stage: str, digest: str) -> Artifact | None:
-        try:
+    def tidy(self) -> list[Path]:
+        """Remove the work folders that killed builds left and that no build goes on with; return them.
+
+        What a build can go on with stays, and so does what a living process works in.
+        """
+        gone = []
+        for work in (self.root / WORK).glob(f"{ONCE}*"):
+            lock = work.with_name(f"{work.name.removeprefix(ONCE)}.lock")
+            with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+                shutil.rmtree(work, ignore_errors=True)
+                gone.append(work)
+        return gone
+
+    def _find_whole(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, None where it is absent or damaged; what is damaged is dealt with under the lock."""
+        with suppress(Damaged):
             return self.find(stage, digest)
-        except Damaged as error:
-            log.warning("%s; it is set aside and built again", error)
-            self._set_aside(stage, digest)
-            return None
+        return None
 
     def _set_aside(self, stage: str, digest: str) -> None:
         folder = self.root / stage / digest
         if folder.exists():
-            aside = self.root / ".aside"
-            aside.mkdir(exist_ok=True)
-            folder.rename(aside / f"{stage}-{digest}-{time.time_ns()}")
+            aside = self.root / ASIDE / f"{stage}-{digest}-{time.time_ns()}"
+            aside.parent.mkdir(exist_ok=True)
+            folder.rename(aside)
+            log.info("%s: the former result is kept in %s", stage, aside)
 
 
-def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest, flush all to the disk, and give the folder its name."""
+def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
+    """Write the manifest, flush all to the disk, and give the folder its name; return what its files look like."""
     # A manifest that a killed attempt left must not be listed among the files of this one.
     (work / MANIFEST).unlink(missing_ok=True)
-    files = sorted(path for path in work.rglob("*") if path.is_file())
-    manifest["files"] = {
-        path.relative_to(work).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
-        for path in files
-    }
-    (work / MANIFEST).write_text(canonical(to_json(manifest)) + "\n", encoding="utf-8")
-    for path in [*files, work / MANIFEST]:
+    files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    hashed = {name: hash_file(path) for name, path in files.items()}
+    manifest["files"] = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
+    write_manifest(work / MANIFEST, manifest)
+    for path in [*files.values(), work / MANIFEST]:
         _fsync(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     work.rename(final)
     _fsync(final.parent)
+    return {name: seen for name, (_, seen) in hashed.items()}
 
 
 def _fsync(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from reviewlm.section import Section
+from reviewlm.section import Section, Seed
 
 
 class SweepConfig(Section):
@@ -23,14 +23,14 @@ class SweepConfig(Section):
 
     model: str = ""
     space: dict[str, Any] = Field(default_factory=dict)
-    trials: Annotated[int, Field(ge=1)] = 20
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     random_trials: Annotated[int, Field(ge=1)] = 6
     pruner: Literal["median", "halving", "none"] = "median"
     prune_after: Annotated[int, Field(ge=1)] = 2
     finalists: Annotated[int, Field(ge=1)] = 1
     seeds: Annotated[int, Field(ge=0)] = 3
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Seed = 1
 
     @field_validator("seeds")
     @classmethod
@@ -54,7 +54,7 @@ class ScalingConfig(Section):
     coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     min_updates: Annotated[int, Field(ge=1)] = 100
     whole: bool = True
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Seed = 1
 
     @field_validator("shares")
     @classmethod

@@ -1,30 +1,41 @@
-"""What the command line shows a person, and the one line of JSON for a program."""
+"""What the command line shows a person, and the one JSON object for a program."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, isfinite, log
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from reviewlm.errors import EmptyInput, ReviewLMError, Unreadable
+from reviewlm import standard_streams
+from reviewlm.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
+from reviewlm.visible import visible
 
 RESULT_WIDTH = 110
+STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
+ADAPTING_TITLE = "Models that adapt to the review they are measured on: not to be compared with the table above"
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
     """Show the rooms' log messages on standard error, plainly, and once: Prefect's own console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     handler = _StandardError()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Plain("%(asctime)s  %(message)s", "%H:%M:%S"))
     for room in rooms:
         logger = logging.getLogger(room)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+
+
+class _Plain(logging.Formatter):
+    """Leaves nothing in a message that a terminal would obey: it may hold words of a review or a file's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return visible(super().format(record))
 
 
 class _StandardError(logging.StreamHandler[Any]):
@@ -49,31 +60,32 @@ def allow_any_terminal() -> None:
 
 def say(text: str = "") -> None:
     """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def last_line(result: Mapping[str, Any], wanted: bool) -> None:
-    """Write the JSON object that ends a verb's standard output, if it was asked for.
-
-    In ASCII: the same on any terminal, and no character of a text can be taken for the end of the line.
-    """
-    if wanted:
-        say(json.dumps(_plain(result), default=str, allow_nan=False))
+    """Write the JSON object that is a verb's standard output, if it was asked for; `reviewlm.boundary` ends with it."""
+    if not wanted:
+        return
+    if (document := standard_streams.document) is not None:
+        document.add(result)
+    else:
+        sys.stdout.write(standard_streams.as_json_line(result))
         sys.stdout.flush()
 
 
+def show_warnings(sentences: Iterable[str]) -> None:
+    """Write warnings to standard error, each once."""
+    for sentence in dict.fromkeys(sentences):
+        sys.stderr.write(f"warning: {visible(sentence)}\n")
+
+
 def show_error(error: ReviewLMError) -> None:
-    """Write an error to standard error."""
-    sys.stderr.write(f"error: {error}\n")
-
-
-def usage_or_raise(error: Exception, code: int) -> int:
-    """Show what the command-line parser has to say, in its words; anything else is a defect and is raised."""
-    show, own = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if show is None or own is None:
-        raise error
-    show()
-    return code
+    """Write an error to standard error; what the parser of the command line has to say in its own words."""
+    if isinstance(error, UsageError):
+        error.show()
+    else:
+        sys.stderr.write(f"error: {error}\n")
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
@@ -103,14 +115,12 @@ def show_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show_models(result: Mapping[str, Any]) -> None:
-    """Write the table of models, best first, with the floor below it and the worst slices of the best model."""
-    models = sorted(result["models"], key=lambda model: _or_infinite(model["test"]["open_bits_per_byte"]))
+    """Write the table of static models and that of adapting ones, the floor, and the best model's worst slices."""
+    models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
-    rows = [_row_of_model(model, base, floor) for model in models]
-    show_rows(rows, "Test reviews, every token and the end of each review scored once (lower is better)")
-    if any("±" in str(value) for row in rows for value in row.values()):
-        luck = f"; ≈: the difference to {base} may be luck" if base else ""
-        say(f"±: half of the interval over reviews{luck}")
+    _show_compared([model for model in models if not _adapts(model)], base, floor, STATIC_TITLE)
+    if adapting := [model for model in models if _adapts(model)]:
+        _show_compared(adapting, base, floor, ADAPTING_TITLE)
     for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
@@ -122,7 +132,30 @@ def show_models(result: Mapping[str, Any]) -> None:
     if floor:
         say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if models and (slices := result.get("slices")):
-        _say_worst_slices(models[0]["name"], slices, base)
+        _say_worst_slices(models[0]["name"], slices, models[0].get("baseline", base))
+
+
+def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
+    """Write one table of models that compare with each other, with their own baseline."""
+    if not models:
+        return
+    base = models[0].get("baseline", baseline)
+    rows = [_row_of_model(model, base, floor) for model in models]
+    show_rows(rows, title)
+    if any("±" in str(value) for row in rows for value in row.values()):
+        luck = f"; ≈: the difference to {base} may be luck" if base else ""
+        say(f"±: half of the interval over reviews{luck}")
+    if baseline and not base:
+        kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
+        say(f"No baseline for this table: '{baseline}' does not compare, and the run has no {kind}.")
+
+
+def _adapts(model: Mapping[str, Any]) -> bool:
+    return bool(model.get("adaptation", "static") != "static")
+
+
+def _bits(model: Mapping[str, Any]) -> float:
+    return _or_infinite(model["test"]["open_bits_per_byte"])
 
 
 def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[str, Any]:
@@ -206,14 +239,17 @@ def show_suggestions(prompt: str, suggestions: Any) -> None:
     say(f"\n“{prompt} …”  →  {words}  (all else {suggestions.rest:.1%})")
 
 
-def show_next_steps(version: Any) -> None:
+def show_next_steps(name: str, version: int) -> None:
     """Write what to open next."""
-    say(
-        f"\nThe model is registered: models:/reviewlm@champion is version {version.version}. Next:\n"
-        "  make ui                                              compare the runs in MLflow, start runs from Prefect\n"
-        "  .venv/bin/reviewlm generate --stars 2 --n 3          write reviews with the champion\n"
-        "  .venv/bin/reviewlm run --input YOUR_FILES            train on your own reviews"
-    )
+    steps = {
+        "make ui": "compare the runs in MLflow, start runs from Prefect",
+        f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
+        ".venv/bin/reviewlm run --input YOUR_FILES": "train on your own reviews: a model of its own, not this one",
+    }
+    say(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:")
+    width = max(map(len, steps))
+    for command, what in steps.items():
+        say(f"  {command:<{width}}  {what}")
 
 
 def read_texts(file: str) -> list[str]:
@@ -233,32 +269,9 @@ def read_texts(file: str) -> list[str]:
     return lines
 
 
-def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
-    """Return the totals over texts; perplexity per token, bits per byte of UTF-8, ends of texts included."""
-    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
-    size = sum(score.bytes for score in scores)
-    return {
-        "texts": len(scores), "tokens": tokens, "bytes": size, "oov": sum(score.oov for score in scores), "nats": nats,
-        "perplexity": exp(nats / tokens), "bits_per_byte": nats / size / log(2),
-        "scores": [
-            {"nats": score.nats, "tokens": score.tokens, "bytes": score.bytes, "per_token": score.per_token}
-            for score in scores
-        ],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Return the value with null for what JSON has no number for."""
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else visible(str(value))

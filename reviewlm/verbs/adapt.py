@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm.errors import ConfigError, InputError
-from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, require_folder, tracked_at
+from reviewlm.output import require_folder
+from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
 from reviewlm.verbs.fitted import open_folder
 from reviewlm.verbs.ngram_values import whole_numbers
 from reviewlm.verbs.options import Json, checked

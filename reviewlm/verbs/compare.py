@@ -7,20 +7,27 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.verbs.options import Input, Json, Preset, Set, run_flow
+from reviewlm.verbs.early_checks import require_data_of, require_versions_or_models
+from reviewlm.verbs.options import Json, Set, VersionInput, VersionPreset, run_version_flow, settings_of_versions
 
 app = typer.Typer()
-MODEL = "Number or alias of a registered version, or the name of a model that the preset has fitted."
+MODEL = "Number or alias of a registered version, or the name of a fitted model."
 
 
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(help=MODEL)],
     second: Annotated[str, typer.Argument(help=MODEL)],
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Compare two models on the same test reviews: figures, slices, samples, cost."""
-    result = run_flow("compare", preset, input, set or [], first=first, second=second)
+    """Compare two models on the same test reviews: figures, slices, samples, cost.
+
+    Without --input they are those of the newer version, on which it was held against the older one.
+    """
+    chosen = settings_of_versions([first, second], preset, input, set)
+    require_versions_or_models(chosen, [first, second])
+    require_data_of(chosen)
+    result = run_version_flow("compare", chosen, preset, input, set or [], first=first, second=second)
     _show(result)
     terminal.last_line(result, json)
 

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.environment import available_cores
-from reviewlm.verbs.options import Input, Json, Preset, Rebuild, Set, configured, run_flow, with_rebuild
+from reviewlm.output import require_folder, require_output
+from reviewlm.verbs.early_checks import require_champion, require_file, require_input, require_new_reviews
+from reviewlm.verbs.options import (
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    Verify,
+    VersionInput,
+    VersionPreset,
+    configured,
+    run_version_flow,
+    set_up,
+    settings_of_versions,
+    with_rebuild,
+)
+
+if TYPE_CHECKING:
+    from reviewlm.store import Artifact
+    from tracking.version_settings import VersionSettings
 
 app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
@@ -23,44 +42,49 @@ Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folde
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
     reviews: Annotated[int, typer.Option("--reviews", min=1)] = 20_000,
-    seed: Annotated[int, typer.Option("--seed")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Write synthetic reviews whose exact probability is known."""
+    require_output(out)
     configured(preset, set)
     from corpus.synth import write_reviews
-    from reviewlm.errors import disk_errors
 
-    with disk_errors(out):
-        result = write_reviews(out, reviews, seed, malformed, duplicates, workers=available_cores())
+    result = write_reviews(out, reviews, seed, malformed, duplicates, workers=available_cores())
     terminal.show_facts({**result, "out": str(out)})
     terminal.last_line(result, json)
 
 
 @quarantine_app.command("show")
-def quarantine_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Sum up the records that the newest ingestion set aside, with an example of each reason."""
-    config = configured(preset, set)
-    from corpus.quarantine import newest_quarantine, summarise
+def quarantine_show(
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False
+) -> None:
+    """Sum up the records that ingestion set aside, with an example of each reason: of the champion's data, or others.
 
-    rows = summarise(newest_quarantine(config.home / "store"))
-    terminal.show_rows(rows)
-    terminal.last_line({"reasons": rows}, json)
+    Without a champion: of the only data set there is.
+    """
+    told, file = _quarantine(preset, input, set)
+    from corpus.quarantine import summarise
+
+    rows = summarise(file)
+    terminal.show_rows(rows, f"Quarantine of {told['data']}")
+    terminal.last_line({"reasons": rows, **told}, json)
 
 
 @quarantine_app.command("export")
 def quarantine_export(
     out: Annotated[Path, typer.Option("--out", help="File to write: JSON lines, to be corrected by hand.")],
     reason: Annotated[str | None, typer.Option("--reason", help="Only these; none: all but repeated ids.")] = None,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Write the newest quarantine's records to a file in which the field `raw` can be corrected."""
-    config = configured(preset, set)
-    from corpus.quarantine import export, newest_quarantine
+    """Write the records that `quarantine show` sums up to a file in which the field `raw` can be corrected."""
+    require_output(out)
+    told, file = _quarantine(preset, input, set)
+    from corpus.quarantine import export
 
-    terminal.show_facts(result := export(newest_quarantine(config.home / "store"), out, reason))
+    terminal.show_facts(result := {**export(file, out, reason), **told})
     terminal.last_line(result, json)
 
 
@@ -69,12 +93,31 @@ def quarantine_replay(
     fixed: Annotated[
         Path | None, typer.Option("--fixed", help="The corrected file; none: the records as they stand.")
     ] = None,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
     """Read quarantined records again: with other settings, or corrected. What is good now joins the data set."""
-    result = run_flow("replay_only", preset, [str(fixed)] if fixed else None, with_rebuild(set, None))
+    if fixed is not None:
+        require_file(fixed, "--fixed")
+    chosen, _ = _quarantined(preset, input, set)
+    result = run_version_flow("replay_only", chosen, preset, input, set or [], fixed=str(fixed or ""))
     terminal.show_facts(result)
     terminal.last_line(result, json)
+
+
+def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
+    """Return whose data are meant, and their quarantine."""
+    from corpus.parts import QUARANTINE_FILE
+
+    chosen, dataset = _quarantined(preset, input, overrides)
+    return chosen.told(), dataset.folder / QUARANTINE_FILE
+
+
+def _quarantined(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[VersionSettings, Artifact]:
+    from tasks.about_version import quarantined
+    from tracking.version_settings import where_of
+
+    set_up(where_of(preset, overrides or []))
+    return quarantined(preset, input or [], overrides or [])
 
 
 @checks_app.command("suggest")
@@ -84,11 +127,14 @@ def checks_suggest(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Write a suite of expectations that this table meets."""
+    require_output(out)
+    require_file(table, "--table")
     config = configured(preset, set)
     from data_checks.suggest import suggest
     from data_checks.suite_files import save_suite
+    from models.specs import as_name
 
-    suite = suggest(table, table.stem, config.checks.chunk_rows)
+    suite = suggest(table, as_name(table.stem, "table"), config.checks.chunk_rows)
     save_suite(suite, out)
     result = {"expectations": len(suite.expectations), "columns": len(suite.columns), "out": str(out)}
     terminal.show_facts(result)
@@ -103,9 +149,12 @@ def checks_run(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Hold a table against a suite; a critical finding is an error."""
+    require_file(table, "--table")
+    require_file(suite, "--suite")
     config = configured(preset, set)
     from data_checks.suite_files import check_with
 
+    require_folder(docs, "--docs")
     docs = docs.absolute()
     report = check_with(suite, table, docs, table.name, config.checks.chunk_rows).located(docs.parent)
     rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
@@ -116,8 +165,17 @@ def checks_run(
 
 @app.command()
 def drift(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
+    verify: Verify = False, json: Json = False,
 ) -> None:
-    """Compare new reviews with those that the champion knows; drift that is found is also an event."""
-    terminal.show_facts(result := run_flow("drift", preset, input, with_rebuild(set, rebuild)))
+    """Compare new reviews with those that the champion knows; drift that is found is also an event.
+
+    Without --input: what has come since to where the champion's own files lay.
+    """
+    overrides = with_rebuild(set, rebuild, verify)
+    chosen = settings_of_versions(["champion"], preset, input, overrides)
+    require_champion(chosen)
+    require_new_reviews(chosen)
+    require_input(chosen.config)
+    terminal.show_facts(result := run_version_flow("drift", chosen, preset, input, overrides))
     terminal.last_line(result, json)

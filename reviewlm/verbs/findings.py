@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import ConfigError, NotWritable, disk_errors
+from reviewlm.errors import disk_errors
+from reviewlm.output import ANOTHER_PLACE, write_output
 from reviewlm.verbs.options import configured
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ TrackPreset = Annotated[
 TrackSet = Annotated[
     list[str] | None, typer.Option("--set", help="Override execution.tracking_uri or another setting. May be repeated.")
 ]
-ANOTHER_PLACE = "free some space, or name another place"
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Finding:
         figures: Pictures by the name of their file.
         titles: Headings of tables on the terminal.
         absent: Names of tables that another finding of this kind has and this one has not.
+        data: Which data were used, for people; empty where none were.
     """
 
     name: str
@@ -54,27 +54,7 @@ class Finding:
     figures: Mapping[str, Figure]
     titles: Mapping[str, str] = field(default_factory=dict)
     absent: Sequence[str] = ()
-
-
-def require_folder(out: Path | None) -> None:
-    """Make the folder and see that it takes files. To be called before any work, and after all other checks.
-
-    Raises:
-        ConfigError: A file is in its place, or in that of a folder above it.
-        NotWritable: The operating system refuses.
-    """
-    if out is None:
-        return
-    try:
-        if barrier := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
-            raise ConfigError("There is a file in the way of the folder", where="--out", value=barrier)
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise NotWritable(
-            "The folder cannot be written to", where=out, cause=str(error), remedy=ANOTHER_PLACE
-        ) from error
+    data: str = ""
 
 
 def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConfig | None:
@@ -104,6 +84,9 @@ def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track:
     result: dict[str, Any] = {name: list(rows) for name, rows in found.tables.items()}
     for name, rows in found.tables.items():
         terminal.show_rows(rows, found.titles.get(name, ""))
+    if found.data:
+        terminal.say(f"Data: {found.data}.")
+        result["data"] = found.data
     if out is not None:
         with disk_errors(out, ANOTHER_PLACE):
             result["files"] = [str(path) for path in _write(found, out)]
@@ -122,13 +105,14 @@ def _write(found: Finding, folder: Path) -> list[Path]:
     import polars as pl
 
     from evaluation.figures import save
+    from evaluation.spreadsheet import csv_text
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, rows in found.tables.items():
         files.append(folder / f"{name}.csv")
-        text = pl.DataFrame(rows, infer_schema_length=None, strict=False).write_csv()
-        files[-1].write_text(text, encoding="utf-8")  # not by polars, whose errors of a full disk have no number
+        text = csv_text(pl.DataFrame(rows, infer_schema_length=None, strict=False))
+        write_output(files[-1], text)  # not by polars, whose errors of a full disk have no number
     for name, figure in found.figures.items():
         files.append(folder / f"{name}.png")
         save(figure, files[-1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm.errors import ArtifactError, BundleError, ConfigError
-from reviewlm.verbs.options import checked, opened
+from reviewlm.verbs.options import checked, configured, opened, settings_of_versions
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -30,7 +30,7 @@ Bundles = Annotated[
     list[str] | None, typer.Option("--bundle", help="Folder of a fitted model, or NAME=FOLDER. May be repeated.")
 ]
 Fitted = Annotated[
-    bool, typer.Option("--fitted", help="All fitted models of the preset, as `reviewlm train` left them in the store.")
+    bool, typer.Option("--fitted", help="All fitted models of the preset; without a preset, of the champion's run.")
 ]
 Chosen = Annotated[
     str,
@@ -41,6 +41,53 @@ Chosen = Annotated[
     ),
 ]
 BUNDLE = "bundle"
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings of a verb about fitted models.
+
+    Args:
+        config: In force.
+        clean: Digest of the prepared reviews whose models are meant; empty for the newest.
+        data: Which reviews these are, for people.
+    """
+
+    config: RunConfig
+    clean: str = ""
+    data: str = "the test reviews of each model's own data"
+
+    def data_said(self, text: str) -> str:
+        """Return which data are measured: a text, or held-out reviews."""
+        return ("standard input" if text == "-" else text) if text else self.data
+
+
+def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> Asked:
+    """Return the settings of a verb: those of a preset that is given; with *fitted* alone those of the champion.
+
+    Raises:
+        ConfigError: All fitted models are meant, and neither a preset nor a champion says of which data.
+    """
+    if preset or not fitted:
+        return Asked(configured(preset or "small", overrides))
+    chosen = settings_of_versions([CHAMPION], "", None, overrides)
+    return Asked(chosen.config, chosen.clean, f"the test reviews of {chosen.data}")
+
+
+def recurrent_networks(one: FittedModel) -> list[tuple[str, Any, Any]]:
+    """Return name, options and network of every recurrent network that a model is, or that is a part of it."""
+    return list(_networks_in(one.name, one.bundle.spec, one.bundle.model))
+
+
+def _networks_in(name: str, spec: Any, model: Any) -> Iterator[tuple[str, Any, Any]]:
+    from models.specs import RecurrentSpec
+
+    if isinstance(spec, RecurrentSpec):
+        yield name, spec, model.network
+        return
+    for part in getattr(model, "parts", ()) or filter(None, [getattr(model, "part", None)]):
+        yield from _networks_in(f"{part.name} of {name}", part.spec, part.model)
 
 
 @dataclass(frozen=True)
@@ -66,12 +113,12 @@ class FittedModel:
 
 
 def chosen_models(
-    config: RunConfig, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
+    asked: Asked, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
 ) -> list[FittedModel]:
     """Open the models that were asked for.
 
     Args:
-        config: Its models and its store.
+        asked: Whose models and store.
         bundles: Folders, each alone or after "NAME=".
         fitted: The configuration's models that are in the store.
         chosen: Of the configuration's models those of these names, between commas; without *fitted* the alias or the
@@ -82,19 +129,20 @@ def chosen_models(
         BundleError: A bundle cannot be opened, or nothing is registered.
         ArtifactError: No model of the configuration is in the store.
     """
+    config = asked.config
     if bundles and fitted:
         raise ConfigError("--bundle and --fitted exclude each other", remedy="leave one of them out")
     if bundles and chosen:
         raise ConfigError("--bundle and --model exclude each other", remedy="leave one of them out")
     if fitted:
-        return _of_preset(config, _named(config, chosen) if chosen else config.models)
+        return _of_preset(config, _named(config, chosen) if chosen else config.models, asked.clean)
     if bundles:
         models = [_of_folder(config, given) for given in bundles]
         if len({model.name for model in models}) < len(models):
             raise ConfigError("Two models share a name", where="--bundle", value=[model.name for model in models],
                               remedy="name them: --bundle NAME=FOLDER")  # fmt: skip
         return models
-    bundle, version = opened(config, chosen or "champion")
+    bundle, version = opened(config, chosen or CHAMPION)
     return [FittedModel(f"{bundle.spec.name} v{version.version}", bundle, _fit_of(_store(config), bundle))]
 
 
@@ -112,6 +160,7 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
         for tokens in store.all("tokens") if validation else ():
             same = tokens.manifest["inputs"] == validation.manifest["inputs"]  # type: ignore[union-attr]
             if same and tokens.manifest["options"] == {"split": "test"}:
+                store.check(tokens)
                 return checked(lambda: TokenStream.open(tokens.folder))  # noqa: B023
     raise ArtifactError(
         f"The held-out reviews of '{model.name}' are not in the store", where=_store(config).root,
@@ -143,7 +192,7 @@ def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> T
 def _store(config: RunConfig) -> Store:
     from reviewlm.store import Store
 
-    return Store(config.home / "store")
+    return Store(config.home / "store", config.execution.verify)
 
 
 def _named(config: RunConfig, names: str) -> list[ModelSpec]:
@@ -156,11 +205,12 @@ def _named(config: RunConfig, names: str) -> list[ModelSpec]:
     return [spec for spec in config.models if spec.name in wanted]
 
 
-def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec]) -> list[FittedModel]:
-    """Return the newest fit of each of these models, all of them made of the same reviews."""
+def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> list[FittedModel]:
+    """Return the newest fit of each of these models, all of them made of the same reviews: *clean*, or the newest."""
     fits, store = {}, _store(config)
     for spec in wanted:
-        if found := next((fit for fit in store.all("fit") if _options_of(fit) == _plain(spec)), None):
+        equal = (fit for fit in store.all("fit") if _options_of(fit) == _plain(spec))
+        if found := next((fit for fit in equal if not clean or _reviews(store, fit) == clean), None):
             fits[spec.name] = found
         else:
             log.warning("'%s' is left out: it is not in the store yet", spec.name)
@@ -173,6 +223,8 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec]) -> list[FittedMod
     same = {name: fit for name, fit in fits.items() if _reviews(store, fit) == _reviews(store, newest)}
     for name in fits.keys() - same.keys():
         log.warning("'%s' is left out: its newest fit is of other reviews", name)
+    for fit in same.values():
+        store.check(fit)
     return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]
 
 

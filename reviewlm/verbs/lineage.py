@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import NotReproduced
-from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow, with_rebuild
+from reviewlm.errors import ConfigError, NotReproduced
+from reviewlm.output import require_folder
+from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow
+
+if TYPE_CHECKING:
+    from reviewlm.config import RunConfig
 
 app = typer.Typer()
 Version = Annotated[str, typer.Argument(help="Alias or number of a registered version.")]
@@ -73,8 +77,19 @@ def reproduce(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs."""
+    def check(config: RunConfig) -> None:
+        from tracking.lineage import find
+
+        require_folder(Path(home) if home else None, "--home")
+        find(config, version)
+        if home and (Path(home) / "store").exists():
+            cause = "it holds a store, whose artifacts would be taken instead of made again"
+            raise ConfigError(
+                "The home folder of a reproduction must be a new one", where="--home", value=home, cause=cause
+            )
+
     result = run_flow(
-        "reproduce", preset, input, with_rebuild(set, None), kept="a reproduction begins anew, in a new folder",
+        "reproduce", preset, input, set or [], check, "a reproduction begins anew, in a new folder",
         version=version, home=home, tolerance=tolerance,
     )  # fmt: skip
     _show(result)

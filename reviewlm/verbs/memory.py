@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,21 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.errors import ConfigError
-from reviewlm.verbs.findings import Finding, Out, Track, hand_over, require_folder
-from reviewlm.verbs.fitted import Bundles, Chosen, Fitted, FittedModel, chosen_models, held_out, stream_of_texts
+from reviewlm.output import require_folder
+from reviewlm.verbs.findings import Finding, Out, Track, hand_over
+from reviewlm.verbs.fitted import (
+    Bundles,
+    Chosen,
+    Fitted,
+    FittedModel,
+    asked_settings,
+    chosen_models,
+    held_out,
+    recurrent_networks,
+    stream_of_texts,
+)
 from reviewlm.verbs.ngram_values import whole_numbers
-from reviewlm.verbs.options import Json, Preset, Set, checked, configured
+from reviewlm.verbs.options import Json, Set, VersionPreset, checked
 
 if TYPE_CHECKING:
     from models.neural.gradient_flow import GradientFlow
@@ -44,22 +56,23 @@ def gradient_flow(
     ] = 0,
     distances: Annotated[int, typer.Option("--distances", min=1, help="Tokens to look back.")] = 100,
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to average over.")] = 16,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
     """Show how much of a loss's gradient arrives so many tokens back, by cell; and a ReLU network's dead units."""
     if fresh and (bundle or fitted or model or text or untrained):
         raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
     texts = terminal.read_texts(text) if text else None
-    config, length = configured(preset, set), distances + POSITIONS + 1
+    asked, length = asked_settings(fitted and not bundle, preset, set), distances + POSITIONS + 1
     require_folder(out)
     if fresh:
-        asked = _fresh(fresh, reviews, length)
+        networks = _fresh(fresh, reviews, length)
     else:
-        models = chosen_models(config, bundle, fitted, model)
-        asked = _networks(models, config, texts, untrained, reviews, length)
+        models = chosen_models(asked, bundle, fitted, model)
+        networks = _networks(models, asked.config, texts, untrained, reviews, length)
     settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
-    found = checked(lambda: _gradients(asked, distances, settings))
-    hand_over(config, found, out, track, as_json)
+    found = checked(lambda: _gradients(networks, distances, settings))
+    data = "random tokens" if fresh else asked.data_said(text)
+    hand_over(asked.config, replace(found, data=data), out, track, as_json)
 
 
 def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, settings: dict[str, Any]) -> Finding:
@@ -95,11 +108,11 @@ def context_use(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     contexts: Annotated[str, typer.Option("--contexts", help="Tokens kept, between commas.")] = "1,2,5,10,20,50",
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Held-out tokens that are predicted.")] = 2_000,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
     """Measure perplexity by the tokens of context that a model may see, the context it needs, and its speed."""
     wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
-    config = configured(preset, set)
+    asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
     from evaluation.context_length import keeps_rating
     from evaluation.memory_figures import context_figure
@@ -109,11 +122,11 @@ def context_use(
     found: dict[str, Any] = {}
     speeds: dict[str, dict[str, float | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        models = chosen_models(config, bundle, fitted, model)
+        models = chosen_models(asked, bundle, fitted, model)
         if len({one.bundle.vocabulary.digest for one in models}) > 1:
             log.warning("these models have several vocabularies; only perplexities of one vocabulary compare")
         for number, one in enumerate(models):
-            stream = _stream(config, one, texts, Path(folder) / f"{number}")
+            stream = _stream(asked.config, one, texts, Path(folder) / f"{number}")
             rating = keeps_rating(one.bundle.spec, one.bundle.model)
             found[one.name] = checked(lambda: use_of(one.bundle.model, stream, wanted, tokens, rating))  # noqa: B023
             speeds[one.name] = {
@@ -129,7 +142,8 @@ def context_use(
     titles = {"context_use": "Held-out perplexity by the tokens of context kept; 'needs': within 1 % of all"}
     settings = {"contexts": wanted, "tokens": tokens, "text": text}
     tables, figures = {"context_use": table}, {"context_use": context_figure(found)}
-    hand_over(config, Finding("context use", settings, metrics, tables, figures, titles), out, track, as_json)
+    found_out = Finding("context use", settings, metrics, tables, figures, titles, data=asked.data_said(text))
+    hand_over(asked.config, found_out, out, track, as_json)
 
 
 @app.command("state-carry")
@@ -137,26 +151,28 @@ def state_carry(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     window: Annotated[int, typer.Option("--window", min=2, help="Tokens of the sliding window.")] = 128,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Tokens it is moved by, below the window.")] = 64,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
     """Measure perplexity with the state reset at every review, carried on, and through a sliding window."""
     if stride >= window:
         raise ConfigError("The stride must be below the window", where="--stride", value=stride)
-    texts, config = terminal.read_texts(text) if text else None, configured(preset, set)
+    texts, asked = terminal.read_texts(text) if text else None, asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
     from evaluation.state_policies import state_policies
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, one in enumerate(chosen_models(config, bundle, fitted, model)):
-            stream = _stream(config, one, texts, Path(folder) / f"{number}")
+        for number, one in enumerate(chosen_models(asked, bundle, fitted, model)):
+            stream = _stream(asked.config, one, texts, Path(folder) / f"{number}")
             figures = checked(lambda: state_policies(one.bundle, stream, window, stride))  # noqa: B023
             rows += [{"model": one.name, **figure.to_dict()} for figure in figures]
             log.info("%-16s %s", one.name, ", ".join(f"{one.policy} {one.perplexity:.4g}" for one in figures))
     metrics = {f"{row['model']}/{row['policy'].split()[0]}_perplexity": row["perplexity"] for row in rows}
     titles = {"state_carry": "The same held-out text under three policies; compare within one policy only"}
     settings = {"window": window, "stride": stride, "text": text}
-    hand_over(config, Finding("state carry", settings, metrics, {"state_carry": rows}, {}, titles), out, track, as_json)
+    tables, data = {"state_carry": rows}, asked.data_said(text)
+    found = Finding("state carry", settings, metrics, tables, {}, titles, data=data)
+    hand_over(asked.config, found, out, track, as_json)
 
 
 @app.command("probe")
@@ -167,13 +183,13 @@ def probe(
     ] = "english",
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="With grammar: reviews that are drawn.")] = 300,
     seed: Annotated[int, typer.Option("--seed", min=0, help="With grammar: of the draw.")] = 1,
-    out: Out = None, track: Track = False, preset: Preset = "small", set: Set = None, as_json: Json = False,
+    out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
     """Ask models for the right one of two words, when what decides it lies further and further back."""
     if probes not in PROBE_SETS:
         remedy = " or ".join(PROBE_SETS)
         raise ConfigError("There is no such set of probes", where="--probes", value=probes, remedy=remedy)
-    config = configured(preset, set)
+    asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
     from evaluation.grammar_probes import grammar_probes
     from evaluation.memory_figures import probe_figure
@@ -185,7 +201,7 @@ def probe(
     chosen = english_probes() if probes == "english" else grammar_probes(reviews, seed)
     tables = {}
     metrics: dict[str, float] = {}
-    for one in chosen_models(config, bundle, fitted, model):
+    for one in chosen_models(asked, bundle, fitted, model):
         answers = checked(lambda: ask(one.bundle, chosen))  # noqa: B023
         tables[one.name], totals = table_of(answers), totals_of(answers)
         metrics |= {f"{one.name}/{name}": value for name, value in totals.items()}
@@ -197,29 +213,26 @@ def probe(
     settings = {"probes": probes, "reviews": reviews, "seed": seed}
     rows = {f"probes_{measure}": probe_rows(tables, measure) for measure in MEASURES}
     figures = {f"probes_{measure}": probe_figure(tables, measure) for measure in MEASURES}
-    hand_over(config, Finding(f"probes {probes}", settings, metrics, rows, figures, titles), out, track, as_json)
+    hand_over(asked.config, Finding(f"probes {probes}", settings, metrics, rows, figures, titles), out, track, as_json)
 
 
 def _networks(
     models: list[FittedModel], config: RunConfig, texts: list[str] | None, fresh_too: bool, reviews: int, length: int
 ) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield name, options, network and tokens of every recurrent model, and of its untrained twin."""
+    """Yield name, options, network and tokens of every recurrent network, and of its untrained twin."""
     from models.neural.gradient_flow import beginnings, untrained
-    from models.specs import RecurrentSpec
 
-    recurrent = [one for one in models if isinstance(one.bundle.spec, RecurrentSpec)]
+    recurrent = [(one, *network) for one in models for network in recurrent_networks(one)]
     if not recurrent:
         names = ", ".join(f"{one.name} ({one.bundle.spec.kind})" for one in models)
-        raise ConfigError("None of the models is a recurrent network", value=names,
+        raise ConfigError("None of the models is or holds a recurrent network", value=names,
                           remedy="name one: --bundle FOLDER, --fitted, or --fresh 128 for new networks")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for number, one in enumerate(recurrent):
-            spec: Any = one.bundle.spec
+        for number, (one, name, spec, network) in enumerate(recurrent):
             ids_BT = beginnings(_stream(config, one, texts, Path(folder) / f"{number}"), length, reviews)
-            network: Any = one.bundle.model
-            yield one.name, spec, network.network, ids_BT
+            yield name, spec, network, ids_BT
             if fresh_too:
-                yield f"{one.name}, untrained", spec, untrained(spec, one.bundle.vocabulary.size), ids_BT
+                yield f"{name}, untrained", spec, untrained(spec, one.bundle.vocabulary.size), ids_BT
 
 
 def _fresh(hidden: int, reviews: int, length: int) -> Iterator[tuple[str, Any, Any, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
+from reviewlm.text_scores import show_scores, sum_of_scores
 from reviewlm.verbs.options import (
     Json,
     Model,
@@ -18,6 +19,9 @@ from reviewlm.verbs.options import (
     opened,
 )
 
+if TYPE_CHECKING:
+    from tracking.versions import Version
+
 app = typer.Typer()
 
 
@@ -25,7 +29,7 @@ app = typer.Typer()
 def generate(
     stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1)] = 1,
-    seed: Annotated[int, typer.Option("--seed")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
     temperature: Annotated[float, typer.Option("--temperature", min=0)] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
@@ -36,11 +40,13 @@ def generate(
     """Write reviews with the registered champion."""
     bundle, version = opened(configured(preset, set), model)
     from models.sampling import generate as sample
+    from models.unseen import unseen_warnings
 
     texts = checked(lambda: sample(bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for text in texts:
         terminal.show_review(stars, text)
-    terminal.last_line({"version": version.version, "texts": texts}, json)
+    terminal.last_line({**_which(version), "texts": texts, "warnings": warnings}, json)
 
 
 @app.command()
@@ -53,11 +59,13 @@ def suggest(
     """Suggest the next whole words, with their probabilities."""
     bundle, version = opened(configured(preset, set), model)
     from models.sampling import suggest as next_words
+    from models.unseen import unseen_warnings
 
     found = checked(lambda: next_words(bundle, prompt, k, stars))
+    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     terminal.show_suggestions(prompt, found)
     words = [{"word": word, "probability": probability} for word, probability in found.words]
-    terminal.last_line({"version": version.version, "words": words, "rest": found.rest}, json)
+    terminal.last_line({**_which(version), "words": words, "rest": found.rest, "warnings": warnings}, json)
 
 
 @app.command()
@@ -66,9 +74,17 @@ def score(
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Measure how surprising texts are to the champion: nats, perplexity, bits per byte."""
+    """Measure how surprising texts are to the champion, in open bits per byte; each text from the fresh state."""
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
-    result = checked(lambda: terminal.sum_of_scores([bundle.score_text(text, stars) for text in texts]))
-    terminal.show_facts(result)
-    terminal.last_line({"version": version.version, **result}, json)
+    result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    from models.unseen import unseen_warnings
+
+    terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
+    show_scores(result)
+    terminal.last_line({**_which(version), **result, "warnings": warnings}, json)
+
+
+def _which(version: Version) -> dict[str, Any]:
+    """Return which model has answered."""
+    return {"model": version.name, "version": version.version}

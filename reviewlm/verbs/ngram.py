@@ -13,6 +13,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.errors import BundleError, ConfigError, disk_errors
+from reviewlm.output import ANOTHER_PLACE, require_folder
 from reviewlm.verbs.ngram_values import engine_of, orders_of, parameters, whole_numbers
 from reviewlm.verbs.options import Json, checked, complaint, configured
 
@@ -28,7 +29,6 @@ Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `
 Marks = Annotated[
     str, typer.Option("--marks", help="What <s>, </s> and <unk> in the text are: 'refuse' an error, 'skip' blanks.")
 ]
-ANOTHER_PLACE = "free some space, or name another place"
 SMOOTHING = (
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
     "maximum_likelihood or stupid_backoff."
@@ -56,7 +56,8 @@ def fit(
         list[str] | None,
         typer.Option(
             "--option", help="Of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
-            "(discounts where the text is too small to say), kenlm_exact=false (the textbook's counts). Repeatable."
+            "(discounts where the text is too small to say), kenlm_exact=false (the textbook's counts), "
+            "interpolate_unigrams=false (all that is left to <unk>). Repeatable."
         ),
     ] = None,
     held_out: Annotated[
@@ -79,6 +80,10 @@ def fit(
     pad: Annotated[
         int, typer.Option("--pad", min=0, help="Words that the vocabulary is padded to, for <unk> (as --vocab_pad).")
     ] = 0,
+    limit_vocabulary: Annotated[
+        Path | None,
+        typer.Option("--limit-vocab", help="File of words: n-grams with any other word go (as --limit_vocab_file)."),
+    ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="'threads' of this process, or 'dask': the workers of a cluster.")
     ] = "threads",
@@ -98,16 +103,17 @@ def fit(
     from models.ngram.text_files import checked_spec, fit_text, require_places, require_texts
 
     with _settings():
-        checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad)
+        limited = limit_vocabulary is not None
+        checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad, limited)
         require_places(arpa, binary, smoothing)
-    checked(lambda: require_texts(text, held_out, apart_from=arpa))
+    checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     def work() -> dict[str, Any]:
         with does as opened:
             return fit_text(
                 text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
                 padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, engine=opened,
-                **options,
+                limit_vocabulary=limit_vocabulary, **options,
             )  # fmt: skip
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE):
@@ -178,9 +184,7 @@ def compare(
         near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
         raise ConfigError("There is no such method", where="--methods", value=unknown[0], remedy=", ".join(near))
     checked(lambda: require_texts(text, held_out))
-    if out is not None:
-        with disk_errors(out, ANOTHER_PLACE):
-            out.mkdir(parents=True, exist_ok=True)
+    require_folder(out)
     found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
     train, choose, measure = found.tokens
     terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")

@@ -76,6 +76,6 @@ def _value(name: str, text: str) -> Any:
     try:
         found = json.loads(f"[{text}]")
         return tuple(found) if many else found[0]
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, RecursionError) as error:
         what = "numbers between commas" if many else "one number (kenlm_exact: true or false)"
         raise ConfigError(f"{name} wants {what}", where="--option", value=text) from error

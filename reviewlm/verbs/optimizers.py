@@ -13,7 +13,8 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.errors import ConfigError
-from reviewlm.verbs.findings import Track, require_folder
+from reviewlm.output import require_folder
+from reviewlm.verbs.findings import Track
 from reviewlm.verbs.options import Input, Json, NeuralModel, Preset, Set, run_flow
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def lr_find(
         place, spec = chosen_model(config, model)
         _check_rates(spec.training.optimizer, lowest, highest)
         left_out = {f"training.{name}": "a range test has none" for name in WITHOUT_PART}
-        _warn_of_overrides(set, place, left_out)
+        _warn_of_overrides(set, (place, spec.name), left_out)
         require_folder(folder_of("lr-find", spec.name, out))
 
     result = run_flow(
@@ -94,7 +95,7 @@ def optimizers(
         from reviewlm.neural_choice import chosen_model, folder_of
 
         place, spec = chosen_model(config, model)
-        _warn_of_overrides(set, place, _of_trials(spec, list(wanted), size, epochs))
+        _warn_of_overrides(set, (place, spec.name), _of_trials(spec, list(wanted), size, epochs))
         require_folder(folder_of("optimizers", spec.name, out))
 
     result = run_flow(
@@ -130,10 +131,14 @@ def _of_trials(spec: RecurrentSpec | NPLMSpec, rules: Sequence[str], size: int, 
     return {f"training.{name}": instead for name, instead in trials.items()} | (sizes if size else {})
 
 
-def _warn_of_overrides(overrides: Sequence[str] | None, place: int, instead: Mapping[str, str]) -> None:
-    """Warn of what was asked for of the model in that place and has no part here."""
+def _warn_of_overrides(
+    overrides: Sequence[str] | None, called: tuple[int, str], instead: Mapping[str, str]
+) -> None:
+    """Warn of what was asked for of the model of that place or name and has no part here."""
     for override in overrides or ():
-        option = override.partition("=")[0].strip().removeprefix(f"models.{place}.")
+        option = override.partition("=")[0].strip()
+        for name in called:
+            option = option.removeprefix(f"models.{name}.")
         if option in instead:
             log.warning("--set %s has no part here: %s", override, instead[option])
 

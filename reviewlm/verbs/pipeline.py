@@ -11,6 +11,7 @@ from reviewlm.verbs.options import (
     Preset,
     Rebuild,
     Set,
+    Verify,
     configured,
     opened,
     run_flow,
@@ -22,18 +23,19 @@ app = typer.Typer()
 
 @app.command()
 def run(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Run the whole pipeline: reviews in, a registered model out. Without --input: the embedded corpus."""
-    result = run_flow("retrain", preset, input, with_rebuild(set, rebuild))
+    result = run_flow("retrain", preset, input, with_rebuild(set, rebuild, verify))
     terminal.show_run(result)
     terminal.last_line(result, json)
 
 
 @app.command()
-def demo(set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
+def demo(set: Set = None, rebuild: Rebuild = None, verify: Verify = False, json: Json = False) -> None:
     """Run the pipeline on the embedded corpus, then show reviews and next words of the champion."""
-    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
+    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
     terminal.show_run(result)
     config = configured("demo", set)
     bundle, version = opened(config, "champion")
@@ -49,43 +51,47 @@ def demo(set: Set = None, rebuild: Rebuild = None, json: Json = False) -> None:
         terminal.show_review(stars, text)
     prompt = options.prompts[0]
     terminal.show_suggestions(prompt, next_words(bundle, prompt, options.suggestions))
-    terminal.show_next_steps(version)
+    terminal.show_next_steps(version.name, version.version)
     terminal.show_report(result)
     terminal.last_line(result, json)
 
 
 @app.command()
 def ingest(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Read, type and check reviews; bad records go to the quarantine."""
-    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
 
 @app.command()
 def prepare(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Run up to the token streams: clean text, frozen split, vocabularies."""
-    terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
 
 @app.command()
 def train(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Run up to the fitted models."""
-    terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
 
 @app.command()
 def evaluate(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, json: Json = False
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Run up to the table that compares the models; the registry is not touched."""
-    terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild)))
+    terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.show_report(result)
     terminal.last_line(result, json)

@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.errors import TrackingUnavailable
-from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow, with_rebuild
+from reviewlm.errors import InputError, TrackingUnavailable
+from reviewlm.verbs.early_checks import require_champion, require_input
+from reviewlm.verbs.options import (
+    Json,
+    Preset,
+    RegisteredModel,
+    Set,
+    VersionInput,
+    VersionPreset,
+    configured,
+    run_version_flow,
+    settings_of_versions,
+)
 
 if TYPE_CHECKING:
     from reviewlm.config import RunConfig
@@ -27,31 +38,39 @@ def promote(
     version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this one by hand.")] = None,
     why: Why = "", who: Who = "",
     force: Annotated[bool, typer.Option("--force", help="Although the gate has refused it.")] = False,
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+    model: RegisteredModel = "",
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Hold the best model for this configuration against the champion; with --version, promote that one by hand."""
+    """Hold the best model of a configuration against the champion; with --version, promote that one by hand.
+
+    Without --preset and --input the configuration is the champion's own.
+    """
     if version is not None:
         if not why.strip():
             raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
         if input:
             raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
-        result = _promote_by_hand(configured(preset, set), version, why, who, force)
+        result = _promote_by_hand(configured(preset or "small", set), model, version, why, who, force)
         _show(result)
-    elif why or who or force:
-        raise typer.BadParameter("--why, --who and --force belong to a promotion by hand: --version N")
+    elif why or who or force or model:
+        raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
     else:
-        terminal.show_run(result := run_flow("promote_only", preset, input, with_rebuild(set, None)))
+        chosen = settings_of_versions(["champion"], preset, input, set)
+        require_input(chosen.config)
+        terminal.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
     terminal.last_line(result, json)
 
 
 @app.command()
 def rollback(
     to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion; none: the previous one.")] = None,
-    why: Why = "", who: Who = "", preset: Preset = "small", set: Set = None, json: Json = False,
+    why: Why = "", who: Who = "", model: RegisteredModel = "",
+    preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Make a former champion the champion again, after it has been opened and has answered."""
     config = configured(preset, set)
-    registry = _registry(config)
+    registry = _registry(config, model)
+    _require_version(registry, to)
     from tracking.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -60,42 +79,54 @@ def rollback(
     against = champion.version if champion else None
     result = _decided(
         registry, lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
-        f"to ask again: reviewlm rollback --to {target}; without --to it would go back once more",
+        f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
     ) | {"load_test": tested}
     _show(result)
     terminal.last_line(result, json)
 
 
 @app.command()
-def history(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def history(
+    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False
+) -> None:
     """Tell every decision: who made which version the champion, or refused it, when and why; then list the versions."""
-    registry = _registry(configured(preset, set))
+    registry = _registry(configured(preset, set), model)
     from tracking.events import complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
-    terminal.show_rows(shown, "Decisions, the newest first")
-    terminal.show_rows(versions, "Versions")
+    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first")
+    terminal.show_rows(versions, f"Versions of {registry.name}")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
-    terminal.last_line({"versions": versions, "events": events, "damage": damage}, json)
+    terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
 
 
 @app.command()
 def rescore(
     all: Annotated[bool, typer.Option("--all", help="Every version that was ever champion, too.")] = False,
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Score the champion on each month's new reviews and on the frozen benchmark set: does it age?"""
-    result = run_flow("rescore", preset, input, with_rebuild(set, None), versions="all" if all else "champion")
+    """Score the champion on each month's new reviews and on the frozen benchmark set: does it age?
+
+    Without --input: on what has come since to where the champion's own files lay.
+    """
+    chosen = settings_of_versions(["champion"], preset, input, set)
+    require_champion(chosen)
+    require_input(chosen.config)
+    versions = "all" if all else "champion"
+    result = run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
     terminal.show_rows(result["months"], "Open bits per byte by month")
     terminal.show_rows(result["benchmark"]["history"], f"Benchmark {result['benchmark']['digest'][:12]}")
     terminal.say(f"Version {result['version']}: {result['sentence']}.")
     terminal.last_line(result, json)
 
 
-def _promote_by_hand(config: RunConfig, version: int, why: str, who: str, force: bool) -> dict[str, Any]:
-    registry = _registry(config)
+def _promote_by_hand(
+    config: RunConfig, model: str, version: int, why: str, who: str, force: bool
+) -> dict[str, Any]:
+    registry = _registry(config, model)
+    _require_version(registry, version)
     from tracking.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -104,16 +135,43 @@ def _promote_by_hand(config: RunConfig, version: int, why: str, who: str, force:
     against = champion.version if champion else None
     return _decided(
         registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
-        f"to ask again: reviewlm promote --version {version}",
+        f"to ask again: reviewlm promote --version {version}{_of(model)}",
     ) | {"load_test": tested}
 
 
-def _registry(config: RunConfig) -> Registry:
-    """Return the registry without Prefect, which takes longer to import than a rollback to do."""
-    from tracking.opening import locate
+def _of(model: str) -> str:
+    return f" --model {model}" if model else ""
+
+
+def _registry(config: RunConfig, model: str = "") -> Registry:
+    """Return the registry of a model without Prefect, which takes longer to import than a rollback to do.
+
+    Raises:
+        InputError: No model is registered under the name that was given.
+    """
+    from tracking.opening import asked_model, registered, tracker_at
     from tracking.registry import Registry
 
-    return Registry(locate(config, "champion")[0], config.promotion.model_name)
+    tracker = tracker_at(config)
+    if model and not registered(tracker, model):
+        raise InputError("No model is registered under this name", value=model, where=tracker.uri)
+    return Registry(tracker, model or asked_model(config, tracker))
+
+
+def _require_version(registry: Registry, number: int | None) -> None:
+    """Refuse a number that no version has, before MLflow is imported for it.
+
+    Raises:
+        InputError: There is no such version.
+    """
+    from tracking.opening import versions_of
+
+    known = [] if number is None else versions_of(registry.tracker, registry.name)
+    if number is not None and number not in known:
+        raise InputError(
+            f"There is no version {number}", where=f"models:/{registry.name}", value=number,
+            remedy=f"one of {', '.join(map(str, known)) or 'none'}; `reviewlm history` tells more",
+        )
 
 
 def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, Any]:

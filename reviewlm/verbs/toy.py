@@ -10,7 +10,8 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.errors import ConfigError, Diverged
-from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, require_folder, tracked_at
+from reviewlm.output import require_folder
+from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
 from reviewlm.verbs.options import Json, checked
 
 if TYPE_CHECKING:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import typer
 
 from reviewlm import terminal
@@ -19,10 +22,31 @@ app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server,
 def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from reviewlm import services
+    from tracking.client import require_whole
+    from tracking.moved_home import DATABASE
 
     config = configured(preset, set)
+    require_whole(f"sqlite:///{config.home / DATABASE}")
     terminal.show_facts(result := services.start(config.home))
+    if sys.stdout.isatty() and not json:  # a file or a log is no place for a password
+        terminal.say()
+        terminal.show_facts(_login(config.home))
     terminal.last_line(result, json)
+
+
+@app.command("password")
+def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Show what the Prefect and MLflow pages ask for."""
+    config = configured(preset, set)
+    terminal.show_facts(result := _login(config.home))
+    terminal.last_line(result, json)
+
+
+def _login(home: Path) -> dict[str, str]:
+    """Return what a person enters: MLflow asks for user and password, Prefect for both in one field."""
+    from reviewlm.credentials import USER, credentials_of, password_of
+
+    return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
 
 
 @app.command("stop")

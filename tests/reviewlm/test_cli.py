@@ -1,4 +1,4 @@
-"""The command line is a contract: verbs, exit codes, JSON on the last line, errors without tracebacks."""
+"""The command line is a contract: verbs, exit codes, JSON alone, errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     assert done.returncode == 3, done.stderr
     assert "where:  empty.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    said = json.loads(done.stdout)["error"]
+    assert (said["kind"], said["where"], said["exit_code"]) == ("EmptyInput", "empty.jsonl", 3)
 
 
 def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:

@@ -47,9 +47,7 @@ def test_where_and_how_to_run_are_no_part_of_it():
 
 
 def test_input_is_quoted_for_the_shell():
-    config = load_config("demo")
-    source = config.source.model_copy(update={"input": ("my reviews.csv", "more/*.json")})
-    line = command_line(config.model_copy(update={"source": source}))
+    line = command_line(load_config("demo").with_input(["my reviews.csv", "more/*.json"]))
     assert line == "reviewlm run --preset demo --input 'my reviews.csv' --input 'more/*.json'"
 
 

@@ -10,7 +10,7 @@ import pytest
 from models.specs import KINDS, RecurrentSpec, identity, spec_from_dict
 from reviewlm.config import RunConfig
 from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config, preset_names
+from reviewlm.presets import change_config, load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -213,3 +213,43 @@ def test_a_gated_mixture_may_hold_its_n_gram_model_inside_another_part() -> None
         {"kind": "lstm", "name": "a"}, {"kind": "mixture", "name": "m", "parts": ["kn+cache", "a"], "method": "gated"},
     ]  # fmt: skip
     assert len(RunConfig.model_validate({"models": models, "baseline": "kn"}).models) == 4
+
+
+@pytest.mark.parametrize("key", ["models.lstm.hidden", "models.5.hidden"])
+def test_a_model_in_an_override_is_named_or_numbered(key: str) -> None:
+    spec = load_config("demo", [f"{key}=7"]).models[5]
+    assert (spec.name, getattr(spec, "hidden", None)) == ("lstm", 7)
+    assert load_config("demo", ["models.lstm.training.epochs=2"]).models[5].training.epochs == 2  # type: ignore[union-attr]
+
+
+def test_a_name_in_an_override_may_hold_signs_and_may_be_that_of_the_kind() -> None:
+    mixture = load_config("demo", ["models.kn5+lstm.method=linear"]).models[6]
+    assert getattr(mixture, "method", None) == "linear"
+    renamed = load_config("demo", ["models.unigram.name=v1.5", "models.v1.5.order=2"]).models[0]
+    assert (renamed.name, getattr(renamed, "order", None)) == ("v1.5", 2)
+
+
+def test_the_models_of_a_preset_that_names_none_have_names_too(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 3\n")
+    assert load_config(str(file), ["models.lstm.hidden=9"]).models[1].hidden == 9  # type: ignore[union-attr]
+
+
+def test_an_unknown_name_of_a_model_lists_the_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("small", ["models.lsmt.hidden=9"])
+    assert caught.value.what == "There is no model 'lsmt' among these 3"
+    assert "did you mean 'lstm'?" in caught.value.remedy
+    assert "kn5, lstm or kn5+lstm" in caught.value.remedy
+    with pytest.raises(ConfigError, match="'3' among these 3"):
+        load_config("small", ["models.3.hidden=9"])
+
+
+def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() -> None:
+    config = load_config("demo", ["seed=4", "evaluation.seed=9", "models.lstm.hidden=8"])
+    recorded = config.model_dump(mode="json")
+    assert change_config(recorded) == config
+    other = change_config(recorded, ["models.lstm.hidden=16", "seed=5"])
+    assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
+    assert (other.seed, other.evaluation.seed, other.audit.seed, other.source.synthetic.seed) == (5, 9, 5, 5)
+    assert recorded == config.model_dump(mode="json")

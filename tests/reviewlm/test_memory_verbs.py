@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,21 @@ from typer.testing import CliRunner
 
 from models.base import ModelError
 from models.bundle import save_bundle
+from models.mixture.parts import Part
 from models.neural import toy_training
 from models.neural.gradient_flow import untrained
 from models.neural.recurrent import RecurrentLM
 from models.ngram.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec, identity
+from models.specs import (
+    MixtureSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    VocabularySpec,
+    identity,
+)
 from models.streams import TokenStream, write_stream
 from models.text import NormalForm
 from models.vocabulary import GIVEN, Vocabulary
@@ -29,6 +39,7 @@ from reviewlm.cli import app
 from reviewlm.errors import ConfigError, Diverged, ReviewLMError
 from reviewlm.store import Store
 from reviewlm.verbs.findings import hand_over
+from reviewlm.verbs.fitted import FittedModel, recurrent_networks
 from reviewlm.verbs.memory import _gradients
 
 TEXT = "the food was good and the waiters near the table were very friendly today is a good day back we will be"
@@ -281,7 +292,8 @@ def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
     ("arguments", "code", "said"),
     [
         (("gradient-flow",), 7, "no champion"),
-        (("gradient-flow", "--fitted"), 5, "No model of this configuration"),
+        (("gradient-flow", "--fitted"), 2, "Nothing says which data"),
+        (("gradient-flow", "--fitted", "--preset", "small"), 5, "No model of this configuration"),
         (("gradient-flow", "--fresh", 8, "--fitted"), 2, "--fresh needs no model"),
         (("gradient-flow", "--fresh", 8, "--model", "99"), 2, "--fresh needs no model"),
         (("state-carry", "--bundle", "x", "--model", "99"), 2, "--bundle and --model exclude each other"),
@@ -332,3 +344,32 @@ def test_help_names_the_verbs() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     for verb in ("gradient-flow", "context-use", "state-carry", "probe", "toy"):
         assert verb in shown
+
+
+def test_the_networks_inside_a_cache_or_a_mixture_are_found() -> None:
+    def part(name: str, spec: Any, model: Any) -> Part:
+        return Part(name, spec, model)
+
+    rnn = part("rnn", RNN, SimpleNamespace(network="weights"))
+    cache = part("rnn+cache", NeuralCacheSpec(name="rnn+cache", part="rnn"), SimpleNamespace(part=rnn, spec=RNN))
+    counts = part("kn", KN, SimpleNamespace())
+    mixture = SimpleNamespace(parts=(counts, cache))
+    spec = MixtureSpec(name="mix", parts=("kn", "rnn+cache"))
+    bundle: Any = SimpleNamespace(spec=spec, model=mixture)
+    assert recurrent_networks(FittedModel("mix v3", bundle)) == [("rnn of rnn+cache of mix v3", RNN, "weights")]
+    assert recurrent_networks(FittedModel("kn v1", SimpleNamespace(spec=KN, model=SimpleNamespace()))) == []  # type: ignore[arg-type]
+
+
+def test_all_fitted_models_of_the_champions_run_are_those_of_its_own_data(
+    fitted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of equal options there may be newer fits, of other reviews."""
+    from reviewlm.presets import load_config
+    from reviewlm.verbs import fitted as module
+
+    monkeypatch.setenv("REVIEWLM_HOME", str(fitted))
+    config = load_config(str(fitted / "preset.toml"))
+    both = module.chosen_models(module.Asked(config, clean="reviews"), None, True)
+    assert [one.name for one in both] == ["kn", "rnn"]
+    with pytest.raises(ReviewLMError, match="No model of this configuration"):
+        module.chosen_models(module.Asked(config, clean="others"), None, True)

@@ -347,6 +347,6 @@ def test_temporary_files_and_threads_can_be_named_and_change_nothing(
     assert set(used) == {tmp_path / "temp"}
     assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
     seen = []
-    monkeypatch.setattr("models.ngram.text_files.fit_tables", lambda *a: seen.append(a[-2]) or fit_tables(*a))
+    monkeypatch.setattr("models.ngram.text_files.fit_tables", lambda *a, **k: seen.append(a[-2]) or fit_tables(*a, **k))
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
     assert seen == [3]

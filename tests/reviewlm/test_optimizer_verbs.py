@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.neural.optimizer_comparison import ALL, GRID
+from reviewlm import interrupts
 from reviewlm.cli import app
 from reviewlm.errors import ConfigError, NotWritable
 from reviewlm.presets import load_config
@@ -124,7 +126,9 @@ def test_an_override_that_has_no_part_is_told(
     asked: dict[str, Any], caplog: pytest.LogCaptureFixture, verb: str, option: str, instead: str
 ) -> None:
     (place,) = (at for at, spec in enumerate(load_config(TINY).models) if spec.name == "lstm")
-    invoke(verb, "--preset", TINY, "--model", "lstm", "--set", f"models.{place}.{option}")
+    for called in (place, "lstm"):
+        caplog.clear()
+        invoke(verb, "--preset", TINY, "--model", "lstm", "--set", f"models.{called}.{option}")
     [told] = [record.message for record in caplog.records if "has no part here" in record.message]
     assert option in told
     assert told.endswith(instead)
@@ -141,20 +145,23 @@ def test_an_override_that_has_a_part_or_is_of_another_model_is_not_told(
     assert not [record for record in caplog.records if "no part" in record.message]
 
 
-def test_who_interrupts_is_told_what_is_kept(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def flow(*arguments: Any, **named: Any) -> Any:
-        raise KeyboardInterrupt
+def test_who_interrupts_is_told_what_is_kept(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
 
-    monkeypatch.setattr(options, "import_module", lambda name: SimpleNamespace(lr_find=flow, sweep=flow))
-    caplog.set_level(logging.WARNING)
-    with pytest.raises(KeyboardInterrupt):
-        options.run_flow("sweep", TINY, None, [])
-    assert caplog.messages[-1] == "a rerun goes on from what is finished"
-    with pytest.raises(KeyboardInterrupt):
-        options.run_flow("lr_find", TINY, None, [], kept="nothing")
-    assert caplog.messages[-1] == "nothing"
+    def flow(*arguments: Any, **named: Any) -> Any:
+        told.append(interrupts._line(signal.SIGINT, ["fit lstm"], ""))
+        return {}
+
+    flows = SimpleNamespace(
+        lr_find=flow, sweep=flow, prepare_private_server=lambda: None, end_left_runs=lambda: None,
+        ended_with_process=nullcontext,
+    )
+    monkeypatch.setattr(options, "import_module", lambda name: flows)
+    options.run_flow("sweep", TINY, None, [])
+    options.run_flow("lr_find", TINY, None, [], kept="nothing is kept")
+    assert told == [
+        "Interrupted during fit lstm; run the same command to resume", "Interrupted during fit lstm; nothing is kept",
+    ]
 
 
 @pytest.mark.parametrize(

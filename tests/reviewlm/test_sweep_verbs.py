@@ -27,7 +27,7 @@ PREDICTED = {"nats": 4.8, "low": 4.7, "high": 4.9, "coverage": 0.8, "size": 1e6,
 
 
 def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
 ) -> tuple[tuple[Any, ...], str]:
     """Run a verb with its flow replaced; return what the flow was given, and standard output."""
     given: list[tuple[Any, ...]] = []
@@ -39,15 +39,16 @@ def call(
     monkeypatch.setattr(reviewlm.verbs.sweep, "run_flow", run_flow)
     monkeypatch.setattr("sys.argv", ["reviewlm", *arguments])
     cli.main()
-    return given[0], capsys.readouterr().out
+    shown = capfd.readouterr()
+    return given[0], shown.err + shown.out  # with --json the text for people is on standard error
 
 
 def test_options_of_the_sweep_become_overrides_that_the_configuration_understands(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     space = "hidden=128..512:log training.optimizer=adamw|sgd"
     given, shown = call(
-        monkeypatch, capsys, SWEPT, "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9", "--space", space,
+        monkeypatch, capfd, SWEPT, "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9", "--space", space,
         "--set", "sweep.space.layers=1|2", "--json",
     )  # fmt: skip
     assert given[:3] == ("sweep", "demo", None)
@@ -61,10 +62,10 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
 
 
 def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lucky = {"trial": 0, "search_perplexity": 80.0}
-    _, shown = call(monkeypatch, capsys, SWEPT | {"finalists": [lucky], "winner": lucky}, "sweep", "--seeds", "0")
+    _, shown = call(monkeypatch, capfd, SWEPT | {"finalists": [lucky], "winner": lucky}, "sweep", "--seeds", "0")
     assert "validation perplexity 80, which flatters" in shown
 
 
@@ -79,42 +80,42 @@ def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
     ],
 )  # fmt: skip
 def test_seeds_that_failed_are_told_with_the_winner(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: dict[str, Any], shown: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], ended: dict[str, Any], shown: str
 ) -> None:
     winner = WINNER | ended
-    _, said = call(monkeypatch, capsys, SWEPT | {"finalists": [winner], "winner": winner}, "sweep")
+    _, said = call(monkeypatch, capfd, SWEPT | {"finalists": [winner], "winner": winner}, "sweep")
     assert f"validation perplexity {shown}. In a preset" in said
 
 
 def test_an_option_that_stands_in_the_space_twice_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", "hidden=8..9 dropout=0..0.5 hidden=9..10"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "twice" in said
     assert "hidden=9..10" in said
 
 
 @pytest.mark.parametrize("space", ["hidden", "hidden=", "=1..2", 'hidden="8..9"'])
 def test_a_space_of_another_form_is_an_error_of_the_configuration(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", space])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "words like option=range" in capsys.readouterr().err
+    assert "words like option=range" in capfd.readouterr().err
 
 
 def test_a_scaling_fit_shows_law_interval_and_outcome(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     result = {"small": [{"share": 0.25, "nats": 5.0}], "prediction": PREDICTED, "mlflow_run_id": "r",
               "outcome": {"nats": 4.75, "inside": True}, "archive": {"predictions": 2, "checked": 2, "inside": 1}}
-    given, shown = call(monkeypatch, capsys, result, "scaling", "--model", "lstm", "--predict-only")
+    given, shown = call(monkeypatch, capfd, result, "scaling", "--model", "lstm", "--predict-only")
     assert given[3] == ["scaling.model=lstm", "scaling.whole=false"]
     assert "L(D) = 2 + 30 · D^-0.3" in shown
     assert "80% between 4.7000 and 4.9000" in shown

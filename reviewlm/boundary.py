@@ -1,0 +1,107 @@
+"""Turn every end of a verb into an exit code and, where it failed, into one message: the outermost boundary.
+
+Nobody sees a traceback. What was foreseen says what to do; an exception that was not becomes one sentence with the path
+of a crash log. Panics of Rust libraries count among these: they derive from BaseException. An interrupt passes through:
+`reviewlm/cli.py` answers it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from reviewlm import interrupts, terminal
+from reviewlm.crash_log import write_crash_log
+from reviewlm.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
+from reviewlm.out_of_memory import LOWER, first_line, is_out_of_memory
+from reviewlm.standard_streams import discard_output, guarded_streams, json_alone, wants_json
+
+PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+INTERRUPTED = 130
+"""Typer turns Ctrl-C into this result of a verb."""
+
+
+def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
+    """Run a verb and return the exit code of the process.
+
+    Args:
+        verb: Parses the command line and does what it asks.
+        arguments: The command line without the program's name.
+
+    Raises:
+        KeyboardInterrupt: The user, or typer's `Abort`, ended it.
+    """
+    with guarded_streams():
+        error: ReviewLMError | None
+        try:
+            with json_alone(wants_json(arguments)) as document:
+                code, error = _attempted(verb, arguments)
+                if document is not None and error is not None:
+                    document.add({"error": error.to_dict()})
+            sys.stdout.flush()
+        except ReviewLMError as unwritten:
+            discard_output()
+            code, error = unwritten.exit_code, unwritten
+        if error is not None and not isinstance(error, OutputClosed):
+            terminal.show_error(error)
+        return code
+
+
+def _attempted(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, ReviewLMError | None]:
+    """Run a verb and return its exit code, with its error if it has failed."""
+    try:
+        result = verb()
+    except BaseException as ended:
+        raised = _behind(ended)
+        if isinstance(raised, PASS):
+            raise
+        if interrupts.pending():  # whatever else fails then is a consequence
+            raise KeyboardInterrupt from raised
+        error = as_our_error(raised, arguments)
+        if error is None:
+            raise
+        return error.exit_code, error
+    if result == INTERRUPTED:
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0, None
+
+
+def _behind(ended: BaseException) -> BaseException:
+    """Return what an exception stands for: typer ends quietly (SystemExit) where any pipe breaks, not only its own."""
+    broken = ended.__context__
+    return broken if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError) else ended
+
+
+def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMError | None:
+    """Return an exception as an error that a user can act on; None for one that is not a failure (typer's `Abort`)."""
+    if type(raised).__name__ in ("Abort", "Exit"):
+        return None
+    if isinstance(raised, ReviewLMError):
+        return raised
+    if callable(show := getattr(raised, "show", None)) and hasattr(raised, "format_message"):
+        return UsageError(raised, show)
+    chain = list(_chain(raised))
+    ours = next((one for one in chain if isinstance(one, ReviewLMError)), None)
+    if ours is not None:  # a framework has wrapped it
+        return ours
+    if (refused := next((one for one in chain if is_out_of_memory(one)), None)) is not None:
+        return OutOfMemory("The memory does not suffice", cause=first_line(refused), remedy=LOWER)
+    log = write_crash_log(raised, arguments)
+    if log is None:
+        sys.excepthook(type(raised), raised, raised.__traceback__)
+    return Crash(first_line(raised), log)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, those of a group, and what each was explicitly raised from."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+        waiting += [one.__cause__] if one.__cause__ is not None else []

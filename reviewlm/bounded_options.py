@@ -1,0 +1,31 @@
+"""One rule for the numbers of all verbs: finite, and no larger than any computation could use.
+
+A verb says what is least and most where that matters; without this rule `--top-k 1e20`, `--entropy inf` and a seed of
+thirty digits would be accepted and end in an error of a library.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from models.specs import require_numbers
+
+
+def bounded(command: Any) -> Any:
+    """Return a command (or group of them, at any depth) whose numeric options refuse what no computation could use."""
+    for inside in getattr(command, "commands", {}).values():
+        bounded(inside)
+    for option in command.params:
+        if option.callback is None:
+            option.callback = _usable
+    return command
+
+
+def _usable(context: Any, option: Any, value: Any) -> Any:
+    try:
+        require_numbers(option.opts[0], value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), ctx=context, param=option) from error
+    return value

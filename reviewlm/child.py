@@ -1,0 +1,43 @@
+"""Run a Python program that ends with its parent: `python child.py [-m MODULE | FILE] ARGUMENTS`.
+
+Its standard input is the lifeline: a pipe whose other end only the parent holds. The operating system closes that when
+the parent ends, in whatever way, SIGKILL included, and then this process ends at once. Linux alone could send a signal
+instead (PR_SET_PDEATHSIG), but that comes already when the parent's *thread* ends, as the thread of a task does.
+
+The program finds an empty standard input. Only the standard library is imported: a model's smoke test must not see the
+project.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import threading
+
+
+def main() -> None:
+    """Run the program that the command line names in this very process, as `python` would."""
+    lifeline, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    first, *rest = sys.argv[1:]
+    if first != "-m":
+        sys.argv = [first, *rest]
+        runpy.run_path(first, run_name="__main__")
+        return
+    if not sys.flags.isolated:
+        sys.path[0] = os.getcwd()  # instead of this file's folder, whose modules would hide others
+    sys.argv = rest
+    runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+
+
+def _end_with(lifeline: int) -> None:
+    while os.read(lifeline, 4096):
+        pass
+    os._exit(1)  # at once: a second process may be at work in the same folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Write and read the manifest of an artifact: canonical JSON with a checksum of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+CHECKSUM = "checksum"
+"""Key under which a manifest holds the SHA-256 of all else in it; manifests of earlier versions have none."""
+NO_NUMBER = "__float__"
+"""Key under which facts hold an infinity; no stage names a fact so."""
+
+
+def canonical(value: object) -> str:
+    """Return the one JSON text of *value* (sorted keys, no spaces, no NaN), fit for hashing."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def to_json(value: Any) -> Any:
+    """Return facts with `{"__float__": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
+    if isinstance(value, Mapping):
+        return {name: to_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(inner) for inner in value]
+    return {NO_NUMBER: str(value)} if isinstance(value, float) and not isfinite(value) else value
+
+
+def from_json(value: dict[str, Any]) -> Any:
+    """Undo `to_json`: the hook of `json.loads` for objects."""
+    return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
+
+
+def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest with its checksum."""
+    plain = json.loads(canonical(to_json(manifest)))  # keys as they are read back: texts
+    plain[CHECKSUM] = _checksum(plain)
+    file.write_text(canonical(plain) + "\n", encoding="utf-8")
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """Return a manifest.
+
+    Raises:
+        ValueError: It is no JSON object, was changed since it was written, or does not say of files what it must.
+    """
+    text = file.read_text(encoding="utf-8")
+    try:
+        plain = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(plain, dict):
+        raise ValueError("it is no JSON object")
+    told = plain.pop(CHECKSUM, None)
+    if told is not None and told != _checksum(plain):
+        raise ValueError("it was changed since it was written")
+    try:
+        manifest = dict(json.loads(text, object_hook=from_json))
+    except (OverflowError, TypeError) as error:  # a number of hundreds of digits in the place of an infinity
+        raise ValueError(f"it holds what is no number: {error}") from error
+    manifest.pop(CHECKSUM, None)
+    _require_form(manifest)
+    return manifest
+
+
+def _require_form(manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError unless facts, options and inputs are objects, and every file has its size and SHA-256."""
+    for name in ("facts", "options", "inputs", "files"):
+        if not isinstance(manifest.get(name, {}), dict):
+            raise ValueError(f"{name!r} is no object")
+    for name, entry in manifest["files"].items():
+        inside = PurePosixPath(name)
+        if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in name:
+            raise ValueError(f"{name[:60]!r} is no file of the artifact")
+        right = isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)
+        if not right:
+            raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
+
+
+def _checksum(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(plain).encode()).hexdigest()

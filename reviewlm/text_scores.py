@@ -1,0 +1,38 @@
+"""Figures of scored texts for the command line: summed up, the open one first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from typing import Any
+
+from reviewlm.terminal import say, show_facts
+
+
+def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
+    """Return the totals over texts; perplexity per token, bits per byte of UTF-8, ends of texts included.
+
+    The first figure is the one to go by: in `bits_per_byte` and `perplexity` unknown words cost next to nothing.
+    """
+    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
+    size = sum(score.bytes for score in scores)
+    spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
+    return {
+        "open_bits_per_byte": (nats + spelling) / size / log(2), "bits_per_byte": nats / size / log(2), "oov": oov,
+        "texts": len(scores), "tokens": tokens, "bytes": size, "nats": nats, "spelling_nats": spelling,
+        "perplexity": exp(nats / tokens),
+        "scores": [
+            {"open_bits_per_byte": score.open_bits_per_byte, "bits_per_byte": score.bits_per_byte, "oov": score.oov,
+             "nats": score.nats, "spelling_nats": score.spelling_nats, "tokens": score.tokens, "bytes": score.bytes,
+             "per_token": score.per_token}
+            for score in scores
+        ],
+    }
+
+
+def show_scores(result: Mapping[str, Any]) -> None:
+    """Write the sums of scored texts, the open figure first, and what the closed one leaves out."""
+    show_facts(result)
+    if result["oov"]:
+        say(f"bits_per_byte takes the {result['oov']:,} unknown words as <unk>, for next to nothing; "
+            "open_bits_per_byte pays for their letters: compare texts and models by that.")  # fmt: skip

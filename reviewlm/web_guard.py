@@ -1,0 +1,93 @@
+"""Guard a local web server against other web pages: check Host, Origin and password of every request (ASGI).
+
+A browser lets any page send requests to `http://127.0.0.1:4200`. Without these checks such a page could read runs or
+start processes, directly or by a name that it points at this machine (DNS rebinding). The guard wraps the server's own
+application, so that nothing behind it is reached by a request that it refuses.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HOSTS_VARIABLE = "REVIEWLM_UI_HOSTS"
+"""More values of the Host header, comma-separated, e.g. `reviews.example.org,localhost:9000` of an SSH tunnel."""
+HEALTH = "/health"
+FOREIGN = (b"cross-site", b"same-site")
+
+
+class Guard:
+    """Pass on only requests that name this server, come from its own pages, and know the password.
+
+    Args:
+        app: The application behind it.
+        credentials: "user:password" of HTTP Basic; empty where the application asks for a password itself.
+    """
+
+    def __init__(self, app: Application, credentials: str = "") -> None:
+        self.app, self._token = app, base64.b64encode(credentials.encode()) if credentials else b""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request (ASGI 3)."""
+        status, reason = (200, "") if scope["type"] == "lifespan" else self._verdict(scope)
+        if status == 200:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        else:
+            await _refuse(send, status, reason)
+
+    def _verdict(self, scope: Message) -> tuple[int, str]:
+        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
+        if len(hosts) != 1 or hosts[0] not in _own_hosts(scope):
+            return 403, "This server is not reached under that Host name."
+        if any(origin not in (b"http://" + hosts[0], b"https://" + hosts[0]) for origin in origins):
+            return 403, "Requests from other web pages are refused."
+        if _from_another_page(scope):
+            return 403, "Requests from other web pages are refused."
+        if self._token and not self._knows_password(scope):
+            return 401, "The password is needed; `reviewlm ui password` shows it."
+        return 200, ""
+
+    def _knows_password(self, scope: Message) -> bool:
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == HEALTH:
+            return True
+        scheme, _, token = b"".join(_values(scope, b"authorization")).partition(b" ")
+        return scheme.lower() == b"basic" and hmac.compare_digest(token.strip(), self._token)
+
+
+def _values(scope: Message, name: bytes) -> list[bytes]:
+    return [value.lower() if name == b"host" else value for key, value in scope["headers"] if key.lower() == name]
+
+
+def _own_hosts(scope: Message) -> set[bytes]:
+    """Return the Host headers by which this server may be asked: loopback names with its port, and the user's own."""
+    port = (scope.get("server") or ("", None))[1]
+    own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    own |= {name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")} - {""}
+    return {name.encode() for name in own}
+
+
+def _from_another_page(scope: Message) -> bool:
+    """Return whether a browser says that another site's page sent it; a link that a person clicks does not count."""
+    if not any(site in FOREIGN for site in _values(scope, b"sec-fetch-site")):
+        return False
+    clicked = _values(scope, b"sec-fetch-mode") == [b"navigate"] and _values(scope, b"sec-fetch-dest") == [b"document"]
+    return not (clicked and scope.get("method") in ("GET", "HEAD"))
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    body = reason.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="ReviewLM", charset="UTF-8"'))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

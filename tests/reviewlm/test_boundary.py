@@ -1,0 +1,273 @@
+"""The outermost boundary: every end of a verb is an exit code and one message, and --json is JSON alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+
+import reviewlm.cli
+from reviewlm import interrupts, terminal
+from reviewlm.boundary import run_verb
+from reviewlm.errors import ConfigError, EmptyInput
+from reviewlm.out_of_memory import is_out_of_memory
+
+
+class PanicException(BaseException):
+    """What a panic of a Rust library looks like in Python: no `Exception`."""
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def verb() -> None:
+        raise error
+
+    return verb
+
+
+def crash_logs(home: Path) -> list[Path]:
+    return sorted((home / "crashes").glob("*")) if (home / "crashes").is_dir() else []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("1/0"), PanicException("year 0 is out of range")])
+def test_an_unforeseen_exception_is_one_message_with_a_crash_log_of_its_owner(
+    error: BaseException, own_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_verb(raising(error), ["run", "--set", "execution.tracking_uri=http://ann:s3cret@host/x"]) == 70
+    [log] = crash_logs(own_home)
+    said = capfd.readouterr().err
+    assert str(log) in said
+    assert "Traceback" not in said
+    content = log.read_text()
+    assert "Traceback (most recent call last)" in content
+    assert str(error) in content
+    assert "reviewlm run --set" in content
+    assert "Python" in content
+    assert "s3cret" not in content
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
+
+
+def test_a_crash_is_json_too(own_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(raising(KeyError("ids.bin")), ["run", "--json"]) == 70
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert (error["kind"], error["exit_code"], error["cause"]) == ("Crash", 70, "KeyError: 'ids.bin'")
+    assert [Path(error["where"])] == crash_logs(own_home)
+
+
+def test_secrets_of_a_message_are_not_in_the_crash_log(own_home: Path) -> None:
+    run_verb(raising(RuntimeError("401 for password=hunter2, api_key: 'k3y' token=t0ken")), ["run"])
+    content = crash_logs(own_home)[0].read_text()
+    assert not [word for word in ("hunter2", "k3y", "t0ken") if word in content]
+
+
+def failing_allocation(kind: str) -> None:
+    if kind == "numpy":
+        np.zeros(1 << 60, dtype=np.uint8)
+    elif kind == "torch":
+        torch.empty(1 << 50)
+    else:
+        raise PanicException("memory allocation of 1099511627776 bytes failed")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "rust"])
+def test_an_allocation_that_fails_says_what_to_lower(
+    kind: str, own_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_verb(lambda: failing_allocation(kind), ["run"]) == 6
+    said = capfd.readouterr().err
+    assert "memory does not suffice" in said
+    assert "batch" in said
+    assert not crash_logs(own_home)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("the text 'out of memory' is a fine review"))
+
+
+def test_an_error_of_ours_inside_that_of_a_framework_is_the_one_that_counts(own_home: Path) -> None:
+    wrapped = RuntimeError("Flow run failed")
+    wrapped.__cause__ = EmptyInput("nothing to read")
+    assert run_verb(raising(wrapped), ["run"]) == 3
+    assert run_verb(raising(BaseExceptionGroup("several", [ConfigError("no such setting")])), ["run"]) == 2
+    assert not crash_logs(own_home)
+
+
+def test_an_error_while_another_was_handled_is_not_hidden_by_it(own_home: Path) -> None:
+    def verb() -> None:
+        try:
+            raise EmptyInput("foreseen")
+        except EmptyInput:
+            raise ZeroDivisionError from None
+
+    assert run_verb(verb, ["run"]) == 70
+
+
+def test_an_interrupt_passes_through() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_verb(raising(KeyboardInterrupt()), ["run"])
+    with pytest.raises(KeyboardInterrupt):
+        run_verb(lambda: 130, ["run"])
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_failure_and_not_a_quiet_end(own_home: Path) -> None:
+    app = typer.Typer()
+    app.command()(lambda: raising(BrokenPipeError(32, "of a child"))())
+    assert run_verb(lambda: app([], standalone_mode=False), ["run"]) == 70
+    assert "of a child" in crash_logs(own_home)[0].read_text()
+
+
+def test_what_fails_while_the_process_is_ended_leaves_no_crash_log(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "pending", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        run_verb(raising(ConnectionError("the server is gone")), ["run"])
+    assert not crash_logs(own_home)
+
+
+def noisy(result: dict[str, Any], error: Exception | None = None) -> Callable[[], None]:
+    """A verb that talks to people, whose libraries and children write to standard output, and that ends with JSON."""
+
+    def verb() -> None:
+        terminal.say("for people")
+        os.write(1, b"from a library written in C\n")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        terminal.last_line(result, wanted=True)
+        if error is not None:
+            raise error
+
+    return verb
+
+
+def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(noisy({"perplexity": float("inf"), "name": "café"}), ["score", "-", "--json"]) == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {"perplexity": None, "name": "café"}
+    for line in ("for people", "from a library written in C", "from a child"):
+        assert line in shown.err
+    print("and afterwards it is as before")
+    assert "as before" in capfd.readouterr().out
+
+
+def test_with_json_an_error_stands_beside_what_was_found_out(capfd: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("no such place", where="http://ann:s3cret@host", value=7, remedy="another")
+    assert run_verb(noisy({"verdict": "differs"}, error), ["reproduce", "--json"]) == 2
+    shown = capfd.readouterr()
+    found = json.loads(shown.out)
+    assert found["verdict"] == "differs"
+    assert found["error"] == {
+        "kind": "ConfigError", "what": "no such place", "where": "http://ann:***@host", "value": "7", "cause": "",
+        "remedy": "another", "exit_code": 2,
+    }
+    assert "error: no such place" in shown.err
+
+
+def test_without_json_text_for_people_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(lambda: terminal.say("for people"), ["history"]) == 0
+    assert capfd.readouterr().out == "for people\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (["run", "--nonsense", "--json"], "UsageError", "--nonsense"),
+        (["--json", "nosuchverb"], "UsageError", "--json"),
+        (["generate", "--stars", "9", "--json"], "UsageError", "--stars"),
+        (["run", "--preset", "smal", "--json"], "ConfigError", "smal"),
+        (["generate", "--json"], "BundleError", "no champion"),
+    ],
+)
+def test_every_mistake_is_json_where_json_was_asked_for(
+    arguments: list[str], kind: str, words: str, own_home: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reviewlm", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        reviewlm.cli.main()
+    shown = capfd.readouterr()
+    error = json.loads(shown.out)["error"]
+    assert (error["kind"], error["exit_code"]) == (kind, ended.value.code)
+    assert words in f"{error['what']} {error['remedy']}"
+    assert shown.err
+
+
+def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a shell that does something to its standard output."""
+    line = f"set -o pipefail; {sys.executable} -m reviewlm.cli {arguments} {redirection}"
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", ["tracking waiting", "tracking waiting --json", "--help"])
+def test_a_full_or_closed_standard_output_ends_quietly(arguments: str, tmp_path: Path) -> None:
+    closed = call("| python3 -c 'import os; os.close(0)'; exit ${PIPESTATUS[0]}", tmp_path, f"{arguments}; sleep 0")
+    full = call(">/dev/full", tmp_path, arguments)
+    assert full.returncode == 5
+    assert full.stderr.count("error:") == 1
+    assert "standard output" in full.stderr
+    gone = call(">&-", tmp_path, arguments)
+    assert gone.returncode == 0
+    for done in (closed, full, gone):
+        assert not [word for word in ("Traceback", "Exception ignored", "Errno 32") if word in done.stderr]
+
+
+def test_a_reader_that_goes_away_ends_the_verb_as_a_shell_expects(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import os, sys; from reviewlm.boundary import run_verb; from reviewlm import terminal\n"
+        "read, write = os.pipe(); os.dup2(write, 1); os.close(write); os.close(read)\n"
+        "sys.exit(run_verb(lambda: terminal.say('to nobody'), sys.argv[1:]))"
+    )
+    for options in ([], ["--json"]):
+        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == ((0 if options else 141), "to nobody\n" if options else "")
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
+    code = (
+        "import contextlib, os, signal, sys, time; from reviewlm import interrupts\n"
+        "from reviewlm.boundary import run_verb\n"
+        "def verb():\n"
+        f"    with interrupts.resumable('again') if {resumable} else contextlib.nullcontext():\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(20)\n"
+        "with interrupts.watched():\n"
+        "    run_verb(verb, sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["kind"], error["exit_code"]) == (143, "Interrupted", 143)
+    assert error["remedy"] == ("again" if resumable else "")
+    assert done.stderr.strip() == error["what"]
+
+
+@pytest.mark.parametrize("thread", [True, False])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_abort_of_the_process_by_a_library_is_out_of_memory(thread: bool, options: list[str]) -> None:
+    """As Rust's allocator does: polars aborts in a thread of its own, and no exception reaches Python."""
+    code = (
+        "import ctypes, sys, threading; from reviewlm.aborts import aborts_told\n"
+        "from reviewlm.boundary import run_verb\n"
+        "abort = ctypes.CDLL(None).abort\n"
+        "def verb():\n"
+        f"    one = threading.Thread(target=abort) if {thread} else None\n"
+        "    one.start() if one else abort()\n"
+        "    one.join()\n"
+        "with aborts_told():\n"
+        "    run_verb(verb, sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: A library has ended the process")
+    assert not options or json.loads(done.stdout)["error"]["kind"] == "OutOfMemory"

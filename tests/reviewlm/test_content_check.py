@@ -1,0 +1,299 @@
+"""The content of stored files is checked before use: every damage is found, and an undisturbed store costs little."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from math import inf
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviewlm import content_check
+from reviewlm.content_check import CYCLE, RECORDS, hash_file, sampled_blocks, stamp_of
+from reviewlm.errors import ArtifactError, Damaged
+from reviewlm.store import ASIDE, MANIFEST, Artifact, Store
+
+BLOCK, BLOCKS = 512, 64
+SMALL_FILE, LARGE_FILE = "small.bin", "large.bin"
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 64 blocks be a large file."""
+    monkeypatch.setattr(content_check, "BLOCK", BLOCK)
+    monkeypatch.setattr(content_check, "SMALL", 4 * BLOCK)
+    new_process()
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read whole."""
+    names: list[str] = []
+
+    def noted(path: Path) -> object:
+        names.append(path.name)
+        return hash_file(path)
+
+    monkeypatch.setattr(content_check, "hash_file", noted)
+    return names
+
+
+def new_process() -> None:
+    content_check._right.clear()
+
+
+def make(work: Path) -> dict[str, object]:
+    (work / SMALL_FILE).write_bytes(bytes(range(256)) * 4)
+    (work / LARGE_FILE).write_bytes(b"".join(number.to_bytes(4, "big") for number in range(BLOCKS * BLOCK // 4)))
+    return {"n": 1}
+
+
+def built(root: Path) -> tuple[Store, Artifact]:
+    store = Store(root)
+    return store, store.build("stage", 1, {}, {}, make).artifact
+
+
+def flip(path: Path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))
+
+
+def rot(artifact: Artifact, name: str, position: int) -> None:
+    """Change a byte as a failing disk does: the file system says that nothing has happened."""
+    flip(artifact.folder / name, position)
+    record = next((artifact.folder.parent.parent / RECORDS).glob("*.json"))
+    known = json.loads(record.read_text())
+    known["files"][name][:4] = stamp_of(artifact.folder / name)
+    record.write_text(json.dumps(known))
+    new_process()
+
+
+@pytest.mark.parametrize("name", [SMALL_FILE, LARGE_FILE])
+@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "time of change put back"])
+def test_a_change_that_keeps_the_size_is_named_kept_aside_and_made_again(
+    tmp_path: Path, name: str, hidden: bool
+) -> None:
+    store, artifact = built(tmp_path)
+    file, good = artifact.folder / name, (artifact.folder / name).read_bytes()
+    before = file.stat()
+    flip(file, len(good) // 2)
+    if hidden:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    bad = file.read_bytes()
+    with pytest.raises(Damaged, match=name) as error:
+        store.open("stage", artifact.digest)
+    assert error.value.exit_code == 5
+    assert ASIDE in error.value.remedy
+    again = store.build("stage", 1, {}, {}, make)
+    assert not again.reused
+    assert file.read_bytes() == good
+    [aside] = (tmp_path / ASIDE).iterdir()
+    assert (aside / name).read_bytes() == bad
+    assert store.build("stage", 1, {}, {}, make).reused
+
+
+def test_a_change_is_noticed_within_the_process_that_has_checked_before(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    store.open("stage", artifact.digest)
+    flip(artifact.folder / LARGE_FILE, 9_000)
+    with pytest.raises(Damaged, match=LARGE_FILE):
+        store.open("stage", artifact.digest)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    (artifact.folder / SMALL_FILE).unlink()
+    with pytest.raises(Damaged, match="the file is gone"):
+        store.open("stage", artifact.digest)
+
+
+@pytest.mark.parametrize("block", [0, BLOCKS - 1])
+def test_rot_at_the_ends_of_a_large_file_is_found_at_once(tmp_path: Path, block: int) -> None:
+    store, artifact = built(tmp_path)
+    rot(artifact, LARGE_FILE, block * BLOCK + 7)
+    with pytest.raises(Damaged, match=LARGE_FILE):
+        store.open("stage", artifact.digest)
+
+
+def test_rot_in_the_middle_of_a_large_file_is_found_after_some_uses_and_at_once_with_verify(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    for use in range(CYCLE):
+        rot(artifact, LARGE_FILE, 33 * BLOCK)
+        if use == 0:
+            with pytest.raises(Damaged, match=LARGE_FILE):
+                Store(tmp_path, verify=True).open("stage", artifact.digest)
+        try:
+            store.open("stage", artifact.digest)
+        except Damaged:
+            return
+        flip(artifact.folder / LARGE_FILE, 33 * BLOCK)  # or the next turn would mend it
+    pytest.fail("never found")
+
+
+def test_rot_of_a_small_file_is_found_at_its_first_use_in_a_process(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    rot(artifact, SMALL_FILE, 1)
+    with pytest.raises(Damaged, match=SMALL_FILE):
+        store.open("stage", artifact.digest)
+
+
+def test_an_undisturbed_large_file_is_not_read_whole_and_nothing_is_read_twice_in_a_process(
+    tmp_path: Path, hashed: list[str]
+) -> None:
+    store, artifact = built(tmp_path)
+    new_process()
+    for _ in range(3):
+        store.open("stage", artifact.digest)
+    assert hashed == [SMALL_FILE]
+
+
+def test_with_verify_all_is_read_whole_once_in_a_process(tmp_path: Path, hashed: list[str]) -> None:
+    _, artifact = built(tmp_path)
+    new_process()
+    for _ in range(2):
+        Store(tmp_path, verify=True).open("stage", artifact.digest)
+    assert sorted(hashed) == [LARGE_FILE, SMALL_FILE]
+
+
+def test_a_copied_store_is_read_whole_once(tmp_path: Path, hashed: list[str]) -> None:
+    _, artifact = built(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    for _ in range(2):
+        new_process()
+        Store(tmp_path / "new").open("stage", artifact.digest)
+    assert hashed.count(LARGE_FILE) == 1
+
+
+def test_a_file_that_got_a_second_name_is_read_whole_once_and_is_right(tmp_path: Path, hashed: list[str]) -> None:
+    store, artifact = built(tmp_path)
+    os.link(artifact.folder / LARGE_FILE, tmp_path / "linked")
+    for _ in range(2):
+        new_process()
+        store.open("stage", artifact.digest)
+    assert hashed.count(LARGE_FILE) == 1
+    flip(tmp_path / "linked", 5)
+    with pytest.raises(Damaged):
+        store.open("stage", artifact.digest)
+
+
+def test_an_artifact_of_an_earlier_version_without_record_and_checksum_is_read_whole_once(
+    tmp_path: Path, hashed: list[str]
+) -> None:
+    store, artifact = built(tmp_path)
+    file = artifact.folder / MANIFEST
+    manifest = json.loads(file.read_text())
+    del manifest["checksum"]
+    file.write_text(json.dumps(manifest))
+    shutil.rmtree(tmp_path / RECORDS)
+    for _ in range(2):
+        new_process()
+        assert store.open("stage", artifact.digest).facts == {"n": 1}
+    assert hashed.count(LARGE_FILE) == 1
+    flip(artifact.folder / LARGE_FILE, 5)
+    with pytest.raises(Damaged):
+        store.open("stage", artifact.digest)
+
+
+def test_a_figure_changed_in_the_manifest_is_damage(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    file = artifact.folder / MANIFEST
+    file.write_text(file.read_text().replace('"n":1', '"n":2'))
+    with pytest.raises(Damaged, match=MANIFEST):
+        store.open("stage", artifact.digest)
+    assert store.build("stage", 1, {}, {}, make).artifact.facts == {"n": 1}
+
+
+def test_facts_that_json_writes_in_another_way_are_no_damage(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    facts = {"inf": inf, "by_order": {10: 1.0, 9: 2.0}, "pair": (1, 2)}
+    store.build("stage", 1, {}, {}, lambda work: facts)
+    assert store.build("stage", 1, {}, {}, lambda work: facts).reused
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"format":9}', '{"format":1,"uses":0,"files":{"small.bin":[1]}}'])
+def test_a_record_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, record: str) -> None:
+    store, artifact = built(tmp_path)
+    next((tmp_path / RECORDS).glob("*.json")).write_text(record)
+    new_process()
+    assert store.open("stage", artifact.digest) == artifact
+
+
+def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, artifact = built(tmp_path)
+
+    def refusing(error: OSError) -> None:
+        def fail(path: Path) -> None:
+            raise error
+        new_process()
+        monkeypatch.setattr(content_check, "hash_file", fail)
+
+    refusing(PermissionError(13, "Permission denied"))
+    with pytest.raises(ArtifactError, match="may not be read") as error:
+        store.build("stage", 1, {}, {}, make)
+    assert not isinstance(error.value, Damaged)
+    assert artifact.folder.is_dir()
+    refusing(OSError(5, "Input/output error"))
+    with pytest.raises(Damaged, match="Input/output error"):
+        store.open("stage", artifact.digest)
+
+
+def test_a_store_that_can_keep_no_records_works_without(tmp_path: Path) -> None:
+    (tmp_path / RECORDS).write_text("in the way")
+    store, artifact = built(tmp_path)
+    new_process()
+    store.open("stage", artifact.digest)
+    flip(artifact.folder / SMALL_FILE, 0)
+    with pytest.raises(Damaged):
+        store.open("stage", artifact.digest)
+
+
+def test_what_nobody_needs_is_passed_over_where_it_is_damaged(tmp_path: Path) -> None:
+    store, artifact = built(tmp_path)
+    flip(artifact.folder / SMALL_FILE, 0)
+    assert store.find_usable("stage", artifact.digest) is None
+    assert store.find_usable("stage", "absent") is None
+    assert artifact.folder.is_dir()
+
+
+JOB = """
+import sys, time
+from reviewlm.store import Store
+def make(work):
+    (work / "hello").write_text("hello"); time.sleep(0.5)
+    return {}
+print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
+"""
+
+
+def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", JOB, str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    [file] = (tmp_path / "stage").glob("*/hello")
+    flip(file, 0)
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sorted(racer.communicate()[0].strip() for racer in racers) == ["False", "True", "True"]
+    assert len(list((tmp_path / ASIDE).iterdir())) == 1
+    assert file.read_text() == "hello"
+
+
+@given(st.integers(1, 3_000), st.integers(0, 10_000))
+def test_a_sample_has_both_ends_and_few_blocks(count: int, uses: int) -> None:
+    blocks = sampled_blocks(count, uses)
+    assert {0, count - 1} <= set(blocks) <= set(range(count))
+    assert len(blocks) <= 2 + -(-count // CYCLE)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 65, 66, 67, 1_000])
+def test_after_a_whole_cycle_every_block_was_read(count: int) -> None:
+    assert {block for use in range(7, 7 + CYCLE) for block in sampled_blocks(count, use)} == set(range(count))

@@ -1,0 +1,83 @@
+"""A password that only the owner of the home folder can read, the same for every command."""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reviewlm import services
+from reviewlm.credentials import PASSWORD_FILE, USER, credentials_of, one_time, password_of
+from reviewlm.errors import Unreadable
+
+
+def test_a_home_has_one_password_also_where_many_ask_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(password_of, [tmp_path / "home"] * 40))
+    assert len(found) == 1
+    assert credentials_of(tmp_path / "home") == f"{USER}:{found.pop()}"
+    assert password_of(tmp_path / "other") != password_of(tmp_path / "home")
+    assert [path.name for path in (tmp_path / "home").iterdir()] == [PASSWORD_FILE]
+
+
+def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        password_of(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / PASSWORD_FILE).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
+def test_a_password_that_others_may_know_is_refused(tmp_path: Path, mode: int) -> None:
+    password_of(tmp_path)
+    (tmp_path / PASSWORD_FILE).chmod(mode)
+    with pytest.raises(Unreadable, match="other users"):
+        password_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 40, b"a:b" * 20, b"x" * 20 + b"\r\nSet-Cookie: a"])
+def test_what_is_no_password_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / PASSWORD_FILE).write_bytes(content)
+    (tmp_path / PASSWORD_FILE).chmod(0o600)
+    with pytest.raises(Unreadable, match="no password"):
+        password_of(tmp_path)
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("x" * 40)
+    (tmp_path / PASSWORD_FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable):
+        password_of(tmp_path)
+
+
+def test_one_time_credentials_differ() -> None:
+    assert one_time() != one_time()
+    assert one_time().startswith(f"{USER}:")
+
+
+def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sends it to whatever address is set, so that a foreign server would learn it."""
+    running = [services.Service("prefect", 1, 1.0, "http://127.0.0.1:4299"),
+               services.Service("mlflow", 2, 1.0, "http://127.0.0.1:5099")]
+    monkeypatch.setattr(services, "running", lambda home: running)
+    names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_PASSWORD",
+             "MLFLOW_TRACKING_USERNAME")
+
+    def joined(prefect: str, tracking: str) -> tuple[str | None, str | None]:
+        for name in names:
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+        if prefect:
+            monkeypatch.setenv("PREFECT_API_URL", prefect)
+        services.join(tmp_path, tracking)
+        return os.environ.get("PREFECT_API_AUTH_STRING"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+
+    ours = password_of(tmp_path)
+    assert joined("", "http://127.0.0.1:5099/") == (f"{USER}:{ours}", ours)
+    assert joined("https://prefect.example/api", "https://mlflow.example") == (None, None)
+    assert joined("", "") == (f"{USER}:{ours}", None)

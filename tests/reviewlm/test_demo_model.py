@@ -1,0 +1,62 @@
+"""The demo has a registered model of its own; what is trained on a user's files never gets its name."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from flows.retrain import resolve
+from reviewlm.command_line import command_line
+from reviewlm.config import RunConfig
+from reviewlm.presets import load_config, preset_names
+from reviewlm.promotion_config import DEMO_MODEL, OWN_MODEL
+from reviewlm.terminal import show_next_steps
+
+DEMOS = {"ablation", "characters", "demo"}
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_only_the_presets_of_the_embedded_corpus_register_as_the_demo(preset: str) -> None:
+    assert load_config(preset).promotion.model_name == (DEMO_MODEL if preset in DEMOS else OWN_MODEL)
+
+
+def test_files_of_a_user_in_a_preset_of_the_demo_make_a_model_of_the_user() -> None:
+    assert resolve("characters", ["mine.csv"], None).promotion.model_name == OWN_MODEL
+    by_setting = load_config("demo", ['source.input=["mine.csv"]'])
+    assert by_setting.promotion.model_name == OWN_MODEL
+    named = resolve("demo", ["mine.csv"], ["promotion.model_name=mine"])
+    assert named.promotion.model_name == "mine"
+    assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
+
+
+def test_the_command_line_of_such_a_run_gives_it_again() -> None:
+    config = resolve("characters", ["mine.csv"], None)
+    assert command_line(config) == "reviewlm run --preset characters --input mine.csv"
+
+
+def test_the_next_steps_name_the_model_that_was_made(capsys: pytest.CaptureFixture[str]) -> None:
+    show_next_steps(DEMO_MODEL, 3)
+    shown = capsys.readouterr().out
+    assert "models:/reviewlm-demo@champion is version 3" in shown
+    assert ".venv/bin/reviewlm generate --model reviewlm-demo --stars 2 " in shown
+
+
+@pytest.mark.parametrize(("input", "name"), [(["mine.csv"], OWN_MODEL), ([], DEMO_MODEL)])
+def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_demo_alone_is_champion(
+    input: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings are taken from the version that answers as champion, and so was its name."""
+    import flows.partial
+
+    config = load_config("demo").with_input(input).asking(DEMO_MODEL)
+    asked: list[RunConfig] = []
+
+    def run(config: RunConfig) -> SimpleNamespace:
+        asked.append(config)
+        return SimpleNamespace(to_dict=dict)
+
+    monkeypatch.setattr(flows.partial, "settings_of", lambda *given: SimpleNamespace(config=config))
+    monkeypatch.setattr(flows.partial, "run_pipeline", run)
+    flows.partial.promote_only.fn("", input)
+    assert asked[0].promotion.model_name == name

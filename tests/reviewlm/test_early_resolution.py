@@ -1,0 +1,209 @@
+"""Names, references and paths are resolved before any work: a mistake starts no server and imports no framework."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from reviewlm.cli import app
+from reviewlm.environment import other_home
+from reviewlm.errors import ReviewLMError
+from reviewlm.presets import load_config
+from reviewlm.store import Store
+from reviewlm.verbs import early_checks, options
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tracking"))
+from made_registry import register
+
+MISTAKES: list[tuple[list[str], int, str]] = [
+    (["compare", "champion", "99"], 2, "There is no version 99"),
+    (["compare", "champion", "nobody"], 2, "'nobody' is no alias"),
+    (["compare", "champion", "kn5", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["compare", "champion", "kn5", "--set", "models.lsmt.hidden=3"], 2, "did you mean 'lstm'?"),
+    (["drift"], 2, "no new reviews"),
+    (["drift", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["rescore", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["promote", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["promote", "--version", "99", "--why", "x"], 3, "There is no version 99"),
+    (["rollback", "--to", "99"], 3, "There is no version 99"),
+    (["rollback", "--model", "nobody"], 3, "No model is registered"),
+    (["history", "--model", "nobody"], 3, "No model is registered"),
+    (["lineage", "99"], 7, "Nothing is registered"),
+    (["reproduce", "nobody"], 7, "Nothing is registered"),
+    (["reproduce", "champion", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["generate", "--model", "nobody"], 7, "Nothing is registered"),
+    (["suggest", "the food", "--model", "99"], 7, "Nothing is registered"),
+    (["score", "nosuch.txt"], 3, "nosuch.txt"),
+    (["quarantine", "replay", "--fixed", "nosuch.jsonl"], 3, "nosuch.jsonl"),
+    (["quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
+    (["checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
+    (["checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
+    (["gradient-flow", "--bundle", "nosuch"], 7, "no such folder"),
+    (["context-use", "--text", "nosuch.txt"], 3, "nosuch.txt"),
+    (["state-carry", "--model", "99"], 7, "Nothing is registered"),
+    (["probe", "--fitted", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
+    (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),
+    (["run", "--set", "execution.device=cuda"], 2, "GPU"),
+    (["train", "--set", "baseline=nobody"], 2, "must be one of the models"),
+    (["run", "--set", 'models.kn5+lstm.parts=["kn5","nobody"]'], 2, "'nobody'"),
+    (["run", "--set", "models.lstm.name=''"], 2, "name"),
+    (["run", "--rebuild", "nosuchstage"], 2, "execution.rebuild"),
+    (["sweep", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
+    (["lr-find", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
+    (["optimizers", "--preset", "demo", "--model", "kn5"], 2, "not trained by gradients"),
+    (["scaling", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
+    (["ingest", "--preset", "smal"], 2, "did you mean 'small'?"),
+]
+PROBE = """
+import json, sys
+from reviewlm.boundary import run_verb
+from reviewlm.cli import app
+codes = [run_verb(lambda: app(arguments, standalone_mode=False), arguments) for arguments in json.loads(sys.argv[1])]
+heavy = sorted({"prefect", "mlflow", "great_expectations", "sqlalchemy", "fastapi"} & set(sys.modules))
+sys.stdout.write(json.dumps([codes, heavy]))
+"""
+
+
+@pytest.fixture
+def champion(own_home: Path) -> Path:
+    """A champion of the embedded corpus, whose data set the store has."""
+    own_home.mkdir(exist_ok=True)
+    register(own_home, load_config("small"), 1, ["champion"])
+    return own_home
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(champion: Path, tmp_path: Path) -> None:
+    asked = json.dumps([arguments for arguments, _, _ in MISTAKES])
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, asked], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    codes, heavy = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [code for _, code, _ in MISTAKES], done.stderr
+    assert heavy == []
+    messages = done.stderr.split("error: ")[1:]
+    assert len(messages) == len(MISTAKES)
+    assert [words for message, (_, _, words) in zip(messages, MISTAKES, strict=True) if words not in message] == []
+
+
+def complaint(*arguments: str) -> ReviewLMError:
+    done = CliRunner().invoke(app, [*arguments])
+    assert isinstance(done.exception, ReviewLMError), done.output
+    return done.exception
+
+
+@pytest.fixture
+def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the flows would have been given; none is run."""
+    given: list[tuple[Any, ...]] = []
+
+    def run(name: str, kept: str, *about: Any, **arguments: Any) -> dict[str, Any]:
+        given.append((name, *about, arguments))
+        return {"months": [], "benchmark": {"history": [], "digest": "d"}, "version": 1, "sentence": "s"}
+
+    monkeypatch.setattr(options, "_run", run)
+    return given
+
+
+def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
+    champion: Path, flows_run: list[tuple[Any, ...]]
+) -> None:
+    done = CliRunner().invoke(app, ["rescore", "--json"], catch_exceptions=False)
+    whose = "version 1 (champion) of 'reviewlm'"
+    assert f"Data: {whose}: the embedded corpus, 20,000 synthetic reviews." in done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["settings"] == whose
+    assert flows_run == [("rescore", "", [], [], {"versions": "champion"})], "the flow comes to the same by itself"
+
+
+@pytest.mark.usefixtures("own_home")
+@pytest.mark.parametrize(
+    "verb", [["compare", "champion", "previous"], ["drift"], ["rescore"], ["promote"], ["probe", "--fitted"]]
+)
+def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
+    verb: list[str], flows_run: list[tuple[Any, ...]]
+) -> None:
+    error = complaint(*verb)
+    assert error.what == "Nothing says which data and settings are meant"
+    assert "--input FILES" in error.remedy
+    assert not flows_run
+
+
+@pytest.mark.usefixtures("own_home")
+@pytest.mark.parametrize("verb", ["drift", "rescore"])
+def test_without_a_champion_new_reviews_are_compared_with_nothing(verb: str, flows_run: list[tuple[Any, ...]]) -> None:
+    for given in (["--input", __file__], ["--preset", "demo"]):
+        assert complaint(verb, *given).what == "There is no champion yet"
+    assert not flows_run
+
+
+def test_data_that_are_gone_are_missed_before_a_comparison_starts(
+    own_home: Path, tmp_path: Path, flows_run: list[tuple[Any, ...]]
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    own_home.mkdir(exist_ok=True)
+    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    assert "mine.jsonl" in str(complaint("compare", "champion", "kn5"))
+    assert not flows_run
+
+
+def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
+    """Ingest files into the store, a record of which is bad, and return the data set's digest."""
+    from corpus.sources import identify
+
+    raw.mkdir(exist_ok=True)
+    listed = []
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+        source = identify(raw / name, name)
+        listed.append({"name": name, "bytes": source.bytes, "sha256": source.sha256})
+
+    def make(work: Path) -> dict[str, Any]:
+        import polars as pl
+
+        rows = {"source": [name for name in files], "line": [1] * len(files), "reason": ["malformed"] * len(files)}
+        detail = {"detail": ["" for _ in files], "raw": [content for content in files.values()]}
+        pl.DataFrame(rows | detail).write_parquet(work / "quarantine.parquet")
+        return {"sources": listed}
+
+    return Store(home / "store").build("ingest", 2, {}, {"of": raw.name}, make).artifact.digest
+
+
+def shown(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["quarantine", "show", *arguments, "--json"], catch_exceptions=False)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_named(
+    own_home: Path, tmp_path: Path
+) -> None:
+    own_home.mkdir(exist_ok=True)
+    data_set(own_home, tmp_path / "mine", {"a.jsonl": b"bad a"})
+    assert shown()["reasons"][0]["source"] == "a.jsonl", "the only one there is"
+    data_set(own_home, tmp_path / "other", {"b.jsonl": b"bad b"})
+    error = complaint("quarantine", "show")
+    assert (error.exit_code, error.value) == (2, "b.jsonl; a.jsonl")
+    file = tmp_path / "mine" / "a.jsonl"
+    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    assert shown()["data"] == "version 1 (champion) of 'reviewlm': a.jsonl"
+    assert shown()["reasons"][0]["raw"] == "bad a"
+    assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", "other limits, the same files"
+    assert shown("--input", str(tmp_path / "other"))["reasons"][0]["raw"] == "bad b"
+    assert "not been ingested" in str(complaint("quarantine", "show", "--preset", "demo", "--set", "seed=9"))
+
+
+def test_a_gpu_that_torch_can_use_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(early_checks, "chosen_device", lambda configured: "cuda")
+    with other_home(tmp_path):
+        early_checks.require_device(load_config("gpu"), lambda ask: pytest.fail("torch was asked"))
