@@ -73,7 +73,7 @@ def batches(path: Path) -> Iterator[pl.DataFrame]:
 def ours(text: Path, vocabulary: Path) -> dict[str, Any]:
     """Write a stream: ids on the disk, checksums, a row of facts per review."""
     with tempfile.TemporaryDirectory(dir=text.parent) as folder:
-        facts = write_stream(folder, Vocabulary.load(vocabulary), batches(text))
+        facts = write_stream(folder, Vocabulary.load(vocabulary), batches(text), whole=False)
         return {"tokens": facts["tokens"] - facts["documents"]}
 
 

@@ -4,8 +4,11 @@
     python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer, and 20 by batch)
     python -m benchmarks.train --data DATA --peer PEERS --long --write     (15 minutes of the peer)
 
+The peer stands there twice: tuned by as many trials as ours on the same validation text (`benchmarks/tune_peer.py`
+finds its flags), and with its own defaults. Perplexity is that of the *test* lines, which neither was tuned on.
+
 DATA is a folder with the texts of `benchmarks/line_text.py`, PEERS one with `word_language_model/` and `wlm_driver.py`,
-which runs the peer unchanged and reads off its perplexity. Both sides get the same lines, vocabulary and validation
+which runs the peer unchanged and reads off its perplexity. Both sides get the same lines, vocabulary and held-out
 stream (ten streams side by side, the state carried, every word and end of line scored), one thread each, and are
 charged CPU seconds of training; what evaluations and the very first update take, in which kernels are loaded and made,
 is not counted on either side.
@@ -76,15 +79,18 @@ BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
 """Recipes and passes over the text that are tried, for the short and the long time of the peer."""
 SECONDS = {False: 90, True: 900}
 GOALS: dict[bool, dict[str, float | None]] = {
-    False: {"plain": 15.0, "onednn": 10.0},
-    True: {"plain": 6.0, "onednn": None},
+    False: {"tuned": 10.0, "tuned onednn": None, "plain": 15.0, "onednn": 10.0},
+    True: {"tuned": 6.0, "tuned onednn": None, "plain": 6.0, "onednn": None},
 }
-KINDS = ("plain", "onednn")
-"""Of the peer: as it is, and with products in oneDNN."""
+KINDS = ("tuned", "tuned onednn", "plain", "onednn")
+"""Of the peer: with the flags that tuning found or as it is, and each with products in oneDNN."""
+DEFAULTS = ("--emsize", "200", "--nhid", "200")
+TUNED: dict[bool, dict[str, tuple[str, ...]]] = {False: {}, True: {}}
+"""Flags of the peer by text, the best of `benchmarks/tune_peer.py` on the validation lines."""
+HELD_OUT = "test"
+"""The lines that decide: no recipe of ours and no flags of the peer were chosen by them."""
 HEAD = 1_000
 """Entries of the head of the two-layer networks' softmax."""
-PEER_BATCH = 20
-"""Its own default."""
 BATCHES = (64, 128, 256)
 """Of the networks whose speed is measured: the larger, the better a processor is used, and the fewer the updates."""
 SPEED_SECONDS = 20
@@ -93,12 +99,12 @@ HIDDEN_SIZES = (650, 640)
 
 
 def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
-    """Train and return CPU seconds of training, tokens per second of them, and the validation perplexity."""
+    """Train and return CPU seconds of training, tokens per second of them, and the perplexity of the held-out lines."""
     torch.set_num_threads(threads)
     few = {"train": lines.lines["valid"][:300], "valid": lines.lines["valid"][:20]}
     _train(LineText(few, lines.words), replace(spec, training=replace(spec.training, epochs=1e-9)), threads)
     network, done = _train(lines, spec, threads)
-    nats, _ = validation_nats(network, lines.stream("valid", LANES))
+    nats, _ = validation_nats(network, lines.stream(HELD_OUT, LANES))
     cpu = done["cpu_seconds"]
     return {
         "cpu_s": round(cpu, 2), "wall_s": round(done["seconds"], 2), "tokens": done["tokens"],
@@ -115,13 +121,15 @@ def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network,
         return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context).summary
 
 
-def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = PEER_BATCH) -> list[dict[str, float]]:
-    """Run word_language_model, 2 × 200, for so many CPU seconds on one thread; return its curve."""
+def peer(
+    peers: Path, text: Path, seconds: int, onednn: bool, flags: Sequence[str] = DEFAULTS
+) -> list[dict[str, float]]:
+    """Run word_language_model for so many CPU seconds on one thread; return its curve on `valid.txt`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "curve.json"
         command = [
             sys.executable, str(peers / "wlm_driver.py"), str(peers / "word_language_model"), str(text),
-            str(seconds), "1", str(out), "--emsize", "200", "--nhid", "200", "--batch_size", str(batch),
+            str(seconds), "1", str(out), *flags,
         ]  # fmt: skip
         variables = {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"} | ({"WLM_ONEDNN": "1"} if onednn else {})
         ran = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
@@ -153,17 +161,22 @@ def compare(
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as folder:
         text = lines.write(Path(folder))
+        (text / "valid.txt").write_bytes((text / f"{HELD_OUT}.txt").read_bytes())  # what the peer's driver scores
         for kind in kinds:
-            their = peer(peers, text, SECONDS[long], kind == "onednn")[-1]
+            flags = TUNED[long].get(name) if kind.startswith("tuned") else DEFAULTS
+            if flags is None:
+                say(f"{name}: no tuned flags for this time yet: python -m benchmarks.tune_peer finds some")
+                continue
+            their = peer(peers, text, SECONDS[long], kind.endswith("onednn"), flags)[-1]
             say(f"{name}: peer {kind} {their}")
             own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name)
             rows[f"{name}: word_language_model, {kind}"] = {
                 "cpu_s": their["train_s"], "tokens": their["tokens"], "tokens_per_cpu_s": their["tok_s"],
-                "perplexity": their["valid_ppl"],
+                "perplexity": their["valid_ppl"], "flags": " ".join(flags),
             }  # fmt: skip
             rows[f"{name}: ours, to the perplexity of word_language_model, {kind}"] = own
             value = their["train_s"] / own["cpu_s"] if own.get("reached", True) else 0.0
-            ratios[f"train.{name}.{'long' if long else 'short'}.{kind}"] = Ratio(
+            ratios[f"train.{name}.{'long' if long else 'short'}.{kind.replace(' ', '_')}"] = Ratio(
                 round(value, 2), GOALS[long][kind], f"word_language_model, {kind}"
             )
     return rows, ratios
@@ -243,7 +256,7 @@ def _speed(
     with tempfile.TemporaryDirectory() as folder:
         text = lines.write(Path(folder))
         for batch in BATCHES:
-            their = peer(peers, text, SPEED_SECONDS, False, batch)[-1]["tok_s"]
+            their = peer(peers, text, SPEED_SECONDS, False, (*DEFAULTS, "--batch_size", str(batch)))[-1]["tok_s"]
             own = measure(partial(comparable, lines, 200, batch, 1, 8.0), 1).result
             rows[f"{name}: word_language_model, plain, batch {batch}"] = {"tokens_per_cpu_s": their}
             rows[f"{name}: ours, 2 × 200, batch {batch}"] = own

@@ -7,23 +7,50 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks import gate
-from benchmarks.gate import ALPHA, WORLDS, Drawn, judge, lower_ends, many_tries, promoted, share, slice_errors
+from benchmarks.gate import (
+    ALPHA,
+    LAYOUTS,
+    WORLDS,
+    Clustered,
+    Drawn,
+    best_of,
+    ends_before,
+    judge,
+    lower_ends,
+    many_tries,
+    promoted,
+    share,
+    slice_errors,
+)
+from benchmarks.gate_worlds import CLUSTERS, LOPSIDED, Lopsided
 
 
 def draws(world, reviews, gain, trials, seed=5):
     return [world.draw(np.random.default_rng([seed, trial]), reviews, gain) for trial in range(trials)]
 
 
-def test_what_is_simulated_is_what_the_gate_decides():
+@pytest.mark.parametrize(
+    ("world", "reviews", "gain"), [(WORLDS[0], 120, 0.065), (Clustered("40 x 3", (3,) * 40, 0.5), 120, 0.125)],
+    ids=["reviews", "groups"],
+)  # fmt: skip
+def test_what_is_simulated_is_what_the_gate_decides(world, reviews, gain):
     """The lower end of the gain, worked out for all trials at once, is the one in the decision."""
-    some = draws(WORLDS[0], 120, 0.02, 12)
+    some = draws(world, reviews, gain, 12)
     ends = lower_ends(some, resamples=300)
     for drawn, low in zip(some, ends, strict=True):
-        decision = judge(drawn, np.full(120, 5), resamples=300)
+        decision = judge(drawn, np.full(reviews, 5), resamples=300)
         rule = next(rule for rule in decision.rules if rule.name == "surely better")
         assert rule.value == pytest.approx(low, rel=1e-6)
         assert decision.promote == (low > 0)
     assert 0 < (ends > 0).sum() < 12
+
+
+@pytest.mark.parametrize("world", [*LOPSIDED, *CLUSTERS], ids=lambda world: world.name)
+def test_lopsided_and_clustered_models_are_equal_too(world):
+    """On average over many trials, within four standard errors."""
+    reviews = sum(world.sizes) if isinstance(world, Clustered) else 400
+    gains = [1 - drawn.challenger_D.sum() / drawn.champion_D.sum() for drawn in draws(world, reviews, 0.0, 150)]
+    assert abs(np.mean(gains)) < 4 * np.std(gains) / math.sqrt(len(gains))
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
@@ -36,19 +63,65 @@ def test_equal_models_are_equal(world):
     assert drawn.bytes_D.std() / drawn.bytes_D.mean() == pytest.approx(0.92, abs=0.02)
 
 
+def most(trials):
+    """So many are promoted at most where each is with the stated chance, in 999 of 1,000 cases."""
+    return int(binom.ppf(0.999, trials, ALPHA))
+
+
 def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
-    """Of 1,500, some 37; fewer than 12 would be a gate that hardly moves, and it must not be many more."""
-    found = promoted(WORLDS[0], 150, 0.0, 1_500, seed=2)
-    assert 12 <= found <= int(binom.ppf(0.999, 1_500, ALPHA))
+    """Of 1,500, some 37 by the bootstrap alone; with what was not seen it is fewer."""
+    assert 12 <= promoted(WORLDS[0], 150, 0.0, 1_500, seed=2, ends=ends_before) <= most(1_500)
+    assert promoted(WORLDS[0], 150, 0.0, 1_500, seed=2) <= most(1_500)
+
+
+@pytest.mark.parametrize(
+    ("share_worse", "loss", "reviews", "before"),
+    [(0.02, 0.49, 30, 0.35), (0.02, 0.49, 100, 0.12), (0.05, 0.19, 30, 0.12), (0.02, 1.0, 100, 0.12),
+     (0.02, 1.0, 300, 0.01), (0.05, 1.0, 100, 0.01)],
+)  # fmt: skip
+def test_challengers_that_are_much_worse_on_a_few_reviews_pass_no_more_often_than_stated(
+    share_worse, loss, reviews, before
+):
+    """The bootstrap alone promotes many of those that are better on every review of a small sample."""
+    world = Lopsided(share_worse, loss)
+    assert promoted(world, reviews, 0.0, 400, seed=2, ends=ends_before) >= 400 * before
+    assert promoted(world, reviews, 0.0, 400, seed=2) <= most(400)
+
+
+@pytest.mark.parametrize("layout", ["60 x 10", "60 unequal"])
+def test_reviews_that_resemble_each_other_are_not_taken_for_independent(layout):
+    world = Clustered(layout, LAYOUTS[layout], 0.6)
+    reviews = sum(world.sizes)
+    assert promoted(world, reviews, 0.0, 400, seed=2, ends=ends_before) >= 2 * most(400)
+    assert promoted(world, reviews, 0.0, 400, seed=2) <= most(400)
+
+
+def test_groups_hold_what_is_stated_without_an_unseen_one_too(monkeypatch):
+    """Who takes losses that were not seen on trust is told the truth of groups all the same."""
+    monkeypatch.setattr(gate, "POLICY", gate.PromotionConfig(max_review_loss=0.0))
+    world = Clustered("60 x 10", LAYOUTS["60 x 10"], 0.6)
+    assert 1 <= promoted(world, 600, 0.0, 800, seed=3) <= most(800)
+
+
+def test_the_best_of_nine_equals_is_no_luckier_if_it_was_chosen_on_validation():
+    """Chosen on the test itself, every seventh or so would be promoted by the bootstrap alone."""
+    honest, peeking = (best_of(9, 200, 400, seed=1, on_test=on_test) for on_test in (False, True))
+    assert honest["before"] <= most(400) / 400
+    assert peeking["before"] > 0.07
+    assert honest["promoted"] <= peeking["promoted"]
 
 
 def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
     """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
-    honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
-    monkeypatch.setattr("evaluation.studentised.effective_reviews", lambda bytes_D: len(bytes_D))
-    naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2)
+    honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
+    monkeypatch.setattr("benchmarks.gate.effective_reviews", lambda bytes_D: len(bytes_D))
+    naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
     assert honest <= int(binom.ppf(0.999, 1_500, ALPHA)) < naive + 20
     assert naive > honest
+
+
+def test_a_gain_of_two_percent_on_a_thousand_reviews_is_promoted():
+    assert promoted(WORLDS[0], 1_000, 0.02, 60, seed=4) >= int(binom.ppf(0.001, 60, 0.95))
 
 
 def test_a_gain_of_one_percent_on_five_thousand_reviews_is_promoted():

@@ -11,12 +11,16 @@ import pytest
 import benchmarks.train as benchmark
 from benchmarks.line_text import LineText
 
-LINES = LineText.of({name: [["a", "b"], ["b", "c"]] for name in ("train", "valid", "test")})
+LINES = LineText.of({"train": [["a", "b"], ["b", "c"]], "valid": [["a", "b"]], "test": [["b", "c"]]})
 
 
-def peer(peers: Path, text: Path, seconds: int, onednn: bool, batch: int = 20) -> list[dict[str, float]]:
+def peer(
+    peers: Path, text: Path, seconds: int, onednn: bool, flags: tuple[str, ...] = benchmark.DEFAULTS
+) -> list[dict[str, float]]:
     assert sorted(path.name for path in text.iterdir()) == ["test.txt", "train.txt", "valid.txt"]
-    return [{"valid_ppl": 50.0 if onednn else 80.0, "train_s": 90.0, "tokens": 900.0, "tok_s": batch / 2}]
+    tok_s = int(flags[-1]) / 2
+    perplexity = 40.0 if "--tied" in flags else 50.0 if onednn else 80.0
+    return [{"valid_ppl": perplexity, "train_s": 90.0, "tokens": 900.0, "tok_s": tok_s}]
 
 
 def ours(lines: LineText, target: float, budgets: Any, name: str) -> dict[str, Any]:
@@ -26,13 +30,33 @@ def ours(lines: LineText, target: float, budgets: Any, name: str) -> dict[str, A
 def test_each_peer_stands_beside_the_run_of_ours_that_reached_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "peer", peer)
     monkeypatch.setattr(benchmark, "time_to", ours)
-    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False)
+    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False, kinds=["plain", "onednn"])
     for kind, perplexity in (("plain", 80.0), ("onednn", 50.0)):
         assert rows[f"kaggle: word_language_model, {kind}"]["perplexity"] == perplexity
         assert rows[f"kaggle: ours, to the perplexity of word_language_model, {kind}"]["perplexity"] == perplexity
     assert {name: ratio.value for name, ratio in ratios.items()} == {
         "train.kaggle.short.plain": 15.0, "train.kaggle.short.onednn": 10.0,
     }  # fmt: skip
+
+
+def test_both_sides_are_judged_on_lines_that_neither_was_tuned_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def peer_of_test(peers: Path, text: Path, *rest: Any) -> list[dict[str, float]]:
+        assert (text / "valid.txt").read_text() == "b c\n", "the driver scores valid.txt"
+        return peer(peers, text, 90, False)
+
+    monkeypatch.setattr(benchmark, "peer", peer_of_test)
+    monkeypatch.setattr(benchmark, "time_to", ours)
+    assert benchmark.compare(LINES, "kaggle", Path(), long=False, kinds=["plain"])[1]
+
+
+def test_a_tuned_peer_runs_with_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "peer", peer)
+    monkeypatch.setattr(benchmark, "time_to", ours)
+    monkeypatch.setattr(benchmark, "TUNED", {False: {"kaggle": ("--tied", "--lr", "10")}, True: {}})
+    rows, _ = benchmark.compare(LINES, "kaggle", Path(), long=False, kinds=["tuned"])
+    their = rows["kaggle: word_language_model, tuned"]
+    assert (their["perplexity"], their["flags"]) == (40.0, "--tied --lr 10")
+    assert not benchmark.compare(LINES, "kaggle", Path(), long=True, kinds=["tuned"])[0], "not tuned for 15 minutes"
 
 
 def test_the_longer_time_has_a_recipe_of_its_own_and_one_kind_of_peer_may_be_asked_for(
@@ -50,7 +74,7 @@ def test_a_perplexity_that_no_budget_reaches_is_no_win(monkeypatch: pytest.Monke
     monkeypatch.setattr(benchmark, "peer", peer)
     found = SimpleNamespace(result={"perplexity": 90.0, "cpu_s": 1.0})
     monkeypatch.setattr(benchmark, "measure", lambda what, threads: found)
-    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False)
+    rows, ratios = benchmark.compare(LINES, "kaggle", Path(), long=False, kinds=["plain"])
     assert {ratio.value for ratio in ratios.values()} == {0.0}
     own = rows["kaggle: ours, to the perplexity of word_language_model, plain"]
     recipe, epochs = benchmark.BUDGETS[False]["kaggle"][-1]

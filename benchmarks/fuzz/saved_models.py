@@ -1,0 +1,91 @@
+"""Small saved models, made in a second, for whatever opens models: n-grams, a network, a cache, a model of lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from models.bundle import load_bundle, save_bundle
+from models.cache import CacheLM
+from models.mixture.parts import Part
+from models.ngram.counts import count_ngrams
+from models.ngram.line_lm import LineLM
+from models.ngram.lm import NGramLM
+from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
+from models.text import NormalForm
+from models.vocabulary import GIVEN, Vocabulary
+
+TEXTS = [
+    "The food was great, and I loved it! We'll be back.",
+    "Our waiter said the soup is hot (it was not).",
+    "We drove to Phoenix for the BBQ. The café was great...",
+    "Don't go. The take-out isn't worth it :(",
+] * 2
+PROBES = [("The soup was great.", 5), ("", 0)]
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=4
+ngram 3=2
+
+\\1-grams:
+-1.2\t<unk>
+-99\t<s>\t-0.3
+-1\t</s>
+-0.5\tthe\t-0.2
+-0.7\tsoup\t-0.1
+-1.5\twas
+
+\\2-grams:
+-0.1\t<s> the\t-0.05
+-0.2\tthe soup\t-0.01
+-0.4\tsoup was
+-0.3\tsoup </s>
+
+\\3-grams:
+-0.05\t<s> the soup
+-0.15\tthe soup was
+
+\\end\\
+"""
+KINDS = ("ngram", "lstm", "cache", "lines")
+
+
+def save_models(folder: Path) -> None:
+    """Write one folder for each of `KINDS`; the last is a model of lines, the others are bundles."""
+    word, char = (_vocabulary(unit) for unit in ("word", "char"))
+    spec = NGramSpec(order=3)
+    counts = count_ngrams(_documents(word), spec.order, word.size, GIVEN)
+    save_bundle(folder / "ngram", spec, word, NGramLM.from_counts(counts), PROBES, {"note": 1})
+    save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
+    inner = load_bundle(folder / "ngram")
+    part = Part("kn3", spec, inner.model, folder / "ngram")
+    cache = CacheSpec(part="kn3", order=1)
+    weights = np.tile([0.9, 0.1], (5, 1))
+    save_bundle(folder / "cache", cache, word, CacheLM(cache, part, weights), PROBES, {"note": 1})
+    arpa = folder / "lines.arpa"
+    arpa.write_text(ARPA, encoding="utf-8")
+    LineLM.from_arpa(arpa).save(folder / "lines")
+
+
+def _vocabulary(unit: Any) -> Vocabulary:
+    return Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+
+
+def _documents(vocabulary: Vocabulary) -> Any:
+    encoded = vocabulary.encode_documents(TEXTS, [0] * len(TEXTS))
+    return SimpleNamespace(ids=encoded.ids, offsets=encoded.offsets)
+
+
+def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
+    import torch
+
+    from models.neural.recurrent import RecurrentLM
+
+    spec = RecurrentSpec(hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+    return spec, vocabulary, RecurrentLM(spec, network, vocabulary.size)

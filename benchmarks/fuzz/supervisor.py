@@ -1,0 +1,103 @@
+"""Runs cases in a worker process, and says what came of each: also that it crashed, or took too long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import IO, Any
+
+import psutil
+
+CPU_SECONDS = 20.0
+"""Processor time that a case may take: what an idle machine does in tens of milliseconds."""
+WALL_SECONDS = 300.0
+POLL = 0.5
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Supervisor:
+    """One worker at a time, started anew when it is gone."""
+
+    def __init__(self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+        self.folder, self.cpu_seconds, self.wall_seconds = folder, cpu_seconds, wall_seconds
+        self.process: subprocess.Popen[str] | None = None
+        self.answers: Queue[str] = Queue()
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self.stop()
+
+    @property
+    def said(self) -> Path:
+        """What the worker writes to its standard error."""
+        return self.folder / "said.txt"
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Return what the worker answers, with the processor `seconds` it took; "error" where it cannot any more."""
+        process = self._worker()
+        about = psutil.Process(process.pid)
+        before, began = _cpu(about), time.monotonic()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps({"folder": str(self.folder), **job}) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return self._gone(process)
+        while True:
+            try:
+                answer = json.loads(self.answers.get(timeout=POLL))
+                return {**answer, "seconds": _cpu(about) - before}
+            except Empty:
+                if process.poll() is not None:
+                    return self._gone(process)
+                if _cpu(about) - before > self.cpu_seconds or time.monotonic() - began > self.wall_seconds:
+                    self.stop()
+                    return {"error": f"it took more than {self.cpu_seconds:g} s of processor time", "key": "too slow"}
+
+    def _worker(self) -> subprocess.Popen[str]:
+        if self.process is None or self.process.poll() is not None:
+            self.answers = Queue()
+            with self.said.open("wb") as said:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "benchmarks.fuzz.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    text=True,
+                    cwd=ROOT,
+                )
+            Thread(target=_forward, args=(self.process.stdout, self.answers), daemon=True).start()
+        return self.process
+
+    def _gone(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        code = process.wait()
+        last = self.said.read_bytes()[-3_000:].decode("utf-8", "replace")
+        self.stop()
+        return {"error": f"the process ended with code {code}\n{last}", "key": f"process ended with {code}"}
+
+    def stop(self) -> None:
+        """End the worker."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def _forward(lines: IO[str], queue: Queue[str]) -> None:
+    for line in lines:
+        queue.put(line)
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)

@@ -1,0 +1,210 @@
+"""Draw what the benchmark of the gate judges: reviews, what two models need for them, and which of them are one group.
+
+No world has a gain of its own: the challenger is as good as the champion on the whole, and differs in one way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from evaluation.metrics import LN2
+from evaluation.rules.case import open_nats
+
+MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000
+"""Of the log-normal lengths in bytes: so their mean is 577 and their coefficient of variation 0.92."""
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Lengths of reviews in bytes, the nats that two models need for them, and which reviews are one group."""
+
+    bytes_D: np.ndarray
+    champion_D: np.ndarray
+    challenger_D: np.ndarray
+    groups_D: np.ndarray | None = None
+
+
+def texts(generator: np.random.Generator, reviews: int) -> Pair:
+    """Return bytes of reviews, and what each costs both models by its own difficulty, in nats."""
+    bytes_D = np.clip(generator.lognormal(math.log(MEDIAN), SPREAD, reviews), 20, LONGEST).astype(np.int64)
+    return bytes_D, bytes_D * LN2 * np.maximum(1 + 0.15 * generator.normal(size=reviews), 0.3)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a review costs two models.
+
+    Args:
+        name: As shown.
+        deviations: From a generator and a number of reviews to two arrays with mean 0 and variance 1/2 each: the
+            deviations of champion and challenger.
+        spread: Standard deviation of the difference, in average reviews' bits.
+    """
+
+    name: str
+    deviations: Callable[[np.random.Generator, int], Pair]
+    spread: float = 0.10
+
+    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+        """Return scores of which the challenger's are (1 − gain) of the champion's on average."""
+        bytes_D, common_D = texts(generator, reviews)
+        length_D = bytes_D / 570.0
+        long, short = self.deviations(generator, reviews), self.deviations(generator, reviews)
+        sides = []
+        for style_D, chance_D in zip(long, short, strict=True):
+            moved_D = self.spread * math.sqrt(0.5) * (style_D + chance_D / np.sqrt(np.maximum(length_D, 0.25)))
+            sides.append(common_D * np.maximum(1 + moved_D, 0.05))
+        return Drawn(bytes_D, sides[0], sides[1] * (1 - gain))
+
+
+def equal_deviations(generator: np.random.Generator, reviews: int) -> Pair:
+    """Two independent draws of one distribution with heavy tails."""
+    one, other = generator.standard_t(5, (2, reviews)) / math.sqrt(2 * 5 / 3)
+    return one, other
+
+
+def skewed_deviations(generator: np.random.Generator, reviews: int, sign: int) -> Pair:
+    """The champion's deviations are lopsided, the challenger has none; with mean 0, and so their difference."""
+    cut = 5.0  # so that no review costs less than nothing, which would have to be mended on one side only
+    mean, square = 1 - math.exp(-cut), 2 * (1 - (1 + cut) * math.exp(-cut))
+    drawn = np.minimum(generator.exponential(size=reviews), cut)
+    lopsided = sign * (drawn - mean) / math.sqrt(square - mean**2)
+    return lopsided, np.zeros(reviews)
+
+
+class Drawing(Protocol):
+    """Anything that trials are drawn from."""
+
+    @property
+    def name(self) -> str:
+        """As shown."""
+
+    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+        """Return scores of which the challenger's are (1 − gain) of the champion's on average."""
+
+
+WORLDS = (
+    World("equal", equal_deviations),
+    World("skewed", partial(skewed_deviations, sign=1)),
+    World("skewed, reversed", partial(skewed_deviations, sign=-1)),
+)
+
+
+@dataclass(frozen=True)
+class Lopsided:
+    """A challenger that is a little better on most reviews, much worse on few, and no better on the whole.
+
+    Args:
+        share: Of the reviews on which it is worse.
+        loss: By which part of the champion's bits it is worse there.
+        noise: Standard deviation of what else differs.
+    """
+
+    share: float
+    loss: float
+    noise: float = 0.01
+
+    @property
+    def name(self) -> str:
+        """As shown."""
+        return f"lopsided, {self.share:.0%} worse by {self.loss:.0%}"
+
+    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+        """See `World.draw`."""
+        bytes_D, champion_D = texts(generator, reviews)
+        return Drawn(bytes_D, champion_D, champion_D * self.ratios(generator, reviews) * (1 - gain))
+
+    def ratios(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """Return the challenger's bits on so many reviews, or groups of them, as a part of the champion's."""
+        bad_D = generator.random(count) < self.share
+        ratio_D = np.where(bad_D, 1 + self.loss, 1 - self.loss * self.share / (1 - self.share))
+        return np.maximum(ratio_D + self.noise * generator.normal(size=count), 0.05)
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """Reviews of groups that resemble each other.
+
+    Args:
+        label: As shown.
+        sizes: Reviews of each group.
+        resemblance: Intra-class correlation of the difference of two models.
+        rare: Where given, the difference is that of the group alone.
+        spread: Standard deviation of the difference.
+    """
+
+    label: str
+    sizes: tuple[int, ...]
+    resemblance: float = 0.0
+    rare: Lopsided | None = None
+    spread: float = 0.12
+
+    @property
+    def name(self) -> str:
+        """As shown."""
+        if self.rare:
+            return f"rare groups, {self.label}, {self.rare.share:.0%} worse by {self.rare.loss:.0%}"
+        return f"clusters, {self.label}, ICC {self.resemblance:g}"
+
+    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+        """See `World.draw`; *reviews* is the sum of the sizes."""
+        groups_D = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        bytes_D, champion_D = texts(generator, reviews)
+        if self.rare:
+            ratio_D = self.rare.ratios(generator, len(self.sizes))[groups_D]
+        else:
+            shared_D = generator.normal(size=len(self.sizes))[groups_D]
+            parts = math.sqrt(self.resemblance), math.sqrt(1 - self.resemblance)
+            ratio_D = 1 + self.spread * (parts[0] * shared_D + parts[1] * generator.normal(size=reviews))
+        return Drawn(bytes_D, champion_D, champion_D * np.maximum(ratio_D, 0.05) * (1 - gain), groups_D)
+
+
+UNEQUAL = tuple(int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60)))
+LAYOUTS = {"60 x 10": (10,) * 60, "200 x 5": (5,) * 200, "60 unequal": UNEQUAL}
+LOPSIDED = (
+    *(Lopsided(rare, round(0.01 * (1 - rare) / rare, 2)) for rare in (0.02, 0.05, 0.10)),
+    *(Lopsided(rare, 1.0) for rare in (0.02, 0.05, 0.10)),
+)
+"""A gain of 1 % on most reviews, and the largest loss that the policy allows for."""
+CLUSTERS = (
+    *(Clustered(label, sizes, icc) for label, sizes in LAYOUTS.items() for icc in (0.0, 0.3, 0.6)),
+    *(Clustered(label, sizes, rare=Lopsided(0.02, 0.5)) for label, sizes in LAYOUTS.items()),
+)
+
+
+@dataclass(frozen=True)
+class StoredWorld:
+    """Two real models' scores of the same reviews: which is whose is tossed for each review.
+
+    So both are equally good, and differ as those two do.
+    """
+
+    bytes_D: np.ndarray
+    nats_2D: np.ndarray
+    name: str = "real scores"
+
+    @classmethod
+    def load(cls, one: Path, other: Path) -> StoredWorld:
+        """Read two `scores.parquet`; the second model's nats are scaled to the first one's sum."""
+        columns = ["review_id", "bytes", "nats", "spelling_nats"]
+        tables = [pl.read_parquet(file, columns=columns).sort("review_id") for file in (one, other)]
+        if not tables[0].select("review_id", "bytes").equals(tables[1].select("review_id", "bytes")):
+            raise SystemExit("the two files are not scores of the same reviews")
+        nats_2D = np.stack([open_nats(rows) for rows in tables])
+        return cls(tables[0]["bytes"].to_numpy(), nats_2D * (nats_2D[0].sum() / nats_2D.sum(axis=1))[:, None])
+
+    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+        """See `World.draw`; reviews are drawn with replacement."""
+        drawn_D = generator.integers(0, len(self.bytes_D), reviews)
+        side_D = generator.integers(0, 2, reviews)
+        ours_D, theirs_D = self.nats_2D[1 - side_D, drawn_D], self.nats_2D[side_D, drawn_D]
+        return Drawn(self.bytes_D[drawn_D], theirs_D, ours_D * (1 - gain))
