@@ -31,7 +31,8 @@ HOMES = {
     "optuna": {"tasks"},
 }
 MAY_LOOK_UP = "reviewlm/verbs/"  # only the command line imports them; they reach the flows inside a verb
-FOUNDATION_SEES = {"models.specs"}  # options are part of the configuration; no framework comes with them
+FOUNDATION_SEES = {"models.specs", "models.base", "models.ngram.placing"}
+"""Options are part of the configuration, and files are written in one way; no framework comes with these."""
 
 
 def imports_of(path: Path) -> list[tuple[str, int]]:
