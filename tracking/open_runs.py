@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 PROCESS = "reviewlm.process"
 NOTE = "mlflow.note.content"
+STARTING_SECONDS = 1.0
+"""How long an interrupt waits for a run that another thread is just starting."""
 _lock = threading.Lock()
+_starting = threading.RLock()
 _open: dict[tuple[Path, str], Tracker] = {}
 _marks: dict[Path, tuple[Path, int]] = {}
 
@@ -33,8 +37,15 @@ def process_tags() -> dict[str, str]:
     return {PROCESS: this_process()}
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Hold an interrupt back while a run starts, until `opened` has noted it: none may start unseen."""
+    with _starting:
+        yield
+
+
 def opened(tracker: Tracker, run_id: str) -> None:
-    """Note that this process writes a run."""
+    """Note that this process writes a run; call it within `starting`."""
     folder = marks_of(tracker.artifact_root.parent)
     with _lock:
         _open[folder, run_id] = tracker
@@ -44,7 +55,7 @@ def opened(tracker: Tracker, run_id: str) -> None:
                 file = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
                 if (descriptor := hold(file)) is not None:
                     _marks[folder] = file, descriptor
-    interrupts.at_interrupt(end_open_runs)
+    interrupts.at_interrupt(end_for_good)
 
 
 def ended(tracker: Tracker, run_id: str) -> None:
@@ -58,14 +69,21 @@ def ended(tracker: Tracker, run_id: str) -> None:
             os.close(descriptor)
 
 
+def end_for_good() -> None:
+    """End all open runs before the process ends, and start no more: the lock is never given back."""
+    _starting.acquire(timeout=STARTING_SECONDS)
+    end_open_runs()
+
+
 def end_open_runs() -> None:
-    """End all runs that this process has open as KILLED, the last one first."""
+    """End all runs that this process has open as KILLED, the last one first, and then say why."""
     with _lock:
-        left = list(_open.items())
-    for (_, run_id), tracker in reversed(left):
-        with suppress(ReviewLMError):
-            tracker.end_run(run_id, "KILLED")
-            tracker.set_tags(run_id, {NOTE: "Interrupted"})
+        left = list(reversed(_open.items()))
+    for write in (lambda tracker, run: tracker.end_run(run, "KILLED"),
+                  lambda tracker, run: tracker.set_tags(run, {NOTE: "Interrupted"})):  # fmt: skip
+        for (_, run_id), tracker in left:
+            with suppress(ReviewLMError):
+                write(tracker, run_id)
 
 
 def marks_of(home: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reviewlm.errors import ReviewLMError
 from tracking.client import ABSENT, error_code
-from tracking.open_runs import opened, process_tags
+from tracking.open_runs import opened, process_tags, starting
 from tracking.runs import Tracker
 
 
@@ -15,6 +15,11 @@ def reopen_run(tracker: Tracker, run_id: str) -> bool:
         TrackingUnavailable: MLflow does not answer.
     """
     known = tracker.known_id(run_id)
+    with starting():
+        return _reopened(tracker, run_id, known)
+
+
+def _reopened(tracker: Tracker, run_id: str, known: str) -> bool:
     try:
         with tracker.reaching() as client:
             if client.get_run(known).info.lifecycle_stage == "deleted":

@@ -96,8 +96,9 @@ class Tracker(Connection):
             own[PARENT] = parent_run_id
         details = {"name": name, "tags": {**own, **_tags(tags or {})}, "time": _now(), "unless": unless}
         local = delivery.new_run()
-        run_id = self.write(Write("start", local, details)) or local
-        open_runs.opened(self, run_id)
+        with open_runs.starting():
+            run_id = self.write(Write("start", local, details)) or local
+            open_runs.opened(self, run_id)
         return run_id
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:

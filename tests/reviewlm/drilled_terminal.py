@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 MARKER = "REVIEWLM_DRILL"
-CTRL_C, ECHO = b"\x03", "^C"
+CTRL_C, ECHO, BAR = b"\x03", "^C", "━"
 ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 """Of terminals: colours, and what live bars are drawn with."""
 
@@ -32,6 +32,12 @@ class Ended:
     seconds: float
     lines: list[str]
     left: list[str]
+
+
+def lines_of(said: str) -> list[str]:
+    """Return the lines as a terminal shows them, without bars: one may be drawn again until the signal is heard."""
+    shown = (ESCAPES.sub("", line).strip().rpartition("\r")[2] for line in said.replace(ECHO, "").split("\n"))
+    return [line for line in map(str.strip, shown) if line and BAR not in line]
 
 
 class Terminal:
@@ -105,10 +111,8 @@ class Terminal:
         took = time.monotonic() - began
         while self._read():
             pass
-        said = self.written[before:].decode(errors="replace")
-        lines = [ESCAPES.sub("", line).strip() for line in said.replace(ECHO, "").split("\n")]
         left = [" ".join(process.cmdline())[:200] for process in self.processes()]
-        return Ended(code, took, [line for line in lines if line], left)
+        return Ended(code, took, lines_of(self.written[before:].decode(errors="replace")), left)
 
     def _read(self) -> bool:
         """Read what is there, for which it waits a moment; return whether there was anything."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ import pytest
 from reviewlm.config import RunConfig
 from reviewlm.presets import load_config
 from reviewlm.verbs.tidy import tidy
+from tracking import open_runs
 from tracking.abandoned import PROCESS, left_marks
 from tracking.client import open_client
 from tracking.open_runs import end_open_runs, marks_of
 from tracking.opening import tracker_at
+from tracking.outbox import Write
 from tracking.runs import Tracker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -92,3 +95,30 @@ def test_while_mlflow_is_away_the_mark_stays(own_home: Path) -> None:
     mark.touch()
     tidy(config)
     assert mark.exists()
+
+
+def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_runs, "_starting", threading.RLock())  # the true one would be held until this process ends
+    tracker = tracker_at(config)
+    tracker.end_run(tracker.start_run("first"))  # which also connects, and may take seconds
+    writing, answered = threading.Event(), threading.Event()
+    write = tracker.write
+
+    def slow(what: Write) -> str | None:
+        writing.set()
+        answered.wait(10)
+        return write(what)
+
+    monkeypatch.setattr(tracker, "write", slow)
+    starter = threading.Thread(target=tracker.start_run, args=("late",))
+    starter.start()
+    assert writing.wait(10)
+    ending = threading.Thread(target=open_runs.end_for_good)
+    ending.start()
+    ending.join(0.3)  # long enough to end what is open, if it did not wait
+    answered.set()
+    for thread in (starter, ending):
+        thread.join(10)
+    assert statuses(tracker) == {"first": "FINISHED", "late": "KILLED"}
