@@ -68,8 +68,8 @@ LONGEST = replace(
 """For a budget of several passes over a short text, where a larger network must be kept from learning it by heart."""
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
-        "sentences": [*product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56))],
-        "kaggle": [*product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)), *product([MIDDLE], (0.12, 0.15, 0.2))],
+        "sentences": [*product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7, 0.85, 1.0))],
+        "kaggle": [*product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)), *product([MIDDLE], (0.12, 0.15, 0.2, 0.25, 0.3, 0.4))],
     },
     True: {
         "sentences": [*product([LONG], (1.2, 1.6, 2.4)), *product([LONGEST], (3.2, 4.4, 5.6, 7.2))],
@@ -85,7 +85,11 @@ GOALS: dict[bool, dict[str, float | None]] = {
 KINDS = ("tuned", "tuned onednn", "plain", "onednn")
 """Of the peer: with the flags that tuning found or as it is, and each with products in oneDNN."""
 DEFAULTS = ("--emsize", "200", "--nhid", "200")
-TUNED: dict[bool, dict[str, tuple[str, ...]]] = {False: {}, True: {}}
+TUNED_90S = (
+    "--model", "LSTM", "--nlayers", "1", "--emsize", "200", "--nhid", "200", "--batch_size", "20", "--bptt", "15",
+    "--dropout", "0.1", "--tied", "--use-optimizer", "--lr", "0.00461", "--clip", "0.5",
+)  # fmt: skip
+TUNED: dict[bool, dict[str, tuple[str, ...]]] = {False: {"sentences": TUNED_90S, "kaggle": TUNED_90S}, True: {}}
 """Flags of the peer by text, the best of `benchmarks/tune_peer.py` on the validation lines."""
 HELD_OUT = "test"
 """The lines that decide: no recipe of ours and no flags of the peer were chosen by them."""
