@@ -68,8 +68,13 @@ LONGEST = replace(
 """For a budget of several passes over a short text, where a larger network must be kept from learning it by heart."""
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
-        "sentences": [*product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7, 0.85, 1.0))],
-        "kaggle": [*product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)), *product([MIDDLE], (0.12, 0.15, 0.2, 0.25, 0.3, 0.4))],
+        "sentences": [
+            *product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7, 0.85, 1.0)),
+        ],
+        "kaggle": [
+            *product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)),
+            *product([MIDDLE], (0.12, 0.15, 0.2, 0.25, 0.3, 0.4)),
+        ],
     },
     True: {
         "sentences": [*product([LONG], (1.2, 1.6, 2.4)), *product([LONGEST], (3.2, 4.4, 5.6, 7.2))],
