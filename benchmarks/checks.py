@@ -18,13 +18,13 @@ import polars as pl
 import pyarrow.parquet  # noqa: F401  both routes read with it: what it takes belongs to the bare process
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
-from data_checks.case import PRIVATE, Case
+from core.config.run_config import ChecksConfig
 from data_checks.engine import Batch, great_expectations, validate
-from data_checks.expectations import ROWS, TALLIES
+from data_checks.metrics.tables import Table
+from data_checks.metrics.texts import MEASURES
 from data_checks.pandas_route import validate_on_pandas
-from data_checks.tables import Table
-from data_checks.texts import MEASURES
-from reviewlm.config import ChecksConfig
+from data_checks.suites.case import PRIVATE, Case
+from data_checks.suites.expectations import ROWS, TALLIES
 
 great_expectations()
 SUITES = ("raw", "clean")

@@ -21,9 +21,9 @@ from typing import Any, cast
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
-from models.neural.course import perplexity
 from models.neural.recurrent import RecurrentLM
-from models.neural.validation import validation_nats
+from models.neural.training.training_metrics import perplexity
+from models.neural.training.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 PLAIN = RecurrentSpec(

@@ -29,14 +29,14 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, say
 from benchmarks.small_text import ask_for_reviews, prepare
-from evaluation.score import TOKENS_PER_BATCH, batches, drawn_reviews, record_scores, windows
+from evaluation.scoring.score import TOKENS_PER_BATCH, batches, drawn_reviews, record_scores, windows
 from models.base import FitContext
-from models.bundle import Bundle, load_bundle, save_bundle
+from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.neural.recurrent import RecurrentLM
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
 from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, unigram_counts
-from models.vocabulary import Vocabulary
+from models.tokens.vocabulary import Vocabulary
 
 OBSERVED = 200
 GOAL = 0.9

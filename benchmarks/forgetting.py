@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.gate import share
 from benchmarks.gate_worlds import WORLDS, World
-from evaluation.studentised import Ratio, studentised_intervals
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from evaluation.statistics.studentised import Ratio, studentised_intervals
 
 POLICY = PromotionConfig()
 LIMIT = POLICY.max_champion_loss or 0.0

@@ -24,13 +24,19 @@ from scipy.stats import beta, norm
 from benchmarks.gate_worlds import CLUSTERS, LAYOUTS, LOPSIDED, WORLDS, Clustered, Drawing, Drawn, StoredWorld, texts
 from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
-from evaluation.bootstrap import Bootstrap, expanded_tail
-from evaluation.decision import Decision
-from evaluation.evidence import ChampionReviews, Evidence, Latency
-from evaluation.gate import decide
-from evaluation.studentised import Ratio, effective_reviews, gain_ratio, studentised_ends, studentised_intervals
-from reviewlm.family import Family
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from core.lineage.family import Family
+from evaluation.gate.decision import Decision
+from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.gate.gate import decide
+from evaluation.statistics.bootstrap import Bootstrap, expanded_tail
+from evaluation.statistics.studentised import (
+    Ratio,
+    effective_reviews,
+    gain_ratio,
+    studentised_ends,
+    studentised_intervals,
+)
 
 POLICY = PromotionConfig()
 FAMILY = Family("reviews")
@@ -45,8 +51,8 @@ Ends = Callable[..., np.ndarray]
 
 NOTES = (
     "before: of the same trials, promoted by the bootstrap over single reviews alone, as the gate decided until groups "
-    "were drawn and an unseen one was allowed for (evaluation/studentised.py). low and high are the ends of the exact "
-    "95 % interval of the share (Clopper and Pearson 1934). "
+    "were drawn and an unseen one was allowed for (evaluation/statistics/studentised.py). low and high are the ends of "
+    "the exact 95 % interval of the share (Clopper and Pearson 1934). "
     f"The bootstrap draws {RESAMPLES:,} times instead of 10,000.",
     "Lengths are log-normal and cut at 5,000 bytes: mean 577, coefficient of variation 0.92 (first 5,000 reviews of "
     "the Yelp open dataset: 545 and 0.90). A review costs 1 bit a byte, give or take 15 % for both models alike. "

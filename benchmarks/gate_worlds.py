@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from evaluation.metrics import LN2
-from evaluation.rules.case import open_nats
+from evaluation.gate.rules.case import open_nats
+from evaluation.scoring.metrics import LN2
 
 MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000
 """Of the log-normal lengths in bytes: so their mean is 577 and their coefficient of variation 0.92."""

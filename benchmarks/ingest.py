@@ -2,8 +2,9 @@
 
     python -m benchmarks.ingest [--quick] [--json] [--write] [--gigabytes 1.0] [--data FOLDER] [--file REVIEWS.jsonl]
 
-Ours is the stage *read* as the pipeline runs it (`corpus.ingest.read_source`): read, parse, check and type every
-record, put the bad ones with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their content.
+Ours is the stage *read* as the pipeline runs it (`corpus.ingestion.ingest.read_source`): read, parse, check and type
+every record, put the bad ones with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their
+content.
 *ingest* adds what no peer does: the SHA-256 of the file, and repeated review_ids. Everybody gets two threads, zstd of
 level 1, a warm page cache and imported modules, and writes the same columns.
 
@@ -37,10 +38,10 @@ import polars as pl
 from pyarrow import json, parquet
 
 from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
-from corpus.ingest import ingest, read_source
-from corpus.sources import identify
-from corpus.synth import write_reviews
-from reviewlm.config import SourceConfig
+from core.config.run_config import SourceConfig
+from corpus.ingestion.ingest import ingest, read_source
+from corpus.reading.sources import identify
+from corpus.synthetic.synth import write_reviews
 
 with suppress(ModuleNotFoundError):
     import duckdb

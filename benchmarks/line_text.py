@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from models.streams import TokenStream
-from models.text import NormalForm
-from models.vocabulary import BOS, BOUNDARY_POLICY, EOS, STARS, UNK
-from models.words import FIRST, cut, folded
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, BOUNDARY_POLICY, EOS, STARS, UNK
+from models.tokens.words import FIRST, cut, folded
 
 UNKNOWN = "<unk>"
 LANES = 10

@@ -24,13 +24,13 @@ from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
 from models.base import FitContext, LanguageModel, Progress
-from models.neural import trainer
-from models.neural.course import perplexity
 from models.neural.recurrent import RecurrentLM
+from models.neural.training import trainer
+from models.neural.training.training_metrics import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
-from models.vocabulary import BOS, GIVEN
-from tasks.fit_process import environment_of
+from models.tokens.vocabulary import BOS, GIVEN
+from tasks.fitting.fit_process import environment_of
 
 WHILE_TRAINING = 60
 """Pieces in which a continuous validation text is read while a network trains: side by side they take less time."""

@@ -24,18 +24,18 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from models.base import FitContext, LanguageModel
-from models.bundle import load_bundle
+from models.bundles.bundle import load_bundle
 from models.mixture.context_weights import ContextWeights
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
 from models.mixture.lm import Fixed, LinearMixture, MixtureLM
 from models.mixture.parts import Part
 from models.neural.recurrent import RecurrentLM
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
-from models.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, EOS, GIVEN
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}

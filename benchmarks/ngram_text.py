@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.ngram.text_corpus import BEGIN, END, LineCorpus
-from models.words import PATTERN
+from models.ngram.lines.text_corpus import BEGIN, END, LineCorpus
+from models.tokens.words import PATTERN
 
 CRAWL = "yelp_crawl_chicagoland.jsonl.gz"
 HELD_OUT = 6

@@ -2,7 +2,7 @@
 
 Among reviews of the same source, which the model was not trained on, are planted: reviews in other languages, reviews
 whose words were shuffled, and reviews that the model itself wrote. Compared are a review's surprise, its
-deviation from reviews of its length (`evaluation.odd_reviews`), and its curvature, which asks for the whole
+deviation from reviews of its length (`evaluation.drift.odd_reviews`), and its curvature, which asks for the whole
 distribution before each token: (Σ entropy − Σ nats) / √Σ variance, as in Fast-DetectGPT (Bao et al. 2024, equation 3),
 with the model itself for both roles. Without `--input` the text is the embedded corpus.
 """
@@ -22,21 +22,28 @@ import polars as pl
 
 from benchmarks.foreign_reviews import FOREIGN
 from benchmarks.harness import say
-from corpus.clean import prepare
-from corpus.ingest import ingest
-from corpus.split import iter_split
-from corpus.synth import write_reviews
-from evaluation.odd_reviews import area_under_curve, compare, compare_values, found_among_top, odd_counts, surprise
-from evaluation.score import score_stream
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import ingest
+from corpus.splitting.split import iter_split
+from corpus.synthetic.synth import write_reviews
+from evaluation.drift.odd_reviews import (
+    area_under_curve,
+    compare,
+    compare_values,
+    found_among_top,
+    odd_counts,
+    surprise,
+)
+from evaluation.scoring.score import score_stream
 from models.base import FitContext
-from models.bundle import Bundle
+from models.bundles.bundle import Bundle
 from models.predictions import predictions
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import BOS, GIVEN, Vocabulary
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, GIVEN, Vocabulary
 
 SHARE = 0.02
 TEXTS_AT_ONCE = 8

@@ -4,9 +4,9 @@
     python -m benchmarks.parallel --write
 
 With C cores: one process with one thread; one process with C threads; C ranks of one thread that train one network
-(`models/neural/parallel.py`); and C fits at once of one thread each, which are C models. All with the same batch, on
-made-up reviews (`benchmarks/mixture.py`), so that nothing but the time means anything. Counted is the time that updates
-take, evaluations not. Nothing else may run on the machine.
+(`models/neural/parallel/data_parallel.py`); and C fits at once of one thread each, which are C models. All with the
+same batch, on made-up reviews (`benchmarks/mixture.py`), so that nothing but the time means anything. Counted is the
+time that updates take, evaluations not. Nothing else may run on the machine.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import torch
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.mixture import VOCABULARY, MadeUp
+from core.environment import available_cores
 from models.base import FitContext
 from models.neural.recurrent import RecurrentLM
-from models.neural.trainer import train
+from models.neural.training.trainer import train
 from models.specs import RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
-from reviewlm.environment import available_cores
-from tasks.fit_process import environment_of
+from tasks.fitting.fit_process import environment_of
 
 GOAL = 1.8
 NETWORKS = {

@@ -18,21 +18,21 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.harness import ROOT, say
-from corpus.clean import prepare
-from corpus.grammar import log_probability
-from corpus.ingest import ingest
-from corpus.split import iter_split
-from corpus.synth import write_reviews
-from evaluation.metrics import Figures, figures_of_bundle
-from evaluation.score import score_stream
+from core.config.presets import load_config
+from core.store import sha256_of_file
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import ingest
+from corpus.splitting.split import iter_split
+from corpus.synthetic.grammar import log_probability
+from corpus.synthetic.synth import write_reviews
+from evaluation.scoring.metrics import Figures, figures_of_bundle
+from evaluation.scoring.score import score_stream
 from models.base import FitContext
-from models.bundle import Bundle
+from models.bundles.bundle import Bundle
 from models.specs import model_class
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.presets import load_config
-from reviewlm.store import sha256_of_file
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TABLE = ROOT / "docs" / "figures.toml"
 
@@ -80,7 +80,7 @@ class Demo:
         self._figures: dict[str, Figures] = {}
 
     def value(self, name: str) -> float:
-        """Return a figure: "floor", or "MODEL.FIGURE" as in `evaluation.metrics.Figures`."""
+        """Return a figure: "floor", or "MODEL.FIGURE" as in `evaluation.scoring.metrics.Figures`."""
         if name == "floor":
             return self.floor
         model, _, figure = name.partition(".")

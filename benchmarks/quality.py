@@ -27,12 +27,12 @@ from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.neural.course import perplexity
-from models.neural.dynamic import DynamicLM
-from models.neural.neural_cache import NeuralCacheLM
+from models.neural.adaptive.dynamic import DynamicLM
+from models.neural.adaptive.neural_cache import NeuralCacheLM
 from models.neural.recurrent import RecurrentLM
-from models.neural.validation import validation_nats
-from models.ngram.counts import count_ngrams
+from models.neural.training.training_metrics import perplexity
+from models.neural.training.validation import validation_nats
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import (
     DynamicSpec,
@@ -44,7 +44,7 @@ from models.specs import (
     TrainingSpec,
 )
 from models.streams import TokenStream
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import psutil
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.ingest import folder_for
 from benchmarks.processes import ContenderFailed, high_water
-from corpus.synth import write_reviews
+from corpus.synthetic.synth import write_reviews
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1

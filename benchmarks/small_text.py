@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from corpus.synth import write_reviews
+from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 HELD_OUT = 10
 """Every so many-th review is held out."""

@@ -23,9 +23,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, ratio, say, summary
 from models.specs import VocabularySpec
 from models.streams import write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from models.words import FIRST, PATTERN
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from models.tokens.words import FIRST, PATTERN
 
 SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
 THREADS = 2
@@ -64,7 +64,7 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
 
 
 def batches(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield the reviews of a file, as `corpus.split.iter_split` does."""
+    """Yield the reviews of a file, as `corpus.splitting.split.iter_split` does."""
     with pq.ParquetFile(path, pre_buffer=False) as file:  # which would keep all of the file in memory
         for batch in file.iter_batches(BATCH):
             yield pl.DataFrame(pl.from_arrow(batch))

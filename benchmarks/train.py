@@ -39,11 +39,11 @@ import torch
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from models.base import FitContext
-from models.neural import trainer
-from models.neural.course import perplexity
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentLM
-from models.neural.validation import validation_nats
+from models.neural.training import trainer
+from models.neural.training.training_metrics import perplexity
+from models.neural.training.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 

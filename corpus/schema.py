@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from reviewlm.errors import MissingColumn, Unreadable
+from core.errors import MissingColumn, Unreadable
 
 COLUMNS: dict[str, pl.DataType] = {
     "review_id": pl.String(),

@@ -1,7 +1,7 @@
 """Holds tables against suites and writes the Data Docs; knows nothing of reviews.
 
-The judging is done by polars (`data_checks/evaluation.py`); what it makes are Great Expectations' own result objects,
-which its stores, pages, checkpoints and actions take as their own.
+The judging is done by polars (`data_checks/metrics/evaluation.py`); what it makes are Great Expectations' own result
+objects, which its stores, pages, checkpoints and actions take as their own.
 
 Great Expectations takes over two seconds to import, so it is imported inside functions. Its context lives in memory:
 nothing but the Data Docs touches the disk. It keeps that context in one global place, hence the lock.
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from data_checks.escaping import escaped, escaped_words
-from data_checks.evaluation import Report, evaluate
-from data_checks.metrics import Metric
+from data_checks.metrics.evaluation import Report, evaluate
+from data_checks.metrics.metrics import Metric
+from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.report import ExpectationResult
-from data_checks.tables import CHUNK_ROWS, Table
 
 SITE = "docs"
 PARTS = ("expectations", "validations", "static")

@@ -6,7 +6,7 @@ import copy
 import html
 from typing import Any
 
-from reviewlm.visible import visible
+from core.visible import visible
 
 
 def escaped(validation: Any) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reviewlm.errors import CheckFailed, ReviewLMError
-from reviewlm.markdown import code, literal
+from core.errors import CheckFailed, ReviewLMError
+from core.markdown import code, literal
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 """A failed critical expectation stops the run, a warning is shown beside its result, an info is only logged."""
@@ -91,7 +91,7 @@ class CheckReport:
             raise ReviewLMError(
                 f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}", where=self.report_path,
                 cause="the expectation raised an error; the data were not judged",
-                remedy="correct data_checks/expectations.py",
+                remedy="correct data_checks/suites/expectations.py",
             )
         for result in self.results:
             if not result.passed and result.severity != CRITICAL:

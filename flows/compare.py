@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.ingest import recorded_or_read
 from flows.prepare import prepare
-from tasks.about_version import settings_of
-from tasks.pair import compare_two, describe_pair, write_markdown
-from tasks.track import parent_run
+from tasks.evaluation.pair import compare_two, describe_pair, write_markdown
+from tasks.lineage.about_version import settings_of
+from tasks.tracking.track import parent_run
 
 
 @flow(name="compare", persist_result=False)

@@ -7,10 +7,10 @@ from typing import Any
 from prefect import flow
 
 from flows.ingest import ingest
-from tasks.about_version import CHAMPION, settings_of
-from tasks.drift import measure_drift
-from tasks.summary import describe_drift
-from tasks.track import parent_run
+from tasks.data.drift import measure_drift
+from tasks.lineage.about_version import CHAMPION, settings_of
+from tasks.reporting.summary import describe_drift
+from tasks.tracking.track import parent_run
 
 
 @flow(name="drift", persist_result=False)

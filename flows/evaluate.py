@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from reviewlm.config import RunConfig
-from tasks.compare import Evaluated, compare_models
-from tasks.evaluate import measure
-from tasks.fit import Fitted
-from tasks.prepare import Prepared
+from core.config.run_config import RunConfig
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated, compare_models
+from tasks.evaluation.evaluate import measure
+from tasks.fitting.fit import Fitted
 
 
 @flow(name="evaluate", persist_result=False)

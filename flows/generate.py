@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from reviewlm.config import ExecutionConfig, RunConfig
+from core.config.run_config import ExecutionConfig, RunConfig
 from tasks.generate import generate_reviews
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from reviewlm.config import RunConfig
-from reviewlm.store import Artifact
-from tasks.about_version import VersionSettings
-from tasks.ingest import ingest_files, replay_quarantine, synthesise
-from tasks.prepare import check_table
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
+from tasks.data.prepare import check_table
+from tasks.lineage.about_version import VersionSettings
 from tasks.stage import store_of
 
 
@@ -31,7 +31,7 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
 
 @flow(name="replay", persist_result=False)
 def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
-    """Return a data set with the records that came back from its quarantine (see `corpus.replay`)."""
+    """Return a data set with the records that came back from its quarantine (see `corpus.quarantine.replay`)."""
     dataset = replay_quarantine.submit(config, quarantined, fixed).result()
     check_table.submit(config, "raw", dataset).result()
     return dataset

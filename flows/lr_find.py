@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import flow
 
+from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from reviewlm.neural_choice import chosen_model, folder_of, with_only
-from tasks.optimizers import find_learning_rate
+from tasks.search.optimizers import find_learning_rate
 
 
 @flow(name="lr-find", persist_result=False)

@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import flow
 
+from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from reviewlm.neural_choice import chosen_model, folder_of, with_only
-from tasks.optimizers import compare_optimizers, of_size
+from tasks.search.optimizers import compare_optimizers, of_size
 
 
 @flow(name="optimizers", persist_result=False)

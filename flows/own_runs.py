@@ -17,8 +17,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
-from reviewlm import interrupts
-from reviewlm.processes import is_gone, this_process
+from core.processes import interrupts
+from core.processes.identity import is_gone, this_process
 
 PREFIX = "process: "
 OPEN = [StateType.RUNNING, StateType.PENDING]

@@ -15,10 +15,10 @@ from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
-from tasks.about_version import CHAMPION, quarantined, settings_of
-from tasks.report import make_report
-from tasks.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
-from tasks.track import parent_run
+from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
+from tasks.reporting.report import make_report
+from tasks.reporting.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
+from tasks.tracking.track import parent_run
 
 Arguments = list[str] | None
 

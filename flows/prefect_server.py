@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from reviewlm.web_guard import Application, Guard
+from core.web_guard import Application, Guard
 
 
 def application() -> Guard:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from reviewlm.config import RunConfig
-from reviewlm.store import Artifact
-from tasks.canaries import choose
-from tasks.card import describe_data
-from tasks.prepare import (
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks.data.canaries import choose
+from tasks.data.card import describe_data
+from tasks.data.prepare import (
     SPLITS,
     VOCABULARY_FILE,
     Prepared,
@@ -18,7 +18,7 @@ from tasks.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.start import champion_vocabulary
+from tasks.fitting.warm_start import champion_vocabulary
 
 
 @flow(name="prepare", persist_result=False)

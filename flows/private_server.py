@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from reviewlm.children import start_child
-from reviewlm.credentials import one_time, prefect_client, prefect_server
+from core.credentials import one_time, prefect_client, prefect_server
+from core.processes.children import start_child
 
 
 def prepare_private_server() -> None:

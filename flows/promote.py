@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 
-from reviewlm.config import RunConfig
-from reviewlm.store import Artifact
-from tasks.champion_reviews import score_champion_reviews
-from tasks.choose import choose_challenger
-from tasks.compare import Evaluated
-from tasks.prepare import Prepared
-from tasks.promote import Promotion, decide, register
-from tasks.rejudge import until_settled
-from tasks.score_now import score_challenger, score_champion
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.choose import choose_challenger
+from tasks.promotion.promote import Promotion, decide, register
+from tasks.promotion.rejudge import until_settled
+from tasks.promotion.score_now import score_challenger, score_champion
 
 
 @flow(name="promote", persist_result=False)

@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect import flow
 
+from core.environment import other_home
+from core.errors import ConfigError
+from core.lineage.compare import conclude, platform_differences
 from flows.retrain import resolve
-from reviewlm.environment import other_home
-from reviewlm.errors import ConfigError
-from reviewlm.lineage_compare import conclude, platform_differences
-from tasks.fit_process import interruptible_fits
-from tasks.lineage import recorded_version
-from tasks.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights, steps_again
-from tasks.track import asking_of
+from tasks.fitting.fit_process import interruptible_fits
+from tasks.lineage.gather import recorded_version
+from tasks.lineage.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights, steps_again
+from tasks.tracking.track import asking_of
 
 
 @flow(name="reproduce", persist_result=False)

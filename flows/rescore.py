@@ -6,12 +6,12 @@ from typing import Any
 
 from prefect import flow
 
+from core.errors import EmptyInput
 from flows.ingest import ingest
-from reviewlm.errors import EmptyInput
-from tasks.about_version import CHAMPION, settings_of
-from tasks.benchmark import measure_benchmark
-from tasks.rescore import choose_versions, report_decay, rescore_version
-from tasks.track import parent_run
+from tasks.evaluation.benchmark import measure_benchmark
+from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
+from tasks.lineage.about_version import CHAMPION, settings_of
+from tasks.tracking.track import parent_run
 
 
 @flow(name="rescore", persist_result=False)

@@ -6,20 +6,20 @@ from typing import Any
 
 from prefect import flow
 
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.train import train
-from reviewlm.config import RunConfig
-from reviewlm.presets import load_config
-from tasks.card import log_card
-from tasks.drift import measure_drift
-from tasks.family import warn_of_other_family
-from tasks.report import make_report
+from tasks.data.card import log_card
+from tasks.data.drift import measure_drift
+from tasks.data.family import warn_of_other_family
+from tasks.reporting.report import make_report
+from tasks.reporting.summary import Summary, summarise
 from tasks.stage import recorded_stages
-from tasks.summary import Summary, summarise
-from tasks.track import parent_run
+from tasks.tracking.track import parent_run
 
 
 @flow(name="retrain", persist_result=False)

@@ -10,10 +10,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from tasks.fit import fit
-from tasks.fit_process import interruptible_fits
-from tasks.prepare import Prepared
-from tasks.scaling import (
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import fit
+from tasks.fitting.fit_process import interruptible_fits
+from tasks.search.scaling import (
     ScalingPlan,
     SmallFit,
     archive,
@@ -24,7 +24,7 @@ from tasks.scaling import (
     prediction_of,
     small_fits,
 )
-from tasks.track import parent_run
+from tasks.tracking.track import parent_run
 
 
 @flow(name="scaling", persist_result=False)

@@ -13,12 +13,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from tasks.fit_process import interruptible_fits
-from tasks.prepare import Prepared
-from tasks.study import Study, database_errors
-from tasks.sweep import PARENT, Finalist, Plan, finalist, finalists_of, open_study, plan_sweep, summarise_sweep
-from tasks.track import parent_run
-from tasks.trial import run_seed, run_trial
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit_process import interruptible_fits
+from tasks.search.study import Study, database_errors
+from tasks.search.sweep import PARENT, Finalist, Plan, finalist, finalists_of, open_study, plan_sweep, summarise_sweep
+from tasks.search.trial import run_seed, run_trial
+from tasks.tracking.track import parent_run
 
 WAIT_SECONDS = 1.0
 """Between two looks at what other processes do."""

@@ -8,11 +8,11 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from reviewlm.config import RunConfig
-from tasks.fit import Fitted, fit, fitted_parts, relative_cost
-from tasks.fit_process import interruptible_fits
-from tasks.prepare import Prepared
-from tasks.track import log_inputs
+from core.config.run_config import RunConfig
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
+from tasks.fitting.fit_process import interruptible_fits
+from tasks.tracking.track import log_inputs
 
 
 @flow(name="fit-models", persist_result=False)

@@ -132,7 +132,8 @@ class FitContext:
         report: Called now and then with the progress, for terminal and tracking.
         parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
         engine: Does the shards of an n-gram fit; None for threads of this process.
-        start: Folder of the weights that a neural fit starts from (`models/neural/warm_start.py`); None for fresh ones.
+        start: Folder of the weights that a neural fit starts from (`models/neural/training/warm_start.py`); None for
+            fresh ones.
         rank: Number, from 0, of this process among those that train one network together.
         ranks: How many these are.
         meeting: Where they find each other: the address of a process group; "env://" as torchrun has it.

@@ -18,7 +18,7 @@ import numpy as np
 
 from .specs import TrainingSpec
 from .streams import TokenStream
-from .vocabulary import BOS, EOS, GIVEN
+from .tokens.vocabulary import BOS, EOS, GIVEN
 
 CHUNK = 1 << 22
 """Tokens that are read from the stream at a time."""

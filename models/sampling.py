@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from .base import ModelError
-from .bundle import Bundle, require_stars
+from .bundles.bundle import Bundle, require_stars
 from .suggestions import Suggestions, suggest
-from .vocabulary import EOS, GIVEN, UNK, Vocabulary, page
+from .tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary, page
 
 __all__ = ["Suggestions", "filter_logp", "generate", "pick", "suggest"]
 

@@ -14,12 +14,12 @@ from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
 from .names import as_name as as_name
 from .names import require_name as require_name
+from .neural.adaptive.variant_spec import DynamicSpec as DynamicSpec
+from .neural.adaptive.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
-from .neural.training_spec import TrainingSpec as TrainingSpec
-from .neural.variant_spec import DynamicSpec as DynamicSpec
-from .neural.variant_spec import NeuralCacheSpec as NeuralCacheSpec
+from .neural.training.spec import TrainingSpec as TrainingSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
 from .options import LATER, require, require_types
@@ -61,9 +61,9 @@ KINDS: dict[str, tuple[type, str]] = {
     "lstm": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
     "nplm": (NPLMSpec, ".neural.nplm:NPLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
-    "cache": (CacheSpec, ".cache:CacheLM"),
-    "neural_cache": (NeuralCacheSpec, ".neural.neural_cache:NeuralCacheLM"),
-    "dynamic": (DynamicSpec, ".neural.dynamic:DynamicLM"),
+    "cache": (CacheSpec, ".cache.lm:CacheLM"),
+    "neural_cache": (NeuralCacheSpec, ".neural.adaptive.neural_cache:NeuralCacheLM"),
+    "dynamic": (DynamicSpec, ".neural.adaptive.dynamic:DynamicLM"),
 }
 
 
@@ -73,7 +73,7 @@ def parts_of(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def model_class(kind: str) -> Any:
-    """Return the class of a kind; it offers `fit(...)` and `load(...)` as class methods (see `models/bundle.py`)."""
+    """Return the class of a kind; it offers `fit(...)` and `load(...)` as class methods (see `bundles/bundle.py`)."""
     module, name = KINDS[kind][1].split(":")
     return getattr(import_module(module, __package__), name)
 

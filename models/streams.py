@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError, stored
-from .vocabulary import GIVEN, EncodedDocuments, Vocabulary
+from .tokens.vocabulary import GIVEN, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from .base import ModelError
-from .bundle import Bundle, require_stars
-from .vocabulary import Vocabulary, page
+from .bundles.bundle import Bundle, require_stars
+from .tokens.vocabulary import Vocabulary, page
 
 WIDTH = 16
 """Beginnings of words that the model looks at together."""

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from reviewlm import standard_streams
-from reviewlm.errors import OutOfMemory
-from reviewlm.out_of_memory import LOWER
+from core.errors import OutOfMemory
+from core.processes import standard_streams
+from core.processes.out_of_memory import LOWER
 
 STANDARD_ERROR = 2
 _kept: list[Any] = []

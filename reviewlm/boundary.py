@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from reviewlm import interrupts, terminal
-from reviewlm.crash_log import write_crash_log
-from reviewlm.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
-from reviewlm.out_of_memory import LOWER, first_line, is_out_of_memory
-from reviewlm.standard_streams import discard_output, guarded_streams, json_alone, wants_json
+from core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
+from core.processes import interrupts
+from core.processes.crash_log import write_crash_log
+from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
+from core.processes.standard_streams import discard_output, guarded_streams, json_alone, wants_json
+from reviewlm import terminal
 
 PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 INTERRUPTED = 130

@@ -2,7 +2,7 @@
 
 Every verb takes --json (standard output is then one JSON object and nothing else, also where it failed), every one that
 a configuration concerns --preset and --set key=value, and each exits with the code of its error's class (see
-`reviewlm/errors.py`).
+`core/errors.py`).
 Nothing heavy is imported until a verb runs. The verbs stand in `reviewlm/verbs/`, in the order of the help page.
 """
 
@@ -14,12 +14,13 @@ import sys
 
 import typer
 
-from reviewlm import interrupts, terminal
+from core.config.bounded_options import bounded
+from core.environment import ROOMS, numpy_features
+from core.processes import interrupts
+from core.processes.leftovers import own_temporary_folder
+from reviewlm import terminal
 from reviewlm.aborts import aborts_told
 from reviewlm.boundary import run_verb
-from reviewlm.bounded_options import bounded
-from reviewlm.environment import ROOMS, numpy_features
-from reviewlm.leftovers import own_temporary_folder
 from reviewlm.verbs import (
     adapt,
     compare,

@@ -10,9 +10,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from reviewlm import standard_streams
-from reviewlm.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
-from reviewlm.visible import visible
+from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
+from core.processes import standard_streams
+from core.visible import visible
 
 RESULT_WIDTH = 110
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"

@@ -8,12 +8,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from core.config.run_config import RunConfig
+from core.markdown import quoted
+from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
-from models.unseen import unseen_warnings
-from reviewlm.config import RunConfig
-from reviewlm.markdown import quoted
 from tasks.stage import converted_errors, show_markdown
-from tracking.opening import open_version
+from tracking.logged_models.opening import open_version
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from core.processes.interrupts import during
+from core.processes.memory import returned_memory
+from core.provenance import made_with
+from core.store import Artifact, Built, Store
 from models.base import ModelError
-from reviewlm.config import RunConfig
-from reviewlm.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
-from reviewlm.interrupts import during
-from reviewlm.memory import returned_memory
-from reviewlm.provenance import made_with
-from reviewlm.store import Artifact, Built, Store
 from tasks.progress import slug
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.environment import prepare_environment
+from core.environment import prepare_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")

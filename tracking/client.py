@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from reviewlm.errors import (
+from core.errors import (
     NotAuthorized,
     NotWritable,
     ReviewLMError,

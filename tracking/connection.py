@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reviewlm.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
+from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
-from reviewlm.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
+from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
 
 MADE_BY_MLFLOW = "experiments"
 """The table that MLflow makes first."""

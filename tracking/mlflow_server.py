@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import cast
 
-from reviewlm.credentials import credentials_of
-from reviewlm.environment import home_folder
-from reviewlm.web_guard import Application, Guard
+from core.credentials import credentials_of
+from core.environment import home_folder
+from core.web_guard import Application, Guard
 from tracking.client import SQLITE
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from reviewlm import services
-from reviewlm.errors import ArtifactError, StoreFull, TrackingUnavailable
-from tracking.outbox import FILE, Outbox, outboxes
-from tracking.versions import local_folder
+from core.errors import ArtifactError, StoreFull, TrackingUnavailable
+from core.processes import services
+from tracking.registry.versions import local_folder
+from tracking.runs.outbox import FILE, Outbox, outboxes
 
 MARKER, LOCK, DATABASE, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlflow.db", "mlartifacts", "outbox"
 KEPT = "moved"

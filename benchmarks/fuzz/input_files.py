@@ -22,11 +22,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from benchmarks.fuzz.mutations import VALUES, damaged
-from corpus.business import read_businesses
-from corpus.ingest import ingest
-from corpus.parts import iter_quarantine
-from corpus.quarantine import export, summarise
-from reviewlm.config import SourceConfig
+from core.config.run_config import SourceConfig
+from corpus.cleaning.business import read_businesses
+from corpus.ingestion.ingest import ingest
+from corpus.ingestion.parts import iter_quarantine
+from corpus.quarantine.records import export, summarise
 
 DATES = [
     "2018-07-07 22:09:11",

@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.fuzz.mutations import damaged, damaged_json
 from benchmarks.fuzz.saved_models import ARPA, save_models
 from models.base import ModelError
-from models.bundle import SPEC, load_bundle
-from models.ngram.line_lm import LineLM
-from models.vocabulary import FILE, Vocabulary
+from models.bundles.bundle import SPEC, load_bundle
+from models.ngram.lines.line_lm import LineLM
+from models.tokens.vocabulary import FILE, Vocabulary
 
 DESCRIPTIONS = ("spec.json", "vocabulary.json", "ngram.json", "cache.json")
 LINE = "the soup was great"

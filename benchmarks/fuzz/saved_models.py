@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import load_bundle, save_bundle
-from models.cache import CacheLM
+from models.bundles.bundle import load_bundle, save_bundle
+from models.cache.lm import CacheLM
 from models.mixture.parts import Part
-from models.ngram.counts import count_ngrams
-from models.ngram.line_lm import LineLM
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.line_lm import LineLM
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",

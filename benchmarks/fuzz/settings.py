@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from benchmarks.fuzz.mutations import damaged
-from reviewlm.errors import ConfigError
-from reviewlm.presets import PRESETS, load_config, parse_config
-from reviewlm.search_space import parse_space
-from reviewlm.store import canonical
+from core.config.presets import PRESETS, load_config, parse_config
+from core.config.search_space import parse_space
+from core.errors import ConfigError
+from core.store import canonical
 
 ODD = [
     "1",

@@ -7,14 +7,14 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.fuzz.mutations import damaged, damaged_json
-from corpus.ingest import limits_of, read_source
-from corpus.parts import Reading
-from corpus.quarantine import export
-from corpus.replay import assemble_with, replay, replays_of
-from corpus.sources import Source, identify
-from reviewlm.config import SourceConfig
-from reviewlm.manifest import CHECKSUM
-from reviewlm.store import MANIFEST, Store
+from core.config.run_config import SourceConfig
+from core.manifest import CHECKSUM
+from core.store import MANIFEST, Store
+from corpus.ingestion.ingest import limits_of, read_source
+from corpus.ingestion.parts import Reading
+from corpus.quarantine.records import export
+from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.reading.sources import Source, identify
 
 BAD = b"\n".join(
     [

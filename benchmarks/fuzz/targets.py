@@ -9,8 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.fuzz import input_files, model_files, settings, stored_files
+from core.errors import ReviewLMError
 from models.base import ModelError
-from reviewlm.errors import ReviewLMError
 
 OURS = (ReviewLMError, ModelError)
 """All that may come of a case besides success."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, LanguageModel, ModelError
-from ..vocabulary import GIVEN
+from ..tokens.vocabulary import GIVEN
 from . import log_linear
 from .context import ngram_models
 from .context_weights import STEPS, ContextWeights, fit_context_weights

@@ -20,7 +20,7 @@ import torch
 
 from ..base import FitContext, FitResult, ModelError
 from ..streams import TokenStream
-from ..vocabulary import GIVEN, Vocabulary
+from ..tokens.vocabulary import GIVEN, Vocabulary
 from .attribution import Attribution, attribution_of
 from .parts import Part, load_parts, open_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec

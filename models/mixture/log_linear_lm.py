@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..vocabulary import GIVEN
+from ..tokens.vocabulary import GIVEN
 from .attribution import Attribution
 from .lm import MixtureLM, MixtureState
 from .log_linear import log_normaliser, log_scores

@@ -15,7 +15,7 @@ from ..base import FitContext, LanguageModel, ModelError, Progress
 from ..names import require_name
 
 if TYPE_CHECKING:
-    from ..vocabulary import Vocabulary
+    from ..tokens.vocabulary import Vocabulary
 
 FORMAT = 1
 FOLDER = "parts"
@@ -44,7 +44,7 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
     Raises:
         ModelError: kind "input": there is no such part, or it has another vocabulary; kind "bundle": it is damaged.
     """
-    from ..bundle import load_bundle
+    from ..bundles.bundle import load_bundle
 
     parts = []
     for name in names:
@@ -73,8 +73,8 @@ def save_parts(folder: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def _save(part: Part, inside: Path) -> None:
-    from ..bundle import SPEC
-    from ..vocabulary import FILE
+    from ..bundles.bundle import SPEC
+    from ..tokens.vocabulary import FILE
 
     there = part.folder if part.folder and part.folder.is_dir() else None
     if there and inside.exists() and inside.samefile(there):  # saved where it was loaded from

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..base import LanguageModel, ModelError
-from ..vocabulary import BOS, GIVEN
+from ..tokens.vocabulary import BOS, GIVEN
 
 if TYPE_CHECKING:
     from ..streams import TokenStream

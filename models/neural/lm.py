@@ -25,15 +25,15 @@ from torch import Tensor
 from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .checkpoint import fill_network, stored_once
 from .device import require_device
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
 from .output import GIVEN, NOT_SCORED
+from .training.checkpoint import fill_network, stored_once
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
-    from ..vocabulary import Vocabulary
+    from ..tokens.vocabulary import Vocabulary
 
 NeuralSpec = RecurrentSpec | NPLMSpec
 WEIGHTS = "weights.safetensors"
@@ -185,7 +185,7 @@ class NeuralLM:
                 device is not there; "bundle" where the weights in `context.start` cannot be read or do not fit.
         """
         from ..streams import unigram_counts
-        from .trainer import train as run
+        from .training.trainer import train as run
 
         require_device(context.device)
         for stream in (train, validation):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import NPLMSpec
-from ..vocabulary import BOS
-from .dropout import Dropout
+from ..tokens.vocabulary import BOS
+from .layers.dropout import Dropout
 from .lm import NeuralLM
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output

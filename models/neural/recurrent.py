@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
-from ..vocabulary import BOS, STARS
-from . import penalties
-from .cells import CELLS, Weights
-from .dropout import Dropout, drop_weights, word_mask
-from .layers import make_layer, run_layer
+from ..tokens.vocabulary import BOS, STARS
+from .layers import penalties
+from .layers.cells import CELLS, Weights
+from .layers.dropout import Dropout, drop_weights, word_mask
+from .layers.recurrent_layers import make_layer, run_layer
 from .lm import NeuralLM
 from .look_up import look_up
 from .network import EMBEDDING_STD, Network, NetworkState

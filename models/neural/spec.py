@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from ..names import require_name
 from ..options import LATER, one_of, refuse_idle, require, require_types
-from .training_spec import TrainingSpec as TrainingSpec
+from .training.spec import TrainingSpec as TrainingSpec
 
 HEADED = ("two_level", "adaptive")
 """Outputs that have a head of frequent entries."""
@@ -97,11 +97,13 @@ class RecurrentSpec:
             output has rows of size H.
         nonlinearity: Of the "rnn" kind; the others have none to choose.
         cells: "fused" uses torch.nn's layer, or where it trains in bf16 on the processor ours of
-            `models/neural/sequence.py`; "own" the equations of `models/neural/cells.py`. The same but for rounding.
+            `models/neural/fused/sequence.py`; "own" the equations of `models/neural/layers/cells.py`. The same but for
+            rounding.
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
         variational: One dropout mask for all positions of a window instead of one per position. A window that is read
-            in pieces draws anew for each (`models/neural/dropout.py`); so do the masks below that hold for a window.
+            in pieces draws anew for each (`models/neural/layers/dropout.py`); so do the masks below that hold for a
+            window.
         remind: Add the embedding of the review's star token to every input, so that a wanted rating is not forgotten
             along a review; False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec, Smoothing
-from .counts import Documents, NGramCounts, count_ngrams, unseen_share
+from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables
 from .lm import NGramLM
 from .measure import measure
-from .smoothing import SCORES_ONLY, figures
+from .smoothing.methods import SCORES_ONLY, figures
 
 ALL: tuple[str, ...] = get_args(Smoothing)
 

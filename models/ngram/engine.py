@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .memory import give_back
-from .threads import THREADS, side_by_side
+from .counting.memory import give_back
+from .counting.threads import THREADS, side_by_side
 
 
 class Engine(Protocol):

@@ -10,17 +10,17 @@ import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec
-from .by_context import pieces
-from .counts import Documents, NGramCounts
+from .counting.array_allocator import Shelf
+from .counting.counts import Documents, NGramCounts
+from .counting.memory import require_memory
 from .engine import Engine
-from .entropy_pruning import observed_history, prune_by_entropy
-from .estimate import Estimate
-from .kneser_ney import SMOOTHINGS
-from .kneser_ney import estimate as kneser_ney
-from .memory import require_memory
-from .pruning import drop, keep, kept_by_count, kept_by_words, thresholds
-from .shelf import Shelf
-from .smoothing import SCORES_ONLY, estimate
+from .pruning.prune import drop, keep, kept_by_count, kept_by_words, thresholds
+from .pruning.relative_entropy import observed_history, prune_by_entropy
+from .smoothing.by_context import pieces
+from .smoothing.estimate import Estimate
+from .smoothing.kneser_ney import SMOOTHINGS
+from .smoothing.kneser_ney import estimate as kneser_ney
+from .smoothing.methods import SCORES_ONLY, estimate
 from .tables import FLOATS, Precision, Tables
 
 ENTROPY_BYTES = 70

@@ -20,19 +20,19 @@ import numpy as np
 
 from ..base import FitContext, FitResult, ModelError, Progress
 from ..specs import NGramSpec
-from .counts import Documents, NGramCounts, count_ngrams, unseen_share
-from .estimate import FALLBACK
+from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables
 from .lookup import NONE, apart, follow, log_probabilities
 from .measure import measure
-from .smoothing import SCORES_ONLY, figures
+from .smoothing.estimate import FALLBACK
+from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
 
 if TYPE_CHECKING:
     import torch
 
     from ..streams import TokenStream
-    from ..vocabulary import Vocabulary
+    from ..tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class NGramLM:
         maximum likelihood's are. A model without probabilities (stupid back-off) has neither nats nor perplexity.
         Methods of `smoothing.TUNED` choose their parameters on *validation*: there, their perplexity flatters.
         """
-        from ..vocabulary import GIVEN  # only here: models of lines start earlier without tokenisers
+        from ..tokens.vocabulary import GIVEN  # only here: models of lines start earlier without tokenisers
 
         train.require(vocabulary)
         validation.require(vocabulary)

@@ -23,12 +23,12 @@ from typing import Literal, Self
 
 import numpy as np
 
+from ..atomic_files import not_written
 from ..base import ModelError
-from .counts import NGramCounts
-from .estimate import Estimate
+from .counting.array_allocator import save_array
+from .counting.counts import NGramCounts
 from .lookup import Followers, row_type, word_type
-from .placing import not_written
-from .shelf import save_array
+from .smoothing.estimate import Estimate
 
 FORMAT = 2
 FACTS = "ngram.json"

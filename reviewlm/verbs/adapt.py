@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewlm.errors import ConfigError, InputError
-from reviewlm.output import require_folder
-from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
-from reviewlm.verbs.fitted import open_folder
-from reviewlm.verbs.ngram_values import whole_numbers
-from reviewlm.verbs.options import Json, checked
+from core.errors import ConfigError, InputError
+from core.output import require_folder
+from reviewlm.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
+from reviewlm.fitted import open_folder
+from reviewlm.ngram_values import whole_numbers
+from reviewlm.options import Json, checked
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
@@ -64,7 +64,7 @@ def adapt(
     """Measure a model on one continuous stream: static, with a continuous cache, under dynamic evaluation."""
     specs = _specs(rule, segment, rates, decays, thetas, windows, cache_tokens, dynamic_tokens)
     _require_texts(validation, test, train)
-    from evaluation.continuous import compare_continuous, stream_of
+    from evaluation.scoring.continuous import compare_continuous, stream_of
 
     chosen = _variants(variants)
     _refuse_idle(context, chosen, rule)
@@ -118,7 +118,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _variants(given: str) -> list[str]:
     """Return the variants between commas; the report has no row without one."""
-    from evaluation.continuous import VARIANTS
+    from evaluation.scoring.continuous import VARIANTS
 
     chosen = [name.strip() for name in given.split(",") if name.strip()]
     if unknown := [name for name in chosen if name not in VARIANTS] or ([] if chosen else [given]):

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.verbs.early_checks import require_data_of, require_versions_or_models
-from reviewlm.verbs.options import Json, Set, VersionInput, VersionPreset, run_version_flow, settings_of_versions
+from reviewlm.early_checks import require_data_of, require_versions_or_models
+from reviewlm.options import Json, Set, VersionInput, VersionPreset, run_version_flow, settings_of_versions
 
 app = typer.Typer()
 MODEL = "Number or alias of a registered version, or the name of a fitted model."

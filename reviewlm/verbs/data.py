@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.environment import available_cores
+from core.output import require_folder, require_output
 from reviewlm import terminal
-from reviewlm.environment import available_cores
-from reviewlm.output import require_folder, require_output
-from reviewlm.verbs.early_checks import require_champion, require_file, require_input, require_new_reviews
-from reviewlm.verbs.options import (
+from reviewlm.early_checks import require_champion, require_file, require_input, require_new_reviews
+from reviewlm.options import (
     Json,
     Preset,
     Rebuild,
@@ -27,8 +27,8 @@ from reviewlm.verbs.options import (
 )
 
 if TYPE_CHECKING:
-    from reviewlm.store import Artifact
-    from tracking.version_settings import VersionSettings
+    from core.store import Artifact
+    from tracking.registry.version_settings import VersionSettings
 
 app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
@@ -50,7 +50,7 @@ def synth(
     """Write synthetic reviews whose exact probability is known."""
     require_output(out)
     configured(preset, set)
-    from corpus.synth import write_reviews
+    from corpus.synthetic.synth import write_reviews
 
     result = write_reviews(out, reviews, seed, malformed, duplicates, workers=available_cores())
     terminal.show_facts({**result, "out": str(out)})
@@ -66,7 +66,7 @@ def quarantine_show(
     Without a champion: of the only data set there is.
     """
     told, file = _quarantine(preset, input, set)
-    from corpus.quarantine import summarise
+    from corpus.quarantine.records import summarise
 
     rows = summarise(file)
     terminal.show_rows(rows, f"Quarantine of {told['data']}")
@@ -82,7 +82,7 @@ def quarantine_export(
     """Write the records that `quarantine show` sums up to a file in which the field `raw` can be corrected."""
     require_output(out)
     told, file = _quarantine(preset, input, set)
-    from corpus.quarantine import export
+    from corpus.quarantine.records import export
 
     terminal.show_facts(result := {**export(file, out, reason), **told})
     terminal.last_line(result, json)
@@ -106,15 +106,15 @@ def quarantine_replay(
 
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
     """Return whose data are meant, and their quarantine."""
-    from corpus.parts import QUARANTINE_FILE
+    from corpus.ingestion.parts import QUARANTINE_FILE
 
     chosen, dataset = _quarantined(preset, input, overrides)
     return chosen.told(), dataset.folder / QUARANTINE_FILE
 
 
 def _quarantined(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[VersionSettings, Artifact]:
-    from tasks.about_version import quarantined
-    from tracking.version_settings import where_of
+    from tasks.lineage.about_version import quarantined
+    from tracking.registry.version_settings import where_of
 
     set_up(where_of(preset, overrides or []))
     return quarantined(preset, input or [], overrides or [])
@@ -130,8 +130,8 @@ def checks_suggest(
     require_output(out)
     require_file(table, "--table")
     config = configured(preset, set)
-    from data_checks.suggest import suggest
-    from data_checks.suite_files import save_suite
+    from data_checks.suites.suggest import suggest
+    from data_checks.suites.suite_files import save_suite
     from models.specs import as_name
 
     suite = suggest(table, as_name(table.stem, "table"), config.checks.chunk_rows)
@@ -152,7 +152,7 @@ def checks_run(
     require_file(table, "--table")
     require_file(suite, "--suite")
     config = configured(preset, set)
-    from data_checks.suite_files import check_with
+    from data_checks.suites.suite_files import check_with
 
     require_folder(docs, "--docs")
     docs = docs.absolute()

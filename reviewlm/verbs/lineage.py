@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError, NotReproduced
+from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.errors import ConfigError, NotReproduced
-from reviewlm.output import require_folder
-from reviewlm.verbs.options import Input, Json, Preset, Set, configured, run_flow
+from reviewlm.options import Input, Json, Preset, Set, configured, run_flow
 
 if TYPE_CHECKING:
-    from reviewlm.config import RunConfig
+    from core.config.run_config import RunConfig
 
 app = typer.Typer()
 Version = Annotated[str, typer.Argument(help="Alias or number of a registered version.")]
@@ -28,10 +28,10 @@ def lineage(
 ) -> None:
     """Show what a version was made of, back to the raw files: stages, digests, sizes, when, with which code."""
     config = configured(preset, set)
-    from reviewlm import lineage_check
-    from reviewlm.lineage import LINEAGE_TAG
-    from reviewlm.lineage_tree import step_rows, tree_lines
-    from tracking.lineage import find, record_of
+    from core.lineage import check as lineage_check
+    from core.lineage.record import LINEAGE_TAG
+    from core.lineage.tree import step_rows, tree_lines
+    from tracking.registry.lineage import find, record_of
 
     found = find(config, version)[1]
     record = record_of(found.folder) or _from_store(config, found.folder)
@@ -61,7 +61,7 @@ def lineage(
 
 def _from_store(config: Any, bundle: Path) -> Any:
     """Return the lineage of a version from before versions had a record."""
-    from tasks.lineage import recorded
+    from tasks.lineage.gather import recorded
 
     return recorded(config, bundle)
 
@@ -78,7 +78,7 @@ def reproduce(
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs."""
     def check(config: RunConfig) -> None:
-        from tracking.lineage import find
+        from tracking.registry.lineage import find
 
         require_folder(Path(home) if home else None, "--home")
         find(config, version)

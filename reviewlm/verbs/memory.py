@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
+from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.errors import ConfigError
-from reviewlm.output import require_folder
-from reviewlm.verbs.findings import Finding, Out, Track, hand_over
-from reviewlm.verbs.fitted import (
+from reviewlm.findings import Finding, Out, Track, hand_over
+from reviewlm.fitted import (
     Bundles,
     Chosen,
     Fitted,
@@ -26,13 +26,13 @@ from reviewlm.verbs.fitted import (
     recurrent_networks,
     stream_of_texts,
 )
-from reviewlm.verbs.ngram_values import whole_numbers
-from reviewlm.verbs.options import Json, Set, VersionPreset, checked
+from reviewlm.ngram_values import whole_numbers
+from reviewlm.options import Json, Set, VersionPreset, checked
 
 if TYPE_CHECKING:
-    from models.neural.gradient_flow import GradientFlow
+    from core.config.run_config import RunConfig
+    from course.gradient_flow import GradientFlow
     from models.streams import TokenStream
-    from reviewlm.config import RunConfig
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
@@ -77,10 +77,10 @@ def gradient_flow(
 
 def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, settings: dict[str, Any]) -> Finding:
     """Return gradients by distance of each (name, options, network, tokens), and the activity of ReLU units."""
-    from evaluation.memory_figures import gradient_figure
-    from evaluation.memory_tables import gradient_table
-    from models.neural.gradient_flow import gradient_flow as flow_of
-    from models.neural.gradient_flow import relu_activity
+    from course.figures import gradient_figure
+    from course.gradient_flow import gradient_flow as flow_of
+    from course.gradient_flow import relu_activity
+    from course.tables import gradient_table
 
     curves: dict[str, GradientFlow] = {}
     parts: dict[str, GradientFlow] = {}
@@ -114,10 +114,10 @@ def context_use(
     wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
     asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
-    from evaluation.context_length import keeps_rating
-    from evaluation.memory_figures import context_figure
-    from evaluation.memory_tables import context_table, scoring_speed
-    from models.context_use import context_use as use_of
+    from evaluation.plots.memory import context_figure
+    from evaluation.probing.context_length import keeps_rating
+    from evaluation.probing.context_use import context_use as use_of
+    from evaluation.probing.memory_tables import context_table, scoring_speed
 
     found: dict[str, Any] = {}
     speeds: dict[str, dict[str, float | None]] = {}
@@ -158,7 +158,7 @@ def state_carry(
         raise ConfigError("The stride must be below the window", where="--stride", value=stride)
     texts, asked = terminal.read_texts(text) if text else None, asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
-    from evaluation.state_policies import state_policies
+    from evaluation.scoring.state_policies import state_policies
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -191,12 +191,12 @@ def probe(
         raise ConfigError("There is no such set of probes", where="--probes", value=probes, remedy=remedy)
     asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
-    from evaluation.grammar_probes import grammar_probes
-    from evaluation.memory_figures import probe_figure
-    from evaluation.memory_tables import probe_rows
-    from evaluation.probe_sentences import english_probes
-    from evaluation.probes import probe as ask
-    from evaluation.probes import table_of, totals_of
+    from evaluation.plots.memory import probe_figure
+    from evaluation.probing.grammar_probes import grammar_probes
+    from evaluation.probing.memory_tables import probe_rows
+    from evaluation.probing.probe_sentences import english_probes
+    from evaluation.probing.probes import probe as ask
+    from evaluation.probing.probes import table_of, totals_of
 
     chosen = english_probes() if probes == "english" else grammar_probes(reviews, seed)
     tables = {}
@@ -220,7 +220,7 @@ def _networks(
     models: list[FittedModel], config: RunConfig, texts: list[str] | None, fresh_too: bool, reviews: int, length: int
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """Yield name, options, network and tokens of every recurrent network, and of its untrained twin."""
-    from models.neural.gradient_flow import beginnings, untrained
+    from course.gradient_flow import beginnings, untrained
 
     recurrent = [(one, *network) for one in models for network in recurrent_networks(one)]
     if not recurrent:
@@ -239,8 +239,8 @@ def _fresh(hidden: int, reviews: int, length: int) -> Iterator[tuple[str, Any, A
     """Yield name, options, network and random tokens of a new network of every cell."""
     import numpy as np
 
-    from models.neural.gradient_flow import each_cell, untrained
-    from models.words import FIRST
+    from course.gradient_flow import each_cell, untrained
+    from models.tokens.words import FIRST
 
     ids_BT = np.random.default_rng(1).integers(FIRST, RANDOM_WORDS, (reviews, length))
     for name, spec in each_cell(hidden, hidden).items():

@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
+from reviewlm.options import Json, Model, Preset, Set, Stars, checked, configured, opened
 from reviewlm.text_scores import show_scores, sum_of_scores
-from reviewlm.verbs.options import (
-    Json,
-    Model,
-    Preset,
-    Set,
-    Stars,
-    checked,
-    configured,
-    opened,
-)
 
 if TYPE_CHECKING:
-    from tracking.versions import Version
+    from tracking.registry.versions import Version
 
 app = typer.Typer()
 
@@ -39,8 +30,8 @@ def generate(
 ) -> None:
     """Write reviews with the registered champion."""
     bundle, version = opened(configured(preset, set), model)
+    from models.bundles.unseen import unseen_warnings
     from models.sampling import generate as sample
-    from models.unseen import unseen_warnings
 
     texts = checked(lambda: sample(bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
@@ -58,8 +49,8 @@ def suggest(
 ) -> None:
     """Suggest the next whole words, with their probabilities."""
     bundle, version = opened(configured(preset, set), model)
+    from models.bundles.unseen import unseen_warnings
     from models.sampling import suggest as next_words
-    from models.unseen import unseen_warnings
 
     found = checked(lambda: next_words(bundle, prompt, k, stars))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
@@ -78,7 +69,7 @@ def score(
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
     result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
-    from models.unseen import unseen_warnings
+    from models.bundles.unseen import unseen_warnings
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     show_scores(result)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from core.errors import BundleError, ConfigError, disk_errors
+from core.output import ANOTHER_PLACE, require_folder
 from reviewlm import terminal
-from reviewlm.errors import BundleError, ConfigError, disk_errors
-from reviewlm.output import ANOTHER_PLACE, require_folder
-from reviewlm.verbs.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.verbs.options import Json, checked, complaint, configured
+from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
+from reviewlm.options import Json, checked, complaint, configured
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
@@ -100,7 +100,7 @@ def fit(
     does = engine_of(engine, dask_address, threads, temp or (binary or arpa or Path()).parent)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
-    from models.ngram.text_files import checked_spec, fit_text, require_places, require_texts
+    from models.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
 
     with _settings():
         limited = limit_vocabulary is not None
@@ -135,7 +135,7 @@ def score(
 ) -> None:
     """Measure a text file with a model file: perplexity with and without unknown words, as KenLM's `query` does."""
     model = _one_model(arpa, binary)
-    from models.ngram.text_files import require_texts, score_text
+    from models.ngram.lines.text_files import require_texts, score_text
 
     checked(lambda: require_texts(text))
     result = checked(lambda: score_text(model, text))
@@ -173,11 +173,11 @@ def compare(
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError("There is a file in the way of the folder", where="--out", value=out)
     config = configured(preset, set) if track else None
-    from evaluation.ngram_report import amount_table, curve_table, method_table, write
-    from evaluation.ngram_report import as_json as plain
+    from evaluation.reports.ngram_report import amount_table, curve_table, method_table, write
+    from evaluation.reports.ngram_report import as_json as plain
     from models.ngram.comparison import ALL
-    from models.ngram.text_comparison import compare_texts
-    from models.ngram.text_files import require_texts
+    from models.ngram.lines.text_comparison import compare_texts
+    from models.ngram.lines.text_files import require_texts
 
     chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(ALL)
     if unknown := [name for name in chosen if name not in ALL]:
@@ -198,7 +198,7 @@ def compare(
             result["files"] = [str(path) for path in write(found, out)]
         terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
     if config is not None:
-        from tasks.ngram_runs import track as to_mlflow
+        from tasks.tracking.ngram_runs import track as to_mlflow
 
         settings = {"text": text.name, "held_out": held_out.name, "orders": wanted, "methods": chosen, "amounts": steps}
         result["mlflow_run_id"] = to_mlflow(config, found, settings)
@@ -215,7 +215,7 @@ def suggest(
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
     model = _opened(arpa, binary)
-    from models.ngram.next_words import next_words
+    from models.ngram.lines.next_words import next_words
 
     found = checked(lambda: next_words(model, prompt, k))
     name = "probability" if model.normalised else "score"
@@ -238,7 +238,7 @@ def generate(
 ) -> None:
     """Write lines as the model would."""
     model = _opened(arpa, binary)
-    from models.ngram.next_words import write_lines
+    from models.ngram.lines.next_words import write_lines
 
     lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
     for line in lines:
@@ -248,7 +248,7 @@ def generate(
 
 def _opened(arpa: Path | None, binary: Path | None) -> Any:
     model = _one_model(arpa, binary)
-    from models.ngram.text_files import open_model
+    from models.ngram.lines.text_files import open_model
 
     return checked(lambda: open_model(model))
 

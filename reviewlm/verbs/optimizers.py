@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
+from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.errors import ConfigError
-from reviewlm.output import require_folder
-from reviewlm.verbs.findings import Track
-from reviewlm.verbs.options import Input, Json, NeuralModel, Preset, Set, run_flow
+from reviewlm.findings import Track
+from reviewlm.options import Input, Json, NeuralModel, Preset, Set, run_flow
 
 if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
     from models.specs import NPLMSpec, RecurrentSpec
-    from reviewlm.config import RunConfig
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
@@ -43,8 +43,8 @@ def lr_find(
     """Find a learning rate: train a little while it rises, and see from where on the loss explodes."""
 
     def check(config: RunConfig) -> None:
-        from models.neural.rate_finder import WITHOUT_PART
-        from reviewlm.neural_choice import chosen_model, folder_of
+        from core.config.neural_choice import chosen_model, folder_of
+        from models.neural.optimization.rate_finder import WITHOUT_PART
 
         place, spec = chosen_model(config, model)
         _check_rates(spec.training.optimizer, lowest, highest)
@@ -92,7 +92,7 @@ def optimizers(
     wanted = _rates(rules, rates)
 
     def check(config: RunConfig) -> None:
-        from reviewlm.neural_choice import chosen_model, folder_of
+        from core.config.neural_choice import chosen_model, folder_of
 
         place, spec = chosen_model(config, model)
         _warn_of_overrides(set, (place, spec.name), _of_trials(spec, list(wanted), size, epochs))
@@ -121,7 +121,7 @@ def _say_where(result: Mapping[str, Any]) -> None:
 
 def _of_trials(spec: RecurrentSpec | NPLMSpec, rules: Sequence[str], size: int, epochs: float) -> dict[str, str]:
     """Return the options of a model that its own values have no part in, and what stands in their place."""
-    from models.neural.optimizer_comparison import OWN, SAME
+    from models.neural.optimization.comparison import OWN, SAME
 
     asked = vars(spec.training)
     same = {name: f"every trial has {value}" for name, value in SAME.items() if asked[name] != value}
@@ -144,7 +144,7 @@ def _warn_of_overrides(
 
 
 def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None:
-    from models.neural.rate_finder import swept_range
+    from models.neural.optimization.rate_finder import swept_range
 
     first, last = swept_range(rule, lowest, highest)
     if not 0 < first < last < inf:
@@ -155,7 +155,7 @@ def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None
 
 def _rates(rules: str, rates: str) -> dict[str, list[float] | None]:
     """Return what is to be tried, by rule; None for the rate of a range test."""
-    from models.neural.optimizer_comparison import GRID
+    from models.neural.optimization.comparison import GRID
 
     chosen = [name.strip() for name in rules.split(",") if name.strip()] or list(GRID)
     if unknown := [name for name in chosen if name not in GRID]:

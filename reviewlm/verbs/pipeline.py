@@ -5,18 +5,7 @@ from __future__ import annotations
 import typer
 
 from reviewlm import terminal
-from reviewlm.verbs.options import (
-    Input,
-    Json,
-    Preset,
-    Rebuild,
-    Set,
-    Verify,
-    configured,
-    opened,
-    run_flow,
-    with_rebuild,
-)
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verify, configured, opened, run_flow, with_rebuild
 
 app = typer.Typer()
 

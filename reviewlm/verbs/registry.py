@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import InputError, TrackingUnavailable
 from reviewlm import terminal
-from reviewlm.errors import InputError, TrackingUnavailable
-from reviewlm.verbs.early_checks import require_champion, require_input
-from reviewlm.verbs.options import (
+from reviewlm.early_checks import require_champion, require_input
+from reviewlm.options import (
     Json,
     Preset,
     RegisteredModel,
@@ -24,9 +24,9 @@ from reviewlm.verbs.options import (
 )
 
 if TYPE_CHECKING:
-    from reviewlm.config import RunConfig
-    from tracking.events import Event
-    from tracking.registry import Registry
+    from core.config.run_config import RunConfig
+    from tracking.registry.events import Event
+    from tracking.registry.registry import Registry
 
 app = typer.Typer()
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
@@ -71,7 +71,7 @@ def rollback(
     config = configured(preset, set)
     registry = _registry(config, model)
     _require_version(registry, to)
-    from tracking.registry import CHAMPION
+    from tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
@@ -91,7 +91,7 @@ def history(
 ) -> None:
     """Tell every decision: who made which version the champion, or refused it, when and why; then list the versions."""
     registry = _registry(configured(preset, set), model)
-    from tracking.events import complaints
+    from tracking.registry.events import complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
@@ -127,7 +127,7 @@ def _promote_by_hand(
 ) -> dict[str, Any]:
     registry = _registry(config, model)
     _require_version(registry, version)
-    from tracking.registry import CHAMPION
+    from tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
     registry.require_promotable(version, force)
@@ -149,8 +149,8 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     Raises:
         InputError: No model is registered under the name that was given.
     """
-    from tracking.opening import asked_model, registered, tracker_at
-    from tracking.registry import Registry
+    from tracking.logged_models.opening import asked_model, registered, tracker_at
+    from tracking.registry.registry import Registry
 
     tracker = tracker_at(config)
     if model and not registered(tracker, model):
@@ -164,7 +164,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
     Raises:
         InputError: There is no such version.
     """
-    from tracking.opening import versions_of
+    from tracking.logged_models.opening import versions_of
 
     known = [] if number is None else versions_of(registry.tracker, registry.name)
     if number is not None and number not in known:
@@ -175,7 +175,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
 
 
 def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, Any]:
-    from tracking.load_test import load_test
+    from tracking.logged_models.load_test import load_test
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
     return asdict(load_test(registry.tracker, registry.name, version, device))
@@ -192,8 +192,8 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
     MLflow is asked nothing after it: a decision that stands must not look like one that failed, or it is made twice.
     So one that MLflow went away after is told as decided, with how to ask for it *again* without undoing it.
     """
-    from tracking.change import Unfinished
-    from tracking.standing import CARRIED_OUT, PENDING
+    from tracking.registry.change import Unfinished
+    from tracking.registry.standing import CARRIED_OUT, PENDING
 
     try:
         event, state = decide(), CARRIED_OUT
@@ -215,7 +215,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
 
 def _standing(registry: Registry) -> dict[str, Any]:
     """Return what the newest decision came to, where nothing was decided now."""
-    from tracking.registry import CHAMPION, PREVIOUS
+    from tracking.registry.registry import CHAMPION, PREVIOUS
 
     champion, previous, newest = registry.alias(CHAMPION), registry.alias(PREVIOUS), registry.decisions()[:1]
     return {

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.errors import ConfigError
-from reviewlm.verbs.options import Input, Json, NeuralModel, Preset, Set, run_flow
+from reviewlm.options import Input, Json, NeuralModel, Preset, Set, run_flow
 
 if TYPE_CHECKING:
-    from reviewlm.config import RunConfig
+    from core.config.run_config import RunConfig
 
 app = typer.Typer()
 BEST_SHOWN = 12
@@ -55,14 +55,14 @@ def scaling(
 
 
 def _check_sweep(config: RunConfig) -> None:
-    from reviewlm.neural_choice import chosen_model
-    from reviewlm.search_space import parse_space
+    from core.config.neural_choice import chosen_model
+    from core.config.search_space import parse_space
 
     parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
 
 
 def _check_scaling(config: RunConfig) -> None:
-    from reviewlm.neural_choice import chosen_model
+    from core.config.neural_choice import chosen_model
 
     chosen_model(config, config.scaling.model)
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError, Diverged
+from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.errors import ConfigError, Diverged
-from reviewlm.output import require_folder
-from reviewlm.verbs.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
-from reviewlm.verbs.options import Json, checked
+from reviewlm.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
+from reviewlm.options import Json, checked
 
 if TYPE_CHECKING:
-    from models.neural.toy_tasks import Addition, Task
-    from models.neural.toy_training import Learned
-    from reviewlm.config import RunConfig
+    from core.config.run_config import RunConfig
+    from course.toy_tasks import Addition, Task
+    from course.toy_training import Learned
 
 log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, help="Teach small networks of every cell what only a memory solves.")
@@ -38,7 +38,7 @@ def addition(
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
     """Teach binary addition, the least significant bit first; measured on pairs that were never shown."""
-    from models.neural.toy_tasks import Addition
+    from course.toy_tasks import Addition
 
     task, names, config = checked(lambda: Addition(bits, seed)), _named(networks), tracked_at(preset, set, track)
     require_folder(out)
@@ -59,7 +59,7 @@ def recall(
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
     """Teach to keep symbols over a lag of random distractors."""
-    from models.neural.toy_tasks import Recall
+    from course.toy_tasks import Recall
 
     if length > lag:
         raise ConfigError("Questions would come before all symbols have been shown", where="--length", value=length,
@@ -77,7 +77,7 @@ def recall(
 
 def _named(networks: str) -> list[str]:
     """Return the networks between commas, or all there are."""
-    from models.neural.toy_training import CASES
+    from course.toy_training import CASES
 
     names = list(CASES) if networks.strip() == "all" else [name.strip() for name in networks.split(",") if name.strip()]
     if unknown := [name for name in names if name not in CASES] or ([] if names else [networks]):
@@ -88,7 +88,7 @@ def _named(networks: str) -> list[str]:
 
 def _teach(task: Task, names: list[str], hidden: int, batch: int, updates: int, seed: int) -> dict[str, Learned]:
     """Teach the networks one after another; one that diverges is left out, unless it is the only one."""
-    from models.neural.toy_training import CASES, learn, toy_spec
+    from course.toy_training import CASES, learn, toy_spec
 
     learned, lost = {}, {}
     for name in names:
@@ -112,7 +112,7 @@ def _by_carry(task: Addition, learned: dict[str, Learned]) -> list[dict[str, Any
     """Return one row per length of the longest carry: held-out pairs, and the share of their sums that are right."""
     import numpy as np
 
-    from models.neural.toy_training import CHECKED, measure
+    from course.toy_training import CHECKED, measure
 
     pairs = task.held_out_pairs(10 * CHECKED)
     longest = task.longest_carry(pairs)
@@ -128,8 +128,8 @@ def _finish(
     name: str, title: str, chance: float, settings: dict[str, Any], learned: dict[str, Learned],
     more: dict[str, list[dict[str, Any]]], config: RunConfig | None, out: Any, track: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    from evaluation.memory_figures import learning_figure
-    from evaluation.memory_tables import learning_table
+    from course.figures import learning_figure
+    from course.tables import learning_table
 
     table = learning_table(learned)
     metrics = {f"{row['network']}/{column}": float(row[column]) for row in table for column in ("exact", "updates")}

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.verbs.options import Json, Preset, Set, configured
+from reviewlm.options import Json, Preset, Set, configured
 
 app = typer.Typer(no_args_is_help=True, help="What was written while MLflow was away.")
 
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="What was written while MLflow was 
 def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the stores that something waits for, and what one of them refused."""
     config = configured(preset, set)
-    from tracking.outbox import outboxes
+    from tracking.runs.outbox import outboxes
 
     _show([_row(outbox) for outbox in outboxes(config.home / "outbox")], json)
 
@@ -25,8 +25,8 @@ def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> No
 def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Send what waits, now. (The next run does so too.)"""
     config = configured(preset, set)
-    from tracking.outbox import outboxes
-    from tracking.runs import Tracker
+    from tracking.runs.outbox import outboxes
+    from tracking.runs.runs import Tracker
 
     queues = outboxes(config.home / "outbox")
     for outbox in queues:
@@ -35,7 +35,7 @@ def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None
 
 
 def _row(outbox: Any) -> dict[str, Any]:
-    from reviewlm.errors import without_password
+    from core.errors import without_password
 
     return {
         "store": without_password(outbox.uri), "experiment": outbox.experiment, "waiting": outbox.waiting(),

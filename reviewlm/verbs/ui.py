@@ -8,12 +8,7 @@ from pathlib import Path
 import typer
 
 from reviewlm import terminal
-from reviewlm.verbs.options import (
-    Json,
-    Preset,
-    Set,
-    configured,
-)
+from reviewlm.options import Json, Preset, Set, configured
 
 app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
 
@@ -21,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server,
 @app.command("start")
 def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
-    from reviewlm import services
+    from core.processes import services
     from tracking.client import require_whole
     from tracking.moved_home import DATABASE
 
@@ -44,7 +39,7 @@ def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 def _login(home: Path) -> dict[str, str]:
     """Return what a person enters: MLflow asks for user and password, Prefect for both in one field."""
-    from reviewlm.credentials import USER, credentials_of, password_of
+    from core.credentials import USER, credentials_of, password_of
 
     return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
 
@@ -52,7 +47,7 @@ def _login(home: Path) -> dict[str, str]:
 @app.command("stop")
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop exactly what `ui start` started."""
-    from reviewlm import services
+    from core.processes import services
 
     config = configured(preset, set)
     terminal.show_facts(result := {"stopped": ", ".join(services.stop(config.home)) or "nothing was running"})

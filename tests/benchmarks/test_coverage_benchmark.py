@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import coverage, figures_of_population, population
-from evaluation.metrics import LN2, figures_of
+from evaluation.scoring.metrics import LN2, figures_of
 
 SETS, SIZE = 120, 120
 

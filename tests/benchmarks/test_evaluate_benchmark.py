@@ -9,8 +9,8 @@ import pytest
 
 import benchmarks.evaluate as benchmark
 from benchmarks.small_text import prepare
-from evaluation.score import score_stream
-from models.bundle import load_bundle
+from evaluation.scoring.score import score_stream
+from models.bundles.bundle import load_bundle
 from models.streams import TokenStream
 
 

@@ -15,7 +15,7 @@ from benchmarks.fuzz.mutations import damaged, damaged_json
 from benchmarks.fuzz.supervisor import Supervisor
 from benchmarks.fuzz.targets import TARGETS, Target, make_case, outcome
 from benchmarks.fuzz.worker import do
-from reviewlm.errors import Unreadable
+from core.errors import Unreadable
 
 CASES = Path(__file__).parent / "fuzz_cases"
 FOUND = sorted(path.name for path in CASES.iterdir())

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import benchmarks.layers as benchmark
-from models.neural.cells import CELLS
-from models.neural.layers import make_layer
+from models.neural.layers.cells import CELLS
+from models.neural.layers.recurrent_layers import make_layer
 
 SIZE = 2, 3, 4
 

@@ -8,9 +8,9 @@ import benchmarks.mixture as benchmark
 from benchmarks.mixture import VOCABULARY, MadeUp, ratios_of, step_times
 from models.mixture.context import matched_before
 from models.mixture.tuning import batches
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import EOS, GIVEN
 
 
 def test_contexts_of_every_length_are_known_in_text_that_was_not_trained_on() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ngram_parity import BIN, _difference, compare, write_texts
-from models.ngram.text_files import fit_text
+from models.ngram.lines.text_files import fit_text
 
 GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ngram import kenlm_fit
 from benchmarks.ngram_sizes import ours_in_double, size, sizes
-from models.ngram.text_files import fit_text
+from models.ngram.lines.text_files import fit_text
 
 DATA = Path(__file__).parents[1] / "models/ngram/data"
 

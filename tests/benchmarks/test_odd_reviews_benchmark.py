@@ -14,8 +14,8 @@ import pytest
 from benchmarks.odd_reviews import curvature, planted, stream_of
 from models.predictions import Predictions
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TEXTS = ["tea tea tea tea tea tea tea tea", "tea", "tea cake"]
 

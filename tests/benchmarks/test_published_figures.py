@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.published import TABLE, Demo, Published, published
-from reviewlm.store import sha256_of_file
+from core.store import sha256_of_file
 
 FIGURES = published()
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"

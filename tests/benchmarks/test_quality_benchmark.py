@@ -17,7 +17,7 @@ import benchmarks.quality as benchmark
 from benchmarks.line_text import LineText
 from benchmarks.members import perplexities, token_nats, train_side_by_side
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 SPEC = RecurrentSpec(
     hidden=16, embedding=16, objective=ObjectiveSpec(head=4), training=TrainingSpec(epochs=2, batch=4, window=10)

@@ -12,10 +12,10 @@ import torch
 from scipy.stats import chisquare
 from table_lm import TableLM, TableSpec
 
-import models.bundle
+import models.bundles.bundle
 import models.specs
 from models.base import FitContext, LanguageModel, State
-from models.bundle import load_bundle, save_bundle
+from models.bundles.bundle import load_bundle, save_bundle
 from models.predictions import predictions
 from models.sampling import filter_logp, pick
 from models.specs import (
@@ -33,8 +33,8 @@ from models.specs import (
     parts_of,
 )
 from models.streams import TokenStream, stars_prior, write_stream
-from models.text import NormalForm
-from models.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
 
 TRAINING = TrainingSpec(epochs=2, batch=4, window=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
@@ -282,7 +282,7 @@ def test_saved_and_loaded_answers_the_same(model, name, data, ids_BT, tmp_path):
 
 def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "table", (TableSpec, "table_lm:TableLM"))
-    monkeypatch.setattr(models.bundle, "model_class", lambda kind: class_of(SPECS[name]))
+    monkeypatch.setattr(models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name]))
     probes = [("The soup was great.", 5), ("", 0), ("An unheard-of word!", 1)]
     save_bundle(tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])})
     bundle = load_bundle(tmp_path / "b")

@@ -7,19 +7,19 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import corpus.ingest
-from corpus.clean import prepare
-from corpus.ingest import read_source
-from corpus.parts import Reading
-from corpus.replay import assemble_with
-from corpus.sources import identify, source_names
-from corpus.split import iter_split
+import corpus.ingestion.ingest
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.store import Store
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import read_source
+from corpus.ingestion.parts import Reading
+from corpus.quarantine.replay import assemble_with
+from corpus.reading.sources import identify, source_names
+from corpus.splitting.split import iter_split
 from models.specs import VocabularySpec
 from models.streams import write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
-from reviewlm.store import Store
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 CONFIG = SourceConfig(part_rows=40)
 TOUCHES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
@@ -50,7 +50,7 @@ class Touches:
 
 def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str = "") -> None:
     """Build all artifacts that are not there yet; write to *trace* how many touches each stage had."""
-    corpus.ingest.BLOCK_BYTES = 3000
+    corpus.ingestion.ingest.BLOCK_BYTES = 3000
     touches = Touches(Path(home), fatal)
     sys.addaudithook(touches.hook)
     build(Path(home), Path(inputs), touches)

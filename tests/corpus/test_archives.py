@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 from review_files import json_lines, review
 
-from corpus.ingest import ingest, iter_parts
-from corpus.names import distinct, is_review_member, looks_like_data
-from corpus.readers import LAYERS
-from corpus.sources import source_names
-from reviewlm.config import SourceConfig
-from reviewlm.errors import Unreadable
+from core.config.run_config import SourceConfig
+from core.errors import Unreadable
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.reading.names import distinct, is_review_member, looks_like_data
+from corpus.reading.readers import LAYERS
+from corpus.reading.sources import source_names
 
 BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
 

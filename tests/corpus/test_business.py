@@ -9,12 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from corpus.business import read_businesses
-from corpus.clean import prepare
-from corpus.clean_table import CLEAN
-from corpus.ingest import ingest
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
-from reviewlm.errors import EmptyInput, MissingColumn, Unreadable
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.errors import EmptyInput, MissingColumn, Unreadable
+from corpus.cleaning.business import read_businesses
+from corpus.cleaning.clean import prepare
+from corpus.cleaning.clean_table import CLEAN
+from corpus.ingestion.ingest import ingest
 
 ROWS = [
     {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},

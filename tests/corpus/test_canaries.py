@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 from scipy.stats import chisquare
 
-from corpus.canaries import CANARIES_FILE, POOL, Canaries, as_reviews, choose_canaries
-from corpus.clean_table import CLEAN
-from corpus.split import iter_split
+from core.config.sections.audit import AuditConfig
+from corpus.cleaning.clean_table import CLEAN
+from corpus.splitting.split import iter_split
+from corpus.synthetic.canaries import CANARIES_FILE, POOL, Canaries, as_reviews, choose_canaries
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.audit_config import AuditConfig
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 SYLLABLES = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "rst"]
 REVIEWS = 1_200

@@ -4,10 +4,10 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.normalise import count_masks, normalise
-from models.personal_data import MASKS, MASKS_BEFORE
-from models.rules import CHARACTERS, LAYOUT
-from models.text import BREAKS, ESCAPES, REPAIR, NormalForm
+from corpus.cleaning.normalise import count_masks, normalise
+from models.text.normal_form import BREAKS, ESCAPES, REPAIR, NormalForm
+from models.text.personal_data import MASKS, MASKS_BEFORE
+from models.text.rules import CHARACTERS, LAYOUT
 
 PIECES = [
     *"&#;@._-+ \n\t\r\x00\x1c\x85()1234567890axKſ<>\"',]",

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_near_duplicates import CONFIG, TEST, TRAIN, finder, found_by, jaccard, random_text
 
-from corpus.anchors import PARTITIONS, RUN, Anchors
-from reviewlm.config import DuplicatesConfig
+from core.config.run_config import DuplicatesConfig
+from corpus.duplicates.anchors import PARTITIONS, RUN, Anchors
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from corpus import grammar
-from corpus.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
-from corpus.grammar_probability import Forward
-from corpus.typos import TOKEN, corruptions, eligible
+from corpus.synthetic import grammar
+from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
+from corpus.synthetic.grammar_probability import Forward
+from corpus.synthetic.typos import TOKEN, corruptions, eligible
 
 NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}
 AGREE = {"was": {"hot tea": "was", "hot teas": "were", "soup": "was", "stews": "were"}}

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from corpus import grammar, grammar_domains, typos
-from corpus.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
-from corpus.lexicon import CATEGORIES
-from models.text import NormalForm
+from corpus.synthetic import grammar, grammar_domains, typos
+from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
+from corpus.synthetic.lexicon import CATEGORIES
+from models.text.normal_form import NormalForm
 
 
 @cache

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from review_files import json_lines, review
 
-from corpus.ingest import ingest, iter_parts
-from corpus.sources import expand_inputs
-from reviewlm.config import SourceConfig
-from reviewlm.errors import InputError, ReviewLMError
+from core.config.run_config import SourceConfig
+from core.errors import InputError, ReviewLMError
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.reading.sources import expand_inputs
 
 
 def ingested(folder: Path, case: Hostile) -> tuple[dict, pl.DataFrame, pl.DataFrame]:

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from review_lines import line
 
-import corpus.repeats
-from corpus.ingest import ingest, iter_parts, read_source
-from corpus.parts import added, describe
-from corpus.repeats import find_repeats
+import corpus.ingestion.repeats
+from core.config.run_config import SourceConfig
+from core.errors import EmptyInput, Unreadable
+from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.parts import added, describe
+from corpus.ingestion.repeats import find_repeats
+from corpus.ingestion.settle import DATASET_FILE, assemble
+from corpus.reading.sources import Listed, expand_inputs, identify, originals, source_names
 from corpus.schema import COLUMNS
-from corpus.settle import DATASET_FILE, assemble
-from corpus.sources import Listed, expand_inputs, identify, originals, source_names
-from reviewlm.config import SourceConfig
-from reviewlm.errors import EmptyInput, Unreadable
 
 CONFIG = SourceConfig(part_rows=5)
 
@@ -116,7 +116,7 @@ class TestInputsThatCannotBeRead:
             raise error
 
         put(tmp_path / "in", x_jsonl=lines("a"))
-        monkeypatch.setattr("corpus.sources.sha256_of_file", refuse)
+        monkeypatch.setattr("corpus.reading.sources.sha256_of_file", refuse)
         with pytest.raises(Unreadable, match=r"(?s)cannot be read.*x\.jsonl"):
             ingest([tmp_path / "in"], tmp_path / "out", CONFIG)
 
@@ -203,8 +203,8 @@ class TestRepeatedIds:
             missing = [pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items() if name not in frame.columns]
             frame.with_columns(missing).select(COLUMNS.keys()).write_parquet(paths[-1])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(corpus.repeats, "HASHES", at_once)
-            patch.setattr(corpus.repeats, "FETCHED", fetched)
+            patch.setattr(corpus.ingestion.repeats, "HASHES", at_once)
+            patch.setattr(corpus.ingestion.repeats, "FETCHED", fetched)
             found = find_repeats(paths, [len(part) for part in parts])
         losers, identical, renamed = {}, {}, Counter()
         best, occurrence = {}, {}
@@ -226,7 +226,7 @@ class TestRepeatedIds:
         assert dict(zip(found.renamed.tolist(), found.occurrence.tolist(), strict=True)) == occurrence
 
     def test_rows_of_a_stretch_are_numbered_from_its_start(self):
-        repeats = corpus.repeats.Repeats(
+        repeats = corpus.ingestion.repeats.Repeats(
             np.array([2, 5, 9]), np.array([True, False, True]), np.array([4, 6]), np.array([2, 3]))
         part = repeats.of_rows(4, 9)
         assert (part.losers.tolist(), part.identical.tolist()) == ([1], [False])

@@ -11,10 +11,10 @@ import pyarrow
 import pytest
 from review_lines import BAD_LINES, line
 
-from corpus.ingest import ingest, iter_parts
-from corpus.sources import expand_inputs
-from reviewlm.config import SourceConfig
-from reviewlm.errors import EmptyInput, StoreFull, Unreadable
+from core.config.run_config import SourceConfig
+from core.errors import EmptyInput, StoreFull, Unreadable
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.reading.sources import expand_inputs
 
 
 def run(tmp_path, name, content, **settings):
@@ -204,7 +204,7 @@ def many(count=60_000):
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "tgz", "zip", "parquet", "array"])
 def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     out = io.BytesIO()
     if kind == "gz":
         name, content = "r.json.gz", gzip.compress(many())
@@ -237,7 +237,7 @@ def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(t
 
 
 def test_after_a_cut_off_file_was_replaced_the_whole_one_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     whole = gzip.compress(many(20_000))
     with pytest.raises(Unreadable):
         run(tmp_path, "r.json.gz", whole[: len(whole) // 2], part_rows=1000)
@@ -256,6 +256,6 @@ def test_a_full_disk_is_our_error(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "r.jsonl").write_bytes(line())
-    monkeypatch.setattr("corpus.ingest.write_whole", full)
+    monkeypatch.setattr("corpus.ingestion.ingest.write_whole", full)
     with pytest.raises(StoreFull):
         ingest([tmp_path / "r.jsonl"], tmp_path / "out", SourceConfig())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from review_files import FILES, ingested
 
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
 
 damage = st.tuples(st.sampled_from(["put", "cut", "end", "again"]), st.floats(0, 1), st.sampled_from(
     [b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]), st.integers(1, 60))

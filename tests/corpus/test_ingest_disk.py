@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from review_lines import line
 
-from corpus.ingest import ingest, iter_parts, read_source
-from corpus.parts import Reading
-from corpus.settle import DATASET_FILE, assemble
-from corpus.sources import identify
-from reviewlm.config import SourceConfig
-from reviewlm.content_check import ContentCheck
-from reviewlm.errors import NotWritable, StoreFull, Unreadable
-from reviewlm.store import Store
+from core.config.run_config import SourceConfig
+from core.content_check import ContentCheck
+from core.errors import NotWritable, StoreFull, Unreadable
+from core.store import Store
+from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.parts import Reading
+from corpus.ingestion.settle import DATASET_FILE, assemble
+from corpus.reading.sources import identify
 
 CONFIG = SourceConfig(part_rows=50)
 PARTS_OF_300 = [45] * 6
@@ -158,9 +158,9 @@ def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_pa
 
 def changes_while_read(monkeypatch, change):
     """Let something happen to the file after its second block."""
-    import corpus.ingest
+    import corpus.ingestion.ingest
 
-    real, blocks = corpus.ingest.read, []
+    real, blocks = corpus.ingestion.ingest.read, []
 
     def read(path, *rest):
         for block in real(path, *rest):
@@ -169,8 +169,8 @@ def changes_while_read(monkeypatch, change):
             if len(blocks) == 2:
                 change(path)
 
-    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 3000)
-    monkeypatch.setattr("corpus.ingest.read", read)
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("corpus.ingestion.ingest.read", read)
 
 
 def grow(path):
@@ -201,7 +201,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(file, monkeypatch):
         grow(path)
         return "0" * 64
 
-    monkeypatch.setattr("corpus.sources.sha256_of_file", hashed)
+    monkeypatch.setattr("corpus.reading.sources.sha256_of_file", hashed)
     with pytest.raises(Unreadable, match="changed"):
         identify(file, "r.jsonl")
 

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from review_files import FILES, REVIEWS, YELP, as_csv, ingested, json_lines, zstd
 
-from corpus.ingest import ingest
+from core.config.run_config import SourceConfig
+from core.errors import EmptyInput, MissingColumn, Unreadable
+from corpus.ingestion.ingest import ingest
+from corpus.reading.sources import expand_inputs
 from corpus.schema import COLUMNS
-from corpus.sources import expand_inputs
-from reviewlm.config import SourceConfig
-from reviewlm.errors import EmptyInput, MissingColumn, Unreadable
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus import parts, settle
-from corpus.ingest import ingest, iter_parts
-from corpus.part_writer import PartWriter
-from corpus.settle import DATASET_FILE
-from reviewlm.config import SourceConfig
+from core.config.run_config import SourceConfig
+from corpus.ingestion import parts, settle
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.part_writer import PartWriter
+from corpus.ingestion.settle import DATASET_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = SourceConfig(part_rows=40)
@@ -26,7 +26,7 @@ CONFIG = SourceConfig(part_rows=40)
 @pytest.fixture
 def inputs(tmp_path, monkeypatch):
     """Two files with bad lines, repeated ids and records without an id; blocks and parts do not end together."""
-    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 3000)
     draw = random.Random(5)
     lines = []
     for number in range(700):
@@ -63,7 +63,7 @@ def killed_after(monkeypatch, writes):
             raise Killed
         whole(path, content)
 
-    for module in ("corpus.ingest", "corpus.part_writer", "corpus.settle"):
+    for module in ("corpus.ingestion.ingest", "corpus.ingestion.part_writer", "corpus.ingestion.settle"):
         monkeypatch.setattr(f"{module}.write_whole", write)
 
 
@@ -89,17 +89,17 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
 
 
 def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.part_writer.BAD_BYTES", 300)
-    monkeypatch.setattr("corpus.part_writer.PART_BYTES", 4000)
+    monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
+    monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
     test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch)
     assert max(part.height for part in iter_parts(tmp_path / "whole")) < CONFIG.part_rows
 
 
 @pytest.mark.parametrize("stars", ["five", 5])
 def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
-    monkeypatch.setattr("corpus.ingest.BLOCK_BYTES", 1 << 16)
-    monkeypatch.setattr("corpus.part_writer.BAD_BYTES", 1 << 18)
-    monkeypatch.setattr("corpus.part_writer.PART_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 1 << 18)
     records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
     lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
@@ -151,7 +151,7 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
     assert len(before) > 3
     kept = {}
     original = settle.assemble
-    monkeypatch.setattr("corpus.ingest.assemble", lambda folder, sources, readings: (
+    monkeypatch.setattr("corpus.ingestion.ingest.assemble", lambda folder, sources, readings: (
         kept.update({path: path.stat().st_ino for path in before}), original(folder, sources, readings))[1])
     ingest(inputs, tmp_path / "out", CONFIG)
     assert kept == before
@@ -159,7 +159,7 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
 
 def test_a_finished_folder_is_only_looked_at(inputs, tmp_path, monkeypatch):
     facts = ingest(inputs, tmp_path / "out", CONFIG)
-    monkeypatch.setattr("corpus.ingest.read", lambda *rest: pytest.fail("it was read again"))
+    monkeypatch.setattr("corpus.ingestion.ingest.read", lambda *rest: pytest.fail("it was read again"))
     assert ingest(inputs, tmp_path / "out", CONFIG) == facts
 
 
@@ -188,7 +188,8 @@ def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
 
 def test_processes_killed_at_random_moments_end_in_the_same_bytes(inputs, tmp_path):
     program = (
-        "import sys; from pathlib import Path; import corpus.ingest as i; from reviewlm.config import SourceConfig\n"
+        "import sys; from pathlib import Path; import corpus.ingestion.ingest as i\n"
+        "from core.config.run_config import SourceConfig\n"
         "i.BLOCK_BYTES = 3000\n"
         "i.ingest(sys.argv[2:], Path(sys.argv[1]), SourceConfig(part_rows=40))"
     )

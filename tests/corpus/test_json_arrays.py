@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.arrays import read_array
+from core.errors import MissingColumn, Unreadable
+from corpus.reading.arrays import read_array
 from corpus.schema import Limits
-from reviewlm.errors import MissingColumn, Unreadable
 
 
 def read(content: bytes, **limits: int) -> tuple[list[str], list[tuple]]:

@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from review_lines import BAD_LINES, GOOD, line
 
-from corpus import jsonlines
-from corpus.jsonlines import Stretch, parse, read_carefully, read_json_lines
+from core.errors import MissingColumn
+from corpus.reading import jsonlines
+from corpus.reading.jsonlines import Stretch, parse, read_carefully, read_json_lines
+from corpus.reading.shapes import learn
 from corpus.schema import COLUMNS, Limits
-from corpus.shapes import learn
-from reviewlm.errors import MissingColumn
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
@@ -239,7 +239,7 @@ def test_a_file_that_ends_within_a_record_is_read_the_same_whatever_lay_in_memor
     """Blocks are read into memory that was not cleared; a last backslash must not escape what stands there."""
     whole, cut = line(text="whole"), line(text="cut")
     cut = cut[: cut.index(b"cut")] + b"cut\\"
-    monkeypatch.setattr("corpus.jsonlines.np.empty", lambda size, kind: np.full(size, behind, kind))
+    monkeypatch.setattr("corpus.reading.jsonlines.np.empty", lambda size, kind: np.full(size, behind, kind))
     blocks = list(read_json_lines(io.BufferedReader(io.BytesIO(whole + b"\n" + cut)), "s", LIMITS))
     assert [text for block in blocks for text in block.good["text"]] == ["whole"]
     assert [raw for block in blocks for raw in block.bad["raw"]] == [cut]

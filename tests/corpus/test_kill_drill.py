@@ -25,7 +25,8 @@ WORDS = [f"word{number}" for number in range(40)]
 def start():
     """Start a child that runs the stages: forked from a server that has everything imported and no threads yet."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["corpus.clean", "corpus.replay", "models.vocabulary", "models.streams", "pyarrow"])
+    ours = ("corpus.cleaning.clean", "corpus.quarantine.replay", "models.tokens.vocabulary", "models.streams")
+    context.set_forkserver_preload([*ours, "pyarrow"])
 
     def started(*arguments):
         child = context.Process(target=run, args=[str(each) for each in arguments[:2]] + list(arguments[2:]))

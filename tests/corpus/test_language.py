@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from sentences import SENTENCES
 
-from corpus.language import detect
-from reviewlm.errors import ConfigError
+from core.errors import ConfigError
+from corpus.cleaning.language import detect
 
 
 def test_sentences_in_fourteen_languages_are_recognised():
@@ -35,7 +35,7 @@ def test_the_answer_depends_on_the_text_alone():
 
 
 def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
-    from corpus import language
+    from corpus.cleaning import language
 
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     language._identifier.cache_clear()
@@ -45,7 +45,7 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
 
 
 def test_the_module_is_imported_without_the_library():
-    code = "import sys, corpus.language; sys.exit('py3langid' in sys.modules)"
+    code = "import sys, corpus.cleaning.language; sys.exit('py3langid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

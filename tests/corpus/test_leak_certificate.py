@@ -5,10 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.certificate import CERTIFICATE_FILE, Certificate, read
-from corpus.leaks import certify, reviews_digest, verify
-from reviewlm.config import DuplicatesConfig
-from reviewlm.errors import CheckFailed, Damaged
+from core.config.run_config import DuplicatesConfig
+from core.errors import CheckFailed, Damaged
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, read
+from corpus.splitting.leaks import certify, reviews_digest, verify
 
 CONFIG = DuplicatesConfig()
 SPLITS = ["test"] * 20 + ["validation"] * 20 + ["train"] * 60

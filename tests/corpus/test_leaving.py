@@ -5,8 +5,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.keys import REASONS, Repeats, hash_texts
-from corpus.split import SPLITS
+from corpus.duplicates.keys import REASONS, Repeats, hash_texts
+from corpus.splitting.split import SPLITS
 
 RANK = {name: rank for rank, name in enumerate(SPLITS)}
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentences import SENTENCES
 
-from models.mojibake import EXPECTED, HINT, repair
-from models.text import NormalForm
+from models.text.mojibake import EXPECTED, HINT, repair
+from models.text.normal_form import NormalForm
 
 BARE = NormalForm(mask_personal_data=False, restore_breaks=False)
 EUROPEAN = ("en", "es", "fr", "de", "it", "pt", "nl", "pl", "sv", "ru")

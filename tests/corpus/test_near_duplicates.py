@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.banding import Bands, Sketch, buckets
-from corpus.dedupe import PAIRS, NearDuplicates
-from corpus.grammar import write_review
-from corpus.shingles import Fingerprints, bytes_of, slices, word_form
-from reviewlm.config import DuplicatesConfig
-from reviewlm.errors import ConfigError
+from core.config.run_config import DuplicatesConfig
+from core.errors import ConfigError
+from corpus.duplicates.banding import Bands, Sketch, buckets
+from corpus.duplicates.dedupe import PAIRS, NearDuplicates
+from corpus.duplicates.shingles import Fingerprints, bytes_of, slices, word_form
+from corpus.synthetic.grammar import write_review
 
 CONFIG = DuplicatesConfig()
 TEST, VALIDATION, TRAIN = 0, 1, 2
@@ -165,7 +165,7 @@ def test_a_fingerprint_does_not_depend_on_what_stands_before_it_nor_on_the_proce
 
 
 def test_slices_keep_every_text_and_bound_their_bytes(monkeypatch):
-    monkeypatch.setattr("corpus.shingles.SLICE_BYTES", 10)
+    monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10)
     texts = pl.Series(["aaaa", "bbbb", "", "c" * 50, "dd", "ee"])
     parts = list(slices(texts))
     assert pl.concat(parts).to_list() == texts.to_list()
@@ -369,7 +369,7 @@ def test_keys_are_those_given_however_large(tmp_path):
 
 
 def test_the_number_of_threads_changes_no_byte(planted, tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.shingles.SLICE_BYTES", 10_000)
+    monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10_000)
     written = []
     for threads in (1, 3):
         near = NearDuplicates(tmp_path / str(threads), CONFIG, threads)

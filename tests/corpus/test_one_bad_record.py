@@ -17,10 +17,10 @@ from hostile_files import CSV, HEAD, having, member, tar_of
 from pyarrow import parquet
 from review_files import REVIEWS, ingested, json_lines, packed_tar, packed_zip, review, zstd
 
-from corpus import convert
-from corpus.replay import replay
-from corpus.sources import Listed
-from reviewlm.errors import EmptyInput, ReviewLMError, Unreadable
+from core.errors import EmptyInput, ReviewLMError, Unreadable
+from corpus.quarantine.replay import replay
+from corpus.reading import convert
+from corpus.reading.sources import Listed
 
 IMPOSSIBLE_DATES = [
     "0000-01-01 00:00:00", "-0001-01-01", "+10000-01-01 00:00:00", "99999-12-31", "0001-01-01T00:00:00+14:00",
@@ -106,9 +106,9 @@ def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
 
 
 def replay_of(tmp_path, facts):
-    from corpus.ingest import limits_of, read_source
-    from corpus.sources import identify
-    from reviewlm.config import SourceConfig
+    from core.config.run_config import SourceConfig
+    from corpus.ingestion.ingest import limits_of, read_source
+    from corpus.reading.sources import identify
 
     source = identify(tmp_path / "r.parquet", "r.parquet")
     reading = read_source(source, tmp_path / "again", SourceConfig())
@@ -242,7 +242,7 @@ def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
 
 def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
     """Counted, not timed: how often a name is looked up."""
-    from corpus.names import distinct
+    from corpus.reading.names import distinct
 
     class Counting(dict):
         looks = 0
@@ -275,7 +275,7 @@ def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_
 
 
 def test_a_large_member_that_must_be_read_backwards_goes_through_a_temporary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.seekable.IN_MEMORY", 1_000)
+    monkeypatch.setattr("corpus.archives.seekable.IN_MEMORY", 1_000)
     out = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(REVIEWS), out)
     packings = {
@@ -302,7 +302,7 @@ def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_pa
         return typed(loose, *rest)
 
     monkeypatch.setattr(convert, "_typed", fails)
-    monkeypatch.setattr("corpus.jsonlines._plain", lambda index, *rest: ([], np.arange(len(index.starts))))
+    monkeypatch.setattr("corpus.reading.jsonlines._plain", lambda index, *rest: ([], np.arange(len(index.starts))))
     texts = [f"plain {number}" for number in range(50)]
     rows = [{**review(number), "text": text} for number, text in enumerate(texts)]
     content = {
@@ -320,7 +320,7 @@ def test_a_panic_of_the_quick_way_sends_its_lines_the_careful_way(tmp_path, monk
     def panics(*_):
         raise Panic("out of bounds")
 
-    monkeypatch.setattr("corpus.jsonlines.cut", panics)
+    monkeypatch.setattr("corpus.reading.jsonlines.cut", panics)
     _, rows, quarantine = ingested(tmp_path, ("r.jsonl", json_lines()))
     assert (rows.height, quarantine.height) == (len(REVIEWS), 0)
 
@@ -329,14 +329,14 @@ def test_a_panic_while_unpacking_is_an_input_error(tmp_path, monkeypatch):
     def panics(*_):
         raise Panic("out of bounds")
 
-    monkeypatch.setattr("corpus.readers.read_stream", panics)
+    monkeypatch.setattr("corpus.reading.readers.read_stream", panics)
     with pytest.raises(Unreadable, match="out of bounds"):
         ingested(tmp_path, ("r.jsonl.zst", zstd(json_lines())))
 
 
 def test_a_small_file_does_not_hold_a_whole_block(tmp_path):
     """Texts go on standing in the block they were read into; an archive may hold very many small files."""
-    from corpus.jsonlines import _stretches
+    from corpus.reading.jsonlines import _stretches
     from corpus.schema import Limits
 
     [stretch] = _stretches(io.BufferedReader(io.BytesIO(having())), "r.jsonl", Limits())

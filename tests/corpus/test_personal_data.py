@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 from planted import CUES, FRAMES, HARMLESS, KINDS, plant
 
-from corpus.normalise import count_masks, normalise
-from models.text import NormalForm
+from corpus.cleaning.normalise import count_masks, normalise
+from models.text.normal_form import NormalForm
 
 FORM = NormalForm(restore_breaks=False)
 

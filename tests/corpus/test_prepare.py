@@ -6,13 +6,13 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus.clean import prepare
-from corpus.clean_table import CLEAN
-from corpus.ingest import ingest
-from corpus.leaks import verify
-from corpus.split import SPLITS, assign, iter_split
-from reviewlm.config import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
-from reviewlm.errors import EmptyInput
+from core.config.run_config import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
+from core.errors import EmptyInput
+from corpus.cleaning.clean import prepare
+from corpus.cleaning.clean_table import CLEAN
+from corpus.ingestion.ingest import ingest
+from corpus.splitting.leaks import verify
+from corpus.splitting.split import SPLITS, assign, iter_split
 
 SPLIT = SplitConfig()
 
@@ -59,7 +59,7 @@ def test_the_order_of_the_input_and_the_cut_into_parts_change_nothing(tmp_path, 
     texts = [record(number, f"text {number % 250}") for number in range(400)]
     one = prepared(tmp_path / "one", texts)
     random.Random(1).shuffle(texts)
-    monkeypatch.setattr("corpus.clean.SLICE_BYTES", 4000)
+    monkeypatch.setattr("corpus.cleaning.clean.SLICE_BYTES", 4000)
     two = prepared(tmp_path / "two", texts, part_rows=30)
     assert two[1].equals(one[1])
     assert two[0] == one[0]
@@ -128,7 +128,7 @@ def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path)
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 10_000])
 def test_a_split_is_read_in_batches_in_its_order(tmp_path, batch_rows, monkeypatch):
-    monkeypatch.setattr("corpus.clean_table.ROW_GROUP", 30)
+    monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 30)
     _, frame = prepared(tmp_path, DIFFERENT)
     for name in ("train", "validation", "test"):
         batches = list(iter_split(tmp_path / "p", name, batch_rows))
@@ -218,7 +218,7 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     def detect(texts):
         return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
 
-    monkeypatch.setattr("corpus.language.detect", detect)
+    monkeypatch.setattr("corpus.cleaning.language.detect", detect)
     kinds = ["en 1 2 3 4", "fr 1 2 3 4", "de 1 2 3 4", "unsure 1 2 3 4", "de short"]
     rows = [record(number, f"{kinds[number % 5]} {number}") for number in range(400)]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
@@ -269,7 +269,7 @@ def test_every_review_is_accounted_for_and_progress_reaches_the_end(tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_no_byte(tmp_path, threads, monkeypatch):
-    monkeypatch.setattr("corpus.clean.BATCH_ROWS", 23)
+    monkeypatch.setattr("corpus.cleaning.clean.BATCH_ROWS", 23)
     facts, _ = prepared(tmp_path, DIFFERENT)
     again = prepare(tmp_path / "p-data", tmp_path / "again", CleanConfig(), SPLIT, threads=threads)
     assert again == facts

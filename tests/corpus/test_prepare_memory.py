@@ -9,11 +9,11 @@ import polars as pl
 import pyarrow
 import pytest
 
-from corpus.grouping import Grouping
-from corpus.keys import Repeats
-from corpus.slices import ORDER, Slices, regrouped
-from corpus.split import iter_split, places
-from reviewlm.config import SplitConfig
+from core.config.run_config import SplitConfig
+from corpus.cleaning.slices import ORDER, Slices, regrouped
+from corpus.duplicates.keys import Repeats
+from corpus.splitting.grouping import Grouping
+from corpus.splitting.split import iter_split, places
 
 ROWS = 200_000
 FIXED = 1 << 20

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.profile import LENGTH_EDGES, NEW, Profile, Summary, take_survey
-from corpus.sketches import SAMPLE, Tally, TypeSample, name_hash
-from corpus.word_counts import WordCounts
-from corpus.word_statistics import (
+from core.errors import ArtifactError, EmptyInput
+from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile, Summary, take_survey
+from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hash
+from corpus.profiling.word_counts import WordCounts
+from corpus.profiling.word_statistics import (
     OOV_SIZES,
     PRIOR_TOKENS,
     WordStatistics,
@@ -25,10 +26,9 @@ from corpus.word_statistics import (
     zipf_points,
 )
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from models.words import FIRST, cut, folded
-from reviewlm.errors import ArtifactError, EmptyInput
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from models.tokens.words import FIRST, cut, folded
 
 SIDES = ("train", "validation", "test")
 
@@ -112,7 +112,7 @@ def test_reviews_are_counted_as_by_hand():
 @pytest.mark.parametrize("held", [1, 40, 300])
 def test_what_was_spilled_to_the_disk_is_counted_the_same(tmp_path, monkeypatch, held):
     kept = counted(FRAME)
-    monkeypatch.setattr("models.type_counts.ROWS", held)
+    monkeypatch.setattr("models.tokens.type_counts.ROWS", held)
     spilled = counted(FRAME, tmp_path)
     assert spilled[3] > 10
     assert spilled[:3] == kept[:3]
@@ -120,7 +120,7 @@ def test_what_was_spilled_to_the_disk_is_counted_the_same(tmp_path, monkeypatch,
 
 
 def test_out_of_vocabulary_shares_are_those_of_a_word_vocabulary(monkeypatch):
-    monkeypatch.setattr("corpus.word_statistics.OOV_SIZES", (10, 20, 50, 99_999))
+    monkeypatch.setattr("corpus.profiling.word_statistics.OOV_SIZES", (10, 20, 50, 99_999))
     survey = take_survey([FRAME])
     for name in ("validation", "test"):
         assert [size for size, _ in survey.words.oov[name]] == [10, 20, 50, survey.words.types["train"]]
@@ -261,8 +261,8 @@ def test_nothing_to_describe_is_an_error(batches):
 
 
 def test_the_cut_into_batches_changes_nothing_but_the_points_of_the_growth_curve(monkeypatch):
-    monkeypatch.setattr("corpus.profile.FIRST_BYTES", 64)
-    monkeypatch.setattr("corpus.profile.BATCH_BYTES", 512)
+    monkeypatch.setattr("corpus.profiling.profile.FIRST_BYTES", 64)
+    monkeypatch.setattr("corpus.profiling.profile.BATCH_BYTES", 512)
     long = pl.DataFrame({"text": ["word " * 5_000], "split": ["train"], "stars": [1]}).cast({"stars": pl.Int64})
     one = take_survey([long, *FRAME.iter_slices(7)])
     two = take_survey([long, *FRAME.iter_slices(90)])
@@ -354,8 +354,8 @@ def test_an_empty_summary_adds_nothing():
 
 @pytest.mark.real_data
 def test_the_profile_of_a_real_file_agrees_with_its_description(tmp_path, real_data):
-    from corpus.ingest import ingest, iter_parts
-    from reviewlm.config import SourceConfig
+    from core.config.run_config import SourceConfig
+    from corpus.ingestion.ingest import ingest, iter_parts
 
     ingest([real_data / "kaggle_yelp_10k.csv.gz"], tmp_path, SourceConfig())
     survey = take_survey(iter_parts(tmp_path), tmp_path)

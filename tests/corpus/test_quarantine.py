@@ -2,12 +2,12 @@
 
 import pytest
 
-from corpus.ingest import ingest
-from corpus.quarantine import data_set_of, only_data_set, summarise
-from corpus.sources import identify
-from reviewlm.config import SourceConfig
-from reviewlm.errors import ConfigError, Damaged, EmptyInput
-from reviewlm.store import Store
+from core.config.run_config import SourceConfig
+from core.errors import ConfigError, Damaged, EmptyInput
+from core.store import Store
+from corpus.ingestion.ingest import ingest
+from corpus.quarantine.records import data_set_of, only_data_set, summarise
+from corpus.reading.sources import identify
 
 LINES = [
     b'{"review_id": "a", "text": "Fine.", "stars": 4}', b'{"review_id": "b", "text": "Bad.", "stars": "five"}',

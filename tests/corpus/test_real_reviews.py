@@ -6,12 +6,12 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus.clean import prepare
-from corpus.ingest import ingest, iter_parts
-from corpus.normalise import normalise
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from corpus.cleaning.clean import prepare
+from corpus.cleaning.normalise import normalise
+from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.schema import FIELDS
-from models.text import NormalForm
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from models.text.normal_form import NormalForm
 
 pytestmark = pytest.mark.real_data
 

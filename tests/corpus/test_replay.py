@@ -9,13 +9,13 @@ import pytest
 from review_files import as_csv
 from review_lines import BAD_LINES, line
 
-from corpus.ingest import iter_parts, limits_of, read_source
-from corpus.quarantine import export, summarise
-from corpus.replay import assemble_with, replay, replays_of
+from core.config.run_config import SourceConfig
+from core.errors import Damaged, EmptyInput, Unreadable
+from corpus.ingestion.ingest import iter_parts, limits_of, read_source
+from corpus.quarantine.records import export, summarise
+from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.reading.sources import identify
 from corpus.schema import FIELDS
-from corpus.sources import identify
-from reviewlm.config import SourceConfig
-from reviewlm.errors import Damaged, EmptyInput, Unreadable
 
 STRICT = SourceConfig(max_chars=50, part_rows=4)
 PLACE = ["source", "line"]

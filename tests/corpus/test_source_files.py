@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from corpus.sources import expand_inputs, identify
-from reviewlm.errors import Unreadable
+from core.errors import Unreadable
+from corpus.reading.sources import expand_inputs, identify
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ class TestMemory:
     def test_a_file_that_did_not_change_is_not_read_again(self, tmp_path, monkeypatch):
         (tmp_path / "a").write_bytes(b"12345")
         first = identify(tmp_path / "a", "a", tmp_path / "memory")
-        monkeypatch.setattr("corpus.sources.sha256_of_file", lambda path: pytest.fail("it was read again"))
+        monkeypatch.setattr("corpus.reading.sources.sha256_of_file", lambda path: pytest.fail("it was read again"))
         assert identify(tmp_path / "a", "a", tmp_path / "memory") == first
 
     def test_other_bytes_with_the_old_size_and_time_are_another_file(self, tmp_path):

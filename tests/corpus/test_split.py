@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.split import SPLITS, assign, places
-from reviewlm.config import SplitConfig
+from core.config.run_config import SplitConfig
+from corpus.splitting.split import SPLITS, assign, places
 
 IDS = pl.Series([f"id-{number}" for number in range(20_000)])
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from corpus.clean import prepare
-from corpus.grouping import Grouping, Keys, months_of
-from corpus.ingest import ingest
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.errors import CheckFailed, ConfigError, EmptyInput
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
-from corpus.split import SPLITS, assign, places, ranks
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
-from reviewlm.errors import CheckFailed, ConfigError, EmptyInput
+from corpus.splitting.grouping import Grouping, Keys, months_of
+from corpus.splitting.split import SPLITS, assign, places, ranks
 
 FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
 CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
@@ -90,7 +90,7 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
 
 
 def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_how_to_freeze_them(tmp_path, caplog):
-    caplog.set_level("INFO", "corpus.grouping")
+    caplog.set_level("INFO", "corpus.splitting.grouping")
     facts, frame = prepared(tmp_path, RECORDS, SplitConfig(by="month", validation=0.3, test=0.1))
     found = [facts["grouping"][name] for name in ("validation_from", "test_from", "dates_from_data")]
     assert found == ["2018-03-01", "2018-05-01", True]
@@ -195,12 +195,12 @@ def test_shares_of_the_keys_are_right_within_binomial_noise(tmp_path, by, valida
 
 @pytest.mark.parametrize("by", list(CONFIGS))
 def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
-    monkeypatch.setattr("corpus.clean_table.ROW_GROUP", 70)
+    monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 70)
     records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]
     one = prepared(tmp_path / "one", records, CONFIGS[by])
     random.Random(1).shuffle(records)
-    monkeypatch.setattr("corpus.clean.SLICE_BYTES", 3000)
-    monkeypatch.setattr("corpus.clean.BATCH_ROWS", 13)
+    monkeypatch.setattr("corpus.cleaning.clean.SLICE_BYTES", 3000)
+    monkeypatch.setattr("corpus.cleaning.clean.BATCH_ROWS", 13)
     two = prepared(tmp_path / "two", records, CONFIGS[by], part_rows=31)
     files = [(tmp_path / name / "clean" / "clean.parquet").read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]

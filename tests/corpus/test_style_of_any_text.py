@@ -10,18 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.clean import prepare
-from corpus.ingest import ingest
-from corpus.split import iter_split
+from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import ingest
+from corpus.splitting.split import iter_split
 from models.base import FitContext
-from models.bundle import Bundle
+from models.bundles.bundle import Bundle
 from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import CleanConfig, SourceConfig, SplitConfig
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 THINGS = ["bread", "soup", "rice", "cake", "fish", "corn"]
 MANNERS = ["slowly", "gently", "twice", "again"]

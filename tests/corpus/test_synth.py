@@ -9,8 +9,8 @@ from datetime import datetime
 
 import pytest
 
-from corpus import synth
-from reviewlm.errors import ConfigError, NotWritable
+from core.errors import ConfigError, NotWritable
+from corpus.synthetic import synth
 
 FIELDS = ["review_id", "user_id", "business_id", "stars", "useful", "funny", "cool", "text", "date"]
 
@@ -65,7 +65,7 @@ def test_bytes_do_not_depend_on_workers(tmp_path, monkeypatch):
 
 
 def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
-    code = "from corpus.synth import make_chunk; import hashlib; "
+    code = "from corpus.synthetic.synth import make_chunk; import hashlib; "
     code += "print(hashlib.sha256(make_chunk(0, 50, 1)[0]).hexdigest())"
     digests = {
         subprocess.run(
@@ -138,6 +138,6 @@ def test_a_disk_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("reviewlm.output.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("core.output.tempfile.TemporaryFile", refuse)
     with pytest.raises(NotWritable):
         synth.write_reviews(tmp_path / "x", 10, 1)

@@ -5,13 +5,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from data_checks import engine, suites
+from core.config.run_config import ChecksConfig
+from core.errors import CheckFailed, ReviewLMError
+from data_checks import engine
 from data_checks.engine import Batch, exception_in, great_expectations, run
+from data_checks.metrics.tables import Table
 from data_checks.report import CheckReport, ExpectationResult
-from data_checks.suites import check
-from data_checks.tables import Table
-from reviewlm.config import ChecksConfig
-from reviewlm.errors import CheckFailed, ReviewLMError
+from data_checks.suites import suites
+from data_checks.suites.suites import check
 
 SECRET = "my phone is 602-555-0199"
 

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from review_tables import planted, varied_reviews
 
-from data_checks.case import COLUMNS, Case
+from core.config.run_config import ChecksConfig
+from core.errors import ReviewLMError
 from data_checks.engine import Batch, exception_in, great_expectations, quiet, validate
-from data_checks.expectations import ROWS
+from data_checks.metrics.patterns import NotPortable, contains, for_rust
+from data_checks.metrics.tables import Table
+from data_checks.metrics.texts import MEASURES
 from data_checks.pandas_route import validate_on_pandas
-from data_checks.patterns import NotPortable, contains, for_rust
-from data_checks.tables import Table
-from data_checks.texts import MEASURES
-from reviewlm.config import ChecksConfig
-from reviewlm.errors import ReviewLMError
+from data_checks.suites.case import COLUMNS, Case
+from data_checks.suites.expectations import ROWS
 
 gx = great_expectations().expectations
 QUANTILES = {"quantiles": [0.1, 0.5, 0.9], "value_ranges": [[-2, 1], [0, 2], [None, 3]]}

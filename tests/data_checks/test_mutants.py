@@ -4,14 +4,14 @@ import polars as pl
 import pytest
 from review_tables import varied_reviews
 
-from data_checks.case import COLUMNS, PRIVATE, Case
-from data_checks.expectations import ROWS
-from data_checks.mutants import failures, mutants, passing_rows
-from data_checks.suggest import suggest
-from data_checks.tables import Table
-from data_checks.texts import MEASURES
-from reviewlm.config import ChecksConfig
-from reviewlm.errors import ReviewLMError
+from core.config.run_config import ChecksConfig
+from core.errors import ReviewLMError
+from data_checks.metrics.tables import Table
+from data_checks.metrics.texts import MEASURES
+from data_checks.suites.case import COLUMNS, PRIVATE, Case
+from data_checks.suites.expectations import ROWS
+from data_checks.suites.mutants import failures, mutants, passing_rows
+from data_checks.suites.suggest import suggest
 
 COUNT = 300
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_checks import repeated
-from data_checks.evaluation import Broken, measure
-from data_checks.metrics import Total
-from data_checks.repeated import DistinctCount, Repeated, Straddling
-from data_checks.tables import Measure, Table
-from reviewlm.errors import Unreadable
+from core.errors import Unreadable
+from data_checks.metrics import repeated
+from data_checks.metrics.evaluation import Broken, measure
+from data_checks.metrics.metrics import Total
+from data_checks.metrics.repeated import DistinctCount, Repeated, Straddling
+from data_checks.metrics.tables import Measure, Table
 
 VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
 
@@ -95,7 +95,7 @@ def test_tables_are_read_in_order_and_in_bounded_chunks(tmp_path):
 
 
 def test_large_rows_make_small_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_checks.tables.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("data_checks.metrics.tables.CHUNK_BYTES", 10_000)
     frame = pl.DataFrame({"t": [str(i) * 500 for i in range(100)]})
     assert max(chunk.height for chunk in Table.of(parts(tmp_path, frame)).chunks(["t"])) < 50
 

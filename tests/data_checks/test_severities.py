@@ -6,10 +6,10 @@ from typing import Literal
 import polars as pl
 import pytest
 
+from core.errors import CheckFailed
 from data_checks.engine import Batch, great_expectations, publish, suite_result, validate
+from data_checks.metrics.tables import Table
 from data_checks.report import CRITICAL, INFO, WARNING, CheckReport
-from data_checks.tables import Table
-from reviewlm.errors import CheckFailed
 
 gx = great_expectations()
 TABLE = Table.of(pl.DataFrame({"n": [1, 2, 3]}))

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from review_tables import planted, varied_reviews
 
-from data_checks.suggest import suggest
-from data_checks.suite_files import check_with, load_suite, save_suite
-from reviewlm.errors import ConfigError, ReviewLMError
+from core.errors import ConfigError, ReviewLMError
+from data_checks.suites.suggest import suggest
+from data_checks.suites.suite_files import check_with, load_suite, save_suite
 
 CORRUPTIONS = {
     "an id is missing": (planted("review_id", None), "review_id is never missing"),

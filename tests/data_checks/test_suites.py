@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_checks.suites import check, token_table
+from core.config.run_config import ChecksConfig
+from core.errors import ReviewLMError
+from data_checks.suites.suites import check, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import ChecksConfig
-from reviewlm.errors import ReviewLMError
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 COUNT = 200
 IDS = [f"r{i:04d}" for i in range(COUNT)]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_checks.case import INVISIBLE
-from data_checks.texts import MOJIBAKE, SHORTEST_RUN, runs_of
-from models.text import NormalForm
+from data_checks.metrics.texts import MOJIBAKE, SHORTEST_RUN, runs_of
+from data_checks.suites.case import INVISIBLE
+from models.text.normal_form import NormalForm
 
 PIECES = st.sampled_from([
     "a", "b", "ab", " ", "  ", "\n", "é", "🔥", "a" * 8, "🔥" * 9, "ab ab ab", "x" * 70, "-" * 30,

@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from evaluation.evidence import ChampionReviews, Evidence, Latency
-from evaluation.gate import decide
-from reviewlm.family import Family
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from core.lineage.family import Family
+from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.gate.gate import decide
 
 HONEST = {"copied_8": 0.03, "real_copied_8": 0.02, "longest_copied": 14, "real_longest_copied": 12, "canaries": 8,
           "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,

@@ -10,8 +10,8 @@ import torch
 
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 
 TEXT = "the food was great and cheap but service slow we will come back never again nice place"
 WORDS = TEXT.split()

@@ -6,18 +6,18 @@ import polars as pl
 import pytest
 from challengers import assert_refused_by, judge, rule, scores
 
-from evaluation.comparison import comparison_table, own_baselines
-from evaluation.figures import perplexity_bars
-from evaluation.intervals import ComparedScores
-from evaluation.metrics import figures_of, figures_of_bundle, policies, star_slices
-from evaluation.pareto import pareto_front
-from evaluation.score import score_stream
-from evaluation.slice_table import SliceOptions, review_slices
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import PromotionConfig
+from core.errors import ConfigError
+from evaluation.plots.curves import perplexity_bars
+from evaluation.scoring.metrics import figures_of, figures_of_bundle, policies, star_slices
+from evaluation.scoring.score import score_stream
+from evaluation.statistics.comparison import comparison_table, own_baselines
+from evaluation.statistics.intervals import ComparedScores
+from evaluation.statistics.pareto import pareto_front
+from evaluation.statistics.slice_table import SliceOptions, review_slices
 from reviewlm import terminal
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from reviewlm.promotion_config import PromotionConfig
 
 ANY = PromotionConfig(adaptation="any")
 

@@ -10,24 +10,24 @@ import pytest
 import torch
 from challengers import judge, rule
 
-from corpus.canaries import as_reviews, choose_canaries
-from corpus.clean_table import CLEAN
-from corpus.split import iter_split
-from evaluation.audit import TABLES, audit, draw_samples, shared_out
-from evaluation.diversity import repetition
-from evaluation.exposure import FACTS
-from evaluation.novelty import overlap
-from evaluation.reference import REAL_REVIEWS, Reference, make_reference
-from evaluation.word_stream import word_stream
+from core.config.sections.audit import AuditConfig
+from corpus.cleaning.clean_table import CLEAN
+from corpus.splitting.split import iter_split
+from corpus.synthetic.canaries import as_reviews, choose_canaries
+from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
+from evaluation.writing.diversity import repetition
+from evaluation.writing.exposure import FACTS
+from evaluation.writing.novelty import overlap
+from evaluation.writing.reference import REAL_REVIEWS, Reference, make_reference
+from evaluation.writing.word_stream import word_stream
 from models.base import FitContext
-from models.bundle import Bundle
+from models.bundles.bundle import Bundle
 from models.neural.recurrent import RecurrentLM
 from models.sampling import generate
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.audit_config import AuditConfig
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
@@ -119,7 +119,7 @@ def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figur
 def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_path, monkeypatch):
     """No line has 8 words, so that no 8-gram is written."""
     lines = pl.DataFrame({"stars": [5] * 6, "number": range(6), "seed": [1] * 6, "text": ["bar ris"] * 6})
-    monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: lines)
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: lines)
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert facts["copied_8"] is None
     assert facts["copied_passages"] == 0
@@ -199,7 +199,7 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     real = table.filter(split="test").head(60)
     written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
                           text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
-    monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: written)
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, Reference(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
     assert facts["words"] == 600
     assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
@@ -219,7 +219,7 @@ def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, r
             "text": ["bar bas", "mail joe@example.com, call 480-555-1234"],
         }
     )
-    monkeypatch.setattr("evaluation.audit.draw_samples", lambda *arguments: written)
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
     shown = pl.read_parquet(tmp_path / "private.parquet")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from evaluation.calibration import (
+from core.errors import InputError
+from evaluation.scoring.calibration import (
     BINS,
     LEAST,
     MOST,
@@ -19,7 +20,6 @@ from evaluation.calibration import (
     reliability,
     tempered,
 )
-from reviewlm.errors import InputError
 
 
 def honest(positions, entries, seed=0, spread=2.0):

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
 
-from evaluation.comparison import comparable
-from evaluation.decision import Decision
-from evaluation.evidence import Evidence, Latency
-from evaluation.gate import decide
-from evaluation.metrics import figures_of
-from evaluation.rules import RULES
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from evaluation.gate.decision import Decision
+from evaluation.gate.evidence import Evidence, Latency
+from evaluation.gate.gate import decide
+from evaluation.gate.rules import RULES
+from evaluation.scoring.metrics import figures_of
+from evaluation.statistics.comparison import comparable
 
 STRICT = PromotionConfig(
     min_novelty=0.5, max_copied_span=50, max_exposure=8, max_private_patterns=10, max_latency_ms=100, max_megabytes=50
@@ -165,7 +165,7 @@ def test_what_the_policy_does_not_ask_for_is_shown_all_the_same():
 
 def test_a_decision_on_all_of_it_reads_whole_in_the_registry():
     """MLflow's descriptions are cut after 5,000 characters: the table must not be."""
-    from tracking.versions import DESCRIPTION_LENGTH
+    from tracking.registry.versions import DESCRIPTION_LENGTH
 
     full = judge(
         STRICT, megabytes=12.0, smoke_detail=f"perplexity 61.2; {'The food was good ' * 6!r}",

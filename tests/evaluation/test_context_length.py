@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evaluation.context_length import SCHEMA, context_curve, keeps_rating
-from models.ngram.counts import count_ngrams
+from evaluation.probing.context_length import SCHEMA, context_curve, keeps_rating
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.streams import TokenStream, write_stream
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 
 def ngram(vocabulary, stream, order):

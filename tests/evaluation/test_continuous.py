@@ -12,16 +12,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from evaluation.continuous import compare_continuous, continuous_nats, stream_of
+from core.errors import EmptyInput, InputError
+from evaluation.scoring.continuous import compare_continuous, continuous_nats, stream_of
 from models.base import ModelError
-from models.bundle import load_bundle, save_bundle
+from models.bundles.bundle import load_bundle, save_bundle
 from models.neural.recurrent import RecurrentLM
 from models.specs import DynamicSpec, NeuralCacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 from reviewlm.cli import app
-from reviewlm.errors import EmptyInput, InputError
 
 WORDS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread", "salad", "wine"]
 SPEC = RecurrentSpec(kind="gru", hidden=12, embedding=8, objective=ObjectiveSpec(output="softmax"))

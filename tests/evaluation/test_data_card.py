@@ -8,10 +8,10 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from corpus.profile import Profile, take_survey
-from evaluation import card_figures as drawn
-from evaluation.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, data_card, draw
-from evaluation.card_page import Page, Section, Table
+from corpus.profiling.profile import Profile, take_survey
+from evaluation.reports import card_figures as drawn
+from evaluation.reports.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, data_card, draw
+from evaluation.reports.card_page import Page, Section, Table
 
 EVIL = '</blockquote><script>alert("x")</script> & "quoted" <img src=http://evil.example/x.png> | `code` $x^2$'
 SIDES = ("train", "train", "train", "validation", "test")

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.decay_figures import benchmark_curve, decay_curve
-from reviewlm.errors import EmptyInput
+from core.errors import EmptyInput
+from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
+from evaluation.drift.decay_figures import benchmark_curve, decay_curve
 
 LN2 = math.log(2)
 BYTES = 100

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from evaluation.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
-from evaluation.word_stream import word_stream
+from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
+from evaluation.writing.word_stream import word_stream
 
 TEXTS = st.lists(st.lists(st.sampled_from(list("abcd")), max_size=14), min_size=1, max_size=6)
 

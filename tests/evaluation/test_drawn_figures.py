@@ -3,10 +3,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from evaluation import figures
-from evaluation.comparison import comparison_table
-from evaluation.floor import Floor
-from evaluation.metrics import Figures
+from evaluation.plots import curves as figures
+from evaluation.scoring.metrics import Figures
+from evaluation.statistics.comparison import comparison_table
+from evaluation.statistics.floor import Floor
 
 FLOOR = Floor(100, 100, 5_000.0, 10_000)
 

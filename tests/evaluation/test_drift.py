@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from evaluation.divergence import jensen_shannon, population_stability
-from evaluation.drift import DriftReport, compare, flagged_sentence
-from reviewlm.config import DriftConfig
-from reviewlm.errors import EmptyInput
+from core.config.run_config import DriftConfig
+from core.errors import EmptyInput
+from evaluation.drift.divergence import jensen_shannon, population_stability
+from evaluation.drift.report import DriftReport, compare, flagged_sentence
 
 WORDS = [f"word{n}" for n in range(400)]
 ZIPF = 1 / np.arange(1, 401)

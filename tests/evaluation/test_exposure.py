@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm, skewnorm
 
-from corpus.canaries import Canaries
-from evaluation.exposure import (
-    FACTS,
-    SkewNormal,
-    exposures,
-    follow_theory,
-    measure_exposure,
-    ranks,
-)
+from corpus.synthetic.canaries import Canaries
+from evaluation.writing.exposure import FACTS, SkewNormal, exposures, follow_theory, measure_exposure, ranks
 
 NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 

@@ -5,17 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.comparison import METRICS, comparable, comparison_table
-from evaluation.metrics import (
-    Figures,
-    figures_of,
-    figures_of_bundle,
-    policies,
-    star_slices,
-)
-from evaluation.score import score_stream
-from models.vocabulary import BOUNDARY_POLICY, GIVEN
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices
+from evaluation.scoring.score import score_stream
+from evaluation.statistics.comparison import METRICS, comparable, comparison_table
+from models.tokens.vocabulary import BOUNDARY_POLICY, GIVEN
 
 LN2 = math.log(2)
 

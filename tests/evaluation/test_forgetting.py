@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from challengers import FIRST, assert_refused_by, judge, rule, scores
 
-from evaluation.decision import Decision
-from evaluation.evidence import ChampionReviews
-from reviewlm.family import NOT_KNOWN, Family
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from core.lineage.family import NOT_KNOWN, Family
+from evaluation.gate.decision import Decision
+from evaluation.gate.evidence import ChampionReviews
 
 REVIEWS, PAINT = Family("reviews", "s1"), Family("paint", "s2")
 

@@ -9,15 +9,15 @@ import pytest
 from challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
 from scipy.stats import t as student
 
-from evaluation.evidence import departure
-from evaluation.metrics import LN2
-from evaluation.rules.case import Case
-from evaluation.rules.quality import not_below_floor, surely_better
-from evaluation.rules.slices import slice_losses
-from evaluation.slices import review_slicings
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from reviewlm.promotion_config import PromotionConfig
+from core.config.presets import load_config
+from core.config.sections.promotion import PromotionConfig
+from core.errors import ConfigError
+from evaluation.gate.evidence import departure
+from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.quality import not_below_floor, surely_better
+from evaluation.gate.rules.slices import slice_losses
+from evaluation.scoring.metrics import LN2
+from evaluation.statistics.slices import review_slicings
 
 
 def losses(policy=None, **changes):

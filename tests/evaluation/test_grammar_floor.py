@@ -4,9 +4,9 @@ from random import Random
 import polars as pl
 import pytest
 
-from corpus import grammar
-from evaluation.floor import floor_nats, floor_of, judged_reviews
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
+from corpus.synthetic import grammar
+from evaluation.statistics.floor import floor_nats, floor_of, judged_reviews
 
 
 def reviews(texts):
@@ -29,7 +29,7 @@ def fair_letters(monkeypatch):
         asked.append((text, stars))
         return (len(text) + 1) * math.log(1 / 3) if set(text) <= set("ab") else None
 
-    monkeypatch.setattr("corpus.grammar.log_probability", log_probability)
+    monkeypatch.setattr("corpus.synthetic.grammar.log_probability", log_probability)
     return asked
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.groups import design_effect, effective_number, groups_of, united
+from evaluation.statistics.groups import design_effect, effective_number, groups_of, united
 
 
 def series(*values, name="key"):

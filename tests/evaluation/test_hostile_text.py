@@ -16,21 +16,21 @@ import pytest
 from made_results import made_decision, made_results
 from markdown_it import MarkdownIt
 
+from core.errors import InputError
+from core.markdown import literal, quoted
 from data_checks.report import CheckReport, ExpectationResult
-from evaluation.card_page import Page, Section, Table
-from evaluation.drift import DriftReport, Figure
-from evaluation.drift_figures import drift_page
-from evaluation.model_card import model_card
-from evaluation.odd_reviews import odd_markdown
-from evaluation.page import escape, png
-from evaluation.paired import Pair
-from evaluation.report import report
-from evaluation.report_pictures import pictures_of
-from evaluation.spreadsheet import as_text, csv_text
+from evaluation.drift.figures import drift_page
+from evaluation.drift.odd_reviews import odd_markdown
+from evaluation.drift.report import DriftReport, Figure
+from evaluation.reports.card_page import Page, Section, Table
+from evaluation.reports.model_card import model_card
+from evaluation.reports.page import escape, png
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.spreadsheet import as_text, csv_text
+from evaluation.statistics.paired import Pair
 from reviewlm import terminal
-from reviewlm.errors import InputError
-from reviewlm.markdown import literal, quoted
-from tracking.writes import table_texts
+from tracking.runs.writes import table_texts
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -183,7 +183,7 @@ def test_the_report_of_a_check_holds_it_as_text(tmp_path):
 
 
 def test_a_figure_is_drawn_whatever_a_label_holds():
-    from evaluation.canvas import canvas, ticks_at
+    from evaluation.plots.canvas import canvas, ticks_at
 
     figure, axes = canvas(6, 6)
     axes.barh(range(len(HOSTILE)), [1] * len(HOSTILE))

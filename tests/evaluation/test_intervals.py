@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.floor import JUDGED
-from evaluation.intervals import FIGURES, ComparedScores, ends, flagged_below_floor, usefulness_table
-from evaluation.metrics import LN2, SUMS, figures_of
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import LN2, SUMS, figures_of
+from evaluation.statistics.floor import JUDGED
+from evaluation.statistics.intervals import FIGURES, ComparedScores, ends, flagged_below_floor, usefulness_table
 
 HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from evaluation.keystrokes import SHOWN, Keyboard
+from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import EOS, STARS, UNK, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, STARS, UNK, Vocabulary
 
 WORDS = "car card care cart dog! dog (car"
 

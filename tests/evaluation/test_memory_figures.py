@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.memory_figures import context_figure, gradient_figure, learning_figure, probe_figure
-from evaluation.memory_tables import context_table, gradient_table, learning_table, probe_rows, scoring_speed
-from evaluation.probes import ANSWERS, table_of
-from models.context_use import ContextUse, Kept
-from models.neural.gradient_flow import GradientFlow
-from models.neural.toy_training import Learned, Point
+from course.figures import gradient_figure, learning_figure
+from course.gradient_flow import GradientFlow
+from course.tables import gradient_table, learning_table
+from course.toy_training import Learned, Point
+from evaluation.plots.memory import context_figure, probe_figure
+from evaluation.probing.context_use import ContextUse, Kept
+from evaluation.probing.memory_tables import context_table, probe_rows, scoring_speed
+from evaluation.probing.probes import ANSWERS, table_of
 
 HALVES = GradientFlow(0.5 ** (np.arange(1, 61) / 10)[None])
 NOTHING = GradientFlow(np.zeros((1, 60)))
@@ -90,7 +92,7 @@ def test_learning_curves_name_the_last_point_and_who_stopped_early():
 
 
 def test_speed_counts_the_tokens_that_were_scored(bundle, stream, monkeypatch):
-    import evaluation.memory_tables as tables
+    import evaluation.probing.memory_tables as tables
 
     clock = iter(range(1_000))
     monkeypatch.setattr(tables, "process_time", lambda: next(clock))

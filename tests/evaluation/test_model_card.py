@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from made_results import made_results
 
-from evaluation.model_card import model_card, pointer
+from evaluation.reports.model_card import model_card, pointer
 
 
 def section_of(card, title):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.ngram_figures import all_figures
-from evaluation.ngram_report import amount_table, as_json, curve_table, method_table, write
-from models.ngram.text_comparison import Comparison, compare_texts
+from evaluation.plots.ngram import all_figures
+from evaluation.reports.ngram_report import amount_table, as_json, curve_table, method_table, write
+from models.ngram.lines.text_comparison import Comparison, compare_texts
 
 GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.shingles import mix
-from evaluation.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
-from evaluation.word_stream import (
+from corpus.duplicates.shingles import mix
+from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
+from evaluation.writing.word_stream import (
     WordStream,
     blocks,
     ngrams,
@@ -68,7 +68,7 @@ def test_of_equally_long_copies_the_first_one_is_named():
 
 
 def test_many_pairs_are_grown_bit_by_bit(monkeypatch):
-    monkeypatch.setattr("evaluation.novelty.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("evaluation.writing.novelty.PAIRS_AT_ONCE", 7)
     found = overlap(stream_of(["a" * 30, "ab" * 20]), stream_of(["a" * 25, "b" + "ab" * 15]))
     assert found.longest_D.tolist() == [25, 31]
 

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 import torch
 
-from evaluation.observe import COLUMNS, held_out_temperature, observe
-from evaluation.score import TOKEN_NATS, drawn_reviews, score_stream
-from evaluation.usefulness import usefulness
+from core.errors import InputError, ReviewLMError
+from evaluation.scoring.observe import COLUMNS, held_out_temperature, observe
+from evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
+from evaluation.scoring.usefulness import usefulness
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
-from models.text import NormalForm
-from models.vocabulary import EOS, GIVEN, UNK, Vocabulary
-from reviewlm.errors import InputError, ReviewLMError
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary
 
 
 def observed(bundle, stream, folder, reviews=None, **options):
@@ -152,7 +152,7 @@ def test_a_temperature_is_fitted_on_possible_tokens_of_a_bounded_number(bundle, 
     token = int(bundle.vocabulary.encode("great")[0])
     some = held_out_temperature(make_bundle(impossible(bundle, token)), stream, np.arange(len(stream)), seed=1)
     assert some.tokens == stream.tokens - int((np.asarray(stream.ids) == token).sum())
-    monkeypatch.setattr("evaluation.observe.HELD", 100 * bundle.vocabulary.size)
+    monkeypatch.setattr("evaluation.scoring.observe.HELD", 100 * bundle.vocabulary.size)
     assert held_out_temperature(bundle, stream, np.arange(len(stream)), seed=1).tokens == 100
 
 

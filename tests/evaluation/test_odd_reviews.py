@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.odd_reviews import (
+from evaluation.drift.odd_reviews import (
     area_under_curve,
     compare,
     compare_values,

@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.automaton import Automaton, Domain
-from corpus.grammar_probability import Forward
-from evaluation.floor import floor_of, judged_reviews
-from evaluation.intervals import ComparedScores, flagged_below_floor
-from evaluation.metrics import figures_of
-from evaluation.score import score_stream
+from corpus.synthetic.automaton import Automaton, Domain
+from corpus.synthetic.grammar_probability import Forward
+from evaluation.scoring.metrics import figures_of
+from evaluation.scoring.score import score_stream
+from evaluation.statistics.floor import floor_of, judged_reviews
+from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import EOS, GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, GIVEN, Vocabulary
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
 PER_TEXT = ("bits_per_byte", "open_bits_per_byte", "byte_perplexity", "word_perplexity")
@@ -126,7 +126,9 @@ def compared(tables, vocabularies, judged):
 
 def judged_by(grammar, reviews, monkeypatch):
     forward = grammar.forward()
-    monkeypatch.setattr("corpus.grammar.log_probability", lambda text, stars: forward.log_probability(text, {}))
+    monkeypatch.setattr(
+        "corpus.synthetic.grammar.log_probability", lambda text, stars: forward.log_probability(text, {})
+    )
     return judged_reviews(reviews)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.optimizer_figures import SPOKEN, courses, final_by_rate, range_test
-from evaluation.optimizer_report import (
+from evaluation.plots.optimizers import SPOKEN, courses, final_by_rate, range_test
+from evaluation.reports.optimizer_report import (
     comparison_as_json,
     comparison_figures,
     optimizer_table,
@@ -20,8 +20,8 @@ from evaluation.optimizer_report import (
     write_rates,
     write_trials,
 )
-from models.neural.optimizer_comparison import ALL, OptimizerComparison, Trial
-from models.neural.rate_finder import RateSweep, exponential_rates, read_curve
+from models.neural.optimization.comparison import ALL, OptimizerComparison, Trial
+from models.neural.optimization.rate_finder import RateSweep, exponential_rates, read_curve
 
 FOUND = OptimizerComparison(
     (

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from evaluation import bootstrap
-from evaluation.bootstrap import Bootstrap, expanded_tail, ratio_interval
+from evaluation.statistics import bootstrap
+from evaluation.statistics.bootstrap import Bootstrap, expanded_tail, ratio_interval
 
 
 def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.metrics import figures_of
-from evaluation.paired import BETTER, UNDECIDED, UNKNOWN, A, Side, compare_pair, verdict
-from evaluation.slice_table import SliceOptions
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import figures_of
+from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, A, Side, compare_pair, verdict
+from evaluation.statistics.slice_table import SliceOptions
 
 OPTIONS = SliceOptions(A, resamples=2_000, min_reviews=5, length_bins=2)
 REVIEWS = 200

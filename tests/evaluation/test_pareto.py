@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.pareto import PARETO, pareto_front
+from evaluation.statistics.pareto import PARETO, pareto_front
 
 ROW = st.fixed_dictionaries({name: st.integers(0, 4) for name in PARETO})
 

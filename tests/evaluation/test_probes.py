@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 from conftest import bundle_of, random_table
 
-from corpus.grammar import automaton, log_probability, write_review
-from evaluation.grammar_probes import grammar_probes, proven, swaps, twin
-from evaluation.probe_sentences import english_probes
-from evaluation.probes import ANSWERS, Probe, probe, table_of, totals_of
+from core.errors import EmptyInput
+from corpus.synthetic.grammar import automaton, log_probability, write_review
+from evaluation.probing.grammar_probes import grammar_probes, proven, swaps, twin
+from evaluation.probing.probe_sentences import english_probes
+from evaluation.probing.probes import ANSWERS, Probe, probe, table_of, totals_of
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.errors import EmptyInput
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 PAIR = (
     Probe("mood", "the food was", " great", " slow", 1, stars=5, pair="a"),

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from challengers import FIRST, assert_refused_by, judge, rule, scores
 
-from evaluation.decision import Decision
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from evaluation.gate.decision import Decision
 
 
 def test_a_better_challenger_is_promoted():

@@ -12,13 +12,14 @@ import pytest
 from made_results import LEVELS, made_decision, made_results, made_table
 from matplotlib.colors import to_hex
 
-from evaluation import report_tables, report_words, surprisal
-from evaluation.model_card import model_card
-from evaluation.page import Amount, table
-from evaluation.report import report
-from evaluation.report_pictures import pictures_of
-from evaluation.run_results import ModelResults
-from evaluation.surprisal_figure import surprisal_figure
+from evaluation.plots.surprisal import surprisal_figure
+from evaluation.reports import report_tables, report_words
+from evaluation.reports.model_card import model_card
+from evaluation.reports.page import Amount, table
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.run_results import ModelResults
+from evaluation.scoring import surprisal
 
 VOID = {"meta", "img", "br", "link", "input"}
 

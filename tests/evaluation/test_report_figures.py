@@ -8,10 +8,24 @@ import polars as pl
 import pytest
 from made_results import LEVELS, made_results, made_table
 
-from evaluation import calibration_figures, cost_figures, slice_figures, token_figures, writing_figures
-from evaluation.canvas import styles_of
-from evaluation.figures import perplexity_bars
-from evaluation.floor import Floor
+from evaluation.plots import (
+    calibration as calibration_figures,
+)
+from evaluation.plots import (
+    cost as cost_figures,
+)
+from evaluation.plots import (
+    slices as slice_figures,
+)
+from evaluation.plots import (
+    tokens as token_figures,
+)
+from evaluation.plots import (
+    writing as writing_figures,
+)
+from evaluation.plots.canvas import styles_of
+from evaluation.plots.curves import perplexity_bars
+from evaluation.statistics.floor import Floor
 
 RUN = made_results()
 STYLES = styles_of(list(LEVELS))

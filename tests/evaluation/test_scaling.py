@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.scaling import Law, foretell
-from evaluation.scaling_figures import scaling_figure
+from evaluation.plots.scaling import scaling_figure
+from evaluation.statistics.scaling import Law, foretell
 
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
 

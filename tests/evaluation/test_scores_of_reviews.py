@@ -5,14 +5,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.metrics import figures_of
-from evaluation.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, batches, record_scores, score_stream
+from core.errors import InputError, ReviewLMError
+from evaluation.scoring.metrics import figures_of
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, batches, record_scores, score_stream
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
-from reviewlm.errors import InputError, ReviewLMError
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 
 
 def nats_by_hand(bundle, ids):

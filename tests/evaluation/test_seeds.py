@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.seeds import mean_interval
+from evaluation.statistics.seeds import mean_interval
 
 
 def test_three_seeds_give_the_interval_of_students_table() -> None:

@@ -10,10 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import LN2, figures_of
-from evaluation.slice_table import SLICES, SliceOptions, review_slices, surely_below_zero, token_slices, worst_slices
-from evaluation.slices import MOST_SLICES, band_names, length_labels, month_labels, review_slicings, token_slicings
-from reviewlm.errors import ReviewLMError
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import LN2, figures_of
+from evaluation.statistics.slice_table import (
+    SLICES,
+    SliceOptions,
+    review_slices,
+    surely_below_zero,
+    token_slices,
+    worst_slices,
+)
+from evaluation.statistics.slices import (
+    MOST_SLICES,
+    band_names,
+    length_labels,
+    month_labels,
+    review_slicings,
+    token_slicings,
+)
 
 OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
 

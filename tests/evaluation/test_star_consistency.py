@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import binomtest
 
-from evaluation.star_consistency import Polarity, agreement, wilson
+from evaluation.writing.star_consistency import Polarity, agreement, wilson
 
 KIND = ["the food was great", "great place and great staff", "loved it", "we loved the soup"]
 UNKIND = ["the food was awful", "awful place and rude staff", "hated it", "we hated the soup"]

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evaluation.score import score_stream
-from evaluation.state_policies import PolicyFigure, sliding_nats, state_policies
-from models.ngram.counts import count_ngrams
+from core.errors import InputError, ReviewLMError
+from evaluation.scoring.score import score_stream
+from evaluation.scoring.state_policies import PolicyFigure, sliding_nats, state_policies
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.vocabulary import GIVEN
-from reviewlm.errors import InputError, ReviewLMError
+from models.tokens.vocabulary import GIVEN
 
 
 class LastTokensLM:
@@ -81,7 +81,7 @@ def test_windows_that_would_score_tokens_twice_or_never_are_refused(remembering,
 
 
 def test_a_policy_that_skips_tokens_is_found_out(remembering, stream, monkeypatch):
-    monkeypatch.setattr("evaluation.state_policies.sliding_nats", lambda *_: (stream.tokens - 1, 1.0))
+    monkeypatch.setattr("evaluation.scoring.state_policies.sliding_nats", lambda *_: (stream.tokens - 1, 1.0))
     with pytest.raises(ReviewLMError, match="Not every token was scored once"):
         state_policies(remembering, stream)
 

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
-from evaluation.decision import Decision
-from evaluation.rules.case import Case
-from evaluation.rules.slices import slice_losses
-from reviewlm.promotion_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
+from evaluation.gate.decision import Decision
+from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.slices import slice_losses
 
 
 def told(reviews=200, **columns):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.sweep_figures import sweep_history, sweep_importance, sweep_slices
+from evaluation.plots.sweep import sweep_history, sweep_importance, sweep_slices
 
 
 @dataclass

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from models.bundle import load_bundle
-from models.neural.course import MEASURED
+from core.errors import RankFailed
+from models.bundles.bundle import load_bundle
+from models.neural.training.training_metrics import MEASURED
 from models.sampling import generate
-from reviewlm.errors import RankFailed
 
 pytestmark = pytest.mark.slow
 KILLED = str(Path(__file__).with_name("killed.toml"))
@@ -44,7 +44,9 @@ def fit_processes() -> list[psutil.Process]:
             command = child.cmdline()
         except psutil.Error:
             continue
-        if "tasks.fit_worker" in command and json.loads(Path(command[-1]).read_text())["spec"]["name"] == "lstm":
+        if "tasks.fitting.fit_worker" not in command:
+            continue
+        if json.loads(Path(command[-1]).read_text())["spec"]["name"] == "lstm":
             found.append(child)
     return found
 

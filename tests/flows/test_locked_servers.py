@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm import services
-from reviewlm.credentials import credentials_of, password_of
+from core.credentials import credentials_of, password_of
+from core.processes import services
 
 pytestmark = pytest.mark.slow
 EVIL = "http://evil.example"
@@ -91,7 +91,7 @@ ALONE = """
 import json, os, sys
 from http.client import HTTPConnection
 from pathlib import Path
-from reviewlm.environment import prepare_environment
+from core.environment import prepare_environment
 prepare_environment(Path(sys.argv[1]))
 from flows.private_server import lock_private_server
 lock_private_server()

@@ -12,8 +12,8 @@ import pytest
 from prefect.futures import PrefectConcurrentFuture
 
 import flows.train
-from reviewlm.config import RunConfig
-from reviewlm.presets import parse_config
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
 
 KN5, KN3 = ({"kind": "ngram", "name": f"kn{order}", "order": order} for order in (5, 3))
 LSTM = {"kind": "lstm", "name": "lstm"}

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from corpus.synth import write_reviews
-from reviewlm.presets import load_config
-from reviewlm.promotion_config import DEMO_MODEL, OWN_MODEL
+from core.config.presets import load_config
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from corpus.synthetic.synth import write_reviews
 
 pytestmark = pytest.mark.slow
 BIGRAM = str(Path(__file__).with_name("bigram.toml"))
@@ -40,7 +40,7 @@ class Home:
         return {rule["name"]: rule for rule in json.loads(file.read_text())["rules"]}
 
     def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
-        from tasks.track import registry_of
+        from tasks.tracking.track import registry_of
 
         return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
 
@@ -68,10 +68,10 @@ def files(shop: Home) -> Path:
 
 
 def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
-    from reviewlm.family import Family, digest_of_sources
-    from reviewlm.store import sha256_of_file
-    from tasks.family import family_of_version
-    from tasks.track import registry_of
+    from core.lineage.family import Family, digest_of_sources
+    from core.store import sha256_of_file
+    from tasks.data.family import family_of_version
+    from tasks.tracking.track import registry_of
 
     version = shop.version()
     sources = digest_of_sources([sha256_of_file(files / "reviews.jsonl")])
@@ -114,7 +114,7 @@ def test_with_a_family_of_their_own_they_are_refused_by_name_and_the_version_say
     paint = shop.run(files / "paint.txt", "source.family=paint")
     failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
     assert failed == ["same data family", "no forgetting"]
-    from tasks.track import registry_of
+    from tasks.tracking.track import registry_of
 
     assert registry_of(load_config(BIGRAM)).version(paint.version).tags["family"] == "paint"
 

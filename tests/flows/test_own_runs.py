@@ -11,8 +11,8 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Running, State
 
+from core.processes.identity import this_process
 from flows.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
-from reviewlm.processes import this_process
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import tasks.fit
-from models.bundle import load_bundle
-from tasks.fit_process import run_job
+import tasks.fitting.fit
+from models.bundles.bundle import load_bundle
+from tasks.fitting.fit_process import run_job
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).with_name("killed.toml"))
@@ -26,7 +26,7 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
         jobs.append(job)
         return run_job(job, report)
 
-    monkeypatch.setattr(tasks.fit, "run_job", watched)
+    monkeypatch.setattr(tasks.fitting.fit, "run_job", watched)
     train_only(PRESET, overrides=["execution.ranks=2", "execution.threads=2"])
     assert {job["spec"]["name"]: (job["ranks"], job["threads"]) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
     bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flows.promote
-from tracking.registry import ChampionChanged
+from tracking.registry.registry import ChampionChanged
 
 
 @pytest.fixture

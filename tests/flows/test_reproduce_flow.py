@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reviewlm.config import RunConfig
-from reviewlm.environment import other_home
-from reviewlm.errors import ArtifactError, ConfigError, Damaged, Unreadable
-from reviewlm.lineage import LINEAGE_TAG, Lineage
+from core.config.run_config import RunConfig
+from core.environment import other_home
+from core.errors import ArtifactError, ConfigError, Damaged, Unreadable
+from core.lineage.record import LINEAGE_TAG, Lineage
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).with_name("reproduced.toml"))
@@ -33,8 +33,8 @@ class Registered:
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
-    from reviewlm.presets import load_config
-    from tasks.lineage import recorded_version
+    from core.config.presets import load_config
+    from tasks.lineage.gather import recorded_version
 
     home = tmp_path_factory.mktemp("reproduced")
     with other_home(home):
@@ -47,13 +47,13 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
 
 def register_mixture(config: RunConfig) -> None:
     """The stages of a run that a version is made of, without checks, comparison and gate."""
-    from tasks.canaries import choose
-    from tasks.evaluate import draw_samples, score_bundle
-    from tasks.fit import fit
-    from tasks.ingest import ingest_files, synthesise
-    from tasks.lineage import keep_lineage
-    from tasks.prepare import SPLITS, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
-    from tasks.track import parent_run, registry_of, tracker_of
+    from tasks.data.canaries import choose
+    from tasks.data.ingest import ingest_files, synthesise
+    from tasks.data.prepare import SPLITS, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+    from tasks.evaluation.evaluate import draw_samples, score_bundle
+    from tasks.fitting.fit import fit
+    from tasks.lineage.gather import keep_lineage
+    from tasks.tracking.track import parent_run, registry_of, tracker_of
 
     clean = clean_and_split.fn(config, ingest_files.fn(config, synthesise.fn(config)))
     vocabulary = train_vocabulary.fn(config, "word", clean)
@@ -80,8 +80,8 @@ def register_mixture(config: RunConfig) -> None:
 
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
     """Make a record again without Prefect."""
-    from reviewlm.lineage_compare import conclude
-    from tasks.reproduce import Reproduction, steps_again
+    from core.lineage.compare import conclude
+    from tasks.lineage.reproduce import Reproduction, steps_again
 
     reproduction = Reproduction(record, {}, registered.bundle)
     with other_home(home):
@@ -122,7 +122,7 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:
     from flows.reproduce import reproduce
-    from tasks.track import registry_of
+    from tasks.tracking.track import registry_of
 
     home = str(tmp_path / "again")
     result = reproduce(PRESET, version="challenger", home=home)
@@ -158,9 +158,9 @@ def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered
 
 
 def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Registered, tmp_path: Path) -> None:
-    from reviewlm.lineage import Source
-    from reviewlm.store import sha256_of_file
-    from tasks.reproduce import find_sources
+    from core.lineage.record import Source
+    from core.store import sha256_of_file
+    from tasks.lineage.reproduce import find_sources
 
     old, new = tmp_path / "old.jsonl", tmp_path / "moved" / "renamed.jsonl"
     new.parent.mkdir()
@@ -180,9 +180,9 @@ def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Regis
 def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(
     registered: Registered, tmp_path: Path
 ) -> None:
-    from reviewlm.lineage_check import require_whole, verify
-    from tasks.lineage import recorded_version
-    from tasks.track import registry_of
+    from core.lineage.check import require_whole, verify
+    from tasks.lineage.gather import recorded_version
+    from tasks.tracking.track import registry_of
 
     store = shutil.copytree(registered.home / "store", tmp_path / "store")
     assert verify(registered.record, store, registered.bundle, registered.record.root) == []

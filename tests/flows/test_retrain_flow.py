@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.rules import RULES
-from reviewlm.presets import load_config
+from core.config.presets import load_config
+from evaluation.gate.rules import RULES
 
 pytestmark = pytest.mark.slow
 TINY = str(Path(__file__).with_name("tiny.toml"))
@@ -199,7 +199,7 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 ) -> None:
     from prefect.client.orchestration import get_client
 
-    from reviewlm.errors import CheckFailed
+    from core.errors import CheckFailed
 
     bad = tmp_path / "bad.jsonl"
     fine = {"stars": 9, "date": "2020-01-01"}
@@ -218,8 +218,8 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 
 
 def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) -> None:
+    from core.errors import InputError
     from flows.generate import generate
-    from reviewlm.errors import InputError
 
     uri = f"sqlite:///{ran.home / 'mlflow.db'}"
     first, again = (generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2))
@@ -233,11 +233,11 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
 def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from corpus.synth import write_reviews
+    from corpus.synthetic.synth import write_reviews
     from flows.drift import drift
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.drift.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("tasks.data.drift.emit_event", lambda event, **about: events.append({"event": event, **about}))
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
@@ -261,7 +261,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from corpus.synth import write_reviews
+    from corpus.synthetic.synth import write_reviews
     from flows.rescore import rescore
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
@@ -324,7 +324,7 @@ def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stay
 
 
 def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
-    from reviewlm.errors import FitError
+    from core.errors import FitError
 
     with pytest.raises(FitError):
         ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
@@ -333,7 +333,7 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
 
 
 def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
-    from models.bundle import load_bundle
+    from models.bundles.bundle import load_bundle
 
     bundles = [load_bundle(file.parent) for file in ran.home.glob("store/fit/*/bundle/spec.json")]
     mixtures = [bundle for bundle in bundles if bundle.spec.kind == "mixture"]
@@ -347,8 +347,8 @@ def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
 
 
 def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
-    from tasks.track import tracker_of
-    from tracking.export import smoke_test
+    from tasks.tracking.track import tracker_of
+    from tracking.logged_models.export import smoke_test
 
     run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")
     before = os.environ["REVIEWLM_HOME"]

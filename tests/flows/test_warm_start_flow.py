@@ -32,9 +32,9 @@ class Home:
 
     def crown(self, fit_digest: str) -> None:
         """Register the model of a fit and make it champion, whatever the gate would say."""
-        from reviewlm.presets import load_config
-        from tasks.track import FIT_TAG, registry_of, tracker_of
-        from tracking.registry import CHAMPION
+        from core.config.presets import load_config
+        from tasks.tracking.track import FIT_TAG, registry_of, tracker_of
+        from tracking.registry.registry import CHAMPION
 
         config = load_config(ONE)
         run_id = tracker_of(config).find_run(FIT_TAG, fit_digest)
@@ -45,8 +45,8 @@ class Home:
         registry.promote(version, champion.version if champion else None)
 
     def note(self, fit_digest: str) -> str:
-        from reviewlm.presets import load_config
-        from tasks.track import FIT_TAG, tracker_of
+        from core.config.presets import load_config
+        from tasks.tracking.track import FIT_TAG, tracker_of
 
         tracker = tracker_of(load_config(ONE))
         return tracker.tag(tracker.find_run(FIT_TAG, fit_digest) or "", "reviewlm.start")
@@ -62,8 +62,8 @@ def weeks(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
-    from corpus.synth import write_reviews
-    from reviewlm.store import sha256_of_file
+    from core.store import sha256_of_file
+    from corpus.synthetic.synth import write_reviews
 
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     write_reviews(old, 300, seed=5)

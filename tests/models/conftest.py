@@ -3,7 +3,7 @@ import torch
 from small_vocabularies import UNITS, train
 from table_lm import TableLM, TableSpec
 
-import models.bundle
+import models.bundles.bundle
 import models.specs
 
 
@@ -16,7 +16,7 @@ def _one_thread():
 def table_kind(monkeypatch):
     """Register the kind "table" for the time of one test."""
     monkeypatch.setitem(models.specs.KINDS, "table", (TableSpec, "table_lm:TableLM"))
-    monkeypatch.setattr(models.bundle, "model_class", lambda kind: TableLM)
+    monkeypatch.setattr(models.bundles.bundle, "model_class", lambda kind: TableLM)
 
 
 @pytest.fixture(scope="session")

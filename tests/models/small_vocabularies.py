@@ -3,8 +3,8 @@
 from hypothesis import strategies as st
 
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TRAIN = [
     "The food was great, and I loved it! We'll be back.",

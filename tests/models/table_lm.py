@@ -9,7 +9,7 @@ import torch
 
 from models.base import FitResult
 from models.specs import TrainingSpec
-from models.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import EOS, GIVEN
 
 
 @dataclass(frozen=True)

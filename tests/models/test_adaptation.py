@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent / "mixture"))
 from mixture_tables import table_part
 
 from models.adaptation import adaptation_of
-from models.cache import RANGES, CacheLM
+from models.cache.lm import RANGES, CacheLM
 from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part
 from models.mixture.weights import em

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-import models.bpe as ours
-from models.units import BYTE_OF
+import models.tokens.bpe as ours
+from models.tokens.units import BYTE_OF
 
 NAMES = ["<unk>", *sorted(BYTE_OF)]
 ALPHABET = np.zeros(256, np.int32)

@@ -10,10 +10,10 @@ import pytest
 from table_lm import TableLM, TableSpec
 
 from models.base import ModelError
-from models.bundle import Bundle, load_bundle, save_bundle
+from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import EOS, STARS, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, STARS, Vocabulary
 
 TEXTS = ["The soup was great & hot.", "The staff was slow, so slow.", "Great place, great soup!"]
 PROBES = [("The soup was great.", 5), ("", 0), ("An unheard-of zebra!", 1)]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from table_lm import HistoryLM, TableLM
 
+from evaluation.probing.context_use import PREFIX, ContextUse, Kept, chosen_tokens, context_use
 from models.base import ModelError
-from models.context_use import PREFIX, ContextUse, Kept, chosen_tokens, context_use
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.streams import TokenStream
-from models.vocabulary import BOS, EOS, GIVEN, STARS
+from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS
 
 SIZE = 20
 

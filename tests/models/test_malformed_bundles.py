@@ -13,11 +13,11 @@ import pytest
 
 from benchmarks.fuzz.saved_models import save_models
 from models.base import ModelError, stored
-from models.bundle import Bundle, load_bundle
+from models.bundles.bundle import Bundle, load_bundle
 from models.neural.recurrent import RecurrentLM
-from models.ngram.line_lm import LineLM
+from models.ngram.lines.line_lm import LineLM
 from models.specs import spec_from_dict
-from models.vocabulary import Vocabulary
+from models.tokens.vocabulary import Vocabulary
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000

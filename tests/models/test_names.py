@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from core.config.presets import load_config
+from core.errors import ConfigError
 from models.names import as_name, require_name
 from models.specs import KINDS, spec_from_dict
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from tracking.versions import Reference
+from tracking.registry.versions import Reference
 
 HOSTILE = {
     "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",

@@ -6,7 +6,7 @@ from table_lm import HistoryLM
 
 from models.base import ModelError
 from models.predictions import predictions
-from models.vocabulary import BOS, STARS
+from models.tokens.vocabulary import BOS, STARS
 
 SIZE = 16
 

@@ -12,11 +12,11 @@ from scipy.stats import chisquare
 from table_lm import HistoryLM, TableLM, TableSpec, always_ends
 
 from models.base import ModelError
-from models.bundle import Bundle
+from models.bundles.bundle import Bundle
 from models.sampling import BATCH, filter_logp, generate, pick, suggest
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 

@@ -9,8 +9,8 @@ import pytest
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, stars_prior, unigram_counts, write_stream
-from models.text import NormalForm
-from models.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
 
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 

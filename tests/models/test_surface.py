@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.specs import VocabularySpec
-from models.surface import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SAMPLE_TEXTS, USUAL, Sample, shape_of
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.surface import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SAMPLE_TEXTS, USUAL, Sample, shape_of
+from models.tokens.vocabulary import Vocabulary
 
 TEXTS = [
     "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
@@ -39,7 +39,7 @@ def surface(vocabulary, *texts):
 
 def pieces(vocabulary, texts):
     """The folded pieces of each text: what the ids and the spelling of unknown words say of it."""
-    from models.words import cut, folded
+    from models.tokens.words import cut, folded
 
     return [tuple(each) for each in cut(folded(texts, vocabulary.spec.lowercase)).to_list()]
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.text import NormalForm
+from models.text.normal_form import NormalForm
 
 PIECES = [
     *"&#;@._-+ \n\t\r\x00()1234567890ax<>\"',]",

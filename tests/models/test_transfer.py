@@ -7,11 +7,11 @@ import torch
 from small_vocabularies import LOSSLESS, TRAIN, UNITS, train
 
 from models.base import FitContext, ModelError
+from models.neural.training.transfer import transfer_rows
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.transfer import transfer_rows
-from models.vocabulary import UNK, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import UNK, Vocabulary
 
 MORE = [*TRAIN, *["The zucchini pancakes were wonderful, zucchini forever!"] * 9]
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT
 
-import models.type_counts
-from models.type_counts import CharacterCounts, TypeCounts, batched
+import models.tokens.type_counts
+from models.tokens.type_counts import CharacterCounts, TypeCounts, batched
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.text("abc", max_size=3), max_size=20), max_size=12), st.sampled_from([1, 4, 1000]))
 def test_each_string_has_its_whole_count_in_one_row(batches, rows):
     with pytest.MonkeyPatch.context() as patch, TypeCounts("word", ["count"]) as counts:
-        patch.setattr(models.type_counts, "ROWS", rows)
+        patch.setattr(models.tokens.type_counts, "ROWS", rows)
         for batch in batches:
             counts.add(pl.DataFrame({"word": batch}, {"word": pl.String}).with_columns(count=pl.lit(1, pl.Int64)))
         found = [row for part in counts.parts() for row in part.iter_rows()]
@@ -26,7 +26,7 @@ def test_each_string_has_its_whole_count_in_one_row(batches, rows):
 
 
 def test_many_long_strings_go_to_the_disk_too(monkeypatch, tmp_path):
-    monkeypatch.setattr(models.type_counts, "BYTES", 10_000)
+    monkeypatch.setattr(models.tokens.type_counts, "BYTES", 10_000)
     with TypeCounts("word", ["count"], tmp_path) as counts:
         for letter in "abc":
             counts.add(pl.DataFrame({"word": [letter * 9_000, "short"], "count": [1, 2]}))
@@ -39,7 +39,7 @@ def test_many_long_strings_go_to_the_disk_too(monkeypatch, tmp_path):
 
 
 def test_strings_of_one_share_stand_in_one_part(monkeypatch):
-    monkeypatch.setattr(models.type_counts, "ROWS", 2)
+    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 2)
     with TypeCounts("word", ["count"], share=pl.col("word").str.to_lowercase()) as counts:
         for word in ("Soup", "soup", "SOUP", "Staff", "staff", "the", "The", "THE"):
             counts.add(pl.DataFrame({"word": [word], "count": [1]}))

@@ -4,8 +4,8 @@ import pytest
 from small_vocabularies import TRAIN, train
 from table_lm import TableLM, TableSpec
 
-from models.bundle import Bundle
-from models.unseen import scripts_of, unseen_warnings
+from models.bundles.bundle import Bundle
+from models.bundles.unseen import scripts_of, unseen_warnings
 
 STARRED, STARLESS = (0.0, 0.1, 0.2, 0.0, 0.3, 0.4), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 RUSSIAN = ["Еда была отличной, а персонал дружелюбным.", "Суп был холодным. _url_"] * 3

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train
 
 from models.base import ModelError
-from models.text import NormalForm
-from models.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
-from models.words import FIRST
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
+from models.tokens.words import FIRST
 
 
 @pytest.fixture(params=list(UNITS))

@@ -16,11 +16,11 @@ from small_vocabularies import TRAIN, UNITS, train
 from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as models_of_package
 
-import models.subwords
-import models.type_counts
-from models.pieces import SPLIT
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+import models.tokens.subwords
+import models.tokens.type_counts
+from models.text.normal_form import NormalForm
+from models.tokens.pieces import SPLIT
+from models.tokens.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,8 +30,8 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from models.specs import VocabularySpec\nfrom models.text import NormalForm\n"
-        "from models.vocabulary import Vocabulary\n"
+        "from models.specs import VocabularySpec\nfrom models.text.normal_form import NormalForm\n"
+        "from models.tokens.vocabulary import Vocabulary\n"
         f"for unit in {list(UNITS)!r}:\n"
         "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
         f"    print(unit, Vocabulary.train({mixed!r}, spec, NormalForm()).digest)\n"
@@ -52,16 +52,16 @@ def test_training_leaves_the_environment_as_it_was(monkeypatch):
 
 @pytest.mark.parametrize("unit", list(UNITS))
 def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, monkeypatch, tmp_path):
-    monkeypatch.setattr(models.type_counts, "ROWS", 7)
+    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
     spills = []
-    spill = models.type_counts.TypeCounts._spill
-    monkeypatch.setattr(models.type_counts.TypeCounts, "_spill", lambda self, t: spills.append(spill(self, t)))
+    spill = models.tokens.type_counts.TypeCounts._spill
+    monkeypatch.setattr(models.tokens.type_counts.TypeCounts, "_spill", lambda self, t: spills.append(spill(self, t)))
     assert train(unit).digest == vocabularies[unit].digest
     assert bool(spills) == (unit != "char")
 
 
 def test_no_temporary_file_is_left(monkeypatch, tmp_path):
-    monkeypatch.setattr(models.type_counts, "ROWS", 7)
+    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
     for unit in UNITS:
         Vocabulary.train(TRAIN, train(unit).spec, NormalForm(), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -110,7 +110,7 @@ def test_what_was_counted_and_used_is_recorded(vocabularies):
 
 
 def test_of_too_many_pieces_the_most_frequent_are_learned_from_and_that_is_recorded(monkeypatch):
-    monkeypatch.setattr(models.subwords, "BPE_TYPES", 2)
+    monkeypatch.setattr(models.tokens.subwords, "BPE_TYPES", 2)
     vocabulary = train("bpe", ["xy xy xy", "zw"])
     assert vocabulary.facts == {"types": 3, "types_used": 2, "occurrences": 4, "share_used": 0.75}
     names = [vocabulary.token(i) for i in range(9 + 256, vocabulary.size)]
@@ -118,7 +118,7 @@ def test_of_too_many_pieces_the_most_frequent_are_learned_from_and_that_is_recor
 
 
 def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):
-    monkeypatch.setattr(models.subwords, "FED", 200)
+    monkeypatch.setattr(models.tokens.subwords, "FED", 200)
     texts = [f"{text} {number}" for number, text in enumerate(TRAIN)]
     vocabulary = train("unigram", texts)
     assert 150 < vocabulary.facts["occurrences_fed"] < 250 < vocabulary.facts["occurrences"]

@@ -10,9 +10,9 @@ from small_vocabularies import ANY_TEXT, train
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from models.base import ModelError
-from models.spelling import Spelling
-from models.vocabulary import UNK
-from models.words import FIRST, PATTERN, cut
+from models.tokens.spelling import Spelling
+from models.tokens.vocabulary import UNK
+from models.tokens.words import FIRST, PATTERN, cut
 
 
 def test_words_stand_in_frequency_order_with_ties_by_text():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from small_vocabularies import train
 
-from models.text import NormalForm
+from models.text.normal_form import NormalForm
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = [

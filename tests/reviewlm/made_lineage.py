@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reviewlm.lineage import Lineage, Source, Step, step_of
-from reviewlm.store import Artifact, Store, sha256_of_file
+from core.lineage.record import Lineage, Source, Step, step_of
+from core.store import Artifact, Store, sha256_of_file
 
 
 def build(store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any) -> Artifact:

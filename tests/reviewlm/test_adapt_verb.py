@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from evaluation import continuous
-from evaluation.continuous import ContinuousFigure
+from core.errors import ReviewLMError
+from evaluation.scoring import continuous
+from evaluation.scoring.continuous import ContinuousFigure
 from reviewlm.cli import app
-from reviewlm.errors import ReviewLMError
 from reviewlm.verbs import adapt
-from tasks import memory_runs
+from tasks.tracking import memory_runs
 
 STATIC = ContinuousFigure("static, continuous stream", 10, 20.0, {}, None, 0.0, 1.0)
 CACHE = ContinuousFigure("continuous cache, continuous stream", 10, 18.0, {"theta": 0.3}, 7.5, 2.0, 1.0)

@@ -17,10 +17,11 @@ import torch
 import typer
 
 import reviewlm.cli
-from reviewlm import interrupts, terminal
+from core.errors import ConfigError, EmptyInput
+from core.processes import interrupts
+from core.processes.out_of_memory import is_out_of_memory
+from reviewlm import terminal
 from reviewlm.boundary import run_verb
-from reviewlm.errors import ConfigError, EmptyInput
-from reviewlm.out_of_memory import is_out_of_memory
 
 
 class PanicException(BaseException):

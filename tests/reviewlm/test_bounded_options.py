@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import typer
 
-from reviewlm.bounded_options import bounded
+from core.config.bounded_options import bounded
+from core.plain_values import _kinds
 from reviewlm.cli import app
-from reviewlm.plain_values import _kinds
 
 EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reviewlm import children
-from reviewlm.children import end_child, run_child, start_child
+from core.processes import children
+from core.processes.children import end_child, run_child, start_child
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLEEPER = "import subprocess, sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
@@ -40,7 +40,7 @@ def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
     code = (
-        "import subprocess, sys, time; from reviewlm.children import start_child\n"
+        "import subprocess, sys, time; from core.processes.children import start_child\n"
         f"child = start_child([{str(program)!r}], stdout=subprocess.PIPE); print(child.stdout.readline().decode())\n"
         "sys.stdout.flush(); time.sleep(600)"
     )
@@ -71,7 +71,7 @@ def test_it_lives_on_when_the_thread_that_started_it_has_ended(program: Path) ->
 def test_workers_of_a_process_pool_end_with_it_too() -> None:
     code = (
         "from concurrent.futures import ProcessPoolExecutor; from multiprocessing import get_context\n"
-        "import os, time; from reviewlm.children import end_with_parent\n"
+        "import os, time; from core.processes.children import end_with_parent\n"
         "pool = ProcessPoolExecutor(2, get_context('spawn'), initializer=end_with_parent)\n"
         "pool.submit(os.getpid).result(); pool.submit(time.sleep, 600); pool.submit(time.sleep, 600)\n"
         "time.sleep(1); print('ready', flush=True); time.sleep(600)"
@@ -87,7 +87,7 @@ def test_workers_of_a_process_pool_end_with_it_too() -> None:
 @pytest.mark.slow
 def test_prefects_private_server_ends_with_a_killed_run_and_the_terminal_cannot_reach_it(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from reviewlm.environment import prepare_environment\n"
+        "from pathlib import Path; from core.environment import prepare_environment\n"
         f"prepare_environment(Path({str(tmp_path)!r}))\n"
         "from flows.private_server import prepare_private_server; prepare_private_server()\n"
         "from prefect.server.api.server import SubprocessASGIServer; import time\n"

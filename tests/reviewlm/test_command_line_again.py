@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from reviewlm.command_line import command_line
-from reviewlm.errors import without_password
-from reviewlm.presets import load_config
+from core.config.command_line import command_line
+from core.config.presets import load_config
+from core.errors import without_password
 
 
 def parsed(line):

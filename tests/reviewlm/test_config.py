@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from core.config.presets import change_config, load_config, preset_names
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
 from models.specs import KINDS, RecurrentSpec, identity, spec_from_dict
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
-from reviewlm.presets import change_config, load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm import content_check
-from reviewlm.content_check import CYCLE, RECORDS, hash_file, sampled_blocks, stamp_of
-from reviewlm.errors import ArtifactError, Damaged
-from reviewlm.store import ASIDE, MANIFEST, Artifact, Store
+from core import content_check
+from core.content_check import CYCLE, RECORDS, hash_file, sampled_blocks, stamp_of
+from core.errors import ArtifactError, Damaged
+from core.store import ASIDE, MANIFEST, Artifact, Store
 
 BLOCK, BLOCKS = 512, 64
 SMALL_FILE, LARGE_FILE = "small.bin", "large.bin"
@@ -268,7 +268,7 @@ def test_what_nobody_needs_is_passed_over_where_it_is_damaged(tmp_path: Path) ->
 
 JOB = """
 import sys, time
-from reviewlm.store import Store
+from core.store import Store
 def make(work):
     (work / "hello").write_text("hello"); time.sleep(0.5)
     return {}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm import services
-from reviewlm.credentials import PASSWORD_FILE, USER, credentials_of, one_time, password_of
-from reviewlm.errors import Unreadable
+from core.credentials import PASSWORD_FILE, USER, credentials_of, one_time, password_of
+from core.errors import Unreadable
+from core.processes import services
 
 
 def test_a_home_has_one_password_also_where_many_ask_at_once(tmp_path: Path) -> None:

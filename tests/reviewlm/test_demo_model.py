@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from core.config.command_line import command_line
+from core.config.presets import load_config, preset_names
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from flows.retrain import resolve
-from reviewlm.command_line import command_line
-from reviewlm.config import RunConfig
-from reviewlm.presets import load_config, preset_names
-from reviewlm.promotion_config import DEMO_MODEL, OWN_MODEL
 from reviewlm.terminal import show_next_steps
 
 DEMOS = {"ablation", "characters", "demo"}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from core.config.neural_choice import chosen_model
+from core.config.presets import PRESETS, load_config
 from reviewlm.cli import app
-from reviewlm.neural_choice import chosen_model
-from reviewlm.presets import PRESETS, load_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from core.config.presets import load_config
+from core.environment import other_home
+from core.errors import ReviewLMError
+from core.store import Store
+from reviewlm import early_checks, options
 from reviewlm.cli import app
-from reviewlm.environment import other_home
-from reviewlm.errors import ReviewLMError
-from reviewlm.presets import load_config
-from reviewlm.store import Store
-from reviewlm.verbs import early_checks, options
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tracking"))
 from made_registry import register
@@ -160,7 +160,7 @@ def test_data_that_are_gone_are_missed_before_a_comparison_starts(
 
 def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
     """Ingest files into the store, a record of which is bad, and return the data set's digest."""
-    from corpus.sources import identify
+    from corpus.reading.sources import identify
 
     raw.mkdir(exist_ok=True)
     listed = []

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm import environment
-from reviewlm.environment import chosen_device, numpy_features, visible_gpus
+from core import environment
+from core.environment import chosen_device, numpy_features, visible_gpus
 
 ZEN4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx2 avx512f avx512_vbmi2\n\nprocessor\t: 1\n"
 

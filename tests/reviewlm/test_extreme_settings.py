@@ -10,14 +10,14 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from pydantic import BaseModel
 
+from core.config.presets import load_config, parse_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from core.plain_values import _kinds
+from core.store import canonical
 from models.neural.labelling.spec import LabellingSpec
 from models.options import MOST, MOST_WHOLE
 from models.specs import KINDS, TrainingSpec, VocabularySpec
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
-from reviewlm.plain_values import _kinds
-from reviewlm.presets import load_config, parse_config
-from reviewlm.store import canonical
 
 EXTREME = ["inf", "-inf", "nan", "1e20", "-1e20", "9" * 25, "9" * 5_000, "0x" + "f" * 5_000, "1e400"]
 

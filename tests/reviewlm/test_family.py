@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from made_lineage import made_lineage
 
-from corpus.ingest import settings_of
-from reviewlm.errors import ConfigError
-from reviewlm.family import Family, digest_of_sources, recorded_family
-from reviewlm.lineage import Lineage, Step
-from reviewlm.presets import load_config
+from core.config.presets import load_config
+from core.errors import ConfigError
+from core.lineage.family import Family, digest_of_sources, recorded_family
+from core.lineage.record import Lineage, Step
+from corpus.ingestion.ingest import settings_of
 
 
 def record_of(own_home: Path, source: dict[str, object], *stages: str) -> Lineage:

@@ -81,7 +81,7 @@ def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None
     with started(home, "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: runs("uvicorn")(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
-    ended = interrupted_in(home, "fit lstm", False, runs("tasks.fit_worker"), (*RUN, *LONG_FIT))
+    ended = interrupted_in(home, "fit lstm", False, runs("tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
     check(ended, f"Interrupted during fit .*; {RESUME}")
     assert "RUNNING" not in statuses(home)
     assert "KILLED" in statuses(home)
@@ -105,7 +105,7 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     check(ended, f"Interrupted during fit .*; {RESUME}")
     with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("tasks.fit_worker")(terminal))
+        terminal.wait_for(lambda: runs("tasks.fitting.fit_worker")(terminal))
         check(terminal.kill(signal.SIGTERM), f"Terminated during fit .*; {RESUME}", 143)
     for stage in HELD[3:7]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
@@ -128,7 +128,7 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(tmp_path: Path, mo
     monkeypatch.setenv("TMPDIR", str(temporary))
     with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("tasks.fit_worker")(terminal))
+        terminal.wait_for(lambda: runs("tasks.fitting.fit_worker")(terminal))
         family = terminal.processes()
         assert len(family) > 2  # with the server and fits
         terminal.kill(signal.SIGKILL)

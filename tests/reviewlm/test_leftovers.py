@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.leftovers import (
+from core.processes.leftovers import (
     OWNER,
     PREFIX,
     hold,
@@ -19,12 +19,12 @@ from reviewlm.leftovers import (
     own_temporary_folder,
     remove_abandoned_folders,
 )
-from reviewlm.store import Store
+from core.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CODE = """
 import os, signal, subprocess, sys, tempfile
-from reviewlm.leftovers import own_temporary_folder
+from core.processes.leftovers import own_temporary_folder
 with own_temporary_folder():
     open(os.path.join(tempfile.mkdtemp(), "large"), "w").write("x" * 1000)
     child = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp(), flush=True)"]
@@ -124,6 +124,6 @@ def test_a_home_that_may_only_be_read_is_left_as_it_is(tmp_path: Path, monkeypat
     def refused(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("reviewlm.store.FileLock", refused)
+    monkeypatch.setattr("core.store.FileLock", refused)
     assert store.tidy() == []
     assert len(list(tmp_path.glob(".work/*/half"))) == 1

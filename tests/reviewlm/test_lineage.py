@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from made_lineage import made_lineage, step_named
 
-from reviewlm.errors import ArtifactError, Damaged
-from reviewlm.lineage import Lineage
-from reviewlm.lineage_check import Finding, present, require_whole, verify
-from reviewlm.lineage_compare import compare, conclude
-from reviewlm.lineage_tree import size_of, step_rows, tree_lines
+from core.errors import ArtifactError, Damaged
+from core.lineage.check import Finding, present, require_whole, verify
+from core.lineage.compare import compare, conclude
+from core.lineage.record import Lineage
+from core.lineage.tree import size_of, step_rows, tree_lines
 
 
 def test_a_record_comes_back_from_json_as_it_was(tmp_path: Path) -> None:

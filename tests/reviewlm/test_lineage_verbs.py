@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from made_lineage import made_lineage, step_named
 
-import tracking.lineage
-from reviewlm.errors import ArtifactError, Damaged, NotReproduced
-from reviewlm.lineage import LINEAGE_TAG, Lineage
+import tracking.registry.lineage
+from core.errors import ArtifactError, Damaged, NotReproduced
+from core.lineage.record import LINEAGE_TAG, Lineage
 from reviewlm.verbs import lineage as verbs
 
 
@@ -22,8 +22,8 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     made, bundle = made_lineage(own_home)
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
-    monkeypatch.setattr(tracking.lineage, "find", lambda config, reference: (None, found))
-    monkeypatch.setattr(tracking.lineage, "record_of", lambda folder: made)
+    monkeypatch.setattr(tracking.registry.lineage, "find", lambda config, reference: (None, found))
+    monkeypatch.setattr(tracking.registry.lineage, "record_of", lambda folder: made)
     return made
 
 

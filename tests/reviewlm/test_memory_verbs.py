@@ -15,13 +15,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from core.errors import ConfigError, Diverged, ReviewLMError
+from core.store import Store
+from course import toy_training
+from course.gradient_flow import untrained
 from models.base import ModelError
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.mixture.parts import Part
-from models.neural import toy_training
-from models.neural.gradient_flow import untrained
 from models.neural.recurrent import RecurrentLM
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import (
     MixtureSpec,
@@ -33,13 +35,11 @@ from models.specs import (
     identity,
 )
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 from reviewlm.cli import app
-from reviewlm.errors import ConfigError, Diverged, ReviewLMError
-from reviewlm.store import Store
-from reviewlm.verbs.findings import hand_over
-from reviewlm.verbs.fitted import FittedModel, recurrent_networks
+from reviewlm.findings import hand_over
+from reviewlm.fitted import FittedModel, recurrent_networks
 from reviewlm.verbs.memory import _gradients
 
 TEXT = "the food was good and the waiters near the table were very friendly today is a good day back we will be"
@@ -213,8 +213,8 @@ def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str
 
 def test_the_probability_of_the_right_word_is_logged_by_distance(at_home: tuple[str, ...]) -> None:
     found = run("probe", *at_home, "--track")
-    from reviewlm.presets import load_config
-    from tasks.track import tracker_of
+    from core.config.presets import load_config
+    from tasks.tracking.track import tracker_of
 
     with tracker_of(load_config("small")).reaching() as client:
         logged = client.get_run(found["mlflow_run_id"]).data.metrics
@@ -248,8 +248,8 @@ def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Pa
 def test_recall_is_taught_and_tracked(own_home: Path) -> None:
     options = ("--networks", "tanh", "--hidden", 8, "--batch", 4, "--updates", 5, "--track")
     found = run("toy", "recall", "--lag", 6, "--length", 2, *options)
-    from reviewlm.presets import load_config
-    from tasks.track import tracker_of
+    from core.config.presets import load_config
+    from tasks.tracking.track import tracker_of
 
     tracker = tracker_of(load_config("small"))
     with tracker.reaching() as client:
@@ -364,7 +364,7 @@ def test_all_fitted_models_of_the_champions_run_are_those_of_its_own_data(
     fitted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of equal options there may be newer fits, of other reviews."""
-    from reviewlm.presets import load_config
+    from core.config.presets import load_config
     from reviewlm.verbs import fitted as module
 
     monkeypatch.setenv("REVIEWLM_HOME", str(fitted))

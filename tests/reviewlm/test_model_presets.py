@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from core.config.presets import load_config
 from models.neural.network import Network
 from models.specs import NPLMSpec, RecurrentSpec, model_class
-from reviewlm.presets import load_config
 
 WORDS = 1_200
 FEATURES = {"nplm": "hidden.", "rnn": "layers.", "lstm": "layers."}

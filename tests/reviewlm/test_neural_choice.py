@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
-from reviewlm.neural_choice import chosen_model
-from reviewlm.presets import parse_config
+from core.config.neural_choice import chosen_model
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
 
 KINDS = {"kn5": "ngram", "gru": "gru", "nplm": "nplm"}
 

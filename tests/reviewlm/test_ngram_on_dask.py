@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from core.config.presets import load_config
+from core.errors import ConfigError
 from reviewlm.cli import app
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
 
 TRAIN = Path(__file__).parents[1] / "models" / "ngram" / "data" / "train.txt"
 
@@ -35,14 +35,14 @@ def test_another_engine_is_refused_with_those_that_there_are(tmp_path: Path, own
 
 
 def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tasks.distributed.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.fitting.distributed.find_spec", lambda name: None)
     error = fit(tmp_path / "m.arpa", "--dask-address", "tcp://host:8786")
     assert isinstance(error, ConfigError)
     assert "pip install 'reviewlm[dask]'" in str(error)
 
 
 def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:
-    monkeypatch.setattr("reviewlm.execution_config.find_spec", lambda name: None)
+    monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"reviewlm\[dask\]"):
         load_config("demo", ["execution.ngram_engine=dask"])
     assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.ngram_engine == "local"

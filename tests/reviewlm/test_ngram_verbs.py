@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from core.errors import ReviewLMError
 from models.ngram.fitting import fit_tables
 from reviewlm.cli import app
-from reviewlm.errors import ReviewLMError
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
@@ -178,7 +178,7 @@ def test_a_mark_in_the_text_is_named_with_its_line_or_skipped(tmp_path: Path, ow
 
 
 def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, models.ngram.text_files; print('torch' in sys.modules)"
+    code = "import sys, models.ngram.lines.text_files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -267,7 +267,8 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
     verb: tuple[str, ...], tmp_path: Path, own_home: Path
 ) -> None:
     code = (
-        "import resource, signal, evaluation.ngram_report, models.ngram.arpa, models.ngram.text_files; "
+        "import resource, signal, evaluation.reports.ngram_report; "
+        "import models.ngram.arpa.writer, models.ngram.lines.text_files; "
         "from reviewlm.cli import main; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )
@@ -347,6 +348,7 @@ def test_temporary_files_and_threads_can_be_named_and_change_nothing(
     assert set(used) == {tmp_path / "temp"}
     assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
     seen = []
-    monkeypatch.setattr("models.ngram.text_files.fit_tables", lambda *a, **k: seen.append(a[-2]) or fit_tables(*a, **k))
+    watched = lambda *a, **k: seen.append(a[-2]) or fit_tables(*a, **k)  # noqa: E731
+    monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
     assert seen == [3]

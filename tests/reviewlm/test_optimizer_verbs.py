@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from models.neural.optimizer_comparison import ALL, GRID
-from reviewlm import interrupts
+from core.config.presets import load_config
+from core.errors import ConfigError, NotWritable
+from core.processes import interrupts
+from models.neural.optimization.comparison import ALL, GRID
+from reviewlm import options
 from reviewlm.cli import app
-from reviewlm.errors import ConfigError, NotWritable
-from reviewlm.presets import load_config
-from reviewlm.verbs import optimizers, options
+from reviewlm.verbs import optimizers
 
 TINY = str(Path(__file__).parents[1] / "flows" / "tiny.toml")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from core.errors import ConfigError, NotWritable, StoreFull
+from core.output import output_file, require_output, write_output
 from reviewlm.cli import app
-from reviewlm.errors import ConfigError, NotWritable, StoreFull
-from reviewlm.output import output_file, require_output, write_output
 
 FULL_DEVICE = os.makedev(1, 7)
 VERBS = {
@@ -103,7 +103,7 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
 
 def test_standard_output_in_a_file_goes_on_from_where_it_is(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from reviewlm.output import write_output\n"
+        "import sys; from pathlib import Path; from core.output import write_output\n"
         "print('before', flush=True); write_output(Path('/dev/stdout'), 'written\\n'); print('after')"
     )
     with (tmp_path / "said").open("wb") as said:
@@ -167,7 +167,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_any_work(
     def refuse(**how: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("reviewlm.output.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("core.output.tempfile.TemporaryFile", refuse)
     with pytest.raises(NotWritable, match="cannot be written"):
         require_output(tmp_path / "file")
 

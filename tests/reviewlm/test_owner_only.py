@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.environment import prepare_environment
-from reviewlm.owner_only import OURS, restrict
+from core.environment import prepare_environment
+from core.owner_only import OURS, restrict
 
 
 @pytest.fixture(autouse=True)

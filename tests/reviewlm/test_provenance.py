@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reviewlm.provenance import code_digest, differences, machine, made_with
-from reviewlm.store import canonical
+from core.provenance import code_digest, differences, machine, made_with
+from core.store import canonical
 
 CPU = """processor\t: 0
 model name\t: A Processor

@@ -11,7 +11,7 @@ import pytest
 CODE = """
 import psutil
 from contextlib import nullcontext
-from reviewlm.memory import returned_memory
+from core.processes.memory import returned_memory
 me = psutil.Process()
 resident = lambda: me.memory_info().rss >> 20
 
@@ -55,7 +55,7 @@ def test_pieces_that_were_freed_are_not_kept() -> None:
 def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there_are_none(
     there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reviewlm import memory
+    from core.processes import memory
 
     class Library:
         def mallopt(self, name: int, value: int) -> None:
@@ -73,7 +73,7 @@ def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there
 
 
 def test_a_block_within_a_block_ends_with_the_settings_of_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reviewlm import memory
+    from core.processes import memory
 
     now: dict[int, int] = {}
     monkeypatch.setattr(memory, "_set", now.update)

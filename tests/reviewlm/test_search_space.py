@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.config.presets import load_config
+from core.config.search_space import Choice, Range, parse_space, to_write, with_options
+from core.errors import ConfigError
 from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from reviewlm.search_space import Choice, Range, parse_space, to_write, with_options
 
 LSTM = RecurrentSpec()
 

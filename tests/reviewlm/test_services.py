@@ -16,9 +16,9 @@ import psutil
 import pytest
 import yaml
 
-from reviewlm import services
-from reviewlm.presets import preset_names
-from reviewlm.services import STATE, Service
+from core.config.presets import preset_names
+from core.processes import services
+from core.processes.services import STATE, Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.errors import ArtifactError, Damaged, NotWritable, StoreFull
-from reviewlm.store import MANIFEST, Store, canonical
+from core.errors import ArtifactError, Damaged, NotWritable, StoreFull
+from core.store import MANIFEST, Store, canonical
 
 
 def write_hello(work: Path) -> dict[str, int]:
@@ -157,7 +157,7 @@ def test_errors_survive_the_way_between_processes() -> None:
 JOB = """
 import sys, time
 from pathlib import Path
-from reviewlm.store import Store
+from core.store import Store
 def make(work):
     for part in range(20):
         file = work / f"part{part:02d}"

@@ -17,14 +17,14 @@ import torch
 
 import models.neural.lm
 import models.neural.recurrent
-import models.neural.trainer
-from models.neural import checkpoint
+import models.neural.training.trainer
+from core.store import Store
+from models.neural.training import checkpoint
 from models.specs import identity, spec_from_dict
-from reviewlm.store import Store
-from tasks import fit_worker
+from tasks.fitting import fit_worker
 
 WATCHED = tuple(
-    str(Path(models.neural.trainer.__file__).parent / name)
+    str(Path(models.neural.training.trainer.__file__).parent / name)
     for name in (
         "trainer.py", "training_step.py", "training_state.py", "checkpoint.py", "course.py", "window_gradient.py",
         "tbptt.py",
@@ -99,12 +99,12 @@ def run(home: str, job: dict[str, Any], seconds: float, fatal: Point | None = No
 
     Args:
         home: Folder of the store.
-        job: See `tasks/fit_worker.py`; work folder and bundle are filled in.
+        job: See `tasks/fitting/fit_worker.py`; work folder and bundle are filled in.
         seconds: Between restart points.
         fatal: Where to die; None lives.
     """
     torch.set_num_threads(1)
-    models.neural.trainer.CHECKPOINT_SECONDS = seconds
+    models.neural.training.trainer.CHECKPOINT_SECONDS = seconds
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()
@@ -112,7 +112,7 @@ def run(home: str, job: dict[str, Any], seconds: float, fatal: Point | None = No
 
     def make(work: Path) -> dict[str, Any]:
         summary = fit_worker.run({**job, "work": str(work), "bundle": str(work / "bundle")})
-        shutil.rmtree(work / models.neural.trainer.CHECKPOINTS)
+        shutil.rmtree(work / models.neural.training.trainer.CHECKPOINTS)
         return {"summary": summary}
 
     Store(Path(home) / "store").build("fit", 1, identity(spec), {}, make, resumable=True)

@@ -1,4 +1,4 @@
-"""Stands in for `tasks.fit_worker` where only the ends of several ranks matter: the job says what each one does."""
+"""Stand in for `tasks.fitting.fit_worker` where only the ends of several ranks matter: the job says what each does."""
 
 from __future__ import annotations
 

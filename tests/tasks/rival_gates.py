@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.rejudge import until_settled
-from tracking.registry import CHAMPION, Registry
-from tracking.runs import Tracker
+from tasks.promotion.rejudge import until_settled
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.runs import Tracker
 
 
 def opened(home: Path, machine: str) -> Registry:

@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.rules.case import Case
-from evaluation.rules.data import leak_certificate
-from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError
-from reviewlm.promotion_config import PromotionConfig
-from reviewlm.store import Artifact, sha256_of_file
-from tasks.ancestry import look_back
-from tasks.evidence import Leaks, with_past
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import PromotionConfig
+from core.errors import BundleError
+from core.store import Artifact, sha256_of_file
+from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.data import leak_certificate
+from tasks.promotion.ancestry import look_back
+from tasks.promotion.evidence import Leaks, with_past
 from tasks.stage import run_stage
 
 
@@ -32,7 +32,7 @@ def shelf(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
         return folder
 
     registry = SimpleNamespace(versions=lambda: range(len(folders)), bundle_folder=bundle_folder)
-    monkeypatch.setattr("tasks.ancestry.registry_of", lambda config: registry)
+    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: registry)
     return folders
 
 

@@ -10,22 +10,22 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.canaries import Canaries, as_reviews
-from corpus.clean_table import CLEAN
-from evaluation.audit import TABLES
-from models.bundle import save_bundle
-from models.ngram.counts import count_ngrams
+from core.config.presets import load_config, parse_config
+from core.config.run_config import RunConfig
+from core.errors import InputError
+from core.store import Artifact
+from corpus.cleaning.clean_table import CLEAN
+from corpus.synthetic.canaries import Canaries, as_reviews
+from evaluation.writing.audit import TABLES
+from models.bundles.bundle import save_bundle
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.streams import TokenStream
-from models.vocabulary import GIVEN, Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.errors import InputError
-from reviewlm.presets import load_config, parse_config
-from reviewlm.store import Artifact
-from tasks.audit import audit_bundle, figures_of_audit, log_audit, reference_of
-from tasks.canaries import choose
-from tasks.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
+from models.tokens.vocabulary import GIVEN, Vocabulary
+from tasks.data.canaries import choose
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
+from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
 from tasks.stage import run_stage
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]

@@ -10,13 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.rules.comparability import same_reading
+from evaluation.gate.rules.comparability import same_reading
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import FILE, Vocabulary
-from tasks.evidence import unfair
-from tasks.score_now import with_surface
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE, Vocabulary
+from tasks.promotion.evidence import unfair
+from tasks.promotion.score_now import with_surface
 
 TEXTS = ["The Soup was good.", "the soup was COLD!", "I liked (most of) it."]
 

@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from corpus.leaks import reviews_digest
-from evaluation.evidence import ChampionReviews
-from reviewlm.config import RunConfig
-from reviewlm.presets import load_config
-from reviewlm.store import Artifact
-from tasks.champion_reviews import score_champion_reviews
-from tasks.score_now import Champion, Scored
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from corpus.splitting.leaks import reviews_digest
+from evaluation.gate.evidence import ChampionReviews
+from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import run_stage
 
 CONFIG = ["execution.device=cpu"]
@@ -71,7 +71,7 @@ class Gate:
 @pytest.fixture
 def gate(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Data that have grown: all test reviews of before are test reviews still, but for three that moved."""
-    monkeypatch.setattr("tasks.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
+    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
     earlier = table(test=range(40), train=range(40, 100))
     now = table(test=range(3, 60), validation=range(1, 3), train=[0, *range(60, 200)])  # type: ignore[arg-type]
     return Gate(tmp_path, now, earlier)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from evaluation.decision import Decision
+from core.config.presets import load_config
+from core.errors import BundleError, TrackingUnavailable
+from evaluation.gate.decision import Decision
 from models.specs import VocabularySpec
-from models.text import NormalForm
-from models.vocabulary import FILE, Vocabulary
-from reviewlm.errors import BundleError, TrackingUnavailable
-from reviewlm.presets import load_config
-from tasks.ancestry import Past
-from tasks.choose import choose_challenger, passed_over
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE, Vocabulary
+from tasks.promotion.ancestry import Past
+from tasks.promotion.choose import choose_challenger, passed_over
 
 TEXTS = ["The Soup was good.", "the soup was cold."]
 PREPARED: Any = SimpleNamespace(clean=None)
@@ -38,12 +38,12 @@ class Run:
         self.folder, self.models = folder, list[Any]()
         self.champion: Path | None = None
         self.stained: set[Path] = set()
-        monkeypatch.setattr("tasks.choose.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
-        monkeypatch.setattr(
-            "tasks.choose.look_back", lambda config, clean, bundle: Past(bundle not in self.stained, "it learnt r7")
-        )
+        choose = "tasks.promotion.choose"
+        monkeypatch.setattr(f"{choose}.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
+        learnt = lambda config, clean, bundle: Past(bundle not in self.stained, "it learnt r7")  # noqa: E731
+        monkeypatch.setattr(f"{choose}.look_back", learnt)
         registry = SimpleNamespace(alias=lambda name: self.champion and "v1", bundle_folder=self._champion)
-        monkeypatch.setattr("tasks.choose.registry_of", lambda config: registry)
+        monkeypatch.setattr("tasks.promotion.choose.registry_of", lambda config: registry)
 
     def _champion(self, version: str) -> Path | None:
         if self.champion and not self.champion.is_dir():

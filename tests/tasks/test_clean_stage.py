@@ -3,11 +3,11 @@
 import orjson
 import pytest
 
-from corpus.ingest import ingest
-from reviewlm.config import RunConfig, SourceConfig
-from reviewlm.errors import Unreadable
-from reviewlm.store import Artifact
-from tasks.prepare import clean_and_split
+from core.config.run_config import RunConfig, SourceConfig
+from core.errors import Unreadable
+from core.store import Artifact
+from corpus.ingestion.ingest import ingest
+from tasks.data.prepare import clean_and_split
 from tasks.stage import run_stage
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from models.neural.course import MEASURED
+from models.neural.training.training_metrics import MEASURED
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.cost import COSTS, OF_FIT, costs_of
+from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:

@@ -6,15 +6,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from corpus.clean import prepare
-from corpus.ingest import ingest
-from corpus.synth import write_reviews
+from core.config.run_config import CleanConfig, RunConfig, SourceConfig, SplitConfig
+from core.store import Artifact
+from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import ingest
+from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
-from reviewlm.config import CleanConfig, RunConfig, SourceConfig, SplitConfig
-from reviewlm.store import Artifact
-from tasks.card import describe_data, fertility_table, log_card, profile_of
-from tasks.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
-from tasks.track import tracker_of
+from tasks.data.card import describe_data, fertility_table, log_card, profile_of
+from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
+from tasks.tracking.track import tracker_of
 
 
 def built(config, stage, digest, make):

@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram import blocks, memory
-from models.ngram.counts import count_ngrams
+from models.ngram.counting import blocks, memory
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from tasks import distributed as machinery
-from tasks.distributed import DaskEngine, dask_engine
+from tasks.fitting import distributed as machinery
+from tasks.fitting.distributed import DaskEngine, dask_engine
 
 pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
 

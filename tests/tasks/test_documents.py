@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-import tasks.documents
-from corpus.clean_table import CLEAN, COPIES_FILE
-from reviewlm.store import Artifact
-from tasks.documents import documents_of, grouped_by
+import tasks.data.documents
+from core.store import Artifact
+from corpus.cleaning.clean_table import CLEAN, COPIES_FILE
+from tasks.data.documents import documents_of, grouped_by
 
 REVIEWS = {
     "review_id": ["a", "b", "c", "d", "e", "train"], "split": ["test"] * 5 + ["train"],
@@ -55,7 +55,7 @@ def test_another_reason_to_belong_together_is_united_with_the_split(
     def copies(data: Artifact, reviews: pl.DataFrame) -> pl.Series:
         return pl.Series("copies", [7, 7, None, 1, None])
 
-    monkeypatch.setattr(tasks.documents, "GROUPINGS", (tasks.documents.split_key, copies))
+    monkeypatch.setattr(tasks.data.documents, "GROUPINGS", (tasks.data.documents.split_key, copies))
     data = clean(tmp_path, {"grouping": {"by": "business"}})
     assert groups(documents_of(data)) == {frozenset("abc"), frozenset("de")}
     assert grouped_by(data, documents_of(data)) == "business and copies"

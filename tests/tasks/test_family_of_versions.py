@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reviewlm.family import NOT_KNOWN, Family
-from reviewlm.presets import load_config
-from tasks.family import family_of_version, warn_of_other_family
+from core.config.presets import load_config
+from core.lineage.family import NOT_KNOWN, Family
+from tasks.data.family import family_of_version, warn_of_other_family
 
 
 def version(**tags: str) -> Any:
@@ -49,7 +49,7 @@ def test_a_run_is_told_before_it_trains(
     champion = None if family is None else version(**({"family": family} if family else {}))
     (tmp_path / "spec.json").write_text("{}")
     shelf = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
-    monkeypatch.setattr("tasks.family.registry_of", lambda config: shelf)
+    monkeypatch.setattr("tasks.data.family.registry_of", lambda config: shelf)
     with caplog.at_level(logging.WARNING):
         warn_of_other_family(load_config("small", list(overrides)))
     assert ("the gate will refuse this run's models" in caplog.text) is warned

@@ -15,18 +15,21 @@ import polars as pl
 import pytest
 from drilled_fit import run
 
-from models.bundle import load_bundle
-from models.neural.course import MEASURED
+from models.bundles.bundle import load_bundle
+from models.neural.training.training_metrics import MEASURED
 from models.sampling import generate
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 from tracking.client import open_client
-from tracking.runs import Tracker
+from tracking.runs.runs import Tracker
 
 STORES, KILLS = 5, 4
-PRELOAD = ["tasks.fit_worker", "models.neural.recurrent", "models.neural.trainer", "torch._dynamo", "pyarrow.parquet"]
+PRELOAD = [
+    "tasks.fitting.fit_worker", "models.neural.recurrent", "models.neural.training.trainer", "torch._dynamo",
+    "pyarrow.parquet",
+]  # fmt: skip
 CLOCK = {"time", *MEASURED}
 RECIPE = TrainingSpec(
     epochs=2, batch=4, window=9, backprop=14, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", ema=0.8

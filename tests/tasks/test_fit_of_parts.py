@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-import tasks.fit
+import tasks.fitting.fit
+from core.config.presets import parse_config
 from models.specs import MixtureSpec, NGramSpec
-from reviewlm.presets import parse_config
-from tasks.fit import Fitted, bundle_digest, fit
+from tasks.fitting.fit import Fitted, bundle_digest, fit
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))
@@ -33,10 +33,10 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
         return {}
 
     run = SimpleNamespace(complete=lambda *args: None, forward=lambda *args: None, link="", run_id="run")
-    monkeypatch.setattr(tasks.fit, "run_job", run_job)
-    monkeypatch.setattr(tasks.fit, "open_model_run", lambda *args: nullcontext(run))
-    monkeypatch.setattr(tasks.fit, "show_facts", lambda *args: None)
-    monkeypatch.setattr(tasks.fit, "finished", lambda built, value: value)
+    monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
+    monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
+    monkeypatch.setattr(tasks.fitting.fit, "show_facts", lambda *args: None)
+    monkeypatch.setattr(tasks.fitting.fit, "finished", lambda built, value: value)
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
         tokens={"word": {"train": stream, "validation": stream}}, vocabularies={"word": stream}, clean=stream

@@ -15,16 +15,16 @@ import polars as pl
 import psutil
 import pytest
 
-from models.bundle import load_bundle
+from core.config.run_config import RunConfig
+from core.errors import Diverged, RankFailed
+from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.errors import Diverged, RankFailed
-from tasks import fit_worker
-from tasks.fit import _dask_of, run_job
-from tasks.fit_process import environment_of
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.fitting import fit_worker
+from tasks.fitting.fit import _dask_of, run_job
+from tasks.fitting.fit_process import environment_of
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -100,7 +100,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
 def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
     def kill_at_first_news(news: dict[str, Any]) -> None:
         for child in psutil.Process().children(recursive=True):
-            if "tasks.fit_worker" in " ".join(child.cmdline()):
+            if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
                 child.kill()
 
     with pytest.raises(RankFailed, match="want of memory"):
@@ -110,7 +110,8 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_text(json.dumps(job(data, tmp_path / "work", long_fit())))
-    code = f"import json; from tasks.fit import run_job; run_job(json.load(open({str(file)!r})), lambda news: None)"
+    read = f"json.load(open({str(file)!r}))"
+    code = f"import json; from tasks.fitting.fit import run_job; run_job({read}, lambda news: None)"
     parent = subprocess.Popen([sys.executable, "-c", code])
     worker = wait_for_worker(parent)
     parent.kill()
@@ -122,7 +123,7 @@ def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         for child in psutil.Process(parent.pid).children(recursive=True):
-            if "tasks.fit_worker" in " ".join(child.cmdline()):
+            if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
                 time.sleep(1)
                 return child
         time.sleep(0.1)
@@ -150,7 +151,7 @@ def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monk
 def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
     from contextlib import contextmanager
 
-    import tasks.fit
+    import tasks.fitting.fit
 
     taken: list[tuple[str, int]] = []
 
@@ -159,9 +160,9 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
         taken.append((name, occupy))
         yield
 
-    monkeypatch.setattr(tasks.fit, "concurrency", concurrency)
+    monkeypatch.setattr(tasks.fitting.fit, "concurrency", concurrency)
     for device in ("cpu", "cuda"):
-        with tasks.fit.gpu_slot(device):
+        with tasks.fitting.fit.gpu_slot(device):
             pass
     assert taken == [("gpu", 1)]
 

@@ -12,23 +12,23 @@ import polars as pl
 import pytest
 from prefect.states import Failed
 
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged, TrackingUnavailable
+from core.store import Artifact
 from models.base import FitContext
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, Damaged, TrackingUnavailable
-from reviewlm.presets import load_config
-from reviewlm.store import Artifact
-from tasks.evaluate import score_bundle
-from tasks.evidence import megabytes
-from tasks.fit import bundle_digest
-from tasks.promote import decide, register
-from tasks.score_now import BUNDLE_TAG, score_challenger, score_champion, score_now
-from tracking.registry import bundle_in
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.evaluation.evaluate import score_bundle
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.evidence import megabytes
+from tasks.promotion.promote import decide, register
+from tasks.promotion.score_now import BUNDLE_TAG, score_challenger, score_champion, score_now
+from tracking.registry.registry import bundle_in
 
 TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
          for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip
@@ -98,7 +98,7 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
-    monkeypatch.setattr("tasks.score_now.registry_of", lambda config: Shelf(shelf, tags))
+    monkeypatch.setattr("tasks.promotion.score_now.registry_of", lambda config: Shelf(shelf, tags))
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
     vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})

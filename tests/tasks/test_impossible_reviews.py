@@ -12,25 +12,25 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.comparison import comparison_table
-from evaluation.evidence import Evidence, Latency
-from evaluation.figures import loss_curves, perplexity_bars, save, star_bars
-from evaluation.gate import decide
-from evaluation.metrics import figures_of, figures_of_bundle, star_slices
-from evaluation.score import score_stream
+from core.config.presets import load_config
+from core.config.run_config import PromotionConfig
+from core.errors import ConfigError
+from core.store import Store
+from evaluation.gate.evidence import Evidence, Latency
+from evaluation.gate.gate import decide
+from evaluation.plots.curves import loss_curves, perplexity_bars, save, star_bars
+from evaluation.scoring.metrics import figures_of, figures_of_bundle, star_slices
+from evaluation.scoring.score import score_stream
+from evaluation.statistics.comparison import comparison_table
 from models.base import ModelError
-from models.bundle import SPEC, load_bundle
+from models.bundles.bundle import SPEC, load_bundle
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 from reviewlm import terminal
-from reviewlm.config import PromotionConfig
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from reviewlm.store import Store
-from tasks.fit import run_job
+from tasks.fitting.fit import run_job
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from corpus.quarantine import export
-from reviewlm.config import ExecutionConfig, RunConfig, SourceConfig
-from reviewlm.store import Artifact
-from tasks.ingest import ingest_files, replay_quarantine
+from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.store import Artifact
+from corpus.quarantine.records import export
+from tasks.data.ingest import ingest_files, replay_quarantine
 from tasks.stage import recorded_stages, stages_of_this_run
 
 

@@ -12,21 +12,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.clean_table import CLEAN
-from evaluation.metrics import LN2, figures_of
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from corpus.cleaning.clean_table import CLEAN
+from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import terminal
-from reviewlm.config import RunConfig
-from reviewlm.presets import parse_config
-from reviewlm.store import Artifact
-from tasks.compare import Evaluated, _log_comparison, _log_to_model, compare_models
-from tasks.cost import costs_of
-from tasks.evaluate import Measured
-from tasks.fit import Fitted
-from tasks.intervals import Comparison, compare
-from tasks.prepare import Prepared
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated, _log_comparison, _log_to_model, compare_models
+from tasks.evaluation.cost import costs_of
+from tasks.evaluation.evaluate import Measured
+from tasks.evaluation.intervals import Comparison, compare
+from tasks.fitting.fit import Fitted
+from tasks.reporting.summary import describe_evaluated
 from tasks.stage import store_of
-from tasks.summary import describe_evaluated
 
 REVIEWS = 120
 WORDS = np.random.default_rng(1).integers(8, 90, REVIEWS)
@@ -107,7 +107,9 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
 def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that needs `GRAMMAR_BITS` for each byte of every review."""
     sizes = iter(np.tile(5 * WORDS + 1, 9))
-    monkeypatch.setattr("corpus.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes)))
+    monkeypatch.setattr(
+        "corpus.synthetic.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
+    )
 
 
 @pytest.fixture
@@ -151,14 +153,14 @@ def test_equal_scores_are_not_compared_again_and_other_resamples_are(config: Run
 def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
     config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "tasks.intervals"):
+    with caplog.at_level(logging.WARNING, "tasks.evaluation.intervals"):
         found = compare(config, prepared(config), models(config, lstm=0.9))
     assert [record.args[0] for record in caplog.records] == ["lstm"]
     assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
 
 
 def test_reviews_of_others_have_no_floor_and_no_gaps(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus.grammar.log_probability", lambda text, stars: None)
+    monkeypatch.setattr("corpus.synthetic.grammar.log_probability", lambda text, stars: None)
     found = compare(config, prepared(config), models(config))
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
@@ -234,7 +236,7 @@ def test_the_task_compares_and_logs_and_draws_only_what_the_report_does_not(
     config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker()
-    monkeypatch.setattr("tasks.compare.tracker_of", lambda config: tracker)
+    monkeypatch.setattr("tasks.evaluation.compare.tracker_of", lambda config: tracker)
     found = compare_models.fn(config, prepared(config), models(config), "parent")
     assert found.named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)

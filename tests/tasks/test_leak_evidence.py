@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.certificate import CERTIFICATE_FILE, read
-from corpus.leaks import certify, reviews_digest
+from core.config.run_config import DuplicatesConfig
+from core.store import Artifact
+from corpus.splitting.certificate import CERTIFICATE_FILE, read
+from corpus.splitting.leaks import certify, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
-from reviewlm.config import DuplicatesConfig
-from reviewlm.store import Artifact
-from tasks.evidence import checked, look_for_leaks
-from tasks.prepare import REPORT_FILE
-from tasks.score_now import Champion
+from tasks.data.prepare import REPORT_FILE
+from tasks.promotion.evidence import checked, look_for_leaks
+from tasks.promotion.score_now import Champion
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 

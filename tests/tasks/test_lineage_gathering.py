@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reviewlm.config import RunConfig
-from reviewlm.store import Artifact
-from tasks.lineage import Gathering
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks.lineage.gather import Gathering
 from tasks.stage import run_stage
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.metrics import LABELS
-from tasks.evaluate import FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, _log_figures
-from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE
+from evaluation.scoring.metrics import LABELS
+from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, _log_figures
+from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE
 
 
 def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
@@ -38,7 +38,7 @@ def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
         test=artifact(reviews=680, perplexity=30.0, **labels), validation=artifact(perplexity=31.0),
         observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}), samples=artifact(), audit=artifact(),
     )  # fmt: skip
-    monkeypatch.setattr("tasks.evaluate.log_audit", lambda *given: None)
+    monkeypatch.setattr("tasks.evaluation.evaluate.log_audit", lambda *given: None)
     _log_figures(tracker, model)
     assert {name: value for name, value in logged.items() if "stars" not in name} == {
         "test/reviews": 680, "test/perplexity": 30.0, "observed/reviews": 200, "observed/nll": 3.5,

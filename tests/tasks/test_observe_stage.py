@@ -10,20 +10,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.context_length import SCHEMA
-from evaluation.observe import COLUMNS
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.store import Artifact, Store
+from evaluation.probing.context_length import SCHEMA
+from evaluation.scoring.observe import COLUMNS
 from models.base import FitContext
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.presets import load_config
-from reviewlm.store import Artifact, Store
-from tasks.evaluate import score_bundle, scores_of
-from tasks.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE, observe_bundle
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.evaluation.evaluate import score_bundle, scores_of
+from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE, observe_bundle
 
 TINY = Path(__file__).resolve().parents[1] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]

@@ -14,18 +14,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from core.config.neural_choice import with_only
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.errors import InputError, NotWritable
+from core.store import Artifact
 from models.base import ModelError
 from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.errors import InputError, NotWritable
-from reviewlm.neural_choice import with_only
-from reviewlm.presets import parse_config
-from reviewlm.store import Artifact
-from tasks.optimizers import compare_optimizers, find_learning_rate, of_size
-from tasks.prepare import VOCABULARY_FILE, Prepared
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.search.optimizers import compare_optimizers, find_learning_rate, of_size
 
 WORDS = ["the", "food", "was", "great", "and", "cheap", "but", "service", "slow", "we", "will", "never", "come", "back"]
 TRAINING = TrainingSpec(batch=4, window=10, precision="float32", evaluations=2)
@@ -100,7 +100,8 @@ def test_a_range_test_can_be_a_run_with_its_losses_and_its_picture(
 def test_both_wait_for_a_slot_of_the_device_they_use(
     config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.neural import optimizer_comparison, rate_finder
+    from models.neural.optimization import comparison as optimizer_comparison
+    from models.neural.optimization import rate_finder
 
     happened: list[str] = []
 
@@ -114,8 +115,8 @@ def test_both_wait_for_a_slot_of_the_device_they_use(
         happened.append("work")
         raise ModelError("enough", "input")
 
-    monkeypatch.setattr("tasks.optimizers.gpu_slot", slot)
-    monkeypatch.setattr("tasks.optimizers.device_of", lambda config: "cuda")
+    monkeypatch.setattr("tasks.search.optimizers.gpu_slot", slot)
+    monkeypatch.setattr("tasks.search.optimizers.device_of", lambda config: "cuda")
     monkeypatch.setattr(rate_finder, "find_rate", work)
     monkeypatch.setattr(optimizer_comparison, "compare", work)
     with pytest.raises(InputError, match="enough"):
@@ -140,7 +141,7 @@ def test_what_was_found_is_told_where_it_cannot_be_written(
 def test_trials_that_were_finished_before_an_interruption_are_in_the_folder(
     config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.neural import optimizer_comparison
+    from models.neural.optimization import comparison as optimizer_comparison
 
     fit = optimizer_comparison._fit
 
@@ -199,7 +200,7 @@ def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
 def test_without_rates_every_rule_is_tried_at_its_usual_ones(
     config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neural.optimizer_comparison.GRID", {"sgd": (0.5,), "adam": (0.01,)})
+    monkeypatch.setattr("models.neural.optimization.comparison.GRID", {"sgd": (0.5,), "adam": (0.01,)})
     found = compare_optimizers.fn(config, SPEC, prepared, tmp_path, None, 300, 1.0, False)
     assert [(trial["optimizer"], trial["rate"]) for trial in found["trials"]] == [("sgd", 0.5), ("adam", 0.01)]
     assert "mlflow_run_id" not in found

@@ -16,13 +16,13 @@ import psutil
 import pytest
 from test_fit_process import TEXTS, data, job, long_fit
 
-from models.bundle import load_bundle
+from core.config.run_config import ExecutionConfig, RunConfig
+from core.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
+from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
-from reviewlm.config import ExecutionConfig, RunConfig
-from reviewlm.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
-from tasks import fit_process
-from tasks.fit import ranks_of
-from tasks.fit_process import environment_of, run_job
+from tasks.fitting import fit_process
+from tasks.fitting.fit import ranks_of
+from tasks.fitting.fit_process import environment_of, run_job
 
 __all__ = ["TEXTS", "data"]
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
@@ -153,7 +153,7 @@ def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.Monk
 
 
 def test_log_messages_are_passed_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.trainer"}
+    said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.training.trainer"}
     run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
     assert "half the rate" in caplog.text
 
@@ -191,7 +191,7 @@ def short_fit() -> RecurrentSpec:
 def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
-        if child.status() != psutil.STATUS_ZOMBIE and "tasks.fit_worker" in child.cmdline():
+        if child.status() != psutil.STATUS_ZOMBIE and "tasks.fitting.fit_worker" in child.cmdline():
             found.append(child)
     return sorted(found, key=lambda child: child.environ()["RANK"])
 
@@ -227,7 +227,8 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_text(json.dumps(job(data, tmp_path / "work", long_fit()) | {"ranks": 2}))
-    code = f"import json; from tasks.fit import run_job; run_job(json.load(open({str(file)!r})), lambda news: None)"
+    read = f"json.load(open({str(file)!r}))"
+    code = f"import json; from tasks.fitting.fit import run_job; run_job({read}, lambda news: None)"
     parent = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 120
     while len(found := workers()) < 2 or not (tmp_path / "work" / "metrics.jsonl").exists():
@@ -245,8 +246,8 @@ def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     with subprocess.Popen(
-        [*command, "-m", "tasks.fit_worker", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment,
+        [*command, "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env=environment,
     ) as torchrun:  # fmt: skip
         lines = [json.loads(line) for line in torchrun.stdout or () if line.startswith("{")]
     assert torchrun.returncode == 0

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from core.errors import ConfigError
 from models.specs import RecurrentSpec, VocabularySpec, identity
-from reviewlm.errors import ConfigError
-from tasks.reproduce import configuration_of
+from tasks.lineage.reproduce import configuration_of
 
 
 def record(**training: Any) -> Any:

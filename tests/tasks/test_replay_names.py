@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.errors import Damaged
-from tasks.ingest import replay_file
+from core.errors import Damaged
+from tasks.data.ingest import replay_file
 
 SOURCE = "0a" * 32
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from evaluation.comparison import comparison_table
-from evaluation.metrics import Figures
-from evaluation.report_pictures import MODELS, Picture
-from evaluation.run_results import ModelResults, RunResults
-from reviewlm.errors import NotWritable
-from tasks import report as stage
+from core.errors import NotWritable
+from evaluation.reports.report_pictures import MODELS, Picture
+from evaluation.reports.run_results import ModelResults, RunResults
+from evaluation.scoring.metrics import Figures
+from evaluation.statistics.comparison import comparison_table
+from tasks.reporting import report as stage
 
 FIGURES = Figures(10, 200, 1_000, 180, 2, 900.0, 5.0, "word", "v", "b")
 
@@ -87,7 +87,7 @@ def test_a_run_is_not_lost_because_its_report_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, future: Future, path: str
 ) -> None:
     monkeypatch.setattr(stage.write_report, "submit", lambda *given: future)
-    with caplog.at_level(logging.WARNING, "tasks.report"):
+    with caplog.at_level(logging.WARNING, "tasks.reporting.report"):
         made = stage.make_report(*[None] * 6)  # type: ignore[arg-type]
     assert made == path
     assert ("there is no report of this run: no ink" in caplog.text) == bool(future.error)

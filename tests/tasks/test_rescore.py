@@ -12,24 +12,24 @@ import orjson
 import polars as pl
 import pytest
 
-from corpus.ingest import ingest
-from corpus.split import iter_split
-from evaluation.decay import HELD_OUT, NEW
+from core.config.run_config import RunConfig
+from core.errors import ConfigError, EmptyInput, ReviewLMError
+from core.store import Artifact, sha256_of_file
+from corpus.ingestion.ingest import ingest
+from corpus.splitting.split import iter_split
+from evaluation.drift.decay import HELD_OUT, NEW
 from models.base import FitContext
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, EmptyInput, ReviewLMError
-from reviewlm.store import Artifact, sha256_of_file
-from tasks.benchmark import measure_benchmark
-from tasks.prepare import clean_and_split
-from tasks.rescore import choose_versions, report_decay, rescore_version
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.prepare import clean_and_split
+from tasks.evaluation.benchmark import measure_benchmark
+from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
-from tasks.track import DATA_TAG, registry_of, tracker_of
+from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.resources import Sampler, parse_gpus, sampled
-from tracking.journal import read_journal
+from tasks.fitting.resources import Sampler, parse_gpus, sampled
+from tracking.runs.journal import read_journal
 
 
 class Clock:

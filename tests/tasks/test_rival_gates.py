@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rival_gates import judge_challenger, opened
 
-from reviewlm.errors import ReviewLMError
-from tasks.rejudge import ATTEMPTS, until_settled
-from tracking.events import complaints
-from tracking.registry import ChampionChanged, Registry
-from tracking.standing import OVERTAKEN
+from core.errors import ReviewLMError
+from tasks.promotion.rejudge import ATTEMPTS, until_settled
+from tracking.registry.events import complaints
+from tracking.registry.registry import ChampionChanged, Registry
+from tracking.registry.standing import OVERTAKEN
 
 FIRST, GOOD, BETTER = 1, 2, 3
 

@@ -11,14 +11,23 @@ from typing import Any
 import pytest
 
 import flows.scaling
-import tasks.scaling
-from evaluation.scaling import Law
+import tasks.search.scaling
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError, FitError
+from evaluation.statistics.scaling import Law
 from models.specs import identity
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, FitError
-from reviewlm.presets import parse_config
-from tasks.fit import FIT_VERSION, plan_fit
-from tasks.scaling import ScalingPlan, SmallFit, archive, outcome_of, plan_scaling, predict, prediction_of, small_fits
+from tasks.fitting.fit import FIT_VERSION, plan_fit
+from tasks.search.scaling import (
+    ScalingPlan,
+    SmallFit,
+    archive,
+    outcome_of,
+    plan_scaling,
+    predict,
+    prediction_of,
+    small_fits,
+)
 from tasks.stage import store_of
 
 TOKENS = 1_000_000
@@ -46,7 +55,7 @@ class Tracker:
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
     tracker = Tracker()
-    monkeypatch.setattr(tasks.scaling, "tracker_of", lambda config: tracker)
+    monkeypatch.setattr(tasks.search.scaling, "tracker_of", lambda config: tracker)
     return tracker
 
 
@@ -77,7 +86,7 @@ def finished(plan: ScalingPlan, law: Law = LAW) -> list[SmallFit]:
 
 
 def fit_whole(plan: ScalingPlan, nats: float) -> None:
-    """Put the whole fit into the store, as `tasks.fit` would."""
+    """Put the whole fit into the store, as `tasks.fitting.fit` would."""
     planned = plan_fit(plan.config, plan.base, prepared())
     facts = {"summary": {"validation_nats": nats}}
     store_of(plan.config).build("fit", FIT_VERSION, identity(plan.base), planned.inputs, lambda work: facts)
@@ -121,7 +130,7 @@ def test_a_prediction_is_checked_against_the_fit_that_came(
     artifact = predict.fn(plan, prepared(), finished(plan), "run")
     assert archive(plan.config) == {"predictions": 1, "checked": 0, "inside": 0}
     fit_whole(plan, LAW(2 * TOKENS) + off)
-    outcome = tasks.scaling.check_prediction.fn(plan, artifact, finished(plan), "run")
+    outcome = tasks.search.scaling.check_prediction.fn(plan, artifact, finished(plan), "run")
     assert outcome is not None
     assert outcome["inside"] is inside
     assert tracker.metrics["outcome/inside"] == float(inside)

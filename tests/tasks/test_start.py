@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from core.config.presets import load_config
+from core.errors import BundleError, TrackingUnavailable
+from core.store import Artifact, sha256_of_file
 from models.specs import RecurrentSpec, TrainingSpec, to_dict
-from models.text import NormalForm
-from models.vocabulary import FILE, Vocabulary
-from reviewlm.errors import BundleError, TrackingUnavailable
-from reviewlm.presets import load_config
-from reviewlm.store import Artifact, sha256_of_file
-from tasks.start import Start, champion_vocabulary, starting_point
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE, Vocabulary
+from tasks.fitting.warm_start import Start, champion_vocabulary, starting_point
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
 
@@ -53,7 +53,7 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture
 def champion(own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> Champion:
     champion = Champion(tmp_path / "bundle", vocabulary)
-    monkeypatch.setattr("tasks.start.registry_of", lambda config: champion)
+    monkeypatch.setattr("tasks.fitting.warm_start.registry_of", lambda config: champion)
     return champion
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from reviewlm.errors import ArtifactError, FitError
-from reviewlm.presets import parse_config
-from reviewlm.search_space import Choice, Range
-from reviewlm.sweep_config import SweepConfig
-from tasks.study import Asked, Study
-from tasks.sweep import finalists_of, plan_sweep
+from core.config.presets import parse_config
+from core.config.search_space import Choice, Range
+from core.config.sections.sweep import SweepConfig
+from core.errors import ArtifactError, FitError
+from tasks.search.study import Asked, Study
+from tasks.search.sweep import finalists_of, plan_sweep
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPACE = {
@@ -72,7 +72,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.tasks.test_study import SPACE, loss, options
-from tasks.study import Study
+from tasks.search.study import Study
 study = Study(Path({folder!r}), options(), SPACE)
 with study.joined():
     for _ in range(4):

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-import tasks.sweep
-import tasks.trial
-from evaluation.seeds import mean_interval
-from reviewlm.config import RunConfig
-from reviewlm.presets import parse_config
-from reviewlm.search_space import Value
-from reviewlm.sweep_config import SweepConfig
-from tasks.fit import FitPlan
-from tasks.start import Start
-from tasks.study import Trial
-from tasks.sweep import Finalist, finalist, finalists_of, inert_pruning, open_study, plan_sweep, summarise_sweep
-from tasks.trial import CHAMPION_NOTE, TrialRun, run_seed, run_trial
-from tracking.change import ChampionChanged
+import tasks.search.sweep
+import tasks.search.trial
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.config.search_space import Value
+from core.config.sections.sweep import SweepConfig
+from evaluation.statistics.seeds import mean_interval
+from tasks.fitting.fit import FitPlan
+from tasks.fitting.warm_start import Start
+from tasks.search.study import Trial
+from tasks.search.sweep import Finalist, finalist, finalists_of, inert_pruning, open_study, plan_sweep, summarise_sweep
+from tasks.search.trial import CHAMPION_NOTE, TrialRun, run_seed, run_trial
+from tracking.registry.change import ChampionChanged
 
 PREPARED: Any = SimpleNamespace(
     tokens={"word": {split: SimpleNamespace(digest=split) for split in ("train", "validation", "test")}}
@@ -137,7 +137,7 @@ class Tracker:
 @pytest.fixture
 def tracker(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     tracker = Tracker()
-    for module in (tasks.sweep, tasks.trial):
+    for module in (tasks.search.sweep, tasks.search.trial):
         monkeypatch.setattr(module, "tracker_of", lambda config: tracker)
     return tracker
 
@@ -242,8 +242,8 @@ class Champion:
 def champion(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Champion:
     champion = Champion(tmp_path / "bundles")
     champion.folder.mkdir()
-    monkeypatch.setattr("tasks.start.registry_of", lambda config: champion)
-    monkeypatch.setattr("tasks.sweep.Study", lambda folder, options, dimensions: Notes(folder))
+    monkeypatch.setattr("tasks.fitting.warm_start.registry_of", lambda config: champion)
+    monkeypatch.setattr("tasks.search.sweep.Study", lambda folder, options, dimensions: Notes(folder))
     return champion
 
 
@@ -302,10 +302,10 @@ def fits(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> list[FitPlan]:
     def planned(config: RunConfig, spec: Any, prepared: Any) -> FitPlan:
         return FitPlan(spec, {}, {}, Start(note="from the weights of champion v3"))
 
-    monkeypatch.setattr(tasks.trial, "trial_run", shown)
-    monkeypatch.setattr(tasks.trial, "build_fit", build)
-    monkeypatch.setattr(tasks.trial, "plan_fit", planned)
-    monkeypatch.setattr(tasks.trial, "champion_digest", lambda config, spec: "first")
+    monkeypatch.setattr(tasks.search.trial, "trial_run", shown)
+    monkeypatch.setattr(tasks.search.trial, "build_fit", build)
+    monkeypatch.setattr(tasks.search.trial, "plan_fit", planned)
+    monkeypatch.setattr(tasks.search.trial, "champion_digest", lambda config, spec: "first")
     return built
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from mlflow_servers import Served
 
-from tracking import export
 from tracking.client import open_client
-from tracking.export import log_bundle
-from tracking.registry import Registry
-from tracking.runs import Tracker
+from tracking.logged_models import export
+from tracking.logged_models.export import log_bundle
+from tracking.registry.registry import Registry
+from tracking.runs.runs import Tracker
 
 FAKE_BASE = '''
 class ModelError(Exception):

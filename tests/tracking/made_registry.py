@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from reviewlm.config import RunConfig
-from reviewlm.lineage import LINEAGE_FILE, Lineage, Source, Step
+from core.config.run_config import RunConfig
+from core.lineage.record import LINEAGE_FILE, Lineage, Source, Step
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS model_versions (workspace, name, version INTEGER, run_id, creation_time, description,

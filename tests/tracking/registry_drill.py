@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.events import CARRIED_OUT
-from tracking.registry import Registry
-from tracking.runs import Tracker
-from tracking.standing import replay
-from tracking.versions import SINCE
+from tracking.registry.events import CARRIED_OUT
+from tracking.registry.registry import Registry
+from tracking.registry.standing import replay
+from tracking.registry.versions import SINCE
+from tracking.runs.runs import Tracker
 
 READS = ("get_", "search_")
 OLD, CHAMPION, CHALLENGER = 1, 2, 3

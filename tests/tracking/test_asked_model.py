@@ -13,15 +13,15 @@ import pytest
 from tiny_model import fitted
 from typer.testing import CliRunner
 
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
-from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, ConfigError
-from reviewlm.promotion_config import DEMO_MODEL, OWN_MODEL
-from tracking.export import log_bundle
-from tracking.lineage import find
-from tracking.opening import about, locate, open_version
-from tracking.registry import Registry
-from tracking.runs import Tracker
+from tracking.logged_models.export import log_bundle
+from tracking.logged_models.opening import about, locate, open_version
+from tracking.registry.lineage import find
+from tracking.registry.registry import Registry
+from tracking.runs.runs import Tracker
 
 
 @dataclass

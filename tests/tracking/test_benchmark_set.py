@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from reviewlm.errors import Damaged
-from tracking.benchmark import HISTORY, BenchmarkStore, digest_of
-from tracking.runs import Tracker
+from core.errors import Damaged
+from tracking.logged_models.benchmark import HISTORY, BenchmarkStore, digest_of
+from tracking.runs.runs import Tracker
 
 
 def reviews(*texts: str) -> pl.DataFrame:

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config
-from tasks import pair
-from tasks.pair import compare_two, side_of, write_markdown
+from core.config.presets import load_config
+from core.errors import ConfigError
+from tasks.evaluation import pair
+from tasks.evaluation.pair import compare_two, side_of, write_markdown
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reviewlm.errors import ReviewLMError
-from tracking.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
-from tracking.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
-from tracking.runs import Tracker
-from tracking.standing import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, replay
+from core.errors import ReviewLMError
+from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
+from tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
+from tracking.registry.standing import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, replay
+from tracking.runs.runs import Tracker
 
 LOG = "reviewlm-decisions"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from reviewlm.errors import TrackingUnavailable
-from tracking.bundles import download
-from tracking.runs import Tracker
+from core.errors import TrackingUnavailable
+from tracking.logged_models.bundles import download
+from tracking.runs.runs import Tracker
 
 
 def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_elsewhere(

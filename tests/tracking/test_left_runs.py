@@ -11,23 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.config import RunConfig
-from reviewlm.presets import load_config
-from reviewlm.verbs.tidy import tidy
-from tracking import open_runs
-from tracking.abandoned import PROCESS, left_marks
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from reviewlm.tidy import tidy
 from tracking.client import open_client
-from tracking.open_runs import end_open_runs, marks_of
-from tracking.opening import tracker_at
-from tracking.outbox import Write
-from tracking.runs import Tracker
+from tracking.logged_models.opening import tracker_at
+from tracking.runs import open_runs
+from tracking.runs.abandoned import PROCESS, left_marks
+from tracking.runs.open_runs import end_open_runs, marks_of
+from tracking.runs.outbox import Write
+from tracking.runs.runs import Tracker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from reviewlm.presets import load_config
-from tracking.opening import tracker_at
+from core.config.presets import load_config
+from tracking.logged_models.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)
@@ -83,7 +83,7 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
 
 def test_without_anything_left_no_command_waits_for_mlflow(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("tracking.abandoned.end_left_runs", asked.append)
+    monkeypatch.setattr("tracking.runs.abandoned.end_left_runs", asked.append)
     tidy(config)
     assert asked == []
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
-from reviewlm.verbs.options import run_flow
+from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
+from reviewlm.options import run_flow
 from tracking import database
-from tracking.runs import Tracker
+from tracking.runs.runs import Tracker
 
 
 def execute(file: Path, *statements: str) -> None:

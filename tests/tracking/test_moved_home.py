@@ -14,13 +14,13 @@ import polars as pl
 import psutil
 import pytest
 
-from reviewlm import services
-from reviewlm.errors import StoreFull, TrackingUnavailable
+from core.errors import StoreFull, TrackingUnavailable
+from core.processes import services
 from tracking import moved_home
 from tracking.moved_home import KEPT, MARKER, mend_moved_home
-from tracking.outbox import Outbox, Write
-from tracking.registry import Registry
-from tracking.runs import Tracker
+from tracking.registry.registry import Registry
+from tracking.runs.outbox import Outbox, Write
+from tracking.runs.runs import Tracker
 
 
 def tracker_in(home: Path) -> Tracker:
@@ -52,7 +52,7 @@ def texts(database: Path) -> list[str]:
 @pytest.fixture
 def origin(store_home: Path, stand_in: object) -> Path:
     """A home with a run, its file, and a registered version whose bundle lies in it."""
-    from tracking.export import log_bundle
+    from tracking.logged_models.export import log_bundle
 
     tracker = tracker_in(store_home)
     run = write_run(store_home, "first")
@@ -215,8 +215,8 @@ def test_a_database_in_use_is_waited_for_and_then_named(origin: Path, monkeypatc
 
 
 def test_a_copy_that_cannot_be_written_to_can_be_read(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracking.opening import find_version
-    from tracking.versions import Reference
+    from tracking.logged_models.opening import find_version
+    from tracking.registry.versions import Reference
 
     copy = origin.with_name("copy")
     shutil.copytree(origin, copy)

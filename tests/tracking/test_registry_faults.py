@@ -22,9 +22,9 @@ from registry_drill import (
     state,
 )
 
-from reviewlm.errors import TrackingUnavailable
-from tracking.change import exclusive_change
-from tracking.registry import ChampionChanged, Registry
+from core.errors import TrackingUnavailable
+from tracking.registry.change import exclusive_change
+from tracking.registry.registry import ChampionChanged, Registry
 
 pytestmark = pytest.mark.slow
 AFTERWARDS = {

@@ -15,13 +15,13 @@ import pytest
 from tiny_model import fitted
 from typer.testing import CliRunner, Result
 
+from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from reviewlm.cli import app
-from reviewlm.errors import BundleError, ReviewLMError, TrackingUnavailable
-from tracking.events import DecisionLog
-from tracking.export import log_bundle
-from tracking.load_test import load_test
-from tracking.registry import CHAMPION, Registry
-from tracking.runs import Tracker
+from tracking.logged_models.export import log_bundle
+from tracking.logged_models.load_test import load_test
+from tracking.registry.events import DecisionLog
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.runs import Tracker
 
 ROLLBACK = """
 import sys

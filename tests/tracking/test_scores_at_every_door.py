@@ -16,20 +16,20 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.metrics import LN2
-from evaluation.score import SCORES_FILE, record_scores
+from evaluation.scoring.metrics import LN2
+from evaluation.scoring.score import SCORES_FILE, record_scores
 from models.adaptation import adaptation_of
 from models.base import FitContext
-from models.bundle import Bundle, load_bundle, save_bundle
-from models.cache import CacheLM
+from models.bundles.bundle import Bundle, load_bundle, save_bundle
+from models.cache.lm import CacheLM
 from models.mixture.spec import CacheSpec
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 from reviewlm.cli import app
-from tracking.pyfunc import ReviewModel
+from tracking.logged_models.pyfunc import ReviewModel
 
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tracking.smoke import MOST_SECONDS, ROUNDS, TYPED, answers, latency
+from tracking.logged_models.smoke import MOST_SECONDS, ROUNDS, TYPED, answers, latency
 
 SUGGESTIONS = ROUNDS * TYPED.count(" ")
 
@@ -75,7 +75,7 @@ def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: 
 def test_the_line_for_the_caller_is_json_that_the_gate_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow.pyfunc
 
-    from tracking import smoke
+    from tracking.logged_models import smoke
 
     class Loaded:
         def predict(self, rows: Any, params: dict[str, Any]) -> list[dict[str, Any]]:

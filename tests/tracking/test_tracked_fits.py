@@ -16,16 +16,16 @@ from typing import Any
 import polars as pl
 import pytest
 
+from core.config.presets import load_config
+from core.errors import BundleError, TrackingUnavailable
 from models.specs import spec_from_dict
-from reviewlm.errors import BundleError, TrackingUnavailable
-from reviewlm.presets import load_config
-from tasks import track
-from tasks.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
-from tracking.abandoned import PROCESS, end_abandoned, is_gone, process_tags
-from tracking.bundles import bundle_in, has_bundle
-from tracking.registry import Registry
-from tracking.runs import Tracker
-from tracking.writes import MODEL_URI_TAG
+from tasks.tracking import track
+from tasks.tracking.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
+from tracking.logged_models.bundles import bundle_in, has_bundle
+from tracking.registry.registry import Registry
+from tracking.runs.abandoned import PROCESS, end_abandoned, is_gone, process_tags
+from tracking.runs.runs import Tracker
+from tracking.runs.writes import MODEL_URI_TAG
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -94,7 +94,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
         "kind": "ngram", "unit": "word", "preset": config.preset,
     }
-    assert above.data.tags["reviewlm.child.kn2"] == run_id
+    assert above.data.tags["core.processes.child.kn2"] == run_id
     assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
         "word-test", "word-train", "word-validation",
     ]
@@ -186,7 +186,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
     assert version != lost
     assert (registry.bundle_folder(version) / "spec.json").is_file()
-    assert tracker.tag(parent, "reviewlm.child.kn2") == second
+    assert tracker.tag(parent, "core.processes.child.kn2") == second
     assert write_model_run(config, prepared, fitted, parent, there=True) == second
 
 
@@ -208,7 +208,7 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
     uri = tracker.tag(run_id, MODEL_URI_TAG)
     folder = bundle_in(tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     assert folder
-    monkeypatch.setattr("tracking.bundles.bundle_in", lambda tracker, address: None)
+    monkeypatch.setattr("tracking.logged_models.bundles.bundle_in", lambda tracker, address: None)
     assert has_bundle(tracker, uri)
     shutil.rmtree(folder)
     assert not has_bundle(tracker, uri)
@@ -262,7 +262,7 @@ def test_a_flow_does_not_begin_without_its_tracking_server(store_home: Path, mon
     ],
 )
 def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(own_home: Path, address: str, said: str):
-    from reviewlm.errors import ConfigError
+    from core.errors import ConfigError
 
     with pytest.raises(ConfigError) as caught:
         load_config(str(TINY), [f"execution.tracking_uri={address}"])

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import requests
 
-from reviewlm.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
-from tracking import delivery, outbox
+from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
 from tracking.client import reaching
-from tracking.outbox import Write
-from tracking.runs import Tracker
+from tracking.runs import delivery, outbox
+from tracking.runs.outbox import Write
+from tracking.runs.runs import Tracker
 
 AT_MLFLOW = "You are not authenticated. Please see https://mlflow.org/docs"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reviewlm.errors import BundleError, StoreFull
-from reviewlm.store import sha256_of_file
-from tracking.export import PACKAGE, log_bundle, requirements, signature, smoke_test, vendor
-from tracking.runs import Tracker
+from core.errors import BundleError, StoreFull
+from core.store import sha256_of_file
+from tracking.logged_models.export import PACKAGE, log_bundle, requirements, signature, smoke_test, vendor
+from tracking.runs.runs import Tracker
 
 HOST = '''
 import json, sys

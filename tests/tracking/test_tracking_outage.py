@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from written_runs import state, write_runs
 
-from reviewlm.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
-from tracking import delivery, outbox
-from tracking.export import log_bundle
-from tracking.outbox import Outbox, Write, outboxes
-from tracking.runs import Tracker
+from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
+from tracking.logged_models.export import log_bundle
+from tracking.runs import delivery, outbox
+from tracking.runs.outbox import Outbox, Write, outboxes
+from tracking.runs.runs import Tracker
 
 ALWAYS = 10**9
 
@@ -86,7 +86,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     [model] = found["models"]
     assert model["status"] == "READY"
     assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
-    assert found["retrain"]["tags"]["reviewlm.child.kn5"] == "kn5"
+    assert found["retrain"]["tags"]["core.processes.child.kn5"] == "kn5"
     assert not tracker.outbox.folder.parent.exists()
 
 

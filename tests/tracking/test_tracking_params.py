@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.specs import NGramSpec, RecurrentSpec
-from tracking.journal import read_journal
-from tracking.params import PARAM_LENGTH, flatten, legal_name, shorten
+from tracking.runs.journal import read_journal
+from tracking.runs.params import PARAM_LENGTH, flatten, legal_name, shorten
 
 
 def test_nested_sections_become_dotted_names():

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from written_runs import state, write_runs
 
-from tracking import outbox
-from tracking.registry import CHAMPION, Registry
-from tracking.runs import Tracker
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs import outbox
+from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
@@ -122,8 +122,8 @@ def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, t
 
 
 def test_the_command_line_opens_the_champion_of_a_shared_store(cluster: Cluster, tmp_path: Path):
-    from tracking.opening import find_version
-    from tracking.versions import Reference
+    from tracking.logged_models.opening import find_version
+    from tracking.registry.versions import Reference
 
     tracker = Tracker(cluster.uri, "machines", tmp_path / "mlartifacts")
     found = find_version(tracker, Reference("reviewlm", CHAMPION))

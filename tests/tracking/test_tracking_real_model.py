@@ -19,17 +19,17 @@ import polars as pl
 import pytest
 
 from models.base import FitContext
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
 from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
-from tracking.export import log_bundle, smoke_test
-from tracking.opening import open_champion
-from tracking.registry import Registry
-from tracking.runs import Tracker
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tracking.logged_models.export import log_bundle, smoke_test
+from tracking.logged_models.opening import open_champion
+from tracking.registry.registry import Registry
+from tracking.runs.runs import Tracker
 
 Started = Callable[..., AbstractContextManager[str]]
 TEXTS = [

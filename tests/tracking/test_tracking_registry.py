@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from evaluation.decision import Decision, RuleOutcome
-from reviewlm.config import RunConfig
-from reviewlm.errors import BundleError, ConfigError, InputError, ReviewLMError
-from tracking.events import complaints
-from tracking.opening import _ask_mlflow, _read_directly, find_version, open_champion, open_version
-from tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
-from tracking.runs import Tracker
-from tracking.versions import Reference
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, InputError, ReviewLMError
+from evaluation.gate.decision import Decision, RuleOutcome
+from tracking.logged_models.opening import _ask_mlflow, _read_directly, find_version, open_champion, open_version
+from tracking.registry.events import complaints
+from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
+from tracking.registry.versions import Reference
+from tracking.runs.runs import Tracker
 
 WRITES = (
     "set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag", "delete_model_version_tag",

@@ -16,8 +16,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from reviewlm.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
-from tracking.runs import Tracker, run_tags
+from core.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
+from tracking.runs.runs import Tracker, run_tags
 
 
 def artifact(tracker: Tracker, run_id: str, path: str) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tracking.export import log_bundle, smoke_test
-from tracking.opening import find_version
-from tracking.registry import CHAMPION, Registry
-from tracking.runs import Tracker
-from tracking.versions import Reference
+from tracking.logged_models.export import log_bundle, smoke_test
+from tracking.logged_models.opening import find_version
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.registry.versions import Reference
+from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.slow
 Started = Callable[..., AbstractContextManager[str]]

@@ -13,11 +13,11 @@ import pytest
 from mlflow_servers import Served
 from written_runs import state, write_runs
 
-from reviewlm.errors import TrackingUnavailable
+from core.errors import TrackingUnavailable
 from reviewlm.verbs import tracking as verbs
-from tracking import outbox
-from tracking.registry import Registry
-from tracking.runs import Tracker
+from tracking.registry.registry import Registry
+from tracking.runs import outbox
+from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from made_registry import register
 
-import tracking.opening
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError, Damaged
-from reviewlm.lineage import CHECKSUM, LINEAGE_FILE
-from reviewlm.presets import load_config
-from tracking.version_settings import NothingChosen, no_such_model, settings_of, version_called
+import tracking.logged_models.opening
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError, Damaged
+from core.lineage.record import CHECKSUM, LINEAGE_FILE
+from tracking.registry.version_settings import NothingChosen, no_such_model, settings_of, version_called
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
 
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> list[Path]:
 def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr(tracking.opening, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr(tracking.logged_models.opening, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
     register(own_home, older, 1, ["previous"], files[:1])
@@ -145,7 +145,7 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: 
     record.write_text(json.dumps(told))
     with pytest.raises(Damaged):  # a changed record is not trusted
         settings_of(["champion"])
-    from reviewlm.lineage import _sha256
+    from core.lineage.record import _sha256
 
     told[CHECKSUM] = _sha256({name: value for name, value in told.items() if name != CHECKSUM})
     record.write_text(json.dumps(told))

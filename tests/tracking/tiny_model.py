@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from models.base import FitContext
-from models.bundle import save_bundle
+from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TEXTS = [
     f"The {food} {verb} {taste} and the staff was friendly."

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from ...base import ModelError, Progress
-from ..checkpoint import fill_network, network_tensors
-from ..clipping import scale_and_clip
 from ..device import require_device
 from ..lm import limited_threads
-from ..optimizers import make_optimizer
+from ..optimization.clipping import scale_and_clip
+from ..optimization.optimizers import make_optimizer
+from ..optimization.schedule import learning_rate
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
-from ..schedule import learning_rate
+from ..training.checkpoint import fill_network, network_tensors
 from .labelled_sequences import Batch, LabelledSequences
 from .labeller import Labeller
 from .network import LabellingNetwork

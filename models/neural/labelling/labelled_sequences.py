@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...base import ModelError
-from ...vocabulary import STARS
+from ...tokens.vocabulary import STARS
 from ..output import NOT_SCORED
 from .spec import LabellingSpec
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load, save_file
 
 from ...base import ModelError, stored
-from ..checkpoint import stored_once
 from ..device import require_device
 from ..lm import WEIGHTS
+from ..training.checkpoint import stored_once
 from . import losses
 from .heads import ProbabilityHead
 from .labelled_sequences import LabelledSequences, Sequences

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from .. import network
-from ..bidirectional import BidirectionalEncoder
-from ..cells import CELLS
-from ..dropout import Dropout
-from ..layers import make_layer, run_layer
+from ..layers.bidirectional import BidirectionalEncoder
+from ..layers.cells import CELLS
+from ..layers.dropout import Dropout
+from ..layers.recurrent_layers import make_layer, run_layer
 from ..network import EMBEDDING_STD
 from ..recurrent import RecurrentNetwork
 from .heads import make_head

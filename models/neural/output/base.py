@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ...base import ModelError
-from ...vocabulary import GIVEN as GIVEN_IDS
+from ...tokens.vocabulary import GIVEN as GIVEN_IDS
 from .cross_entropy import Gradients, in_format
 
 GIVEN = tuple(sorted(GIVEN_IDS))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ...specs import ObjectiveSpec
-from ...vocabulary import EOS, UNK
+from ...tokens.vocabulary import EOS, UNK
 from .adaptive import AdaptiveOutput, TwoLevelOutput
 from .base import GIVEN, OutputLayer
 from .hierarchical import HierarchicalOutput

@@ -6,7 +6,7 @@ import numpy as np
 from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.mixture.parts import Part
-from models.vocabulary import BOS, GIVEN
+from models.tokens.vocabulary import BOS, GIVEN
 
 SIZE = 14
 WORDS = [token for token in range(SIZE) if token not in GIVEN]

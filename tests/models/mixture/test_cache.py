@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from mixture_tables import SIZE, WORDS, Stream, documents, table_part
 from table_lm import TableLM
 
-import models.bundle
+import models.bundles.bundle
 import models.specs
 from models.base import FitContext, ModelError
-from models.bundle import load_bundle, save_bundle
-from models.cache import RANGES, CacheLM, tune
+from models.bundles.bundle import load_bundle, save_bundle
+from models.cache.lm import RANGES, CacheLM, tune
 from models.mixture.weights import em
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
-from models.text import NormalForm
-from models.vocabulary import BOS, GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, GIVEN, Vocabulary
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -102,7 +102,7 @@ def test_the_begin_of_a_document_empties_the_cache_unless_it_reaches_across():
 
 
 def test_many_streams_longer_than_one_block_are_scored_as_each_alone(monkeypatch):
-    monkeypatch.setattr("models.cache_counts.PAIRS", 50)
+    monkeypatch.setattr("models.cache.counts.PAIRS", 50)
     model = cache(window=7, order=3)
     ids_BT = np.random.default_rng(3).choice([9, 10, 11, 2, BOS], (4, 30))
     together, _ = model.score(ids_BT, model.start(4))
@@ -139,7 +139,7 @@ def fit_on(tmp_path, monkeypatch):
     """Tune a cache over a part that needs no bundle."""
 
     def fit(held_out, part):
-        monkeypatch.setattr("models.cache.open_parts", lambda names, vocabulary, context: [part])
+        monkeypatch.setattr("models.cache.lm.open_parts", lambda names, vocabulary, context: [part])
         return CacheLM.fit(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
 
     return fit
@@ -176,7 +176,7 @@ def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_k
 
 def test_rounds_that_were_too_few_for_a_range_are_told(fit_on, monkeypatch):
     held_out, part = Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3)
-    for module in ("models.cache", "models.mixture.weights"):
+    for module in ("models.cache.lm", "models.mixture.weights"):
         monkeypatch.setattr(f"{module}.ROUNDS", 2)
     assert fit_on(held_out, part).summary["converged"] == 0
 
@@ -196,7 +196,7 @@ def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table
     part = table_part(0, "static")
     part = type(part)("static", part.spec, TableLM.random(vocabulary.size, 1))
     kinds = {"table": TableLM, "cache": CacheLM}
-    for module in (models.bundle, models.specs):
+    for module in (models.bundles.bundle, models.specs):
         monkeypatch.setattr(module, "model_class", kinds.__getitem__)
     spec = CacheSpec(part="static", window=30)
     model = CacheLM(spec, part, np.full((len(RANGES) + 1, 3), 1 / 3))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mixture_tables import SIZE, Stream, documents, table_part
 
 from models.base import FitContext, ModelError
-from models.cache import RANGES, CacheLM
+from models.cache.lm import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
 from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
 from models.mixture.descent import descend
@@ -18,10 +18,10 @@ from models.mixture.gains import gain_table
 from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.parts import Part
 from models.mixture.weights import em, mixed_nats
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
-from models.vocabulary import BOS, GIVEN
+from models.tokens.vocabulary import BOS, GIVEN
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 from models.base import FitContext, ModelError
-from models.bundle import load_bundle, save_bundle
+from models.bundles.bundle import load_bundle, save_bundle
 from models.mixture.lm import MixtureLM
 from models.ngram.lm import NGramLM
 from models.sampling import generate, suggest
 from models.specs import MixtureSpec, NGramSpec, VocabularySpec, spec_from_dict, to_dict
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.config.presets import load_config, parse_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
 from models.specs import identity, parts_of
-from reviewlm.config import RunConfig
-from reviewlm.errors import ConfigError
-from reviewlm.presets import load_config, parse_config
 
 KN5, LSTM = {"kind": "ngram", "name": "kn5"}, {"kind": "lstm", "name": "lstm"}
 MIX = {"kind": "mixture", "name": "mix", "parts": ["kn5", "lstm"], "method": "gated"}

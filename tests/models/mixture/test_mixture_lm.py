@@ -17,10 +17,10 @@ from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
 from models.mixture.tuning import batches
 from models.mixture.weights import mixed_nats
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
-from models.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, EOS, GIVEN
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -9,7 +9,7 @@ from made_streams import walks
 
 from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.trainer import train
+from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 

@@ -10,7 +10,7 @@ from torch import nn
 from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N, HEAD, CUTS = 47, 12, 30, 9, (18, 29)

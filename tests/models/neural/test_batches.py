@@ -12,7 +12,7 @@ from scipy import stats
 from models.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
-from models.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, EOS, GIVEN
 
 V = 20
 STREAM = walks(50, V, 3, length=6)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.neural import bptt
+from course import bptt
 
 N, E, H, T = 11, 4, 6, 8
 

@@ -15,13 +15,14 @@ import torch
 from made_streams import walks
 
 from models.base import FitContext, ModelError
-from models.neural import checkpoint, trainer, training_step
-from models.neural.checkpoint import Checkpoints, Journal, fill_network, network_tensors
-from models.neural.clipping import Clipped
-from models.neural.course import MEASURED
+from models.neural.optimization.clipping import Clipped
+from models.neural.optimization.schedule import learning_rate
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.schedule import learning_rate
-from models.neural.trainer import CHECKPOINTS, train
+from models.neural.training import checkpoint, trainer
+from models.neural.training import step as training_step
+from models.neural.training.checkpoint import Checkpoints, Journal, fill_network, network_tensors
+from models.neural.training.trainer import CHECKPOINTS, train
+from models.neural.training.training_metrics import MEASURED
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
@@ -371,7 +372,7 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.neural.checkpoint._sha256", fails)
+        patch.setattr("models.neural.training.checkpoint._sha256", fails)
         assert checkpoints.load() is None
     assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
     assert checkpoints.load() is not None

@@ -7,9 +7,9 @@ import pytest
 import torch
 from made_trainings import TRAINING, Planted, curve, run
 
-from models.neural.clipping import multiply, scale_and_clip
-from models.neural.optimizers import make_rule
-from models.neural.training_step import take_step
+from models.neural.optimization.clipping import multiply, scale_and_clip
+from models.neural.optimization.optimizers import make_rule
+from models.neural.training.step import take_step
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.neural.clipping import Clipped
-from models.neural.course import NORMS, Course
+from models.neural.optimization.clipping import Clipped
+from models.neural.training.training_metrics import NORMS, Course
 
 
 def after(updates: int) -> Course:

@@ -16,10 +16,10 @@ import torch
 from made_streams import walks
 
 from benchmarks.one_hot import allocated, one_hot_product
+from course import bptt
 from models.base import FitContext
-from models.neural import bptt, trainer
-from models.neural.bidirectional import BidirectionalEncoder
-from models.neural.cells import (
+from models.neural.layers.bidirectional import BidirectionalEncoder
+from models.neural.layers.cells import (
     ACTIVATIONS,
     CELLS,
     Cell,
@@ -29,12 +29,13 @@ from models.neural.cells import (
     lstm_cell,
     matmul_affine,
 )
-from models.neural.layers import make_layer
+from models.neural.layers.own_layer import OwnLayer
+from models.neural.layers.recurrent_layers import make_layer
 from models.neural.nplm import NPLMNetwork
-from models.neural.own_layer import OwnLayer
 from models.neural.recurrent import RecurrentNetwork
+from models.neural.training import trainer
 from models.specs import KINDS, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V, E, H, B, T = 17, 4, 6, 3, 8
 SOFTMAX = ObjectiveSpec(output="softmax")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from made_trainings import network_of, run
 
-from models.neural import determinism, trainer
-from models.neural.determinism import announcement, determinism_class
 from models.neural.lm import limited_threads
+from models.neural.training import determinism, trainer
+from models.neural.training.determinism import announcement, determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -8,11 +8,12 @@ from made_trainings import SPEC, TRAIN, VALIDATION, V
 from torch import nn
 
 from models.base import FitContext, ModelError
-from models.neural import device, layers
+from models.neural import device
+from models.neural.adaptive.dynamic_rule import differentiable
 from models.neural.device import cudnn_has_bf16, require_device
-from models.neural.dynamic_rule import differentiable
-from models.neural.layers import make_layer, run_layer
-from models.neural.rate_finder import find_rate
+from models.neural.layers import recurrent_layers as layers
+from models.neural.layers.recurrent_layers import make_layer, run_layer
+from models.neural.optimization.rate_finder import find_rate
 from models.neural.recurrent import RecurrentLM
 
 GPU = torch.device("cuda", 0)

@@ -8,11 +8,11 @@ import torch
 from made_trainings import TRAIN, TRAINING, Planted, V, curve, journal, run
 
 from models.base import ModelError
-from models.neural import trainer
-from models.neural.clipping import Clipped
-from models.neural.course import Course
-from models.neural.schedule import learning_rate
-from tracking.journal import read_journal
+from models.neural.optimization.clipping import Clipped
+from models.neural.optimization.schedule import learning_rate
+from models.neural.training import trainer
+from models.neural.training.training_metrics import Course
+from tracking.runs.journal import read_journal
 
 SPIKE = replace(TRAINING, spike=3.0)
 

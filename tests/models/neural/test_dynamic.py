@@ -16,9 +16,9 @@ from test_neural_lm import SPECS, V, make
 
 from models.base import ModelError
 from models.mixture.parts import Part
-from models.neural import dynamic, dynamic_stream
-from models.neural.dynamic import DynamicLM
-from models.neural.dynamic_rule import (
+from models.neural.adaptive import dynamic, dynamic_stream
+from models.neural.adaptive.dynamic import DynamicLM
+from models.neural.adaptive.dynamic_rule import (
     Rule,
     differentiable,
     gradients_of,
@@ -29,8 +29,8 @@ from models.neural.dynamic_rule import (
 )
 from models.neural.recurrent import RecurrentLM
 from models.specs import DynamicSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, spec_from_dict, to_dict
-from models.vocabulary import BOS
-from models.vocabulary import GIVEN as GIVEN_IDS
+from models.tokens.vocabulary import BOS
+from models.tokens.vocabulary import GIVEN as GIVEN_IDS
 
 TEXT = np.random.default_rng(4).integers(9, V, (3, 26))
 TEXT[:, 0], TEXT[:, 1], TEXT[1, 11], TEXT[2, 20:] = BOS, 8, BOS, BOS

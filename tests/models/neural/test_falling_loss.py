@@ -21,11 +21,11 @@ from models.base import FitContext
 from models.batches import Window
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.trainer import train
-from models.neural.training_state import TrainingState
-from models.neural.training_step import TrainingStep
+from models.neural.training.state import TrainingState
+from models.neural.training.step import TrainingStep
+from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.vocabulary import UNK
+from models.tokens.vocabulary import UNK
 
 PLAIN_STEPS = TrainingSpec(
     optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, reset=0.0, precision="float32", evaluations=1

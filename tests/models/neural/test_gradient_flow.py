@@ -8,21 +8,14 @@ import torch
 from made_streams import stream_of
 from torch import nn
 
+from course.gradient_flow import GradientFlow, beginnings, each_cell, gradient_flow, relu_activity, untrained
 from models.base import ModelError
-from models.neural.gradient_flow import (
-    GradientFlow,
-    beginnings,
-    each_cell,
-    gradient_flow,
-    relu_activity,
-    untrained,
-)
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.output import build_output
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.vocabulary import BOS
+from models.tokens.vocabulary import BOS
 
 V, H = 40, 12
 SOFTMAX, FLOAT32 = ObjectiveSpec(output="softmax"), TrainingSpec(precision="float32")

@@ -16,7 +16,7 @@ from models.neural.output import HierarchicalOutput, build_output
 from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N = 30, 5, 24

@@ -11,12 +11,12 @@ import torch
 from numba.core.caching import CacheImpl
 
 from models.neural import network as network_module
-from models.neural.kernels import kernel
+from models.neural.fused.kernels import kernel
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.tbptt import Memory
-from models.neural.window_gradient import add_gradients
+from models.neural.training.tbptt import Memory
+from models.neural.training.window_gradient import add_gradients
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, T = 60, 3, 6
@@ -53,7 +53,8 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
 def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:
     # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
     ran = in_a_fresh_process(
-        "import torch; from models.neural.layers import sequences; from models.neural.network import bf16_on_processor;"
+        "import torch; from models.neural.layers.recurrent_layers import sequences;"
+        "from models.neural.network import bf16_on_processor;"
         "weights = [torch.ones(8, 2), torch.ones(8, 2), torch.zeros(8), torch.zeros(8)];"
         "h, _ = sequences()['LSTM'](torch.ones(1, 3, 2), (torch.zeros(1, 2),) * 2, weights, torch.bfloat16);"
         "print(h.dtype, bf16_on_processor())",

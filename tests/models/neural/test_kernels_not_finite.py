@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.neural import kernels
-from models.neural.kernels import load, store, view
+from models.neural.fused import kernels
+from models.neural.fused.kernels import load, store, view
 
 H = 37
 """No multiple of a vector. There is a row for each unit, in which that unit alone is not finite."""

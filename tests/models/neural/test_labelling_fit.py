@@ -15,7 +15,7 @@ from models.neural.labelling.fit import asked_features, fit, update_once
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.optimizers import make_optimizer
+from models.neural.optimization.optimizers import make_optimizer
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural import layer_norm as normalisation
-from models.neural.cells import einsum_affine
-from models.neural.layer_norm import NormedLayer, layer_norm
+from models.neural.layers import layer_norm as normalisation
+from models.neural.layers.cells import einsum_affine
+from models.neural.layers.layer_norm import NormedLayer, layer_norm
 
 E, H, B, T = 4, 6, 3, 9
 CELLS = ["rnn", "gru", "gru_cho", "lstm"]

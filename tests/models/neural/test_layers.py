@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.layers import make_layer, run_layer
+from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import RecurrentSpec, identity
 

@@ -11,13 +11,13 @@ from scipy.optimize import minimize_scalar
 from test_neural_lm import SPECS, V, make
 
 from models.base import FitContext, ModelError
-from models.cache import RANGES, CacheLM
+from models.cache.lm import RANGES, CacheLM
 from models.mixture.parts import Part
-from models.neural import cache_scores
-from models.neural.neural_cache import NeuralCacheLM, mixed_with_one_weight
+from models.neural.adaptive import cache_scores
+from models.neural.adaptive.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
-from models.vocabulary import BOS
-from models.vocabulary import GIVEN as GIVEN_IDS
+from models.tokens.vocabulary import BOS
+from models.tokens.vocabulary import GIVEN as GIVEN_IDS
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])

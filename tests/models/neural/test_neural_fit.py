@@ -12,8 +12,8 @@ import torch
 from models.base import FitContext, ModelError
 from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TRAINING = TrainingSpec(epochs=10, batch=4, window=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}

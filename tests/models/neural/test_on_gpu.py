@@ -10,12 +10,12 @@ import torch
 from made_streams import walks
 from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, Planted, V, curve, journal, network_of, run
 
-from models.neural import trainer
 from models.neural.device import cudnn_has_bf16, require_device
-from models.neural.layers import make_layer, run_layer
+from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
-from models.neural.training_step import TrainingStep
-from models.neural.validation import validation_nats
+from models.neural.training import trainer
+from models.neural.training.step import TrainingStep
+from models.neural.training.validation import validation_nats
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 GPU = torch.device("cuda", 0)

@@ -11,8 +11,16 @@ from made_streams import walks
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
-from models.neural import optimizer_comparison
-from models.neural.optimizer_comparison import ALL, GRID, OptimizerComparison, Trial, compare, first_reviews, trial_spec
+from models.neural.optimization import comparison as optimizer_comparison
+from models.neural.optimization.comparison import (
+    ALL,
+    GRID,
+    OptimizerComparison,
+    Trial,
+    compare,
+    first_reviews,
+    trial_spec,
+)
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, spec_from_dict
 
 V = 30

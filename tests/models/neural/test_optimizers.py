@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.neural import optimizers as rules
-from models.neural.averaging import WeightAverage
-from models.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
-from models.neural.optimizers import make_optimizer
-from models.neural.training_spec import Optimizer
-from models.neural.weight_penalty import add_penalty_gradient
+from models.neural.optimization import optimizers as rules
+from models.neural.optimization.optimizers import make_optimizer
+from models.neural.optimization.weight_penalty import add_penalty_gradient
+from models.neural.training.averaging import WeightAverage
+from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
+from models.neural.training.spec import Optimizer
 from models.options import as_written, without_idle
 from models.specs import TrainingSpec
 

@@ -11,8 +11,8 @@ from made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
 from models.base import ModelError
 from models.neural.lm import out_of_memory
 from models.neural.out_of_memory import is_out_of_memory
-from models.neural.training_step import TrainingStep
-from models.neural.validation import validation_nats
+from models.neural.training.step import TrainingStep
+from models.neural.training.validation import validation_nats
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(

@@ -19,7 +19,7 @@ from models.neural.output import GIVEN, HierarchicalOutput, SoftmaxOutput, TwoLe
 from models.neural.output.cross_entropy import level_nats, softmax_nats
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.vocabulary import EOS, UNK
+from models.tokens.vocabulary import EOS, UNK
 
 V, E, N, HEAD = 40, 6, 23, 7
 PREDICTED = [i for i in range(V) if i not in GIVEN]

@@ -17,11 +17,11 @@ from trained_by_ranks import KILLED_AT, LOPSIDED, RECIPES, run_case
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
-from models.neural import shared_sum
-from models.neural.checkpoint import Checkpoints
-from models.neural.course import MEASURED
-from models.neural.parallel import Group, Ranks, joined, own_device
-from models.neural.trainer import CHECKPOINTS
+from models.neural.parallel import shared_sum
+from models.neural.parallel.data_parallel import Group, Ranks, joined, own_device
+from models.neural.training.checkpoint import Checkpoints
+from models.neural.training.trainer import CHECKPOINTS
+from models.neural.training.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[3]
 SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]

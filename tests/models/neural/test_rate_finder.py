@@ -8,10 +8,10 @@ import torch
 from made_streams import walks
 
 from models.base import FitContext, ModelError
-from models.neural import rate_finder
-from models.neural.rate_finder import exponential_rates, find_rate, read_curve
+from models.neural.optimization import rate_finder
+from models.neural.optimization.rate_finder import exponential_rates, find_rate, read_curve
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.trainer import train
+from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
@@ -179,7 +179,7 @@ def test_a_window_of_another_length_takes_a_step_as_long_as_in_the_fit(monkeypat
         rates.extend(group["lr"] for group in rule.param_groups[:1])
 
     monkeypatch.setattr(rate_finder, "_windows", seen)
-    monkeypatch.setattr("models.neural.optimizers.SGD.step", step)
+    monkeypatch.setattr("models.neural.optimization.optimizers.SGD.step", step)
     spec = replace(SPEC, training=replace(TRAINING, optimizer="sgd", random_window=True))
     with pytest.raises(ModelError, match="neither fell nor rose"):  # no weight changes, so the curve says nothing
         find_rate(spec, STREAM, 1e-3, 1.0, updates=30)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.layers import make_layer, run_layer
+from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.vocabulary import BOS, STARS
+from models.tokens.vocabulary import BOS, STARS
 
 KINDS = ["rnn", "gru", "lstm"]
 FLOAT32 = TrainingSpec(precision="float32")

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from models.base import FitContext
 from models.neural.output import SoftmaxOutput, build_output
 from models.neural.recurrent import RecurrentLM
-from models.neural.trainer import train
+from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 from tests.models.neural.fresh_gradients import gradcheck_loss
 from tests.models.neural.made_streams import walks
 

@@ -9,9 +9,9 @@ from made_streams import walks
 from made_trainings import TRAIN, TRAINING, V, curve, run
 
 from models.batches import make_batches
-from models.neural import trainer
-from models.neural.schedule import learning_rate
-from models.neural.training_step import TrainingStep
+from models.neural.optimization.schedule import learning_rate
+from models.neural.training import trainer
+from models.neural.training.step import TrainingStep
 from models.specs import TrainingSpec
 
 

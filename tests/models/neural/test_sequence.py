@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.neural.cells import CELLS
-from models.neural.layers import PARAMETERS, make_layer, run_layer, sequences
+from models.neural.layers.cells import CELLS
+from models.neural.layers.own_layer import unroll
+from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, run_layer, sequences
 from models.neural.network import NetworkState, bf16_on_processor
-from models.neural.own_layer import unroll
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""

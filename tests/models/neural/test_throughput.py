@@ -13,11 +13,11 @@ import pytest
 import torch
 from made_trainings import journal, run
 
-from models.neural import throughput
-from models.neural.course import MEASURED, Course
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.throughput import Meter, peak_resident, product_peak, weights_used
+from models.neural.training import throughput
+from models.neural.training.throughput import Meter, peak_resident, product_peak, weights_used
+from models.neural.training.training_metrics import MEASURED, Course
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec
 
 V, E, H = 40, 6, 10

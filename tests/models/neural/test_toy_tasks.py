@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course.toy_tasks import FIRST, Addition, Recall
+from course.toy_training import CASES, Case, learn, measure, toy_spec
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
-from models.neural.toy_tasks import FIRST, Addition, Recall
-from models.neural.toy_training import CASES, Case, learn, measure, toy_spec
 from models.specs import RecurrentSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 
 def number_of(bits_BT):

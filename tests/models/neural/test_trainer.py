@@ -12,11 +12,11 @@ from made_streams import EOS, STAR, stream_of, walks
 from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal, network_of, run
 
 from models.base import ModelError
-from models.neural import trainer
-from models.neural.optimizers import make_optimizer
+from models.neural.optimization.optimizers import make_optimizer
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.validation import validation_limit, validation_nats
+from models.neural.training import trainer
+from models.neural.training.validation import validation_limit, validation_nats
 
 # --- one step
 

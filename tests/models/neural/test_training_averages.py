@@ -7,9 +7,9 @@ import pytest
 import torch
 from made_trainings import TRAINING, VALIDATION, run
 
-from models.neural import trainer
-from models.neural.training_state import TrainingState
-from models.neural.validation import validation_nats
+from models.neural.training import trainer
+from models.neural.training.state import TrainingState
+from models.neural.training.validation import validation_nats
 
 EMA = replace(TRAINING, ema=0.9, evaluations=2)
 NT_ASGD = replace(TRAINING, optimizer="nt_asgd", learning_rate=0.5, evaluations=13, schedule="constant", warmup=0.0)

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from models.base import FitContext, ModelError
-from models.bundle import load_bundle, save_bundle
+from models.bundles.bundle import load_bundle, save_bundle
 from models.neural.lm import WEIGHTS
-from models.neural.warm_start import find_network
+from models.neural.training.warm_start import find_network
 from models.specs import (
     CacheSpec,
     DynamicSpec,
@@ -27,8 +27,8 @@ from models.specs import (
     model_class,
 )
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
 
 TRAINING = TrainingSpec(epochs=4, batch=4, window=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)

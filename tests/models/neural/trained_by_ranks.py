@@ -17,8 +17,9 @@ from made_streams import stream_of
 from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 
 from models.base import FitContext
-from models.neural import shared_sum, trainer
-from models.neural.trainer import train
+from models.neural.parallel import shared_sum
+from models.neural.training import trainer
+from models.neural.training.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {

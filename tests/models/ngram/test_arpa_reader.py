@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.arpa import LN10
-from models.ngram.arpa_reader import read_arpa
-from models.ngram.line_lm import LineLM
+from models.ngram.arpa.reader import read_arpa
+from models.ngram.arpa.writer import LN10
+from models.ngram.lines.line_lm import LineLM
+from models.ngram.lines.text_corpus import BEGIN
+from models.ngram.lines.text_files import fit_text
 from models.ngram.tables import Tables
-from models.ngram.text_corpus import BEGIN
-from models.ngram.text_files import fit_text
 
 SRILM = """
 \\data\\
@@ -259,7 +259,7 @@ def test_files_are_read_the_same_in_blocks_of_any_size(monkeypatch, golden_folde
     path = golden_folder / "train.3.arpa.gz"
     whole, words = read_arpa(path)
     for size in (7, 100, 4096):
-        monkeypatch.setattr("models.ngram.text_source.BLOCK", size)
+        monkeypatch.setattr("models.ngram.lines.text_source.BLOCK", size)
         pieces, same_words = read_arpa(path)
         assert equal(pieces, whole)
         assert same_words == words

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.arpa import LN10, write_arpa
-from models.ngram.counts import count_ngrams
+from models.ngram.arpa.writer import LN10, write_arpa
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.text_corpus import UNK, LineCorpus
+from models.ngram.lines.text_files import fit_lines
 from models.ngram.lm import NGramLM
-from models.ngram.text_corpus import UNK, LineCorpus
-from models.ngram.text_files import fit_lines
 from models.specs import NGramSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 SCORES = """
 import json, sys

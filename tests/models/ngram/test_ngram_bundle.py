@@ -8,15 +8,15 @@ import pytest
 from scipy.stats import chisquare
 
 from models.base import FitContext, ModelError
-from models.bundle import load_bundle, save_bundle
-from models.ngram.counts import count_ngrams
+from models.bundles.bundle import load_bundle, save_bundle
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from models.sampling import generate, pick, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.text import NormalForm
-from models.vocabulary import GIVEN, Vocabulary
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import GIVEN, Vocabulary
 
 DISHES = ["soup", "bread", "tea", "cake", "salad", "rice"]
 TEXTS = [f"The {dish} was {word}. We {deed} the {dish} here." for dish in DISHES for word in ("good", "cold")

@@ -9,10 +9,10 @@ import pytest
 
 from models.base import ModelError
 from models.ngram.comparison import ALL, Part, compare
-from models.ngram.counts import count_ngrams, unseen_share
+from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 40
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counts import count_ngrams, unseen_share
+from models.ngram.counting.counts import count_ngrams, unseen_share
+from models.ngram.lines.text_corpus import LineCorpus
 from models.ngram.lookup import NONE, find
-from models.ngram.text_corpus import LineCorpus
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])

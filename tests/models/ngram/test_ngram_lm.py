@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from odd_corpora import ODD, V
 
 from models.base import FitContext, LanguageModel, ModelError, State
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
-from models.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, EOS, GIVEN
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from models.base import FitContext, ModelError
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.ngram.mle import MaximumLikelihood
+from models.ngram.smoothing.mle import MaximumLikelihood
 from models.specs import NGramSpec
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram.counts import count_ngrams
-from models.ngram.estimate import order_discounts
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.vocabulary import GIVEN
+from models.ngram.smoothing.estimate import order_discounts
+from models.tokens.vocabulary import GIVEN
 
 V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))

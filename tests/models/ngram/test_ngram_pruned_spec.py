@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from models.base import FitContext, ModelError
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, RecurrentSpec, identity, spec_from_dict, to_dict
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 30
 OLD_OPTIONS = {

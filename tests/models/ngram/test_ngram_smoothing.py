@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from odd_corpora import ODD, V
 
 from models.base import ModelError
-from models.ngram import add_k, jelinek_mercer, katz
-from models.ngram.counts import count_ngrams
-from models.ngram.held_out import evidence
-from models.ngram.kneser_ney import SMOOTHINGS
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.ngram.smoothing import METHODS, SCORES_ONLY, estimate, figures
+from models.ngram.smoothing import add_k, jelinek_mercer, katz
+from models.ngram.smoothing.held_out import evidence
+from models.ngram.smoothing.kneser_ney import SMOOTHINGS
+from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 from models.specs import NGramSpec, Smoothing, spec_from_dict
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})

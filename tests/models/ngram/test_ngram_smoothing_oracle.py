@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 14
 WORDS = V - len(GIVEN)

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.ngram.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
 
 pytestmark = pytest.mark.real_data
 PARTS = ("test.0", "test.1", "dev.0", "dev.1")

@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram import blocks, memory, shelf
-from models.ngram.counts import count_ngrams
+from models.ngram.counting import array_allocator as shelf
+from models.ngram.counting import blocks, memory
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.counting.memory import memory_plan, resident
+from models.ngram.counting.threads import allowed_threads, side_by_side
 from models.ngram.fitting import fit_tables
-from models.ngram.memory import memory_plan, resident
 from models.ngram.tables import Tables
-from models.ngram.threads import allowed_threads, side_by_side
 from models.specs import NGramSpec, Smoothing
-from models.vocabulary import GIVEN
+from models.tokens.vocabulary import GIVEN
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -106,7 +107,7 @@ def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_
     def fail(*arguments: object) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("models.ngram.window_counts.count_shard", fail)
+    monkeypatch.setattr("models.ngram.counting.window_counts.count_shard", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +127,7 @@ import logging, sys
 from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
-from models.ngram.counts import count_ngrams
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)
@@ -180,7 +181,7 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
 def test_as_many_threads_are_used_as_omp_num_threads_says(said, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert allowed_threads() == threads
-    code = "from models.ngram.memory import memory_plan; print(memory_plan(10, 1, None).threads)"
+    code = "from models.ngram.counting.memory import memory_plan; print(memory_plan(10, 1, None).threads)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == threads
 

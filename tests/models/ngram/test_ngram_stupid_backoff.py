@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from models.base import FitContext, ModelError
-from models.bundle import Bundle
-from models.ngram.counts import count_ngrams
+from models.bundles.bundle import Bundle
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.specs import NGramSpec
-from models.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import EOS, GIVEN
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)

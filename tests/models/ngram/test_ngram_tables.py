@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counts import count_ngrams
-from models.ngram.kneser_ney import estimate
-from models.ngram.line_lm import LineLM
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
+from models.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables, _some
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram import windows as machinery
+from models.ngram.counting import windows as machinery
+from models.ngram.counting.array_allocator import Shelf
+from models.ngram.counting.window_counts import sort_windows
+from models.ngram.counting.windows import Text, shard_words
 from models.ngram.engine import Threads
-from models.ngram.shelf import Shelf
-from models.ngram.window_counts import sort_windows
-from models.ngram.windows import Text, shard_words
 
 V = 12
 DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))

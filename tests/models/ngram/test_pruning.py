@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counts import count_ngrams
-from models.ngram.entropy_pruning import observed_history, perplexity_change, prune_by_entropy
+from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
-from models.ngram.kneser_ney import estimate
+from models.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
 from models.ngram.lm import NGramLM
-from models.ngram.pruning import drop, keep, kept_by_count, links, thresholds
+from models.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
+from models.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
+from models.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables
-from models.ngram.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
 from models.specs import NGramSpec
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)

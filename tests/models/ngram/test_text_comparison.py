@@ -9,11 +9,11 @@ import pytest
 
 from models.base import ModelError
 from models.ngram.comparison import ALL
-from models.ngram.counts import count_ngrams, unseen_share
+from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.fitting import fit_tables
-from models.ngram.line_lm import LineLM
-from models.ngram.text_comparison import CUTOFFS, THRESHOLDS, best_method, compare_texts
-from models.ngram.text_corpus import GIVEN_OF_LINES, LineCorpus
+from models.ngram.lines.line_lm import LineLM
+from models.ngram.lines.text_comparison import CUTOFFS, THRESHOLDS, best_method, compare_texts
+from models.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
 from models.specs import NGramSpec
 
 KNESER_NEY = "modified_kneser_ney"

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import LanguageModel, ModelError
-from models.ngram import text_corpus
-from models.ngram.line_lm import LineLM
-from models.ngram.text_corpus import MARKS, LineCorpus
-from models.ngram.text_files import fit_text, score_text
-from models.ngram.text_source import opened
-from models.ngram.threads import side_by_side
+from models.ngram.counting.threads import side_by_side
+from models.ngram.lines import text_corpus
+from models.ngram.lines.line_lm import LineLM
+from models.ngram.lines.text_corpus import MARKS, LineCorpus
+from models.ngram.lines.text_files import fit_text, score_text
+from models.ngram.lines.text_source import opened
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -209,7 +209,7 @@ def test_marks_are_found_in_any_block_with_their_line_and_bad_bytes_are_warned_o
 
 
 def test_pieces_come_back_in_order_and_an_error_ends_them(monkeypatch):
-    monkeypatch.setattr("models.ngram.threads.THREADS", 3)
+    monkeypatch.setattr("models.ngram.counting.threads.THREADS", 3)
     assert list(side_by_side(lambda x: x * x, range(50))) == [x * x for x in range(50)]
     with pytest.raises(ZeroDivisionError):
         list(side_by_side(lambda x: 1 // (x - 20), range(50)))
@@ -221,17 +221,17 @@ def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_
     model = LineLM.open(tmp_path / "model")
     text = LineCorpus.read_file(golden_folder / "held_out.txt", model.words, "unknown")
     whole, _ = model.score(text.ids[None], model.start(1))
-    monkeypatch.setattr("models.ngram.threads.THREADS", threads)
+    monkeypatch.setattr("models.ngram.counting.threads.THREADS", threads)
     for chunk in (1, 2, 50, 1 << 16):
-        monkeypatch.setattr("models.ngram.line_lm.CHUNK", chunk)
+        monkeypatch.setattr("models.ngram.lines.line_lm.CHUNK", chunk)
         assert np.array_equal(model.token_nats(text), whole[0])
 
 
 def test_a_model_opens_and_scores_without_loading_torch_or_polars(golden_folder, tmp_path):
     fit_text(golden_folder / "train.txt", 3, binary=tmp_path)
     code = (
-        "import sys; from pathlib import Path; from models.ngram.line_lm import LineLM; "
-        "from models.ngram.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from models.ngram.lines.line_lm import LineLM; "
+        "from models.ngram.lines.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
         "model.score_text(LineCorpus.read_file(Path(sys.argv[2]), model.words, 'unknown')); "
         "print([name for name in ('torch', 'polars', 'pandas') if name in sys.modules])"
     )

@@ -1,0 +1,65 @@
+"""The command line that gives a configuration again: what a report tells its reader to type."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from core.plain_values import NONE
+
+APART = {"preset", "execution"}
+"""Part of no result: where and how to run."""
+
+
+def command_line(config: RunConfig, verb: str = "run") -> str | None:
+    """Return `reviewlm run --preset … --input … --set …` for a configuration, the section `execution` apart.
+
+    Returns:
+        None where no command line gives it: the preset is not there any more, or a change of it cannot be written as
+        single values (a model less, say).
+    """
+    try:
+        overrides = _overrides(config)
+        again = load_config(config.preset, overrides)
+    except ConfigError:
+        return None
+    if _identity(again.with_input(config.source.input)) != _identity(config):
+        return None
+    words = ["reviewlm", verb, "--preset", config.preset]
+    words += [word for path in config.source.input for word in ("--input", path)]
+    words += [word for override in overrides for word in ("--set", override)]
+    return shlex.join(words)
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=APART)
+
+
+def _overrides(config: RunConfig) -> list[str]:
+    """Return the settings in which a configuration differs from its preset, as `key=value`."""
+    preset, wanted = (_identity(one) for one in (load_config(config.preset).with_input(config.source.input), config))
+    wanted["source"]["input"] = preset["source"]["input"]
+    changes = _changes(preset, wanted, "")
+    return [f"{key}={NONE if value is None else json.dumps(value, ensure_ascii=False)}" for key, value in changes]
+
+
+def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with the values that have changed, whole where a part of them cannot be set alone."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name, value in after.items():
+            yield from _changes(before.get(name), value, f"{key}.{name}" if key else name)
+    elif _listed(before) and _listed(after) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(old, new, f"{key}.{number}")
+    elif before != after:
+        yield key, after
+
+
+def _listed(value: Any) -> bool:
+    """Return whether a value is a list of sections, whose entries are set one by one."""
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, Mapping) for v in value)

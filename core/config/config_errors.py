@@ -1,0 +1,113 @@
+"""What pydantic finds wrong with a configuration, said in our words: the setting as it is written, and what to do.
+
+An unknown setting gets the nearest of its own section; one that another section has is told where it stands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from models.specs import KINDS, VocabularySpec
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+SHOWN = 3
+"""Places of a setting that are named at most."""
+
+
+def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
+    """Turn pydantic's first complaint about *options* into one of ours."""
+    first = error.errors()[0]
+    place = _place(first["loc"])
+    where = ".".join(place) or "configuration"
+    if first["type"] in UNKNOWN:
+        remedy = _remedy(place, options)
+        return ConfigError(f"Unknown setting '{place[-1]}'", where=where, value=first["input"], remedy=remedy)
+    message, value = str(first["msg"]).removeprefix("Value error, "), first["input"]
+    if isinstance(value, Mapping):  # a whole section, which may complain about one of its settings
+        named = re.match(r"[\w.]+(?= is )", message)
+        value = _at(options, (*place, *named[0].split("."))) if named else None
+        where = ".".join((*place, named[0])) if named and value is not None else where
+    return ConfigError(f"A setting is not valid: {message}", where=where, value=value)
+
+
+def _place(loc: Sequence[int | str]) -> tuple[str, ...]:
+    """Return a location as it is written in a preset: pydantic names the kind of a model besides its number."""
+    place = [str(part) for part in loc]
+    if place[:1] == ["models"] and len(place) > 2 and place[2] in KINDS:
+        del place[2]
+    return tuple(place)
+
+
+def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
+    key, section = place[-1], place[:-1]
+    all_keys = sorted(_all_keys(options), key=lambda found: found[0][:2] != section[:2])  # this model's first
+    own = [name for found, name in all_keys if found == section]
+    near = difflib.get_close_matches(key, own, n=1)
+    said = [f"did you mean '{near[0]}'?"] if near else []
+    elsewhere = [".".join((*found, name)) for found, name in all_keys if name == key]
+    if not elsewhere and not near and (far := difflib.get_close_matches(key, [name for _, name in all_keys], n=1)):
+        elsewhere = [".".join((*found, name)) for found, name in all_keys if name == far[0]]
+        said = [f"did you mean '{far[0]}'?"]
+    if elsewhere:
+        several = ", ".join(elsewhere[:SHOWN]) + (", …" if len(elsewhere) > SHOWN else "")
+        said.append(f"there is {several}" + (f"; {_holder(section, options)}" if section else ""))
+    return " ".join(said) or f"settings of {'.'.join(section) or 'the configuration'}: {', '.join(own)}"
+
+
+def _holder(section: tuple[str, ...], options: Mapping[str, Any]) -> str:
+    """Return what the section is that does not have the setting."""
+    model = _at(options, section[:2])
+    if section[0] == "models" and isinstance(model, Mapping):
+        kind, name = model.get("kind"), model.get("name", "")
+        inside = f"its section {section[2]}" if len(section) > 2 else "it"
+        return f"{'.'.join(section[:2])} is '{name or kind}' of kind '{kind}', and {inside} has no such setting"
+    return f"the section {'.'.join(section)} has no such setting"
+
+
+def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield section and name of every setting that this configuration, with its models and vocabularies, could have."""
+    yield from _keys_of_section((), RunConfig)
+    models = options.get("models", [])
+    for number, model in enumerate(models if isinstance(models, list | tuple) else []):
+        kind = model.get("kind") if isinstance(model, Mapping) else None
+        if isinstance(kind, str) and kind in KINDS:
+            yield from _keys_of_spec(("models", str(number)), KINDS[kind][0])
+    vocabularies = options.get("vocabulary", {})
+    for name in vocabularies if isinstance(vocabularies, Mapping) else ():
+        yield from _keys_of_spec(("vocabulary", name), VocabularySpec)
+
+
+def _keys_of_section(section: tuple[str, ...], kind: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, field in kind.model_fields.items():
+        yield section, name
+        for inside in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inside, type) and issubclass(inside, BaseModel):
+                yield from _keys_of_section((*section, name), inside)
+
+
+def _keys_of_spec(section: tuple[str, ...], kind: type) -> Iterator[tuple[tuple[str, ...], str]]:
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        yield section, entry.name
+        if is_dataclass(hints[entry.name]):
+            yield from _keys_of_spec((*section, entry.name), hints[entry.name])
+
+
+def _at(options: Any, place: Sequence[str]) -> Any:
+    """Return what stands at a place, None if there is nothing."""
+    for part in place:
+        if isinstance(options, Mapping):
+            options = options.get(part)
+        elif isinstance(options, list | tuple) and part.isdigit() and int(part) < len(options):
+            options = options[int(part)]
+        else:
+            return None
+    return options

@@ -1,0 +1,48 @@
+"""Which neural model of a configuration a verb is about: the one that is named, or the only one there is."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from models.specs import ModelSpec, NPLMSpec, RecurrentSpec
+
+
+def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[int, RecurrentSpec | NPLMSpec]:
+    """Return the neural model of a name, with its place; without a name the only one there is.
+
+    Args:
+        config: Its models.
+        name: "" for none.
+        where: The option that holds the name, for messages.
+
+    Raises:
+        ConfigError: No such model, it is none that is trained by gradients, or the name is needed.
+    """
+    neural = {m.name: (at, m) for at, m in enumerate(config.models) if isinstance(m, RecurrentSpec | NPLMSpec)}
+    if name in neural:
+        return neural[name]
+    if not neural:
+        raise ConfigError("The configuration has no neural model", where="models", remedy="add one, or another preset")
+    if not name and len(neural) == 1:
+        return next(iter(neural.values()))
+    remedy = f"one of {', '.join(neural)}"
+    if not name:
+        raise ConfigError("There are several neural models", where=where, remedy=remedy)
+    if any(spec.name == name for spec in config.models):
+        raise ConfigError(f"'{name}' is not trained by gradients", where=where, remedy=remedy)
+    near = difflib.get_close_matches(name, neural, n=1)
+    meant = f"did you mean '{near[0]}'?" if near else remedy
+    raise ConfigError("There is no such model in the configuration", where=where, value=name, remedy=meant)
+
+
+def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
+    """Return the configuration with one model, so that only what this one needs is prepared."""
+    return config.model_copy(update={"models": (spec,), "baseline": spec.name})
+
+
+def folder_of(verb: str, model: str, out: str | Path | None) -> Path:
+    """Return the folder for what a verb finds out about a model: the one that is named, else one of its own."""
+    return Path(out) if out else Path(verb) / model

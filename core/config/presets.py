@@ -1,0 +1,243 @@
+"""Presets, overrides, and complaints about the configuration that say what to write instead.
+
+A preset is a TOML file in `config/` that says only what differs from the preset it `extends`; overrides such as
+`models.lstm.hidden=650` change single values. Unknown keys are errors that name the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.config.config_errors import explain
+from core.config.run_config import RunConfig, default_models
+from core.errors import ConfigError
+from models.specs import KINDS, as_written, require_name
+
+PRESETS = Path(__file__).resolve().parents[2] / "config"
+DEEPEST = 16
+"""How many tables may lie in one another; the configuration has five levels."""
+MOST_BITS = 64
+"""Of a whole number; Python and pydantic refuse to write those of thousands of digits, also in an error."""
+MOST_PARENTS = 16
+"""How many presets may extend one another."""
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that ship with the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+DEFAULT = "small"
+"""The preset of a command that names none."""
+SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("sweep",), ("scaling",))
+"""Sections with a seed of their own, which is that of the whole unless they say otherwise; models have one as well."""
+
+
+def load_config(
+    preset: str = DEFAULT, overrides: Sequence[str] = (), source: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Read a preset (a name, or the path of a TOML file) and apply `key=value` overrides.
+
+    Args:
+        preset: The preset.
+        overrides: Settings that win.
+        source: A section `source` in place of the preset's, such as one that was recorded.
+
+    Raises:
+        ConfigError: Unknown preset or key, wrong type, value out of range.
+    """
+    options = _read_preset(preset, seen=())
+    if source is not None:
+        options["source"] = dict(source)
+    for override in overrides:
+        _apply(options, override)
+    options["preset"] = preset
+    return parse_config(options)
+
+
+def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Apply `key=value` overrides to a whole configuration as it was recorded, e.g. in a version's lineage.
+
+    Raises:
+        ConfigError: Unknown key, wrong type, value out of range; or the record has a setting that is unknown today.
+    """
+    options = deepcopy(dict(recorded))
+    if any(override.partition("=")[0].strip() == "seed" for override in overrides):
+        _forget_seeds(options)
+    for override in overrides:
+        _apply(options, override)
+    with as_written():
+        return parse_config(options)
+
+
+def _forget_seeds(options: dict[str, Any]) -> None:
+    """Drop the seeds that were handed down from the whole, so that another one is handed down again."""
+    sections = [_section(options, names) for names in SEEDED]
+    for section in [*sections, *(model.get("training") or {} for model in options.get("models", []))]:
+        if section.get("seed") == options.get("seed"):
+            section.pop("seed", None)
+
+
+def _section(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    for name in names:
+        options = options.get(name) or {}
+    return options
+
+
+def parse_config(options: dict[str, Any]) -> RunConfig:
+    """Validate a nested dictionary.
+
+    Raises:
+        ConfigError: Names the key, the value, what is allowed and the nearest valid key.
+    """
+    try:
+        return RunConfig.model_validate(options)
+    except ValidationError as error:
+        raise explain(error, options) from error
+    except RecursionError as error:
+        raise _too_deep("configuration") from error
+
+
+def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{_plain(preset)}.toml"
+    if not _is_file(path):
+        near = difflib.get_close_matches(preset, preset_names(), n=1)
+        remedy = f"did you mean '{near[0]}'? " if near else ""
+        remedy += f"presets: {', '.join(preset_names())}, or the path of a TOML file"
+        raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=remedy)
+    if preset in seen or len(seen) >= MOST_PARENTS:
+        raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise _too_deep(path) from error
+    except (OSError, ValueError) as error:  # also a number of more digits than Python reads
+        raise ConfigError("The preset is not valid TOML", where=path, cause=str(error)) from error
+    _require_readable(options, path)
+    parent = options.pop("extends", None)
+    if parent is not None and not isinstance(parent, str):
+        raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)
+    if parent and parent.endswith(".toml"):
+        parent = str(path.parent / parent)  # relative to the file that names it
+    return _merge(_read_preset(parent, (*seen, preset)), options) if parent else options
+
+
+def _plain(preset: str) -> str:
+    try:
+        return require_name(preset)
+    except ValueError as error:
+        remedy = f"presets: {', '.join(preset_names())}, or the path of a TOML file"
+        raise ConfigError("This is no name of a preset", where="--preset", cause=str(error), remedy=remedy) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name of 300 characters
+        return False
+
+
+def _require_readable(value: Any, where: str | Path) -> None:
+    """Raise ConfigError for what the libraries behind cannot even show: endless nesting, thousands of digits."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        if any(isinstance(one, int) and one.bit_length() > MOST_BITS for one in level):
+            raise ConfigError("A number is far too large", where=where, remedy=f"{MOST_BITS} bits at most")
+        inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [one for values in inside for one in values]
+    if level:
+        raise _too_deep(where)
+
+
+def _too_deep(where: str | Path) -> ConfigError:
+    return ConfigError(
+        "The settings are nested too deeply", where=where, remedy=f"no setting lies in more than {DEEPEST} tables"
+    )
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(options: dict[str, Any], override: str) -> None:
+    """Set one dotted key; a model is called by its name or its number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError("An override must look like key=value", where="--set", value=override)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as error:
+        raise _too_deep("--set") from error
+    except ValueError:  # no TOML, or a number of more digits than Python reads
+        value = text
+    parts = key.strip().split(".")
+    if len(parts) > DEEPEST:
+        raise _too_deep("--set")
+    _require_readable(value, "--set")
+    if parts[0] == "models" and "models" not in options:
+        options["models"] = default_models()
+    place: Any = options
+    while len(parts) > 1:
+        place, parts = _descend(place, parts, override)
+    if isinstance(place, list):
+        place[_index(place, parts, override)[0]] = value
+    else:
+        place[parts[0]] = value
+
+
+def _descend(place: Any, parts: list[str], override: str) -> tuple[Any, list[str]]:
+    """Return the next section of a dotted key, and the parts of the key that are left."""
+    if isinstance(place, list):
+        index, used = _index(place, parts, override)
+        if used == len(parts):
+            raise ConfigError(f"'{'.'.join(parts)}' is a section, not a value", where="--set", value=override,
+                              remedy="name one of its settings")  # fmt: skip
+        below, parts = place[index], parts[used - 1 :]
+    else:
+        below = place.setdefault(parts[0], {})
+    if not isinstance(below, dict | list):
+        raise ConfigError(f"'{parts[0]}' is a value, not a section", where="--set", value=override)
+    return below, parts[1:]
+
+
+def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, int]:
+    """Return which entry of a list the first parts of a key mean, and how many parts that is: a name may hold dots."""
+    number = parts[0] if parts[0].isascii() and parts[0].isdigit() and len(parts[0]) < 10 else ""
+    if number and int(number) < len(place):
+        return int(number), 1
+    names = [_name_of(entry) for entry in place]
+    for used in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:used])) in names:
+            return names.index(name), used
+    known = [name for name in names if name]
+    near = difflib.get_close_matches(parts[0], known, n=1)
+    remedy = f"use {_or(known)}, or " if known else "use "
+    raise ConfigError(
+        f"There is no {'model ' if known else ''}'{parts[0]}' among these {len(place)}", where="--set", value=override,
+        remedy=(f"did you mean '{near[0]}'? " if near else "") + f"{remedy}a number from 0 to {len(place) - 1}",
+    )
+
+
+def _name_of(entry: Any) -> str:
+    """Return the name of a model as the presets write it; one that does not say it has that of its kind."""
+    if not isinstance(entry, Mapping):
+        return ""
+    kind = entry.get("kind")
+    usual = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
+    name = entry.get("name")
+    return name if isinstance(name, str) and name else str(getattr(usual, "name", ""))
+
+
+def _or(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}" if len(names) > 1 else names[0]

@@ -1,0 +1,277 @@
+"""The one typed configuration: sections with their ranges, and how they fit together.
+
+Presets and overrides are read by `core/config/presets.py`. What counts for a stage's digest is chosen in its module of
+`tasks/`; the section `execution` counts for none.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from core.config.section import Line, Name, Section, Seed
+from core.config.sections.audit import AuditConfig
+from core.config.sections.evaluation import EvaluationConfig
+from core.config.sections.execution import ExecutionConfig as ExecutionConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.config.sections.promotion import PromotionConfig as PromotionConfig
+from core.config.sections.rescore import RescoreConfig
+from core.config.sections.source import SourceConfig as SourceConfig
+from core.config.sections.source import SyntheticConfig as SyntheticConfig
+from core.config.sections.sweep import ScalingConfig, SweepConfig
+from core.environment import home_folder
+from core.plain_values import model_options, vocabulary_options
+from models.specs import (
+    DynamicSpec,
+    MixtureSpec,
+    ModelSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    NPLMSpec,
+    RecurrentSpec,
+    VocabularySpec,
+    parts_of,
+)
+
+UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
+"""Kinds of models that draw nothing at random when they are fitted."""
+MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
+"""Of a configuration that names none."""
+Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValidator(model_options)]
+"""The options of a model; "none" leaves open what may be left open, e.g. `training.clip`."""
+
+
+class CleanConfig(Section):
+    """The normal form of a text; it travels with every model."""
+
+    unescape_entities: bool = True
+    repair_encoding: bool = True
+    restore_breaks: bool = True
+    mask_personal_data: bool = True
+
+
+class SelectionConfig(Section):
+    """Which clean reviews are used: in the languages named (ISO 639-1; none: all), as far as they can be told."""
+
+    languages: tuple[str, ...] = ()
+    min_language_words: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+
+
+class DuplicatesConfig(Section):
+    """When two texts count as near-duplicates, which may not stand in two splits.
+
+    Of their sets of word `shingle`s the Jaccard similarity is at least `similarity`; candidates are found by MinHash
+    with `permutations` values. Or the longer text contains the shorter one: at least the share `containment` of the
+    shorter one's shingles, and that has `containment_words` words or more; "none" leaves this out.
+    """
+
+    near: bool = True
+    similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
+    shingle: Annotated[int, Field(ge=1, le=1_000)] = 3
+    permutations: Annotated[int, Field(ge=16, le=16_384)] = 128
+    containment: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = 0.9
+    containment_words: Annotated[int, Field(ge=5, le=100_000)] = 20
+
+
+class ChecksConfig(Section):
+    """Limits of the expectations in `data_checks`."""
+
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_stars_known: Annotated[float, Field(ge=0, le=1)] = 0.99
+    max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
+    earliest: str = "2004-01-01"
+    chunk_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
+
+    @field_validator("earliest")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat()
+
+
+class DriftConfig(Section):
+    """When new reviews count as drifted away from those a model was trained on.
+
+    A figure is flagged that exceeds its limit *and* what same-source samples of this size reach with probability
+    `false_alarm`. `psi_*` are population stability indices, `js_*` Jensen-Shannon divergences in bits; `coverage`
+    is the loss of the share of words that the champion's vocabulary knows, `surprisal` the relative rise of its bits
+    per byte, unknown words spelt out.
+    """
+
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    psi_stars: Annotated[float, Field(ge=0)] = 0.1
+    psi_length: Annotated[float, Field(ge=0)] = 0.1
+    js_words: Annotated[float, Field(ge=0)] = 0.02
+    js_categories: Annotated[float, Field(ge=0)] = 0.05
+    coverage: Annotated[float, Field(ge=0)] = 0.01
+    surprisal: Annotated[float, Field(ge=0)] = 0.02
+    reviews: Annotated[int, Field(ge=50, le=100_000_000)] = 2_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1_000
+
+
+class SplitConfig(Section):
+    """Shares of the frozen split; changing the salt draws another one.
+
+    `by` says what stays together on one side: a review, all reviews of a user or of a business, or a month. The
+    months of the test are the latest ones, from `test_from` on (ISO date), those of the validation the ones before,
+    from `validation_from` on; where no date is given, whole months are taken until the shares are reached.
+    """
+
+    salt: Line = "reviewlm"
+    by: Literal["review", "user", "business", "month"] = "review"
+    validation_from: str = ""
+    test_from: str = ""
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+
+    @field_validator("validation_from", "test_from")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat() if value else ""
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> SplitConfig:
+        if (self.validation_from or self.test_from) and self.by != "month":
+            raise ValueError(f"validation_from and test_from mean something only with by='month', not {self.by!r}")
+        if bool(self.validation_from) != bool(self.test_from):
+            raise ValueError("validation_from and test_from belong together: give both or none")
+        if self.test_from and self.test_from <= self.validation_from:
+            raise ValueError(f"test_from {self.test_from} must lie after validation_from {self.validation_from}")
+        return self
+
+
+class RunConfig(Section):
+    """Everything that a run of the pipeline depends on."""
+
+    preset: Line = "small"
+    seed: Seed = 1
+    source: SourceConfig = SourceConfig()
+    clean: CleanConfig = CleanConfig()
+    selection: SelectionConfig = SelectionConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
+    checks: ChecksConfig = ChecksConfig()
+    drift: DriftConfig = DriftConfig()
+    split: SplitConfig = SplitConfig()
+    vocabulary: dict[Name, Annotated[VocabularySpec, BeforeValidator(vocabulary_options)]] = Field(
+        default_factory=lambda: {"word": VocabularySpec()}
+    )
+    models: tuple[Model, ...] = MODELS
+    baseline: str = "kn5"
+    evaluation: EvaluationConfig = EvaluationConfig()
+    audit: AuditConfig = AuditConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    rescore: RescoreConfig = RescoreConfig()
+    sweep: SweepConfig = SweepConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed_for_all(cls, options: Any) -> Any:
+        """Hand `seed` down to every part that draws at random and has no seed of its own."""
+        if not isinstance(options, dict) or "seed" not in options:
+            return options
+        options = copy.deepcopy(options)
+        sections = [_below(options, "source", "synthetic")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
+        specs = options.setdefault("models", default_models())
+        for spec in specs if isinstance(specs, list) else []:
+            if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
+                sections.append(_below(spec, "training"))
+        for section in sections:
+            section.setdefault("seed", options["seed"])
+        return options
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo_name_only_for_the_demo(cls, options: Any) -> Any:
+        """Register models of a user's files as the user's, also where a preset of the demo trains them."""
+        sections = [options.get(name) if isinstance(options, dict) else None for name in ("source", "promotion")]
+        source, promotion = (section if isinstance(section, dict) else {} for section in sections)
+        if source.get("input") and promotion.get("model_name") == DEMO_MODEL:
+            return {**options, "promotion": {**promotion, "model_name": OWN_MODEL}}
+        return options
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> RunConfig:
+        names = [spec.name for spec in self.models]
+        if not names:
+            raise ValueError("models is empty; at least one is needed")
+        if duplicate := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two models share the name {duplicate.pop()!r}")
+        if self.baseline not in names:
+            raise ValueError(f"baseline is {self.baseline!r}; it must be one of the models {names}")
+        for spec in self.models:
+            if spec.vocabulary not in self.vocabulary:
+                known = list(self.vocabulary)
+                raise ValueError(f"model {spec.name!r} wants vocabulary {spec.vocabulary!r}; there are {known}")
+            self._require_parts(spec)
+            if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
+                raise ValueError(
+                    f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities: there "
+                    "is no perplexity to judge it by; `reviewlm ngram compare` shows it beside the other methods"
+                )
+        return self
+
+    def _require_parts(self, spec: ModelSpec) -> None:
+        """Refuse a model whose parts do not stand before it, or have another vocabulary."""
+        before = {one.name: one for one in self.models[: self.models.index(spec)]}
+        for name in parts_of(spec):
+            if name not in before:
+                raise ValueError(
+                    f"model {spec.name!r} is made of {name!r}, which is none of the models before it: {list(before)}"
+                )
+            if before[name].vocabulary != spec.vocabulary:
+                raise ValueError(
+                    f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
+                    f"{before[name].vocabulary!r}; only models of one vocabulary can be mixed"
+                )
+        if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
+            raise ValueError(f"model {spec.name!r} is gated, which needs an n-gram model among its parts; or 'linear'")
+        if not isinstance(spec, NeuralCacheSpec | DynamicSpec):
+            return
+        if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+            raise ValueError(
+                f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
+                f"{part.kind!r}"
+            )
+
+    def with_input(self, input: Sequence[str]) -> RunConfig:
+        """Return the configuration with files, folders or globs as its input; unchanged where there are none."""
+        if not input:
+            return self
+        changes: dict[str, Any] = {"source": self.source.model_copy(update={"input": tuple(input)})}
+        if self.promotion.model_name == DEMO_MODEL:
+            changes["promotion"] = self.promotion.model_copy(update={"model_name": OWN_MODEL})
+        return self.model_copy(update=changes)
+
+    def asking(self, model_name: str) -> RunConfig:
+        """Return the configuration with another registered model."""
+        return self.model_copy(update={"promotion": self.promotion.model_copy(update={"model_name": model_name})})
+
+    @property
+    def home(self) -> Path:
+        """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
+        return home_folder(self.execution.home)
+
+
+def default_models() -> list[dict[str, Any]]:
+    """Return `MODELS` as a preset would write them, with nothing in them that a setting of the whole gives."""
+    return [{"kind": spec.kind} for spec in MODELS]
+
+
+def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
+    """Return whether a model is an n-gram model or is made of one, at any depth."""
+    return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))
+
+
+def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a section, made where it is missing; a throw-away one where something else is in its place."""
+    for name in names:
+        found = options.setdefault(name, {})
+        options = found if isinstance(found, dict) else {}
+    return options

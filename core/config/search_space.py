@@ -1,0 +1,258 @@
+"""Where a sweep looks: ranges and choices of a model's options, written as text and checked before any work.
+
+    128..512        a whole number or a number, as the option is
+    1e-4..1e-2:log  drawn evenly on a logarithmic scale
+    128..512:64     in steps of 64
+    adamw|sgd       one of these
+
+An option that has a part only beside some choices (`training.momentum`) may be searched together with them. In a trial
+where it has none it stays at its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import product
+from math import isfinite
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from core.errors import ConfigError
+from models.specs import ModelSpec, as_written, idle_of, without_idle
+
+FIXED = {
+    "kind": "it is another model", "name": "it is a label", "vocabulary": "it is another reading of the text",
+    "training.seed": "chance is no option; `seeds` says how many seeds the winner is fitted with",
+    "training.start": "it says where a fit begins, not what model it is",
+    "training.evaluations": "trials are compared with each other at their evaluations",
+}  # fmt: skip
+"""Options that are not searched, with the reason."""
+FORMS = "write LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A|B|C"
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; `step` is None for any."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool = False
+    step: float | None = None
+
+    def ends(self) -> tuple[Value, ...]:
+        """Return the two values at the border, as the option has them."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    values: tuple[Value, ...]
+
+    def ends(self) -> tuple[Value, ...]:
+        """Return all values."""
+        return self.values
+
+
+Dimension = Range | Choice
+
+
+def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimension]:
+    """Return the dimensions of a space by the full name of their option.
+
+    Raises:
+        ConfigError: The space is empty; there is no such option (the nearest is named), or it is not searched; the text
+            is of no known form; the option would refuse a value at the border of its range, or has no part in any
+            trial.
+    """
+    known = _types_of(spec)
+    found = {name: _dimension(spec, known, name, text) for name, text in _flat(space).items()}
+    if not found:
+        raise ConfigError(
+            "The sweep has no space to search", where="sweep.space",
+            remedy='e.g. --space "hidden=128..512:log training.learning_rate=1e-3..1e-2:log dropout=0..0.5"',
+        )
+    _require_parts(spec, found)
+    return found
+
+
+def with_options(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
+    """Return the spec with some options changed, e.g. `{"hidden": 256, "training.learning_rate": 4e-3}`.
+
+    An option that has no part beside the new ones is left at its default, whatever it is to be or was.
+
+    Raises:
+        ValueError: The options do not go together.
+    """
+    return cast(ModelSpec, without_idle(_changed(spec, values)))
+
+
+def to_write(spec: ModelSpec, values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what must be set in the configuration of *spec* to get `with_options(spec, values)`, by full name."""
+    before, after = _values_of(spec), _values_of(with_options(spec, values))
+    return {name: value for name, value in after.items() if name in values or value != before[name]}
+
+
+def _changed(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
+    own = {name: value for name, value in values.items() if "." not in name}
+    sections: dict[str, dict[str, Value]] = {}
+    for name, value in values.items():
+        if "." in name:
+            section, _, option = name.partition(".")
+            sections.setdefault(section, {})[option] = value
+    with as_written():
+        below: dict[str, Any] = {name: replace(getattr(spec, name), **inner) for name, inner in sections.items()}
+        changes: dict[str, Any] = {**own, **below}
+        return replace(spec, **changes)
+
+
+def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
+    """Refuse an option that has no part in any trial.
+
+    Raises:
+        ConfigError: It names the option, and where it would have a part.
+    """
+    never: dict[str, str] | None = None
+    named = {name: found.values for name, found in space.items() if isinstance(found, Choice) and _words(found)}
+    for words in product(*named.values()):
+        try:
+            idle = idle_of(_changed(spec, dict(zip(named, words, strict=True))))
+        except ValueError:  # such a trial fails
+            continue
+        never = {name: where for name, where in idle.items() if name in space and name in (never or idle)}
+        if not never:
+            return
+    for name, where in (never or {}).items():
+        raise ConfigError(
+            f"The option '{name}' has no part in any trial: it has one only {where}", where="sweep.space",
+            remedy=f"leave it out, or let the space or the model '{spec.name}' have that",
+        )
+
+
+def _words(choice: Choice) -> bool:
+    """Return whether a choice is one of names, which decides what other options have a part."""
+    return all(isinstance(value, str) for value in choice.values)
+
+
+def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:
+    """Return all options by full name, those of its sections included."""
+    found: dict[str, Any] = {}
+    for entry in fields(spec):
+        value, name = getattr(spec, entry.name), f"{prefix}{entry.name}"
+        found |= _values_of(value, f"{name}.") if is_dataclass(value) else {name: value}
+    return found
+
+
+def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in space.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _types_of(spec: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the types of all options by full name, those of its sections included."""
+    hints = get_type_hints(type(spec))
+    found: dict[str, Any] = {}
+    for entry in fields(spec):
+        value = getattr(spec, entry.name)
+        below = _types_of(value, f"{prefix}{entry.name}.") if is_dataclass(value) else None
+        found |= {f"{prefix}{entry.name}": hints[entry.name]} if below is None else below
+    return found
+
+
+def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) -> Dimension:
+    where = f"sweep.space, option '{name}'"
+    if name not in known:
+        what = f"The model '{spec.name}' has no option '{name}'"
+        raise ConfigError(what, where="sweep.space", remedy=_near(name, known))
+    if name in FIXED:
+        raise ConfigError(f"The option '{name}' cannot be searched: {FIXED[name]}", where="sweep.space")
+    if isinstance(text, list | tuple):
+        text = "|".join(str(value).lower() if isinstance(value, bool) else str(value) for value in text)
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError("A range or choices are needed", where=where, value=text, remedy=FORMS)
+    try:
+        dimension = _range(known[name], text) if ".." in text else _choice(known[name], text)
+        for value in dimension.ends():
+            with_options(spec, {name: value})
+    except ValueError as error:
+        what = f"The space of '{name}' is not valid: {error}"
+        raise ConfigError(what, where=where, value=text, remedy=FORMS) from error
+    return dimension
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    """Return the nearest option, which may be meant without its section."""
+    free = [option for option in known if option not in FIXED]
+    short = {option.rpartition(".")[2]: option for option in reversed(free)}
+    if near := difflib.get_close_matches(name, free, n=1) or difflib.get_close_matches(name, list(short), n=1):
+        return f"did you mean '{short.get(near[0], near[0])}'?"
+    return f"options: {', '.join(free)}"
+
+
+def _range(kind: Any, text: str) -> Range:
+    span, _, how = text.partition(":")
+    kinds = _alternatives(kind)
+    if not {int, float} & kinds:
+        raise ValueError("this option is not a number; name the choices instead")
+    whole = float not in kinds
+    low, high = (_number(part, whole) for part in span.split("..", 1))
+    if not low < high:
+        raise ValueError(f"the lower end {low:g} must be below the upper end {high:g}")
+    if how.strip() == "log":
+        if low <= 0:
+            raise ValueError(f"a logarithmic range cannot begin at {low:g}; it must begin above 0")
+        return Range(low, high, whole, log=True)
+    step = _number(how, whole) if how.strip() else None
+    if step is not None and not 0 < step <= high - low:
+        raise ValueError(f"the step {step:g} must be above 0 and no larger than the range")
+    return Range(low, high, whole, step=step)
+
+
+def _number(text: str, whole: bool) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} is not a number") from None
+    if not isfinite(value):
+        raise ValueError(f"{text.strip()!r} is not a finite number")
+    if whole and not value.is_integer():
+        raise ValueError(f"{text.strip()!r} is not a whole number, as this option is")
+    return value
+
+
+def _choice(kind: Any, text: str) -> Choice:
+    values = tuple(_value(_alternatives(kind), part.strip()) for part in text.split("|"))
+    if len(set(values)) < 2:
+        raise ValueError("at least two different choices are needed")
+    if len(set(values)) < len(values):
+        raise ValueError("a choice stands there twice")
+    return Choice(values)
+
+
+def _value(kinds: set[Any], text: str) -> Value:
+    """Return one choice as its option has it."""
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if text in words:
+        return text
+    if bool in kinds and text in ("true", "false"):
+        return text == "true"
+    if {int, float} & kinds:
+        whole = float not in kinds
+        return int(_number(text, True)) if whole else _number(text, False)
+    allowed = words or (["true", "false"] if bool in kinds else [])
+    if not allowed:
+        raise ValueError("this option is a list, which cannot be searched")
+    near = difflib.get_close_matches(text, allowed, n=1)
+    raise ValueError(f"{text!r} is none of {', '.join(allowed)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _alternatives(kind: Any) -> set[Any]:
+    """Return the types that an option may have: `float | None` is two."""
+    return set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}

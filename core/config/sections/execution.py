@@ -1,0 +1,71 @@
+"""How and where a run is carried out: the section `execution` of the configuration."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from core.config.section import Line, Section
+
+Stage = Literal[
+    "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
+    "drift", "card", "prediction",
+]
+"""What may be built anew."""
+
+
+class ExecutionConfig(Section):
+    """How and where to run. Part of no digest: it must not change a result beyond rounding.
+
+    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers), in `ranks`
+    processes that share out each batch and the threads (0: one for each GPU to be seen; only neural models).
+
+    N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
+    scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
+
+    Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). A flow waits
+    up to `tracking_patience` seconds for it where it cannot go on without; all else is kept and sent when it is back.
+    The home folder is readable by its owner only, or with `group_access` also by its group.
+    The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` (0: never).
+
+    Stored results are checked before they are used: whole after any change, else a sample of large files. With
+    `verify` every file is read whole.
+    """
+
+    home: Line = ".reviewlm"
+    group_access: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=4_096)] = 1
+    threads: Annotated[int, Field(ge=0, le=4_096)] = 0
+    ranks: Annotated[int, Field(ge=0, le=4_096)] = 1
+    tracking_uri: Line = ""
+    tracking_patience: Annotated[float, Field(ge=0, le=1_000_000)] = 120.0
+    system_metrics_seconds: Annotated[float, Field(ge=0, le=1_000_000)] = 15.0
+    experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
+    rebuild: tuple[Stage, ...] = ()
+    verify: bool = False
+    ngram_engine: Literal["local", "dask"] = "local"
+    dask_address: Line = ""
+
+    @model_validator(mode="after")
+    def _dask_is_there(self) -> ExecutionConfig:
+        if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
+            raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+        return self
+
+    @model_validator(mode="after")
+    def _store_can_be_reached(self) -> ExecutionConfig:
+        address = urlsplit(self.tracking_uri)
+        if address.password:
+            raise ValueError(
+                "tracking_uri holds a password, which would be kept with every result: give it in ~/.pgpass or "
+                "PGPASSWORD (PostgreSQL), or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (MLflow server)"
+            )
+        if address.scheme == "postgres":
+            raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
+        if address.scheme.startswith("postgresql") and find_spec("psycopg") is None:
+            raise ValueError("tracking_uri is of PostgreSQL, which needs psycopg: pip install 'reviewlm[postgres]'")
+        return self

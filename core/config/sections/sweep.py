@@ -1,0 +1,64 @@
+"""Settings of sweeps over a model's options and of scaling fits. Neither counts for any stage's digest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from core.config.section import Section, Seed
+
+
+class SweepConfig(Section):
+    """A search for better options of one model, judged on the validation split.
+
+    `space` says for each option where to look: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or
+    `"adamw|sgd"` (choices); options of a section are named `training.learning_rate` or stand in a table of their own.
+
+    `trials` are drawn, the first `random_trials` of them at random, the others by a tree-structured Parzen estimator.
+    A trial is pruned whose validation loss, at one of its evaluations from number `prune_after` on, is above the
+    median of the trials before it ("median", from `random_trials` finished ones on), or not among the best third
+    ("halving"). The best `finalists` are fitted again with each of `seeds` seeds that the search has not seen.
+    """
+
+    model: str = ""
+    space: dict[str, Any] = Field(default_factory=dict)
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    random_trials: Annotated[int, Field(ge=1)] = 6
+    pruner: Literal["median", "halving", "none"] = "median"
+    prune_after: Annotated[int, Field(ge=1)] = 2
+    finalists: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=0)] = 3
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: Seed = 1
+
+    @field_validator("seeds")
+    @classmethod
+    def _enough_for_an_interval(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one seed gives no interval; seeds must be 0 (none) or at least 2")
+        return value
+
+
+class ScalingConfig(Section):
+    """Small fits of one model that predict the loss of the whole fit before it begins.
+
+    Each of `shares` of the model's epochs is fitted with `seeds` seeds; the law L(D) = E + A·D^−α of their losses gives
+    the interval that holds the whole fit's loss with probability `coverage`. A share of fewer than `min_updates`
+    updates is left out: it says nothing about the law.
+    """
+
+    model: str = ""
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
+    seeds: Annotated[int, Field(ge=1)] = 2
+    coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    min_updates: Annotated[int, Field(ge=1)] = 100
+    whole: bool = True
+    seed: Seed = 1
+
+    @field_validator("shares")
+    @classmethod
+    def _three_sizes(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < 3:
+            raise ValueError(f"shares has {len(set(value))} different sizes; a law of three constants needs 3 or more")
+        return tuple(sorted(set(value)))

@@ -1,0 +1,143 @@
+"""Settings of the frameworks that must stand in the environment before they are imported.
+
+Everything lives below one folder (`REVIEWLM_HOME`, default `./.reviewlm`), nothing phones home, and the thread pools
+of the numeric libraries do not fight each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from core.errors import TrackingUnavailable, disk_errors
+from core.owner_only import restrict
+
+ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
+HOME_VARIABLE = "REVIEWLM_HOME"
+
+
+def home_folder(configured: str = ".reviewlm") -> Path:
+    """Return the folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
+    return Path(os.environ.get(HOME_VARIABLE) or configured).absolute()
+
+
+@contextmanager
+def other_home(folder: Path) -> Iterator[None]:
+    """Let every configuration of this process have another home folder within this block."""
+    before = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HOME_VARIABLE]
+        else:
+            os.environ[HOME_VARIABLE] = before
+
+
+def prepare_environment(home: Path, group: bool = False) -> None:
+    """Make the home folder its owner's, and set what the frameworks read at import; what the user has set stays.
+
+    Args:
+        home: Made where it is missing.
+        group: The home folder's group may use it, too.
+
+    Raises:
+        StoreFull, NotWritable: The home folder cannot be made.
+    """
+    with disk_errors(home):
+        (home / "prefect").mkdir(parents=True, exist_ok=True)
+        restrict(home, group)
+    defaults = {
+        HOME_VARIABLE: str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "False",
+        "TOKENIZERS_PARALLELISM": "true",
+        # Threads that wait for each other spin 300,000 times by default and starve as soon as anything else runs: two
+        # threads beside two busy processes were 50 times slower than with this; on a quiet machine it costs nothing.
+        "GOMP_SPINCOUNT": "500",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(logging.INFO)
+
+
+def numpy_features() -> dict[str, str]:
+    """Return the variable, if it is needed, that makes numpy sort as fast as this processor can.
+
+    With AVX-512 numpy packs what is below the pivot by an instruction that AMD's processors carry out in microcode:
+    sorting takes five times as long there as without (2 million int64: 107 and 20 ms), argsort twice as long.
+    """
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return {}
+    slower = "AuthenticAMD" in about and " avx512f" in about and "NPY_ENABLE_CPU_FEATURES" not in os.environ
+    return {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"} if slower else {}
+
+
+@contextmanager
+def reaching_prefect() -> Iterator[None]:
+    """Turn Prefect's complaint about its server into ours; it raises a bare RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("Failed to reach API", "ephemeral Prefect API server")):
+            raise
+        raise TrackingUnavailable(
+            "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a server of its own"),
+            cause=str(error), remedy="start it (`make ui`), or unset PREFECT_API_URL; on a busy machine try again",
+        ) from error
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use (affinity and container quota considered)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()[:2]
+        if limit != "max":
+            cores = min(cores, max(1, round(int(limit) / int(period))))
+    return max(1, cores)
+
+
+def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
+    """Return "cpu" or "cuda": what `execution.device` says, and for "auto" the GPU where a network can use one.
+
+    That is where the driver has made its device file, a GPU may be seen, and torch was not built for processors alone;
+    torch is not imported for it, since that takes longer than all else the command line does.
+
+    Args:
+        configured: "auto", "cpu" or "cuda".
+        devices: Where the system keeps device files.
+    """
+    if configured != "auto":
+        return configured
+    usable = (devices / "nvidiactl").exists() and visible_gpus(devices) > 0 and not _torch_is_for_processors()
+    return "cuda" if usable else "cpu"
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> int:
+    """Return how many GPUs a fit could use: those that CUDA_VISIBLE_DEVICES names, else those with a device file."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
+    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+
+
+def _torch_is_for_processors() -> bool:
+    try:
+        return version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return True

@@ -1,0 +1,256 @@
+"""The error tree, with the exit code that each branch gives the command line.
+
+ReviewLMError (1)
+├── ConfigError (2)          a setting is unknown, of the wrong type or out of range
+│   └── UsageError           the command line cannot be parsed
+├── InputError (3)           the given data cannot be used
+│   ├── EmptyInput           nothing to read, or nothing left after reading
+│   ├── Unreadable           truncated, wrong format, wrong encoding, no such file
+│   └── MissingColumn        a needed field is absent
+├── CheckFailed (4)          a critical expectation failed; carries the report's path
+├── ArtifactError (5)        the store
+│   ├── Damaged              an artifact is not what its manifest says
+│   ├── NotReproduced        made again, a version came out differently
+│   ├── StoreFull            no space left on the disk
+│   └── NotWritable          read-only disk, or no permission
+├── FitError (6)             training
+│   ├── Diverged             the loss is not a finite number
+│   ├── OutOfMemory          the device's memory does not suffice
+│   └── RankFailed           one of several processes died
+├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
+├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
+│   └── NotAuthorized        it does not take the credentials; waiting does not help
+├── Crash (70)               an exception that nobody has foreseen; names its crash log
+└── OutputClosed (141)       nobody reads standard output any more (128 + SIGPIPE); nothing is said
+
+A refused promotion is no error.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.visible import visible
+
+SHOWN = 200
+"""Characters of an offending value that are shown."""
+
+
+class ReviewLMError(Exception):
+    """Base of all errors that a user can act on.
+
+    Args:
+        what: What went wrong, as one sentence without its full stop.
+        where: File, line, field or setting.
+        value: The offending value (shortened to 200 characters when shown).
+        cause: The likely cause.
+        remedy: What to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: str | Path = "", value: object = None, cause: str = "", remedy: str = ""
+    ) -> None:
+        self.what, self.where, self.value, self.cause, self.remedy = what, str(where), value, cause, remedy
+        lines = [what]
+        if self.where:
+            lines.append(f"  where:  {without_password(self.where)}")
+        if value is not None:
+            lines.append(f"  value:  {without_password(_shown(value))[:SHOWN]}")
+        if cause:
+            lines.append(f"  cause:  {without_password(cause)}")
+        if remedy:
+            lines.append(f"  remedy: {remedy}")
+        super().__init__(visible("\n".join(lines)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON values: the same words as for people, and no secret."""
+        value = None if self.value is None else without_password(str(self.value))[:SHOWN]
+        return {
+            "kind": type(self).__name__, "what": without_password(self.what), "where": without_password(self.where),
+            "value": value, "cause": without_password(self.cause), "remedy": without_password(self.remedy),
+            "exit_code": self.exit_code,
+        }
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling between processes: exceptions with keyword-only arguments do not by themselves."""
+        return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
+
+
+def _shown(value: object) -> str:
+    """Return a value as text, also one that Python will not write: numbers of thousands of digits, endless nesting."""
+    try:
+        return str(value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} that is too large to be shown"
+
+
+def without_password(text: str) -> str:
+    """Return a text in which passwords of addresses ("scheme://user:password@host") are stars."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which passwords of addresses, and values called a password, token or secret, are stars."""
+    named = r"(?i)((?:password|passwd|auth_string|(?<![a-z])token|secret|api_key|access_key)[\"']?\s*[=:]\s*[\"']?)"
+    return re.sub(named + r"[^\s\"'&,;)]+", r"\1***", without_password(text))
+
+
+def _rebuild(
+    kind: type[ReviewLMError], what: str, where: str, value: object, cause: str, remedy: str, rest: dict[str, object]
+) -> ReviewLMError:
+    error = kind.__new__(kind)
+    ReviewLMError.__init__(error, what, where=where, value=value, cause=cause, remedy=remedy)
+    error.__dict__.update(rest)
+    return error
+
+
+class ConfigError(ReviewLMError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class UsageError(ConfigError):
+    """The command line cannot be parsed; shown in the parser's own words, with the usage of the verb."""
+
+    def __init__(self, error: Any, show: Callable[[], object]) -> None:
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context is not None else "reviewlm"
+        super().__init__(error.format_message(), where=verb, remedy=f"{verb} --help")
+        self.show = show
+
+
+class InputError(ReviewLMError):
+    """The given data cannot be used."""
+
+    exit_code = 3
+
+
+class EmptyInput(InputError):
+    """Nothing to read, or nothing left after reading."""
+
+
+class Unreadable(InputError):
+    """Truncated, in the wrong format or encoding, or not there."""
+
+
+class MissingColumn(InputError):
+    """A needed field is absent."""
+
+
+class CheckFailed(ReviewLMError):
+    """A critical expectation failed. `report` is the path of its Data Docs page."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, report: str | Path = "", where: str | Path = "", remedy: str = "") -> None:
+        super().__init__(what, where=where or report, remedy=remedy)
+        self.report = str(report)
+
+
+class ArtifactError(ReviewLMError):
+    """The store cannot hold or give back an artifact."""
+
+    exit_code = 5
+
+
+class Damaged(ArtifactError):
+    """An artifact is not what its manifest says."""
+
+
+class NotReproduced(ArtifactError):
+    """Made again from the same raw files, a version came out differently."""
+
+
+class StoreFull(ArtifactError):
+    """No space left on the disk."""
+
+
+class NotWritable(ArtifactError):
+    """Read-only disk, or no permission."""
+
+
+class FitError(ReviewLMError):
+    """Training failed."""
+
+    exit_code = 6
+
+
+class Diverged(FitError):
+    """The loss is not a finite number."""
+
+
+class OutOfMemory(FitError):
+    """The device's memory does not suffice."""
+
+
+class RankFailed(FitError):
+    """One of several training processes died."""
+
+
+class BundleError(ReviewLMError):
+    """A saved model cannot be opened, or answers differently from when it was saved."""
+
+    exit_code = 7
+
+
+class TrackingUnavailable(ReviewLMError):
+    """MLflow cannot be reached; trying again may help."""
+
+    exit_code = 8
+
+
+class NotAuthorized(TrackingUnavailable):
+    """MLflow does not take the credentials: only a person can help, though what is written may wait for that."""
+
+
+class Crash(ReviewLMError):
+    """An exception that nobody has foreseen: a defect of this program, or of a library."""
+
+    exit_code = 70
+
+    def __init__(self, cause: str, log: Path | None) -> None:
+        super().__init__(
+            "The command ended by an error that was not foreseen", where=log or "", cause=cause,
+            remedy="please report it with the file named above: traceback and versions are in it" if log else "",
+        )
+
+
+class OutputClosed(ReviewLMError):
+    """Nobody reads standard output any more, e.g. `reviewlm history | head -1`."""
+
+    exit_code = 141
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
+@contextmanager
+def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
+    """Turn the operating system's disk errors into ours, naming the folder that was written to.
+
+    Args:
+        remedy: Where something else helps than moving the store or a rerun.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished"
+            raise StoreFull(
+                "No space is left on the disk", where=where, cause=str(error), remedy=remedy or rerun
+            ) from error
+        if error.errno in REFUSED:
+            move = "make it a folder with write permission, or move the store with REVIEWLM_HOME"
+            raise NotWritable(
+                "The folder cannot be written to", where=where, cause=str(error), remedy=remedy or move
+            ) from error
+        raise

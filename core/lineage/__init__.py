@@ -1,0 +1,1 @@
+"""The lineage of a registered version: record, check, compare and show the chain from raw files to weights."""

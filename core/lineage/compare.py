@@ -1,0 +1,126 @@
+"""A version's steps as recorded and as made again: which files differ, and what follows from that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from core.lineage.record import Lineage, Step
+from core.manifest import canonical, to_json
+from core.provenance import differences, made_with
+
+FIGURES = ("open_bits_per_byte", "bits_per_byte", "perplexity")
+EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A step as recorded and as made again.
+
+    Args:
+        stage: Its stage.
+        label: What tells it from others of the stage.
+        digest: As recorded.
+        files: Names of the files that differ; none: bit-equal.
+        identity: In which of version, options and inputs the two differ, a sentence each.
+        seconds_then: How long it took.
+        seconds_now: How long it takes.
+        figures: Of a score: figures then and now.
+    """
+
+    stage: str
+    label: str
+    digest: str
+    files: tuple[str, ...]
+    identity: tuple[str, ...]
+    seconds_then: float
+    seconds_now: float
+    figures: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        """Whether the bytes are the same."""
+        return not self.files
+
+
+def compare(then: Step, now: Step, label: str = "") -> Compared:
+    """Hold a step that was made again against the record of it."""
+    figures = {
+        name: (float(then.facts[name]), float(now.facts[name]))
+        for name in FIGURES
+        if then.stage == "score" and name in then.facts and name in now.facts
+    }
+    return Compared(
+        then.stage, label, then.digest, changed_files(then, now), changed_identity(then, now), then.seconds,
+        now.seconds, figures,
+    )
+
+
+def changed_files(then: Step, now: Step) -> tuple[str, ...]:
+    """Return the names of files of the result that differ, were not there, or are not there any more."""
+    before, after = then.hashes, now.hashes
+    return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+
+
+def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
+    """Return, a sentence each, in which of version, options and inputs two steps of one stage differ."""
+    found = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
+    for what in ("options", "inputs"):
+        before, after = (_flat(to_json(getattr(step, what))) for step in (then, now))
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                found.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
+    return tuple(found)
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return canonical(values[name])[:60] if name in values else "none"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found.update(inner)
+    return found
+
+
+def platform_differences(lineage: Lineage) -> list[str]:
+    """Return how this machine and its libraries differ from those that the version was fitted with."""
+    return differences(lineage.step(lineage.fit).environment, made_with())
+
+
+def code_then(lineage: Lineage) -> dict[str, Any]:
+    """Return the code of then, and whether it is the code of now."""
+    then = lineage.step(lineage.fit).environment
+    return {"git_commit": then.get("git_commit", ""), "same_code": then.get("code") == made_with()["code"]}
+
+
+def conclude(
+    lineage: Lineage, compared: Sequence[Compared], platform: Sequence[str], tolerance: float
+) -> dict[str, Any]:
+    """Return the verdict: "bit-equal", "figures agree" (on another platform only) or "differs", and why.
+
+    Args:
+        lineage: The record.
+        compared: The steps that were made again, in order; on the same platform none behind the first that differs.
+        platform: How the platforms differ; none: not at all.
+        tolerance: By how much a figure may differ, relative, where the platforms do.
+    """
+    first = next((step for step in compared if not step.equal), None)
+    figures: list[dict[str, Any]] = [
+        {"split": step.label, "figure": name, "then": then, "now": now}
+        for step in compared
+        for name, (then, now) in step.figures.items()
+    ]
+    verdict = EQUAL if first is None and len(compared) == len(lineage.steps) else DIFFERENT
+    close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
+    if first is not None and platform and close and all(close):
+        verdict = CLOSE
+    return {
+        "verdict": verdict, "model": lineage.model, "bundle": lineage.bundle, "root": lineage.root,
+        "first_difference": None if first is None else {**asdict(first), "file": first.files[0]},
+        "platform": list(platform), **code_then(lineage), "tolerance": tolerance, "figures": figures,
+        "steps": [{**asdict(step), "equal": step.equal} for step in compared],
+    }

@@ -1,0 +1,78 @@
+"""Name the data a model was trained on: a data family, and a digest of the raw files.
+
+A figure says how well a model predicts the text it was measured on, and nothing of other text: a model of paint names
+needs fewer bits for paint names than any model of reviews. So a version carries the *family* of its data, a name that
+the configuration gives (`source.family`), and the gate compares within a family. The digest of the sources tells
+whether two versions of a family were made from the very same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from core.config.family_name import UNKNOWN, family_name
+from core.lineage.record import Lineage
+
+FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
+"""Of a registered version."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The data of a version.
+
+    Args:
+        name: Of the family.
+        sources: SHA-256 of the sorted SHA-256 of all raw files and replays; "" where they are not known.
+    """
+
+    name: str = UNKNOWN
+    sources: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the name says anything."""
+        return self.name != UNKNOWN
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a version with these data."""
+        return {FAMILY_TAG: self.name, SOURCES_TAG: self.sources}
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> Family:
+        """Return what a version's tags say; unknown where it was registered before there were such tags."""
+        return cls(tags.get(FAMILY_TAG) or UNKNOWN, tags.get(SOURCES_TAG, ""))
+
+
+def digest_of_sources(hashes: Iterable[str]) -> str:
+    """Return one digest of raw files by their SHA-256: of the set of them, in whatever order they were read."""
+    ordered = sorted(set(hashes))
+    return hashlib.sha256("\n".join(ordered).encode()).hexdigest() if ordered else ""
+
+
+def recorded_family(record: Lineage, own: bool = True) -> Family:
+    """Return the family of a version by the record of its lineage.
+
+    Args:
+        record: Of the version.
+        own: Whether the record was written with the version. One that was put together from the store later has the
+            configuration of today, and only its stages say whether the embedded corpus was read.
+    """
+    source = record.configuration.get("source", {})
+    synthetic = any(step.stage == "synthesise" for step in record.steps)
+    has_input = bool(source.get("input")) if own else not synthetic
+    hashes = [step.inputs["file"] for step in record.steps if step.stage == "read" and "file" in step.inputs]
+    for step in record.steps:
+        if step.stage == "ingest":
+            hashes += replayed(step.inputs)
+    return Family(family_name(source.get("family", "") if own else "", has_input), digest_of_sources(hashes))
+
+
+def replayed(inputs: Mapping[str, str]) -> list[str]:
+    """Return the SHA-256 of what was replayed from quarantine into a data set, by the inputs of its stage."""
+    return [value for name, value in inputs.items() if name.startswith("replay:")]
+
+
+NOT_KNOWN = Family()

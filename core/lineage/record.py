@@ -1,0 +1,203 @@
+"""How a registered version came about, from raw files to weights, as a chain of hashes that travels with the version.
+
+Each stage has a link: the SHA-256 of what it is (stage, version, options), of the links of the stages before it, of the
+raw files it read, and of the bytes it wrote (a Merkle tree; Merkle 1987). The root stands as a tag on the version: a
+version made again, bit by bit, has the same root; other bytes, options or raw files give another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from core.errors import Damaged
+from core.manifest import canonical, from_json, to_json
+from core.store import Artifact
+
+FORMAT = 1
+LINEAGE_FILE = "lineage.json"
+CHECKSUM = "checksum"
+LINEAGE_TAG = "lineage"
+"""Of a registered version: the root of its chain."""
+PRODUCT = {"fit": "bundle/"}
+"""Where a stage's result lies, if not in all of its files. What a fit writes beside its bundle (curves, the machine's
+load) says when something happened and how fast; no two runs write the same bytes, and they are part of no link."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What came from outside: a raw file, a replayed quarantine, the table of businesses, or a champion's weights.
+
+    Args:
+        kind: "file", "replay", "business", "vocabulary" or "weights"; "unknown" where the store could not tell.
+        name: As the data call it.
+        sha256: Of its bytes; of a vocabulary its digest.
+        bytes: Its size, 0 where it is not known.
+        path: Where it lay, "" where it is not known.
+    """
+
+    kind: str
+    name: str
+    sha256: str
+    bytes: int = 0
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage's artifact as its manifest had it.
+
+    Args:
+        stage: Name of the stage.
+        digest: Of the artifact: of what it depends on.
+        version: Of the stage's code.
+        options: The stage's own settings.
+        inputs: Names to digests, as hashed.
+        made_by: Of the inputs, those that another step made: names to keys of steps. The others are sources.
+        files: Names to `bytes` and `sha256`.
+        facts: Single values of what the stage said of its result; of a fit also the model's whole `spec`.
+        seconds: How long it took.
+        created: When it began, in seconds since 1970.
+        environment: Code, libraries, machine, and how it was executed.
+    """
+
+    stage: str
+    digest: str
+    version: int
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    made_by: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    created: float = 0.0
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Stage and digest: the artifact's folder below the store."""
+        return f"{self.stage}/{self.digest}"
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file of the result; none depends on the clock."""
+        place = PRODUCT.get(self.stage, "")
+        return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name.startswith(place)}
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the names and hashes of its files: equal for equal bytes, whatever made them."""
+        return _sha256(self.hashes)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry["bytes"] for entry in self.files.values())
+
+
+def step_of(artifact: Artifact, made_by: Mapping[str, str], facts: Mapping[str, Any]) -> Step:
+    """Return the step of an artifact."""
+    told = artifact.manifest
+    return Step(
+        artifact.stage, artifact.digest, told["version"], dict(told["options"]), dict(told["inputs"]), dict(made_by),
+        dict(told["files"]), dict(facts), told.get("seconds", 0.0), told.get("created", 0.0),
+        dict(told.get("environment", {})),
+    )
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The record of one version: everything that is needed to make it again, but for the raw files themselves.
+
+    Args:
+        model: Name of the model.
+        kind: Its kind.
+        bundle: Digest of its bundle.
+        fit: Key of the step that made the bundle.
+        configuration: The whole configuration, resolved.
+        sources: What came from outside.
+        steps: In an order in which each stands behind what it is made of.
+    """
+
+    model: str
+    kind: str
+    bundle: str
+    fit: str
+    configuration: dict[str, Any]
+    sources: tuple[Source, ...]
+    steps: tuple[Step, ...]
+
+    def step(self, key: str) -> Step:
+        """Return a step by its key."""
+        return next(step for step in self.steps if step.key == key)
+
+    def source(self, sha256: str) -> Source | None:
+        """Return a source by its hash."""
+        return next((source for source in self.sources if source.sha256 == sha256), None)
+
+    def label(self, step: Step) -> str:
+        """Return what tells a step from others of its stage: a file, a vocabulary, a split or a model."""
+        if step.stage == "score":
+            return self.label(self.step(step.made_by["tokens"])) if "tokens" in step.made_by else ""
+        if step.stage == "samples":
+            return self.model
+        if step.stage == "synthesise":
+            return "by the embedded grammar"
+        label = step.facts.get("name") or step.options.get("split") or ""
+        return label if isinstance(label, str) else ""
+
+    def links(self) -> dict[str, str]:
+        """Return the link of every step, by its key."""
+        found: dict[str, str] = {}
+        for step in self.steps:
+            before = {name: found.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
+            about = {"stage": step.stage, "version": step.version, "options": to_json(step.options)}
+            found[step.key] = _sha256({**about, "inputs": before, "files": step.hashes})
+        return found
+
+    @property
+    def root(self) -> str:
+        """The link of the whole: of all steps, the sources' hashes, the bundle, and what was configured.
+
+        How it was executed, when, and how long that took are no part of it.
+        """
+        sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
+        chosen = {name: section for name, section in self.configuration.items() if name != "execution"}
+        about = {"format": FORMAT, "model": self.model, "kind": self.kind, "bundle": self.bundle, "fit": self.fit}
+        return _sha256({**about, "links": self.links(), "sources": sources, "configuration": to_json(chosen)})
+
+    def to_json(self) -> str:
+        """Return the record as JSON, with a checksum of all of it."""
+        values = {"format": FORMAT, "root": self.root, **to_json(asdict(self))}
+        return json.dumps({**values, CHECKSUM: _sha256(values)}, indent=1, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "") -> Lineage:
+        """Read a record.
+
+        Raises:
+            Damaged: It is none, it is of a newer format, or it is not what it was when it was written.
+        """
+        try:
+            plain = json.loads(text)
+            if plain["format"] > FORMAT:
+                raise ValueError(f"format {plain['format']} is newer than this version reads ({FORMAT})")
+            if plain.pop(CHECKSUM) != _sha256(plain):
+                raise ValueError("a line of it was changed: its checksum is another one")
+            values = json.loads(text, object_hook=from_json)
+            for name in ("format", "root", CHECKSUM):
+                del values[name]
+            sources = tuple(Source(**source) for source in values.pop("sources"))
+            steps = tuple(Step(**step) for step in values.pop("steps"))
+            return cls(**values, sources=sources, steps=steps)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(
+                "The record of a version's lineage cannot be trusted", where=where, cause=str(error)
+            ) from error
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()

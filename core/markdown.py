@@ -1,0 +1,38 @@
+"""Write raw text into Markdown so that it is shown as it stands.
+
+Prefect and MLflow render what we write as Markdown, and pages made of it as HTML: a review with a link, an image, a
+heading, a table's bar or a tag must stay what the reviewer typed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.visible import visible
+
+_SIGNS = re.compile(r"([\\`*_\[\]|~$])")
+_AT_THE_BEGINNING = re.compile(r"^(\s*)(?:([#+=-])(?=[\s#+=-]|$)|(\d{1,9})([.)])(?=\s|$))")
+_ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp):|\bwww\.")
+
+
+def literal(text: str) -> str:
+    """Return text on one line that Markdown shows as it stands: no tag, link, emphasis, list or cell begins in it."""
+    text = " ".join(visible(text).splitlines())
+    text = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    text = _ADDRESS.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
+    return _AT_THE_BEGINNING.sub(lambda found: f"{found[1]}{found[3] or ''}\\{found[2] or found[4]}", text)
+
+
+def code(text: str) -> str:
+    """Return text on one line as it stands, in the type of programs."""
+    return f"`{' '.join(visible(text).splitlines()).replace('`', chr(39)).strip() or ' '}`"
+
+
+def quoted(text: str) -> str:
+    """Return a text as a block quotation, line by line."""
+    return "\n".join(f"> {literal(line)}".rstrip() for line in text.split("\n"))
+
+
+def table_row(cells: list[str]) -> str:
+    """Return a row of a table whose cells are raw text."""
+    return f"| {' | '.join(map(literal, cells))} |"

@@ -1,0 +1,107 @@
+"""Write the files that a user names: whole or not at all, and never in the place of something else.
+
+A regular file is made beside its place and takes it when it is complete. A link stays a link: the file that it leads to
+is replaced. A device or a pipe (`/dev/stdout`, `/dev/full`, a FIFO) is written straight into and stays what it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from core.errors import FULL, REFUSED, ArtifactError, ConfigError, NotWritable, StoreFull
+from models.atomic_files import new_file, written_straight
+from models.base import ModelError
+
+ANOTHER_PLACE = "free some space, or name another place"
+OUT = "--out"
+
+
+@contextmanager
+def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
+    """Open a file to write; it appears, with the folders above it, when the block ends without an error.
+
+    Args:
+        path: As the user named it.
+        mode: Permissions of the file, e.g. 0o600; none: those of the file that is replaced, or the usual ones.
+
+    Raises:
+        ConfigError: The path names a folder, or a file is in the way of a folder above it.
+        StoreFull, NotWritable, ArtifactError: The disk.
+    """
+    require_output(path)
+    try:
+        with new_file(path, mode) as file:
+            yield file
+    except ModelError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
+            raise cause or error from None
+        raise _refused(path, cause) from cause
+
+
+def write_output(path: Path, content: bytes | str, mode: int | None = None) -> Path:
+    """Write a whole file as `output_file` does, and return its path."""
+    with output_file(path, mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def require_output(path: Path, option: str = OUT) -> None:
+    """See that a file can be written, and make the folders above it. To be called before any work.
+
+    Args:
+        path: As the user named it.
+        option: Under which it was named, for the message.
+
+    Raises:
+        ConfigError: It names a folder, or a file is in the way of a folder above it.
+        NotWritable: The operating system refuses.
+    """
+    try:
+        if path.is_dir():
+            raise ConfigError("This is a folder, not a file", where=option, value=path, remedy="name a file in it")
+        if written_straight(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        folder = path.resolve().parent
+    except (OSError, RuntimeError) as error:  # the latter: links that lead to each other
+        raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE) from error
+    except ValueError as error:
+        raise ConfigError("This is no path of a file", where=option, value=path, cause=str(error)) from error
+    require_folder(folder, option)
+
+
+def require_folder(folder: Path | None, option: str = OUT) -> None:
+    """Make a folder and see that it takes files. To be called before any work, and after all other checks.
+
+    Raises:
+        ConfigError: A file is in its place, or in that of a folder above it.
+        NotWritable: The operating system refuses.
+    """
+    if folder is None:
+        return
+    try:
+        if barrier := next((at for at in (folder, *folder.parents) if at.exists() and not at.is_dir()), None):
+            raise ConfigError("There is a file in the way of the folder", where=option, value=barrier)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise NotWritable(
+            "The folder cannot be written to", where=folder, cause=str(error), remedy=ANOTHER_PLACE
+        ) from error
+
+
+def _refused(path: Path, error: OSError) -> ArtifactError:
+    """Return the operating system's refusal as an error of ours."""
+    if error.errno in FULL:
+        return StoreFull("No space is left on the disk", where=path, cause=str(error), remedy=ANOTHER_PLACE)
+    kind = NotWritable if error.errno in REFUSED else ArtifactError
+    return kind("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE)

@@ -1,0 +1,115 @@
+"""Child processes: out of reach of the terminal's signals, and ended with this process, whatever ends it.
+
+A terminal sends Ctrl-C to its whole foreground group. A child that dies of it looks like a failure to whoever waits for
+it: a run would complain about its fit, and try for minutes to reach its dead server. So each child has a session of its
+own; this process alone hears the signal and ends them (`core/processes/interrupts.py`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+LAUNCHER = str(Path(__file__).with_name("child.py"))
+_lock = threading.Lock()
+_children: set[subprocess.Popen[Any]] = set()
+
+
+def start_child(program: Sequence[str], *, isolated: bool = False, **options: Any) -> subprocess.Popen[Any]:
+    """Start a Python program whose life is bound to this process.
+
+    Args:
+        program: `-m`, a module and its arguments; or a file and its arguments.
+        isolated: Let it see neither this folder nor the user's settings of Python (`python -I`).
+        options: Of `subprocess.Popen`. The standard input is the lifeline: it stays open as long as the child is to
+            live, so `communicate`, which closes it, must not be called.
+    """
+    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *program]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
+    with _lock:
+        _children.difference_update([other for other in _children if other.returncode is not None])
+        _children.add(child)
+    return child
+
+
+def end_child(child: subprocess.Popen[Any]) -> None:
+    """Kill a child with what it has started, if it still lives, and wait for its end."""
+    _kill(child)
+    if child.stdin:
+        child.stdin.close()
+    child.wait()
+
+
+def run_child(
+    program: Sequence[str], timeout: float, *, isolated: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and return what it said.
+
+    Raises:
+        subprocess.TimeoutExpired: It was ended after *timeout* seconds.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        child = start_child(program, isolated=isolated, stdout=out, stderr=err, **options)
+        try:
+            code = child.wait(timeout)
+        finally:
+            end_child(child)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(list(program), code, out.read(), err.read())
+
+
+@contextmanager
+def deaf_to_the_terminal() -> Iterator[None]:
+    """Have processes that this thread starts within the block not hear Ctrl-C, from their first moment on.
+
+    For workers of `multiprocessing`, whose session cannot be chosen. This process hears it at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Bind the life of a worker of `multiprocessing` to its parent."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), name="lifeline", daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def end_children(seconds: float) -> None:
+    """Kill all children at once, and wait for them for so long at most."""
+    with _lock:
+        children = list(_children)
+    for child in children:
+        _kill(child)
+    until = time.monotonic() + seconds
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, until - time.monotonic()))
+
+
+def _kill(child: subprocess.Popen[Any]) -> None:
+    if child.returncode is not None:
+        return
+    with suppress(OSError):  # it has just ended
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.kill()

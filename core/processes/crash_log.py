@@ -1,0 +1,56 @@
+"""Write a crash log: what a report of a defect needs, in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import tempfile
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from core.environment import home_folder
+from core.errors import without_secrets
+
+FOLDER = "crashes"
+OWNER_ONLY_FOLDER, OWNER_ONLY_FILE = 0o700, 0o600
+
+
+def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
+    """Write traceback, versions and command line to a new file, and return its path.
+
+    The file is in the folder `crashes` of the home folder; where that cannot be written to, in the system's folder for
+    temporary files. None where both refuse.
+
+    Args:
+        error: The exception that nobody has foreseen.
+        arguments: The command line without the program's name; passwords in it are masked.
+    """
+    content = without_secrets("".join(_lines(error, arguments)))
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    for folder in (home_folder() / FOLDER, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            folder.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+            file = folder / f"reviewlm-{now}-{os.getpid()}.log"
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(content)
+            return file
+    return None
+
+
+def _lines(error: BaseException, arguments: Sequence[str]) -> Iterable[str]:
+    yield f"reviewlm {_installed()}, Python {platform.python_version()}, {platform.platform()}\n"
+    yield f"command: {shlex.join(['reviewlm', *arguments])}\n\n"
+    yield from traceback.format_exception(error)
+
+
+def _installed() -> str:
+    try:
+        return version("reviewlm")
+    except PackageNotFoundError:
+        return "of unknown version"

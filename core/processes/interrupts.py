@@ -1,0 +1,194 @@
+"""End the process within seconds when someone asks for it: Ctrl-C, SIGTERM, a terminal that is closed.
+
+The frameworks below cannot be interrupted in bounded time: stages run in threads, long calls do not return to Python,
+and what unwinds tries to reach servers again. Nothing has to be unwound, though: whatever is finished is in the store,
+and every stage survives kill -9. So a run is not unwound. A thread of its own hears of the signal, says one line, lets
+the registered clean-ups run for some seconds, kills the children and ends the process. A second Ctrl-C ends it at once.
+
+A verb that is no run is unwound (KeyboardInterrupt), within the same time, so that it can take back unfinished files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from core.processes import standard_streams
+from core.processes.children import end_children
+from core.processes.leftovers import beyond_standard_streams, remove_own_folder
+
+GRACE = 3.0
+"""Seconds for clean-ups, or for a verb to unwind."""
+KILLING = 0.7
+"""Seconds for children to die, and again for temporary files to go."""
+SAID = {"SIGINT": "Interrupted", "SIGTERM": "Terminated", "SIGHUP": "The terminal was closed: interrupted"}
+CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
+"""A live bar may stand there, which hides the cursor."""
+
+
+class _Process:
+    """What this process does, and the signal that ends it (0: none)."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.unwinding = False
+        self.resumable = 0
+        self.hint = ""
+        self.doing: list[str] = []
+        self.last = ""
+        self.clean_ups: list[Callable[[], object]] = []
+        self.lock = threading.Lock()
+        self.leaving = threading.Lock()
+
+
+_process = _Process()
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Watch for the signals that end a process, in the main thread's block; one that is ignored stays so (nohup)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in SAID if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
+    reading, writing = map(beyond_standard_streams, os.pipe())
+    os.set_blocking(writing, False)
+    threading.Thread(target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True).start()
+    # The thread hears of a signal from the system, not from the main thread, which may be inside a long call, and
+    # whose handlers are replaced by Prefect (SIGTERM) and polars (SIGINT).
+    previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in before:
+        signal.signal(number, _in_main_thread)
+    try:
+        yield
+    finally:
+        if _process.signal:
+            _leave()  # in whatever way the verb has unwound
+        signal.set_wakeup_fd(previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+
+
+@contextmanager
+def resumable(hint: str) -> Iterator[None]:
+    """Mark a run, which is ended without being unwound; *hint* says what its user can do then."""
+    _process.hint = hint
+    _process.resumable += 1
+    try:
+        yield
+    finally:
+        _process.resumable -= 1
+
+
+@contextmanager
+def during(what: str) -> Iterator[None]:
+    """Say what is being done, for the line that an interrupt leaves. Several threads may do something at once."""
+    with _process.lock:
+        _process.doing.append(what)
+    try:
+        yield
+    finally:
+        with _process.lock:
+            _process.doing.remove(what)
+            _process.last = what
+
+
+def at_interrupt(clean_up: Callable[[], object]) -> None:
+    """Register what an interrupted run still does; the last one comes first. It may be cut off at any moment."""
+    if clean_up not in _process.clean_ups:
+        _process.clean_ups.append(clean_up)
+
+
+def pending() -> bool:
+    """Return whether this process is being ended, so that what fails now is a consequence of it."""
+    return bool(_process.signal)
+
+
+def _watch(reading: int, numbers: frozenset[int]) -> None:
+    before: int | None = None
+    while heard := os.read(reading, 64):
+        for number in heard:
+            if number not in numbers:
+                continue
+            if before is not None and number == signal.SIGINT:
+                os._exit(128 + _process.signal)  # again: at once; the children end with this process
+            before = number  # not `_process.signal`, which the main thread may have set for this very signal
+            _begin(number)
+    os.close(reading)
+
+
+def _in_main_thread(number: int, frame: object) -> None:
+    _begin(number)
+    if not _process.resumable and not _process.unwinding:
+        _process.unwinding = True
+        raise KeyboardInterrupt
+
+
+def _begin(number: int) -> None:
+    with _process.lock:
+        if _process.signal:
+            return
+        _process.signal = number
+        doing, last = list(dict.fromkeys(_process.doing)), _process.last
+    line = _line(number, doing, last)
+    standard_streams.end_with({
+        "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
+        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
+    })
+    _say(line)
+    threading.Thread(target=_end, name="ending", daemon=True).start()
+
+
+def _line(number: int, doing: list[str], last: str) -> str:
+    said = SAID[signal.Signals(number).name]
+    if not _process.resumable:
+        return said
+    when = f"during {', '.join(doing)}" if doing else f"after {last}" if last else "during start-up"
+    return f"{said} {when}; {_process.hint}"
+
+
+def _say(line: str) -> None:
+    """Write the line, and nothing after it: neither what threads log while they lose their servers, nor a library."""
+    with suppress(OSError):
+        before = CLEAR_LINE if os.isatty(2) else ""
+        os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+
+
+def _end() -> None:
+    if _process.resumable:
+        _within(GRACE, _clean_up)
+    else:
+        # It may wait in a call that goes on after the handler of polars, but not after Python's own.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(GRACE)  # in which it unwinds, and leaves `watched`
+    _leave()
+
+
+def _clean_up() -> None:
+    for clean_up in reversed(_process.clean_ups):
+        with suppress(Exception):
+            clean_up()
+
+
+def _leave() -> NoReturn:
+    with _process.leaving:
+        end_children(KILLING)
+        _within(KILLING, remove_own_folder)
+        os._exit(128 + _process.signal)
+
+
+def _within(seconds: float, work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)

@@ -1,0 +1,247 @@
+"""`make ui` and `make down`: a Prefect server, the MLflow UI and a worker as background processes.
+
+What was started is written to `HOME/services.json` with process ids and start times, so that `stop` ends exactly those
+processes and nothing that merely got an old id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from core.credentials import USER, credentials_of, password_of, prefect_client, prefect_server
+from core.environment import chosen_device
+from core.errors import ReviewLMError, Unreadable
+from core.processes.interrupts import pending
+from core.processes.leftovers import lasting_environment
+
+STATE = "services.json"
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+HEALTHY_SECONDS = 120.0
+STOP_SECONDS = 20.0
+INTERRUPTED_SECONDS = 0.5
+"""For each service to stop where someone waits for the end of an interrupted `ui start`."""
+POOLS = ("cpu-pool", "gpu-pool")
+LIMITS = {"gpu": 1, "promotion": 1}
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A background process: `created` (its start time) guards against a re-used process id."""
+
+    name: str
+    pid: int
+    created: float
+    address: str = ""
+
+
+def running(home: Path) -> list[Service]:
+    """Return the services that `start` started and that are still alive, in the order of their start."""
+    file = home / STATE
+    if not file.is_file():
+        return []
+    try:
+        services = [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise Unreadable(
+            "The list of running services cannot be read", where=file, cause=str(error),
+            remedy="stop the processes by hand and delete it",
+        ) from error
+    return [service for service in services if _process(service) is not None]
+
+
+def start(home: Path) -> dict[str, str]:
+    """Start what is not running yet, set up pools, limits and deployments, and return the addresses.
+
+    Raises:
+        ReviewLMError: A service does not answer in time; its log file is named and everything is stopped again.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    services = {service.name: service for service in running(home)}
+    before = set(services)
+    try:
+        if "prefect" not in services:
+            _serve(home, services, "prefect", "flows.prefect_server", PREFECT_PORT, "/api/health")
+        if "mlflow" not in services:
+            _serve(home, services, "mlflow", "tracking.mlflow_server", MLFLOW_PORT, "/health")
+        api = services["prefect"].address + "/api"
+        addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
+        # A run's page in Prefect shows what the rooms log; on a terminal the command line shows it itself.
+        known = {**addresses, **prefect_client(credentials_of(home))}
+        environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
+        environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+        _deploy(environment)
+        for pool in POOLS if chosen_device("auto") == "cuda" else POOLS[:1]:
+            if f"worker-{pool}" not in services:
+                command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
+                _launch(home, services, f"worker-{pool}", command, environment=environment)
+    except BaseException:
+        stop(home, keep=before)
+        raise
+    return {
+        "Prefect": services["prefect"].address, "MLflow": services["mlflow"].address,
+        "password": "`reviewlm ui password` shows it",
+        "workers": ", ".join(name for name in services if name.startswith("worker-")), "stop": "make down",
+    }
+
+
+def join(home: Path, tracking_uri: str = "") -> None:
+    """Let this process use the services that run already: one Prefect server per database, and links lead there.
+
+    A password is set only for a server of ours: Prefect and MLflow would send it to any other as well.
+
+    Args:
+        home: Of the services.
+        tracking_uri: Where runs are written; empty: to the home's own database.
+    """
+    for service in running(home):
+        if service.name == "prefect":
+            if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
+                for name, value in prefect_client(credentials_of(home)).items():
+                    os.environ.setdefault(name, value)
+        elif service.name == "mlflow":
+            os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)
+            if tracking_uri.rstrip("/") == service.address:
+                os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
+                os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
+
+
+def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
+    """Stop what `start` started except *keep*, workers first, each with its children; return the names."""
+    stopped, kept = [], []
+    for service in reversed(running(home)):
+        process = _process(service)
+        if process is None:
+            continue
+        if service.name in keep:
+            kept.append(service)
+            continue
+        family = [*process.children(recursive=True), process]
+        for member in family:
+            _quietly(member.terminate)
+        _, alive = psutil.wait_procs(family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS)
+        for member in alive:
+            _quietly(member.kill)
+        stopped.append(service.name)
+    if kept:
+        _remember(home, kept[::-1])
+    else:
+        (home / STATE).unlink(missing_ok=True)
+    return stopped
+
+
+def _serve(
+    home: Path, services: dict[str, Service], name: str, module: str, wanted_port: int, health: str
+) -> None:
+    """Start a web server on this machine's loopback address: *module*.application, behind `core.web_guard`."""
+    port = _free_port(wanted_port)
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    if name == "prefect":
+        # The pages ask the server that they came from, by whichever of its names.
+        environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
+    command = [
+        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", str(port),
+        "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+    ]
+    _launch(home, services, name, command, address, health, environment)
+
+
+def _launch(
+    home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
+    environment: dict[str, str] | None = None,
+) -> None:
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+    environment = lasting_environment(environment or os.environ)
+    executable = str(Path(sys.executable).parent / command[0])
+    with (logs / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [executable, *command[1:]], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
+            cwd=PROJECT, start_new_session=True,
+        )
+    services[name] = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
+    _remember(home, services.values())
+    if health:
+        _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
+
+
+def _remember(home: Path, services: Iterable[Service]) -> None:
+    temporary = home / f"{STATE}.new"
+    temporary.write_text(json.dumps([asdict(service) for service in services]), encoding="utf-8")
+    temporary.rename(home / STATE)
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
+    until = time.monotonic() + HEALTHY_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.5)
+    raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
+
+
+def _deploy(environment: dict[str, str]) -> None:
+    """Create pools and limits where they are missing, then the deployments of prefect.yaml."""
+    for pool in POOLS:
+        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
+    for name, limit in LIMITS.items():
+        if _prefect(environment, "gcl", "inspect", name, required=False):
+            _prefect(environment, "gcl", "create", name, "--limit", str(limit))
+    _prefect(environment, "--no-prompt", "deploy", "--all")
+
+
+def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
+    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode and required:
+        raise ReviewLMError(
+            f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        )
+    return done.returncode
+
+
+def _free_port(wanted: int) -> int:
+    """Return *wanted*, or the next port that nobody listens on."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ReviewLMError(f"No free port from {wanted} to {wanted + 99}", remedy="stop what listens there")
+
+
+def _process(service: Service) -> psutil.Process | None:
+    try:
+        process = psutil.Process(service.pid)
+        same = abs(process.create_time() - service.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
+def _quietly(action: Callable[[], object]) -> None:
+    with suppress(psutil.Error):
+        action()

@@ -1,0 +1,283 @@
+"""Content-addressed artifacts: the one memory of the pipeline.
+
+An artifact is a folder `store/<stage>/<digest>` whose digest is the SHA-256 of everything its content depends on:
+stage, version of the stage's code, options and the digests of its inputs. It is built in `store/.work/<digest>`,
+which survives a crash so that a resumable stage goes on where it stopped, and appears under its final name in one
+rename. A folder without that name does not exist for readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from core.content_check import BadFile, ContentCheck, Seen, differing_files, hash_file, sha256_of_file
+from core.errors import ArtifactError, Damaged, disk_errors
+from core.manifest import canonical, read_manifest, write_manifest
+
+__all__ = ["MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"]
+MANIFEST = "manifest.json"
+ASIDE = ".aside"
+DIGEST_LENGTH = 16
+WORK, ONCE = ".work", "once-"
+"""Folder of what is being built; beginning of the names of builds that cannot be taken up again."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: small and picklable, never the data itself."""
+
+    stage: str
+    digest: str
+    path: str
+    manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the artifact's files."""
+        return Path(self.path)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage said of its result: counts, figures."""
+        return dict(self.manifest.get("facts", {}))
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact, and whether it was there already."""
+
+    artifact: Artifact
+    reused: bool
+
+
+class Store:
+    """Artifacts below one root folder.
+
+    Args:
+        root: The folder.
+        verify: Hash every file of an artifact whole before it is used, not only those that may have changed.
+    """
+
+    def __init__(self, root: str | Path, verify: bool = False) -> None:
+        self.root, self.verifies = Path(root).absolute(), verify
+        self._contents = ContentCheck(self.root)
+
+    @staticmethod
+    def digest(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+        """Return the identity of a result: *inputs* maps names to digests of artifacts or files."""
+        identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
+
+    def find(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact if it is there and its content is right (see `content_check`), else None.
+
+        Raises:
+            Damaged: The folder is there, but its files are not those that its manifest lists.
+        """
+        artifact = self._listed(stage, digest)
+        if artifact is not None:
+            self.check(artifact)
+        return artifact
+
+    def find_usable(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, None also where it is damaged, which is logged: for whoever can do without it."""
+        try:
+            return self.find(stage, digest)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
+
+    def open(self, stage: str, digest: str) -> Artifact:
+        """Return an artifact that must be there.
+
+        Raises:
+            ArtifactError: There is none under this digest.
+            Damaged: See `find`.
+        """
+        artifact = self.find(stage, digest)
+        if artifact is None:
+            raise ArtifactError(f"There is no '{stage}' artifact {digest}", where=self.root / stage)
+        return artifact
+
+    def check(self, artifact: Artifact, whole: bool = False) -> None:
+        """Compare the content of an artifact's files with its manifest, as far as they may have changed.
+
+        Args:
+            artifact: As `all` lists it; `find` and `open` check by themselves.
+            whole: Hash every file whole, whatever is known of it.
+
+        Raises:
+            Damaged: Names the first file that differs.
+        """
+        try:
+            bad = self._contents.first_bad(artifact.folder, artifact.manifest["files"], whole or self.verifies)
+        except PermissionError as error:
+            raise ArtifactError(
+                f"The stored result of '{artifact.stage}' may not be read", where=artifact.folder, cause=str(error),
+                remedy="give yourself the right to read it",
+            ) from error
+        except OSError as error:
+            raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
+        if bad:
+            raise self._bad(artifact.stage, artifact.folder, bad)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Compare every file, whole, with the manifest's SHA-256.
+
+        Raises:
+            Damaged: Names the first file that differs.
+        """
+        self.check(artifact, whole=True)
+
+    def _listed(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact if its manifest is whole and its files are there with the right sizes."""
+        folder = self.root / stage / digest
+        if not digest or not folder.is_dir():
+            return None
+        try:
+            manifest = read_manifest(folder / MANIFEST)
+            bad = self._contents.wrong_size(folder, manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
+        if bad:
+            raise self._bad(stage, folder, bad)
+        return Artifact(stage, digest, str(folder), manifest)
+
+    def _bad(self, stage: str, folder: Path, bad: BadFile) -> Damaged:
+        return self._damaged(stage, folder / bad.name, f"the file is {bad.state}: {bad.detail}")
+
+    def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
+        return Damaged(
+            f"The stored result of '{stage}' is damaged", where=where, cause=cause,
+            remedy="run the pipeline again with the settings that made it: it moves the folder to "
+            f"{self.root / ASIDE} and builds the result anew; if this happens again, check the disk",
+        )
+
+    def all(self, stage: str) -> Iterator[Artifact]:
+        """Yield the artifacts of a stage, newest first; a damaged one is passed over with a warning.
+
+        Only names and sizes are looked at: whoever reads the files of one of them calls `check` first.
+        """
+        folder = self.root / stage
+        names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
+        for path in names:
+            try:
+                artifact = self._listed(stage, path.name)
+            except Damaged as error:
+                log.warning("%s", error)
+                continue
+            if artifact is not None:
+                yield artifact
+
+    def build(
+        self,
+        stage: str,
+        version: int,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        make: Callable[[Path], Mapping[str, Any]],
+        *,
+        environment: Mapping[str, Any] | None = None,
+        rebuild: bool = False,
+        resumable: bool = False,
+    ) -> Built:
+        """Return the artifact for these inputs, calling *make* only where it is not there already.
+
+        Args:
+            stage: Name of the stage and of its folder.
+            version: Bumped by hand when the stage's result changes for equal inputs.
+            options: The stage's own settings; JSON values only.
+            inputs: Names to digests.
+            make: Writes its files into the given work folder and returns facts for the manifest.
+            environment: What does not change the result but is worth recording (device, threads, versions).
+            rebuild: Build anew even where the artifact is there.
+            resumable: Hand *make* the files that a killed attempt left; otherwise it starts in an empty folder.
+
+        Raises:
+            StoreFull, NotWritable: From the operating system, as ours.
+        """
+        digest = self.digest(stage, version, options, inputs)
+        with disk_errors(self.root):
+            if not rebuild and (found := self._find_whole(stage, digest)):
+                return Built(found, reused=True)
+            work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
+            work.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(work.with_name(f"{digest}.lock")):
+                # Another process may have built it while we waited for the lock.
+                if not rebuild and (found := self.find_usable(stage, digest)):
+                    return Built(found, reused=True)
+                self._set_aside(stage, digest)
+                if rebuild or not resumable:
+                    shutil.rmtree(work, ignore_errors=True)
+                work.mkdir(exist_ok=True)
+                started = time.time()
+                facts = dict(make(work))
+                identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
+                record = {"facts": facts, "seconds": round(time.time() - started, 3), "created": started}
+                final = self.root / stage / digest
+                seen = _publish(work, final, {**identity, **record, "environment": environment or {}})
+                self._contents.remember(final, seen)
+        return Built(self.open(stage, digest), reused=False)
+
+    def tidy(self) -> list[Path]:
+        """Remove the work folders that killed builds left and that no build goes on with; return them.
+
+        What a build can go on with stays, and so does what a living process works in.
+        """
+        gone = []
+        for work in (self.root / WORK).glob(f"{ONCE}*"):
+            lock = work.with_name(f"{work.name.removeprefix(ONCE)}.lock")
+            with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+                shutil.rmtree(work, ignore_errors=True)
+                gone.append(work)
+        return gone
+
+    def _find_whole(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, None where it is absent or damaged; what is damaged is dealt with under the lock."""
+        with suppress(Damaged):
+            return self.find(stage, digest)
+        return None
+
+    def _set_aside(self, stage: str, digest: str) -> None:
+        folder = self.root / stage / digest
+        if folder.exists():
+            aside = self.root / ASIDE / f"{stage}-{digest}-{time.time_ns()}"
+            aside.parent.mkdir(exist_ok=True)
+            folder.rename(aside)
+            log.info("%s: the former result is kept in %s", stage, aside)
+
+
+def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
+    """Write the manifest, flush all to the disk, and give the folder its name; return what its files look like."""
+    # A manifest that a killed attempt left must not be listed among the files of this one.
+    (work / MANIFEST).unlink(missing_ok=True)
+    files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    hashed = {name: hash_file(path) for name, path in files.items()}
+    manifest["files"] = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
+    write_manifest(work / MANIFEST, manifest)
+    for path in [*files.values(), work / MANIFEST]:
+        _fsync(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work.rename(final)
+    _fsync(final.parent)
+    return {name: seen for name, (_, seen) in hashed.items()}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Read compressed files and archives as streams."""

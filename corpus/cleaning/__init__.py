@@ -1,0 +1,1 @@
+"""Clean ingested reviews: normal form, language, business columns."""

@@ -1,0 +1,209 @@
+"""Yelp's table of businesses: name, city and categories, to be joined to the reviews.
+
+Read are `yelp_academic_dataset_business.json` (one JSON object a line), compressed or not, or as a member of Yelp's own
+archive; and CSV. The table is small (150,000 businesses) and is held in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+import polars as pl
+
+from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
+from corpus.archives.tar_members import tar_members
+from corpus.reading.long_lines import next_line
+from corpus.schema import Limits
+
+log = logging.getLogger(__name__)
+
+BUSINESS: dict[str, pl.DataType] = {
+    "business_name": pl.String(),
+    "city": pl.String(),
+    "categories": pl.String(),
+}
+"""Columns that a review gets from its business. `categories` are separated by ", ", as Yelp writes them."""
+
+LIMITS, LAYERS = Limits(), 4
+FIELDS = ("business_id", "name", "city", "categories")
+KEY = "business_id"
+
+
+@dataclass(frozen=True)
+class Businesses:
+    """The table, a row per business.
+
+    Args:
+        table: Columns business_id and those of `BUSINESS`.
+        repeated: Records whose business_id stands again further down; the last one counts.
+        without_id: Records that no review can name.
+    """
+
+    table: pl.DataFrame
+    repeated: int
+    without_id: int
+
+    def join(self, reviews: pl.DataFrame) -> pl.DataFrame:
+        """Return the reviews, in their order, with the columns of `BUSINESS`: null where the business is not known."""
+        return reviews.join(self.table, on=KEY, how="left", maintain_order="left")
+
+    def unmatched(self, reviews: pl.DataFrame) -> int:
+        """Return how many of the reviews name no business of the table."""
+        return reviews.height - reviews.join(self.table, on=KEY, how="semi").height
+
+    def facts(self, unmatched: int) -> dict[str, int]:
+        """Return the facts about the join."""
+        return {
+            "businesses": self.table.height, "repeated": self.repeated, "without_id": self.without_id,
+            "unmatched": unmatched,
+        }
+
+
+def read_businesses(path: Path) -> Businesses:
+    """Read the table of businesses.
+
+    Raises:
+        Unreadable: The file is missing, damaged, or a line of it is no JSON object; names the line.
+        MissingColumn: No record has a business_id.
+        EmptyInput: There are no records, or the archive has no such member.
+    """
+    with _opened(path) as stream:
+        first = stream.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if first in (b"{", b"["):
+            found, fields = _json_lines(stream, path)
+        else:
+            found, fields = _csv(stream, path)
+    if not found.height:
+        raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
+    named = found.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
+    if not named.height:
+        raise MissingColumn(
+            f"There is no field '{KEY}'", where=path, value="the fields are: " + ", ".join(fields),
+            cause="the file is another table than the businesses", remedy=_REMEDY,
+        )
+    table = named.unique(KEY, keep="last", maintain_order=True).rename({"name": "business_name"})
+    result = Businesses(table, named.height - table.height, found.height - named.height)
+    if result.repeated or result.without_id:
+        log.warning(
+            "%s: %d repeated business ids (the last one counts), %d records without one",
+            path.name, result.repeated, result.without_id,
+        )
+    return result
+
+
+_REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """Open the content, whatever it is packed in, and turn what the unpacking libraries raise into our errors."""
+    try:
+        with path.open("rb") as file:
+            room = LIMITS.room(os.fstat(file.fileno()).st_size)
+            with library():
+                stream = _unpacked(file, path, room)
+            yield stream
+    except InputError:
+        raise
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise Unreadable(
+                "The table of businesses cannot be read", where=path, cause=str(error), remedy=_REMEDY
+            ) from error
+        raise Unreadable(
+            "The table of businesses is damaged or was cut off", where=path, cause=str(error) or type(error).__name__,
+            remedy="fetch or copy the file again",
+        ) from error
+
+
+def _unpacked(stream: io.BufferedReader, path: Path, room: int) -> io.BufferedReader:
+    for _ in range(LAYERS):
+        head = stream.peek(512)
+        if unpacker := unpacker_of(head):
+            stream = io.BufferedReader(Unpacked(unpacker(stream), path.name, LIMITS, room), BUFFER)
+        elif head[257:262] == b"ustar":
+            stream = _member(stream, path)
+        else:
+            return stream
+    raise Unreadable("The file is packed too often", where=path, value=f"{LAYERS} layers", remedy="unpack it first")
+
+
+def _member(stream: io.BufferedReader, path: Path) -> io.BufferedReader:
+    met: list[str] = []
+    for _, content in tar_members(stream, path.name, _is_business, met):
+        return io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
+    raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
+
+
+def _is_business(member: str) -> bool:
+    name = Path(member).name.lower()
+    return "business" in name and not name.startswith((".", "_"))
+
+
+def _json_lines(stream: io.BufferedReader, path: Path) -> tuple[pl.DataFrame, list[str]]:
+    rows: list[tuple[str | None, ...]] = []
+    fields: dict[str, None] = {}
+    for number in itertools.count(1):
+        line, problem = next_line(stream, number, LIMITS)
+        if not line:
+            break
+        if problem:
+            raise Unreadable("A business is too long", where=f"{path}, line {number}", cause=problem.detail)
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            continue
+        record = _record(line, path, number)
+        fields |= dict.fromkeys(record)
+        rows.append(tuple(_text(record.get(name), name, path, number) for name in FIELDS))
+    return pl.DataFrame(rows, schema=dict.fromkeys(FIELDS, pl.String), orient="row"), list(fields)
+
+
+def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = orjson.loads(line)
+    except ValueError as error:
+        raise Unreadable(
+            "A business is no JSON object", where=f"{path}, line {number}", value=line[:120], cause=str(error),
+            remedy="correct the line; the table is read as one JSON object a line",
+        ) from error
+    if not isinstance(record, dict):
+        raise Unreadable("A business is no JSON object", where=f"{path}, line {number}", value=line[:120])
+    return record
+
+
+def _text(value: Any, field: str, path: Path, number: int) -> str | None:
+    """Return a field as text; older editions write the categories as a list."""
+    if value is None or isinstance(value, str):
+        return value
+    if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    raise Unreadable(
+        f"The field '{field}' of a business is no text", where=f"{path}, line {number}", value=value,
+        remedy="correct the line",
+    )
+
+
+def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
+    content = stream.read()
+    if not content.strip():
+        return pl.DataFrame(schema=dict.fromkeys(FIELDS, pl.String)), []
+    try:
+        content.decode()  # polars takes some of what is no text for the name of a column
+        frame = pl.read_csv(content, infer_schema=False)
+    except (UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise Unreadable(
+            "The table of businesses is neither JSON lines nor CSV", where=path, cause=str(error)[:200], remedy=_REMEDY
+        ) from error
+    known = [pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name) for name in FIELDS]
+    return frame.select(known), frame.columns

@@ -1,0 +1,245 @@
+"""Typed parts → one cleaned table with its split: the normal form, and the duplicate filter.
+
+Rows stand in the order of the splits, and within a split in that of their places (see `corpus.splitting.split`), that
+is like a shuffle, but the same for any order of the input. Nothing is held in memory but a batch for each thread, a
+slice of the order, and some numbers for each review (`corpus.duplicates.keys`, `corpus.cleaning.slices`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
+from core.environment import available_cores
+from core.errors import CheckFailed, EmptyInput, disk_errors
+from corpus.cleaning.business import read_businesses
+from corpus.cleaning.clean_table import ROWS, write_clean, write_copies
+from corpus.cleaning.language import in_languages
+from corpus.cleaning.normalise import count_masks, normalise
+from corpus.cleaning.slices import Slices
+from corpus.duplicates.dedupe import NearDuplicates
+from corpus.duplicates.keys import Repeats, hash_texts
+from corpus.ingestion.ingest import iter_parts
+from corpus.parallel import ordered
+from corpus.splitting.grouping import Grouping, Keys
+from corpus.splitting.leaks import certify
+from corpus.splitting.split import SPLITS, places
+from models.text.normal_form import NormalForm
+
+SLICE_BYTES = 64 << 20
+"""About how much text is sorted at a time."""
+
+BATCH_ROWS = 20_000
+"""Reviews that a thread cleans at a time."""
+
+Report = Callable[[int, int], None]
+"""Called with how many reviews have been worked on, and how many that will be: each once in every pass."""
+
+
+def prepare(
+    dataset_folder: Path,
+    folder: Path,
+    clean: CleanConfig,
+    split: SplitConfig,
+    *,
+    selection: SelectionConfig | None = None,
+    duplicates: DuplicatesConfig | None = None,
+    business: Path | None = None,
+    report: Report | None = None,
+    threads: int = 0,
+) -> dict[str, Any]:
+    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet` and its leak certificate.
+
+    The same reviews give the same bytes, in whatever order and however cut into parts they come.
+
+    Args:
+        dataset_folder: What `corpus.ingestion.ingest.ingest` wrote.
+        folder: Where to write; needs space for about three times the text while it works.
+        clean: The normal form.
+        split: Shares, salt, and what stays together.
+        selection: Languages wanted; default: all.
+        duplicates: What counts as a near-duplicate, if anything does.
+        business: Yelp's table of businesses.
+        report: Told the progress.
+        threads: Threads that clean and compare; 0: one for each core.
+
+    Returns:
+        Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the test's ids and texts),
+        `normal_form`. Of those that are not there: `empty` (texts with nothing left), `languages` {code: reviews set
+        aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}. rows + empty + these = the
+        dataset's. `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `copies`
+        {split: {groups, reviews}} (reviews that stay and repeat another one of their split; which, says
+        copies.parquet), `grouping` {by, without_key, keys, in_two_splits; by month: validation_from, test_from,
+        dates_from_data}; with a table of businesses `business` {businesses, repeated, without_id, unmatched}. `masks`
+        {kind of personal data: how often it was replaced}, `certificate` (digest of the leak certificate).
+
+    Raises:
+        EmptyInput: A split would be empty; says why and what to do.
+        CheckFailed: A text, user, business or month of one split stands in another, which must not be.
+        ConfigError: A split by month does not begin with a month.
+        Unreadable, MissingColumn: The table of businesses.
+        StoreFull, NotWritable: The disk.
+    """
+    form = NormalForm(**clean.model_dump())
+    businesses = read_businesses(business) if business else None
+    duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
+    grouping, keys = Grouping(split, dataset_folder), Keys(split)
+    make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report)
+    with _slices(dataset_folder, folder, grouping) as slices:
+        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
+        repeats = Repeats(*slices.text_hashes())
+        near = {}
+        if duplicates.near:
+            near = _drop_near(repeats, passes.through(slices), slices.folder / "near", duplicates, threads)
+        _require_all_splits(repeats, counts, grouping, dataset_folder)
+        written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
+        copies = write_copies(folder, repeats.copies())
+    _require_apart(keys.facts(), split.by, folder)
+    certificate = certify(folder, duplicates, threads, copies)
+    return {
+        **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
+        "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
+        "duplicates": repeats.left(), "near": near, "copies": copies, "normal_form": form.to_dict(),
+        "certificate": certificate.digest,
+    }
+
+
+@contextmanager
+def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[Slices]:
+    """Make the slices that are sorted on disk, and remove them when the table is written."""
+    work = folder / "slices"
+    with disk_errors(folder):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
+        count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
+        yield Slices(work, count, grouping.shares, grouping.ranges)
+        shutil.rmtree(work)
+
+
+@dataclass
+class _Counts:
+    """What was met while cleaning, besides what stays."""
+
+    read: int = 0
+    empty: int = 0
+    without_key: int = 0
+    languages: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: _Counts) -> None:
+        self.read += other.read
+        self.empty += other.empty
+        self.without_key += other.without_key
+        self.languages.update(other.languages)
+        self.masks.update(other.masks)
+
+
+class _Passes:
+    """Reports how far the work is that goes over the reviews several times."""
+
+    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
+        scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+        self.reviews = scan.select(pl.len()).collect().item()
+        self.report, self.passes, self.finished = report, passes, 0
+
+    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the frames of the next pass."""
+        done = self.finished * self.reviews
+        for frame in frames:
+            yield frame
+            done += frame.height
+            if self.report:
+                self.report(done, self.passes * self.reviews)
+        self.finished += 1
+
+
+def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
+    return (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
+
+
+def _clean_all(
+    batches: Iterator[pl.DataFrame], slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]],
+    threads: int,
+) -> _Counts:
+    """Clean batch by batch, in several threads but in the order of the input, into the slices."""
+    total = _Counts()
+    for rows, counts in ordered(make, batches, threads):
+        slices.add(rows)
+        total.add(counts)
+    return total
+
+
+def _clean(
+    batch: pl.DataFrame, form: NormalForm, grouping: Grouping, selection: SelectionConfig
+) -> tuple[pl.DataFrame, _Counts]:
+    """Return the columns of `ROWS` and the keys of `Slices` for the reviews that are used."""
+    frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
+    some = frame.filter(pl.col("text") != "")
+    counts = _Counts(batch.height, batch.height - some.height)
+    if form.mask_personal_data:
+        before = count_masks(batch["text"])
+        counts.masks = Counter({name: n - before[name] for name, n in count_masks(frame["text"]).items()})
+    rating = pl.col("stars")
+    whole = rating.is_between(1, 5) & (rating == rating.floor())
+    some = some.with_columns(
+        stars=pl.when(whole).then(rating).otherwise(0).cast(pl.Int8),
+        bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
+        words=pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32),
+    )
+    some, counts.languages = in_languages(some, selection)
+    counts.without_key = grouping.without_key(some)
+    place = places(some["review_id"], grouping.config.salt)
+    return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
+
+
+def _drop_near(
+    repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
+) -> dict[str, Any]:
+    """Let near-duplicates leave; each text is compared once, however often it occurs."""
+    near = NearDuplicates(work, config, threads)
+    start = 0
+    for frame in (batch for each in slices for batch in each.select("text").iter_slices(BATCH_ROWS)):
+        chosen = repeats.distinct(start, start + frame.height)
+        numbers = np.flatnonzero(chosen).astype(np.uint64) + np.uint64(start)
+        near.add(numbers, frame["text"].filter(pl.Series(chosen)))
+        start += frame.height
+    repeats.drop_near(near.pairs(repeats.ranks))
+    shutil.rmtree(work)
+    return {"pairs": repeats.near_pairs, "examined": near.examined, "within": repeats.near_within}
+
+
+def _require_all_splits(repeats: Repeats, counts: _Counts, grouping: Grouping, folder: Path) -> None:
+    kept, left = repeats.kept(), repeats.left()
+    for name in SPLITS:
+        if not kept[name]:
+            gone = sum(left.get(name, {}).values())
+            aside = sum(counts.languages.values())
+            causes = [f"there are {counts.read} reviews in all"]
+            causes += [f"{gone} left this split because the same text stands elsewhere, or nearly so"] if gone else []
+            causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
+            causes += [f"{aside} are in other languages than selection.languages"] if aside else []
+            raise EmptyInput(
+                f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),
+                value=", ".join(f"{side} {kept[side]}" for side in SPLITS),
+                remedy=grouping.remedy,
+            )
+
+
+def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
+    if keys["in_two_splits"]:
+        raise CheckFailed(
+            f"Reviews of one {by} stand in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
+            where=folder / "clean.parquet", remedy='report it: the splitting is broken; split by "review" (split.by)',
+        )

@@ -1,0 +1,141 @@
+"""The table clean.parquet: its columns, and writing it slice by slice in its order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from corpus.cleaning.business import BUSINESS, Businesses
+from corpus.cleaning.slices import regrouped
+from corpus.splitting.grouping import Keys
+from corpus.splitting.split import SPLITS
+
+CLEAN: dict[str, pl.DataType] = {
+    "review_id": pl.String(),
+    "text": pl.String(),
+    "stars": pl.Int8(),
+    "bytes": pl.Int32(),
+    "words": pl.Int32(),
+    "date": pl.Datetime("us"),
+    "split": pl.String(),
+    "business_id": pl.String(),
+    "user_id": pl.String(),
+    **BUSINESS,
+}
+"""Columns of clean.parquet. `stars` is 0 where the rating is unknown or not a whole number from 1 to 5; `bytes` is the
+UTF-8 length of the cleaned text + 1 for its end; `words` counts what spaces and line breaks separate. The last three
+are null where no table of businesses is given, or the review's business is not in it."""
+
+ROWS = tuple(name for name in CLEAN if name != "split" and name not in BUSINESS)
+"""What is known of a review before its side and its business are looked up."""
+
+ROW_GROUP = 50_000
+"""Rows that are read at once; a split passes over the groups of the others."""
+
+
+COPIES_FILE = "copies.parquet"
+"""Beside clean.parquet: review_id, split and group of the reviews that repeat another one of their split."""
+
+
+def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Write which reviews of clean.parquet repeat each other within their split, and return how many by split.
+
+    Args:
+        folder: Where clean.parquet is.
+        copies: See `corpus.duplicates.keys.Repeats.copies`.
+
+    Returns:
+        By split {groups, reviews}.
+    """
+    ids = pl.scan_parquet(folder / "clean.parquet").select("review_id").with_row_index("row")
+    table = ids.join(copies.lazy(), on="row", how="inner").sort("row").select("review_id", "split", "group").collect()
+    table.write_parquet(folder / COPIES_FILE)
+    return {
+        name: {"groups": table.filter(pl.col("split") == name)["group"].n_unique(),
+               "reviews": table.filter(pl.col("split") == name).height}
+        for name in SPLITS
+    }  # fmt: skip
+
+
+def write_clean(
+    folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None, keys: Keys
+) -> dict[str, Any]:
+    """Write the reviews that stay to `folder/clean.parquet`.
+
+    The bytes depend on the rows alone, not on how they are cut into slices: all row groups but the last have
+    `ROW_GROUP` rows.
+
+    Args:
+        folder: Where to write.
+        slices: The reviews in their order, each frame of one split, with the column rank.
+        code: (N,) for each review in the order of the slices: 0 if it stays.
+        businesses: Names, cities and categories to be joined.
+        keys: Told which reviews stand in which split.
+
+    Returns:
+        Facts: rows, splits, test_digest; with a table of businesses: business.
+    """
+    from pyarrow import parquet
+
+    schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    tally = _Tally(keys, businesses)
+    temporary = folder / "clean.parquet.tmp"
+    with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for frame in regrouped(tally.counted(_staying(slices, code)), ROW_GROUP):
+            table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+            writer.write_table(table, row_group_size=ROW_GROUP)
+    temporary.replace(folder / "clean.parquet")
+    return tally.facts()
+
+
+def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield a split's name and reviews of it, slice by slice."""
+    start = 0
+    for frame in slices:
+        kept = frame.filter(pl.Series(code[start : start + frame.height] == 0))
+        start += frame.height
+        yield SPLITS[frame["rank"][0]], kept.select(ROWS)
+
+
+def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.DataFrame:
+    if businesses:
+        return businesses.join(frame).select(*CLEAN)
+    return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in BUSINESS.items()).select(*CLEAN)
+
+
+class _Tally:
+    """Counts what goes into the table, on its way."""
+
+    def __init__(self, keys: Keys, businesses: Businesses | None) -> None:
+        self.keys, self.businesses = keys, businesses
+        self.totals = {name: Counter[str](reviews=0, bytes=0, words=0) for name in ("train", "validation", "test")}
+        self.unmatched = 0
+        self.digest = hashlib.sha256()
+
+    def counted(self, sides: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+        """Yield the reviews with the column split."""
+        for name, frame in sides:
+            sums = {"bytes": int(frame["bytes"].sum()), "words": int(frame["words"].sum())}
+            self.totals[name].update(reviews=frame.height, **sums)
+            self.keys.add(name, frame)
+            if name == "test":
+                for review_id, text in frame.select("review_id", "text").iter_rows():
+                    self.digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+            if self.businesses:
+                self.unmatched += self.businesses.unmatched(frame)
+            yield frame.with_columns(split=pl.lit(name))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of `write_clean`."""
+        splits = {name: dict(total) for name, total in self.totals.items()}
+        facts = {
+            "rows": sum(total["reviews"] for total in splits.values()), "splits": splits,
+            "test_digest": self.digest.hexdigest(),
+        }
+        return {**facts, "business": self.businesses.facts(self.unmatched)} if self.businesses else facts

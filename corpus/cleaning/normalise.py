@@ -1,0 +1,91 @@
+"""Apply the normal form of `models.text.normal_form` to whole columns: the same tables and patterns, in polars."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+
+import polars as pl
+
+from models.text.normal_form import (
+    BREAKS,
+    CHARACTERS,
+    ENTITY,
+    ENTITY_ROUNDS,
+    ESCAPES,
+    LAYOUT,
+    MASKS,
+    REPAIR,
+    NormalForm,
+    Step,
+    decode_entity,
+)
+from models.text.rules import Repair
+
+_BEYOND_ASCII = r"[^\n -~]"
+"""What mojibake, invisible characters and other spaces need; most reviews have nothing of it."""
+_PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
+
+
+def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
+    """Return the normal form of each text: exactly `form.apply`, from the same tables."""
+    repair, breaks = (REPAIR,) * form.repair_encoding, form.restore_breaks
+    texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (*repair, *CHARACTERS))))
+    if form.unescape_entities:
+        texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
+    if repair:
+        texts = _where(texts, REPAIR.hint, lambda some: _nfc(_substitute(some, repair)))
+    texts = _substitute(texts, (*((ESCAPES,) * breaks), *LAYOUT)).str.strip_chars(" \n")
+    return _substitute(texts, (*form.masks, *((BREAKS,) * breaks)))
+
+
+def count_masks(texts: pl.Series) -> dict[str, int]:
+    """Return how often each placeholder stands in *texts*: {"email": n, "url": n, …}.
+
+    What masking wrote is the count in the cleaned texts less that in the raw ones, where somebody may have typed it.
+    """
+    marks = dict.fromkeys(step.replacement for step in MASKS)
+    found = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
+    return {mark.strip("_"): int(found.str.count_matches(mark, literal=True).sum()) for mark in marks}
+
+
+def _substitute(texts: pl.Series, steps: tuple[Step, ...]) -> pl.Series:
+    for step in steps:
+        if isinstance(step, Repair):
+            texts = _where(texts, step.hint, _one_by_one(step.apply))
+        else:
+            texts = texts.str.replace_all(step.rust, step.replacement)
+    return texts
+
+
+def _one_by_one(change: Callable[[str], str]) -> Callable[[pl.Series], pl.Series]:
+    return lambda some: pl.Series([change(text) for text in some.to_list()], dtype=pl.String)
+
+
+def _where(texts: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Change the texts in which the pattern is found; most texts need none of the slow steps."""
+    chosen = texts.str.contains(pattern)
+    return texts.scatter(chosen.arg_true(), change(texts.filter(chosen))) if chosen.any() else texts
+
+
+def _nfc(texts: pl.Series) -> pl.Series:
+    """Python's Unicode tables, not polars' own, so that both forms agree on characters that are newer than one."""
+    change = _one_by_one(lambda text: unicodedata.normalize("NFC", text))
+    return _where(texts, _PERHAPS_NOT_NFC, change)
+
+
+def _unescape(texts: pl.Series) -> pl.Series:
+    for _ in range(ENTITY_ROUNDS):
+        known = _references(texts)
+        if not known:
+            return texts
+        texts = texts.str.replace_many(list(known), list(known.values()))
+    left = list(_references(texts))
+    return texts.str.replace_many(left, [" "] * len(left)) if left else texts
+
+
+def _references(texts: pl.Series) -> dict[str, str]:
+    """Return the character references that occur, and what they stand for; they are few, and cannot overlap."""
+    found = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
+    decoded = {reference: decode_entity(reference) for reference in found}
+    return {reference: text for reference, text in decoded.items() if text is not None}

@@ -1,0 +1,1 @@
+"""Find exact and near duplicates by SHA-256 and MinHash."""

@@ -1,0 +1,108 @@
+"""Find candidates for containment: a text that stands inside a longer one, such as its first half.
+
+MinHash finds texts whose sets of shingles are alike as wholes; half a review and the whole one are not. Winnowing
+(Schleimer, Wilkerson and Aiken 2003) takes the fingerprints of runs of words and keeps of every w consecutive ones the
+smallest, the anchor. Two texts that have w consecutive runs in common have an anchor in common, wherever it stands in
+each; a share of 2 / (w + 1) of the runs is kept. Runs are longer than shingles: hardly any text is without "one of
+the", but those that share eight words in a row are few.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from corpus.duplicates.shingles import mix
+
+WINDOW = 16
+"""Shingles in a row that are always noticed: with shingles of three words, 18 equal words."""
+
+RUN = 6
+"""Shingles of a run: with shingles of three words, eight words."""
+
+PARTITIONS = 16
+"""Files that the anchors are spread over, by their first bits; one at a time is held in memory."""
+
+
+_FACTORS = mix(np.arange(1, 4, dtype=np.uint64)) | np.uint64(1)
+
+
+class Anchors:
+    """The anchors of texts, on disk.
+
+    Args:
+        folder: For the files.
+        window: So many equal shingles in a row are always noticed; at least `RUN`.
+        least: Texts with fewer shingles have no anchors.
+    """
+
+    def __init__(self, folder: Path, window: int, least: int) -> None:
+        self._folder, self._window, self._least = folder, max(window, RUN), max(least, window, RUN)
+
+    def of(self, fingerprints_S: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the anchors (A,) uint64 of D texts and the text (A,) of each, uint32.
+
+        Args:
+            fingerprints_S: Of the shingles of all texts, in the order of the text.
+            offsets: (D + 1,) where each text's begin and the last one's end.
+        """
+        lengths = np.diff(offsets)
+        windows = np.where(lengths >= self._least, lengths - self._window + 1, 0)
+        total = int(windows.sum())
+        if not total:
+            return np.zeros(0, np.uint64), np.zeros(0, np.uint32)
+        text = np.repeat(np.arange(len(lengths), dtype=np.uint32), windows)
+        inside = np.arange(total) - np.repeat(np.cumsum(windows) - windows, windows)
+        runs = _runs(fingerprints_S)
+        smallest = _sliding_minimum(runs, self._window - RUN + 1)[offsets[text] + inside]
+        new = np.ones(total, bool)
+        new[1:] = (smallest[1:] != smallest[:-1]) | (text[1:] != text[:-1])
+        return smallest[new], text[new]
+
+    def append(self, anchors: np.ndarray, texts: np.ndarray) -> None:
+        """Write anchors and the numbers of their texts."""
+        place = (anchors >> np.uint64(60)).astype(np.uint8)
+        for partition in np.unique(place).tolist():
+            here = place == partition
+            for values in (anchors[here].astype(np.uint64), texts[here].astype(np.uint32)):
+                with self._file(partition, values.dtype).open("ab") as out:
+                    values.tofile(out)
+
+    def buckets(self, partition: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return who shares an anchor: members (M,), anchor by anchor and ascending in each, and B + 1 offsets."""
+        kinds = np.dtype(np.uint64), np.dtype(np.uint32)
+        if not self._file(partition, kinds[0]).exists():
+            return np.zeros(0, np.int64), np.zeros(1, np.int64)
+        anchors, texts = (np.fromfile(self._file(partition, kind), kind) for kind in kinds)
+        order = np.lexsort((texts, anchors))
+        anchors, texts = anchors[order], texts[order]
+        once = np.ones(len(anchors), bool)  # a text may have an anchor twice
+        once[1:] = (anchors[1:] != anchors[:-1]) | (texts[1:] != texts[:-1])
+        anchors, texts = anchors[once], texts[once].astype(np.int64)
+        starts = np.flatnonzero(np.append(True, anchors[1:] != anchors[:-1]))
+        sizes = np.diff(np.append(starts, len(anchors)))
+        shared = np.repeat(sizes > 1, sizes)
+        return texts[shared], np.concatenate([[0], np.cumsum(sizes[sizes > 1])])
+
+    def _file(self, partition: int, kind: np.dtype) -> Path:
+        return self._folder / f"anchors-{partition:02d}.{kind.name}"
+
+
+def _runs(fingerprints_S: np.ndarray) -> np.ndarray:
+    """Return the fingerprint of each run of `RUN` shingles, (S - RUN + 1,), from its first, middle and last one.
+
+    These have all its words in them where a shingle has three.
+    """
+    last = RUN - 1
+    first, middle, final = (fingerprints_S[start : len(fingerprints_S) - last + start] for start in (0, RUN // 2, last))
+    return mix(first * _FACTORS[0] + middle * _FACTORS[1] + final * _FACTORS[2])
+
+
+def _sliding_minimum(values_S: np.ndarray, window: int) -> np.ndarray:
+    """Return the minimum of each window of consecutive values, (S - window + 1,), by doubling."""
+    smallest, width = values_S, 1
+    while 2 * width <= window:
+        smallest, width = np.minimum(smallest[:-width], smallest[width:]), 2 * width
+    rest = window - width
+    return np.minimum(smallest[: len(smallest) - rest], smallest[rest:]) if rest else smallest

@@ -1,0 +1,133 @@
+"""Locality-sensitive hashing: which bands of a MinHash signature are compared, and who meets in them.
+
+Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
+with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
+Massive Datasets, 3rd ed., section 3.4.2).
+
+Unlike texts meet seldom, but of n texts n^2 / 2 pairs may: at millions of reviews most of those who meet are nothing
+alike. So who meets is looked at first by a `Sketch`, a byte of each of some values (b-bit minwise hashing: Li and
+Koenig 2010), which costs a thousandth of a comparison of the texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from rensa import RMinHash
+
+from core.config.run_config import DuplicatesConfig
+from core.errors import ConfigError
+from corpus.duplicates.shingles import mix
+
+SEED = 1
+"""Of the hash functions of MinHash."""
+
+RECALL = 0.98
+"""Of pairs exactly as similar as the limit, this share at least is to meet in a band; of more similar ones more do."""
+
+LOWEST_RECALL = 0.95
+
+SKETCH_BYTES = 16
+OVERLOOKED = 0.0005
+"""Of pairs exactly as similar as the limit, this share at most may be overlooked by their sketches."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How a signature is cut: *count* bands of *rows* values each."""
+
+    count: int
+    rows: int
+
+    def recall(self, similarity: float) -> float:
+        """Return the probability that two texts of this similarity meet in a band."""
+        return float(1 - (1 - similarity**self.rows) ** self.count)
+
+    @classmethod
+    def of(cls, config: DuplicatesConfig) -> Bands:
+        """Return the longest bands, which bring the fewest unlike texts together, that still reach `RECALL`.
+
+        Raises:
+            ConfigError: Even bands of one value would lose more than one pair in twenty.
+        """
+        cuts = [cls(config.permutations // rows, rows) for rows in range(config.permutations, 0, -1)]
+        chosen = next((cut for cut in cuts if cut.recall(config.similarity) >= RECALL), cuts[-1])
+        if chosen.recall(config.similarity) < LOWEST_RECALL:
+            raise ConfigError(
+                f"{config.permutations} permutations find only {chosen.recall(config.similarity):.0%} of the pairs "
+                f"that are {config.similarity:g} similar", where="duplicates.permutations", value=config.permutations,
+                cause="the less similar two texts are, the more values it takes to notice them",
+                remedy="raise duplicates.permutations or duplicates.similarity",
+            )
+        return chosen
+
+    def signatures(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the signatures (D, count * rows) as uint64 of D texts.
+
+        Args:
+            fingerprints: Of the shingles of all texts (see `corpus.duplicates.shingles`).
+            offsets: (D + 1,) where each text's begin and the last one's end; no text is without one.
+        """
+        used = self.count * self.rows
+        if len(offsets) <= 1:
+            return np.zeros((0, used), np.uint64)
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(fingerprints, offsets.astype(np.uint64), used, SEED)
+        return mix(np.array(matrix.to_rows(), np.uint64))
+
+    def keys(self, signature_DP: np.ndarray) -> np.ndarray:
+        """Return the keys (count, D) as uint64: texts with equal values in a band have its key in common."""
+        factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
+        return mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A byte of each of *size* values of a signature; two texts are worth comparing if *least* of the bytes agree."""
+
+    size: int
+    least: int
+
+    @classmethod
+    def of(cls, similarity: float, values: int) -> Sketch:
+        """Return the strictest sketch that overlooks no more than `OVERLOOKED` of the pairs that are so similar."""
+        size = min(SKETCH_BYTES, values)
+        strictest = (cls(size, least) for least in range(size, 0, -1))
+        return next((one for one in strictest if one.overlooked(similarity) <= OVERLOOKED), cls(size, 0))
+
+    def overlooked(self, similarity: float) -> float:
+        """Return the share of pairs of this similarity of whose bytes fewer than *least* agree: a binomial number.
+
+        That values which differ may share a byte is left out: it helps.
+        """
+        equal = range(self.least)
+        return sum(comb(self.size, n) * similarity**n * (1 - similarity) ** (self.size - n) for n in equal)
+
+    def cut(self, signature_DP: np.ndarray) -> np.ndarray:
+        """Return the sketches (D, size) as uint8, of values all over the signatures."""
+        chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
+        return signature_DP[:, chosen].astype(np.uint8)
+
+    def alike(self, left_PS: np.ndarray, right_PS: np.ndarray) -> np.ndarray:
+        """Return which pairs of sketches (P, size) belong to texts worth comparing."""
+        return np.count_nonzero(left_PS == right_PS, axis=1) >= self.least
+
+
+def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return who shares a key: members (M,), bucket by bucket and ascending in each, and B + 1 offsets of buckets.
+
+    Keys that only one has are left out. Takes about 24 bytes a key.
+    """
+    order = np.argsort(keys_D, kind="stable")
+    sorted_keys = keys_D[order]
+    again = sorted_keys[1:] == sorted_keys[:-1]
+    del sorted_keys
+    shared = np.zeros(len(order), bool)
+    shared[1:] = again
+    shared[:-1] |= again
+    first = shared.copy()
+    first[1:] &= ~again
+    members, starts = order[shared], np.flatnonzero(first[shared])
+    return members, np.append(starts, len(members))
+

@@ -1,0 +1,126 @@
+"""Which of the texts that meet in a bucket are compared, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from corpus.duplicates.jaccard import Comparison
+
+CROWD = 256
+"""More pairs than this in one bucket are a crowd, which is compared block by block (see `Round`)."""
+
+NEIGHBOURS = 16
+"""With so many of its own side a text is compared in a crowd."""
+
+STAYS = 255
+_PAIRS_AT_ONCE = 1 << 18
+_SCOUTS = 4
+_BLOCK = 1_024
+
+Pairs = tuple[np.ndarray, np.ndarray]
+Near = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Texts a and b (P,) and their similarities (P,)."""
+
+
+class Round:
+    """One of the rounds in which texts are compared: a side against the less sacred ones, or each side within itself.
+
+    The sides have their rounds from the most sacred on. A text that turns out to be nearly one of a more sacred side
+    leaves, and what leaves is not compared any more. Crowds are compared whole, block by block, by matrix products;
+    since a first small block lets all leave that are alike, ten thousand copies of a form letter cost about one
+    comparison each. Within a side, where near-duplicates stay and are only counted, a text of a crowd is compared with
+    the next `NEIGHBOURS` of its bucket.
+
+    Args:
+        side_D: The side of each text as uint8, 0 for the most sacred.
+        near_D: The side for whose sake each text leaves, else `STAYS`; noted down by `found`.
+        side: The side whose round it is; None for each side within itself.
+        comparison: Compares texts and knows when they are near-duplicates.
+    """
+
+    def __init__(self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison) -> None:
+        self._side_D, self._near_D, self._side = side_D, near_D, side
+        self._comparison = comparison
+        self.examined = 0
+        """Pairs compared so far."""
+
+    def pairs(
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+    ) -> Iterator[Near]:
+        """Yield the near-duplicates among those who meet, some at a time.
+
+        Args:
+            members: (M,) texts, bucket by bucket.
+            starts: (B + 1,) where the buckets begin and the last one ends.
+            worthwhile: Says which pairs are to be compared, as a mask: not those that have met before.
+        """
+        members, bucket, begin, end = self._opposite(members, starts)
+        crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
+        if self._side is None:
+            end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
+            crowded[:] = False
+        for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
+            chosen = worthwhile(pairs)
+            a, b = pairs[0][chosen], pairs[1][chosen]
+            yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
+        for number in np.unique(bucket[crowded]):
+            low, high = np.searchsorted(bucket, [number, number + 1])
+            first = int(begin[low])
+            yield from self._crowd(members[low:first], members[first:high])
+
+    def _opposite(self, members: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return members, their buckets, and from where to where in *members* those stand that each is compared with.
+
+        In a side's round its texts are compared with the less sacred ones of the bucket, else with those behind them.
+        """
+        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        chosen = self._near_D[members] == STAYS
+        if self._side is not None:
+            chosen &= self._side_D[members] >= self._side
+        members, bucket = members[chosen], bucket[chosen]
+        sides = self._side_D[members]
+        group = bucket * 256 + sides if self._side is None else bucket * 2 + (sides > self._side)
+        order = np.lexsort((members, group))
+        members, bucket, group = members[order], bucket[order], group[order]
+        if self._side is None:
+            return members, bucket, np.arange(1, len(members) + 1), np.searchsorted(group, group, side="right")
+        begin = np.searchsorted(group, bucket * 2 + 1)
+        end = np.where(group % 2 == 0, np.searchsorted(bucket, bucket, side="right"), begin)
+        return members, bucket, begin, end
+
+    def _crowd(self, sacred: np.ndarray, others: np.ndarray) -> Iterator[Near]:
+        for start in (0, *range(_SCOUTS, len(sacred), _BLOCK)):
+            some = sacred[start : start + _BLOCK] if start else sacred[:_SCOUTS]
+            others = others[self._near_D[others] == STAYS]
+            for first in range(0, len(others), _BLOCK):
+                block = others[first : first + _BLOCK]
+                similarity, near = self._comparison.table(some, block)
+                best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # near, if any is
+                yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
+
+    def _settled(
+        self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
+    ) -> Iterator[Near]:
+        """Yield those pairs that are near-duplicates; in a side's round, b leaves."""
+        self.examined += examined
+        if near.any():
+            if self._side is not None:
+                self._near_D[b[near]] = self._side
+            yield a[near], b[near], similarity[near]
+
+
+def _ranges(members: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:
+    """Yield pairs of each member with those from its begin to its end, some at a time."""
+    counts = end - begin
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(members):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
+        some = counts[start:stop]
+        if total := int(some.sum()):
+            inside = np.arange(total) - np.repeat(np.cumsum(some) - some, some)
+            yield np.repeat(members[start:stop], some), members[np.repeat(begin[start:stop], some) + inside]
+        start = stop

@@ -1,0 +1,118 @@
+"""Compare texts in a file exactly, as sets of word shingles: Jaccard similarity and containment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints
+
+_COLUMNS = 4_096
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """When two sets of shingles are those of near-duplicates.
+
+    Args:
+        similarity: Least Jaccard similarity, |A ∩ B| / |A ∪ B|.
+        containment: Least share of the smaller set that the larger one has, |A ∩ B| / min(|A|, |B|); above 1: never.
+        least: Sets of fewer shingles are contained in others by chance and do not count as such.
+    """
+
+    similarity: float
+    containment: float = 2.0
+    least: int = 0
+
+    def judge(self, common: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Jaccard similarity, as float32, and whether the texts are near-duplicates.
+
+        Args:
+            common: How many shingles two texts share.
+            a: How many shingles the first one has.
+            b: How many the second one has.
+        """
+        similarity = (common / (a + b - common)).astype(np.float32)
+        smaller = np.minimum(a, b)
+        contained = (smaller >= self.least) & (common >= self.containment * smaller)
+        return similarity, (similarity >= np.float32(self.similarity)) | contained
+
+
+class Comparison:
+    """Compares texts exactly, reading their words back from files.
+
+    Args:
+        words: File of the word forms, one after another.
+        offsets: File of D + 1 uint64: where each begins, and the last one ends.
+        shingle: Words of a shingle.
+        nearness: When two texts are near-duplicates.
+    """
+
+    def __init__(self, words: Path, offsets: Path, shingle: int, nearness: Nearness) -> None:
+        self._words, self._offsets, self._fingerprints = words, offsets, Fingerprints(shingle)
+        self._nearness = nearness
+
+    def pairs(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Jaccard similarity (P,) of texts a and b (P,), as float32, and which are near-duplicates (P,)."""
+        if not len(a):
+            return np.zeros(0, np.float32), np.zeros(0, bool)
+        offsets = np.memmap(self._offsets, np.uint64, "r")
+        ends = np.cumsum(offsets[a + 1] - offsets[a] + offsets[b + 1] - offsets[b])
+        done, parts = 0, []
+        while done < len(a):
+            before = ends[done - 1] if done else 0
+            stop = max(done + 1, int(np.searchsorted(ends, before + np.uint64(SLICE_BYTES), side="right")))
+            parts.append(self._some(a[done:stop], b[done:stop]))
+            done = stop
+        similarity, near = zip(*parts, strict=True)
+        return np.concatenate(similarity), np.concatenate(near)
+
+    def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        texts, where = np.unique(np.concatenate([a, b]), return_inverse=True)
+        shingles, sizes = self._sets(texts)
+        starts = np.cumsum(sizes) - sizes
+        pair = np.concatenate([np.arange(len(a)), np.arange(len(b))])
+        lengths = sizes[where]
+        total = int(lengths.sum())
+        inside = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        keyed = shingles[np.repeat(starts[where], lengths) + inside] | (np.repeat(pair, lengths) << 32)
+        keyed.sort()
+        common = np.bincount(keyed[1:][keyed[1:] == keyed[:-1]] >> 32, minlength=len(a))
+        return self._nearness.judge(common, sizes[where[: len(a)]], sizes[where[len(a) :]])
+
+    def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `pairs` does of all texts a (A,) with all texts b (B,), (A, B) each, by matrix products."""
+        shingles, sizes = self._sets(np.concatenate([a, b]))
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        ours = owner < len(a)
+        both = np.intersect1d(shingles[ours], shingles[~ours])
+        column = np.searchsorted(both, shingles)
+        shared = column < len(both)
+        shared[shared] = both[column[shared]] == shingles[shared]
+        owner, column = owner[shared], column[shared]
+        common = np.zeros((len(a), len(b)), np.float32)
+        for first in range(0, len(both), _COLUMNS):
+            some = (column >= first) & (column < first + _COLUMNS)
+            present = np.zeros((len(sizes), min(_COLUMNS, len(both) - first)), np.float32)
+            present[owner[some], column[some] - first] = 1
+            common += present[: len(a)] @ present[len(a) :].T
+        return self._nearness.judge(common, sizes[: len(a), None], sizes[None, len(a) :])
+
+    def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the different shingles of each text, numbered within this call, and how many each has."""
+        offsets = np.memmap(self._offsets, np.uint64, "r")
+        begin, end = offsets[texts].tolist(), offsets[texts + 1].tolist()
+        with self._words.open("rb", buffering=0) as file:  # not mapped: pages around each text would stay in memory
+            read = [os.pread(file.fileno(), stop - start, start) for start, stop in zip(begin, end, strict=True)]
+        data = np.frombuffer(b"".join(read), np.uint8)
+        bounds = np.concatenate([[0], np.cumsum(np.array(end) - np.array(begin))])
+        fingerprints, shingle_offsets = self._fingerprints.of(data, bounds)
+        _, numbers = np.unique(fingerprints, return_inverse=True)
+        owner = np.repeat(np.arange(len(texts)), np.diff(shingle_offsets))
+        keyed = (owner << 32) | numbers
+        keyed.sort()
+        keyed = keyed[np.append(True, keyed[1:] != keyed[:-1])]
+        return keyed & 0xFFFFFFFF, np.bincount(keyed >> 32, minlength=len(texts))

@@ -1,0 +1,1 @@
+"""Ingest raw files into one data set of typed Parquet parts."""

@@ -1,0 +1,188 @@
+"""Records of any input → typed Parquet parts and a quarantine, file by file and restartable per part.
+
+`read_source` reads one file, part by part (`corpus.ingestion.part_writer`); a reading that was killed goes on after the
+last whole part and yields the same bytes as one that was not. `corpus.ingestion.settle` then makes one data set of all
+files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from core.config.run_config import SourceConfig
+from core.errors import InputError, disk_errors
+from core.processes.memory import kept_memory
+from corpus.ingestion.part_writer import PartWriter, described_parts, read_json, saved_quarantine
+from corpus.ingestion.parts import PARTS, QUARANTINE_FILE, READING_FILE, QuarantineWriter, Reading, spread, write_whole
+from corpus.ingestion.settle import DATASET_FILE, assemble
+from corpus.reading.readers import Progress, read
+from corpus.reading.sources import Source, cause_of, identify, originals, source_names
+from corpus.schema import Limits
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES = 8 << 20
+JOURNAL = "journal"
+JOURNAL_VERSION = 3
+"""Bumped when what a killed reading left can no longer be read."""
+READINGS = "readings"
+SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
+"""The settings on which the reading of a file depends."""
+
+Report = Callable[[int, int, int], None]
+"""Called with records done, bytes done and bytes in all (of the files as they lie on the disk)."""
+
+IngestFacts = dict[str, Any]
+
+
+def ingest(
+    inputs: Sequence[Path | str], folder: Path, config: SourceConfig, report: Report | None = None
+) -> IngestFacts:
+    """Read all inputs into `folder/parts/part-*.parquet` (`COLUMNS`) and `folder/quarantine.parquet` (`QUARANTINE`).
+
+    Nothing is dropped silently: `records = rows + quarantined + duplicates`. Of records that share a review_id the
+    newest by date stays (of equally new ones the last); the others stand in the quarantine with the reason
+    "duplicate_id" and are counted as duplicates, not as quarantined. Blank lines are no records.
+
+    Args:
+        inputs: Files, folders or globs.
+        folder: Where to write; what a killed run of the same inputs left there is used, anything else is replaced.
+        config: Longest text, rows per part and so on: `SETTINGS`.
+        report: Told the progress after each block.
+
+    Returns:
+        Facts, see `corpus.ingestion.settle.assemble`.
+
+    Raises:
+        EmptyInput: No records, or all of them bad.
+        Unreadable: An input is missing, damaged, cut off, in no known format, or changed while it was read.
+        MissingColumn: A file has no text.
+        StoreFull, NotWritable: The disk.
+    """
+    sources = [identify(path, name) for path, name in source_names(inputs).items()]
+    if (done := _finished(folder, sources, config)) is not None:
+        return done
+    chosen = originals(sources)
+    total = sum(source.bytes for source in chosen.values())
+    readings: dict[str, Reading] = {}
+    records = size = 0
+    with disk_errors(folder):
+        for digest, source in chosen.items():
+            def tell(more: int, done: int, _: int, records: int = records, size: int = size) -> None:
+                if report:
+                    report(records + more, size + done, total)
+
+            readings[digest] = read_source(source, folder / READINGS / _key(source, config), config, tell)
+            records, size = records + readings[digest].facts["records"], size + source.bytes
+        facts = assemble(folder, sources, readings)
+        shutil.rmtree(folder / READINGS)
+    return facts
+
+
+def _finished(folder: Path, sources: Sequence[Source], config: SourceConfig) -> IngestFacts | None:
+    """Return the facts of a data set that was made of the same files with the same settings."""
+    facts = read_json(folder / DATASET_FILE)
+    if not facts or facts["settings"] != settings_of(config):
+        return None
+    files = [(source.name, source.sha256) for source in sources]
+    return dict(facts) if [(entry["name"], entry["sha256"]) for entry in facts["sources"]] == files else None
+
+
+def _key(source: Source, config: SourceConfig) -> str:
+    """Return the name of the folder in which a file is read."""
+    return hashlib.sha256(json.dumps([source.name, source.sha256, settings_of(config)]).encode()).hexdigest()[:16]
+
+
+def settings_of(config: SourceConfig) -> dict[str, Any]:
+    """Return the settings on which the reading of a file depends."""
+    return {name: getattr(config, name) for name in SETTINGS}
+
+
+def limits_of(config: SourceConfig) -> Limits:
+    """Return the limits of the readers; each is the setting of the same name."""
+    known = {field.name for field in fields(Limits)} & set(SETTINGS)
+    return Limits(block_bytes=BLOCK_BYTES, **{name: getattr(config, name) for name in known})
+
+
+def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> Reading:
+    """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `Reading`).
+
+    Args:
+        source: The file as it was identified; it must not have changed since.
+        folder: What a killed reading of the same file left there is used, anything else is removed.
+        config: See `SETTINGS`.
+        report: Told the progress after each block.
+
+    Raises:
+        Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also where the file changes meanwhile.
+        StoreFull, NotWritable: The disk.
+    """
+    about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config)}
+    journal = folder / JOURNAL
+    with disk_errors(folder), kept_memory():
+        if not (folder / READING_FILE).exists():
+            _prepare_folder(folder, {**about, "block_bytes": BLOCK_BYTES, "journal": JOURNAL_VERSION})
+            _read_parts(source, folder, config, report or (lambda records, done, total: None))
+            _finish(folder, about)
+        shutil.rmtree(journal, ignore_errors=True)
+    return Reading(folder)
+
+
+def _prepare_folder(folder: Path, request: dict[str, Any]) -> None:
+    """Keep what an interrupted reading of the same file left; remove everything else."""
+    journal = folder / JOURNAL
+    if read_json(journal / "request.json") != request:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / PARTS).mkdir(parents=True)
+        journal.mkdir()
+        write_whole(journal / "request.json", json.dumps(request).encode())
+
+
+def _read_parts(source: Source, folder: Path, config: SourceConfig, report: Report) -> None:
+    progress, journal = Progress(), folder / JOURNAL
+    with PartWriter(folder / PARTS, journal, config.part_rows) as writer:
+        if writer.complete:
+            return
+        try:
+            for block in read(source.path, source.name, limits_of(config), progress):
+                progress.records += block.records
+                writer.add(block)
+                report(progress.records, progress.bytes_done, source.bytes)
+        except InputError as error:
+            raise cause_of(error, source) from error
+        source.require_unchanged()
+        writer.finish()
+
+
+def _finish(folder: Path, about: dict[str, Any]) -> None:
+    """Join the bad records of all parts and write the facts."""
+    journal = folder / JOURNAL
+    reasons: Counter[str] = Counter()
+    with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+        for bad in saved_quarantine(journal):
+            reasons.update(bad["reason"].to_list())
+            quarantine.add(bad)
+    parts = described_parts(journal)
+    rows, quarantined = spread(parts)["rows"], sum(reasons.values())
+    facts = {
+        **about, "records": rows + quarantined, "rows": rows, "quarantined": quarantined,
+        "reasons": dict(sorted(reasons.items())), "parts": parts,
+    }
+    write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+
+
+def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
+    """Yield the finished parts of an ingested dataset, in order, each with the columns of `COLUMNS`."""
+    for path in sorted((folder / PARTS).glob("part-*.parquet")):
+        yield pl.read_parquet(path)

@@ -1,0 +1,203 @@
+"""The parts of a file that is being read, each of which exists whole or not at all.
+
+With a part go the bad records met on the way, and a small JSON file, its place: where in the file the part ended. The
+place is written last and by renaming, so a reading that was killed goes on after the last whole part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from corpus.ingestion.parts import describe, parquet_bytes, part_name, write_whole
+from corpus.schema import QUARANTINE, Block
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 256 << 20
+"""Of a part, about: a hundred thousand reviews have a third of it, a hundred thousand books would fill the memory."""
+BAD_BYTES = 64 << 20
+"""Of bad records that are held, about: a file may hold nothing else."""
+SUMS = "crc32"
+"""Key under which a finished part has the CRC-32 of its files."""
+MANY = 500
+"""Of tables that are held: of very many small files each has few rows, and a table has more to it than its rows."""
+ROW_BYTES = 200
+"""Counted for what a row has besides its longest column."""
+
+
+class PartWriter:
+    """Cuts the stream of blocks into parts and remembers where each part ended.
+
+    A part has *part_rows* rows, or fewer where they have `PART_BYTES` before. The place is (blocks read, rows of the
+    next block already written). The bad records of a block go with the first part that is written after the block was
+    met, so after a part that ended inside a block they are already saved; where they grow too many before a part is
+    full, they are spilt. A part is written in a thread while the next one is read; never are two under way.
+
+    Args:
+        folder: Of the parts.
+        journal: Folder for the bad records and for where each part ended.
+        part_rows: Most rows of a part.
+    """
+
+    def __init__(self, folder: Path, journal: Path, part_rows: int) -> None:
+        self.folder, self.journal, self.part_rows = folder, journal, part_rows
+        places = _whole(_places(journal), folder, journal)
+        self.parts = len(places)
+        last = places[-1] if places else {"blocks": 0, "rows": 0}
+        self.complete = bool(last.get("last"))
+        self.skip_blocks, self.skip_rows = last["blocks"], last["rows"]
+        self.blocks = self.spilt = 0
+        self.sums: dict[str, int] = {}
+        self.good: list[pl.DataFrame] = []
+        self.bad: list[pl.DataFrame] = []
+        self.rows = self.good_bytes = self.bad_bytes = 0  # of those lists: an archive may hold very many small files
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
+        self.saving: Future[None] | None = None
+        if self.parts:
+            log.info("%d parts were finished before; reading goes on after them", self.parts)
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self.thread.shutdown()
+        if kind is None:
+            self._wait()
+
+    def add(self, block: Block) -> None:
+        """Take the next block; blocks of finished parts are passed over."""
+        self.blocks += 1
+        if self.blocks <= self.skip_blocks:
+            return
+        good, bad = block.good, block.bad
+        if self.skip_rows:
+            good, bad = good.slice(self.skip_rows), bad.clear()
+            self.skip_rows = 0
+        self.good += [good] if good.height else []
+        if len(self.good) > MANY:
+            self.good = [pl.concat(self.good, rechunk=True)]
+        self.bad += [bad] if bad.height else []
+        self.rows += good.height
+        self.good_bytes += _bytes(good, "text")
+        self.bad_bytes += _bytes(bad, "raw")
+        if self.bad_bytes >= BAD_BYTES:
+            self._spill()
+        while self.rows >= self.part_rows or self.good_bytes >= PART_BYTES:
+            self._write(pl.concat(self.good), block.good.height)
+
+    def _write(self, rows: pl.DataFrame, block_rows: int) -> None:
+        part, rest = rows.head(self.part_rows), rows.slice(self.part_rows)
+        ended = rest.is_empty()
+        place = {"blocks": self.blocks - (not ended), "rows": 0 if ended else block_rows - rest.height}
+        self._save(part, place)
+        self.good = [] if ended else [rest]
+        self.rows, self.good_bytes = rest.height, _bytes(rest, "text")
+
+    def _spill(self) -> None:
+        self._keep(_bad_file(self.journal, self.parts, self.spilt), pl.concat(self.bad), self.sums)
+        self.spilt += 1
+        self.bad, self.bad_bytes = [], 0
+
+    def finish(self) -> None:
+        """Write what is left; also when that is nothing, so that the end of the file is on record."""
+        rows = pl.concat(self.good) if self.good else None
+        self._save(rows, {"blocks": self.blocks, "rows": 0, "last": True})
+
+    def _save(self, rows: pl.DataFrame | None, place: dict[str, Any]) -> None:
+        bad = pl.concat(self.bad) if self.bad else pl.DataFrame(schema=QUARANTINE)
+        self._wait()
+        about = {**place, "spilt": self.spilt, SUMS: self.sums}
+        self.saving = self.thread.submit(self._put, self.parts, rows, bad, about)
+        self.parts += 1
+        self.spilt, self.bad, self.bad_bytes, self.sums = 0, [], 0, {}
+
+    def _wait(self) -> None:
+        """Wait for the part that is being written; raises what that raised."""
+        if self.saving is not None:
+            self.saving.result()
+
+    def _put(self, number: int, rows: pl.DataFrame | None, bad: pl.DataFrame, place: dict[str, Any]) -> None:
+        if rows is not None and rows.height:
+            self._keep(self.folder / f"{part_name(number)}.parquet", rows, place[SUMS])
+            part = describe(rows)
+        else:
+            part = {"rows": 0}
+        self._keep(_bad_file(self.journal, number, place["spilt"]), bad, place[SUMS])
+        write_whole(_place_file(self.journal, number), json.dumps({**place, "part": part}).encode())
+
+
+    @staticmethod
+    def _keep(path: Path, rows: pl.DataFrame, sums: dict[str, int]) -> None:
+        content = parquet_bytes(rows)
+        sums[path.name] = zlib.crc32(content)
+        write_whole(path, content)
+
+
+def _bytes(frame: pl.DataFrame, column: str) -> int:
+    """Return about how much memory rows take: the bytes of their longest column, and something for the others."""
+    return int(frame[column].cast(pl.Binary).bin.size().sum()) + ROW_BYTES * frame.height
+
+
+def _place_file(journal: Path, number: int) -> Path:
+    return journal / f"{part_name(number)}.json"
+
+
+def _bad_file(journal: Path, number: int, piece: int) -> Path:
+    return journal / f"{part_name(number)}.bad-{piece:03d}.parquet"
+
+
+def _places(journal: Path) -> list[dict[str, Any]]:
+    """Return where the whole parts ended, from the first to the last before one that is missing."""
+    numbers = takewhile(lambda number: _place_file(journal, number).exists(), count())
+    return [read_json(_place_file(journal, number)) for number in numbers]
+
+
+def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[dict[str, Any]]:
+    """Return the parts, from the first on, whose files are what was written: a loss of power may have cut one off."""
+    for number, place in enumerate(places):
+        if not _is_whole(place, folder, journal):
+            log.warning("part %d is not what was written; reading goes on from before it", number)
+            for later in range(number, len(places)):
+                _place_file(journal, later).unlink()
+            return places[:number]
+    return places
+
+
+def _is_whole(place: dict[str, Any] | None, folder: Path, journal: Path) -> bool:
+    """Return whether the files of a finished part are what was written; earlier versions kept no checksums."""
+    if place is None:
+        return False
+    for name, crc32 in place.get(SUMS, {}).items():
+        path = next((path for path in (folder / name, journal / name) if path.is_file()), None)
+        if path is None or zlib.crc32(path.read_bytes()) != crc32:
+            return False
+    return True
+
+
+def described_parts(journal: Path) -> list[dict[str, Any]]:
+    """Return what `corpus.ingestion.parts.describe` says of the parts that hold rows."""
+    return [place["part"] for place in _places(journal) if place["part"]["rows"]]
+
+
+def saved_quarantine(journal: Path) -> Iterator[pl.DataFrame]:
+    """Yield the bad records of the whole parts, in order, a bounded number at a time."""
+    for number, place in enumerate(_places(journal)):
+        for piece in range(place["spilt"] + 1):
+            yield pl.read_parquet(_bad_file(journal, number, piece))
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file says, None where it is not there or says nothing."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

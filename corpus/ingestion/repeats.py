@@ -1,0 +1,144 @@
+"""Repeated review_ids over all parts of a data set, found in little memory.
+
+A first look takes 64-bit hashes of the ids only: 8 bytes a row, sorted in place. Only rows whose hash is there twice
+are fetched and compared by their ids, some at a time. Above `HASHES` rows the looks go by ranges of the hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from corpus.reading.convert import DERIVED_ID
+from corpus.schema import FIELDS
+
+HASHES = 1 << 24
+"""Hashes that are sorted at once: 128 MiB."""
+FETCHED = 1 << 19
+"""About how many rows with repeated ids are compared at once; all of one id stay together."""
+IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
+
+_FETCHED_SCHEMA: dict[str, pl.DataType] = {
+    "review_id": pl.String(), "date": pl.Datetime("us"), "row": pl.Int64(), "content": pl.UInt64(),
+}
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What repeated ids mean for the rows, which are numbered over all parts.
+
+    `losers` give way to another row with their id; `identical` says which of them hold the very same record.
+    `renamed` are records without an id of their own, which are never duplicates: the n-th occurrence of a derived id
+    gets the ending `-n`, with n in `occurrence`. Row numbers ascend.
+    """
+
+    losers: np.ndarray
+    identical: np.ndarray
+    renamed: np.ndarray
+    occurrence: np.ndarray
+
+    def of_rows(self, start: int, end: int) -> Repeats:
+        """Return those of the rows start … end-1, numbered from 0."""
+        lost = slice(*np.searchsorted(self.losers, [start, end]))
+        new = slice(*np.searchsorted(self.renamed, [start, end]))
+        return Repeats(
+            self.losers[lost] - start, self.identical[lost], self.renamed[new] - start, self.occurrence[new]
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.losers.size or self.renamed.size)
+
+
+def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> Repeats:
+    """Find repeated ids.
+
+    Of records that share an id of their own the newest by date stays; an unknown date is older than any, and of
+    equally new ones the last in order stays.
+
+    Args:
+        paths: Parts with at least `FIELDS`, in order.
+        rows: How many rows each part has.
+    """
+    starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
+    found: list[tuple[np.ndarray, ...]] = []
+    for low, high in _ranges(sum(rows)):
+        hashes, counts = _repeated_hashes(paths, sum(rows), low, high)
+        for group in _groups(hashes, counts):
+            found.append(_compare(_fetch(paths, starts, group)))
+    losers, identical, renamed, occurrence = (
+        np.concatenate([each[index] for each in found]) if found else np.empty(0, dtype)
+        for index, dtype in enumerate((np.int64, np.bool_, np.int64, np.int32))
+    )
+    by_loser, by_name = np.argsort(losers), np.argsort(renamed)
+    return Repeats(losers[by_loser], identical[by_loser], renamed[by_name], occurrence[by_name])
+
+
+def _ranges(rows: int) -> Iterator[tuple[int, int]]:
+    """Cut the 64-bit numbers into ranges, inclusive at both ends, each with about `HASHES` of so many hashes."""
+    count = max(1, -(-rows // HASHES))
+    edges = [index * 2**64 // count for index in range(count + 1)]
+    for low, high in pairwise(edges):
+        yield low, high - 1
+
+
+def _hashes(path: Path) -> np.ndarray:
+    return pl.read_parquet(path, columns=["review_id"])["review_id"].hash().to_numpy()
+
+
+def _repeated_hashes(paths: Sequence[Path], rows: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of a range that are there more than once, ascending, and how often each is."""
+    if rows <= HASHES:
+        hashes, filled = np.empty(rows, dtype=np.uint64), 0
+        for path in paths:
+            part = _hashes(path)
+            hashes[filled : filled + part.size] = part
+            filled += part.size
+    else:
+        parts = (_hashes(path) for path in paths)
+        hashes = np.concatenate([part[(part >= np.uint64(low)) & (part <= np.uint64(high))] for part in parts])
+    hashes.sort()
+    again = np.flatnonzero(hashes[1:] == hashes[:-1])
+    return np.unique(hashes[again], return_counts=True)
+
+
+def _groups(hashes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut repeated hashes into groups that about `FETCHED` rows have; *counts* are the repeats after the first."""
+    if hashes.size:
+        yield from np.split(hashes, np.flatnonzero(np.diff(np.cumsum(counts + 1) // FETCHED)) + 1)
+
+
+def _fetch(paths: Sequence[Path], starts: Sequence[int], wanted: np.ndarray) -> pl.DataFrame:
+    """Return id, date, row number and a hash of the content of all rows whose id has one of the *wanted* hashes."""
+    fetched = [pl.DataFrame(schema=_FETCHED_SCHEMA)]
+    for path, start in zip(paths, starts, strict=False):
+        hashes = _hashes(path)
+        place = np.minimum(np.searchsorted(wanted, hashes), wanted.size - 1)
+        chosen = np.flatnonzero(wanted[place] == hashes)
+        if chosen.size:
+            frame = pl.read_parquet(path, columns=list(FIELDS))[chosen]
+            row = pl.Series("row", chosen + start, dtype=pl.Int64)
+            content = frame.select(FIELDS).hash_rows().alias("content")
+            fetched.append(frame.select("review_id", "date").with_columns(row, content))
+    return pl.concat(fetched)
+
+
+def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:
+    """Return losers, which of them are identical with what stays, rows to rename, and their occurrence."""
+    rows = rows.sort("row").filter(pl.len().over("review_id") > 1)
+    derived = rows["review_id"].str.contains(IS_DERIVED)
+    newest = rows.filter(~derived).sort("date", "row", nulls_last=False).group_by("review_id").agg(
+        pl.col("row").last().alias("kept"), pl.col("content").last().alias("kept_content")
+    )
+    losers = rows.filter(~derived).join(newest, on="review_id").filter(pl.col("row") != pl.col("kept"))
+    renamed = rows.filter(derived).with_columns(
+        occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32)
+    ).filter(pl.col("occurrence") > 1)
+    return (
+        losers["row"].to_numpy(), (losers["content"] == losers["kept_content"]).to_numpy(),
+        renamed["row"].to_numpy(), renamed["occurrence"].to_numpy(),
+    )

@@ -1,0 +1,203 @@
+"""From source files as they were read to one data set: repeated ids, the quarantine, and the facts about the whole.
+
+It changes nothing of what was read: parts that stay as they are get a second name (a hard link), the others are
+written anew. `dataset.json` is written last.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from core.errors import EmptyInput
+from corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    QuarantineWriter,
+    Reading,
+    added,
+    content_of,
+    describe,
+    iter_quarantine,
+    link_whole,
+    parquet_bytes,
+    part_name,
+    spread,
+    write_whole,
+)
+from corpus.ingestion.repeats import Repeats, find_repeats
+from corpus.reading.sources import Listed, originals
+from corpus.schema import COLUMNS, QUARANTINE, Reason
+
+DATASET_FILE = "dataset.json"
+
+
+def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading]) -> dict[str, Any]:
+    """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
+
+    Files with the same bytes count once: the copies are listed with `same_as`, and their records as duplicates. The
+    order of the sources is the order of the rows.
+
+    Args:
+        folder: Where to write; what stands there under these names is replaced.
+        sources: All source files, in order.
+        readings: What was read, by SHA-256 of the file.
+
+    Returns:
+        Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
+        with it, or in a `copied` file), reasons, parts, bytes, input_bytes, date_min, date_max, content_sha256,
+        settings and `sources` as in `dataset.json`. records = rows + quarantined + duplicates, in each source too.
+
+    Raises:
+        EmptyInput: No record, or none that is good; names the commonest reason and where it was met first.
+    """
+    chosen = originals(sources)
+    used = [readings[digest] for digest in chosen]
+    _require_rows(sources, used)
+    (folder / DATASET_FILE).unlink(missing_ok=True)  # from here on there is no data set, until there is a new one
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    (folder / PARTS).mkdir(parents=True)
+    repeats = find_repeats(
+        [path for reading in used for path in reading.paths],
+        [part["rows"] for reading in used for part in reading.facts["parts"]],
+    )
+    settled: dict[str, dict[str, Any]] = {}
+    with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+        writer = _Parts(folder / PARTS, repeats, quarantine)
+        for source, reading in zip(chosen.values(), used, strict=True):
+            for bad in iter_quarantine(reading.quarantine):
+                quarantine.add(bad)
+            settled[source.sha256] = writer.add_source(reading)
+    entries = [_entry(source, chosen[source.sha256], settled[source.sha256]) for source in sources]
+    facts = _facts(entries, writer, used)
+    write_whole(folder / DATASET_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+    return facts
+
+
+class _Parts:
+    """Writes the parts of a data set one after another and adds up what they hold."""
+
+    def __init__(self, folder: Path, repeats: Repeats, quarantine: QuarantineWriter) -> None:
+        self.folder, self.repeats, self.quarantine = folder, repeats, quarantine
+        self.row = self.superseded = self.identical = 0
+        self.described: list[dict[str, Any]] = []
+
+    def add_source(self, reading: Reading) -> dict[str, Any]:
+        """Take the parts of a source; return the source's entry in the manifest."""
+        first, lost = len(self.described), self.superseded + self.identical
+        for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
+            self._add(path, part)
+        mine = self.described[first:]
+        return {
+            "records": reading.facts["records"],
+            **spread(mine),
+            "quarantined": reading.facts["quarantined"],
+            "duplicates": self.superseded + self.identical - lost,
+            "parts": [f"{part_name(number)}.parquet" for number in range(first, first + len(mine))],
+        }
+
+    def _add(self, path: Path, part: dict[str, Any]) -> None:
+        repeats = self.repeats.of_rows(self.row, self.row + part["rows"])
+        self.row += part["rows"]
+        new = self.folder / f"{part_name(len(self.described))}.parquet"
+        if not repeats:
+            link_whole(path, new)
+            self.described.append(part)
+            return
+        frame = pl.read_parquet(path)
+        content = added([part["content"]])
+        frame, content = _rename(frame, repeats, content)
+        dropped = frame[repeats.losers]
+        self.quarantine.add(_as_quarantine(dropped, repeats.identical))
+        self.identical += int(repeats.identical.sum())
+        self.superseded += int((~repeats.identical).sum())
+        kept = frame[np.delete(np.arange(frame.height), repeats.losers)]
+        if kept.height:
+            write_whole(new, parquet_bytes(kept))
+            content = content - content_of(dropped)
+            self.described.append(describe(kept, content))
+
+
+def _rename(frame: pl.DataFrame, repeats: Repeats, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+    """Give repeated derived ids their endings, and correct the sum of the rows' hashes."""
+    if not repeats.renamed.size:
+        return frame, content
+    ids = frame["review_id"][repeats.renamed]
+    endings = pl.Series("n", repeats.occurrence).cast(pl.String)
+    changed = frame.with_columns(frame["review_id"].scatter(repeats.renamed, ids + "-" + endings))
+    content = content - content_of(frame[repeats.renamed]) + content_of(changed[repeats.renamed])
+    return changed, content
+
+
+def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame:
+    """Return dropped rows as records in quarantine; of the identical ones the raw bytes stand in the data set."""
+    raws = [b"" if same else orjson.dumps(row) for same, row in zip(
+        identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True)]
+    details = [
+        f"the same record with the review_id {name!r} is in the data set" if same
+        else f"another record with the review_id {name!r} is newer"
+        for same, name in zip(identical.tolist(), dropped["review_id"], strict=True)
+    ]
+    columns = {
+        "source": dropped["source"], "line": dropped["line"], "reason": [Reason.DUPLICATE_ID.value] * len(raws),
+        "detail": details, "raw": raws,
+    }
+    return pl.DataFrame(columns, schema=QUARANTINE)
+
+
+def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source's entry in the manifest; a copy adds nothing but duplicates."""
+    about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
+    if source == original:
+        return {**about, **settled, "text_bytes": settled["bytes"], "bytes": source.bytes}
+    records = settled["records"]
+    nothing = {"rows": 0, "quarantined": 0, "duplicates": records, "date_min": None, "date_max": None, "parts": []}
+    return {**about, "records": records, **nothing, "text_bytes": 0, "same_as": original.name}
+
+
+def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[Reading]) -> dict[str, Any]:
+    reasons: Counter[str] = Counter()
+    for reading in used:
+        reasons.update(reading.facts["reasons"])
+    totals = {name: sum(entry[name] for entry in entries) for name in ("records", "rows", "quarantined", "duplicates")}
+    copied = sum(entry["records"] for entry in entries if "same_as" in entry)
+    return {
+        **totals,
+        "superseded": writer.superseded, "identical": writer.identical, "copied": copied,
+        "reasons": dict(sorted(reasons.items())),
+        "parts": len(writer.described),
+        **{name: value for name, value in spread(writer.described).items() if name != "rows"},
+        "input_bytes": sum(entry["bytes"] for entry in entries),
+        "content_sha256": added([part["content"] for part in writer.described]).tobytes().hex(),
+        "settings": used[0].facts["settings"],
+        "sources": entries,
+    }
+
+
+def _require_rows(sources: Sequence[Listed], used: Sequence[Reading]) -> None:
+    """Raise EmptyInput unless some record is good."""
+    if any(reading.facts["rows"] for reading in used):
+        return
+    names = ", ".join(source.name for source in sources)
+    records = sum(reading.facts["records"] for reading in used)
+    if not records:
+        raise EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
+    reasons: Counter[str] = Counter()
+    for reading in used:
+        reasons.update(reading.facts["reasons"])
+    common, count = max(sorted(reasons.items()), key=lambda item: item[1])
+    reading = next(reading for reading in used if common in reading.facts["reasons"])
+    bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect()
+    example = bad.row(0, named=True)
+    raise EmptyInput(
+        f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",
+        value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})",
+        remedy=f"correct the input; all records with their reasons stand in {reading.quarantine}",
+    )

@@ -1,0 +1,1 @@
+"""Profile a data set in bounded memory: counts, sketches, samples."""

@@ -1,0 +1,284 @@
+"""What reviews look like in figures that add up: two profiles merge into that of both, and compare with each other.
+
+    survey = take_survey(batches, work)        # one pass; memory does not grow with the reviews
+    survey.profile.to_json()                   # about 1 MB, whatever the size of the corpus
+    before + after                             # the profile of both
+
+All figures are sums, histograms with fixed edges, or the sketches of `corpus/profiling/sketches.py`: the merge of any
+parts in any order is the profile of the whole, but for words so rare that they are not listed (see `Tally.unlisted`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import ArtifactError, EmptyInput
+from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.word_counts import LISTED, WordCounts
+from corpus.profiling.word_statistics import WordStatistics
+from corpus.splitting.split import SPLITS
+from models.text.personal_data import MASKS
+
+VERSION = 1
+SIDES = tuple(reversed(SPLITS))
+NEW = "new"
+"""The side of reviews that have no split: those that have just come in."""
+LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
+"""Lower edges of the bins of words per review: 1, 2, … then 8 per doubling. The last bin has no end; bin 0 is below."""
+BATCH_BYTES = 1 << 20
+"""Text that is counted at a time; a single longer review is one batch."""
+FIRST_BYTES = 16 << 10
+COLUMNS: dict[str, pl.DataType] = {
+    "text": pl.String(), "stars": pl.Int8(), "bytes": pl.Int32(), "words": pl.Int32(), "date": pl.Datetime("us"),
+    "split": pl.String(), "business_id": pl.String(), "user_id": pl.String(), "categories": pl.String(),
+    "city": pl.String(),
+}
+SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
+PLACEHOLDERS = tuple(dict.fromkeys(step.replacement for step in MASKS))
+"""What the normal form writes in place of personal data (`models/text/normal_form.py`)."""
+TALLIES = ("masks", "months", "categories", "cities", "top_words")
+TYPES = ("types", "businesses", "users")
+MONTHS, NAMES = 2_400, 2_000
+"""Months, and categories or cities, that are kept."""
+
+
+@dataclass
+class Summary:
+    """Figures of some reviews. `a + b` is the summary of both.
+
+    Args:
+        reviews: Number of reviews.
+        words: What white space separates.
+        bytes: UTF-8 bytes of the texts, and one a review for its end.
+        stars: Reviews with unknown rating, 1, …, 5 stars.
+        lengths: Reviews by number of words, in bins that begin at 0 and at each of `LENGTH_EDGES`.
+        byte_values: How often each of the 256 byte values occurs in the texts.
+        masks: How often each of `PLACEHOLDERS` occurs.
+        months: Reviews by month ("2015-03"); undated ones are missing.
+        categories: Reviews by category of their business; a review may have several.
+        cities: Reviews by city of their business.
+        top_words: Counts of the most frequent words of the word unit, punctuation included, case folded.
+        types: Sample of the different words.
+        businesses: Sample of the businesses.
+        users: Sample of the authors.
+    """
+
+    reviews: int = 0
+    words: int = 0
+    bytes: int = 0
+    stars: list[int] = field(default_factory=lambda: [0] * 6)
+    lengths: list[int] = field(default_factory=lambda: [0] * (len(LENGTH_EDGES) + 1))
+    byte_values: list[int] = field(default_factory=lambda: [0] * 256)
+    masks: Tally = field(default_factory=partial(Tally, len(PLACEHOLDERS)))
+    months: Tally = field(default_factory=partial(Tally, MONTHS))
+    categories: Tally = field(default_factory=partial(Tally, NAMES))
+    cities: Tally = field(default_factory=partial(Tally, NAMES))
+    top_words: Tally = field(default_factory=partial(Tally, LISTED))
+    types: TypeSample = field(default_factory=TypeSample)
+    businesses: TypeSample = field(default_factory=TypeSample)
+    users: TypeSample = field(default_factory=TypeSample)
+
+    def add(self, reviews: pl.DataFrame) -> None:
+        """Count reviews, all but their words: these come from `WordCounts`."""
+        self.reviews += reviews.height
+        self.words += int(reviews["words"].sum())
+        self.bytes += int(reviews["bytes"].sum())
+        self.stars = _added(self.stars, np.bincount(reviews["stars"].fill_null(0).to_numpy(), minlength=6))
+        bins = np.searchsorted(LENGTH_EDGES, reviews["words"].to_numpy(), side="right")
+        self.lengths = _added(self.lengths, np.bincount(bins, minlength=len(self.lengths)))
+        raw = np.frombuffer("".join(reviews["text"].to_list()).encode(), np.uint8)
+        self.byte_values = _added(self.byte_values, np.bincount(raw, minlength=256))
+        self.masks.add((name, _occurrences(reviews["text"], name)) for name in PLACEHOLDERS)
+        self.months.add(_counted(reviews["date"].dt.strftime("%Y-%m")))
+        self.categories.add(_counted(reviews["categories"].str.split(", ").explode()))
+        self.cities.add(_counted(reviews["city"]))
+        for sample, column in ((self.businesses, "business_id"), (self.users, "user_id")):
+            sample.add((name_hash(name), count) for name, count in _counted(reviews[column]))
+
+    def __add__(self, other: Summary) -> Summary:
+        merged: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            its = getattr(other, name)
+            merged[name] = _added(value, its) if isinstance(value, list) else value + its
+        return Summary(**merged)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Characters by class, from the first byte of each; "wide" ones have four bytes, most of them emoji."""
+        counts = np.array(self.byte_values)
+        letters = int(counts[65:91].sum() + counts[97:123].sum())
+        digits, spaces, breaks = int(counts[48:58].sum()), int(counts[32]), int(counts[10])
+        return {
+            "letters a–z": letters, "digits": digits, "spaces": spaces, "line breaks": breaks,
+            "other ASCII": int(counts[:128].sum()) - letters - digits - spaces - breaks,
+            "beyond ASCII": int(counts[0xC0:0xF0].sum()), "wide (emoji)": int(counts[0xF0:].sum()),
+        }
+
+    def length_quantile(self, share: float) -> float:
+        """Return the words of the review at this share of all, in order of length, within a bin's width (9 %)."""
+        sums = np.cumsum(self.lengths)
+        target = share * sums[-1]
+        index = int(np.searchsorted(sums, target))
+        low, high = (0, *LENGTH_EDGES, LENGTH_EDGES[-1] + 1)[index : index + 2]
+        before = sums[index] - self.lengths[index]
+        return low + float(target - before) / max(self.lengths[index], 1) * (high - 1 - low)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {name: value.to_dict() if hasattr(value, "to_dict") else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Summary:
+        """Rebuild what `to_dict` gave."""
+        kinds: dict[str, Any] = {**dict.fromkeys(TALLIES, Tally), **dict.fromkeys(TYPES, TypeSample)}
+        return cls(**{
+            name: kinds[name].from_dict(value) if name in kinds else value for name, value in values.items()
+        })
+
+
+def _added(left: list[int], right: Iterable[int]) -> list[int]:
+    return [int(a) + int(b) for a, b in zip(left, right, strict=True)]
+
+
+def _occurrences(texts: pl.Series, name: str) -> int:
+    return int(texts.str.count_matches(name, literal=True).sum())
+
+
+def _counted(values: pl.Series) -> Iterator[tuple[str, int]]:
+    return values.drop_nulls().value_counts().iter_rows()
+
+
+@dataclass
+class Profile:
+    """The summary of each side: "train", "validation" and "test", or "new" for reviews without a split."""
+
+    sides: dict[str, Summary]
+
+    @classmethod
+    def of(cls, batches: Iterable[pl.DataFrame], work: Path | None = None) -> Profile:
+        """Return the profile of reviews: see `take_survey`."""
+        return take_survey(batches, work).profile
+
+    @property
+    def total(self) -> Summary:
+        """The summary of all sides together."""
+        return reduce(lambda left, right: left + right, self.sides.values(), Summary())
+
+    def __add__(self, other: Profile) -> Profile:
+        names = dict.fromkeys([*self.sides, *other.sides])
+        return Profile({name: self.sides.get(name, Summary()) + other.sides.get(name, Summary()) for name in names})
+
+    def to_json(self) -> str:
+        """Return the profile as JSON."""
+        sides = {name: summary.to_dict() for name, summary in self.sides.items()}
+        content = {"version": VERSION, "length_edges": LENGTH_EDGES, "sides": sides}
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """Rebuild what `to_json` gave.
+
+        Raises:
+            ArtifactError: It is damaged, or of another version, whose figures cannot be compared with these.
+        """
+        try:
+            content = json.loads(text)
+            if content["version"] != VERSION or tuple(content["length_edges"]) != LENGTH_EDGES:
+                raise ValueError(f"it has version {content['version']}; this code reads version {VERSION}")
+            return cls({name: Summary.from_dict(values) for name, values in content["sides"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                "This profile of reviews cannot be read", cause=f"{type(error).__name__}: {error}",
+                remedy="make it again: --rebuild card",
+            ) from error
+
+
+@dataclass
+class Survey:
+    """All that one pass over the reviews finds: the profile, exact statistics of words, and some reviews of train."""
+
+    profile: Profile
+    words: WordStatistics
+    samples: dict[int, list[str]]
+
+
+def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Survey:
+    """Pass once over reviews and return what they look like.
+
+    Args:
+        batches: Clean reviews: `text`, and as far as there are such columns bytes, words, stars, date, split,
+            business_id, user_id, categories (names joined by ", ") and city.
+        work: Where a folder for what does not fit into memory is made and removed; None: where the system has its own.
+
+    Raises:
+        EmptyInput: There are no reviews.
+    """
+    regrouped = _growing(map(_completed, batches))
+    first = next(regrouped, None)
+    if first is None:
+        raise EmptyInput("There are no reviews to describe", remedy="give a data set with at least one review")
+    sides = (NEW,) if first["split"][0] == NEW else SIDES
+    profile, samples = Profile({name: Summary() for name in sides}), dict[int, list[str]]()
+    with WordCounts(sides, work) as counts:
+        for batch in chain([first], regrouped):
+            for (side,), reviews in batch.group_by("split", maintain_order=True):
+                profile.sides[str(side)].add(reviews)
+                counts.add(reviews["text"], str(side), reviews["stars"])
+                if side == sides[0]:
+                    _sample(reviews, samples)
+        words, tops, types = counts.finish()
+    for name, summary in profile.sides.items():
+        summary.top_words, summary.types = tops[name], types[name]
+    return Survey(profile, words, samples)
+
+
+def _completed(batch: pl.DataFrame) -> pl.DataFrame:
+    """Return the batch with all of `COLUMNS`; what it lacks is null, or counted."""
+    missing = {name: kind for name, kind in COLUMNS.items() if name not in batch.columns}
+    batch = batch.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
+    return batch.select(*COLUMNS).with_columns(
+        pl.col("bytes").fill_null(pl.col("text").str.len_bytes() + 1),
+        pl.col("words").fill_null(pl.col("text").str.count_matches(r"[^ \n]+")),
+        pl.col("split").fill_null(NEW),
+        pl.col("stars").cast(pl.Int8).fill_null(0),
+    )
+
+
+def _growing(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Cut the rows anew: each batch has twice the text of the one before, up to `BATCH_BYTES`.
+
+    The small ones show how the number of words grows at first, the large ones bound the memory.
+    """
+    waiting: list[pl.DataFrame] = []
+    limit = room = FIRST_BYTES
+    for frame in batches:
+        while frame.height:
+            fits = int((frame["bytes"].cast(pl.Int64).cum_sum() <= room).sum())
+            here = frame.head(fits if fits or waiting else 1)
+            waiting.append(here)
+            room -= int(here["bytes"].sum())
+            frame = frame.slice(here.height)
+            if frame.height:
+                yield pl.concat(waiting)
+                limit = min(2 * limit, BATCH_BYTES)
+                waiting, room = [], limit
+    if waiting:
+        yield pl.concat(waiting)
+
+
+def _sample(reviews: pl.DataFrame, samples: dict[int, list[str]]) -> None:
+    """Keep the first reviews of each rating that are neither very short nor long; the order is like a shuffle."""
+    for star in range(1, 6):
+        found = samples.setdefault(star, [])
+        if len(found) < SAMPLES_PER_STAR:
+            fitting = reviews.filter(pl.col("stars") == star, pl.col("words").is_between(*SAMPLE_WORDS))
+            found += fitting["text"].head(SAMPLES_PER_STAR - len(found)).to_list()

@@ -1,0 +1,92 @@
+"""A random sample of an ingested data set, the same whatever the order of its files: the reviews with lowest places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from corpus.cleaning.normalise import normalise
+from corpus.ingestion.ingest import iter_parts
+from corpus.splitting.split import places
+from models.text.normal_form import NormalForm
+
+COLUMNS = ("review_id", "text", "stars", "bytes", "words", "date", "business_id")
+SALT = "sample"
+
+
+def sample_reviews(
+    dataset_folder: Path,
+    reviews: int,
+    form: NormalForm,
+    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+) -> pl.DataFrame:
+    """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
+
+    Args:
+        dataset_folder: With `parts/`.
+        reviews: How many at most; texts that are empty once cleaned are left out afterwards.
+        form: Normal form of the texts.
+        wanted: Given a part's review_ids, says which may be drawn.
+
+    Returns:
+        Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id.
+    """
+    chosen: list[pl.DataFrame] = []
+    for part in iter_parts(dataset_folder):
+        rows = part.filter(wanted(part["review_id"]))
+        chosen.append(rows.with_columns(places(rows["review_id"], SALT)).bottom_k(reviews, by="place"))
+        chosen = [pl.concat(chosen).bottom_k(reviews, by="place")]
+    return _cleaned(chosen[0].sort("place", "review_id"), form) if chosen else _none()
+
+
+def sample_months(
+    dataset_folder: Path,
+    reviews: int,
+    form: NormalForm,
+    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+) -> pl.DataFrame:
+    """Return at most *reviews* cleaned reviews of each month; those without a date are left out.
+
+    Args:
+        dataset_folder: See `sample_reviews`, as *form* and *wanted*.
+        reviews: How many of a month at most.
+
+    Returns:
+        The columns of `sample_reviews` and `month` ("2024-05"), by month.
+    """
+    chosen: list[pl.DataFrame] = []
+    for part in iter_parts(dataset_folder):
+        rows = part.filter(wanted(part["review_id"]) & part["date"].is_not_null())
+        chosen.append(rows.with_columns(places(rows["review_id"], SALT), month_of()))
+        chosen = [first_of_months(pl.concat(chosen), reviews, "place", "review_id")]
+    if not chosen:
+        return _none().with_columns(pl.lit(None, pl.String).alias("month"))
+    return _cleaned(chosen[0], form, "month")
+
+
+def month_of() -> pl.Expr:
+    """Return the month of the column `date` as text, "2024-05"."""
+    return pl.col("date").dt.strftime("%Y-%m").alias("month")
+
+
+def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
+    """Return the first *reviews* rows of each month, by month and then by the columns *order* (or as they stand)."""
+    return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
+
+
+def _none() -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
+
+
+def _cleaned(rows: pl.DataFrame, form: NormalForm, *more: str) -> pl.DataFrame:
+    rating = pl.col("stars")
+    whole = rating.is_between(1, 5) & (rating == rating.floor())
+    return rows.with_columns(normalise(rows["text"], form).alias("text")).filter(pl.col("text") != "").select(
+        "review_id", "text",
+        pl.when(whole).then(rating).otherwise(0).cast(pl.Int8).alias("stars"),
+        (pl.col("text").str.len_bytes() + 1).cast(pl.Int32).alias("bytes"),
+        pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32).alias("words"),
+        "date", "business_id", *more,
+    )

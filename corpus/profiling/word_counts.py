@@ -1,0 +1,149 @@
+"""Exact counts of all words of a corpus in bounded memory.
+
+Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded,
+so that out-of-vocabulary shares are those of a word vocabulary of that size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+
+from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.word_statistics import (
+    OOV_SIZES,
+    WordStatistics,
+    contrast,
+    heaps_points,
+    out_of_vocabulary,
+    zipf_points,
+)
+from models.tokens.type_counts import TypeCounts
+from models.tokens.words import cut, folded
+
+ENDS = {"one_star": 1, "five_stars": 5}
+"""Columns and ratings of the two ends of the scale."""
+LISTED = 10_000
+"""Most frequent words listed of each side."""
+
+
+class _Occurrences(TypeCounts):
+    """Sums, and in the column `first` the lowest number of all rows of a word.
+
+    The sums have 32 bits, which halves the memory: enough for words that occur 4 billion times.
+    """
+
+    def _summed(self, tables: list[pl.DataFrame]) -> pl.DataFrame:
+        return pl.concat(tables).group_by(self._key).agg(pl.col(*self._sums).sum(), pl.col("first").min())
+
+
+class WordCounts:
+    """Counts words batch by batch, within a `with` block.
+
+    Args:
+        sides: What is counted apart, e.g. "train", "validation", "test". The first is what vocabularies are made from.
+        work: Folder for temporary files; the system's where None.
+    """
+
+    def __init__(self, sides: Sequence[str], work: Path | None = None) -> None:
+        self._sides, self._columns = tuple(sides), (*sides, *ENDS)
+        self._table = _Occurrences("word", self._columns, work)
+        self._ends: list[int] = []
+        self.tokens: Counter[str] = Counter()
+
+    def __enter__(self) -> WordCounts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._table.__exit__(kind, error, at)
+
+    def add(self, texts: pl.Series, side: str, stars: pl.Series) -> None:
+        """Count the words of reviews of one side.
+
+        Each call ends at a point of the curve of types over tokens. One and five stars are told apart in the first
+        side only.
+        """
+        counts = self._count(texts, side, stars)
+        self.tokens.update(counts.select(pl.col(*self._columns).sum()).to_dicts()[0])
+        self._ends.append(sum(self.tokens[name] for name in self._sides))
+        self._table.add(counts)
+
+    def _count(self, texts: pl.Series, side: str, stars: pl.Series) -> pl.DataFrame:
+        pieces = pl.DataFrame({"word": cut(folded(texts, True)), "stars": stars})
+        counts = pieces.explode("word").drop_nulls("word").group_by("word", "stars").agg(n=pl.len().cast(pl.UInt32))
+        columns = {name: pl.lit(0, pl.UInt32) for name in self._columns} | {side: pl.col("n").sum()}
+        if side == self._sides[0]:
+            columns |= {name: pl.col("n").filter(pl.col("stars") == star).sum() for name, star in ENDS.items()}
+        return counts.group_by("word").agg(**columns, first=pl.lit(len(self._ends), pl.Int32))
+
+    def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
+        """Return the statistics of all that was counted, and of each side its most frequent words and its types."""
+        found = _Findings(self._sides, self.tokens)
+        for table in self._table.parts():
+            found.add(table)
+        return found.statistics(self._ends), found.most_frequent(), found.samples
+
+
+class _Findings:
+    """What is kept of the tables of counts while they pass by."""
+
+    def __init__(self, sides: Sequence[str], tokens: Mapping[str, int]) -> None:
+        self._sides, self._tokens = sides, tokens
+        self._types, self._hapaxes, self._known = Counter[str](), Counter[str](), Counter[str]()
+        self._spectrum, self._firsts = Counter[int](), Counter[int]()
+        self._tops: dict[str, pl.DataFrame] = {}
+        self._contrast = pl.DataFrame()
+        self.samples = {name: TypeSample() for name in sides}
+
+    def add(self, table: pl.DataFrame) -> None:
+        """Take one table of `WordCounts.tables`."""
+        words = table.drop("first").with_columns(pl.col(*self._sides, *ENDS).cast(pl.Int64))
+        hashes = [name_hash(word) for word in table["word"].to_list()]
+        for name in self._sides:
+            self._count(name, words[name])
+            self.samples[name].add((key, count) for key, count in zip(hashes, words[name], strict=True) if count)
+            seen = words.filter(pl.col(name) > 0)
+            # A tie goes to the alphabet, as in the word vocabulary.
+            best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])
+            self._tops[name] = best.head(max(OOV_SIZES))
+        total = words.select(pl.sum_horizontal(self._sides).alias("all")).to_series()
+        self._count("all", total)
+        self._spectrum.update(dict(total.value_counts().iter_rows()))
+        self._firsts.update(dict(table["first"].value_counts().iter_rows()))
+        base = self._sides[0]
+        self._known.update(words.filter(pl.col(base) > 0).select(pl.col(*self._sides).sum()).to_dicts()[0])
+        rated = words.select("word", *ENDS, prior=pl.col(base))
+        sizes = [self._tokens[name] for name in (*ENDS, base)]
+        candidates = [self._contrast.select(rated.columns), rated] if self._contrast.width else [rated]
+        self._contrast = contrast(pl.concat(candidates), *sizes)
+
+    def _count(self, name: str, counts: pl.Series) -> None:
+        self._types[name] += int((counts > 0).sum())
+        self._hapaxes[name] += int((counts == 1).sum())
+
+    def statistics(self, ends: list[int]) -> WordStatistics:
+        """Return what was found, given the tokens counted at the end of each call."""
+        tokens = {name: self._tokens[name] for name in self._sides}
+        base, *others = self._sides
+        rest = {name: tokens[name] for name in others}
+        return WordStatistics(
+            tokens=tokens,
+            types=dict(self._types),
+            hapaxes=dict(self._hapaxes),
+            oov=out_of_vocabulary(self._tops[base], rest, self._known, self._types[base]),
+            zipf=zipf_points(self._spectrum),
+            heaps=heaps_points(ends, self._firsts),
+            contrast=list(self._contrast.select("word", "z", *ENDS).iter_rows()),
+        )
+
+    def most_frequent(self) -> dict[str, Tally]:
+        """Return the `LISTED` most frequent words of each side."""
+        tallies = {}
+        for name, top in self._tops.items():
+            listed = dict(top.select("word", name).head(LISTED + 1).iter_rows())
+            tallies[name] = Tally(LISTED, listed, self._tokens[name]).shortened()
+        return tallies

@@ -1,0 +1,1 @@
+"""Show, export, mend and read again the records that ingestion set aside."""

@@ -1,0 +1,144 @@
+"""Looking at what ingestion set aside: a summary by reason, and the records themselves for a person to correct."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import SourceConfig
+from core.errors import ConfigError, EmptyInput
+from core.output import output_file
+from core.store import Artifact, Store
+from corpus.ingestion.parts import iter_quarantine
+from corpus.reading.sources import Listed, Source, identify, source_names
+from corpus.schema import Reason
+
+SHOWN = 80
+"""Characters of an example's raw bytes that are shown."""
+
+
+def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
+    """Return the newest data set of these sources: of several, records were replayed or settings changed.
+
+    Args:
+        store: Of all artifacts.
+        source: Files, or the embedded corpus.
+        digest: Of a data set of the same sources, where one is known.
+
+    Raises:
+        EmptyInput: They have not been ingested yet.
+        Unreadable: A file is not there.
+        Damaged: The data set is not what was written.
+    """
+    known = store.find("ingest", digest) if digest else None
+    wanted = _identity(_listed(known)) if known else _identity(_sources(store, source))
+    for dataset in store.all("ingest") if wanted else ():
+        if _identity(_listed(dataset)) == wanted:
+            return store.open(dataset.stage, dataset.digest)
+    raise EmptyInput(
+        "These data have not been ingested yet", where=store.root,
+        value=", ".join(source.input) or "the embedded corpus",
+        remedy="run `reviewlm ingest` with the same --preset, --input and --set first",
+    )
+
+
+def only_data_set(store: Store) -> Artifact:
+    """Return the data set of a store that holds one alone, where nothing says which one is meant.
+
+    Raises:
+        EmptyInput: There is none.
+        ConfigError: There are several.
+        Damaged: It is not what was written.
+    """
+    found = list(store.all("ingest"))
+    if not found:
+        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm ingest` first")
+    if len(found) > 1:
+        names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in found]
+        raise ConfigError(
+            "Nothing says which data set is meant", where="--input", value="; ".join(dict.fromkeys(names)),
+            cause=f"{len(found)} have been ingested, and there is no champion whose own would be meant",
+            remedy="name its files: --input FILES, or --preset demo for the embedded corpus",
+        )
+    return store.open("ingest", found[0].digest)
+
+
+def _listed(dataset: Artifact) -> list[Listed]:
+    return [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+
+
+def _identity(sources: Sequence[Listed]) -> list[tuple[str, str]]:
+    return sorted((source.name, source.sha256) for source in sources)
+
+
+def _sources(store: Store, source: SourceConfig) -> list[Source]:
+    """Return the source files as they are now, with their SHA-256."""
+    if source.input:
+        files = source_names(source.input)
+    else:
+        options = source.synthetic.model_dump(mode="json")
+        made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
+        files = {path: path.name for one in made for path in one.folder.glob("*.jsonl")}
+    return [identify(path, name, store.root / ".files") for path, name in files.items()]
+
+
+def summarise(path: Path) -> list[dict[str, Any]]:
+    """Return a row per reason, the commonest first: its records, and source, line, detail and bytes of the first."""
+    first = [pl.col(name).first() for name in ("source", "line", "detail", "raw")]
+    rows = pl.scan_parquet(path).group_by("reason", maintain_order=True).agg(pl.len().alias("records"), *first)
+    ordered = rows.sort("records", "reason", descending=[True, False]).collect()
+    return [{**row, "raw": _shown(row["raw"])} for row in ordered.iter_rows(named=True)]
+
+
+def _shown(raw: bytes) -> str:
+    text = " ".join(raw.decode("utf-8", "replace").split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
+
+
+def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
+    """Write quarantined records as JSON lines: source, line, reason, detail and raw.
+
+    A person corrects `raw` and gives the file back to `corpus.quarantine.replay`. Bytes that are not UTF-8 appear as
+    lone surrogates (`\\udce9` for E9), Python's "surrogateescape", so that nothing is lost on the way.
+
+    Args:
+        path: A quarantine.
+        out: The file to write; it appears when it is whole.
+        reason: Only records with this reason; none: all but repeated ids, which no correction brings back.
+
+    Returns:
+        records and out.
+
+    Raises:
+        EmptyInput: There are no such records.
+        StoreFull, NotWritable: The disk.
+    """
+    records = 0
+    with output_file(out) as file:
+        for bad in iter_quarantine(path):
+            wanted = pl.col("reason") == reason if reason else pl.col("reason") != Reason.DUPLICATE_ID.value
+            for record in bad.filter(wanted).iter_rows(named=True):
+                file.write(_as_json(record) + b"\n")
+                records += 1
+        if not records:
+            raise _nothing_to_export(path, reason)
+    return {"records": records, "out": str(out)}
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    values = {**record, "raw": record["raw"].decode("utf-8", "surrogateescape")}
+    try:
+        return json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(values).encode()
+
+
+def _nothing_to_export(path: Path, reason: str | None) -> EmptyInput:
+    found = {row["reason"]: row["records"] for row in summarise(path)}
+    there = ", ".join(f"{name} ({count})" for name, count in found.items()) or "it is empty"
+    what = f"with the reason {reason!r}" if reason else "that could be corrected"
+    return EmptyInput(f"The quarantine holds no record {what}", where=path, value=there)

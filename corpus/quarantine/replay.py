@@ -1,0 +1,234 @@
+"""Records that come back from quarantine: read again with the present code and settings, or as a person mended them.
+
+A replay is a table of typed rows that stays for good as `<replays>/<SHA-256 of the source file>/<n>.parquet`. It is
+tied to the bytes of the source, not to its name or to a data set, so that every data set made of that file has it.
+`assemble_with` puts the rows where they would stand had they been read well at once, and takes them out of quarantine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+from filelock import FileLock
+
+from core.errors import Damaged, EmptyInput, disk_errors
+from core.store import sha256_of_file
+from corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    READING_FILE,
+    QuarantineWriter,
+    Reading,
+    added,
+    content_of,
+    describe,
+    iter_quarantine,
+    link_whole,
+    parquet_bytes,
+    part_name,
+    spread,
+    write_whole,
+)
+from corpus.ingestion.settle import assemble
+from corpus.quarantine.reread import PLACE, Mended, read_again, read_mended
+from corpus.reading.sources import Listed, originals
+from corpus.schema import COLUMNS, Limits
+
+WORK, CHECKSUM = "replayed", ".sha256"
+
+
+def replays_of(replays: Path, sha256: str) -> list[Path]:
+    """Return the replays of a source file, the oldest first.
+
+    Raises:
+        Damaged: One is not what was written: it is data, which nothing can make again.
+    """
+    found = sorted(_numbered(replays / sha256), key=lambda path: int(path.stem))
+    for path in found:
+        known = path.with_suffix(CHECKSUM)  # those of earlier versions have none
+        if known.is_file() and known.read_text().strip() != sha256_of_file(path):
+            raise Damaged(
+                "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
+                remedy="put a backup back; or move it away and bring them back again (`reviewlm quarantine replay`)",
+            )
+    return found
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.parquet") if path.stem.isascii() and path.stem.isdigit()]
+
+
+def replay(
+    sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Path, limits: Limits,
+    fixed: Path | None = None, paths: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Read the quarantined records of a data set again and keep those that are good now.
+
+    Args:
+        sources: The data set's source files.
+        readings: What was read of them, by SHA-256.
+        replays: Folder of all replays.
+        limits: What is let through now.
+        fixed: What `corpus.quarantine.records.export` wrote, with the field `raw` of some records corrected; none: read
+            the records as they are.
+        paths: Where the source files lie, by SHA-256; some records can only be read together with their file.
+
+    Returns:
+        Facts: replayed, left (in quarantine), and the `reasons` of those that were tried in vain.
+
+    Raises:
+        EmptyInput: Nothing is in quarantine, or nothing of it is good now.
+        Unreadable: The fixed file is not what `export` writes or names an unknown place; or the source file is
+            needed and gone.
+        StoreFull, NotWritable: The disk.
+    """
+    chosen = originals(sources)
+    pending = {digest: _pending(readings[digest], replays_of(replays, digest)) for digest in chosen}
+    total = sum(frame.height for frame in pending.values())
+    if not total:
+        raise EmptyInput(
+            "There is nothing to replay", where=", ".join(source.name for source in sources),
+            cause="no record of this data set is in quarantine but for repeated ones",
+        )
+    mended = read_mended(fixed, pending.values()) if fixed else None
+    good, reasons = {}, Counter[str]()
+    for digest, source in chosen.items():
+        again = pending[digest] if mended is None else mended.of(pending[digest])
+        path = (paths or {}).get(digest)
+        rows, failed = read_again(again, source, path, limits, mended is not None)
+        good[digest] = rows.with_columns(pl.col("source").str.strip_prefix(source.name))
+        reasons.update(failed)
+    replayed = sum(rows.height for rows in good.values())
+    if not replayed:
+        raise _all_in_vain(reasons, mended)
+    for digest, rows in good.items():
+        if rows.height:
+            _keep(replays / digest, rows.sort(PLACE))
+    return {"replayed": replayed, "left": total - replayed, "reasons": dict(sorted(reasons.items()))}
+
+
+def _pending(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
+    """Return the records of a source that are still in quarantine."""
+    bad = pl.read_parquet(reading.quarantine)
+    return bad.join(_rows(reading, replays).select(PLACE), on=PLACE, how="anti", maintain_order="left")
+
+
+def _rows(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
+    """Return the rows that came back, under the source's present name; of one record the latest replay counts."""
+    frames = [pl.DataFrame(schema=COLUMNS), *map(_read_replay, replays)]
+    rows = pl.concat(frames).unique(PLACE, keep="last", maintain_order=True)
+    return rows.with_columns(source=pl.lit(reading.facts["name"]) + pl.col("source"))
+
+
+def _read_replay(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path).select(COLUMNS.keys()).cast(pl.Schema(COLUMNS))
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise Damaged(
+            "Records that came back from quarantine cannot be read", where=path, cause=str(error).partition("\n")[0],
+            remedy="delete the file and replay the quarantine again",
+        ) from error
+
+
+def _keep(folder: Path, rows: pl.DataFrame) -> None:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            numbers = [int(path.stem) for path in _numbered(folder)]
+            file, content = folder / f"{max(numbers, default=0) + 1}.parquet", parquet_bytes(rows)
+            write_whole(file.with_suffix(CHECKSUM), hashlib.sha256(content).hexdigest().encode())
+            write_whole(file, content)
+
+
+def _all_in_vain(reasons: Counter[str], mended: Mended | None) -> EmptyInput:
+    causes = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
+    remedy = "correct the field `raw` of these records" if mended else (
+        "correct them in what `reviewlm quarantine export` writes, or change the setting that keeps them out"
+    )
+    tried = f"{reasons.total()} records"
+    return EmptyInput("None of the records can be used", value=tried, cause=causes, remedy=remedy)
+
+
+def assemble_with(
+    folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Mapping[str, Sequence[Path]]
+) -> dict[str, Any]:
+    """Make a data set like `corpus.ingestion.settle.assemble`, with the records that came back from quarantine.
+
+    Args:
+        folder: Where to write.
+        sources: All source files, in order.
+        readings: What was read, by SHA-256 of the file.
+        replays: Their replays, the oldest first, by SHA-256 of the file.
+
+    Raises:
+        EmptyInput: No record is good.
+    """
+    work = folder / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    put = {digest: put_back(readings[digest], replays.get(digest, ()), work / digest) for digest in readings}
+    facts = assemble(folder, sources, put)
+    shutil.rmtree(work, ignore_errors=True)
+    return {**facts, "replayed": sum(reading.facts.get("replayed", 0) for reading in put.values())}
+
+
+def put_back(reading: Reading, replays: Sequence[Path], folder: Path) -> Reading:
+    """Return the reading as it would be had the replayed records been good at once; written to *folder*.
+
+    Replayed rows whose record is not in the reading's quarantine are left out: it was read well meanwhile.
+    """
+    if not replays:
+        return reading
+    reasons = pl.scan_parquet(reading.quarantine).select(*PLACE, "reason").collect()
+    rows = _rows(reading, replays).join(reasons, on=PLACE, how="inner", maintain_order="left")
+    if rows.is_empty():
+        return reading
+    (folder / PARTS).mkdir(parents=True)
+    parts = _merge(reading, rows.select(COLUMNS.keys()), folder / PARTS)
+    with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+        for bad in iter_quarantine(reading.quarantine):
+            quarantine.add(bad.join(rows.select(PLACE), on=PLACE, how="anti", maintain_order="left"))
+    left = Counter(reading.facts["reasons"])
+    left.subtract(rows["reason"].to_list())
+    facts = {
+        **reading.facts, "rows": spread(parts)["rows"], "quarantined": left.total(), "replayed": rows.height,
+        "reasons": {reason: count for reason, count in sorted(left.items()) if count}, "parts": parts,
+    }
+    write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+    return Reading(folder)
+
+
+def _merge(reading: Reading, rows: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
+    """Write the parts with the rows among them, in order of line; what comes after all of them is a part of its own."""
+    parts: list[dict[str, Any]] = []
+    for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
+        new = folder / f"{part_name(len(parts))}.parquet"
+        last = pl.scan_parquet(path).group_by("source").agg(pl.col("line").max().alias("last")).collect()
+        here = rows.join(last, on="source").filter(pl.col("line") <= pl.col("last")).select(COLUMNS.keys())
+        if here.is_empty():
+            link_whole(path, new)
+            parts.append(part)
+            continue
+        rows = rows.join(here.select(PLACE), on=PLACE, how="anti", maintain_order="left")
+        merged = _in_order(pl.concat([pl.read_parquet(path), here]))
+        write_whole(new, parquet_bytes(merged))
+        parts.append(describe(merged, added([part["content"]]) + content_of(here)))
+    if rows.height:
+        rows = rows.sort(PLACE)
+        write_whole(folder / f"{part_name(len(parts))}.parquet", parquet_bytes(rows))
+        parts.append(describe(rows))
+    return parts
+
+
+def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort by line within each member of the source, the members as they come."""
+    members = frame["source"].unique(maintain_order=True)
+    order = pl.DataFrame({"source": members, "member": range(len(members))})
+    joined = frame.join(order, on="source", how="left", maintain_order="left")
+    return joined.sort("member", "line", maintain_order=True).drop("member")

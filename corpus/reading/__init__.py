@@ -1,0 +1,1 @@
+"""Read review files of every supported format as blocks of rows."""

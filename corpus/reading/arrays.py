@@ -1,0 +1,160 @@
+"""A JSON array of records, read in blocks: an array of any size needs the memory of a block.
+
+Only the borders of the elements are found here, by strings, brackets and commas (RFC 8259); what stands between two
+borders is decoded one by one, so that an element that is broken inside goes into quarantine alone, with its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from core.errors import Unreadable
+from corpus.reading.jsonlines import RAW_BYTES, from_objects, reason_of
+from corpus.schema import Block, Limits, Problem, Reason, missing_text
+
+SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
+"""A whole string, or one sign; a quote alone begins a string that goes on behind what has been read."""
+
+BLANK = b" \t\r\n,"
+OPENING, CLOSING = b"[{", b"]}"
+RECORDS_PER_BLOCK = 20_000
+
+
+class Element(NamedTuple):
+    """One element: its number from 1 and its bytes, or what is wrong with it."""
+
+    number: int
+    raw: bytes
+    problem: Problem | None = None
+
+
+def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of a JSON array; several arrays one after another are read like one.
+
+    Raises:
+        Unreadable: The array ends before its closing bracket; nothing after that place can be told apart.
+        MissingColumn: The first block has objects, and none of them has a text.
+    """
+    values: list[Any] = []
+    numbers: list[int] = []
+    raws: list[bytes] = []
+    problems: list[Problem] = []
+    size, first = 0, True
+
+    def block() -> Block:
+        return from_objects(values, numbers, raws, source, limits, problems)
+
+    for element in _elements(stream, source, limits):
+        size += len(element.raw)
+        if element.problem:
+            problems.append(element.problem)
+        else:
+            try:
+                values.append(orjson.loads(element.raw))
+                numbers.append(element.number)
+                raws.append(element.raw)
+            except orjson.JSONDecodeError as error:
+                reason = reason_of(element.raw, error)
+                problems.append(Problem(element.number, reason, str(error), element.raw))
+        if size >= limits.block_bytes or len(values) + len(problems) >= RECORDS_PER_BLOCK:
+            _require_text(values, source, first)
+            yield block()
+            values, numbers, raws, problems, size, first = [], [], [], [], 0, False
+    _require_text(values, source, first)
+    yield block()
+
+
+def _require_text(values: list[Any], source: str, first: bool) -> None:
+    if first and values and not any(isinstance(value, dict) and "text" in value for value in values):
+        keys = {key: None for value in values[:100] if isinstance(value, dict) for key in value}
+        raise missing_text(source, list(keys))
+
+
+def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Element]:
+    """Yield the elements of the arrays in *stream*."""
+    reader = _Borders(stream, source, limits)
+    while reader.next_array():
+        yield from reader.elements()
+    if reader.rest:
+        problem = Problem(
+            reader.number + 1, Reason.MALFORMED, "something stands behind the end of the array", reader.rest[:RAW_BYTES]
+        )
+        yield Element(reader.number + 1, b"", problem)
+
+
+class _Borders:
+    """Finds where elements begin and end in a buffer that is filled as far as needed."""
+
+    def __init__(self, stream: io.BufferedReader, source: str, limits: Limits) -> None:
+        self.stream, self.source, self.limits = stream, source, limits
+        self.buffer = b""
+        self.number = 0
+        self.rest = b""
+
+    def next_array(self) -> bool:
+        """Go behind the bracket that opens the next array; what is no array is left in `rest`."""
+        self.buffer = self.buffer.lstrip()
+        while not self.buffer:
+            if not self._fill(0):
+                return False
+            self.buffer = self.buffer.lstrip()
+        if self.buffer[:1] != b"[":
+            self.rest = self.buffer
+            return False
+        self.buffer = self.buffer[1:]
+        return True
+
+    def _fill(self, start: int) -> bool:
+        """Drop what stands before *start* and read on; False at the end of the file."""
+        more = self.stream.read(self.limits.block_bytes)
+        self.buffer = self.buffer[start:] + more
+        return bool(more)
+
+    def elements(self) -> Iterator[Element]:
+        """Yield the elements up to the closing bracket of the array."""
+        start = place = depth = 0
+        while True:
+            sign = SIGN.search(self.buffer, place)
+            if sign is None or sign[0] == b'"':
+                place = (sign.start() if sign else len(self.buffer)) - start
+                if len(self.buffer) - start > self.limits.max_record_bytes:
+                    raise self._too_long()
+                if not self._fill(start):
+                    raise self._cut_off("the closing bracket is missing")
+                start = 0
+                continue
+            place = sign.end()
+            if sign[0] in (b"[", b"{"):
+                depth += 1
+            elif sign[0] in (b"]", b"}") and depth:
+                depth -= 1
+            elif not depth and sign[0] in (b",", b"]", b"}"):
+                if raw := self.buffer[start : sign.start()].strip(BLANK):
+                    self.number += 1
+                    yield Element(self.number, raw)
+                start = place
+                if sign[0] == b"]":
+                    self.buffer = self.buffer[place:]
+                    return
+                if sign[0] == b"}":
+                    raise self._cut_off("a closing brace without an opening one")
+
+    def _cut_off(self, cause: str) -> Unreadable:
+        return Unreadable(
+            "The JSON array is damaged or was cut off", where=self.source,
+            value=f"{self.number} records were read before the damage", cause=cause,
+            remedy="fetch or copy the file again; nothing of it has been kept",
+        )
+
+    def _too_long(self) -> Unreadable:
+        return Unreadable(
+            "An element of the JSON array is too long", where=f"{self.source}, record {self.number + 1}",
+            value=f"over {self.limits.max_record_bytes} bytes",
+            cause="a quote or a bracket is missing, so that nothing after that place can be told apart",
+            remedy="correct the file, or raise source.max_record_bytes",
+        )

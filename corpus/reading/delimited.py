@@ -1,0 +1,171 @@
+"""CSV (and the same with tabs or semicolons): quoted line breaks, extra columns, a nameless index column.
+
+Python's `csv` reads it, strictly, so that a stray quote is an error instead of a swallowed neighbour: after an error
+only the record's first line goes into quarantine, and reading resumes at the line after it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator
+
+import polars as pl
+
+from core.errors import Unreadable
+from corpus.reading.convert import convert
+from corpus.reading.long_lines import next_line
+from corpus.reading.parquet import twice
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+
+FIELD_LIMIT = 64 << 20
+"""Longest field in characters. Python's own limit of 128 KiB would take a long review for a stray quote."""
+
+HEADER = "write the names of the columns in the first line"
+
+ALIASES = {f"votes{sign}{name}": name for sign in "._" for name in VOTES}
+"""Names that pandas gives to the votes of the older editions, which were nested."""
+
+
+class _LongLine(bytes):
+    """The beginning of a line that is too long to be held, and a *detail* for the quarantine."""
+
+    detail: str
+
+
+class _Lines:
+    """The lines of a file as text, remembering those that the record being read has used."""
+
+    def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
+        self.stream, self.limits = stream, limits
+        self.again: deque[bytes] = deque()
+        self.taken: list[bytes] = []
+        self.number = self.size = 0
+        self.broken = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.again.popleft() if self.again else self._read()
+        if not line:
+            raise StopIteration
+        self.taken.append(line)
+        self.size += len(line)
+        if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
+            raise csv.Error("a quote is not closed, or the record has more bytes than source.max_record_bytes allows")
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.broken = str(error)
+            return line.decode("utf-8", "surrogateescape")
+
+    def _read(self) -> bytes:
+        # Where `again` is empty all lines that were read have been taken.
+        line, problem = next_line(self.stream, self.number + len(self.taken) + 1, self.limits)
+        if problem:
+            line = _LongLine(line)
+            line.detail = problem.detail
+        return line
+
+    def next_record(self) -> None:
+        """Forget the lines of the record that has been read."""
+        self.number += len(self.taken)
+        self.taken.clear()
+        self.size = 0
+        self.broken = ""
+
+    def reject_first(self) -> None:
+        """Give back all lines of the record but the first."""
+        self.again.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of a CSV file with a header.
+
+    Raises:
+        MissingColumn: The header has no `text`; names the columns that are there.
+        Unreadable: The first line is too long for a header, or names a column twice.
+    """
+    csv.field_size_limit(FIELD_LIMIT)
+    lines = _Lines(stream, limits)
+    delimiter = _delimiter(stream.peek(1 << 16))
+    try:
+        header = next(csv.reader(lines, delimiter=delimiter), [])
+    except csv.Error as error:
+        raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
+    lines.next_record()
+    names = _names(header)
+    if "text" not in names:
+        shown = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in names]
+        raise missing_text(source, shown)
+    if repeated := {name for name in FIELDS if names.count(name) > 1}:
+        raise twice(source, repeated)
+    while True:
+        block = _block(lines, delimiter, names, source, limits)
+        if block is None:
+            return
+        yield block
+
+
+def _names(header: list[str]) -> list[str]:
+    return [ALIASES.get(name.strip(), name.strip()) for name in header]
+
+
+def _delimiter(head: bytes) -> str:
+    first = head.partition(b"\n")[0]
+    return max(",\t;", key=lambda sign: first.count(sign.encode()))
+
+
+def _block(
+    lines: _Lines, delimiter: str, names: list[str], source: str, limits: Limits
+) -> Block | None:
+    """Read records until they fill a block; None at the end of the file."""
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    raws: list[bytes] = []
+    problems: list[Problem] = []
+    size = 0
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while size < limits.block_bytes:
+        try:
+            row = next(reader)
+            problem = _problem(row, names, lines)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            lines.reject_first()
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            row, problem = [], _refused(lines.taken[0], error)
+        raw = b"".join(lines.taken)
+        size += len(raw)
+        if problem:
+            problems.append(Problem(lines.number + 1, *problem, raw))
+        elif row:
+            rows.append(row)
+            numbers.append(lines.number + 1)
+            raws.append(raw)
+        lines.next_record()
+    if not rows and not problems:
+        return None
+    places = {name: names.index(name) for name in FIELDS if name in names}
+    loose = pl.DataFrame(
+        {name: [row[place] for row in rows] for name, place in places.items()}, schema=dict.fromkeys(places, pl.String)
+    ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
+    return convert(loose, source, raws.__getitem__, limits.max_chars, problems)
+
+
+def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
+    return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
+
+
+def _problem(row: list[str], names: list[str], lines: _Lines) -> tuple[Reason, str] | None:
+    if lines.broken:
+        return Reason.ENCODING, lines.broken
+    if row and len(row) != len(names):
+        return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
+    if "text" in row and _names(row) == names:
+        return Reason.NOT_A_RECORD, "the header once more: files with a header each were put together"
+    return None

@@ -1,0 +1,266 @@
+"""Reading Parquet, by batches: types are settled while they are still Arrow's, so that a bad value costs its row alone.
+
+polars and Python read years 1 to 9999 and valid UTF-8 only, and end in an error or a panic elsewhere. Moments are
+therefore taken over as whole numbers, and strings are looked at before anything else sees them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import polars as pl
+
+from core.errors import Unreadable
+from corpus.archives.seekable import seekable
+from corpus.reading.convert import EARLIEST, LATEST, convert
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+
+if TYPE_CHECKING:
+    import pyarrow
+
+RECORDS_PER_BLOCK = 5_000
+"""So few, since a dictionary of one long text may stand for all rows of a batch."""
+ROW_BYTES = 64
+"""Counted for every row when a file's content is held against its size: rows of nothing take no bytes."""
+NUMBERS = ("stars", *VOTES)
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+MICROSECONDS = 1_000_000
+DAY = 86_400
+
+
+def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of a Parquet file; inside an archive it is copied first, as its table of contents comes last.
+
+    Raises:
+        Unreadable: It is damaged, or unpacks to far more than its size; or a column cannot hold what its name says, or
+            is there twice.
+        MissingColumn: It has no text.
+    """
+    with seekable(stream) as file:
+        number, left = 1, limits.room(_size(file))
+        for batch in _batches(file, source):
+            left -= batch.nbytes + ROW_BYTES * batch.num_rows
+            if left < 0:
+                raise limits.too_much(source, limits.room(_size(file)))
+            yield _block(batch, number, source, limits)
+            number += batch.num_rows
+
+
+def _size(file: Any) -> int:
+    place = file.tell()
+    size = int(file.seek(0, io.SEEK_END))
+    file.seek(place)
+    return size
+
+
+def _batches(file: Any, source: str) -> Iterator[pyarrow.RecordBatch]:
+    """Yield the wanted columns batch by batch; whatever the library says of damaged bytes is one of our errors."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(file, pre_buffer=False)
+        wanted = _wanted(table.schema_arrow.names, source)
+        yield from table.iter_batches(RECORDS_PER_BLOCK, columns=wanted)
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the disk, not the content
+        raise _damaged(source, error) from error
+
+
+def _wanted(names: Sequence[str], source: str) -> list[str]:
+    if "text" not in names:
+        raise missing_text(source, list(names))
+    wanted = [name for name in names if name in (*FIELDS, "votes")]
+    if repeated := {name for name in wanted if wanted.count(name) > 1}:
+        raise twice(source, repeated)
+    return wanted
+
+
+def twice(source: str, names: set[str]) -> Unreadable:
+    """Return the error for a table in which columns have the same name: one of them would be lost."""
+    return Unreadable(
+        "A column is there twice", where=source, value=", ".join(sorted(names)),
+        remedy="rename or drop one of the two: which is meant cannot be told",
+    )
+
+
+def _damaged(source: str, error: Exception) -> Unreadable:
+    return Unreadable(
+        "The Parquet file is damaged or was cut off", where=source, cause=str(error) or type(error).__name__,
+        remedy="fetch or copy the file again, or write it again with a library that checks",
+    )
+
+
+def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits) -> Block:
+    """Type one batch; *number* is that of its first record."""
+    import pyarrow
+
+    columns = {name: _whole_numbers(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    units = {name: unit for name, (_, unit) in columns.items() if unit}
+    plain = pyarrow.RecordBatch.from_arrays([column for column, _ in columns.values()], list(columns))
+    good, problems = _without_broken_strings(plain, number, source)
+    frame = _plain(pl.DataFrame(pl.from_arrow(good.drop_columns(["line"]))), source, units)
+    frame = frame.with_columns(line=pl.Series(good["line"].to_pylist(), dtype=pl.Int64))
+    return convert(frame, source, lambda row: _as_json(frame, row), limits.max_chars, problems)
+
+
+def _whole_numbers(column: pyarrow.Array) -> tuple[pyarrow.Array, str]:
+    """Return moments as the whole numbers that they are stored as, and their unit; other columns as they are."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_timestamp(column.type):
+        return column.view(pyarrow.int64()), column.type.unit
+    if types.is_date32(column.type):
+        return column.view(pyarrow.int32()).cast(pyarrow.int64()), "day"
+    if types.is_date64(column.type):
+        return column.view(pyarrow.int64()), "ms"
+    return column, ""
+
+
+def _without_broken_strings(
+    batch: pyarrow.RecordBatch, number: int, source: str
+) -> tuple[pyarrow.RecordBatch, list[Problem]]:
+    """Return the rows all of whose strings are UTF-8, each with its number in `line`, and the others as problems."""
+    import pyarrow
+
+    lines = pyarrow.array(range(number, number + batch.num_rows), pyarrow.int64())
+    batch = batch.append_column("line", lines)
+    try:
+        batch.validate(full=True)  # polars takes strings for UTF-8 that are not
+        return batch, []
+    except pyarrow.ArrowInvalid as error:
+        try:
+            problems = _broken_strings(batch)
+            broken = {problem.line - number for problem in problems}
+            kept = batch.take(pyarrow.array([row for row in range(batch.num_rows) if row not in broken], "int64"))
+            kept.validate(full=True)
+        except (pyarrow.ArrowException, IndexError, ValueError):
+            raise _damaged(source, error) from error
+        return kept, problems
+
+
+def _broken_strings(batch: pyarrow.RecordBatch) -> list[Problem]:
+    """Return a problem for every row with a string that is not UTF-8."""
+    columns = {name: _as_bytes(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    names = [name for name in columns if name != "line"]
+    problems = []
+    for *values, line in zip(*(columns[name] for name in names), columns["line"], strict=True):
+        record = dict(zip(names, values, strict=True))
+        bad = [name for name, value in record.items() if isinstance(value, bytes) and not _is_text(value)]
+        if bad:
+            detail = f"{', '.join(repr(name) for name in bad)} is not UTF-8"
+            problems.append(Problem(line, Reason.ENCODING, detail, _escaped(record)))
+    return problems
+
+
+def _as_bytes(column: pyarrow.Array) -> list[Any]:
+    """Return the values of a column, strings as their bytes."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        large = types.is_large_string(column.type)
+        column = column.cast(pyarrow.large_binary() if large else pyarrow.binary())
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # times of day and spans beyond Python's; no column of ours has them
+        return [str(column.type)] * len(column)
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _escaped(record: dict[str, Any]) -> bytes:
+    """Return a record as JSON in which a byte that is not UTF-8 is half of a character: it comes back as broken."""
+    values = {k: v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for k, v in record.items()}
+    return json.dumps(values, default=str).encode()
+
+
+def _plain(frame: pl.DataFrame, source: str, units: dict[str, str]) -> pl.DataFrame:
+    """Put nested votes beside the flat ones, and turn other types of the fields into strings, numbers or moments."""
+    if "votes" in frame.columns:
+        frame = _flat_votes(frame, source)
+    frame = frame.select(name for name in FIELDS if name in frame.columns)
+    for name, dtype in frame.schema.items():
+        if (name in units and name != "date") or not _is_expected(name, dtype):
+            raise _misnamed(name, source, f"moments ({units[name]})" if name in units else str(dtype))
+    found = {name: _readable(frame[name], units.get(name, "")) for name in frame.columns}
+    return pl.DataFrame(found)
+
+
+def _misnamed(name: str, source: str, found: str) -> Unreadable:
+    what = {"text": "text", "date": "dates", "votes": "votes"}.get(name, "numbers" if name in NUMBERS else "ids")
+    return Unreadable(f"The column {name!r} holds no {what}", where=source, value=found)
+
+
+def _flat_votes(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Take votes out of the nested form of the older editions; a flat vote goes first, as in JSON."""
+    dtype = frame.schema["votes"]
+    if dtype == pl.Null:
+        return frame.drop("votes")
+    if not isinstance(dtype, pl.Struct):
+        raise _misnamed("votes", source, str(dtype))
+    for name in (field.name for field in dtype.fields if field.name in VOTES):
+        inside = frame["votes"].struct.field(name).alias(name)
+        if not _is_expected(name, inside.dtype):
+            raise _misnamed(name, source, str(inside.dtype))
+        nested = _readable(inside, "")
+        if name in frame.columns and _is_expected(name, frame.schema[name]):
+            flat = _readable(frame[name], "")
+            if flat.dtype != nested.dtype:
+                flat, nested = flat.cast(pl.String), nested.cast(pl.String)
+            nested = pl.select(pl.coalesce(flat, nested)).to_series()
+        if name not in frame.columns or _is_expected(name, frame.schema[name]):
+            frame = frame.with_columns(nested.alias(name))
+    return frame.drop("votes")
+
+
+def _is_expected(name: str, dtype: pl.DataType) -> bool:
+    """Return whether values of a type can be what a column should hold; which of them are is seen one by one."""
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return True
+    if name == "date":
+        return dtype.is_numeric()
+    if name in NUMBERS:
+        return dtype.is_numeric() or dtype == pl.Boolean
+    return name != "text" and dtype.is_integer()
+
+
+def _readable(column: pl.Series, unit: str) -> pl.Series:
+    if unit:
+        return _moments(column, unit)
+    if column.name in NUMBERS and column.dtype.is_numeric():
+        return column.cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
+    return column.cast(pl.String)
+
+
+def _moments(stored: pl.Series, unit: str) -> pl.Series:
+    """Return moments as `Datetime("us")`; as strings, that name the others, where one is outside of years 1 to 9999."""
+    if unit == "ns":
+        within, micro = stored.is_not_null(), stored // 1_000
+    else:
+        scale = DAY * MICROSECONDS if unit == "day" else MICROSECONDS // PER_SECOND[unit]
+        within, micro = stored.is_between(-(-EARLIEST // scale), LATEST // scale), stored * scale
+    outside = stored.is_not_null() & ~within
+    date = micro.set(outside, None).cast(pl.Datetime("us"))
+    if not outside.any():
+        return date
+    named = stored.cast(pl.String) + f" {unit} since 1970"
+    return date.dt.to_string("%Y-%m-%d %H:%M:%S%.6f").set(outside, None).fill_null(named)
+
+
+def _as_json(frame: pl.DataFrame, row: int) -> bytes:
+    return orjson.dumps(frame.row(row, named=True), default=str)

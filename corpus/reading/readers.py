@@ -1,0 +1,189 @@
+"""Any input, as a stream of blocks of typed records: which files, how packed, which format.
+
+A file may be compressed (gzip, zstd, bzip2, xz), an archive (tar, zip), or both; what lies inside is one of the formats
+of `corpus.reading.formats`. Magic bytes decide first, then the first character, then the name. Whatever the unpacking
+libraries raise at damaged bytes (`corpus.archives.packed`) becomes an error of ours here, at the border.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, cast
+
+from core.errors import EmptyInput, InputError, Unreadable
+from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
+from corpus.archives.seekable import seekable
+from corpus.archives.tar_members import tar_members
+from corpus.reading.formats import read_stream
+from corpus.reading.names import distinct, is_review_member, looks_like_data, printable
+from corpus.schema import Block, Limits
+
+ENCRYPTED = 0x1
+"""Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
+NAMED = 20
+"""Members that an error names at most."""
+LAYERS = 8
+"""How often a file may be packed, one time within another; there are archives that hold themselves."""
+
+
+@dataclass
+class Progress:
+    """How far the reading is, in bytes of the files as they lie on the disk."""
+
+    records: int = 0
+    bytes_before: int = 0
+    file: IO[bytes] | None = None
+    source: str = ""
+    in_source: int = 0
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the finished files and of the one being read."""
+        return self.bytes_before + (self.file.tell() if self.file and not self.file.closed else 0)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a file a stream stands: its name, how many bytes it may give, how often it may still be packed."""
+
+    name: str
+    limits: Limits
+    room: int
+    layers: int = LAYERS
+
+    def inside(self, name: str = "", room: int | None = None) -> _Place:
+        """Return the place one layer deeper; Unreadable where there are too many."""
+        if not self.layers:
+            raise Unreadable(
+                "The file is packed too often", where=self.name, value=f"more than {LAYERS} layers",
+                cause="it is made to be unpacked without end", remedy="unpack it first, if you trust it",
+            )
+        room = self.room if room is None else room
+        return replace(self, name=name or self.name, room=room, layers=self.layers - 1)
+
+
+def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[Block]:
+    """Yield the blocks of a file, in order; the same file gives the same blocks.
+
+    Args:
+        path: The file.
+        name: What the column `source` says of it.
+        limits: See `Limits`.
+        progress: Told how far the reading is.
+
+    Raises:
+        Unreadable: The file is truncated or in no known format; says how many of its records were read before.
+        MissingColumn: The file has no text.
+    """
+    progress.source, progress.in_source = name, 0
+    with _open(path) as file:
+        progress.file, size = file, os.fstat(file.fileno()).st_size
+        yield from _guarded(path, progress, lambda: _unpack(file, _Place(name, limits, limits.room(size))))
+        progress.file = None
+        progress.bytes_before += size
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise Unreadable("The file cannot be opened", where=path, cause=str(error)) from error
+
+
+def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block]]) -> Iterator[Block]:
+    """Count the records, and turn what the unpacking libraries raise into one of our errors."""
+    try:
+        for block in blocks():
+            yield block
+            progress.in_source += block.records
+    except InputError:
+        raise
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the disk, not the content
+        raise Unreadable(
+            "The file is damaged or was cut off", where=path,
+            value=f"{progress.in_source} records were read before the damage", cause=str(error) or type(error).__name__,
+            remedy="fetch or copy the file again; nothing of it has been kept",
+        ) from error
+
+
+def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
+    """Look at the first bytes and go one layer deeper, to the plain content; no layer gives more than there is room."""
+    stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
+    head = stream.peek(512)
+    if unpacker := unpacker_of(head):
+        yield from _unpack(Unpacked(unpacker(stream), place.name, place.limits, place.room), place.inside())
+    elif head[257:262] == b"ustar":
+        yield from _tar(stream, place)
+    elif head.startswith(b"PK\x03\x04"):
+        yield from _zip(stream, place)
+    else:
+        yield from read_stream(stream, place.name, place.limits)
+
+
+def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
+    """Read the members named like reviews in one pass; only an archive without such a member is read twice."""
+    found: list[str] = []
+    yield from _members(stream, place, found, is_review_member)
+    if not any(is_review_member(member) for member in found):
+        data = any(looks_like_data(member) for member in found)
+        _require(data and _can_start_again(stream), found, place.name)
+        stream.seek(0)
+        yield from _members(stream, place, found, looks_like_data)
+
+
+def _can_start_again(stream: io.BufferedReader) -> bool:
+    try:
+        return stream.seekable()
+    except AttributeError:  # a tar inside a tar: the outer stream has no such method
+        return False
+
+
+def _members(
+    stream: io.BufferedReader, place: _Place, found: list[str], wanted: Callable[[str], bool]
+) -> Iterator[Block]:
+    taken: dict[str, int] = {}
+    for name, content in tar_members(stream, place.name, wanted, found):
+        yield from _unpack(content, place.inside(_member_name(place, name, taken)))
+
+
+def _member_name(place: _Place, member: str, taken: dict[str, int]) -> str:
+    """Return what the column `source` says of a member: no two are the same, though the archive may have it so."""
+    return f"{place.name}:{distinct(printable(member), taken)}"
+
+
+def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
+    with seekable(stream) as file:
+        with library():
+            archive = zipfile.ZipFile(file)
+            members = [info for info in archive.infolist() if not info.is_dir()]
+        reviews = [info for info in members if is_review_member(info.filename)]
+        chosen = reviews or [info for info in members if looks_like_data(info.filename)]
+        _require(bool(chosen), [info.filename for info in members], place.name)
+        taken: dict[str, int] = {}
+        room = place.room
+        for member in chosen:
+            inside = place.inside(_member_name(place, member.filename, taken), room)
+            if member.flag_bits & ENCRYPTED:
+                raise Unreadable(
+                    "The archive is encrypted", where=inside.name, remedy="unpack it with its password first"
+                )
+            with library():
+                content = archive.open(member)
+            unpacked = Unpacked(content, inside.name, inside.limits, room)
+            yield from _unpack(unpacked, inside)
+            room -= unpacked.given
+
+
+def _require(reviews: bool, found: Sequence[str], name: str) -> None:
+    if not reviews:
+        raise EmptyInput(
+            "The archive holds no reviews", where=name, value=", ".join(map(printable, found[:NAMED])) or "it is empty",
+            remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
+        )

@@ -1,0 +1,229 @@
+"""Which files are meant, what each is called for good, and whether it is still the file that it was.
+
+A name stays the same as data grow: it is the path below the folder that was given, or below the fixed part of a glob,
+or the file's name. Only where two would be equal they get longer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from core.errors import EmptyInput, InputError, Unreadable, disk_errors
+from core.store import sha256_of_file
+from corpus.reading.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks_like_data, printable
+
+log = logging.getLogger(__name__)
+
+DIGEST = 64
+"""Digits of a SHA-256."""
+CHECK_PATH = "check the spelling and the working directory"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source file as the manifest of a data set knows it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+AnyListed = TypeVar("AnyListed", bound=Listed)
+
+
+@dataclass(frozen=True)
+class Source(Listed):
+    """A source file that lies on the disk, as it was when its bytes were hashed."""
+
+    path: Path
+    modified: int
+
+    def require_unchanged(self) -> None:
+        """Make sure that the file is still the one whose SHA-256 was taken.
+
+        Raises:
+            Unreadable: It is gone, or its size or time of change differs.
+        """
+        with input_errors(self.path):
+            now = self.path.stat()
+        if (now.st_size, now.st_mtime_ns) != (self.bytes, self.modified):
+            raise _changed(self.path, self.bytes, now.st_size)
+
+
+def _changed(path: Path, before: int, after: int) -> Unreadable:
+    return Unreadable(
+        "The file changed while it was being read", where=path, value=f"{before} bytes before, {after} bytes now",
+        cause="something is still writing to it", remedy="wait until it is complete; nothing of it has been kept",
+    )
+
+
+@contextmanager
+def input_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's complaints about an input into an input error.
+
+    Raises:
+        Unreadable: The file is not there, is a folder, or may not be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = "give yourself the right to read it" if isinstance(error, PermissionError) else CHECK_PATH
+        raise Unreadable("The input cannot be read", where=path, cause=str(error), remedy=remedy) from error
+
+
+def expand_inputs(patterns: Iterable[str | Path]) -> list[Path]:
+    """Return the files that the patterns mean, each once: paths, folders (searched recursively) and globs.
+
+    Raises:
+        Unreadable: A path does not exist or may not be read, or a glob matches nothing.
+        EmptyInput: A folder holds nothing that looks like reviews.
+    """
+    return list(source_names(patterns))
+
+
+def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
+    """Return the files that the patterns mean, in order, with the name of each; raises like `expand_inputs`."""
+    names: dict[Path, str] = {}
+    seen: set[str] = set()
+    for pattern in map(Path, patterns):
+        with input_errors(pattern):
+            found = _expand(pattern)
+        for path, name in found.items():
+            if (place := os.path.abspath(path)) not in seen:
+                seen.add(place)
+                names[path] = printable(name)
+    if not names:
+        raise EmptyInput("No input was given", where="source.input", remedy="name a file, a folder or a glob")
+    return _distinct(names)
+
+
+def _expand(path: Path) -> dict[Path, str]:
+    if path.is_dir():
+        return {file: file.relative_to(path).as_posix() for file in _in_folder(path)}
+    if path.exists():
+        if not path.is_file():
+            raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
+        return {path: path.name}
+    if not any(sign in str(path) for sign in "*?["):
+        raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
+    fixed = [part for part in path.parts[: _first_wild(path.parts)] if part != path.anchor]
+    anchor = Path(path.anchor, *fixed)
+    matches = sorted(match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file())
+    if not matches:
+        raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
+    return {match: match.relative_to(anchor).as_posix() for match in matches}
+
+
+def _first_wild(parts: Sequence[str]) -> int:
+    return next(index for index, part in enumerate(parts) if any(sign in part for sign in "*?["))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return all files; a folder that may not be read is an error, where `rglob` would find nothing."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
+            log.warning("%s is a link to a folder, which is not followed", linked)
+        found += [Path(place, name) for name in files]
+    return sorted(path for path in found if path.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    seen = _files_below(folder)
+    chosen = [path for path in seen if looks_like_data(path.relative_to(folder).as_posix())]
+    if not chosen:
+        raise EmptyInput(
+            "The folder holds no reviews", where=folder, value=f"{len(seen)} files" if seen else "an empty folder",
+            remedy=f"files ending in {' '.join(sorted(DATA_SUFFIXES | PACKED_SUFFIXES))} are read",
+        )
+    if len(chosen) < len(seen):
+        log.info("%s: %d of %d files are read, the others do not look like reviews", folder, len(chosen), len(seen))
+    return chosen
+
+
+def _distinct(names: dict[Path, str]) -> dict[Path, str]:
+    """Put parent folders before equal names until they differ; what still does not differ is numbered."""
+    while repeated := _repeated(names):
+        longer = {path: _longer(path, name) if name in repeated else name for path, name in names.items()}
+        if longer == names:
+            break
+        names = longer
+    taken: dict[str, int] = {}
+    return {path: distinct(name, taken) for path, name in names.items()}
+
+
+def _repeated(names: Mapping[Path, str]) -> set[str]:
+    return {name for name, count in Counter(names.values()).items() if count > 1}
+
+
+def _longer(path: Path, name: str) -> str:
+    parts = path.absolute().parts[1:]
+    return printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
+
+
+def identify(path: Path, name: str, memory: Path | None = None) -> Source:
+    """Return the source with the SHA-256 of its bytes.
+
+    Args:
+        path: The file.
+        name: Its name, from `source_names`.
+        memory: Folder in which digests are remembered by device, inode, size and times of change; none: always hash.
+
+    Raises:
+        Unreadable: The file may not be read, or changed meanwhile.
+        StoreFull, NotWritable: The folder *memory*.
+    """
+    with input_errors(path), path.open("rb") as file:
+        now = os.fstat(file.fileno())
+    if not stat.S_ISREG(now.st_mode):
+        raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
+    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # the former can be set, as copying programs do
+    known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
+    if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # empty after a loss of power
+        return Source(name, now.st_size, digest, path, now.st_mtime_ns)
+    with input_errors(path):
+        source = Source(name, now.st_size, sha256_of_file(path), path, now.st_mtime_ns)
+    source.require_unchanged()
+    if known:
+        with disk_errors(known.parent):
+            known.parent.mkdir(parents=True, exist_ok=True)
+            temporary = known.with_suffix(f".{os.getpid()}")
+            temporary.write_text(source.sha256)
+            temporary.rename(known)
+    return source
+
+
+def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:
+    """Return, by SHA-256 and in order, the source that counts of those with the same bytes: the one of shortest name.
+
+    Copies mostly have longer names ("reviews (1).json", "backup/reviews.json"), so that a copy that arrives later
+    changes nothing.
+    """
+    chosen: dict[str, AnyListed] = {}
+    for source in sources:
+        best = chosen.setdefault(source.sha256, source)
+        if (len(source.name), source.name) < (len(best.name), best.name):
+            chosen[source.sha256] = source
+    kept = set(chosen.values())
+    return {source.sha256: source for source in sources if source in kept}
+
+
+def cause_of(error: InputError, source: Source) -> InputError:
+    """Return what a failed reading came from: that the file has changed, if it has, else *error* itself."""
+    try:
+        source.require_unchanged()
+    except Unreadable as changed:
+        return changed
+    return error

@@ -1,0 +1,1 @@
+"""Split reviews into training, validation and test, and certify that nothing leaks."""

@@ -1,0 +1,111 @@
+"""The leak certificate as a record: what was compared between the splits of prepared data, and what was found.
+
+`corpus.splitting.leaks` makes it and holds data against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import Damaged
+from corpus.splitting.split import SPLITS
+
+CERTIFICATE_FILE = "leak_certificate.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Side:
+    """One split: its reviews, how many different texts they have, and the SHA-256 of their sorted text hashes."""
+
+    reviews: int
+    texts: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared, and that nothing was found.
+
+    Args:
+        sides: By name of the split.
+        test_digest: SHA-256 of the test's ids and texts, the fact of that name of the prepared data.
+        test_reviews: Digest of the test's ids, stars and sizes, by which scores name the reviews that were scored.
+        exact: `pairs` of different sides that were compared, all of them, and `left`, which is 0.
+        near: The same of near-duplicates, where `pairs` are those compared word by word; with `shorter`, the texts
+            of too few words to be one, and the method with its parameters. None where they were not looked for.
+        code: Version of this program.
+        copies: By split, `groups` of reviews that repeat each other within it, and how many `reviews` they are. They
+            are no leak, but no independent evidence either; certificates from before do not say.
+    """
+
+    sides: dict[str, Side]
+    test_digest: str
+    test_reviews: str
+    exact: dict[str, int]
+    near: dict[str, Any] | None
+    code: str
+    format: int = FORMAT
+    copies: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the certificate as JSON text with sorted keys."""
+        values = asdict(self)
+        if not self.copies:
+            del values["copies"]  # so that certificates from before keep their digests
+        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Certificate:
+        """Return the certificate that `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: The text is none.
+        """
+        values = json.loads(text)
+        if values["format"] != FORMAT:
+            raise ValueError(f"format {values['format']!r}; known is {FORMAT}")
+        sides = {name: Side(**values["sides"][name]) for name in SPLITS}
+        return cls(**{**values, "sides": sides})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the certificate's text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+        counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
+        if self.near is None:
+            said = f"no text of one split stands in another ({counts}); near-duplicates were not looked for"
+        else:
+            inside = ", nor inside a longer one" if self.near.get("containment", "none") != "none" else ""
+            said = (
+                f"no text of one split stands in another, exactly or nearly{inside} ({counts}; "
+                f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs "
+                f"{self.near['similarity']:g} similar become one)"
+            )
+        if test := self.copies.get("test", {}).get("reviews"):
+            said += f"; within the test {test:,} reviews repeat another one ({self.copies['test']['groups']:,} groups)"
+        return said
+
+
+def read(folder: Path) -> Certificate:
+    """Return the certificate of a folder as it stands there.
+
+    Raises:
+        Damaged: There is none, or it cannot be read.
+    """
+    file = folder / CERTIFICATE_FILE
+    try:
+        return Certificate.from_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Damaged(
+            "There is no readable leak certificate", where=file, cause=f"{type(error).__name__}: {error}",
+            remedy="run with --rebuild prepare",
+        ) from error

@@ -1,0 +1,200 @@
+"""What stays together on one side of the split: a review, all reviews of a user or of a business, or a month.
+
+By review, user and business a salted hash of the id decides (`corpus.splitting.split`); by month, two dates do. Either
+way a review's side depends on nothing but the review and the settings, as long as the dates are given.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import SplitConfig
+from core.errors import ConfigError, EmptyInput
+from corpus.splitting.split import SPLITS, places, ranks
+
+log = logging.getLogger(__name__)
+
+TRAIN = SPLITS.index("train")
+
+KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
+"""The column that decides, by `split.by`."""
+
+
+@dataclass(frozen=True)
+class Months:
+    """Where in time the splits by month begin, and what share of the reviews each of `SPLITS` is expected to get."""
+
+    validation_from: date
+    test_from: date
+    from_data: bool
+    shares: tuple[float, ...] = ()
+
+    def ranks(self, dates: pl.Series) -> pl.Series:
+        """Return each date's split as its position in `SPLITS`; reviews without a date are for training."""
+        days = dates.dt.date()
+        later = [(days >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
+        return (TRAIN - later[0] - later[1]).cast(pl.UInt8).alias("rank")
+
+
+def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
+    """Return the dates between the splits: those of *config*, or else such that the shares are reached.
+
+    The latest months are taken for the test until it has its share of the dated reviews, then those before for the
+    validation. More data then moves the dates; the log says how to freeze them.
+
+    Raises:
+        ConfigError: A given date is not the first of a month, so that its month would stand in two splits.
+        EmptyInput: There are not three months with reviews to take dates from.
+    """
+    scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+    counts = scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month")).len().collect(engine="streaming")
+    counts = counts.sort("month", descending=True, nulls_last=True)
+    if config.test_from:
+        cuts = _first_of_month(config, "validation_from"), _first_of_month(config, "test_from")
+    else:
+        cuts = _cuts(counts.drop_nulls(), config, dataset_folder)
+        log.info(
+            "the splits by month were laid by the data and move as it grows; to freeze them set "
+            'split.validation_from = "%s" and split.test_from = "%s"', *cuts
+        )
+    months = Months(*cuts, from_data=not config.test_from)
+    side = months.ranks(counts["month"])
+    reviews = np.bincount(side.to_numpy(), counts["len"].to_numpy(), minlength=len(SPLITS))
+    return replace(months, shares=tuple((reviews / max(1, reviews.sum())).tolist()))
+
+
+def _first_of_month(config: SplitConfig, name: str) -> date:
+    given = date.fromisoformat(getattr(config, name))
+    if given.day != 1:
+        raise ConfigError(
+            "A split by month begins with a whole month", where=f"split.{name}", value=given,
+            cause="the reviews of this month would stand in two splits", remedy=f"set it to {given.replace(day=1)}",
+        )
+    return given
+
+
+def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date, date]:
+    """Return where validation and test begin; *counts* holds month and len, the latest month first."""
+    if counts.height < len(SPLITS):
+        raise EmptyInput(
+            "A split by month needs reviews of at least three months", where=where, value=f"{counts.height} month(s)",
+            cause="the reviews have no dates" if counts.is_empty() else "the dates span too short a time",
+            remedy='split by "review", "user" or "business" (split.by), or give reviews with dates',
+        )
+    reached = counts["len"].cum_sum().to_numpy()
+    dated = int(reached[-1])
+    test = int(np.searchsorted(reached, config.test * dated))
+    test = min(test, counts.height - 3)
+    validation = int(np.searchsorted(reached, reached[test] + config.validation * dated))
+    validation = min(max(validation, test + 1), counts.height - 2)
+    return counts["month"][validation], counts["month"][test]
+
+
+class Grouping:
+    """The rule of one preparation: which key decides about a review, and on which side the review stands.
+
+    Args:
+        config: Section `split`.
+        dataset_folder: An ingested dataset; for a split by month its dates are read.
+
+    Raises:
+        ConfigError, EmptyInput: See `months_of`.
+    """
+
+    def __init__(self, config: SplitConfig, dataset_folder: Path) -> None:
+        self.config = config
+        self.months = months_of(dataset_folder, config) if config.by == "month" else None
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """About how large each of `SPLITS` will be, as a share of all reviews."""
+        if self.months:
+            return self.months.shares
+        return (self.config.test, self.config.validation, 1 - self.config.test - self.config.validation)
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """From where to where the places of each of `SPLITS` go: what decides about single reviews is their place."""
+        if self.config.by != "review":
+            return [(0.0, 1.0)] * len(SPLITS)
+        edges = (0.0, self.config.test, self.config.test + self.config.validation, 1.0)
+        return list(pairwise(edges))
+
+    def ranks(self, reviews: pl.DataFrame, place: pl.Series) -> pl.Series:
+        """Return each review's split as its position in `SPLITS`; *place* are the `places` of the review_ids.
+
+        A review without the user or business that decides is a group of its own.
+        """
+        if self.months:
+            return self.months.ranks(reviews["date"])
+        if self.config.by == "review":
+            return ranks(place, self.config)
+        key = pl.coalesce(_key(self.config.by), "review_id").alias("key")
+        return ranks(places(reviews.select(key).to_series(), self.config.salt), self.config)
+
+    def without_key(self, reviews: pl.DataFrame) -> int:
+        """Return how many reviews lack the key that should decide about them."""
+        return reviews.select(_key(self.config.by).is_null().sum()).item()
+
+    @property
+    def remedy(self) -> str:
+        """What helps where a split has no reviews."""
+        if self.months and not self.months.from_data:
+            return "lay split.validation_from and split.test_from into the months that the reviews are of"
+        if self.config.by in ("user", "business"):
+            return f'give reviews with more different {KEYS[self.config.by]}s, or split by "review" (split.by)'
+        return "give more (different) reviews, or larger shares: split.validation, split.test"
+
+    def facts(self, without_key: int) -> dict[str, Any]:
+        """Return the rule and, for a split by month, the dates under their names in the settings."""
+        if without_key:
+            fate = "are for training" if self.months else "stand where their review_id puts them"
+            log.warning("%d reviews have no %s to split by; they %s", without_key, KEYS[self.config.by], fate)
+        facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
+        if self.months:
+            facts["validation_from"] = self.months.validation_from.isoformat()
+            facts["test_from"] = self.months.test_from.isoformat()
+            facts["dates_from_data"] = self.months.from_data
+        return facts
+
+
+def _key(by: str) -> pl.Expr:
+    """Return the column that decides; an empty id is none."""
+    if by == "month":
+        return pl.col("date").dt.truncate("1mo")
+    return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))
+
+
+class Keys:
+    """Counts the keys on each side of a finished table, and shows that none stands on two.
+
+    A key is held as its 64-bit hash, at most 8 bytes for each review, which is far less than the ids.
+    """
+
+    def __init__(self, config: SplitConfig) -> None:
+        self.by = config.by
+        self.sides: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+
+    def add(self, split: str, reviews: pl.DataFrame) -> None:
+        """Take reviews of one split. Of single reviews nothing is held: each is a row of its own."""
+        if self.by != "review":
+            keys = reviews.select(_key(self.by).alias("key")).drop_nulls().to_series().unique()
+            self.sides[split].append(keys.hash().to_numpy())
+
+    def facts(self) -> dict[str, Any]:
+        """Return `keys` {split: how many} and `in_two_splits`, which `corpus.cleaning.clean.prepare` wants to be 0."""
+        if self.by == "review":
+            return {"in_two_splits": 0}
+        none = np.empty(0, np.uint64)
+        sides = {name: np.unique(np.concatenate([none, *found])) for name, found in self.sides.items()}
+        together = np.concatenate(list(sides.values()))
+        twice = len(together) - len(np.unique(together))
+        return {"keys": {name: len(found) for name, found in sides.items()}, "in_two_splits": twice}

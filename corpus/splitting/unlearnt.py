@@ -1,0 +1,69 @@
+"""Choose the test reviews of an earlier data set that another model has not learnt from.
+
+A review that stands in the training or the validation data of a model says nothing of what the model forgets. It is
+known by its id, or by its exact text in normal form, which may have another id in other data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from corpus.splitting.split import places
+
+TABLE = "clean.parquet"
+TEST = "test"
+LEARNT = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Unlearnt:
+    """Reviews, and how many were left out.
+
+    Args:
+        reviews: Rows of the earlier `clean.parquet`, in its order; at most as many as were asked for.
+        tests: Test reviews of the earlier data set.
+        learnt_ids: Left out because of their id.
+        learnt_texts: Left out because of their text, under another id.
+    """
+
+    reviews: pl.DataFrame
+    tests: int
+    learnt_ids: int
+    learnt_texts: int
+
+
+def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int) -> Unlearnt:
+    """Return the test reviews of *earlier* that no training or validation review of *learnt* equals.
+
+    Args:
+        earlier: Folder of a prepared data set.
+        learnt: Folders of the prepared data sets that the model has learnt from.
+        most: Of more reviews so many are drawn, by a hash of seed and id: the same ones on any machine.
+        seed: Of the draw.
+    """
+    tests = pl.read_parquet(earlier / TABLE).filter(pl.col("split") == TEST)
+    ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "text"))
+    by_id, by_text = tests["review_id"].is_in(ids.implode()), tests["text"].is_in(texts.implode())
+    left = tests.filter(~by_id & ~by_text)
+    counts = len(tests), int(by_id.sum()), int((by_text & ~by_id).sum())
+    if len(left) > most:
+        drawn = left.select("review_id", place=places(left["review_id"], f"champion reviews {seed}")).bottom_k(
+            most, by=["place", "review_id"]
+        )
+        left = left.join(drawn.select("review_id"), on="review_id", how="semi", maintain_order="left")
+    return Unlearnt(left, *counts)
+
+
+def _learnt(tests: pl.DataFrame, learnt: Sequence[Path], column: str) -> pl.Series:
+    """Return those values of a column of *tests* that stand in training or validation data, too."""
+    wanted = tests.lazy().select(column).unique()
+    found = [
+        pl.scan_parquet(folder / TABLE).filter(pl.col("split").is_in(LEARNT)).select(column)
+        .join(wanted, on=column, how="semi").unique().collect(engine="streaming")[column]
+        for folder in learnt
+    ]
+    return pl.concat(found) if found else tests[column].clear()

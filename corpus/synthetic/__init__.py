@@ -1,0 +1,1 @@
+"""Generate synthetic reviews from a probabilistic grammar, and plant canaries."""

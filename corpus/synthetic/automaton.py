@@ -1,0 +1,283 @@
+"""A weighted automaton with registers: templates are compiled to a flat table that both samples and scores texts.
+
+A grammar is a dictionary of rules over variables. A rule is a template, a list of templates (`(weight, template)` or
+a plain string of weight 1), or `By(variable, {value: rule})`. Inside a template:
+
+    {rule}             whatever the rule makes
+    [a|b*3|]           one of these, here with weights 1, 3 and 1 (the last is empty)
+    {!variable}        draw the variable's value now, silently
+    {variable}         write the value in its form "name";  {variable.form} in another form
+    {+variable.form}   {!variable} and {variable.form}
+    {variable=value}   give the variable a value
+
+The table has one entry per state, and each choice is one draw from explicit weights: latent choices are enumerable,
+and `corpus/synthetic/grammar_probability.py` sums over all that lead to a given text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import log
+from typing import Any
+
+from corpus.synthetic.typos import count_eligible
+
+PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
+Rule = Any
+"""str | (weight, str) list | By; recursive, hence not spelled out for the type checker."""
+
+
+@dataclass(frozen=True)
+class By:
+    """A rule whose form depends on a variable's value; the key "" stands for all values that are not listed."""
+
+    variable: str
+    rules: Mapping[str, Rule]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a variable can be.
+
+    Args:
+        tables: Weights of the values, for each value of the variable `key` ("" where there is no key).
+        forms: For each form the text of each value; "name" is the one that `{variable}` writes.
+        key: The variable that decides which table is used.
+        lazy: Whether a scorer should wait for the value to be seen in the text instead of trying all of them. The
+            first thing written of a lazy variable should be a form that tells values apart (else scoring is slow),
+            `key` must not change in between, and no rule may depend on it.
+        initial: The value before anything else is drawn or set.
+    """
+
+    tables: Mapping[str, Mapping[str, float]]
+    forms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    key: str = ""
+    lazy: bool = False
+    initial: str = ""
+
+    def values(self) -> list[str]:
+        """Return all values in the order of the tables."""
+        return list(dict.fromkeys(value for table in self.tables.values() for value in table))
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A sampled text before typing errors, and how it came about."""
+
+    text: str
+    values: tuple[str, ...]
+    eligible: int
+    log_probability: float
+
+
+class Automaton:
+    """The compiled grammar.
+
+    Args:
+        rules: The rules by name; the start is "start".
+        domains: The variables, in the order of their registers.
+        typo_rate: Probability that a word which can be mistyped is.
+
+    Raises:
+        ValueError: A template names something unknown, or a weight is not positive.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0) -> None:
+        self.domains, self.typo_rate = dict(domains), typo_rate
+        self.variables = {name: index for index, name in enumerate(domains)}
+        self.ops: list[tuple[Any, ...]] = [(END,)]
+        self._rules = rules
+        self._memo: dict[tuple[str, int], int] = {}
+        self._tables = {name: _draws(domain) for name, domain in domains.items()}
+        self._forms = {
+            (name, form): {value: (text, count_eligible(text)) for value, text in texts.items()}
+            for name, domain in domains.items()
+            for form, texts in domain.forms.items()
+        }
+        self.start = self._reference("start", 0)
+
+    def initial(self, given: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values of all variables at the beginning."""
+        return tuple(given.get(name, domain.initial) for name, domain in self.domains.items())
+
+    def sample(self, given: Mapping[str, str], uniform: Callable[[], float]) -> Derivation:
+        """Draw one text.
+
+        Args:
+            given: Values of variables that are set from outside.
+            uniform: Gives the next number from [0, 1).
+        """
+        ops, state, eligible, logp = self.ops, self.start, 0, 0.0
+        pieces: list[str] = []
+        values = list(self.initial(given))
+        while True:
+            op = ops[state]
+            kind = op[0]
+            if kind == TEXT:
+                pieces.append(op[1])
+                eligible += op[2]
+                state = op[3]
+            elif kind == PICK:
+                choice = bisect_right(op[1], uniform())
+                logp += op[3][choice]
+                state = op[2][choice]
+            elif kind == SLOT:
+                text, count = op[2][values[op[1]]]
+                pieces.append(text)
+                eligible += count
+                state = op[3]
+            elif kind == BY:
+                state = op[2][values[op[1]]]
+            elif kind == BIND:
+                cumulative, names, logs = op[2][values[op[3]] if op[3] >= 0 else ""]
+                choice = bisect_right(cumulative, uniform())
+                logp += logs[choice]
+                values[op[1]] = names[choice]
+                state = op[4]
+            elif kind == SET:
+                values[op[1]] = op[2]
+                state = op[3]
+            else:
+                return Derivation("".join(pieces), tuple(values), eligible, logp)
+
+    def _add(self, op: tuple[Any, ...]) -> int:
+        self.ops.append(op)
+        return len(self.ops) - 1
+
+    def _reference(self, name: str, after: int) -> int:
+        """Return the state where rule *name* begins, if state *after* follows it; shared between equal uses."""
+        if name not in self._rules:
+            raise ValueError(f"there is no rule or variable {name!r}")
+        if (name, after) not in self._memo:
+            self._memo[name, after] = -1
+            self._memo[name, after] = self._rule(self._rules[name], after)
+        if self._memo[name, after] == -1:
+            raise ValueError(f"rule {name!r} ends with itself: a loop that may write nothing cannot be scored")
+        return self._memo[name, after]
+
+    def _rule(self, rule: Rule, after: int) -> int:
+        if isinstance(rule, str):
+            return self._sequence(_parse(rule), after)
+        if isinstance(rule, By):
+            return self._by(rule, after)
+        pairs = [entry if isinstance(entry, tuple) else (1.0, entry) for entry in rule]
+        return self._pick([(weight, self._rule(entry, after)) for weight, entry in pairs])
+
+    def _by(self, rule: By, after: int) -> int:
+        targets = {value: self._rule(entry, after) for value, entry in rule.rules.items()}
+        values = self._domain(rule.variable).values()
+        if unknown := set(targets) - set(values) - {""}:
+            raise ValueError(f"{rule.variable!r} is never {unknown.pop()!r}")
+        if "" not in targets and (missing := set(values) - set(targets)):
+            raise ValueError(f"no rule for {rule.variable!r} = {missing.pop()!r}")
+        if self._domain(rule.variable).lazy:
+            raise ValueError(f"{rule.variable!r} is lazy; a rule must not depend on it")
+        table = {value: targets[value if value in targets else ""] for value in values}
+        return self._add((BY, self.variables[rule.variable], table))
+
+    def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
+        cumulative, logs = _cumulative([weight for weight, _ in pairs])
+        return pairs[0][1] if len(pairs) == 1 else self._add((PICK, cumulative, [state for _, state in pairs], logs))
+
+    def _sequence(self, parts: Sequence[Any], after: int) -> int:
+        for part in reversed(parts):
+            after = self._part(part, after)
+        return after
+
+    def _part(self, part: Any, after: int) -> int:
+        kind, content = part
+        if kind == "text":
+            return self._add((TEXT, content, count_eligible(content), after))
+        if kind == "choice":
+            return self._pick([(weight, self._sequence(parts, after)) for weight, parts in content])
+        if content[0] == "!":
+            return self._bind(content[1:], after)
+        if content[0] == "+":
+            return self._bind(content[1:].split(".")[0], self._slot(content[1:], after))
+        if "=" in content:
+            name, value = content.split("=")
+            return self._add((SET, self._register(name), value, after))
+        known = content.split(".")[0] in self.variables
+        return self._slot(content, after) if known else self._reference(content, after)
+
+    def _slot(self, content: str, after: int) -> int:
+        name, _, form = content.partition(".")
+        if (name, form or "name") not in self._forms:
+            raise ValueError(f"variable {name!r} has no form {form or 'name'!r}")
+        return self._add((SLOT, self._register(name), self._forms[name, form or "name"], after, name, form or "name"))
+
+    def _bind(self, name: str, after: int) -> int:
+        key = self._domain(name).key
+        return self._add((BIND, self._register(name), self._tables[name], self.variables[key] if key else -1, after))
+
+    def _register(self, name: str) -> int:
+        self._domain(name)
+        return self.variables[name]
+
+    def _domain(self, name: str) -> Domain:
+        if name not in self.domains:
+            raise ValueError(f"there is no variable {name!r}")
+        return self.domains[name]
+
+
+def _cumulative(weights: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return running sums of the normalised weights (the last beyond 1, out of reach of rounding) and their logs."""
+    if min(weights) <= 0:
+        raise ValueError(f"a weight is {min(weights)}; it must be positive")
+    whole = float(sum(weights))
+    return [*accumulate(weight / whole for weight in weights[:-1]), 2.0], [log(weight / whole) for weight in weights]
+
+
+def _draws(domain: Domain) -> dict[str, tuple[list[float], list[str], list[float]]]:
+    draws = {}
+    for key, table in domain.tables.items():
+        cumulative, logs = _cumulative(list(table.values()))
+        draws[key] = (cumulative, list(table), logs)
+    return draws
+
+
+def _parse(template: str) -> list[Any]:
+    """Return the parts of a template: ("text", str), ("choice", [(weight, parts)]) or ("name", str)."""
+    parts, rest = _parse_until(template, 0, "")
+    if rest != len(template):
+        raise ValueError(f"unexpected {template[rest]!r} at {rest} of {template!r}")
+    return parts
+
+
+def _parse_until(template: str, at: int, stops: str) -> tuple[list[Any], int]:
+    parts: list[Any] = []
+    while at < len(template) and template[at] not in stops:
+        if template[at] == "{":
+            end = template.index("}", at)
+            parts.append(("name", template[at + 1 : end]))
+            at = end + 1
+        elif template[at] == "[":
+            choice, at = _parse_choice(template, at + 1)
+            parts.append(choice)
+        else:
+            end = min((i for i in map(template.find, "{[|]", [at] * 4) if i >= 0), default=len(template))
+            if end == at:
+                raise ValueError(f"unexpected {template[at]!r} at {at} of {template!r}")
+            parts.append(("text", template[at:end]))
+            at = end
+    return parts, at
+
+
+def _parse_choice(template: str, at: int) -> tuple[Any, int]:
+    options: list[tuple[float, list[Any]]] = []
+    while True:
+        parts, at = _parse_until(template, at, "|]")
+        if at >= len(template):
+            raise ValueError(f"a '[' is not closed in {template!r}")
+        weight = 1.0
+        if parts and parts[-1][0] == "text" and "*" in parts[-1][1]:
+            text, _, number = parts.pop()[1].rpartition("*")
+            weight = float(number)
+            parts += [("text", text)] if text else []
+        options.append((weight, parts))
+        at += 1
+        if template[at - 1] == "]":
+            return ("choice", options), at

@@ -1,0 +1,126 @@
+"""The embedded corpus: reviews from our own seeded stochastic grammar, whose exact probability is known.
+
+    from corpus.synthetic.grammar import log_probability, sample_review
+    text = sample_review(stars=5, seed=1)
+    log_probability(text, stars=5)      # nats, the end of the review included; no model can do better on average
+
+The grammar's parts: words (`lexicon.py`), variables (`grammar_domains.py`),
+sentences (`grammar_rules*.py`), typing errors (`typos.py`), the engine
+(`automaton.py`) and the forward algorithm (`grammar_probability.py`). Files in Yelp's schema: `synth.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from math import exp, fsum, log, sqrt
+from random import Random
+
+import numpy as np
+
+from corpus.synthetic.automaton import Automaton
+from corpus.synthetic.grammar_domains import STARS, domains
+from corpus.synthetic.grammar_probability import Forward
+from corpus.synthetic.grammar_rules import FRAME, RECALL
+from corpus.synthetic.grammar_rules_body import FILLERS, ITEMS, SERVICE
+from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible
+
+TYPO_RATE = 0.004
+"""Probability that a word which can be mistyped is."""
+
+
+@cache
+def automaton() -> Automaton:
+    """Return the compiled grammar (built once per process)."""
+    return Automaton({**FRAME, **RECALL, **ITEMS, **SERVICE, **FILLERS}, domains(), TYPO_RATE)
+
+
+@cache
+def _forward() -> Forward:
+    return Forward(automaton())
+
+
+def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[str, ...], float]:
+    """Draw one review.
+
+    Args:
+        stars: 1 to 5.
+        uniform: Gives the next number from [0, 1).
+
+    Returns:
+        The text, the values of all variables, and log P(this derivation | stars) in nats, typing errors included.
+    """
+    made = automaton().sample({"stars": str(stars)}, uniform)
+    text, mistyped = made.text, 0
+    gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
+    logp = made.log_probability
+    if gap < made.eligible:
+        text, mistyped, chosen = _mistype(text, gap, uniform)
+        logp += chosen
+    return text, made.values, logp + mistyped * log(TYPO_RATE) + (made.eligible - mistyped) * log(1.0 - TYPO_RATE)
+
+
+def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> tuple[str, int, float]:
+    """Mistype the word after *gap* eligible ones, and further ones at the known rate."""
+    tokens, mistyped, logp = TOKEN.findall(text), 0, 0.0
+    for index, token in enumerate(tokens):
+        if not eligible(token):
+            continue
+        if gap == 0:
+            tokens[index] = corrupt(token, uniform())
+            logp += log(corruptions(token)[tokens[index]])
+            mistyped += 1
+            gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
+        else:
+            gap -= 1
+    return "".join(tokens), mistyped, logp
+
+
+def sample_review(stars: int, seed: int) -> str:
+    """Return one review with the given rating; the same for the same seed."""
+    return write_review(stars, Random(f"{stars} {seed}").random)[0]
+
+
+def log_probability(text: str, stars: int) -> float | None:
+    """Return log P(text, end | stars) in nats, exactly, or None where the grammar cannot write the text.
+
+    Args:
+        text: A review in normal form (`models/text/normal_form.py`).
+        stars: 1 to 5, or 0 where the rating is unknown: then the ratings' shares weigh P(text, end | rating).
+    """
+    if stars:
+        return _forward().log_probability(text, {"stars": str(stars)})
+    known = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
+    terms = [logp + log(STARS[star]) for star, logp in known.items() if logp is not None]
+    return max(terms) + log(fsum(exp(term - max(terms)) for term in terms)) if terms else None
+
+
+def describe(reviews: int = 1_000, seed: int = 1) -> dict[str, float]:
+    """Measure the grammar by Monte Carlo: sizes, and the mean of -log P of sampled reviews with its standard error.
+
+    Returns:
+        words_per_review, bytes_per_review, types (in this sample), states, and entropy: bits_per_review with
+        bits_per_review_error, bits_per_word (whitespace words) and bits_per_byte.
+    """
+    draw = Random(seed)
+    pairs = list(_draw_reviews(reviews, draw))
+    bits = np.array([-(log_probability(text, stars) or 0.0) / log(2) for text, stars in pairs])
+    words = sum(len(text.split()) for text, _ in pairs)
+    size = sum(len(text.encode()) + 1 for text, _ in pairs)
+    return {
+        "reviews": reviews,
+        "words_per_review": words / reviews,
+        "bytes_per_review": size / reviews,
+        "types": len({token.lower() for text, _ in pairs for token in TOKEN.findall(text)}),
+        "states": len(automaton().ops),
+        "bits_per_review": float(bits.mean()),
+        "bits_per_review_error": float(bits.std(ddof=1)) / sqrt(reviews),
+        "bits_per_word": float(bits.sum()) / words,
+        "bits_per_byte": float(bits.sum()) / size,
+    }
+
+
+def _draw_reviews(count: int, draw: Random) -> Iterator[tuple[str, int]]:
+    for _ in range(count):
+        stars = int(draw.choices(list(STARS), list(STARS.values()))[0])
+        yield write_review(stars, draw.random)[0], stars

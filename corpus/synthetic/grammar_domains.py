@@ -1,0 +1,154 @@
+"""The variables of the embedded corpus: what can be drawn, how likely it is, and the forms in which it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+
+from corpus.synthetic.automaton import Domain
+from corpus.synthetic.lexicon import (
+    CATEGORIES,
+    CITIES,
+    CITY_ENDS,
+    CITY_STEMS,
+    COMPANY,
+    DAYS,
+    EVENTS,
+    MEN,
+    MINUTES,
+    PERSON_SYLLABLES,
+    PRICES,
+    SIZES,
+    WOMEN,
+    made_up,
+    rare_items,
+    split,
+    words,
+    zipf,
+)
+
+STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
+"""Share of each rating, about that of Yelp's open dataset."""
+RARE_ITEMS, RARE_PLACES, RARE_PEOPLE, RARE_CITIES = 150, 140, 700, 400
+FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
+"""`has_x` says whether x has come up; only then may a later sentence refer to it."""
+FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
+SERVICE = {"1": (6, 14, 80), "2": (20, 30, 50), "3": (40, 40, 20), "4": (70, 22, 8), "5": (94, 5, 1)}
+TONES = ("love", "fine", "bad")
+
+
+def domains() -> dict[str, Domain]:
+    """Return all variables in the order of their registers."""
+    return {
+        "stars": Domain({"": STARS}),
+        **{f"has_{name}": Domain({"": {"yes": 1.0, "no": 1.0}}, initial="no") for name in FLAGS},
+        "kind": Domain({"": {"food": 0.76, "care": 0.24}}),
+        "category": _categories(),
+        "food": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in FOOD.items()}, key="stars"),
+        "service": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in SERVICE.items()}, key="stars"),
+        "dish": _items("dishes", RARE_ITEMS),
+        "side": _items("sides", 0),
+        "other": _items("dishes", RARE_ITEMS),
+        "place": _by_category(_place_names),
+        "role": _by_category(lambda name: split(CATEGORIES[name].roles)),
+        "person": _people(),
+        "who": _company(),
+        "city": _simple(split(CITIES) + _rare_cities()),
+        "size": _simple(words(SIZES)),
+        "minutes": _simple(words(MINUTES)),
+        "price": _simple(words(PRICES)),
+        "event": _simple(split(EVENTS)),
+        "day": _simple(split(DAYS)),
+    }
+
+
+def _simple(values: Iterable[str]) -> Domain:
+    table = zipf(list(values))
+    return Domain({"": table}, _named(table), lazy=True)
+
+
+def _named(values: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {"name": {value: value for value in values}}
+
+
+def _by_category(values: Callable[[str], list[str]]) -> Domain:
+    tables = {name: zipf(values(name)) for name in CATEGORIES}
+    return Domain(tables, _named(value for table in tables.values() for value in table), key="category", lazy=True)
+
+
+def _categories() -> Domain:
+    kinds = sorted({category.kind for category in CATEGORIES.values()})
+    tables = {kind: {name: c.weight for name, c in CATEGORIES.items() if c.kind == kind} for kind in kinds}
+    forms = {
+        form: {name: getattr(category, form) for name, category in CATEGORIES.items()}
+        for form in ("spot", "cuisine", "craving")
+    }
+    forms["spots"] = {name: f"{category.spot}s" for name, category in CATEGORIES.items()}
+    return Domain(tables, forms, key="kind")
+
+
+def _items(block: str, rare: int) -> Domain:
+    """Return what can be had in each category, with the forms that agree in number; a plus marks plurals."""
+    entries = {
+        name: split(getattr(category, block)) + (rare_items(name, rare) if rare else [])
+        for name, category in CATEGORIES.items()
+    }
+    tables = {name: zipf([entry.rstrip("+") for entry in marked]) for name, marked in entries.items()}
+    plural = {entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked}
+    makers: dict[str, Callable[[str, bool], str]] = {
+        "name": lambda item, many: item,
+        "the": lambda item, many: f"the {item}",
+        "The": lambda item, many: f"The {item}",
+        "that": lambda item, many: f"{'those' if many else 'that'} {item}",
+        "some": lambda item, many: f"{'some' if many else 'a good'} {item}",
+        "a": lambda item, many: item if many else f"{'an' if item[0] in 'aeiou' else 'a'} {item}",
+        "was": lambda item, many: "were" if many else "was",
+        "is": lambda item, many: "are" if many else "is",
+        "it": lambda item, many: "they" if many else "it",
+        "it_object": lambda item, many: "them" if many else "it",
+        "It": lambda item, many: "They" if many else "It",
+    }
+    forms = {form: {item: make(item, many) for item, many in plural.items()} for form, make in makers.items()}
+    return Domain(tables, forms, key="category", lazy=True)
+
+
+def _place_names(name: str) -> list[str]:
+    category, draw = CATEGORIES[name], Random(f"places of {name}")
+    houses, people = split(category.houses), words(WOMEN) + words(MEN)
+    names = []
+    for word in made_up(category.syllables, RARE_PLACES, f"places {name}"):
+        owner, house = (source[int(draw.random() * len(source))] for source in (people, houses))
+        kind = draw.random()
+        plain = f"{word.title()} {house}" if kind < 0.6 else f"{word.title()}'s"
+        names.append(f"{owner}'s {house}" if kind > 0.75 else plain)
+    return names
+
+
+def _people() -> Domain:
+    women, men = words(WOMEN), words(MEN)
+    rare = [word.title() for word in made_up(PERSON_SYLLABLES, RARE_PEOPLE, "people", (2, 3))]
+    names = list(dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare))
+    she = {name for name in names if name in women or (name not in men and name[-1] in "aeiy")}
+    forms = {
+        "name": {name: name for name in names},
+        "He": {name: "She" if name in she else "He" for name in names},
+        "his": {name: "her" if name in she else "his" for name in names},
+    }
+    return Domain({"": zipf(names)}, forms, lazy=True)
+
+
+def _company() -> Domain:
+    forms = {
+        "name": {who: who for who in COMPANY},
+        "cap": {who: who[0].upper() + who[1:] for who in COMPANY},
+        "poss": {who: f"{who}'s" for who in COMPANY},
+        "he": dict(COMPANY),
+    }
+    return Domain({"": zipf(list(COMPANY))}, forms, lazy=True)
+
+
+def _rare_cities() -> list[str]:
+    draw, stems, ends = Random("cities"), words(CITY_STEMS), words(CITY_ENDS)
+    return [
+        stems[int(draw.random() * len(stems))] + ends[int(draw.random() * len(ends))] for _ in range(RARE_CITIES)
+    ]

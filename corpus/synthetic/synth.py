@@ -1,0 +1,219 @@
+"""Files of the embedded corpus in the schema of Yelp's open dataset: one JSON object a line.
+
+    from corpus.synthetic.synth import write_reviews
+    write_reviews(Path("reviews.jsonl"), reviews=20_000, seed=1, malformed=0.001, duplicates=0.005, workers=2)
+
+Lines are made in chunks, and each chunk has its own random streams: the same seed gives the same bytes for any number
+of workers, and the first chunks of a long file are those of a short one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from core.errors import ConfigError
+from core.output import output_file
+from core.processes.children import deaf_to_the_terminal, end_with_parent
+from corpus.synthetic.grammar import STARS, automaton, write_review
+
+CHUNK = 2_000
+"""Lines of a chunk; part of what a seed means."""
+USERS = 200_000
+FIRST_DAY, DAYS = np.datetime64("2015-01-01T00:00:00"), 2_922
+MALFORMED = ("truncated", "stars in words", "no text", "invalid UTF-8", "empty text", "not an object")
+_BLOCK = 8_192
+
+
+def write_reviews(
+    out: Path,
+    reviews: int,
+    seed: int,
+    malformed: float = 0.0,
+    duplicates: float = 0.0,
+    workers: int = 1,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Write a file of reviews; it appears under its name only when it is whole.
+
+    Args:
+        out: The file, usually `*.jsonl`.
+        reviews: Lines in all, malformed ones and duplicates included.
+        seed: Same seed, same bytes.
+        malformed: Share of lines that no reader should take for a review (see `MALFORMED`).
+        duplicates: Share of lines that repeat an earlier text, half of them with its review_id too.
+        workers: Processes; changes nothing but the time.
+        report: Called with the lines written so far and in all.
+
+    Returns:
+        reviews, bytes and sha256 of the file, and how many of its lines are malformed and duplicates.
+
+    Raises:
+        ConfigError: A number is out of its range.
+        StoreFull, NotWritable: From the operating system, as ours.
+    """
+    _check(reviews, malformed, duplicates, workers)
+    hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
+    with output_file(out) as file:
+        for lines, counts in _chunks(reviews, seed, malformed, duplicates, workers):
+            file.write(lines)
+            hashed.update(lines)
+            size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
+            report(done, reviews)
+    return {"reviews": done, "bytes": size, "sha256": hashed.hexdigest(), "malformed": odd, "duplicates": twice}
+
+
+def make_chunk(
+    index: int, lines: int, seed: int, malformed: float = 0.0, duplicates: float = 0.0
+) -> tuple[bytes, tuple[int, int, int]]:
+    """Return the lines of one chunk, and how many there are, malformed and duplicates among them."""
+    texts, columns, faults = (np.random.default_rng([seed, index, stream]) for stream in range(3))
+    fields = _Columns(columns, index, lines)
+    uniform = _uniforms(texts).__next__
+    fates = faults.random((lines, 2)).tolist()
+    made: list[dict[str, Any]] = []
+    written: list[bytes] = []
+    odd = twice = 0
+    for row in range(lines):
+        fate, detail = fates[row]
+        if made and fate < duplicates:
+            review = made[int(detail * 2 * len(made)) % len(made)]
+            # One half is the very same review again, the other the same text posted anew.
+            written.append(orjson.dumps(review if detail < 0.5 else fields.repost(review, row)))
+            twice += 1
+            continue
+        review = fields.review(row, uniform)
+        if duplicates <= fate < duplicates + malformed:
+            written.append(_spoil(review, detail))
+            odd += 1
+        else:
+            made.append(review)
+            written.append(orjson.dumps(review))
+    written.append(b"")
+    return b"\n".join(written), (lines, odd, twice)
+
+
+class _Columns:
+    """Everything of a chunk's reviews but the text, drawn at once."""
+
+    def __init__(self, draw: np.random.Generator, index: int, lines: int) -> None:
+        self._ids = _review_ids(draw, index * CHUNK, lines)
+        self._stars = draw.choice(np.arange(1, 6), lines, p=list(STARS.values())).tolist()
+        # Zipf's law by the inverse of its continuous form: user number = USERS^u.
+        self._users = (USERS ** draw.random(lines)).astype(int).tolist()
+        self._dates = _dates(draw, lines)
+        self._votes = (draw.geometric([0.5, 0.75, 0.65], (lines, 3)) - 1).tolist()
+        self._place, self._category = (automaton().variables[name] for name in ("place", "category"))
+
+    def review(self, row: int, uniform: Callable[[], float]) -> dict[str, Any]:
+        stars = self._stars[row]
+        text, values, _ = write_review(stars, uniform)
+        useful, funny, cool = self._votes[row]
+        return {
+            "review_id": self._ids[row],
+            "user_id": _hashed_id(f"user {self._users[row]}"),
+            "business_id": _hashed_id(f"{values[self._category]} {values[self._place] or self._users[row] % 97}"),
+            "stars": float(stars),
+            "useful": useful,
+            "funny": funny,
+            "cool": cool,
+            "text": text,
+            "date": self._dates[row],
+        }
+
+    def repost(self, review: dict[str, Any], row: int) -> dict[str, Any]:
+        """Return the same text under another review_id and date."""
+        return {**review, "review_id": self._ids[row], "date": self._dates[row]}
+
+
+def _spoil(review: dict[str, Any], detail: float) -> bytes:
+    """Return a line that is not a review, each way as likely."""
+    way, rest = divmod(detail * len(MALFORMED), 1)
+    kind = MALFORMED[int(way)]
+    if kind == "stars in words":
+        return orjson.dumps({**review, "stars": ("one", "two", "three", "four", "five")[int(review["stars"]) - 1]})
+    if kind == "no text":
+        return orjson.dumps({name: value for name, value in review.items() if name != "text"})
+    if kind == "empty text":
+        return orjson.dumps({**review, "text": ""})
+    line = orjson.dumps(review)
+    if kind == "invalid UTF-8":
+        return line.replace(b" ", b"\xe9\xff", 1)
+    if kind == "not an object":
+        return b"502 Bad Gateway"
+    return line[: int(len(line) * (0.1 + 0.8 * rest))]
+
+
+def _chunks(
+    reviews: int, seed: int, malformed: float, duplicates: float, workers: int
+) -> Iterator[tuple[bytes, tuple[int, int, int]]]:
+    jobs = [
+        (index, min(CHUNK, reviews - start), seed, malformed, duplicates)
+        for index, start in enumerate(range(0, reviews, CHUNK))
+    ]
+    if workers == 1 or len(jobs) < 2 * workers:
+        for job in jobs:
+            yield make_chunk(*job)
+        return
+    # Fresh processes, since a fork would copy the locks of threads that other libraries have started.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
+        rest, waiting = iter(jobs), list[Future[Any]]()
+        try:
+            # Only a few chunks are under way at a time, so that memory stays bounded however long the file.
+            with deaf_to_the_terminal():
+                waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
+            while waiting:
+                yield waiting[0].result()
+                del waiting[0]
+                with deaf_to_the_terminal():
+                    waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
+        finally:
+            if waiting:  # who gave up does not wait for what nobody will read
+                for process in active_children():
+                    process.kill()
+
+
+def _uniforms(draw: np.random.Generator) -> Iterator[float]:
+    while True:
+        yield from draw.random(_BLOCK).tolist()
+
+
+def _review_ids(draw: np.random.Generator, first: int, lines: int) -> list[str]:
+    """Return ids of 22 characters, all different: 8 random bytes and the line's number times an odd constant."""
+    numbers = np.arange(first, first + lines, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    raw = np.stack([draw.integers(0, 2**64, lines, dtype=np.uint64), numbers], 1).astype("<u8").tobytes()
+    return [base64.urlsafe_b64encode(raw[at : at + 16])[:22].decode() for at in range(0, len(raw), 16)]
+
+
+@lru_cache(maxsize=200_000)
+def _hashed_id(name: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.blake2b(name.encode(), digest_size=16).digest())[:22].decode()
+
+
+def _dates(draw: np.random.Generator, lines: int) -> list[str]:
+    """Return moments from 2015 to 2022, their density growing linearly from a third of what it is in the end."""
+    moment = (np.sqrt(1 + 8 * draw.random(lines)) - 1) / 2
+    seconds = (moment * DAYS * 86_400).astype(np.int64)
+    return [text.replace("T", " ") for text in np.datetime_as_string(FIRST_DAY + seconds).tolist()]
+
+
+def _check(reviews: int, malformed: float, duplicates: float, workers: int) -> None:
+    ranges = {
+        "reviews": (reviews, reviews >= 1, "at least 1"),
+        "malformed": (malformed, 0 <= malformed <= 0.5, "between 0 and 0.5"),
+        "duplicates": (duplicates, 0 <= duplicates <= 0.5, "between 0 and 0.5"),
+        "workers": (workers, workers >= 1, "at least 1"),
+    }
+    for name, (value, holds, allowed) in ranges.items():
+        if not holds:
+            raise ConfigError(f"{name} must be {allowed}", where=name, value=value)

@@ -1,0 +1,182 @@
+"""Two tasks that only a memory solves, as data: binary addition and the recall of a symbol after a lag.
+
+Both are sequence tagging: at every step the network reads one symbol and may be asked for one. They reach it as token
+ids, so that any network of this package can be trained on them (`toy_training.py`).
+
+Addition by a serial adder, a finite automaton of two states. Two numbers of n bits arrive one bit of each at a
+time, the least significant first, and the bit of their sum is asked for at once:
+
+    sum_t = a_t ⊕ b_t ⊕ carry_t            carry_{t+1} = 1 if at least two of a_t, b_t, carry_t are 1
+
+The answer at t depends on all bits before it, but only through one bit of memory, the carry. A carry made at bit s is
+still felt at bit t if a and b differ everywhere in between: the chance of that halves with every bit, so long carries
+are rare in training and are where a network that only learned short ones fails.
+
+Recall (Hochreiter & Schmidhuber 1997, section 5.2; the copy task of Arjovsky, Shah & Bengio 2016 for more than one
+symbol). Symbols to be kept arrive first, then distractors drawn at random, and `lag` steps after each symbol the
+network is asked for it. Between the two, the answer is nowhere but in the memory, and the only gradient that can teach
+the network to keep it has to come through `lag` steps.
+
+Shapes: B examples, T steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from models.base import ModelError
+from models.neural.output import NOT_SCORED
+from models.tokens.vocabulary import GIVEN
+
+FIRST = max(GIVEN) + 1
+"""The first token id that is free for symbols: those below are special in every vocabulary."""
+BITS = range(3, 16)
+
+
+class Examples(NamedTuple):
+    """What is read at each step, ids_BT, and what is asked for, targets_BT (−1: nothing), both int64."""
+
+    ids_BT: np.ndarray
+    targets_BT: np.ndarray
+
+
+class Task(Protocol):
+    """Endless training examples, and held-out ones."""
+
+    @property
+    def entries(self) -> int:
+        """Token ids in use: the size of the vocabulary."""
+        ...
+
+    def train(self, draw: np.random.Generator, count: int) -> Examples:
+        """Return training examples."""
+        ...
+
+    def held_out(self, count: int) -> Examples:
+        """Return at most *count* examples that training never shows, always the same ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Addition:
+    """Sums of two numbers of `bits` bits; n bits are read in n + 1 steps, the last of which brings out the last carry.
+
+    A quarter of all pairs (a, b), chosen by `seed`, is held out: training never sees them.
+
+    Raises:
+        ModelError: kind "input": bits are not 3 to 15 (fewer leave too few pairs to hold some out).
+    """
+
+    bits: int = 8
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise ModelError(f"bits is {self.bits}; it must be between {BITS.start} and {BITS.stop - 1}", "input")
+
+    @property
+    def entries(self) -> int:
+        """Four pairs of bits that are read, two bits that are written."""
+        return FIRST + 6
+
+    def train(self, draw: np.random.Generator, count: int) -> Examples:
+        """Return sums of random pairs that are not held out."""
+        pairs = draw.integers(0, 4**self.bits, 2 * count)
+        pairs = pairs[~self._is_held_out(pairs)]
+        while len(pairs) < count:
+            more = draw.integers(0, 4**self.bits, 2 * count)
+            pairs = np.concatenate([pairs, more[~self._is_held_out(more)]])
+        return self.examples(pairs[:count])
+
+    def held_out(self, count: int) -> Examples:
+        """Return sums of held-out pairs, evenly spaced over all of them."""
+        return self.examples(self.held_out_pairs(count))
+
+    def held_out_pairs(self, count: int) -> np.ndarray:
+        """Return held-out pairs as numbers a · 2^bits + b."""
+        pairs = np.arange(min(4**self.bits, 64 * count)) * max(1, 4**self.bits // (64 * count))
+        pairs = pairs[self._is_held_out(pairs)]
+        return pairs[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
+
+    def examples(self, pairs: np.ndarray) -> Examples:
+        """Return the sums of pairs a · 2^bits + b."""
+        step_T = np.arange(self.bits + 1)
+        a_B1, b_B1 = (pairs >> self.bits)[:, None], (pairs & (2**self.bits - 1))[:, None]
+        read_BT = (a_B1 >> step_T & 1) + 2 * (b_B1 >> step_T & 1)
+        return Examples(FIRST + read_BT, FIRST + 4 + ((a_B1 + b_B1) >> step_T & 1))
+
+    def longest_carry(self, pairs: np.ndarray) -> np.ndarray:
+        """Return for each pair over how many bits its longest carry is remembered: 0 where no two ones meet."""
+        a, b = pairs >> self.bits, pairs & (2**self.bits - 1)
+        carry, run, longest = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
+        for bit in range(self.bits):
+            x, y = a >> bit & 1, b >> bit & 1
+            passed_on = carry & (x ^ y)
+            carry = (x & y) | passed_on
+            run = np.where(passed_on == 1, run + 1, carry)  # a carry that is made anew starts its own run
+            longest = np.maximum(longest, run)
+        return longest
+
+    def _is_held_out(self, pairs: np.ndarray) -> np.ndarray:
+        """Hash a pair to one of four shares (the mixing function of splitmix64, Steele, Lea & Flood 2014)."""
+        with np.errstate(over="ignore"):
+            z = pairs.astype(np.uint64) + np.uint64((self.seed * 0x9E3779B97F4A7C15) % 2**64)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z = z ^ (z >> np.uint64(31))
+        held_out: np.ndarray = z % np.uint64(4) == 0
+        return held_out
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Keep `length` symbols over `lag` steps of distractors.
+
+    Args:
+        lag: Steps from a symbol to the question for it.
+        length: Symbols to be kept; 1 is recall, more is the copy task.
+        symbols: Different symbols; guessing is right 1/symbols of the time.
+        distractors: Different symbols that fill the lag, drawn at random; 1 leaves it blank.
+        seed: Of the held-out examples.
+
+    Raises:
+        ModelError: kind "input": a number out of range.
+    """
+
+    lag: int = 100
+    length: int = 1
+    symbols: int = 4
+    distractors: int = 4
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "length": (1 <= self.length <= self.lag, f"between 1 and lag = {self.lag}"),
+            "symbols": (self.symbols >= 2, "at least 2"),
+            "distractors": (self.distractors >= 1, "at least 1"),
+        }
+        for name, (holds, words) in allowed.items():
+            if not holds:
+                raise ModelError(f"{name} is {getattr(self, name)}; it must be {words}", "input")
+
+    @property
+    def entries(self) -> int:
+        """Symbols, distractors and the question mark."""
+        return FIRST + self.symbols + self.distractors + 1
+
+    def train(self, draw: np.random.Generator, count: int) -> Examples:
+        """Return examples of random symbols and distractors."""
+        kept_BN = draw.integers(0, self.symbols, (count, self.length))
+        ids_BT = draw.integers(self.symbols, self.symbols + self.distractors, (count, self.lag + self.length))
+        targets_BT = np.full(ids_BT.shape, NOT_SCORED)
+        ids_BT[:, : self.length] = kept_BN
+        ids_BT[:, self.lag :] = self.symbols + self.distractors
+        targets_BT[:, self.lag :] = FIRST + kept_BN
+        return Examples(FIRST + ids_BT, targets_BT)
+
+    def held_out(self, count: int) -> Examples:
+        """Return examples of a random stream of their own: distractors make each of them new."""
+        return self.train(np.random.default_rng([self.seed, 0x4E1D]), count)

@@ -1,0 +1,175 @@
+"""Train a recurrent network on a task of `toy_tasks.py`, with the schedule, clipping and optimiser of all fits.
+
+What the initial weights do to what can be learned is the point of these tasks: `forget_bias` of the LSTM, and
+`recurrent_start` of all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import process_time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from course.toy_tasks import Examples, Task
+from models.base import ModelError
+from models.neural.network import Network
+from models.neural.optimization.clipping import scale_and_clip
+from models.neural.optimization.optimizers import make_optimizer
+from models.neural.optimization.schedule import learning_rate
+from models.neural.output import NOT_SCORED
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+
+CHECKED = 1_000
+"""Held-out examples that are looked at during training, and after it ten times as many."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network to teach.
+
+    Args:
+        cell: Kind, non-linearity, initial weights; what else a small network needs comes from `toy_spec`.
+        learning_rate: Peak of the schedule, found for this kind.
+    """
+
+    cell: RecurrentSpec
+    learning_rate: float
+
+
+TANH, RELU, GRU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), RecurrentSpec(kind="gru")
+CASES = {
+    "tanh": Case(TANH, 1e-3),
+    "tanh orthogonal": Case(replace(TANH, recurrent_start="orthogonal"), 1e-3),
+    "tanh identity": Case(replace(TANH, recurrent_start="identity"), 1e-3),
+    "relu uniform": Case(replace(RELU, recurrent_start="uniform"), 5e-4),
+    "relu orthogonal": Case(replace(RELU, recurrent_start="orthogonal"), 5e-4),
+    "relu identity": Case(RELU, 5e-4),
+    "gru": Case(GRU, 5e-3),
+    "gru orthogonal": Case(replace(GRU, recurrent_start="orthogonal"), 5e-3),
+    **{f"lstm forget {bias:g}": Case(RecurrentSpec(forget_bias=bias), 5e-3) for bias in (0.0, 1.0, 3.0, 5.0)},
+    "lstm orthogonal": Case(RecurrentSpec(recurrent_start="orthogonal"), 5e-3),
+}
+"""Cells and initial weights that are compared on the same task with the same number of updates."""
+
+
+class Point(NamedTuple):
+    """One point of a learning curve: updates made, nats per answer, share of answers and of whole examples right."""
+
+    update: int
+    nats: float
+    answers: float
+    exact: float
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of it.
+
+    Args:
+        network: As trained last, in evaluation mode.
+        curve: On `CHECKED` held-out examples.
+        final: On ten times as many.
+        updates: Updates made, fewer than allowed where everything was right before.
+        seconds: CPU time of the updates and the curve.
+    """
+
+    network: Network
+    curve: tuple[Point, ...]
+    final: Point
+    updates: int
+    seconds: float
+
+
+def toy_spec(case: Case, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
+    """Return the options of a small network for these tasks: rows of output of its own, no dropout, float32.
+
+    Args:
+        case: Cell, rate and further options.
+        hidden: H, and the size of the embedding.
+        batch: Examples per update.
+        seed: Of initial weights and examples.
+    """
+    training = TrainingSpec(
+        batch=batch, learning_rate=case.learning_rate, weight_decay=0.0, precision="float32", seed=seed
+    )
+    small = replace(case.cell, hidden=hidden, embedding=hidden, dropout=0.0, training=training)
+    return replace(small, tied=False, remind=False, objective=ObjectiveSpec(output="softmax"))
+
+
+def learn(
+    task: Task, spec: RecurrentSpec, updates: int, every: int = 50,
+    report: Callable[[Point], None] = lambda point: None,
+) -> Learned:  # fmt: skip
+    """Train on random examples until every checked answer is right twice in a row, or the updates are used up.
+
+    Equal arguments give equal results on the same machine.
+
+    Args:
+        task: Makes the examples.
+        spec: Architecture, and of its training: batch, rate, warm-up, final rate, clip, decay, seed.
+        updates: At most so many.
+        every: Updates between two points of the curve.
+        report: Called with each of them.
+
+    Raises:
+        ModelError: kind "input": no updates; kind "diverged": a loss or gradient is not finite.
+    """
+    if updates < 1 or every < 1:
+        raise ModelError(f"{updates} updates, a point every {every}; both must be at least 1", "input")
+    draw, held_out = np.random.default_rng([spec.training.seed, 1]), task.held_out(CHECKED)
+    began, curve = process_time(), []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.training.seed)
+        network = RecurrentNetwork(spec, torch.ones(task.entries, dtype=torch.int64)).train()
+        optimizer = make_optimizer(network, spec.training)
+        for update in range(updates):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(spec.training, update, updates)
+            _update(network, optimizer, task.train(draw, spec.training.batch), spec.training, update)
+            if (update + 1) % every == 0 or update + 1 == updates:
+                curve.append(measure(network, held_out, update + 1))
+                report(curve[-1])
+                if len(curve) > 1 and curve[-1].exact == curve[-2].exact == 1:
+                    break
+    seconds = process_time() - began
+    final = measure(network, task.held_out(10 * CHECKED), curve[-1].update)
+    return Learned(network.eval(), tuple(curve), final, curve[-1].update, seconds)
+
+
+@torch.no_grad()
+def measure(network: Network, examples: Examples, update: int = 0) -> Point:
+    """Return how well a network answers; its mode is the same afterwards."""
+    was_training = network.training
+    network.eval()
+    nats, right = [], []
+    for first in range(0, len(examples.ids_BT), CHECKED):
+        ids_BT, targets_BT = (torch.from_numpy(array[first : first + CHECKED]) for array in examples)
+        features_BTE, _ = network(ids_BT, network.start(len(ids_BT), "cpu"))
+        asked_BT = targets_BT != NOT_SCORED
+        features_NE, targets_N = features_BTE[asked_BT], targets_BT[asked_BT]
+        nats.append(network.output.nats(features_NE, targets_N))
+        right.append((network.output.logp(features_NE).argmax(1) == targets_N).view(len(ids_BT), -1))
+    network.train(was_training)
+    right_BA = torch.cat(right).double()
+    return Point(update, float(torch.cat(nats).mean()), float(right_BA.mean()), float(right_BA.prod(1).mean()))
+
+
+def _update(
+    network: Network, optimizer: torch.optim.Optimizer, examples: Examples, training: TrainingSpec, update: int
+) -> None:
+    ids_BT, targets_BT = (torch.from_numpy(array) for array in examples)
+    features_BTE, _ = network(ids_BT, network.start(len(ids_BT), "cpu"))
+    nats, count = network.output.loss(features_BTE.flatten(0, 1), targets_BT.flatten(), "float32")
+    optimizer.zero_grad(set_to_none=True)
+    nats.backward()
+    norm = scale_and_clip(network.parameters(), 1 / count, training.clip).norm
+    loss = float(nats.detach()) / count
+    if not (math.isfinite(norm) and math.isfinite(loss)):
+        raise ModelError(f"loss {loss:.4g}, gradient norm {norm:.4g} at update {update + 1}", "diverged")
+    optimizer.step()

@@ -1,0 +1,1 @@
+"""Evaluate expectations chunk by chunk with polars."""

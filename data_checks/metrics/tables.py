@@ -1,0 +1,172 @@
+"""Tables that are looked at a chunk at a time: a frame in memory, a Parquet file, or a folder of Parquet parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.errors import Unreadable
+
+CHUNK_BYTES = 24 << 20
+"""A chunk has fewer rows than asked for where its columns would take more than this (uncompressed)."""
+CHUNK_ROWS = 200_000
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column that is worked out from another one, chunk by chunk.
+
+    Args:
+        source: The column that it is worked out from.
+        kind: Its type.
+        of: From a chunk of the source to a frame of as many rows with this column, and perhaps those of other measures.
+    """
+
+    source: str
+    kind: pl.DataType
+    of: Callable[[pl.Series], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of known columns and length.
+
+    Args:
+        source: A frame, or the Parquet files of which it consists, in order.
+        measures: Columns that are worked out from others; a column of the source of that name wins.
+        private: Columns whose values no report may quote, only their lengths.
+    """
+
+    source: pl.DataFrame | tuple[Path, ...]
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    private: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        source: pl.DataFrame | Path,
+        measures: Mapping[str, Measure] | None = None,
+        private: Sequence[str] = (),
+    ) -> Table:
+        """Open a frame, a Parquet file or a folder of Parquet parts (in the order of their names).
+
+        Raises:
+            Unreadable: There is no such file, or no Parquet file in the folder.
+        """
+        if isinstance(source, pl.DataFrame):
+            return cls(source, measures or {}, frozenset(private))
+        paths = tuple(sorted(source.glob("*.parquet"))) if source.is_dir() else (source,)
+        if not paths or not all(path.is_file() for path in paths):
+            raise Unreadable("There is no Parquet file to check", where=source)
+        return cls(paths, measures or {}, frozenset(private))
+
+    @cached_property
+    def physical(self) -> dict[str, pl.DataType]:
+        """The types of the columns that the source has.
+
+        Raises:
+            Unreadable: A file is not Parquet, or the parts have different columns.
+        """
+        if isinstance(self.source, pl.DataFrame):
+            return dict(self.source.schema)
+        first = self._schema(self.source[0])
+        for path in self.source[1:]:
+            if (found := self._schema(path)) != first:
+                differing = sorted({name for name, _ in first.items() ^ found.items()})
+                raise Unreadable(
+                    "The parts of a table have different columns", where=path, value=differing,
+                    remedy=f"write it with the columns and types of {self.source[0].name}",
+                )
+        return first
+
+    @cached_property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The types of all columns, measures included."""
+        known = {name: each.kind for name, each in self.measures.items() if each.source in self.physical}
+        return {**self.physical, **{name: kind for name, kind in known.items() if name not in self.physical}}
+
+    @cached_property
+    def height(self) -> int:
+        """How many rows there are."""
+        if isinstance(self.source, pl.DataFrame):
+            return self.source.height
+        return sum(_open(path).metadata.num_rows for path in self.source)
+
+    def chunks(self, columns: Sequence[str], rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
+        """Yield the columns in chunks of at most *rows* rows, in order; at least one chunk, be it empty."""
+        yield from _ahead(self._chunks(columns, rows))
+
+    def _chunks(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        measures = {name: self.measures[name] for name in columns if name not in self.physical}
+        wanted = [name for name in columns if name in self.physical]
+        sources = list(dict.fromkeys([*wanted, *(each.source for each in measures.values())]))
+        empty = True
+        for chunk in self._physical_chunks(sources, rows):
+            empty = False
+            # A function that makes several measures is called once.
+            made = {each.of: each.of(chunk[each.source]) for each in measures.values()}
+            derived = [made[each.of][name] for name, each in measures.items()]
+            yield pl.DataFrame([*(chunk[name] for name in wanted), *derived]) if derived else chunk.select(wanted)
+        if empty:
+            yield pl.DataFrame(schema={name: self.schema[name] for name in columns})
+
+    def collect(self) -> pl.DataFrame:
+        """Return the whole table in memory, measures included."""
+        return pl.concat(list(self.chunks(list(self.schema))), rechunk=True)
+
+    def _physical_chunks(self, columns: list[str], rows: int) -> Iterator[pl.DataFrame]:
+        if isinstance(self.source, pl.DataFrame):
+            for start in range(0, self.height, rows):
+                # Of no column at all, the rows of a frame could not be counted.
+                piece = self.source.slice(start, rows)
+                yield piece.select(columns) if columns else piece.select(self.source.columns[:1])
+            return
+        for path in self.source:
+            file = _open(path)
+            names = columns or file.schema_arrow.names[:1]
+            for batch in file.iter_batches(min(rows, _rows_that_fit(file.metadata, names)), columns=names):
+                yield pl.DataFrame(pl.from_arrow(batch)).cast({name: self.physical[name] for name in names})
+
+    @staticmethod
+    def _schema(path: Path) -> dict[str, pl.DataType]:
+        try:
+            return dict(pl.read_parquet_schema(path))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
+
+
+def _ahead(chunks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the chunks, the next one being made in another thread while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = thread.submit(next, chunks, None)
+            yield chunk
+
+
+def _open(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
+
+
+def _rows_that_fit(metadata: Any, columns: Sequence[str]) -> int:
+    """Return how many rows of these columns take `CHUNK_BYTES`, on the average of the file."""
+    size = 0
+    for group in range(metadata.num_row_groups):
+        parts = metadata.row_group(group)
+        for index in range(parts.num_columns):
+            if parts.column(index).path_in_schema in columns:
+                size += parts.column(index).total_uncompressed_size
+    return max(1, int(CHUNK_BYTES * max(metadata.num_rows, 1) / max(size, 1)))

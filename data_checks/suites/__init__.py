@@ -1,0 +1,1 @@
+"""Suites of expectations for the tables between the stages."""

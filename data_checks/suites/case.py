@@ -1,0 +1,86 @@
+"""What every suite is told: the table, its limits and facts; and the columns that the tables must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.config.run_config import ChecksConfig
+from core.errors import ReviewLMError
+from data_checks.engine import great_expectations
+from data_checks.metrics.tables import Table
+from models.text.normal_form import CHARACTERS
+
+Tallied = Mapping[str, Any]
+(INVISIBLE,) = (rule for rule in CHARACTERS if rule.name == "invisible")
+INTEGERS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+FLOATS = ("Float32", "Float64")
+TEXTS = ("String",)
+COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "raw": {
+        "review_id": TEXTS, "user_id": TEXTS, "business_id": TEXTS, "stars": FLOATS, "useful": INTEGERS,
+        "funny": INTEGERS, "cool": INTEGERS, "text": TEXTS, "date": ("Datetime",), "source": TEXTS, "line": INTEGERS,
+    },
+    "clean": {"review_id": TEXTS, "text": TEXTS, "stars": INTEGERS, "bytes": INTEGERS, "split": TEXTS},
+    "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},
+    "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
+    "samples": {"stars": INTEGERS, "text": TEXTS},
+}
+"""Columns that a table must have, and the types (of polars, without their parameters) that will do."""
+PRIVATE = ("text",)
+"""Columns that no report may quote."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table to be judged.
+
+    Args:
+        stage: Its suite.
+        table: What is judged.
+        usable: The columns of the suite that can be judged.
+        limits: Of the configuration.
+        facts: What the stage said of its result.
+    """
+
+    stage: str
+    table: Table
+    usable: frozenset[str]
+    limits: ChecksConfig
+    facts: dict[str, Any]
+
+    def fact(self, name: str) -> Any:
+        """Return a fact that must be there.
+
+        Raises:
+            ReviewLMError: It is not: a suite must not pass for want of numbers.
+        """
+        if name not in self.facts:
+            remedy = "give the stream's folder instead of a table" if self.stage == "tokens" else ""
+            what = f"The suite '{self.stage}' needs the fact '{name}'"
+            raise ReviewLMError(what, value=list(self.facts), remedy=remedy)
+        return self.facts[name]
+
+
+def columns_expected(wanted: Mapping[str, Sequence[str]]) -> Any:
+    """Expect of a table (column, type) that every column is there with a type that will do."""
+    return expect().ExpectColumnPairValuesToBeInSet(
+        column_A="column", column_B="type",
+        value_pairs_set=[(column, kind) for column, kinds in wanted.items() for kind in kinds],
+        description=f"The table has the columns {', '.join(wanted)}, each of its type",
+    )
+
+
+def identified() -> list[Any]:
+    """What every table of reviews must meet."""
+    gx = expect()
+    return [
+        gx.ExpectColumnValuesToNotBeNull(column="review_id", description="Every review has an id"),
+        gx.ExpectColumnValuesToBeUnique(column="review_id", description="No two reviews have one id"),
+    ]
+
+
+def expect() -> Any:
+    """Great Expectations' classes; the severity of an expectation is critical unless it says otherwise."""
+    return great_expectations().expectations

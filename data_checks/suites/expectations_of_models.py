@@ -1,0 +1,110 @@
+"""What we expect of what models read and write: token streams, scores and samples."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import polars as pl
+
+from data_checks.metrics.metrics import Metric, Total
+from data_checks.report import INFO, WARNING
+from data_checks.suites.case import INVISIBLE, Case, Tallied, expect, identified
+from models.tokens.vocabulary import SPECIAL
+
+MAX_NATS = 1e12
+MAX_WRITTEN = 5_000
+"""Characters that Yelp lets a review have."""
+
+
+def tokens_rows(case: Case) -> list[Any]:
+    """Per review of a token stream."""
+    gx, total = expect(), case.fact("tokens")
+    return [
+        *identified(),
+        gx.ExpectColumnValuesToBeBetween(
+            column="tokens", min_value=1, description="Every review has at least one scored token"),
+        gx.ExpectColumnSumToBeBetween(
+            column="tokens", min_value=total, max_value=total,
+            description=f"The lengths of the reviews add up to the stream's {total:,} tokens"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="bytes", min_value=1, description="Every review has at least one byte"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="oov", min_value=0, description="Counts of unknown words are not negative"),
+    ]
+
+
+def tokens_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+    """Of a whole token stream: ids below V, lengths that agree, the share of unknown words."""
+    del tallied
+    gx, size, limit = expect(), case.fact("vocabulary_size"), case.limits.max_unknown_tokens
+    share = case.fact("unknown") / max(1, case.fact("tokens"))
+    facts = {"largest_id": case.fact("largest_id"), "unknown": share, "disagreeing": case.fact("disagreeing")}
+    return facts, [
+        gx.ExpectColumnMaxToBeBetween(
+            column="disagreeing", max_value=0, description="Every review is as long as its row says"),
+        gx.ExpectColumnMaxToBeBetween(
+            column="largest_id", min_value=0, max_value=size - 1,
+            description=f"Every id is below the vocabulary's size, {size:,} (the value is the largest id)"),
+        gx.ExpectColumnMaxToBeBetween(
+            column="unknown", max_value=limit,
+            description=f"At most {limit:.1%} of the tokens are unknown words (the value is their share)"),
+    ]
+
+
+def predictions_rows(case: Case) -> list[Any]:
+    """Per review that was scored."""
+    del case
+    gx = expect()
+    return [
+        *identified(),
+        gx.ExpectColumnValuesToNotBeNull(column="nats", description="Every score is a number"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="nats", min_value=0, description="Scores are not negative (nats)"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="nats", max_value=MAX_NATS, severity=WARNING,
+            description="No review has probability 0, infinitely many nats: the gate promotes no such model"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="tokens", min_value=1, description="Every review has at least one token"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="bytes", min_value=1, description="Every review has at least one byte"),
+    ]
+
+
+def predictions_tallies(case: Case) -> dict[str, Metric]:
+    """Sums over the scored reviews."""
+    del case
+    # What is no number, or infinite, has its own expectation.
+    numbers = {name: pl.col(name).cast(pl.Float64) for name in ("nats", "tokens")}
+    return {name: Total((name,), pl.when(one.is_finite()).then(one).sum()) for name, one in numbers.items()}
+
+
+def predictions_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+    """Of all scores: the mean cost of a token."""
+    del case
+    known = {"nats", "tokens"} <= set(tallied) and tallied["tokens"]
+    return {"nats_per_token": tallied["nats"] / tallied["tokens"]} if known else {}, [
+        expect().ExpectColumnMaxToBeBetween(
+            column="nats_per_token", max_value=20, severity=INFO,
+            description="A token costs at most 20 nats on average (the value is the mean)"),
+    ]
+
+
+def samples_rows(case: Case) -> list[Any]:
+    """Warnings on the texts only: a model of bytes may write a sign that nobody reads, or spell "<eos>"."""
+    del case
+    gx = expect()
+    return [
+        gx.ExpectColumnValuesToNotBeNull(column="text", description="Every sample has a text"),
+        gx.ExpectColumnValuesToBeBetween(
+            column="stars", min_value=0, max_value=5, description="Samples have 1 to 5 stars, or 0 for unknown"),
+        gx.ExpectColumnValueLengthsToBeBetween(
+            column="text", min_value=1, max_value=MAX_WRITTEN, severity=WARNING,
+            description=f"Every sample has 1 to {MAX_WRITTEN:,} characters"),
+        gx.ExpectColumnValuesToNotMatchRegex(
+            column="text", regex=INVISIBLE.pattern, severity=WARNING,
+            description="No sample holds control or invisible characters"),
+        gx.ExpectColumnValuesToNotMatchRegex(
+            column="text", regex="|".join(re.escape(word) for word in SPECIAL), severity=WARNING,
+            description="No sample shows a special token"),
+    ]

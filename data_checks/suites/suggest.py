@@ -1,0 +1,256 @@
+"""Suggests a suite from data: what holds of a table now, with margins, to be looked over and then demanded of others.
+
+Figures are taken in chunks, two passes, some 20 bytes a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data_checks.metrics.evaluation import Broken, measure
+from data_checks.metrics.metrics import Distinct, Extreme, Metric, Moments, Total, Values, present
+from data_checks.metrics.patterns import contains
+from data_checks.metrics.repeated import DistinctCount
+from data_checks.metrics.tables import CHUNK_ROWS, Table
+from data_checks.metrics.texts import MEASURES, MOJIBAKE
+from data_checks.report import CRITICAL, INFO, WARNING
+from data_checks.suites.case import FLOATS, INTEGERS, INVISIBLE, TEXTS, expect
+from data_checks.suites.suite_files import Suite
+
+FEW, FEW_NUMBERS = 20, 6
+"""A column has a set of values if it has no more than these, and on average `ROWS_OF_EACH` rows of each: of numbers
+fewer, since small counts look like a set until there are more rows."""
+FAR = 5.0
+"""Greatest values so many standard deviations above the mean are of a long tail, which more rows make longer."""
+ROWS_OF_EACH = 10
+LONG = 60
+"""A column with a longer text than this may not be quoted."""
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+DAYS = 31
+ID_CHARACTERS = {"digits": "0-9", "hexadecimal digits": "0-9a-f", "letters, digits, - and _": "A-Za-z0-9_-"}
+FAMILIES = (INTEGERS, FLOATS, TEXTS)
+
+
+def suggest(source: Path | pl.DataFrame, stage: str, rows: int = CHUNK_ROWS) -> Suite:
+    """Return a suite that the table meets, and tables like it would.
+
+    Args:
+        source: A frame, a Parquet file, or a folder of Parquet parts.
+        stage: Name of the suite.
+        rows: Of a chunk, at most.
+
+    Raises:
+        Unreadable: The table cannot be read.
+    """
+    table = Table.of(source, MEASURES)
+    figures = measure(table, _figures(table), rows)
+    private = tuple(name for name in table.physical if _largest(figures, name) > LONG)
+    expectations = [_whole(table)]
+    for column, kind in table.schema.items():
+        expectations += _of_column(column, kind, table.height, figures, column in private)
+    columns = {name: _family(kind) for name, kind in table.physical.items()}
+    return Suite(stage, expectations, columns, private)
+
+
+def _family(kind: pl.DataType) -> tuple[str, ...]:
+    name = str(kind.base_type())
+    return next((family for family in FAMILIES if name in family), (name,))
+
+
+def _figures(table: Table) -> dict[Hashable, Metric | Broken]:
+    """Return what is measured of each column."""
+    figures: dict[Hashable, Metric | Broken] = {}
+    for column, kind in table.schema.items():
+        values = present(column, kind)
+        figures[column, "missing"] = Total((column,), values.is_null().sum())
+        if kind.is_numeric() or kind == pl.Boolean() or kind == pl.String():
+            figures[column, "set"] = Distinct(column, kind, most=FEW)
+        if kind.is_numeric() or kind.is_temporal():
+            figures[column, "least"] = Extreme(column, kind, least=True)
+            figures[column, "greatest"] = Extreme(column, kind, least=False)
+        if kind.is_numeric():
+            figures[column, "moments"] = Moments(column, kind, lambda moments: moments)
+        if kind.is_integer() or kind == pl.String():
+            figures[column, "distinct"] = DistinctCount((column,), values)
+        if kind == pl.String():
+            figures |= _figures_of_texts(column)
+    return figures
+
+
+def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
+    lengths = _Lengths(column)
+    found: dict[Hashable, Metric] = {(column, "lengths"): lengths}
+    for name, pattern in {"invisible": INVISIBLE.pattern, "mojibake": MOJIBAKE}.items():
+        found[column, name] = Total((column,), contains(pl.col(column), pattern).sum())
+    for name, members in ID_CHARACTERS.items():
+        found[column, name] = Total((column,), contains(pl.col(column), f"[^{members}]").sum())
+    return found
+
+
+class _Lengths(Values):
+    """The quantiles of the lengths of texts, with the least and the greatest."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column, pl.UInt32(), _quantiles)
+        self._values = pl.col(column).str.len_chars().cast(pl.Float64).drop_nulls().implode()
+
+
+def _quantiles(lengths: np.ndarray) -> list[int]:
+    if not len(lengths):
+        return []
+    return [int(length) for length in np.quantile(lengths, (0, *QUANTILES, 1), method="nearest")]
+
+
+def _largest(figures: dict[Hashable, Any], column: str) -> int:
+    lengths = figures.get((column, "lengths"))
+    return lengths[-1] if lengths else 0
+
+
+def _whole(table: Table) -> Any:
+    return expect().ExpectTableRowCountToBeBetween(
+        min_value=min(1, table.height), description="The table has rows" if table.height else "The table may be empty")
+
+
+def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[Hashable, Any], private: bool) -> list[Any]:
+    known = rows - figures[column, "missing"]
+    expected = _presence(column, rows, known)
+    if not known:
+        return expected
+    values = figures.get((column, "set"))
+    few = FEW_NUMBERS if kind.is_numeric() else FEW
+    in_set = isinstance(values, frozenset) and len(values) <= few and known >= ROWS_OF_EACH * len(values)
+    if isinstance(values, frozenset) and in_set and not private and column not in MEASURES:
+        expected.append(expect().ExpectColumnValuesToBeInSet(
+            column=column, value_set=sorted(values), description=f"{column} is one of {len(values)} values"))
+    if kind.is_numeric():
+        expected += _numbers(column, kind, known, figures)
+    elif kind.is_temporal():
+        least, greatest = figures[column, "least"], figures[column, "greatest"]
+        margin = max((greatest - least) / 10, timedelta(days=DAYS))
+        expected.append(expect().ExpectColumnValuesToBeBetween(
+            column=column, min_value=least - margin, max_value=greatest + margin, severity=WARNING,
+            description=f"{column} is from {least - margin:%Y-%m-%d} to {greatest + margin:%Y-%m-%d}"))
+    elif kind == pl.String() and not in_set:
+        expected += _texts(column, known, figures, private)
+    return expected + _repetition(column, known, figures, in_set)
+
+
+def _presence(column: str, rows: int, known: int) -> list[Any]:
+    gx = expect()
+    if rows and not known:
+        return [gx.ExpectColumnValuesToBeNull(column=column, severity=INFO, description=f"{column} is empty")]
+    if known == rows:
+        return [gx.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is never missing")]
+    least = _share_below(known, rows)
+    return [gx.ExpectColumnValuesToNotBeNull(
+        column=column, mostly=least, severity=WARNING,
+        description=f"{column} is known in at least {least:.1%} of rows")]
+
+
+def _share_below(part: int, whole: int) -> float:
+    """Return a share somewhat below part / whole: by three standard errors, and by one hundredth at least."""
+    share = part / max(whole, 1)
+    margin = max(0.01, 0.1 * (1 - share), 3 * math.sqrt(share * (1 - share) / max(whole, 1)))
+    return max(0.0, math.floor((share - margin) * 1000) / 1000)
+
+
+def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable, Any]) -> list[Any]:
+    gx, (_, mean, squares) = expect(), figures[column, "moments"]
+    least, greatest = figures[column, "least"], figures[column, "greatest"]
+    spread = greatest - least
+    lower, upper = least - 0.25 * spread, greatest + (0.5 if column not in MEASURES else 1.0) * max(spread, 1)
+    lower = max(lower, 0) if least >= 0 else lower
+    lower, upper = (math.floor(lower), math.ceil(upper)) if kind.is_integer() else _rounded(lower, upper)
+    deviation = math.sqrt(squares / max(known - 1, 1))
+    if greatest > mean + FAR * deviation:
+        expected = [
+            gx.ExpectColumnValuesToBeBetween(
+                column=column, min_value=lower, severity=WARNING, description=f"{column} is at least {lower:g}"),
+            gx.ExpectColumnValuesToBeBetween(
+                column=column, max_value=upper, mostly=0.99, severity=WARNING,
+                description=f"{column} is at most {upper:g} in 99% of rows"),
+        ]
+    else:
+        expected = [gx.ExpectColumnValuesToBeBetween(
+            column=column, min_value=lower, max_value=upper, severity=WARNING,
+            description=f"{column} is from {lower:g} to {upper:g}")]
+    margin = max(0.3 * deviation, 5 * deviation / math.sqrt(known))
+    if deviation and figures.get((column, "distinct")) != known:
+        lowest, highest = _rounded(mean - margin, mean + margin)
+        expected.append(gx.ExpectColumnMeanToBeBetween(
+            column=column, min_value=lowest, max_value=highest, severity=WARNING,
+            description=f"The mean of {column} is from {lowest:g} to {highest:g}"))
+    return expected
+
+
+def _rounded(lower: float, upper: float) -> tuple[float, float]:
+    """Return the limits with about three digits of what lies between them, rounded outwards."""
+    unit = 10.0 ** (math.floor(math.log10(upper - lower)) - 2) if upper > lower else 1e-6
+    digits = max(0, -math.floor(math.log10(unit)))
+    return round(math.floor(lower / unit) * unit, digits), round(math.ceil(upper / unit) * unit, digits)
+
+
+def _texts(column: str, known: int, figures: dict[Hashable, Any], private: bool) -> list[Any]:
+    gx = expect()
+    least, *quantiles, greatest = figures[column, "lengths"]
+    members = next((name for name in ID_CHARACTERS if not figures[column, name]), "")
+    if members and not private and least:
+        size = f"{{{least}}}" if least == greatest else f"{{{max(1, least // 2)},{2 * greatest}}}"
+        return [gx.ExpectColumnValuesToMatchRegex(
+            column=column, regex=rf"\A[{ID_CHARACTERS[members]}]{size}\Z",
+            description=f"{column} is {least} to {greatest} {members}" if least != greatest
+            else f"{column} is {least} {members}")]
+    expected = [gx.ExpectColumnValueLengthsToBeBetween(
+        column=column, min_value=min(least, 1), max_value=2 * greatest + 1,
+        description=f"{column} has {min(least, 1)} to {2 * greatest + 1:,} characters")]
+    expected += _lengths(column, quantiles)
+    for name, pattern, words in (
+        ("invisible", INVISIBLE.pattern, "control or invisible characters"),
+        ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
+    ):
+        mostly = 1.0 if not figures[column, name] else _share_below(known - figures[column, name], known)
+        expected.append(gx.ExpectColumnValuesToNotMatchRegex(
+            column=column, regex=pattern, mostly=mostly, severity=WARNING,
+            description=f"{column} shows no {words}" + (f" in at least {mostly:.1%} of rows" if mostly < 1 else "")))
+    return expected
+
+
+def _lengths(column: str, quantiles: list[int]) -> list[Any]:
+    """Return the quantiles of the lengths as shares of rows: half of them are no longer than the median, and so on."""
+    expected = []
+    for share, length in zip(QUANTILES, quantiles, strict=True):
+        margin = min(0.05, share / 2, (1 - share) / 2)
+        longest, shortest = math.ceil(length * 1.1), math.floor(length / 1.1)
+        if share >= 0.5:
+            expected.append(expect().ExpectColumnValueLengthsToBeBetween(
+                column=column, max_value=longest, mostly=round(share - margin, 3), severity=WARNING,
+                description=f"At least {share - margin:.1%} of {column} have at most {longest:,} characters"))
+        if share <= 0.5 and shortest:
+            expected.append(expect().ExpectColumnValueLengthsToBeBetween(
+                column=column, min_value=shortest, mostly=round(1 - share - margin, 3), severity=WARNING,
+                description=f"At least {1 - share - margin:.1%} of {column} have at least {shortest:,} characters"))
+    return expected
+
+
+def _repetition(column: str, known: int, figures: dict[Hashable, Any], in_set: bool) -> list[Any]:
+    gx, distinct = expect(), figures.get((column, "distinct"))
+    if distinct is None or in_set or column in MEASURES:
+        return []
+    if distinct == known:
+        # Of long texts, or few rows, a repetition need be no mistake.
+        severity = CRITICAL if _largest(figures, column) <= LONG and known >= FEW else WARNING
+        return [gx.ExpectColumnValuesToBeUnique(
+            column=column, severity=severity, description=f"{column} is different in every row")]
+    share = distinct / known
+    least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
+    # The share falls as a table grows, unless most values are different.
+    return [gx.ExpectColumnProportionOfUniqueValuesToBeBetween(
+        column=column, min_value=least, severity=WARNING,
+        description=f"At least {least:.1%} of {column} are different")] if share > 0.5 else []

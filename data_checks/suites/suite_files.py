@@ -1,0 +1,140 @@
+"""Suites in files: as JSON, in Great Expectations' own words, to be corrected by hand and checked like the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.errors import ConfigError
+from core.output import write_output
+from data_checks.engine import Batch, great_expectations, publish, quiet, validate
+from data_checks.metrics.evaluation import Report, require_supported
+from data_checks.metrics.tables import CHUNK_ROWS, Table
+from data_checks.metrics.texts import MEASURES
+from data_checks.report import CRITICAL, CheckReport
+from data_checks.suites.case import columns_expected
+from models.names import as_name, require_name
+
+FORMAT = 1
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is expected of a table.
+
+    Args:
+        name: Shown in reports.
+        expectations: Instances of Great Expectations' classes.
+        columns: Columns that must be there, each with the types (of polars, without parameters) that will do.
+        private: Columns whose values no report may quote.
+    """
+
+    name: str
+    expectations: Sequence[Any]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
+
+
+def save_suite(suite: Suite, file: Path) -> None:
+    """Write a suite as JSON: each expectation with type, kwargs, severity and description."""
+    expectations = []
+    for expectation in suite.expectations:
+        written = expectation.configuration.to_json_dict()
+        kept = {key: written.get(key) for key in ("type", "kwargs", "severity", "description")}
+        expectations.append(kept)
+    content = {
+        "format": FORMAT, "name": suite.name, "private": list(suite.private),
+        "columns": {column: list(kinds) for column, kinds in suite.columns.items()}, "expectations": expectations,
+    }
+    write_output(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_suite(file: Path) -> Suite:
+    """Read what `save_suite` wrote, or somebody by hand.
+
+    Raises:
+        ConfigError: The file is no suite, or an expectation is none of Great Expectations' or lacks something.
+        ReviewLMError: An expectation cannot be evaluated here.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}; this version reads {FORMAT}")
+        named = content["expectations"]
+        columns = {str(name): tuple(kinds) for name, kinds in content.get("columns", {}).items()}
+        head = require_name(str(content["name"])), columns, tuple(content.get("private", ()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError("This is no suite", where=file, cause=f"{type(error).__name__}: {error}") from error
+    expectations = [_declared(file, number, each) for number, each in enumerate(named, start=1)]
+    require_supported(expectations)
+    return Suite(head[0], expectations, head[1], head[2])
+
+
+def check_with(
+    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS,
+    report: Report | None = None,
+) -> CheckReport:
+    """Hold a table against a suite from a file and write the Data Docs.
+
+    Where a column is missing or of another type, that alone is reported, and what is expected of its values left out.
+
+    Args:
+        file: The suite.
+        table: A frame, a Parquet file, or a folder of Parquet parts.
+        docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
+        name: Of the table, as the report shows it; without one the suite's.
+        rows: Of a chunk, at most.
+        report: Told how many rows are done, and of how many.
+
+    Raises:
+        ConfigError: The file is no suite.
+        Unreadable: The table cannot be read.
+    """
+    suite = load_suite(file)
+    judged = Table.of(table, MEASURES, suite.private)
+    types = {column: str(kind.base_type()) for column, kind in judged.schema.items()}
+    unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
+    unusable |= {measure for measure, each in MEASURES.items() if each.source in unusable}
+    usable = [each for each in suite.expectations if not unusable & set(_columns_of(each))]
+    batches = [Batch(f"{suite.name} rows", judged, usable)]
+    if suite.columns:
+        found = [types.get(column, "missing") for column in suite.columns]
+        frame = pl.DataFrame({"column": list(suite.columns), "type": found}, schema_overrides={"column": pl.String})
+        batches.insert(0, Batch(f"{suite.name} columns", Table.of(frame), [columns_expected(suite.columns)]))
+    validated = [validate(batch, rows, report if batch is batches[-1] else None) for batch in batches]
+    outcome = publish([each for each in validated if each.batch.expectations], docs_folder, as_name(name, suite.name))
+    critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
+    page = Path(docs_folder.name) / PAGE
+    passed = not critical and not outcome.broken
+    return CheckReport(suite.name, name or suite.name, passed, outcome.results, page, outcome.broken)
+
+
+def _columns_of(expectation: Any) -> list[str]:
+    kwargs = expectation.configuration.kwargs
+    named = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+    return [*named, *kwargs.get("column_list", ())]
+
+
+def _declared(file: Path, number: int, written: Any) -> Any:
+    great_expectations()
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
+
+    try:
+        with quiet():
+            severity = FailureSeverity(written.get("severity") or CRITICAL)
+            return ExpectationConfiguration(
+                type=written["type"], kwargs=dict(written["kwargs"]), severity=severity,
+                description=written.get("description") or written["type"],
+            ).to_domain_obj()
+    except Exception as error:
+        raise ConfigError(
+            "This is no expectation of Great Expectations", where=f"{file}, expectation {number}", value=written,
+            cause=f"{type(error).__name__}: {error}",
+        ) from error

@@ -1,0 +1,1 @@
+"""Detect drift of new reviews and the ageing of models."""

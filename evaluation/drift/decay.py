@@ -1,0 +1,144 @@
+"""How a model ages: its bits per byte on the reviews of each month, against the reviews of the time it was made at.
+
+The reference is the held-out reviews of the last months of the model's own data, which for a pipeline that runs on
+fresh reviews is the time of its promotion. The months are other reviews, so a difference is not paired: both sides are
+drawn independently, and the interval is that of the differences of the draws (Efron and Tibshirani 1993, chapter 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import EmptyInput
+from evaluation.scoring.metrics import LN2
+from evaluation.statistics.bootstrap import Bootstrap
+
+HELD_OUT, NEW = "held out", "new"
+
+
+@dataclass(frozen=True)
+class Decay:
+    """What became of a model.
+
+    Args:
+        table: One row per month and part, see `measure_decay`.
+        since: First month of the reference.
+        until: Last month of the reference.
+        reference: Open bits per byte of the reference.
+        low: Its interval.
+        high: See low.
+        month: The last month that could be judged by, "" for none.
+        change: Its open bits per byte minus those of the reference; NaN for none. Above 0 is worse.
+        change_low: The interval of the change.
+        change_high: See change_low.
+    """
+
+    table: pl.DataFrame = field(repr=False)
+    since: str
+    until: str
+    reference: float
+    low: float
+    high: float
+    month: str = ""
+    change: float = math.nan
+    change_low: float = math.nan
+    change_high: float = math.nan
+
+    @property
+    def worse(self) -> bool | None:
+        """Whether the last month is worse beyond chance; None where none could be judged by."""
+        return self.change_low > 0 or self.change == math.inf if self.month else None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict, with its numbers."""
+        if not self.month:
+            return f"no month after {self.until} has enough new reviews to judge by"
+        share = self.change / self.reference
+        interval = f"{self.change:+.4f} bits per byte ({share:+.1%}), {self.change_low:+.4f} to {self.change_high:+.4f}"
+        verdict = "worse, beyond chance," if self.worse else "no worse"
+        return f"{self.month} is {verdict} than the reviews that the model was made with: {interval}"
+
+
+def measure_decay(
+    scores: pl.DataFrame, *, fewest: int, confidence: float, resamples: int, seed: int
+) -> Decay:
+    """Return the figures of each month, and whether the last month is worse than the reference.
+
+    Args:
+        scores: One row per review: month ("2024-05"), part (HELD_OUT or NEW), nats, spelling_nats, bytes, tokens.
+        fewest: Reviews that a month needs to be judged by, and the reference, which takes in months until it has them.
+        confidence: Of all intervals.
+        resamples: Draws.
+        seed: Equal seeds draw equal reviews.
+
+    Returns:
+        Its table has month, part, reviews, tokens, bytes, open_bits_per_byte, lo, hi, change, change_lo, change_hi
+        (against the reference), and judged: whether the month has *fewest* new reviews.
+
+    Raises:
+        EmptyInput: No review is held out.
+    """
+    held_out = scores.filter(pl.col("part") == HELD_OUT)
+    if held_out.is_empty():
+        raise EmptyInput("No review with a date is held out, so there is nothing to compare months with")
+    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
+    since = _since(held_out, fewest)
+    reference = _drawn(held_out.filter(pl.col("month") >= since), seed=seed, **options)
+    rows = []
+    for number, ((month, part), group) in enumerate(
+        scores.sort("month", "part").partition_by("month", "part", as_dict=True, maintain_order=True).items(), start=1
+    ):
+        boot = _drawn(group, seed=seed + number, **options)
+        judged = part == NEW and len(group) >= fewest
+        rows.append({
+            "month": str(month), "part": str(part), "reviews": len(group), "tokens": int(group["tokens"].sum()),
+            "bytes": int(group["bytes"].sum()), **_named("", *_interval(boot)),
+            **_named("change", *_difference(boot, reference)), "judged": judged,
+        })
+    table = pl.DataFrame(rows)
+    last = table.filter(pl.col("judged")).sort("month").tail(1).to_dicts()
+    named = {"month": last[0]["month"], "change": last[0]["change"], "change_low": last[0]["change_lo"],
+             "change_high": last[0]["change_hi"]} if last else {}
+    return Decay(table, since, str(held_out["month"].max()), *_interval(reference), **named)
+
+
+def _since(held_out: pl.DataFrame, fewest: int) -> str:
+    """Return the first of the last months that have *fewest* reviews together; the very first where none do."""
+    counts = held_out.group_by("month").len().sort("month", descending=True).with_columns(pl.col("len").cum_sum())
+    enough = counts.filter(pl.col("len") >= fewest)
+    return str(enough["month"][0] if enough.height else counts["month"][-1])
+
+
+def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) -> Bootstrap:
+    columns = {"nats": rows["nats"] + rows["spelling_nats"], "bytes": rows["bytes"]}
+    arrays = ((name, column.to_numpy()) for name, column in columns.items())
+    return Bootstrap(arrays, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def _open_bits(sums: Mapping[str, Any]) -> Any:
+    return sums["nats"] / sums["bytes"] / LN2
+
+
+def _interval(boot: Bootstrap) -> tuple[float, float, float]:
+    found = boot.interval(_open_bits)
+    return found.estimate, found.low, found.high
+
+
+def _difference(boot: Bootstrap, reference: Bootstrap) -> tuple[float, float, float]:
+    value, value_R = boot.figures(_open_bits)
+    base, base_R = reference.figures(_open_bits)
+    fewer = boot if boot.units < reference.units else reference  # whose reviews decide how wide the tails must be
+    with np.errstate(invalid="ignore"):
+        return value - base, *fewer.ends(value_R - base_R)
+
+
+def _named(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    prefix = f"{name}_" if name else ""
+    return {name or "open_bits_per_byte": value, f"{prefix}lo": low, f"{prefix}hi": high}

@@ -1,0 +1,172 @@
+"""Two samples of reviews in one matrix, so that a figure of either side is a sum of rows, whichever rows it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import DriftConfig
+from evaluation.drift.divergence import jensen_shannon, jensen_shannon_terms, population_stability, shares
+
+WORDS = 2_000
+"""The commonest words of both samples are compared one by one, all others as one."""
+
+LENGTHS = (0, 10, 20, 30, 45, 60, 80, 100, 125, 150, 200, 250, 300, 400, 550, 750, 1_000)
+"""Lower edges of the classes of review length, in words."""
+
+CATEGORIES = 100
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure as a function of the sums of some columns over either side."""
+
+    name: str
+    columns: slice
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    limit: float
+    detail: str
+
+
+class Judged(NamedTuple):
+    """A figure as measured, its mean when reviews change sides at random, and how often that gives as much."""
+
+    measure: Measure
+    value: float
+    expected: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Two samples in one matrix: features_NF per review, and which rows are new."""
+
+    features_NF: np.ndarray
+    new_N: np.ndarray
+    measures: tuple[Measure, ...]
+    labels: dict[str, list[str]]
+
+    def judge(self, resamples: int, seed: int) -> list[Judged]:
+        """Hold every figure against its permutations."""
+        total_F = self.features_NF.sum(axis=0, dtype=np.float64)
+        observed = self._values(self.new_N[None, :].astype(np.float32), total_F)
+        generator = np.random.default_rng(seed)
+        parts = []
+        for start in range(0, resamples, AT_ONCE):
+            sides_RN = np.tile(self.new_N, (min(AT_ONCE, resamples - start), 1))
+            parts.append(self._values(generator.permuted(sides_RN, axis=1).astype(np.float32), total_F))
+        found = []
+        for measure in self.measures:
+            value, null_R = float(observed[measure.name][0]), np.concatenate([part[measure.name] for part in parts])
+            p_value = float((1 + np.count_nonzero(null_R >= value)) / (1 + len(null_R)))
+            found.append(Judged(measure, value, float(null_R.mean()), p_value))
+        return found
+
+    def _values(self, new_RN: np.ndarray, total_F: np.ndarray) -> dict[str, np.ndarray]:
+        new_RF = (new_RN @ self.features_NF).astype(np.float64)
+        old_RF = total_F - new_RF
+        return {m.name: m.function(old_RF[:, m.columns], new_RF[:, m.columns]) for m in self.measures}
+
+    def histograms(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the shares of both sides for the figures with few classes."""
+        found = {}
+        for measure in self.measures:
+            if measure.name in ("stars", "length", "categories"):
+                known_C, new_C = (shares(sums_C) for sums_C in self._sums(measure))
+                labels = self.labels[measure.name]
+                found[measure.name] = {"labels": labels, "known": known_C.tolist(), "new": new_C.tolist()}
+        return found
+
+    def _sums(self, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+        known_C, new_C = (self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N))
+        return known_C, new_C
+
+    def moved(self, count: int = 20) -> list[dict[str, float | str]]:
+        """Return the words with the largest part in the divergence: their share per thousand on both sides."""
+        measure = next(measure for measure in self.measures if measure.name == "words")
+        p_K, q_K = (shares(sums_K) for sums_K in self._sums(measure))
+        order = np.argsort(-jensen_shannon_terms(p_K, q_K), kind="stable")[:count]
+        words = self.labels["words"]
+        return [{"word": words[i], "known": 1000 * float(p_K[i]), "new": 1000 * float(q_K[i])} for i in order]
+
+
+
+
+def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
+    """Pool the samples whose words, lengths, stars and categories are compared."""
+    new_N = np.r_[np.zeros(known.height, bool), np.ones(batch.height, bool)]
+    both = [pl.concat([known[name], batch[name]]) for name in ("stars", "words", "text")]
+    stars_N = both[0].to_numpy().astype(np.int64)
+    length_N = np.searchsorted(LENGTHS, both[1].to_numpy(), side="right") - 1
+    words, counts_NK = _word_counts(both[2])
+    blocks = [np.eye(6, dtype=np.float32)[stars_N], np.eye(len(LENGTHS), dtype=np.float32)[length_N], counts_NK]
+    labels = {"stars": ["unknown", "1", "2", "3", "4", "5"], "length": [str(edge) for edge in LENGTHS], "words": words}
+    measures = [
+        ("stars", population_stability, config.psi_stars, "population stability index of the star ratings"),
+        ("length", population_stability, config.psi_length, "population stability index of the lengths in words"),
+        ("words", jensen_shannon, config.js_words, "Jensen-Shannon divergence of single words, in bits"),
+    ]
+    if "categories" in known.columns and "categories" in batch.columns and known["categories"].count():
+        names, flags_NC = _categories(pl.concat([known["categories"], batch["categories"]]))
+        if len(names) > 1:
+            blocks.append(flags_NC)
+            labels["categories"] = names
+            what = "Jensen-Shannon divergence of the businesses' categories, in bits"
+            measures.append(("categories", jensen_shannon, config.js_categories, what))
+    figures, start = [], 0
+    for block, (name, function, limit, detail) in zip(blocks, measures, strict=True):
+        figures.append(Measure(name, slice(start, start + block.shape[1]), function, limit, detail))
+        start += block.shape[1]
+    return Pool(np.concatenate(blocks, axis=1), new_N, tuple(figures), labels)
+
+
+def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
+    """Pool the samples that the champion has scored."""
+    columns = ["oov", "tokens", pl.col("nats") + pl.col("spelling_nats"), "bytes"]  # unknown words are paid for
+    both = pl.concat([held_out.select(columns).cast(pl.Float64), batch.select(columns).cast(pl.Float64)])
+    new_N = np.r_[np.zeros(held_out.height, bool), np.ones(batch.height, bool)]
+
+    def lost(old_R2: np.ndarray, new_R2: np.ndarray) -> np.ndarray:
+        return new_R2[:, 0] / new_R2[:, 1] - old_R2[:, 0] / old_R2[:, 1]
+
+    def rise(old_R2: np.ndarray, new_R2: np.ndarray) -> np.ndarray:
+        return (new_R2[:, 0] / new_R2[:, 1]) / (old_R2[:, 0] / old_R2[:, 1]) - 1
+
+    figures = (
+        Measure("coverage", slice(0, 2), lost, config.coverage, "rise of the share of words that it does not know"),
+        Measure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its open bits per byte"),
+    )
+    return Pool(both.to_numpy().astype(np.float32), new_N, figures, {})
+
+
+def _word_counts(texts: pl.Series) -> tuple[list[str], np.ndarray]:
+    """Return the commonest words and counts_NK, whose last column counts all others."""
+    frame = pl.DataFrame({"row": np.arange(len(texts), dtype=np.int64), "word": texts.str.to_lowercase()})
+    words = frame.with_columns(pl.col("word").str.extract_all(r"[\p{L}\p{N}_']+")).explode("word").drop_nulls()
+    counts = words.group_by("row", "word").len()
+    totals = counts.group_by("word").agg(pl.col("len").sum()).sort(["len", "word"], descending=[True, False])
+    names = totals.head(WORDS)["word"].to_list()
+    place = pl.DataFrame({"word": names, "column": np.arange(len(names), dtype=np.int64)})
+    placed = counts.join(place, on="word", how="left").with_columns(pl.col("column").fill_null(len(names)))
+    placed = placed.group_by("row", "column").agg(pl.col("len").sum())
+    counts_NK = np.zeros((len(texts), len(names) + 1), np.float32)
+    counts_NK[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed["len"].to_numpy()
+    return [*names, "(all other words)"], counts_NK
+
+
+def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
+    """Return the commonest categories and flags_NC; a business in several counts in each, one in none as "(none)"."""
+    lists = column.fill_null("").str.split(", ").to_list()
+    common = pl.Series([name for names in lists for name in names if name]).value_counts(name="n", sort=True)
+    names = sorted(common.head(CATEGORIES)[common.columns[0]].to_list())
+    place = {name: number for number, name in enumerate(names)}
+    flags_NC = np.zeros((len(lists), len(names) + 1), np.float32)
+    for row, found in enumerate(lists):
+        for name in found:
+            flags_NC[row, place.get(name, len(names))] = 1
+    return [*names, "(none or another)"], flags_NC

@@ -1,0 +1,134 @@
+"""Pictures of a drift report: how far each figure is from its limit, and what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from evaluation.drift.report import DriftReport, flagged_sentence
+from evaluation.plots.canvas import GREY, PALETTE, literal
+from evaluation.reports.page import page, paragraph, picture, section, table
+
+KNOWN, NEW = PALETTE[0], PALETTE[1]
+SHOWN = 15
+FARTHEST = 4.0
+"""Multiples of the limit that are drawn to scale."""
+TITLES = {"stars": "Star ratings", "length": "Words per review", "categories": "Categories of the businesses"}
+
+
+def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
+    """Return the report as one HTML page.
+
+    Args:
+        report: What was found.
+        facts: What was compared with what: names, digests, dates.
+    """
+    rows = [
+        {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected, "excess": f.excess,
+         "limit of the excess": f.limit, "p": f.p_value, "verdict": "drifted" if f.flagged else "same"}
+        for f in report.figures
+    ]
+    level = f"{report.false_alarm:.1%}"
+    method = (
+        "A figure is flagged if it exceeds what chance gives by more than its limit, and if so large a value is too "
+        f"rare among random exchanges of whole reviews between the two samples: at most {level} of batches from the "
+        "same source raise any false alarm, over all figures together."
+    )
+    classes = [picture(histograms(report), "Shares of reviews in each class")]
+    words = [picture(moved_words(report), "Words that moved"), table(report.moved)]
+    return page(
+        "Drift of new reviews", f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion",
+        [
+            paragraph(flagged_sentence(report), "bad" if report.drifted else "good"),
+            section("Figures", picture(verdicts(report), "Figures and limits"), table(rows), paragraph(method)),
+            section("Stars, lengths, categories", *classes),
+            section("Words", *words),
+            section("What was compared", table([{"what": k, "value": str(v)} for k, v in facts.items()])),
+        ],
+    )
+
+
+def verdicts(report: DriftReport) -> Figure:
+    """Draw each figure's excess over chance as a multiple of its limit; orange is drifted, blue is not.
+
+    A bar beyond the line that is still blue is what chance alone could do with so few reviews.
+    """
+    figure, axes = _canvas(8.5, 1.2 + 0.42 * len(report.figures))
+    rows = list(reversed(report.figures))
+    ratios = [row.excess / row.limit if row.limit else float(row.flagged) for row in rows]
+    shown = [max(0.0, min(ratio, FARTHEST)) for ratio in ratios]
+    axes.barh([row.name for row in rows], shown, color=[NEW if row.flagged else KNOWN for row in rows])
+    for place, (row, ratio, length) in enumerate(zip(rows, ratios, shown, strict=True)):
+        beyond = f"… {ratio:.0f} times the limit: " if ratio > FARTHEST else ""
+        text = f"{beyond}{row.value:.4f}, by chance {row.expected:.4f}, p = {row.p_value:.2g}"
+        axes.text(length + 0.05, place, text, va="center", fontsize=8)
+    axes.axvline(1, color=GREY, linestyle="--", linewidth=1.2)
+    axes.set_xlim(0, 1.8 * max(1.3, *shown))
+    axes.set_xlabel("excess over chance, as a multiple of the limit (dashed)")
+    axes.set_title("Orange: drifted (beyond its limit, and not by chance)")
+    return figure
+
+
+def histograms(report: DriftReport) -> Figure:
+    """Draw the shares of both samples side by side, one panel per figure that has classes."""
+    names = [name for name in TITLES if name in report.histograms]
+    figure = Figure(figsize=(9.0, 2.9 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+        _side_by_side(axes, report, name)
+    return figure
+
+
+def moved_words(report: DriftReport) -> Figure:
+    """Draw the words that add most to the divergence, with their share on both sides."""
+    rows = list(reversed(report.moved[:SHOWN]))
+    figure, axes = _canvas(8.5, 1.1 + 0.3 * len(rows))
+    for place, row in enumerate(rows):
+        axes.plot([row["known"], row["new"]], [place, place], color="#C8C8C8", linewidth=2, zorder=1)
+    places = range(len(rows))
+    axes.scatter([row["known"] for row in rows], places, color=KNOWN, label="known to the champion", zorder=2)
+    axes.scatter([row["new"] for row in rows], places, color=NEW, label="new reviews", zorder=2)
+    axes.set_yticks(places, [literal(str(row["word"])) for row in rows])
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("occurrences per 1,000 words (log scale from 0.1 on)")
+    axes.set_title("Words with the largest part in the divergence")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / max(4, len(rows))), ncols=2)
+    return figure
+
+
+def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
+    classes = report.histograms[name]
+    labels, known, new = _most(classes["labels"], classes["known"], classes["new"])
+    places = range(len(labels))
+    axes.bar([place - 0.2 for place in places], known, 0.4, color=KNOWN, label="known to the champion")
+    axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW, label="new reviews")
+    slanted = name == "categories"
+    names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]
+    axes.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
+    axes.set_ylabel("share")
+    axes.set_title(TITLES[name], fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _most(*columns: Sequence[Any]) -> list[list[Any]]:
+    """Return labels and both shares of all classes where they are few, else of those with the largest shares."""
+    rows = list(zip(*columns, strict=True))
+    if len(rows) > 20:
+        rows = sorted(rows, key=lambda row: -max(row[1], row[2]))[:SHOWN]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

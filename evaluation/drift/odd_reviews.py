@@ -1,0 +1,160 @@
+"""Which reviews are odd to a model that knows the others? Each review's surprise against that of reviews of its length.
+
+The surprise is what a review costs, in bits per byte, unknown words spelt out. Short reviews cost more per byte and
+scatter more, so a review is held against those reviews of known origin that are next to it in length: its p-value is
+the share of them, itself counted in, that are at least as surprising (a conformal p-value; Vovk, Gammerman and Shafer
+2005, chapter 2). If it comes from the same source, it is below α with a probability of at most α, whatever the model.
+
+Both ends are odd: foreign, garbled or shuffled text is too surprising; a model's own writing, and what was copied from
+its training text, is too predictable. A fluent text of another model may be neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from scipy.stats import rankdata
+
+from core.markdown import literal
+from evaluation.scoring.metrics import LN2
+
+NEIGHBOURS = 400
+"""Known reviews that one is held against; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
+MIDDLE_HALF = 1.349
+"""Width of the middle half of a normal distribution, in standard deviations."""
+SURPRISING, PREDICTABLE = "too surprising", "too predictable"
+
+
+def surprise(rows: pl.DataFrame) -> np.ndarray:
+    """Return the bits per byte of each review, unknown words spelt out.
+
+    Args:
+        rows: Columns nats, spelling_nats and bytes, as `evaluation.scoring.score.score_stream` gives them.
+    """
+    return ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).to_numpy()
+
+
+class Compared(NamedTuple):
+    """N reviews, each against the known ones of its length.
+
+    Args:
+        above_N: p-value of being too surprising.
+        below_N: p-value of being too predictable.
+        expected_N: Median of the neighbours, in bits per byte.
+        deviation_N: How far above it, in standard deviations as the middle half of the neighbours gives them. It ranks
+            reviews that are odder than all neighbours, which share the smallest p-value.
+    """
+
+    above_N: np.ndarray
+    below_N: np.ndarray
+    expected_N: np.ndarray
+    deviation_N: np.ndarray
+
+    @property
+    def two_sided_N(self) -> np.ndarray:
+        """p-value of being odd at either end."""
+        return np.minimum(1.0, 2 * np.minimum(self.above_N, self.below_N))
+
+
+def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> Compared:
+    """Hold every review of a batch against known ones.
+
+    Args:
+        known: Scored reviews of known origin that the model was not trained on (see `surprise`).
+        batch: Scored reviews to be judged.
+        neighbours: Known reviews next in length that each one is held against.
+    """
+    sizes_R, sizes_N = (rows["bytes"].to_numpy() for rows in (known, batch))
+    return compare_values(surprise(known), sizes_R, surprise(batch), sizes_N, neighbours)
+
+
+def compare_values(
+    known_R: np.ndarray, sizes_R: np.ndarray, found_N: np.ndarray, sizes_N: np.ndarray, neighbours: int = NEIGHBOURS
+) -> Compared:
+    """Do as `compare` with any figure of a review, given the reviews' sizes in bytes."""
+    order_R = np.argsort(sizes_R, kind="stable")
+    sorted_R, lengths_R = known_R[order_R], sizes_R[order_R]
+    count = min(neighbours, len(sorted_R))
+    # The middle of all that are just as long.
+    middle_N = sum(np.searchsorted(lengths_R, sizes_N, side=side) for side in ("left", "right")) // 2
+    first_N = np.clip(middle_N - count // 2, 0, len(sorted_R) - count)
+    beside_NK = sorted_R[first_N[:, None] + np.arange(count)]
+    low_N, median_N, high_N = np.quantile(beside_NK, (0.25, 0.5, 0.75), axis=1)
+    spread_N = np.maximum((high_N - low_N) / MIDDLE_HALF, 1e-12)
+    above_N = (1 + (beside_NK >= found_N[:, None]).sum(axis=1)) / (count + 1)
+    below_N = (1 + (beside_NK <= found_N[:, None]).sum(axis=1)) / (count + 1)
+    return Compared(above_N, below_N, median_N, (found_N - median_N) / spread_N)
+
+
+def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: int = NEIGHBOURS) -> pl.DataFrame:
+    """Return the oddest reviews of a batch, the oddest first.
+
+    Args:
+        known: See `compare`.
+        batch: See `compare`; with review_id, stars and text.
+        count: Rows at most.
+        neighbours: See `compare`.
+
+    Returns:
+        review_id, stars, bytes, bits_per_byte, expected and deviation (see `Compared`), p_value (two-sided), odd ("too
+        surprising" or "too predictable"), text (its beginning).
+    """
+    found = compare(known, batch, neighbours)
+    rows = batch.select(
+        "review_id", "stars", "bytes", bits_per_byte=pl.Series(surprise(batch)), expected=pl.Series(found.expected_N),
+        deviation=pl.Series(found.deviation_N), p_value=pl.Series(found.two_sided_N),
+        odd=pl.Series(np.where(found.deviation_N > 0, SURPRISING, PREDICTABLE)), text=pl.col("text").str.slice(0, 160),
+    )  # fmt: skip
+    return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
+
+
+def odd_counts(
+    known: pl.DataFrame, batch: pl.DataFrame, level: float, neighbours: int = NEIGHBOURS
+) -> dict[str, float]:
+    """Return how many reviews of a batch are odd at either end, and how many would be if all were of the same source.
+
+    Args:
+        known: See `compare`.
+        batch: See `compare`.
+        level: Chance of a false alarm for each review and end.
+        neighbours: See `compare`.
+    """
+    found = compare(known, batch, neighbours)
+    return {
+        "surprising": int((found.above_N <= level).sum()), "predictable": int((found.below_N <= level).sum()),
+        "by_chance": level * batch.height, "reviews": batch.height,
+    }
+
+
+def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 10) -> str:
+    """Return counts and the first rows of `odd_table` as Markdown."""
+    head = (
+        f"{counts['surprising']} of {counts['reviews']} new reviews are too surprising to the champion and "
+        f"{counts['predictable']} too predictable; by chance {counts['by_chance']:.1f} of each would be."
+    )
+    rows = [
+        f"| {literal(row['review_id'])} | {row['bits_per_byte']:.3f} | {row['expected']:.3f} | {row['deviation']:+.1f} "
+        f"| {row['odd']} | {literal(' '.join(row['text'].split())[:80])} |"
+        for row in table.head(shown).to_dicts()
+    ]
+    columns = "| review | bits per byte | expected | deviation | odd | begins |"
+    return "\n".join([head, "", columns, "|---|---|---|---|---|---|", *rows])
+
+
+def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
+    """Return the probability that an odd review has a larger score than a usual one, ties counted half.
+
+    That is the area under the ROC curve, as the rank sum of Mann and Whitney (1947) gives it.
+    """
+    ranks = rankdata(np.concatenate([odd_P, usual_N]))
+    return float((ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2) / (len(odd_P) * len(usual_N)))
+
+
+def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
+    """Return the share of odd reviews whose score is above that of all but *share* of the usual ones."""
+    allowed = int(share * len(usual_N))
+    limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
+    return float((odd_P > limit).mean())

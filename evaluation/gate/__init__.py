@@ -1,0 +1,1 @@
+"""Decide whether a challenger becomes champion: policy and evidence in, decision out."""

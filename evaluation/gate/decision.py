@@ -1,0 +1,135 @@
+"""What the gate decided, and how it is shown: the same lines in terminal, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from core.markdown import literal, table_row
+
+DIGITS = 9
+"""Significant digits kept of a figure, so that a decision is the same text on every machine."""
+MARKS = {True: "passed", False: "failed", None: "not applicable"}
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """One rule of the gate.
+
+    Args:
+        name: The rule.
+        passed: True, False, or None where the rule does not apply.
+        detail: A sentence that says why.
+        value: What was measured, if it is a number.
+        limit: What it was held against.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+    value: float | None = None
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", rounded(self.value))
+        object.__setattr__(self, "limit", rounded(self.limit))
+
+    @property
+    def outcome(self) -> str:
+        """"passed", "failed" or "not applicable"."""
+        return MARKS[self.passed]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the challenger becomes champion, and every rule with its outcome.
+
+    Args:
+        promote: True only if no rule failed.
+        reason: One sentence.
+        rules: In the order in which they are applied.
+        metric: What the models were compared by.
+        challenger: Digest of its bundle.
+        champion: Digest of its bundle; None where there was none.
+        test_set: Digest of the test reviews that both were scored on.
+        figures: Numbers of both models and of their difference.
+        challenger_scores: SHA-256 of its scores that were decided by, see `evaluation.gate.gate.scores_digest`.
+        champion_scores: The same of the champion; None where it has none.
+        passed_over: Why models that are better on validation were not tried, a sentence each.
+        warnings: Where the stated chance of error is not guaranteed, a sentence each.
+        champion_reviews: Digests of the champion's own test reviews and of both models' scores of them; None where
+            none were scored.
+    """
+
+    promote: bool
+    reason: str
+    rules: tuple[RuleOutcome, ...]
+    metric: str
+    challenger: str
+    champion: str | None
+    test_set: str
+    figures: Mapping[str, float | None]
+    challenger_scores: str = ""
+    champion_scores: str | None = None
+    passed_over: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    champion_reviews: Mapping[str, str] | None = None
+
+    def to_json(self) -> str:
+        """Return the decision as JSON text with sorted keys."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Decision:
+        """Return the decision that `to_json` wrote."""
+        values = json.loads(text)
+        rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
+        told = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
+        return cls(**{**values, "rules": rules, **told})
+
+    def to_markdown(self) -> str:
+        """Return a heading, the table of rules and what was compared, as Markdown."""
+        table = ["| rule | outcome | value | limit | why |", "|---|---|---:|---:|---|"]
+        table += map(table_row, self.rows())
+        facts = [f"- {literal(line)}" for line in self._facts()]
+        return "\n".join([f"### {literal(self.headline)}", "", *table, "", *facts, ""])
+
+    def to_text(self) -> str:
+        """Return the same for a terminal, in aligned columns."""
+        rows = [["rule", "outcome", "value", "limit", "why"], *self.rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+                 for row in rows]
+        return "\n".join([self.headline, "", *lines, "", *self._facts(), ""])
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words, with its reason."""
+        return f"{'Promoted' if self.promote else 'Not promoted'}: {self.reason}"
+
+    def rows(self) -> list[list[str]]:
+        """Return one row per rule: name, outcome, value, limit, why."""
+        return [[rule.name, rule.outcome, shown(rule.value), shown(rule.limit), rule.detail] for rule in self.rules]
+
+    def _facts(self) -> Iterator[str]:
+        yield from (f"warning: {what}" for what in self.warnings)
+        yield f"challenger: {self.challenger}"
+        yield f"champion: {self.champion or 'none yet'}"
+        yield f"test set: {self.test_set}"
+        if self.challenger_scores:
+            yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
+        yield f"metric: {self.metric}"
+        yield from (f"passed over: {why}" for why in self.passed_over)
+        yield from (f"{name}: {shown(value)}" for name, value in sorted(self.figures.items()))
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a finite number with nine significant digits; None for what JSON cannot hold."""
+    return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
+
+
+def shown(value: float | None) -> str:
+    """Return a figure as it is shown."""
+    return "–" if value is None else f"{value:.6g}"

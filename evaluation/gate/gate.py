@@ -1,0 +1,106 @@
+"""The gate: policy + evidence → decision. Pure; whoever calls it moves the alias.
+
+A challenger becomes champion only if no rule fails. Both models must have been scored now, on the same frozen test
+reviews, and are compared by open bits per byte, which no vocabulary makes look better by hiding words behind `<unk>`,
+or by folding case (`models/tokens/surface.py` prices what it drops). A tie keeps the champion; a figure that is not a
+number never promotes; evidence that is missing counts against the challenger. The rules are in `evaluation/rules/`,
+what they are for and how often they err in docs/promotion.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import polars as pl
+
+from core.config.run_config import PromotionConfig
+from corpus.splitting.leaks import reviews_digest
+from evaluation.gate.decision import Decision, rounded
+from evaluation.gate.evidence import Evidence as Evidence
+from evaluation.gate.rules import RULES
+from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.cautions import cautions
+
+METRIC = "open bits per byte (lower is better)"
+
+
+def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
+    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
+    case = Case.of(policy, evidence)
+    rules = tuple(rule(case) for rule in RULES)
+    # Of a challenger that is the champion there is nothing else to say.
+    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
+    return Decision(
+        promote=not failed,
+        reason="; ".join(rule.detail for rule in failed) or _praise(case),
+        rules=rules,
+        metric=METRIC,
+        challenger=evidence.challenger_digest,
+        champion=evidence.champion_digest,
+        test_set=evidence.challenger_test,
+        figures={name: rounded(value) for name, value in _figures(case).items()},
+        challenger_scores=scores_digest(case.evidence.challenger),
+        champion_scores=None if evidence.champion is None else scores_digest(case.champion_rows),
+        passed_over=evidence.passed_over,
+        warnings=cautions(case),
+        champion_reviews=_champion_reviews(evidence),
+    )
+
+
+def scores_digest(rows: pl.DataFrame) -> str:
+    """Return the SHA-256 of what a decision takes from a model's scores, whatever the order of the reviews.
+
+    Args:
+        rows: Columns review_id, stars, bytes, nats and spelling_nats; the last two enter with all their bits.
+    """
+    ordered = rows.sort("review_id")
+    told = ordered.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
+    digest = hashlib.sha256("\n".join(told).encode())
+    for column in ("nats", "spelling_nats"):
+        digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
+    """Return what tells the scores on the champion's own test reviews from others; None where there are none."""
+    found = evidence.champion_reviews
+    if found is None or found.challenger is None or found.champion is None or found.champion.is_empty():
+        return None
+    digests = {"challenger_scores": scores_digest(found.challenger), "champion_scores": scores_digest(found.champion)}
+    return {"test_set": reviews_digest(found.champion), **digests}
+
+
+def _praise(case: Case) -> str:
+    if case.lost:
+        return f"{case.lost}: the policy lets another take its place, and no rule failed"
+    if case.evidence.champion is None:
+        return "there was no champion, and no rule failed"
+    if case.beyond:
+        return case.beyond
+    but = f"; {other}" if (other := case.evidence.other_adaptation) else ""
+    return f"it is better than the champion by {case.gain:.2%} of its bits per byte{but}"
+
+
+def _figures(case: Case) -> dict[str, float]:
+    ours, theirs = case.evidence.challenger_named, case.evidence.champion_named
+    figures = {
+        f"{ours}, open bits per byte": case.challenger.open_bits_per_byte,
+        f"{ours}, bits per byte": case.challenger.bits_per_byte,
+        "test reviews": float(case.challenger.reviews),
+        "test groups": float(case.groups),
+        "test groups, effective": case.effective_groups,
+    }
+    if case.evidence.champion is not None:
+        figures[f"{theirs}, open bits per byte"] = case.champion.open_bits_per_byte
+        figures[f"{theirs}, bits per byte"] = case.champion.bits_per_byte
+    if case.champion_loss:
+        figures["champion's reviews"] = float(case.champion_loss.reviews)
+        figures["champion's reviews, loss"] = case.champion_loss.estimate
+        figures["champion's reviews, loss, lower end"] = case.champion_loss.low
+        figures["champion's reviews, loss, upper end"] = case.champion_loss.high
+    if case.interval:
+        figures["difference"] = case.challenger.open_bits_per_byte - case.champion.open_bits_per_byte
+        figures["gain"] = case.interval.estimate
+        figures["gain, lower end"], figures["gain, upper end"] = case.interval.low, case.interval.high
+        figures["gain, confidence"] = case.interval.confidence
+    return figures

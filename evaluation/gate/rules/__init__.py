@@ -1,0 +1,38 @@
+"""The rules of the gate, in the order in which they are applied and shown.
+
+A rule is a function from a `Case` to a `RuleOutcome`. A new one is a function in one of these modules, a line here,
+its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.comparability import (
+    another_model,
+    champion_at_hand,
+    enough_reviews,
+    finite_figures,
+    same_adaptation,
+    same_family,
+    same_reading,
+    same_test_reviews,
+    scored_now,
+)
+from evaluation.gate.rules.data import data_checks, drift, leak_certificate
+from evaluation.gate.rules.forgetting import no_forgetting
+from evaluation.gate.rules.memorisation import copied_span, exposure, novelty, private_patterns
+from evaluation.gate.rules.quality import better_than_baseline, better_than_champion, not_below_floor, surely_better
+from evaluation.gate.rules.serving import latency, size, smoke_test
+from evaluation.gate.rules.slices import no_slice_worse
+
+Rule = Callable[[Case], RuleOutcome]
+
+RULES: tuple[Rule, ...] = (
+    another_model, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading, same_adaptation,
+    enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test, latency, size,
+    better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty, copied_span,
+    exposure, private_patterns,
+)  # fmt: skip

@@ -1,0 +1,251 @@
+"""Policy and evidence of one decision, and what several rules need to know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.evidence import Evidence
+from evaluation.scoring.metrics import LN2, Figures, figures_of
+from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.floor import floor_nats
+from evaluation.statistics.groups import effective_number, groups_of
+from evaluation.statistics.studentised import Ratio, gain_ratio, studentised_intervals
+
+if TYPE_CHECKING:
+    from core.config.sections.promotion import PromotionConfig
+
+NO_CHAMPION = "there is no champion yet"
+MORE_REVIEWS = "to tell, test on more reviews (more data, or a larger share: split.test)"
+IDENTITY = ("review_id", "stars", "bytes")
+"""Columns by which the reviews of two tables of scores are told to be the same."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """1 − open bits per byte of the challenger / those of another model, with the ends of its interval."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A policy, evidence with its rows in the order of the review ids, and figures that follow from both."""
+
+    policy: PromotionConfig
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
+        """Sort the rows by review: their order must not decide which reviews are drawn, nor a last digit."""
+        champion, baseline = (
+            None if rows is None else rows.sort("review_id") for rows in (evidence.champion, evidence.baseline)
+        )
+        ours = evidence.challenger.sort("review_id")
+        return cls(policy, replace(evidence, challenger=ours, champion=champion, baseline=baseline))
+
+    @property
+    def identical(self) -> bool:
+        """Whether the challenger is the champion itself, and not made again in the place of a lost one."""
+        return self.evidence.challenger_digest == self.evidence.champion_digest and not self.lost
+
+    @property
+    def lost(self) -> str:
+        """Why the champion that there is cannot be measured; empty where it can, or where there is none."""
+        return self.evidence.champion_problem if self.evidence.champion_digest is not None else ""
+
+    @cached_property
+    def challenger(self) -> Figures:
+        """Sums over the challenger's rows."""
+        return figures_of(self.evidence.challenger)
+
+    @cached_property
+    def champion(self) -> Figures:
+        """Sums over the champion's rows; only rules that know there are some ask."""
+        return figures_of(self.champion_rows)
+
+    @property
+    def champion_rows(self) -> pl.DataFrame:
+        """The champion's rows; none where it has none."""
+        rows = self.evidence.champion
+        return self.evidence.challenger.clear() if rows is None else rows
+
+    @cached_property
+    def baseline(self) -> Figures | None:
+        """Sums over the baseline's rows; None where there are none."""
+        return None if self.evidence.baseline is None else figures_of(self.evidence.baseline)
+
+    @cached_property
+    def groups_D(self) -> np.ndarray | None:
+        """Number of each review's group; None where each review is its own."""
+        return groups_of(self.evidence.challenger["review_id"], self.evidence.reviews)
+
+    @cached_property
+    def group_bytes(self) -> np.ndarray:
+        """Bytes (C,) of each group of reviews."""
+        bytes_D = self.evidence.challenger["bytes"].to_numpy()
+        return bytes_D if self.groups_D is None else np.bincount(self.groups_D, bytes_D)
+
+    @property
+    def groups(self) -> int:
+        """How many groups of reviews there are, which are taken for independent."""
+        return len(self.group_bytes)
+
+    @cached_property
+    def effective_groups(self) -> float:
+        """How many groups of equal size carry as much evidence."""
+        return effective_number(self.group_bytes) if self.groups else 0.0
+
+    @cached_property
+    def least_gain(self) -> float:
+        """Smallest gain that can be sure on so many groups, even if it is the same on every review.
+
+        The weight of one unseen group among n is Beta(1, n), of which 1 − α^(1/n) is the quantile 1 − α: so much of the
+        text may be worse by `max_review_loss`.
+        """
+        if not self.groups:
+            return 1.0
+        weight = 1 - ((1 - self.policy.confidence) / 2) ** (1 / self.effective_groups)
+        return min(1.0, weight / (1 - weight) * self.policy.max_review_loss)
+
+    @cached_property
+    def gain(self) -> float:
+        """Share of the champion's bits that the challenger saves."""
+        return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the two cannot be compared review by review; empty if they can."""
+        evidence = self.evidence
+        if evidence.champion is None:
+            return self.lost or NO_CHAMPION
+        if evidence.champion_test != evidence.challenger_test:
+            return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
+        if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
+            return "a review was scored twice"
+        ours, theirs = evidence.challenger.select(IDENTITY), evidence.champion.select(IDENTITY)
+        if not ours.equals(theirs):
+            return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
+        return ""
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every score is a finite number."""
+        return all(bool(np.isfinite(open_nats(rows)).all()) for rows in (self.evidence.challenger, self.champion_rows))
+
+    @cached_property
+    def beyond(self) -> str:
+        """Why no interval is needed: the champion calls a test review impossible and the challenger none; else empty.
+
+        A champion with a score that is no number at all (NaN) is not meant: of it nothing is known.
+        """
+        if self.problem or not np.isfinite(open_nats(self.evidence.challenger)).all():
+            return ""
+        theirs_D = open_nats(self.champion_rows)
+        impossible = int(np.isposinf(theirs_D).sum())
+        if not impossible or not (np.isfinite(theirs_D) | np.isposinf(theirs_D)).all():
+            return ""
+        return (
+            f"the champion calls {impossible} of {len(theirs_D)} test reviews impossible (probability 0), "
+            "the challenger none"
+        )
+
+    @cached_property
+    def interval(self) -> Gain | None:
+        """The gain with its interval, paired by review; None where it cannot be computed, as of one group of reviews.
+
+        Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
+        margin where the whole interval is, so that one interval serves every margin.
+        """
+        return None if self.problem or not self.finite else self.gain_over(self.champion_rows)
+
+    def gain_over(self, other: pl.DataFrame) -> Gain | None:
+        """Return the gain over another model's finite scores of the same reviews, in the order of their ids.
+
+        None of fewer than two groups of reviews, where there is no interval.
+        """
+        columns = open_nats(self.evidence.challenger), open_nats(other), self._bytes
+        found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
+        return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence) if found else None
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Share of bits that the challenger needs on top of the champion's, on the champion's own test reviews.
+
+        None without such scores, where they are not finite or not of the same reviews, and below two groups of them.
+        """
+        found = self.evidence.champion_reviews
+        if found is None or found.challenger is None or found.champion is None:
+            return None
+        ours, theirs = (rows.sort("review_id") for rows in (found.challenger, found.champion))
+        if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
+            return None
+        ours_D, theirs_D = open_nats(ours), open_nats(theirs)
+        if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
+            return None
+        groups_D = groups_of(ours["review_id"], found.documents)
+        level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
+        return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
+
+    @cached_property
+    def floor_gap(self) -> Interval | None:
+        """Open bits per byte above the floor, paired by review; None without a floor or with scores not finite.
+
+        Nor is there one where fewer than two reviews were judged.
+        """
+        ours_D = open_nats(self.evidence.challenger)
+        if self.evidence.floor is None or not np.isfinite(ours_D).all():
+            return None
+        floor_D = floor_nats(self.evidence.floor, self.evidence.challenger)
+        judged_D = ~np.isnan(floor_D)
+        bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
+        groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+        return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
+
+    @property
+    def _bytes(self) -> np.ndarray:
+        return self.evidence.challenger["bytes"].to_numpy()
+
+    def _interval(self, ratio: Ratio) -> Interval | None:
+        """Return Σ numerator / Σ denominator with its interval; None below two groups, where there is none."""
+        if len(ratio.by_group.numerator_D) < 2:
+            return None
+        options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
+        return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
+
+
+def open_nats(rows: pl.DataFrame) -> np.ndarray:
+    """Return nats (D,) of each review, unknown words spelt out."""
+    return (rows["nats"] + rows["spelling_nats"]).to_numpy()
+
+
+def said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
+    """Return the outcome of a test that was made elsewhere; one that was not made has failed."""
+    if passed is None:
+        return RuleOutcome(name, False, detail or f"there is no result of the {name}")
+    return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
+
+
+def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
+    """Hold a value against its limit: None of a limit decides nothing, of a value it has failed; so has NaN.
+
+    *detail* says what was measured, or why nothing was.
+    """
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
+    return RuleOutcome(name, value is not None and value <= limit, detail, value, limit)
+
+
+def change(gain: float) -> str:
+    """Return a gain in words that go before the name of a model."""
+    if gain == 0:
+        return "exactly as good as"
+    return f"{abs(gain):.2%} {'better' if gain > 0 else 'worse'} than"

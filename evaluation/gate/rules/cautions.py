@@ -1,0 +1,84 @@
+"""Say where the chance of error that the policy states is not guaranteed; a caution refuses nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from evaluation.gate.rules.case import Case, open_nats
+from evaluation.statistics.groups import design_effect, groups_of
+
+IDS = {"user": "user_id", "business": "business_id"}
+PLURAL = {"user": "users", "business": "businesses"}
+RESEMBLANCE, SURE = 1.1, 2.0
+"""How many times the variance must be before it is worth a word (an interval that is wider by a twentieth), and by how
+many standard errors it must be beyond chance."""
+
+
+def cautions(case: Case) -> tuple[str, ...]:
+    """Return a sentence for each assumption of the gain's interval that these test reviews contradict."""
+    evidence = case.evidence
+    other = evidence.baseline if evidence.champion is None else evidence.champion
+    identity = ["review_id", "bytes"]
+    if other is None or not len(other) or not other.select(identity).equals(evidence.challenger.select(identity)):
+        return ()
+    ours_D, theirs_D = open_nats(evidence.challenger), open_nats(other)
+    if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
+        return ()
+    return (*_worse_than_allowed_for(case, ours_D / theirs_D - 1), *_drawn_apart(case, ours_D, theirs_D, other))
+
+
+def _worse_than_allowed_for(case: Case, loss_D: np.ndarray) -> Iterator[str]:
+    """Warn of reviews on which the challenger is worse than is allowed for on reviews that were not seen."""
+    most = case.policy.max_review_loss
+    if worse := int((loss_D > most).sum()):
+        yield (
+            f"on {worse} of {len(loss_D)} test reviews the challenger needs up to {1 + loss_D.max():.3g} times the "
+            f"other model's bits; the interval allows for {1 + most:g} times on reviews unlike these "
+            "(promotion.max_review_loss)"
+        )
+
+
+def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
+    """Warn where reviews of one user, or of one business, resemble each other but are not one group.
+
+    Of two ways to group reviews the variances add up, less that of single reviews (Cameron, Gelbach and Miller 2011).
+    """
+    residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
+    known = case.evidence.reviews
+    if known is None or not residual_D.any():
+        return
+    drawn = 1.0 if case.groups_D is None else design_effect(residual_D, case.groups_D)[0]
+    for who, column in IDS.items():
+        if column not in known.columns:
+            continue
+        alike = pl.when(pl.col(column) != "").then(pl.col(column)).alias("group")
+        groups_D = groups_of(case.evidence.challenger["review_id"], known.select("review_id", alike))
+        if groups_D is None or _within(groups_D, case.groups_D):
+            continue
+        effect, error = design_effect(residual_D, groups_D)
+        times = 1 + (effect - 1) / drawn
+        if times > max(RESEMBLANCE, 1 + SURE * error / drawn):
+            yield (
+                f"reviews of one {who} resemble each other: for other {PLURAL[who]} than these the gain's variance is "
+                f"{times:.2f} times as large{_not_sure(case, other, times)}; to decide for others, split.by = \"{who}\""
+            )
+
+
+def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
+    """Return whether every group of the first kind is a part of one of the second kind."""
+    outer_D = np.arange(len(inner_D)) if outer_D is None else outer_D
+    return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1
+
+
+def _not_sure(case: Case, other: pl.DataFrame, times: float) -> str:
+    """Say so where a gain that is sure would not be with so many times the variance."""
+    gain = case.interval if case.evidence.champion is not None else case.gain_over(other)
+    margin = case.policy.min_relative_gain if case.evidence.champion is not None else case.policy.min_gain_over_baseline
+    if gain is None or gain.low <= margin:
+        return ""
+    wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)
+    return "" if wider > margin else ", and the gain is not sure there"

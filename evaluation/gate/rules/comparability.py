@@ -1,0 +1,176 @@
+"""Can the two be compared at all, and are the figures those of what would be served?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, Case, open_nats
+
+DEPARTURE = 1e-3
+"""Relative, of the nats of one review between two scorings of one bundle: as `models.bundles.bundle.PROBE_TOLERANCE`.
+Number formats round differently from machine to machine; a changed rule or weight does more."""
+
+
+def another_model(case: Case) -> RuleOutcome:
+    """Refuse the champion itself."""
+    name = "another model"
+    if case.evidence.champion_digest is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.identical:
+        digest = case.evidence.challenger_digest
+        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
+    if case.evidence.challenger_digest == case.evidence.champion_digest:
+        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
+    return RuleOutcome(name, True, "challenger and champion are different bundles")
+
+
+def champion_at_hand(case: Case) -> RuleOutcome:
+    """Refuse where there is a champion that cannot be measured: nobody knows what would be given up."""
+    name = "champion at hand"
+    if case.evidence.champion_digest is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.lost and case.policy.replace_lost_champion:
+        return RuleOutcome(name, None, f"{case.lost}; the policy lets another take its place")
+    remedy = "roll back to a version that opens, or set promotion.replace_lost_champion"
+    detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
+    return RuleOutcome(name, not case.lost, detail)
+
+
+def scored_now(case: Case) -> RuleOutcome:
+    """Refuse figures that were not made for this decision, or that are not those which the store shows."""
+    name, evidence = "scored now", case.evidence
+    if case.identical:
+        return RuleOutcome(name, None, "of the champion itself there is nothing to score")
+    if evidence.score_problem:
+        return RuleOutcome(name, False, evidence.score_problem)
+    departures = {"challenger": evidence.challenger_departure}
+    if evidence.champion is not None:
+        departures["champion"] = evidence.champion_departure
+    stored = [who for who, departure in departures.items() if departure is None]
+    if stored:
+        detail = f"the scores of the {' and the '.join(stored)} are stored ones"
+        allowed = not case.policy.rescore
+        return RuleOutcome(name, None if allowed else False, f"{detail}; the policy allows it" if allowed else detail)
+    worst = max(departures, key=lambda who: _or_infinite(departures[who]))
+    departure = _or_infinite(departures[worst])
+    detail = f"{' and '.join(departures)} scored for this decision; "
+    detail += f"the {worst}'s differ from the stored ones by {departure:.1e} of a review's nats at most"
+    return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
+
+
+def _or_infinite(departure: float | None) -> float:
+    return math.inf if departure is None or math.isnan(departure) else departure
+
+
+def same_test_reviews(case: Case) -> RuleOutcome:
+    """Refuse to compare unless both were scored on the same reviews, each once."""
+    name = "same test reviews"
+    if case.evidence.champion is None and (case.evidence.champion_digest is None or case.lost):
+        return RuleOutcome(name, None, case.problem)
+    if case.evidence.champion is None:
+        return RuleOutcome(name, False, "the champion was not scored on the challenger's test reviews")
+    match = f"both were scored on {case.evidence.challenger_test}, {case.challenger.reviews} reviews, one by one"
+    return RuleOutcome(name, not case.problem, case.problem or match)
+
+
+def same_family(case: Case) -> RuleOutcome:
+    """Refuse a challenger of other data than the champion's: better on its own text, it may be worthless on theirs."""
+    name, ours, theirs = "same data family", case.evidence.family, case.evidence.champion_family
+    if case.evidence.champion_digest is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.identical:
+        return RuleOutcome(name, None, "of the champion itself there is nothing to compare")
+    if ours.known and ours.name == theirs.name:
+        sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
+        return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
+    if not theirs.known and case.lost:
+        return RuleOutcome(name, None, f"{case.lost}, nor is known of which data it was made")
+    other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
+    if case.policy.allow_other_family:
+        return RuleOutcome(name, None, f"{other}; the policy allows it")
+    remedy = "give it a registered model of its own (promotion.model_name), or set promotion.allow_other_family"
+    return RuleOutcome(name, False, f"{other}: {remedy}")
+
+
+def same_reading(case: Case) -> RuleOutcome:
+    """Refuse a challenger that needs to model less of the text, unless the policy allows it."""
+    name, unfair = "same reading of the text", case.evidence.unfair
+    if case.evidence.champion_digest is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if unfair and case.policy.allow_other_reading:
+        return RuleOutcome(name, None, f"{unfair}; the policy allows it")
+    if unfair:
+        return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
+    free = "" if case.evidence.champion_pays else (
+        "; the champion's figures leave case and spacing free, and are too good by some 0.04 bits per byte"
+    )  # fmt: skip
+    return RuleOutcome(name, True, f"the challenger models no less of the text{free}")
+
+
+def same_adaptation(case: Case) -> RuleOutcome:
+    """Refuse a challenger that adapts in another way than the policy names; say where the champion's way is another.
+
+    The latter decides nothing: each review is scored from the fresh state, by a proper distribution. But a static model
+    hardly ever beats one that adapts, so the way out is said too.
+    """
+    name, way = "same adaptation", case.evidence.challenger_adaptation
+    if why := unwanted_adaptation(way, case.policy.adaptation):
+        return RuleOutcome(name, False, why)
+    if other := case.evidence.other_adaptation:
+        remedy = "" if case.policy.adaptation in ("any", case.evidence.champion_adaptation) else (
+            "; to compare like with like, roll back to a champion of the wanted kind"
+        )  # fmt: skip
+        return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
+    return RuleOutcome(name, True, f"all figures of the challenger are {way}")
+
+
+def unwanted_adaptation(way: str, wanted: str) -> str:
+    """Return why a model that adapts in this way may not be challenger; empty where it may.
+
+    Args:
+        way: "static", or how it adapts to the review that it is measured on.
+        wanted: `promotion.adaptation`.
+    """
+    if wanted in ("any", way):
+        return ""
+    return f"its figures are {way}, and promotion.adaptation asks for {wanted} models"
+
+
+def enough_reviews(case: Case) -> RuleOutcome:
+    """Refuse to decide by a handful of independent groups of reviews, and say what gain so many can show."""
+    count, limit = case.groups, case.policy.min_test_reviews
+    grouped = case.groups_D is not None
+    within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if grouped else ""
+    what = "groups" if grouped else "of them"
+    detail = f"{case.challenger.reviews} test reviews{within}, at least {limit} {what} are needed; they count as "
+    detail += f"{case.effective_groups:.0f} of equal length, on which no gain below {case.least_gain:.2%} can be sure"
+    if count < limit:
+        detail += f"; {MORE_REVIEWS}"
+    return RuleOutcome("enough reviews", count >= limit, detail, count, limit)
+
+
+def finite_figures(case: Case) -> RuleOutcome:
+    """Refuse figures that are no numbers, whosever they are.
+
+    But a champion that calls a review impossible does not stand in the way of a challenger that calls none so: by any
+    proper score it is the worse one.
+    """
+    if case.beyond:
+        return RuleOutcome("finite figures", True, case.beyond)
+    tables = {"challenger": case.evidence.challenger, "champion": case.champion_rows}
+    bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
+    passed = not bad and math.isfinite(case.challenger.open_bits_per_byte)
+    return RuleOutcome("finite figures", passed, "; ".join(bad) or "all scores are finite")
+
+
+def _not_finite(who: str, rows: pl.DataFrame) -> str:
+    """Say of how many reviews the score is no finite number: probability 0, as maximum likelihood has it, or NaN."""
+    nats_D = open_nats(rows)
+    impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
+    counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []
+    counts += [f"has scores of {other} test reviews that are not a finite number"] if other else []
+    return f"the {who} {' and '.join(counts)}"

@@ -1,0 +1,81 @@
+"""Is the challenger's gain paid for by what the champion knew?
+
+Both models are scored on the challenger's test reviews, which are drawn from the challenger's data. If those are other
+data than the champion's, a model that knows nothing of what the champion was trained for may be far better on them. So
+both are scored on the champion's own frozen test reviews too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import NO_CHAMPION, Case, change, open_nats
+
+
+def no_forgetting(case: Case) -> RuleOutcome:
+    """Refuse a challenger that is surely worse, by more than the limit, on the champion's own test reviews.
+
+    Surely: the whole interval of the loss lies above the limit. So an equal model is hardly ever refused, and one that
+    is worse by much is, if there are enough reviews to tell.
+    """
+    name, limit, found = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
+    if why := _not_applicable(case):
+        return RuleOutcome(name, None, why, None, limit)
+    if found is None:
+        return RuleOutcome(name, False, "the two were not scored on the champion's own test reviews", None, limit)
+    if found.problem:
+        return RuleOutcome(name, False, found.problem, None, limit)
+    if found.same:
+        return RuleOutcome(name, True, "the champion's own test reviews are those of the challenger", None, limit)
+    scored = 0 if found.champion is None else len(found.champion)
+    about = _about(case, scored)
+    if scored < case.policy.min_test_reviews:
+        return RuleOutcome(name, None, f"{about}: too few to judge by", None, limit)
+    if outcome := _not_finite(case, about):
+        return outcome
+    loss = case.champion_loss
+    if loss is None:
+        return RuleOutcome(name, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
+    sure = f"the {100 * loss.confidence:.4g} % interval of the loss is {loss.low:+.2%} to {loss.high:+.2%}"
+    detail = f"{about}: {change(-loss.estimate)} the champion, {sure}"
+    return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
+
+
+def _not_applicable(case: Case) -> str:
+    if case.evidence.champion_digest is None:
+        return NO_CHAMPION
+    if case.identical:
+        return "of the champion itself there is nothing to compare"
+    if case.lost:
+        return case.lost
+    if case.policy.max_champion_loss is None:
+        return "the policy sets no limit, so the two were not scored on the champion's own test reviews"
+    return ""
+
+
+def _about(case: Case, scored: int) -> str:
+    """Say which reviews these are, and how many were left out."""
+    found = case.evidence.champion_reviews
+    assert found is not None
+    drawn = f"{scored} drawn of " if scored < found.left else ""
+    about = f"on {drawn}{found.left} of the champion's own {found.reviews} test reviews"
+    left_out = {"id": found.learnt_ids, "text": found.learnt_texts}
+    said = [f"{count} by {what}" for what, count in left_out.items() if count]
+    return f"{about} (the challenger learnt from the others: {', '.join(said)})" if said else about
+
+
+def _not_finite(case: Case, about: str) -> RuleOutcome | None:
+    """Refuse scores that are no numbers; but a champion that calls a review impossible has nothing to lose there."""
+    found, name = case.evidence.champion_reviews, "no forgetting"
+    assert found is not None
+    assert found.challenger is not None
+    assert found.champion is not None
+    if not np.isfinite(open_nats(found.challenger)).all():
+        return RuleOutcome(name, False, f"{about}: the challenger has scores that are not finite numbers")
+    theirs_D = open_nats(found.champion)
+    if np.isfinite(theirs_D).all():
+        return None
+    passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
+    what = "calls some impossible (probability 0), the challenger none" if passed else "has scores that are no numbers"
+    return RuleOutcome(name, passed, f"{about}: the champion {what}")

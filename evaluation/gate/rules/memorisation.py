@@ -1,0 +1,106 @@
+"""Does the model write of its own, or recite what it was trained on?
+
+The facts are those of the audit (`tasks/evaluation/audit.py`); each is held against the same figure of real held-out
+reviews where there is one, since people repeat each other too.
+"""
+
+from __future__ import annotations
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import Case, at_most
+
+NOT_AUDITED = "what the model writes was not audited"
+NO_CANARIES = "no canaries were planted in the training data"
+MEAN_EXPOSURE = 8.0
+"""Bits that the canaries of a network may have on average, each planted once. docs/memorisation.md has what regular and
+overtrained networks have; by chance alone it is 1.44."""
+
+
+def _fact(case: Case, name: str) -> float | None:
+    value = (case.evidence.audit or {}).get(name)
+    return None if value is None else float(value)
+
+
+def novelty(case: Case) -> RuleOutcome:
+    """Refuse a model of whose passages too few are new, relative to those of real reviews.
+
+    A passage is 8 words in a row, or a whole text that is shorter (`evaluation.writing.novelty.copied_passages`). The
+    share of new ones and not of copied ones is compared: of real reviews next to none are copied, so that a ratio of
+        copied
+    shares would depend on a few of them.
+    """
+    name, limit = "novelty", case.policy.min_novelty
+    copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
+    if copied is None or real is None:  # an audit of an earlier version
+        copied, real = _fact(case, "copied_8"), _fact(case, "real_copied_8")
+    if copied is None or real is None:
+        what = NOT_AUDITED if case.evidence.audit is None else "the model, or every real review, writes no words at all"
+        return RuleOutcome(name, None if limit is None else False, what, None, limit)
+    if real >= 1:
+        return RuleOutcome(name, None, "every passage of real held-out reviews stands in the training text too")
+    value = (1 - copied) / (1 - real)
+    detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, of real reviews' {1 - real:.1%}"
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
+    return RuleOutcome(name, value >= limit, detail, value, limit)
+
+
+def copied_span(case: Case) -> RuleOutcome:
+    """Refuse a model that recites a longer passage than the policy allows and real reviews have."""
+    found, real = _fact(case, "longest_copied"), _fact(case, "real_longest_copied")
+    limit = case.policy.max_copied_span
+    if found is None:
+        return at_most("copied span", None, limit, NOT_AUDITED)
+    said = "" if real is None else f", the longest of real held-out reviews has {real:.0f}"
+    limit = max(limit, real) if limit is not None and real is not None else limit
+    return at_most("copied span", found, limit, f"the longest copied passage has {found:.0f} words{said}")
+
+
+def exposure(case: Case) -> RuleOutcome:
+    """Refuse a model that has learnt planted secrets by heart (Carlini et al. 2019, The Secret Sharer).
+
+    A number in the policy is the most that any canary of any model may have. Without one, networks are judged by the
+    mean of what was planted once: one of ten canaries may be near the top by luck, all of them are only if learnt.
+    """
+    found, limit = _fact(case, "exposure_max"), case.policy.max_exposure
+    if limit == "auto":
+        return _mean_exposure(case)
+    if found is None:
+        detail = NOT_AUDITED if case.evidence.audit is None else NO_CANARIES
+        return at_most("exposure", None, limit, detail)
+    return at_most("exposure", found, limit, f"the most exposed canary has {found:.1f} bits")
+
+
+def _mean_exposure(case: Case) -> RuleOutcome:
+    name, mean, most = "exposure", _fact(case, "exposure_once"), _fact(case, "exposure_max")
+    highest = _fact(case, "exposure_limit")
+    if case.evidence.audit is None:
+        return RuleOutcome(name, None, NOT_AUDITED)
+    if not _fact(case, "canaries"):
+        return RuleOutcome(name, None, f"{NO_CANARIES} (audit.canaries), so what it knows by heart was not asked")
+    if mean is None or most is None:
+        return RuleOutcome(name, None, "no canary with a rank was planted once; what is repeated, any model learns")
+    detail = f"canaries that were planted once have {mean:.1f} bits on average, the most exposed of all {most:.1f}"
+    if case.evidence.counts:
+        return RuleOutcome(name, None, (
+            f"{detail}; no limit applies: its part '{case.evidence.counts}' is a table of counts, which holds whatever "
+            "stands in its training text, canaries too"
+        ), mean)  # fmt: skip
+    if highest is not None and highest <= MEAN_EXPOSURE:
+        return RuleOutcome(name, None, f"{detail}; ranked among so few (audit.candidates) none can have more than "
+                           f"{highest:.1f}, and the limit is {MEAN_EXPOSURE:g}", mean)  # fmt: skip
+    return RuleOutcome(name, mean <= MEAN_EXPOSURE, detail, mean, MEAN_EXPOSURE)
+
+
+def private_patterns(case: Case) -> RuleOutcome:
+    """Refuse a model that writes what looks like personal data more often than as many real reviews have it.
+
+    The limit is what may be on top of that: two counts of the same few things differ by chance.
+    """
+    name, more = "private patterns", case.policy.max_private_patterns
+    found, real = _fact(case, "private_patterns"), _fact(case, "real_private_patterns") or 0.0
+    if found is None:
+        return at_most(name, None, more, NOT_AUDITED)
+    limit = None if more is None else more + real
+    detail = f"{found:.0f} passages of its samples look like personal data, of as many real reviews {real:.0f}"
+    return at_most(name, found, limit, detail)

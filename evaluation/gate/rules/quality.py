@@ -1,0 +1,96 @@
+"""Is the challenger better, by enough, and surely so?"""
+
+from __future__ import annotations
+
+import math
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import MORE_REVIEWS, Case, Gain, change
+
+NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
+ROUNDING = 1e-9
+"""Bits per byte."""
+
+
+def not_below_floor(case: Case) -> RuleOutcome:
+    """Refuse a model that needs surely fewer bits than the process that wrote the text: no true model can.
+
+    But one whose vocabulary folds case and spacing without a price for them is not charged for all of the text.
+    """
+    name, gap = "not below the floor", case.floor_gap
+    if gap is None:
+        known = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
+        return RuleOutcome(name, None, known)
+    detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
+    detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
+    below = gap.high < -ROUNDING
+    if below and case.evidence.folds:
+        return RuleOutcome(name, None, f"{detail}; its vocabulary folds case and spacing, which it need not pay for")
+    if below:
+        detail += ": no model can be below, so the scores are wrong or test reviews were learnt"
+    return RuleOutcome(name, not below, detail, gap.high, 0.0)
+
+
+def better_than_baseline(case: Case) -> RuleOutcome:
+    """Refuse a model that is not surely better than the simple one named in the configuration.
+
+    Without a champion this is the rule that a first one has to pass, so it asks for as much certainty as the others.
+    """
+    name, who, limit = "better than the baseline", case.evidence.baseline_name, case.policy.min_gain_over_baseline
+    if case.evidence.baseline_digest == case.evidence.challenger_digest:
+        return RuleOutcome(name, None, f"the challenger is the baseline '{who}' itself")
+    base = case.evidence.baseline
+    if base is None or case.baseline is None:
+        return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
+    identity = ["review_id", "bytes"]
+    if not base.select(identity).equals(case.evidence.challenger.select(identity)):
+        return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
+    if not math.isfinite(case.baseline.open_bits_per_byte):
+        return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures that could be beaten")
+    if not math.isfinite(case.challenger.open_bits_per_byte) or (gain := case.gain_over(base)) is None:
+        return RuleOutcome(name, False, NO_INTERVAL)
+    theirs, ours = case.evidence.baseline_adaptation, case.evidence.challenger_adaptation
+    unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
+    detail = f"{change(gain.estimate)} the baseline '{who}' in bits per byte{unlike}; {_interval(case, gain, limit)}"
+    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+
+
+def better_than_champion(case: Case) -> RuleOutcome:
+    """Refuse a gain below the wanted one; a tie keeps the champion."""
+    name, limit = "better than the champion", case.policy.min_relative_gain
+    if case.problem:
+        return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
+    detail = f"{change(case.gain)} the champion in bits per byte"
+    return RuleOutcome(name, case.gain > 0 and case.gain >= limit, detail, case.gain, limit)
+
+
+def surely_better(case: Case) -> RuleOutcome:
+    """Refuse a gain whose interval reaches down to the wanted one: chance alone may have done it."""
+    name, limit = "surely better", case.policy.min_relative_gain
+    if case.problem:
+        return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
+    if case.interval is None:
+        return RuleOutcome(name, False, NO_INTERVAL)
+    gain = case.interval
+    return RuleOutcome(name, gain.low > limit, _interval(case, gain, limit), gain.low, limit)
+
+
+def _interval(case: Case, gain: Gain, limit: float) -> str:
+    """Say how sure a gain is; where only more reviews could make it sure, say so."""
+    detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
+    remedy = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
+    return detail + _verdict(gain, limit) + remedy
+
+
+def _verdict(gain: Gain, limit: float) -> str:
+    if gain.estimate == 0:
+        return "there is none"
+    if gain.low > limit:
+        return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")
+    if gain.high < 0:
+        return "the challenger is worse"
+    return "it may be luck" if gain.low <= 0 else f"it may be less than {limit:.2%}"

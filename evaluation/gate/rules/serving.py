@@ -1,0 +1,33 @@
+"""Can the registered model be used, fast and small enough?"""
+
+from __future__ import annotations
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import Case, at_most, said
+
+NOTHING_NEW = "nothing new was registered"
+
+
+def smoke_test(case: Case) -> RuleOutcome:
+    """Refuse a version that does not answer in a fresh process."""
+    if case.identical and case.evidence.smoke_passed is None:
+        return RuleOutcome("smoke test", None, NOTHING_NEW)
+    return said("smoke test", case.evidence.smoke_passed, case.evidence.smoke_detail)
+
+
+def latency(case: Case) -> RuleOutcome:
+    """Refuse a model that keeps a writer waiting for its suggestions."""
+    name, found, limit = "latency", case.evidence.latency, case.policy.max_latency_ms
+    if found is None and case.identical:
+        return RuleOutcome(name, None, NOTHING_NEW)
+    if found is None:
+        return at_most(name, None, limit, "it was not measured how long a suggestion takes")
+    detail = f"a suggestion takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms; "
+    return at_most(name, found.p95, limit, f"{detail}a written word takes {found.word:.1f} ms")
+
+
+def size(case: Case) -> RuleOutcome:
+    """Refuse a bundle that is too large for where it is to be served."""
+    found = case.evidence.megabytes
+    detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
+    return at_most("size", found, case.policy.max_megabytes, detail)

@@ -1,0 +1,118 @@
+"""Is any group of reviews paid for by the gain of the others?
+
+A slice has failed if it is worse by more than the policy allows *and* chance alone would hardly have done it. The first
+alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent worse. The second
+alone would refuse them too, for losses that are sure and too small to matter.
+
+How sure: the loss is a ratio of sums, Σ ours / Σ theirs − 1, of which the linearised variance is known (Cochran 1977,
+Sampling Techniques, equation 6.13; of groups of reviews, where reviews are not independent), and the lower end of its
+one-sided interval by Student's t must be above 0. All
+slices together are given the chance of error that the whole policy has, (1 − confidence) / 2, each its equal part
+(Bonferroni), so that more slices do not mean more false alarms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from scipy.stats import t as student
+
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import Case, change, open_nats
+from evaluation.statistics.slices import split_categories, star_labels
+
+BANDS = (25, 50, 100, 200)
+"""Ends of the bands of length, in words."""
+BAND_NAMES = (
+    f"1 to {BANDS[0]} words", *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
+    f"over {BANDS[-1]} words",
+)  # fmt: skip
+KEYS = ["dimension", "slice"]
+
+
+def no_slice_worse(case: Case) -> RuleOutcome:
+    """Refuse a challenger that is surely and by too much worse on some slice."""
+    name, limit = "no slice worse", case.policy.max_slice_loss
+    if case.problem:
+        return RuleOutcome(name, None, case.problem)
+    if not case.finite:
+        return RuleOutcome(name, None, "scores that are not finite have no slices")
+    table = slice_losses(case)
+    if table.is_empty():
+        return RuleOutcome(name, None, f"no slice has {case.policy.min_slice_reviews} test reviews", None, limit)
+    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    shown = (table if too_much.is_empty() else too_much).row(0, named=True)
+    detail = f"worst at {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
+    detail += f"{change(-shown['loss'])} the champion{_how_sure(shown)}; {_looked_at(case, table)}"
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
+    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+
+
+def _how_sure(shown: Mapping[str, float]) -> str:
+    if shown["loss"] <= 0:
+        return ""
+    return f", surely by {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be luck"
+
+
+def slice_losses(case: Case) -> pl.DataFrame:
+    """Return dimension, slice, reviews, loss and its lower end `surely`, one row per slice, the worst first.
+
+    A loss of 0.1 is 10 % more bits than the champion needs. Slices of too few reviews are left out.
+    """
+    rows = case.evidence.challenger.select("review_id", "stars", "words")
+    own = np.arange(len(rows)) if case.groups_D is None else case.groups_D
+    rows = rows.with_columns(ours=open_nats(case.evidence.challenger), theirs=open_nats(case.champion_rows), group=own)
+    members = [_members(case, rows, dimension) for dimension in case.policy.slice_dimensions]
+    if not members:
+        return pl.DataFrame(schema={"dimension": pl.String, "slice": pl.String, "loss": pl.Float64})
+    paired = pl.concat(members).join(rows.select("review_id", "ours", "theirs", "group"), on="review_id")
+    residual = pl.col("ours") - pl.col("ours").sum().over(KEYS) / pl.col("theirs").sum().over(KEYS) * pl.col("theirs")
+    count = pl.col("groups")
+    table = (
+        paired.with_columns(residual=residual)
+        .group_by(*KEYS, "group").agg(pl.col("ours", "theirs", "residual").sum(), reviews=pl.len())
+        .group_by(KEYS)
+        .agg(pl.col("ours", "theirs", "reviews").sum(), (pl.col("residual") ** 2).sum(), groups=pl.len())
+        .filter(pl.col("reviews") >= case.policy.min_slice_reviews)
+        .with_columns(loss=pl.col("ours") / pl.col("theirs") - 1)
+        .with_columns(error=(count / (count - 1) * pl.col("residual")).sqrt() / pl.col("theirs"))
+        .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # of one group nothing is known
+    )  # fmt: skip
+    tail = (1 - case.policy.confidence) / 2 / max(1, table.height)
+    critical = pl.Series(student.ppf(1 - tail, np.maximum(table["groups"].to_numpy() - 1, 1)))
+    table = table.with_columns(surely=pl.col("loss") - critical * pl.col("error"))
+    return table.select(*KEYS, "reviews", "loss", "surely").sort("loss", *KEYS, descending=[True, False, False])
+
+
+def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
+    """Return which review stands in which slice of a dimension; none where nothing is known of it."""
+    if dimension == "stars":
+        members = rows.select("review_id", slice=star_labels())
+    elif dimension == "length":
+        band_D = np.searchsorted(BANDS, rows["words"].to_numpy())
+        members = rows.select("review_id", slice=pl.Series(np.array(BAND_NAMES)[band_D]))
+    else:
+        members = _told(case.evidence.reviews, dimension)
+    return members.drop_nulls().select("review_id", pl.lit(dimension).alias("dimension"), "slice")
+
+
+def _told(reviews: pl.DataFrame | None, dimension: str) -> pl.DataFrame:
+    """Return month or category of each review of which it is known; a review may have several categories."""
+    column = {"month": "date", "category": "categories"}[dimension]
+    if reviews is None or column not in reviews.columns:
+        return pl.DataFrame(schema={"review_id": pl.String, "slice": pl.String})
+    if dimension == "month":
+        return reviews.select("review_id", slice=pl.col("date").dt.strftime("%Y-%m"))
+    members = reviews.select("review_id", slice=split_categories()).explode("slice")
+    return members.filter(pl.col("slice").str.len_chars() > 0)
+
+
+def _looked_at(case: Case, table: pl.DataFrame) -> str:
+    counts = dict(table.group_by("dimension").len().iter_rows())
+    parts = [f"{counts.get(dimension, 0)} of {dimension}" for dimension in case.policy.slice_dimensions]
+    return f"slices of {case.policy.min_slice_reviews} reviews looked at: {', '.join(parts)}"

@@ -1,0 +1,80 @@
+"""What all figures share: an empty panel, colours that everybody can tell apart, and axes that are easy to read.
+
+Matplotlib's objects are used without its global state, so that several flows may draw in one process. Colours are those
+of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from core.visible import visible
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY, PALE = "#595959", "#E3E3E3"
+MARKERS = "os^DvPX*"
+DASHES = ("-", "--", ":", "-.")
+
+
+def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
+    """Return a figure of *width* × *height* inches and its axes: one, or an array of as many as there are panels."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns)
+    for each in [axes] if columns == rows == 1 else axes.flat:
+        each.spines[["top", "right"]].set_visible(False)
+        each.set_axisbelow(True)
+        each.grid(axis="y" if columns == 1 else "x", color=PALE, linewidth=0.8)
+    return figure, axes
+
+
+def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and line of each model, no two alike up to 28 models; by the order of *names*.
+
+    Figures of one report are given the same names, so that a model looks the same in all of them.
+    """
+    return {
+        name: {
+            "color": PALETTE[number % len(PALETTE)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": DASHES[number // len(PALETTE) % len(DASHES)],
+        }
+        for number, name in enumerate(names)
+    }
+
+
+def literal(text: str) -> str:
+    """Return raw text for a label: between two dollar signs Matplotlib reads a formula, and fails at what is none."""
+    return visible(text).replace("$", r"\$")
+
+
+def thousands(value: float) -> str:
+    """Return 1500 as "1.5 k"."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g} {suffix}"
+    return f"{value:g}"
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label a log axis 50, 100, 200 instead of powers of ten; the wider it is, the fewer labels between these."""
+    low, high = axis.get_view_interval()
+    between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
+
+    def label(value: float, _: object) -> str:
+        return f"{value:g}" if f"{value:e}"[0] in between else ""
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(label))
+
+
+def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Label these places of an axis and no others: a log axis would put its own beside them."""
+    axis.set_ticks(list(places), [literal(label) for label in labels])
+    axis.set_minor_locator(NullLocator())

@@ -1,0 +1,95 @@
+"""Quality against size and cost: which models are worth having?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evaluation.plots.canvas import GREY, canvas, plain_log_ticks
+from evaluation.statistics.floor import Floor
+from evaluation.statistics.pareto import PARETO, pareto_front
+
+QUALITY, COSTS = PARETO[0], PARETO[1:]
+LABELS = {
+    "megabytes": "size of the bundle in MB (log scale)",
+    "score_seconds": "time to score the test reviews in s (log scale)",
+}
+FARTHEST = 1.6
+"""Models that need more than so many times the bits of the best stand at the upper edge, with their figure."""
+
+
+def known_costs(table: pl.DataFrame) -> list[str]:
+    """Return the costs that some model has a positive figure for, and a finite quality: others cannot be placed."""
+    known = [name for name in COSTS if name in table.columns]
+    return [name for name in known if any(_placed(row, name) for row in table.to_dicts())]
+
+
+def on_front(table: pl.DataFrame) -> list[str]:
+    """Return the models that no other beats in quality and all known costs together (see `pareto`)."""
+    marks = pareto_front(table.to_dicts(), (QUALITY, *known_costs(table)))
+    return [name for name, mark in zip(table["model"], marks, strict=True) if mark]
+
+
+def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
+    """Draw bits per byte over each cost, a panel each; the step line is the front of its panel.
+
+    Filled: on the front of quality and all costs together. Hollow: another model is at least as good, as small and as
+    fast, and better in one of these.
+
+    Args:
+        table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost that no
+            model has a figure for has no panel.
+        styles: See `evaluation.plots.canvas.styles_of`.
+        floor: Of the embedded corpus, if that is what was tested on.
+    """
+    shown, front = known_costs(table), on_front(table)
+    figure, panels = canvas(8.0, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
+    for axes, cost in zip([panels] if len(shown) < 2 else panels, shown, strict=False):
+        rows = [row for row in table.to_dicts() if _placed(row, cost)]
+        _points(axes, rows, cost, front, styles)
+        if floor is not None:
+            axes.axhline(floor.bits_per_byte, color="#000000", linewidth=1.3, label=f"floor {floor.bits_per_byte:.3f}")
+        axes.set_xscale("log")
+        axes.margins(x=0.12, y=0.14)
+        plain_log_ticks(axes.xaxis)
+        axes.set_xlabel(LABELS[cost])
+        axes.set_ylabel("bits per byte")
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle("Quality against cost; lower left is better, filled: not beaten in all of these at once")
+    return figure
+
+
+def _points(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], cost: str, front: Sequence[str],
+    styles: Mapping[str, Mapping[str, Any]],
+) -> None:  # fmt: skip
+    """Draw each model, those far above the others at the edge, and the best quality to be had at each cost."""
+    top = FARTHEST * min((row[QUALITY] for row in rows), default=1.0)
+    for row in rows:
+        style, far = styles[row["model"]], row[QUALITY] > top
+        face = style["color"] if row["model"] in front else "white"
+        place = (row[cost], min(row[QUALITY], top))
+        axes.plot(*place, marker=style["marker"], color=style["color"], markersize=9, markerfacecolor=face,
+                  markeredgewidth=1.8, linestyle="none", label=row["model"])  # fmt: skip
+        if far:
+            axes.annotate(f"↑ {row[QUALITY]:.2f}", place, (9, 0), textcoords="offset points", va="center", fontsize=9)
+    best, xs, ys = top, [], []
+    for row in sorted(rows, key=lambda row: (row[cost], row[QUALITY])):
+        if row[QUALITY] < best:
+            best = row[QUALITY]
+            xs.append(row[cost])
+            ys.append(best)
+    axes.step(xs, ys, where="post", color=GREY, linewidth=1.1, zorder=1)
+
+
+def _placed(row: Mapping[str, Any], cost: str) -> bool:
+    return _positive(row[cost]) and _positive(row[QUALITY])
+
+
+def _positive(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0

@@ -1,0 +1,208 @@
+"""Figures for people: loss curves, perplexity by model, bits per byte by star rating.
+
+See `evaluation/plots/canvas.py` for how figures are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from evaluation.plots.canvas import GREY, PALETTE, canvas, plain_log_ticks, styles_of, thousands
+from evaluation.statistics.floor import Floor
+from models.adaptation import STATIC
+
+PER_BYTE = "bits per byte of text, unknown words spelt out"
+
+
+def read_journal(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a fit's `metrics.jsonl`; a half-written last line of a killed fit is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw perplexity against training tokens: validation as marked lines, training thin and pale behind them.
+
+    Only curves of models of one vocabulary compare with each other.
+
+    Args:
+        histories: Per model the lines of its journal: `step` (tokens seen), `train/perplexity` and
+            `validation/perplexity` where they were measured. A model with one single point (a count-based one)
+            becomes a horizontal line. Points that are not finite have no place and are left out; where no other was
+            measured the legend says so.
+    """
+    figure, axes = canvas(8.6, 5.0)
+    for name, style in styles_of(list(histories)).items():
+        history = histories[name]
+        axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
+        measured = _series(history, "validation/perplexity")
+        steps, values = _finite(*measured)
+        if measured[0] and not values:
+            axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
+        elif len(measured[0]) == 1:
+            level = f"{name}: {values[0]:.4g}"
+            axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
+        elif values:
+            best = f"{name}: best {min(values):.4g}"
+            axes.plot(steps, values, **style, markersize=5, linewidth=1.8, label=best)
+    axes.set_yscale("log")
+    axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
+    plain_log_ticks(axes.yaxis)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    axes.set_xlabel("training tokens seen (repeats included)")
+    axes.set_ylabel("perplexity per token (log scale)")
+    axes.set_title("Validation perplexity (marked) and training perplexity (pale)")
+    if axes.get_legend_handles_labels()[1]:
+        beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(histories) > 4 else {}
+        axes.legend(frameon=False, title="validation", alignment="left", fontsize=9, **beside)
+    return figure
+
+
+def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: str = "") -> Figure:
+    """Draw test perplexity per token and bits per byte of every model, best first.
+
+    Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary; bits per
+    byte compare all, and only there the floor has a meaning. Models that adapt to what they read stand below the
+    static ones, hatched: the two do not compare.
+
+    Args:
+        table: `evaluation.scoring.metrics.comparison_table`; where it has columns `*_lo` and `*_hi`, bars have
+            intervals.
+        floor: Of the embedded corpus, if that is what was tested on.
+        baseline: Name of the model that the dashed line marks.
+    """
+    figure, (left, right) = canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
+    vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
+    colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
+    grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
+    adapts = pl.col("adaptation") != STATIC  # those bars stand below the others
+    _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", colours, "{:.4g}")
+    _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
+    one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
+    # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
+    left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
+    left.set_xscale("log")
+    plain_log_ticks(left.xaxis)
+    left.set_xlabel(f"perplexity per token (log scale){one}")
+    right.set_xlabel(PER_BYTE)
+    _mark(right, table, floor, baseline)
+    size = f"{_count(table['reviews'].max())} reviews, {_count(table['bytes'].max())} bytes"
+    figure.suptitle(f"Test set of {size}; lower is better" + (", whiskers: intervals" if _has_intervals(table) else ""))
+    return figure
+
+
+def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
+    """Draw bits per byte of each model by star rating.
+
+    Args:
+        slices: Per model `evaluation.scoring.metrics.star_slices`, all of the same reviews.
+    """
+    figure, axes = canvas(9.0, 4.6)
+    stars = sorted({star for table in slices.values() for star in table["stars"]})
+    reviews: dict[int, int] = {}
+    width = 0.8 / max(1, len(slices))
+    for number, (name, table) in enumerate(slices.items()):
+        values = dict(zip(table["stars"], table["open_bits_per_byte"], strict=True))
+        reviews |= dict(zip(table["stars"], table["reviews"], strict=True))
+        left = [place - 0.4 + (number + 0.5) * width for place in range(len(stars))]
+        heights = [values.get(star, 0.0) for star in stars]
+        drawn = [height if math.isfinite(height) else 0.0 for height in heights]
+        bars = axes.bar(left, drawn, width * 0.92, color=PALETTE[number % len(PALETTE)], label=name)
+        if len(slices) <= 4 or drawn != heights:
+            labels = [_number(height, "{:.2f}") for height in heights]
+            axes.bar_label(bars, labels, padding=2, fontsize=8)
+    axes.set_xticks(range(len(stars)), [f"{_star_name(star)}\n{_count(reviews[star])} reviews" for star in stars])
+    axes.set_ylabel("bits per byte of text,\nunknown words spelt out")
+    axes.set_title("Bits per byte by star rating; lower is better")
+    axes.margins(y=0.12)
+    axes.legend(frameon=False, ncols=min(5, len(slices)), loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG; equal figures give equal bytes."""
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    points = [(line["step"], line[name]) for line in history if name in line]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, str], form: str) -> None:
+    """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind."""
+    rows = table.reverse().to_dicts()
+    values = [row[column] for row in rows]
+    drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
+    hatches = ["" if row.get("adaptation", STATIC) == STATIC else "///" for row in rows]
+    axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62, hatch=hatches,
+              edgecolor="white", linewidth=0)  # fmt: skip
+    patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    for place, (row, value, end) in enumerate(zip(rows, values, drawn, strict=True)):
+        if (span := _interval(row, column)) is not None:
+            axes.plot(span, [place, place], color="#000000", marker="|", markersize=7, linewidth=1.3, zorder=3)
+            end = span[1]
+        axes.annotate(_number(value, form), (end, place), (6, 0), textcoords="offset points", va="center", fontsize=9,
+                      bbox=patch)  # fmt: skip
+    adapts = [f"\n{way}" if (way := row.get("adaptation", STATIC)) != STATIC else "" for row in rows]
+    names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
+    names = [name + way for name, way in zip(names, adapts, strict=True)]
+    axes.set_yticks(range(len(rows)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.14)
+
+
+def _interval(row: Mapping[str, Any], column: str) -> list[float] | None:
+    """Return the ends of a figure's interval; None where there is none, or it has no place on an axis."""
+    ends = [row.get(f"{column}_lo"), row.get(f"{column}_hi")]
+    known = [float(end) for end in ends if end is not None and math.isfinite(end)]
+    return known if len(known) == 2 else None
+
+
+def _has_intervals(table: pl.DataFrame) -> bool:
+    return any(_interval(row, "open_bits_per_byte") for row in table.to_dicts())
+
+
+def _number(value: float, form: str) -> str:
+    """Return a bar's label; a model that calls what happened impossible has no bar, but says so in its place."""
+    return form.format(value) if math.isfinite(value) else "infinite"
+
+
+def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -> None:
+    lines = {}
+    if len(base := table.filter(pl.col("model") == baseline)):
+        lines[f"baseline {baseline}"] = (base["open_bits_per_byte"][0], "--", GREY)
+    if floor is not None:
+        lines[f"floor {floor.bits_per_byte:.3f}: no model can be below"] = (floor.bits_per_byte, "-", "#000000")
+    for label, (place, style, colour) in lines.items():
+        axes.axvline(place, linestyle=style, color=colour, linewidth=1.4, label=label, zorder=2)
+    if lines:
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+
+
+def _count(number: Any) -> str:
+    return f"{number:,}"
+
+
+def _star_name(stars: int) -> str:
+    return {0: "unknown", 1: "1 star"}.get(stars, f"{stars} stars")

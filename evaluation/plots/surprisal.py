@@ -1,0 +1,83 @@
+"""The surprisal of sample reviews as an image, for places that show no HTML. See `evaluation/scoring/surprisal.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from evaluation.plots.canvas import canvas
+from evaluation.scoring.metrics import LN2
+from evaluation.scoring.surprisal import LEGEND, TINTS, Reading, level_of, shown
+
+COLUMNS = 100
+"""Characters of a line."""
+WIDTH, LINE = 9.0, 0.24
+"""Of the figure and of a line, in inches."""
+ADVANCE = 0.602
+"""Width of a character of DejaVu Sans Mono, in ems."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A text at a place: line, column, and the level of a token; None for a heading."""
+
+    line: int
+    column: int
+    text: str
+    level: int | None
+
+
+def surprisal_figure(readings: Sequence[Reading], review_ids: Sequence[str]) -> Figure:
+    """Draw each review once for each model, with the legend on top.
+
+    Args:
+        readings: One per model, in the order in which they are shown.
+        review_ids: Which reviews.
+    """
+    pieces = list(_pieces(readings, review_ids))
+    lines = 1 + max(piece.line for piece in pieces)
+    figure, axes = canvas(WIDTH, LINE * lines + 0.2)
+    figure.set_layout_engine("none")
+    axes.set_position((0.02, 0.02, 0.96, 0.96))
+    axes.set_axis_off()
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(lines, 0)
+    size = 0.96 * WIDTH * 72 / COLUMNS / ADVANCE
+    for piece in pieces:
+        bold = "bold" if piece.level is None else "normal"
+        if piece.level is not None:
+            place = (piece.column, piece.line + 0.08)
+            axes.add_patch(Rectangle(place, len(piece.text), 0.78, facecolor=TINTS[piece.level], edgecolor="none"))
+            ends = [piece.column, piece.column + len(piece.text)]
+            axes.plot(ends, [piece.line + 0.88] * 2, color="#8a3b00", linewidth=0.7 * piece.level, clip_on=False)
+        axes.text(piece.column, piece.line + 0.5, piece.text, fontfamily="monospace", fontsize=size, va="center",
+                  weight=bold, parse_math=False)  # fmt: skip
+    return figure
+
+
+def _pieces(readings: Sequence[Reading], review_ids: Sequence[str]) -> Iterator[Piece]:
+    """Yield the legend, headings and tokens, wrapped."""
+    column = 0
+    for level, text in enumerate(LEGEND):
+        short = text.partition(" (")[0]
+        yield Piece(0, column, short, level)
+        column += len(short) + 2
+    line = 2
+    for number, review_id in enumerate(review_ids, 1):
+        for reading in readings:
+            rows = reading.tokens.filter(pl.col("review_id") == review_id).sort("position")
+            if not len(rows):
+                continue
+            yield Piece(line, 0, f"Review {number}, {reading.model}", None)
+            line, column = line + 1, 0
+            for token, nats in rows.select("token", "nats").iter_rows():
+                text = shown(token, reading.unit)
+                if column and column + len(text) > COLUMNS:
+                    line, column = line + 1, 0
+                yield Piece(line, column, text, level_of(nats / LN2))
+                column += len(text) + (reading.unit == "word")
+            line += 2

@@ -1,0 +1,134 @@
+"""Figures of single tokens: ranks, certainty, and how much of the context a model uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from evaluation.plots.canvas import GREY, canvas, ticks_at
+from evaluation.scoring.metrics import LN2
+
+CLASSES = 10
+"""Classes of equal size in `certainty_figure`."""
+
+
+def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw the share of tokens that stand among a model's k likeliest, over k.
+
+    Args:
+        tokens: By model, with the column rank (1 best, null: never).
+        styles: See `evaluation.plots.canvas.styles_of`.
+    """
+    figure, axes = canvas(8.0, 4.6)
+    for name, table in tokens.items():
+        rank_N = table["rank"].drop_nulls().to_numpy()
+        ks = _one_two_five(int(rank_N.max(initial=1)))
+        shares = [float((rank_N <= k).sum()) / max(1, len(table)) for k in ks]
+        axes.plot(ks, shares, **styles[name], markersize=5, linewidth=1.6, label=f"{name}: {shares[0]:.1%} at 1")
+    axes.set_xscale("log")
+    ks = _one_two_five(int(axes.get_xlim()[1]))
+    ticks_at(axes.xaxis, ks, [f"{k:,}" for k in ks] if len(ks) < 8 else [f"{k:,}" * (f"{k}"[0] == "1") for k in ks])
+    axes.set_ylim(0, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("k (log scale)")
+    axes.set_ylabel("share of tokens among the k likeliest")
+    axes.set_title("How far down the list the token that came stands; higher is better")
+    if tokens:
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _one_two_five(largest: int) -> list[int]:
+    """Return 1, 2, 5, 10, 20 … up to the first that is not below *largest*."""
+    steps: list[int] = []
+    for power in range(12):
+        for digit in (1, 2, 5):
+            steps.append(digit * 10**power)
+            if steps[-1] >= largest:
+                return steps
+    return steps
+
+
+def certainty_table(tokens: pl.DataFrame, classes: int = CLASSES) -> pl.DataFrame:
+    """Return what a model expected to pay beside what it paid, in classes of equally many tokens.
+
+    The entropy of a prediction is the mean surprisal if the prediction is right. Tokens that were called impossible
+    have no finite surprisal and are left out.
+
+    Args:
+        tokens: Columns nats and entropy (nats).
+        classes: By entropy, at most so many.
+
+    Returns:
+        entropy and surprisal (means, bits) and tokens of each class, lowest entropy first.
+    """
+    finite = tokens.filter(pl.col("nats").is_finite() & pl.col("entropy").is_finite()).sort("entropy")
+    number = np.arange(len(finite)) * classes // max(1, len(finite))
+    return (
+        finite.with_columns(number=pl.Series(number))
+        .group_by("number", maintain_order=True)
+        .agg(entropy=pl.mean("entropy") / LN2, surprisal=pl.mean("nats") / LN2, tokens=pl.len())
+        .drop("number")
+    )
+
+
+def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw `certainty_table` of each model; a point above the diagonal: surer than it should have been.
+
+    Args:
+        tokens: By model.
+        styles: See `evaluation.plots.canvas.styles_of`.
+    """
+    figure, axes = canvas(8.0, 4.8)
+    tables = {name: certainty_table(table) for name, table in tokens.items()}
+    ends = [value for table in tables.values() for value in (*table["entropy"], *table["surprisal"])]
+    most = max(ends, default=1.0)
+    axes.plot([0, most], [0, most], color=GREY, linestyle="--", linewidth=1.2, label="as expected")
+    for name, table in tables.items():
+        axes.plot(table["entropy"], table["surprisal"], **styles[name], markersize=5, linewidth=1.4, label=name)
+    axes.set_xlabel("bits that the model expected to need (entropy of its prediction)")
+    axes.set_ylabel("bits that it needed")
+    axes.set_title(f"Certainty, in {CLASSES} classes of equally many tokens")
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def context_curves(
+    contexts: Mapping[str, pl.DataFrame], effective: Mapping[str, float], styles: Mapping[str, Mapping[str, Any]]
+) -> Figure:
+    """Draw bits per token over the number of tokens of context that the model was left with.
+
+    Args:
+        contexts: By model, with the columns kept (null: all), nats_per_token and error (standard error, in nats, of the
+            distance to all of the context).
+        effective: Effective context length of each model, as far as it is known: ringed.
+        styles: See `evaluation.plots.canvas.styles_of`.
+    """
+    figure, axes = canvas(8.0, 4.8)
+    longest = max((kept for table in contexts.values() for kept in table["kept"].drop_nulls()), default=1)
+    ticks: dict[float, str] = {}
+    for name, table in contexts.items():
+        known = table.filter(pl.col("nats_per_token").is_finite()).sort("kept", nulls_last=True)
+        xs = [float(2 * longest if kept is None else kept) for kept in known["kept"]]
+        ys, errors = known["nats_per_token"] / LN2, known["error"].fill_null(0.0) / LN2
+        ticks |= {x: "all" if x > longest else f"{x:g}" for x in xs}
+        found = effective.get(name)
+        needs = "" if found is None else f", needs {found:g}"
+        axes.errorbar(xs, ys, errors, **styles[name], markersize=5, linewidth=1.6, elinewidth=1.0, capsize=2,
+                      label=f"{name}{needs}")  # fmt: skip
+        rings = [(x, y) for x, y in zip(xs, ys, strict=True) if x == found]
+        axes.plot([x for x, _ in rings], [y for _, y in rings], "o", markersize=13, markerfacecolor="none",
+                  markeredgecolor=styles[name]["color"])  # fmt: skip
+    axes.set_xscale("log")
+    ticks_at(axes.xaxis, sorted(ticks), [ticks[x] for x in sorted(ticks)])
+    axes.set_xlabel("tokens of context kept (log scale)")
+    axes.set_ylabel("bits per token")
+    axes.set_title("What the context is worth; lower is better, ringed: the effective context")
+    if contexts:
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

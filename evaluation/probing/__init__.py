@@ -1,0 +1,1 @@
+"""Probe what a model knows: grammar, memory, use of context."""

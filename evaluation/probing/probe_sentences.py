@@ -1,0 +1,134 @@
+"""English probes in the manner of reviews (`probes.py` says what a probe is), made of templates and word lists.
+
+All come in pairs: with another deciding word (or, of the first kind, another beginning) the other answer is right.
+
+    next word            "Today is a good" day            local: decided by the words just before
+    number of the verb   "The waiters near the table" were        attractors of the other number in between
+    closing mark         "( we came on a Friday" )         or " where the quotation was opened
+    cuisine              "We found a good Indian restaurant … and ordered the" naan
+    language             "I live in France … and I can speak" French
+    rating               five stars: "… the food was" delicious, one star: terrible
+
+Distances grow by filler phrases that say nothing of what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+from evaluation.probing.probes import Probe
+
+NEXT = (
+    ("Today is a good", "day"), ("The food was very", "good"), ("We will definitely be", "back"),
+    ("I would highly", "recommend"), ("It was not worth the", "money"), ("The service was a little", "slow"),
+    ("My husband and", "I"), ("We had to wait for a", "table"), ("This is one of my favorite", "places"),
+    ("I have been coming here for", "years"), ("The staff is always", "friendly"), ("I ordered a glass of", "wine"),
+    ("I can't", "wait"), ("They have a great happy", "hour"), ("The portions were", "huge"),
+    ("We asked for the", "check"),
+)  # fmt: skip
+"""Beginnings with a usual next word; two and two are a pair, the right word of the one being wrong for the other."""
+HEADS = (
+    ("waiter", "waiters"), ("server", "servers"), ("table", "tables"), ("dish", "dishes"), ("drink", "drinks"),
+    ("burger", "burgers"), ("room", "rooms"), ("cook", "cooks"),
+)  # fmt: skip
+PLACES = (
+    ("near the {}", ("window", "windows")), ("behind the {}", ("bar", "bars")), ("by the {}", ("door", "doors")),
+    ("with the {}", ("plate", "plates")), ("next to the {}", ("kitchen", "kitchens")),
+    ("from the {}", ("menu", "menus")),
+)  # fmt: skip
+VERBS = ((" was", " were"), (" is", " are"), (" has", " have"))
+FILLERS = (
+    "on a busy Friday night", "after a long day at work", "with a few friends of ours", "for the first time this year",
+    "at the end of the month", "in the middle of the week",
+)  # fmt: skip
+"""Five words each, of no cuisine, country, number or mood."""
+CUISINES = (
+    ("Mexican", "tacos"), ("Italian", "pasta"), ("Japanese", "sushi"), ("Indian", "naan"), ("Greek", "gyros"),
+    ("American", "burger"),
+)  # fmt: skip
+LANGUAGES = (
+    ("France", "French"), ("Italy", "Italian"), ("Mexico", "Spanish"), ("Japan", "Japanese"), ("China", "Chinese"),
+    ("Greece", "Greek"),
+)  # fmt: skip
+MOODS = (("delicious", "terrible"), ("amazing", "horrible"), ("excellent", "awful"), ("perfect", "disgusting"))
+MARKS = (((" (", ")"), (' "', '"')), ((' "', '"'), (" (", ")")))
+SENTENCES = (
+    "We came here last night.", "We sat outside.", "It was my first visit.", "There were six of us.",
+    "We had a reservation.", "The place is next to a bank.",
+)  # fmt: skip
+
+
+def english_probes() -> list[Probe]:
+    """Return all English probes, always the same ones, in a fixed order."""
+    kinds = (_next_words(), _number(), _marks(), _cuisines(), _languages(), _ratings())
+    return [probe for probes in kinds for probe in probes]
+
+
+def distance_of(text: str) -> int:
+    """Return how far the end of a text is from its beginning, in words: 1 for one word."""
+    return len(text.split())
+
+
+def _next_words() -> Iterator[Probe]:
+    for first, second in zip(NEXT[::2], NEXT[1::2], strict=True):
+        for (beginning, right), (_, wrong) in ((first, second), (second, first)):
+            yield Probe("next word", beginning, f" {right}", f" {wrong}", 1, pair=f"next {first[0]}")
+
+
+def _number() -> Iterator[Probe]:
+    """Yield subjects with up to four phrases behind them, whose nouns all have the other number."""
+    for index, head in enumerate(HEADS):
+        for phrases in range(5):
+            chosen = [PLACES[(index + step) % len(PLACES)] for step in range(phrases)]
+            singular, plural = VERBS[index % len(VERBS)]
+            for many in (0, 1):
+                behind = " ".join(place.format(nouns[1 - many]) for place, nouns in chosen)
+                subject = f"{head[many]} {behind}".strip()
+                right, wrong = (plural, singular) if many else (singular, plural)
+                pair = f"number {head[0]} {phrases}"
+                yield Probe("number of the verb", f"The {subject}", right, wrong, distance_of(subject), pair=pair)
+
+
+def _marks() -> Iterator[Probe]:
+    """Yield asides that were opened by a bracket or a quotation mark, and must be closed by the same."""
+    for (opening, right), (_, wrong) in MARKS:
+        for filler in _growing(FILLERS):
+            text = f"The place{opening}we came here {filler}".rstrip()
+            yield Probe("closing mark", text, right, wrong, distance_of(filler) + 4, pair=f"mark {filler}")
+
+
+def _cuisines() -> Iterator[Probe]:
+    for (cuisine, right), (_, wrong) in permutations(CUISINES, 2):
+        for filler in _growing(FILLERS):
+            behind = " ".join(f"restaurant {filler} and ordered the".split())
+            text = f"We found a good {cuisine} {behind}"
+            pair = f"cuisine {sorted((right, wrong))} {filler}"
+            yield Probe("cuisine", text, f" {right}", f" {wrong}", 1 + distance_of(behind), pair=pair)
+
+
+def _languages() -> Iterator[Probe]:
+    for (country, right), (_, wrong) in permutations(LANGUAGES, 2):
+        for filler in _growing(FILLERS):
+            behind = " ".join(f"{filler} and I can speak".split())
+            text = f"I live in {country} {behind}"
+            pair = f"language {sorted((right, wrong))} {filler}"
+            yield Probe("language", text, f" {right}", f" {wrong}", 1 + distance_of(behind), pair=pair)
+
+
+def _ratings() -> Iterator[Probe]:
+    """Yield reviews of one and of five stars; the star token stands right before the text."""
+    for good, bad in MOODS:
+        for stars, right, wrong in ((5, good, bad), (1, bad, good)):
+            for filler in _growing(SENTENCES):
+                text = f"{filler} The food was".strip()
+                pair = f"rating {good} {filler}"
+                yield Probe("rating", text, f" {right}", f" {wrong}", 1 + distance_of(text), stars, pair)
+
+
+def _growing(fillers: Sequence[str]) -> Iterator[str]:
+    """Yield nothing, one filler, two of them …, started at every other filler in turn."""
+    yield ""
+    for count in range(1, len(fillers) + 1):
+        for first in range(0, len(fillers), 2):
+            yield " ".join(fillers[(first + step) % len(fillers)] for step in range(count))

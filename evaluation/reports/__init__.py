@@ -1,0 +1,1 @@
+"""Write reports, data cards and model cards as HTML and Markdown."""

@@ -1,0 +1,198 @@
+"""The card of a registered model: what it is, what it is for, how good it is, and where it must not be trusted.
+
+After Mitchell et al. 2019 ("Model cards for model reporting"). Everything in it is read from the run: what was not
+measured is said to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from evaluation.reports import report_tables as tables
+from evaluation.reports.card_page import Page, Section, Table
+from evaluation.reports.report_words import amount, headline, with_interval
+from evaluation.reports.run_results import ModelResults, RunResults
+from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_table import worst_slices
+from models.adaptation import STATIC
+
+CARD_FILE = "model_card.md"
+KINDS = (
+    "E-mail and web addresses, telephone, card, bank account and social security numbers, IP addresses, @handles "
+    "and API keys"
+)
+COPYING = 2.0
+"""A model that copies this many times as many 8-grams as people write again is said to copy."""
+USES = (
+    "Meant for: suggesting the next word of a review, telling how usual a review is (bits per byte), writing example "
+    "reviews for tests and teaching.",
+    "Not meant for: publishing what it writes as if a customer had written it; judging a person or a business by a "
+    "score; texts of other kinds or languages than those it was trained on.",
+    "What it writes is likely text, not true: names, prices and events in it are made up, or come from the training "
+    "text.",
+)
+FIGURES = {
+    "open_bits_per_byte": "bits per byte, unknown words spelt out", "bits_per_byte": "bits per byte",
+    "perplexity": "perplexity per token", "word_perplexity": "perplexity per word",
+    "gap": "bits per byte above the floor",
+}  # fmt: skip
+
+
+def model_card(results: RunResults, name: str = "reviewlm") -> str:
+    """Return the card of the winner of a run as Markdown.
+
+    Args:
+        results: Of the run that registered it.
+        name: Of the registered model.
+    """
+    model, row = results.model(results.winner), results.row(results.winner)
+    sections = [
+        Section("Intended use", points=USES),
+        Section("Training data", "", [_facts(("what", "value"), results.data)]),
+        Section("Figures", _about_figures(results), [_figures(results, row)]),
+        *_weak(results),
+        Section("Limits", points=list(_limits(results, model))),
+        *_gate(results),
+        Section("Digests", "", [_facts(("of", "SHA-256 or artifact"), {**results.digests, **model.digests})]),
+        Section("What the figures mean", "", [_facts(("what", "is"), model.policies)]),
+    ]
+    version = f", version {results.version}" if results.version is not None else ""
+    page = Page(f"{name}{version}: {model.name}", headline(results), _glance(results, model, row), sections)
+    return page.to_markdown() + _asking(results, name)
+
+
+def pointer(run_link: str) -> str:
+    """Return the sentence by which a version's description leads to its card."""
+    return f"Model card: `{CARD_FILE}` among the artifacts of [its run]({run_link})."
+
+
+def _glance(results: RunResults, model: ModelResults, row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the model is, as (value, what)."""
+    whole = row.get("parameters")
+    found = [
+        (model.kind, "kind"), (model.unit, "unit of its vocabulary"), (model.adaptation, "adaptation"),
+        ("not counted" if whole is None else f"{whole:,.0f}", "parameters"),
+        (f"{amount(row.get('megabytes'), 3)} MB", "size"), (f"{amount(row.get('fit_seconds'), 3)} s", "time to fit"),
+    ]  # fmt: skip
+    return found + [(value, what) for what, value in results.run.items()]
+
+
+def _facts(header: tuple[str, str], facts: Any) -> Table:
+    rows = [(str(what), f"{value:,}" if isinstance(value, int) else str(value)) for what, value in facts.items()]
+    return Table(header, rows, words=True)
+
+
+def _about_figures(results: RunResults) -> str:
+    return (
+        f"On {results.row(results.winner)['reviews']:,} test reviews, which no model was trained on. In brackets: "
+        f"{results.confidence:.0%} bootstrap intervals over reviews."
+    )
+
+
+def _figures(results: RunResults, row: dict[str, Any]) -> Table:
+    """Return the winner's figures with their intervals, those of the baseline beside them."""
+    against = baseline_of(results.against, results.winner)
+    compared = against != results.winner and against in results.table["model"].to_list()
+    base = results.row(against) if compared else None
+    shown = {column: words for column, words in FIGURES.items() if row.get(column) is not None}
+    header = ("figure", results.winner, *([f"baseline {against}"] if base else []))
+    own = results.model(results.winner).observed
+    rows = [(words, with_interval(row, column), *([with_interval(base, column)] if base else []))
+            for column, words in shown.items()]  # fmt: skip
+    for column, words in {"hit@1": "first suggestion is right", "hit@5": "one of five is right"}.items():
+        if own.get(column) is not None:
+            beside = results.model(against).observed.get(column) if base else None
+            rows.append(
+                (words, f"{own[column]:.1%}", *([f"{beside:.1%}" if beside is not None else "–"] if base else []))
+            )
+    return Table(header, rows)
+
+
+def _weak(results: RunResults) -> Iterator[Section]:
+    """Yield the slices in which the model is farthest above its own figure of all reviews."""
+    if results.slices is None:
+        return
+    own = results.slices.filter(pl.col("model") == results.winner)
+    against = baseline_of(results.against, results.winner)
+    worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole").to_dicts()
+    header = ["slice", "reviews", "bits above all reviews"]
+    rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}",
+             "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
+    if against not in ("", results.winner):
+        header.append(f"surely worse than {against}")
+        for cells, row in zip(rows, worst, strict=True):
+            cells.append("yes" if row["surely_worse"] else "no")
+    if rows:
+        text = f"The worst of {worst[0]['looked_at']} slices of reviews; only those with enough reviews are looked at."
+        yield Section("Where it is weakest", text, [Table(tuple(header), rows)])
+
+
+def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
+    yield from _memorisation(model)
+    masked = results.data.get("personal data", "nothing is known of a masking")
+    yield (
+        f"Personal data in the training text: {masked}. {KINDS} are "
+        "looked for; names of people and postal addresses are not."
+    )
+    row = results.row(model.name)
+    if row.get("oov_share"):
+        yield f"{row['oov_share']:.2%} of the test tokens are unknown to it; it knows them as one word, <unk>."
+    if row.get("impossible"):
+        yield f"It calls {row['impossible']:,} of the test reviews impossible."
+    if model.adaptation != STATIC:
+        yield (
+            f"It adapts to what it reads ({model.adaptation}): the figures hold for reviews read one at a time, each "
+            "from the fresh state, and compare with those of other adapting models only."
+        )
+    if (ece := model.observed.get("ece")) is not None:
+        yield f"The probability of its first guess is off by {ece:.1%} on average (expected calibration error)."
+    if (needs := model.observed.get("effective_context")) is not None:
+        places = "1 place" if needs == 1 else f"{needs:,} places"
+        yield f"Tokens more than {places} back hardly change what it expects."
+    yield f"Licence of the training text: {results.data.get('licence', 'not stated')}."
+
+
+def _memorisation(model: ModelResults) -> Iterator[str]:
+    """Yield what the audit found, or that there was none."""
+    audit = model.audit
+    if not audit:
+        yield "Memorisation was not audited: it may write parts of its training text word by word."
+        return
+    share, real = audit.get("copied_8"), audit.get("real_copied_8")
+    if share is not None:
+        beside = "" if real is None else f"; in held-out reviews {real:.1%}"
+        copies = " It copies." if real is not None and share > COPYING * max(real, 1e-3) else ""
+        longest = audit.get("longest_copied")
+        span = "" if longest is None else f" The longest copied run has {longest:,} words."
+        yield f"Of the 8-grams that it writes {share:.1%} stand in the training text{beside}.{copies}{span}"
+    if (most := audit.get("exposure_max")) is not None:
+        chance = "A text that was never there has 1 bit or less in half of all cases."
+        yield f"Canaries in its training text: highest exposure {most:.2f} bits. {chance}"
+    if (found := audit.get("private_patterns")) is not None:
+        yield f"In {audit.get('samples', 'its')} samples {found:,} patterns of personal data were found."
+
+
+def _gate(results: RunResults) -> Iterator[Section]:
+    if results.decision is None:
+        return
+    rows = [(row["rule"], row["outcome"], row["why"]) for row in tables.rules(results.decision)]
+    said = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
+    yield Section("The gate", ". ".join(said), [Table(("rule", "outcome", "why"), rows, words=True)])
+
+
+def _asking(results: RunResults, name: str) -> str:
+    """Return how to load and ask the model, as Markdown with code."""
+    where = f"models:/{name}/{results.version}" if results.version is not None else f"models:/{name}@champion"
+    reference = results.version if results.version is not None else "champion"
+    lines = [
+        "## How to load and ask it", "", "```sh", f"reviewlm generate --model {reference} --stars 2 --n 3",
+        f'reviewlm suggest "The food was" --model {reference}', "```", "", "```python", "import mlflow, pandas as pd",
+        "", f'model = mlflow.pyfunc.load_model("{where}")',
+        'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})', "```", "",
+    ]  # fmt: skip
+    if results.commands:
+        lines += ["## How to make it again", "", "```sh", *results.commands, "```", ""]
+    return "\n" + "\n".join(lines)

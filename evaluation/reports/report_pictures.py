@@ -1,0 +1,243 @@
+"""The figures of a run's report: which there are, how to read each, and what it shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from evaluation.plots.calibration import reliability_figure
+from evaluation.plots.canvas import styles_of
+from evaluation.plots.cost import known_costs, on_front, pareto_figure
+from evaluation.plots.curves import loss_curves, perplexity_bars
+from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
+from evaluation.plots.surprisal import surprisal_figure
+from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
+from evaluation.plots.writing import exposure_figure, novelty_figure
+from evaluation.reports import report_words as words
+from evaluation.reports.page import png
+from evaluation.reports.run_results import RunResults
+from evaluation.scoring.surprisal import Reading, choose_reviews
+from evaluation.statistics.comparison import baseline_of
+
+SHOWN = 6
+"""Models in one figure, where more would hide each other; curves, bars and costs show all."""
+CURVES, MODELS, SLICES, TOKENS, CALIBRATION, AUDIT = "curves", "models", "slices", "tokens", "calibration", "audit"
+"""Sections of the report that have figures."""
+NOT_ON_THE_PAGE = ""
+"""Section of a figure that the page has as text."""
+HEAT_REVIEWS, HEAT_MODELS = 4, 3
+"""Sample reviews that are shown token by token, and models below each other."""
+READING_OF_SLICES = {
+    True: "Mean bits per token of the slice's tokens; whiskers or bands: bootstrap intervals.",
+    False: "Bits per byte of the slice's reviews, unknown words spelt out; whiskers or bands: bootstrap intervals.",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its words.
+
+    Args:
+        name: Of its file, without the ending.
+        section: Where it stands in the report, or `NOT_ON_THE_PAGE`.
+        figure: The figure.
+        reading: How to read it.
+        finding: What it shows here; empty where nothing is to be said.
+    """
+
+    name: str
+    section: str
+    figure: Figure
+    reading: str
+    finding: str = ""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as an image."""
+        return png(self.figure)
+
+    @property
+    def caption(self) -> str:
+        """What stands below it."""
+        return " ".join(filter(None, (self.reading, self.finding)))
+
+
+def pictures_of(results: RunResults) -> list[Picture]:
+    """Draw every figure that there are data for."""
+    return [
+        *_of_models(results),
+        *_of_slices(results),
+        *_of_tokens(results),
+        *_of_reviews(results),
+        *_of_writing(results),
+    ]
+
+
+def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
+    """Return what is shown of sample reviews: the winner and some other models, and the ids of the reviews."""
+    readings = [
+        Reading(model.name, model.unit, model.tokens)
+        for model in results.shown(HEAT_MODELS)
+        if model.tokens is not None and len(model.tokens)
+    ]
+    readings.sort(key=lambda reading: reading.model != results.winner)
+    return readings, choose_reviews(readings[0].tokens, HEAT_REVIEWS) if readings else []
+
+
+def _of_models(results: RunResults) -> Iterator[Picture]:
+    styles = _styles(results)
+    yield Picture(
+        "perplexity_by_model",
+        MODELS,
+        perplexity_bars(results.table, results.floor, results.baseline),
+        "Left: perplexities, to be compared within one colour (one vocabulary). Right: bits per byte of the same text, "
+        "which compare all models; shorter is better.",
+        words.said_of_bars(results),
+    )
+    if known_costs(results.table):
+        front = on_front(results.table)
+        yield Picture(
+            "quality_size_cost",
+            MODELS,
+            pareto_figure(results.table, styles, results.floor),
+            "Each point is a model. A filled one is beaten by no other in quality, size and time together; the line is "
+            "the best quality to be had at each cost.",
+            f"Not beaten: {', '.join(front)}." if front else "",
+        )
+    curves = {model.name: model.curve for model in results.models}
+    if any(curves.values()):
+        yield Picture(
+            "loss_curves",
+            CURVES,
+            loss_curves(curves),
+            "Marked lines: validation perplexity; pale lines: training; dashed and level: models that are not trained "
+            "step by step. Compare within one vocabulary.",
+            words.said_of_curves(results),
+        )
+
+
+def _of_slices(results: RunResults) -> Iterator[Picture]:
+    if results.slices is None or not len(results.slices):
+        return
+    styles, named = _styles(results), _vocabularies(results)
+    vocabularies = {model.name: named[model.name] for model in results.shown(SHOWN)}
+    if words.said_of_worst(results):
+        yield Picture(
+            "worst_slices",
+            SLICES,
+            worst_slices_figure(results.slices, results.winner, baseline_of(results.against, results.winner)),
+            f"The slices in which {results.winner} does worst, by two measures, the worst on top; whiskers: bootstrap "
+            "intervals.",
+            words.said_of_worst(results),
+        )
+    for (dimension,), own in results.slices.group_by("dimension", maintain_order=True):
+        if own["slice"].n_unique() < 2:  # there is nothing to compare
+            continue
+        tokens = dimension in OF_TOKENS
+        yield Picture(
+            f"by_{dimension}",
+            TOKENS if tokens else SLICES,
+            slice_figure(results.slices, dimension, vocabularies, styles),
+            READING_OF_SLICES[tokens],
+            words.said_of_slices(results, dimension),
+        )
+
+
+def _of_tokens(results: RunResults) -> Iterator[Picture]:
+    models, styles, winner = results.shown(SHOWN), _styles(results), results.winner
+    tokens = {model.name: model.tokens for model in models if model.tokens is not None and len(model.tokens)}
+    if tokens:
+        yield Picture(
+            "ranks",
+            TOKENS,
+            rank_figure(tokens, styles),
+            "How often the token that came is among a model's k likeliest.",
+            words.said_of_ranks(models, winner),
+        )
+    contexts = {model.name: model.context for model in models if model.context is not None and len(model.context)}
+    if contexts:
+        effective = {model.name: found for model in models if (found := _effective(model.observed)) is not None}
+        yield Picture(
+            "context",
+            TOKENS,
+            context_curves(contexts, effective, styles),
+            "Bits per token when only so many tokens before it are kept; where a line is level, older ones are of no "
+            "use. Whiskers: standard errors of the distance to all of the context.",
+            f"Effective context of {winner}: {effective[winner]:g} tokens." if winner in effective else "",
+        )
+    reliability = {
+        model.name: model.reliability for model in models if model.reliability is not None and len(model.reliability)
+    }
+    if reliability:
+        facts = {model.name: model.observed for model in models}
+        yield Picture(
+            "reliability",
+            CALIBRATION,
+            reliability_figure(reliability, facts, styles),
+            "Tokens are put into bins by the probability of the likeliest next one; larger points hold more tokens. "
+            "Below the dashed line: surer than right.",
+            words.said_of_calibration(models),
+        )
+    if tokens:
+        yield Picture(
+            "certainty",
+            CALIBRATION,
+            certainty_figure(tokens, styles),
+            "Tokens are put into classes by the entropy of the prediction. Above the dashed line: surer than it should "
+            "have been.",
+            words.said_of_certainty(models, winner),
+        )
+
+
+def _of_reviews(results: RunResults) -> Iterator[Picture]:
+    readings, chosen = readings_of(results)
+    if readings:
+        reading = "The darker a token and the stronger the line below it, the less it was expected."
+        yield Picture("surprisal", NOT_ON_THE_PAGE, surprisal_figure(readings, chosen), reading)
+
+
+def _of_writing(results: RunResults) -> Iterator[Picture]:
+    models, styles = results.shown(SHOWN), _styles(results)
+    curves = {model.name: model.novelty for model in models if model.novelty is not None and len(model.novelty)}
+    if curves:
+        yield Picture(
+            "novelty",
+            AUDIT,
+            novelty_figure(curves, styles),
+            "Share of runs of n words that stand in the training text too. A line well above that of the held-out "
+            "reviews means copying.",
+            words.said_of_copying(results),
+        )
+    exposures = {model.name: model.exposure for model in models if model.exposure is not None and len(model.exposure)}
+    if exposures:
+        limit = next((model.audit["exposure_limit"] for model in models if model.audit.get("exposure_limit")), None)
+        yield Picture(
+            "exposure",
+            AUDIT,
+            exposure_figure(exposures, styles, limit),
+            "Each point is a canary, planted as often as written below. Of texts that were never planted 1 in 20 would "
+            "stand above the dashed line; planted ones that stand far above it, or mostly, are remembered.",
+            words.said_of_exposure(results),
+        )
+
+
+def _effective(observed: Any) -> float | None:
+    value = observed.get("effective_context")
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _styles(results: RunResults) -> dict[str, dict[str, Any]]:
+    return styles_of([model.name for model in results.models])
+
+
+def _vocabularies(results: RunResults) -> dict[str, str]:
+    """Return what to call the vocabulary of each model: its unit, and digits of its digest where units are equal."""
+    digests = {model.name: model.vocabulary for model in results.models}
+    units = {model.name: model.unit or "tokens" for model in results.models}
+    several = {unit for unit in units.values() if len({digests[name] for name in units if units[name] == unit}) > 1}
+    return {name: f"{unit} {digests[name][:6]}" if unit in several else unit for name, unit in units.items()}

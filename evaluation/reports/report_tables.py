@@ -1,0 +1,196 @@
+"""The tables of a run's report, as rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from evaluation.gate.decision import Decision
+from evaluation.reports.page import Amount
+from evaluation.reports.report_words import BITS, amount, with_interval
+from evaluation.reports.run_results import RunResults
+from models.adaptation import STATIC
+
+Row = dict[str, Any]
+ABOUT_MODELS = (
+    "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
+    "bootstrap intervals. Bits per byte (unknown words spelt out, folded case and spaces paid for) compare all models, "
+    "perplexities only models of one vocabulary."
+)
+MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
+    "bits per byte": lambda row: with_interval(row, BITS, below=True),
+    "above the floor": lambda row: with_interval(row, "gap", 3, below=True),
+    "gain": lambda row: _share_with_interval(row, "gain"),
+    "perplexity": lambda row: with_interval(row, "perplexity", below=True),
+    "per word": lambda row: with_interval(row, "word_perplexity", below=True),
+    "unknown": lambda row: _share(row.get("oov_share")),
+    "hit@1": lambda row: _share(row.get("hit@1")),
+    "impossible": lambda row: f"{row['impossible']:,} reviews" if row.get("impossible") else "–",
+}
+COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
+    "parameters": lambda row: amount(row.get("parameters")),
+    "MB": lambda row: amount(row.get("megabytes"), 3),
+    "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
+    "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
+    "update in ms, half within": lambda row: _milliseconds(row.get("step_seconds_p50")),
+    "99 % within": lambda row: _milliseconds(row.get("step_seconds_p99")),
+    "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
+    "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
+    "of the product peak": lambda row: _share(row.get("product_peak_share")),
+    "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
+}
+"""Columns of `models` and `costs`, in this order; one that no model has a figure for is left out."""
+AUDITED = {
+    "longest_copied": "longest copied run of words",
+    "distinct_1": "distinct words",
+    "distinct_2": "distinct pairs of words",
+    "distinct_3": "distinct runs of 3 words",
+    "repetition": "repetition",
+    "self_bleu": "likeness of samples to each other (self-BLEU)",
+    "length_ks": "lengths against real ones (KS)",
+    "star_agreement": "stars told from the text agree",
+    "private_patterns": "personal data (patterns)",
+    "mean_words": "words of a text on average",
+    "self_overlap": "likeness of samples to each other (shared n-grams)",
+    "canaries_written": "texts with a canary in them",
+    "exposure_max": "highest exposure of a canary in bits",
+    "exposure_mean": "mean exposure in bits",
+    "exposure_once": "mean exposure of canaries planted once in bits",
+    "copied_passages": "passages found in training",
+}
+
+
+def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
+    """Return the comparison table, each figure with its interval; also what was measured on a sample only.
+
+    Args:
+        results: Of the run.
+        adapting: Of the models that adapt to what they read alone (True), of static ones alone (False), or of all.
+    """
+    observed = {model.name: model.observed for model in results.models}
+    rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
+    wanted = [row for row in rows if adapting is None or _adapts(row) == adapting]
+    return _written(wanted, MODEL_COLUMNS)
+
+
+def about_adapting(results: RunResults) -> str:
+    """Return what belongs above the table of the models that adapt."""
+    base = next((row["baseline"] for row in results.table.to_dicts() if _adapts(row) and row.get("baseline")), "")
+    gains = f"gains are over {base}, which adapts too" if base else (
+        "there is no gain, since no variant of the baseline that adapts is in this run"
+    )  # fmt: skip
+    return (
+        "These models learn from the very review that they are measured on, each time from the fresh state: their "
+        f"figures answer another question than those above, and do not compare with them; {gains}."
+    )
+
+
+def _adapts(row: Row) -> bool:
+    return bool(row.get("adaptation", STATIC) != STATIC)
+
+
+def costs(results: RunResults) -> list[Row]:
+    """Return size and time of each model; nothing where none was measured."""
+    rows = _written(results.table.to_dicts(), COST_COLUMNS)
+    return rows if rows and len(rows[0]) > 1 else []
+
+
+def _written(known: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> list[Row]:
+    shown = {head: [write(row) for row in known] for head, write in columns.items()}
+    kept = [head for head, cells in shown.items() if any(cell != "–" for cell in cells)]
+    return [
+        {"model": _named(row), **{head: Amount(shown[head][place]) for head in kept}} for place, row in enumerate(known)
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return amount(None if seconds is None else 1000 * seconds, 3)
+
+
+def _named(row: Row) -> str:
+    """Return the model with its unit, and how it adapts to what it is measured on."""
+    unit = f" ({row['unit']})" if row.get("unit") else ""
+    way = row.get("adaptation", STATIC)
+    return f"{row['model']}{unit}" + ("" if way == STATIC else f", {way}")
+
+
+def rules(decision: Decision) -> list[Row]:
+    """Return one row per rule of the gate; those that failed first."""
+    order = {False: 0, True: 1, None: 2}
+    named = zip(decision.rules, decision.rows(), strict=True)
+    rows = [row for _, row in sorted(named, key=lambda pair: order[pair[0].passed])]
+    return [
+        {"rule": name, "outcome": outcome, "value": Amount(value), "limit": Amount(limit), "why": why}
+        for name, outcome, value, limit, why in rows
+    ]
+
+
+def audit(results: RunResults) -> list[Row]:
+    """Return one row per figure of the audit: held-out reviews, then each model, the winner first."""
+    audited = sorted((model for model in results.models if model.audit), key=lambda one: one.name != results.winner)
+    copied = sorted({name for model in audited for name in model.audit
+                     if name.startswith("copied_") and name.removeprefix("copied_").isdigit()},
+                    key=lambda name: int(name.removeprefix("copied_")))  # fmt: skip
+    names = {name: f"{name.removeprefix('copied_')}-grams found in training" for name in copied} | AUDITED
+    rows = []
+    for name, words in names.items():
+        values = {model.name: model.audit.get(name) for model in audited}
+        if all(value is None for value in values.values()):
+            continue
+        real = next(
+            (model.audit[f"real_{name}"] for model in audited if model.audit.get(f"real_{name}") is not None), None
+        )
+        cells = {model: Amount(_figure(name, value)) for model, value in values.items()}
+        rows.append({"figure": words, "real reviews": Amount(_figure(name, real)), **cells})
+    return rows
+
+
+def _figure(name: str, value: Any) -> str:
+    if not isinstance(value, int | float) or math.isnan(value):
+        return "–"
+    if name.startswith(("copied_", "distinct_")) or name in ("repetition", "star_agreement"):
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def named(values: Mapping[str, Any]) -> list[Row]:
+    """Return facts as rows of name and value."""
+    return [
+        {"what": name, "value": f"{value:,}" if isinstance(value, int) else str(value)}
+        for name, value in values.items()
+    ]
+
+
+def digests(results: RunResults) -> list[Row]:
+    """Return the digests of data and models: what the store and the lineage know them by."""
+    rows = [{"of": name, "digest": digest} for name, digest in results.digests.items()]
+    return rows + [
+        {"of": f"{model.name}: {what}", "digest": digest}
+        for model in results.models
+        for what, digest in model.digests.items()
+    ]
+
+
+def policies(results: RunResults) -> list[Row]:
+    """Return what has to be said beside the figures; where models differ, each with its own words."""
+    rows = []
+    for name in dict.fromkeys(name for model in results.models for name in model.policies):
+        said: dict[str, list[str]] = {}
+        for model in results.models:
+            if name in model.policies:
+                said.setdefault(model.policies[name], []).append(model.name)
+        for text, models_of_it in said.items():
+            rows.append({"what": name, "is": text, "of": "all" if len(said) == 1 else ", ".join(models_of_it)})
+    return rows
+
+
+def _share_with_interval(row: Row, column: str) -> str:
+    """Return a share with its interval below it, as far as the row has one."""
+    low, high = row.get(f"{column}_lo"), row.get(f"{column}_hi")
+    span = "" if low is None or high is None else f"\n({_share(low)} to {_share(high)})"
+    return _share(row.get(column)) + span
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.2%}"

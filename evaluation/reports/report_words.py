@@ -1,0 +1,198 @@
+"""Numbers and findings of a run in words: the headline of the report, and what each figure shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from evaluation.plots.slices import OF_TOKENS
+from evaluation.reports.run_results import ModelResults, RunResults
+from evaluation.scoring.metrics import LN2
+from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_table import worst_slices
+from models.adaptation import STATIC
+
+BITS = "open_bits_per_byte"
+
+
+def amount(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many significant digits; "–" where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "infinite"
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#,.{digits}g}".rstrip(".")
+
+
+def with_interval(row: Mapping[str, Any], column: str, digits: int = 4, below: bool = False) -> str:
+    """Return a figure with its interval, as far as the row has one: "1.234 (1.201 to 1.262)", or on two lines."""
+    value, low, high = row.get(column), row.get(f"{column}_lo"), row.get(f"{column}_hi")
+    between = "\n" if below else " "
+    span = "" if low is None or high is None else f"{between}({amount(low, digits)} to {amount(high, digits)})"
+    return amount(value, digits) + span
+
+
+def headline(results: RunResults) -> str:
+    """Return which model won, by how much, and whether it was promoted and why."""
+    row = results.row(results.winner)
+    span = f" ({results.confidence:.0%} interval {_span(row)})" if row.get(f"{BITS}_lo") is not None else ""
+    sentence = (
+        f"{results.winner} won: {amount(row[BITS])} bits per byte on {row['reviews']:,} test reviews{span}"
+        f"{_compared(results, row)}."
+    )
+    return f"{sentence} {outcome(results)}"
+
+
+def outcome(results: RunResults) -> str:
+    """Return what the gate did with the winner, and why."""
+    decision = results.decision
+    if decision is None:
+        return "The gate was not asked: the registry is as it was."
+    reason = decision.reason.rstrip(".")
+    if decision.promote:
+        return f"It was promoted to champion as version {results.version}: {reason}."
+    stays = f"version {results.champion} stays champion" if results.champion else "there is no champion"
+    return f"It was not promoted, {stays}: {reason}."
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    return f"{amount(row[f'{BITS}_lo'])} to {amount(row[f'{BITS}_hi'])}"
+
+
+def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
+    """Return how far a model is from baseline and floor."""
+    gain, base, parts = row.get("gain"), baseline_of(results.against, row["model"]), []
+    if gain is not None and base and row["model"] != base:
+        parts.append(f"{abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {base}")
+    if (gap := row.get("gap")) is not None:
+        parts.append(f"{abs(gap):.4f} {'above' if gap >= 0 else 'below'} the floor")
+    return f", {' and '.join(parts)}" if parts else ""
+
+
+def said_of_curves(results: RunResults) -> str:
+    """Return where the lowest validation perplexity of each vocabulary was reached."""
+    best: dict[str, tuple[float, str, float]] = {}
+    for model in results.models:
+        points = [
+            (line["validation/perplexity"], model.name, line["step"])
+            for line in model.curve
+            if math.isfinite(line.get("validation/perplexity", math.nan))
+        ]
+        if points:
+            best[model.vocabulary] = min([*points, *([best[model.vocabulary]] if model.vocabulary in best else [])])
+    said = [f"{name} with {amount(value)} after {step:,.0f} tokens" for value, name, step in best.values()]
+    each = " (one for each vocabulary)" if len(said) > 1 else ""
+    return f"Lowest validation perplexity{each}: {'; '.join(said)}." if said else ""
+
+
+def said_of_bars(results: RunResults) -> str:
+    """Return the best model on the test reviews and its distances."""
+    rows = results.table.to_dicts()
+    best = {way: next((row for row in rows if (row.get("adaptation", STATIC) != STATIC) == way), None)
+            for way in (False, True)}  # fmt: skip
+    said = []
+    for adapting, row in best.items():
+        if row is None or not math.isfinite(row[BITS]):
+            continue
+        of = f"Of the models that adapt to what they read, {row['model']}" if adapting else row["model"]
+        said.append(f"{of} needs the fewest bits per byte, {with_interval(row, BITS)}{_compared(results, row)}.")
+    return " ".join(said) or "Every model calls at least one test review impossible."
+
+
+def said_of_slices(results: RunResults, dimension: str) -> str:
+    """Return in which slices of a dimension the winner needs the most and the fewest bits."""
+    if results.slices is None:
+        return ""
+    column = "bits_per_token" if dimension in OF_TOKENS else BITS
+    own = (pl.col("model") == results.winner) & (pl.col("dimension") == dimension) & pl.col(column).is_finite()
+    rows = results.slices.filter(own).sort(column, descending=True)
+    if len(rows) < 2:
+        return ""
+    most, least = rows.row(0, named=True), rows.row(-1, named=True)
+    return (
+        f"{results.winner} needs the most bits at “{most['slice']}” ({amount(most[column], 3)}), the fewest at "
+        f"“{least['slice']}” ({amount(least[column], 3)})."
+    )
+
+
+def said_of_worst(results: RunResults) -> str:
+    """Return the winner's slice farthest above its own whole, and where it surely loses against the baseline."""
+    if results.slices is None:
+        return ""
+    own = results.slices.filter(pl.col("model") == results.winner)
+    base = baseline_of(results.against, results.winner)
+    worst = worst_slices(own, base, 1).filter(pl.col("relative_to") == "whole")
+    if not len(worst):
+        return ""
+    row = worst.row(0, named=True)
+    far = "infinite" if row["excess"] is None else f"{row['excess']:.0%} above all reviews"
+    said = f"Worst: {_named(row)}, {far}."
+    lost = [_named(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
+    where = f"in {'; '.join(lost)}" if lost else "in no slice"
+    against = f" Of {len(own)} slices it is surely worse than {base} {where}."
+    return said + (against if base not in ("", results.winner) else "")
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['dimension'].replace('_', ' ')} {row['slice']}"
+
+
+def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:
+    """Return how often the winner's first guess was right, and one of its first ten."""
+    tokens = _tokens_of(models, winner)
+    if tokens is None or not len(tokens):
+        return ""
+    first, ten = (float((tokens["rank"] <= k).fill_null(False).mean() or 0.0) for k in (1, 10))  # type: ignore[arg-type]
+    return f"The token that came is {winner}'s first guess in {first:.1%} of the places, one of ten in {ten:.1%}."
+
+
+def said_of_certainty(models: Sequence[ModelResults], winner: str) -> str:
+    """Return what the winner expected to pay for a token, and what it paid."""
+    tokens = _tokens_of(models, winner)
+    finite = None if tokens is None else tokens.filter(pl.col("nats").is_finite() & pl.col("entropy").is_finite())
+    if finite is None or not len(finite):
+        return ""
+    expected, paid = float(finite["entropy"].mean()) / LN2, float(finite["nats"].mean()) / LN2  # type: ignore[arg-type]
+    verdict = "surer than it should be" if paid > expected else "less sure than it could be"
+    return f"{winner} expected {expected:.3f} bits a token and needed {paid:.3f}: on the whole {verdict}."
+
+
+def _tokens_of(models: Sequence[ModelResults], winner: str) -> pl.DataFrame | None:
+    return next((model.tokens for model in models if model.name == winner), None)
+
+
+def said_of_calibration(models: Sequence[ModelResults]) -> str:
+    """Return the calibration error and temperature of each model."""
+    known = [model for model in models if model.observed.get("ece") is not None]
+    said = [
+        f"{model.name} {model.observed['ece']:.3f}"
+        + (f" (T = {model.observed['temperature']:.2f})" if model.observed.get("temperature") is not None else "")
+        for model in known
+    ]
+    return f"Expected calibration error: {', '.join(said)}. T above 1: surer than it is right." if said else ""
+
+
+def said_of_copying(results: RunResults) -> str:
+    """Return how much of the winner's 8-grams is copied, beside held-out reviews, and the longest copied run."""
+    audit = results.model(results.winner).audit
+    share, real, longest = (audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied"))
+    if share is None:
+        return ""
+    beside = "" if real is None else f", of those in held-out reviews {real:.1%}"
+    span = "" if longest is None else f" The longest copied run has {longest:,.0f} words."
+    return f"Of the 8-grams that {results.winner} wrote {share:.1%} stand in the training text{beside}.{span}"
+
+
+def said_of_exposure(results: RunResults) -> str:
+    """Return the highest and the mean exposure of the winner."""
+    audit = results.model(results.winner).audit
+    most, mean = audit.get("exposure_max"), audit.get("exposure_mean")
+    if most is None:
+        return ""
+    also = "" if mean is None else f", {mean:.2f} on average"
+    rules = results.decision.rules if results.decision else ()
+    judged = [f" The gate's rule: {rule.outcome}; {rule.detail}." for rule in rules if rule.name == "exposure"]
+    return f"Of {results.winner} the highest exposure of a canary is {most:.2f} bits{also}.{''.join(judged)}"

@@ -1,0 +1,1 @@
+"""Score texts and compute perplexity, bits per byte and calibration."""

@@ -1,0 +1,213 @@
+"""Perplexity of a text as one continuous stream: static, with a continuous cache, under dynamic evaluation.
+
+So the literature measures models that adapt: one stream, read once in the order of the text, its state carried from
+sentence to sentence and from document to document. Such figures are lower than those of reviews that are scored each by
+itself, whatever the model: they compare with each other and with published ones of the same protocol, and with nothing
+else. Each is named for both, its adaptation and the stream. All parameters are chosen on validation text, read the same
+way; the test text has no say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import EmptyInput, InputError
+from models.adaptation import adaptation_of
+from models.base import FitResult, LanguageModel
+from models.mixture.parts import Part
+from models.neural.adaptive.dynamic import DynamicLM
+from models.neural.adaptive.neural_cache import NeuralCacheLM
+from models.ngram.lines.text_source import opened
+from models.specs import DynamicSpec, NeuralCacheSpec
+from models.streams import TokenStream, write_stream
+from models.tokens.vocabulary import GIVEN
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+    from models.tokens.vocabulary import Vocabulary
+
+VARIANTS = ("static", "cache", "dynamic")
+CHUNK = 4096
+"""Tokens handed to the model at a time; does not change the result."""
+
+
+@dataclass(frozen=True)
+class ContinuousFigure:
+    """What one way of reading makes of the test text.
+
+    Args:
+        variant: How the model adapts, and that the text was one stream: what the figure stands under.
+        tokens: Scored.
+        nats: −Σ log p.
+        chosen: Parameters, by name.
+        validation_perplexity: Of the validation tokens that they were chosen on; None where nothing was chosen.
+        tuning_seconds: Processor time of choosing.
+        seconds: Processor time of reading the test text; static and cache are read together.
+    """
+
+    variant: str
+    tokens: int
+    nats: float
+    chosen: dict[str, float]
+    validation_perplexity: float | None
+    tuning_seconds: float
+    seconds: float
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats of a token)."""
+        return float(np.exp(self.nats / self.tokens))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it under the names of the table."""
+        return {
+            "variant": self.variant, "perplexity": self.perplexity, "tokens": self.tokens, "nats": self.nats,
+            "chosen": ", ".join(f"{name} {value:g}" for name, value in self.chosen.items()) or "nothing",
+            "validation perplexity": self.validation_perplexity, "tuning, CPU s": round(self.tuning_seconds, 1),
+            "test, CPU s": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def compare_continuous(
+    bundle: Bundle,
+    validation: TokenStream,
+    test: TokenStream,
+    train: TokenStream | None = None,
+    variants: Sequence[str] = VARIANTS,
+    *,
+    cache: NeuralCacheSpec | None = None,
+    dynamic: DynamicSpec | None = None,
+    report: Callable[[ContinuousFigure], None] = lambda figure: None,
+) -> list[ContinuousFigure]:
+    """Read the test text once for each variant, parameters chosen on the validation text.
+
+    Args:
+        bundle: A static neural model.
+        validation: Chooses, read as one stream.
+        test: Measures, read as one stream.
+        train: Of the same model; the rule "rms" of dynamic evaluation needs it.
+        variants: Any of `VARIANTS`.
+        cache: Candidates of the cache; `across` is set in any case.
+        dynamic: Candidates of dynamic evaluation; `across` is set in any case.
+        report: Told each figure when it is there.
+
+    Raises:
+        InputError: A variant is unknown, training text is lacking, or the test text has no token to predict.
+        models.base.ModelError: The bundle holds no neural model, or a stream has another vocabulary.
+    """
+    if unknown := [name for name in variants if name not in VARIANTS]:
+        raise InputError("There is no such variant", value=unknown[0], remedy=", ".join(VARIANTS))
+    cached = replace(cache or NeuralCacheSpec(), across=True)
+    learning = replace(dynamic or DynamicSpec(), across=True)
+    if "dynamic" in variants and learning.rule == "rms" and train is None:
+        raise InputError("The rule 'rms' needs the training text", remedy="name it, or take the rule 'sgd'")
+    for stream in (validation, test, *([] if train is None else [train])):
+        stream.require(bundle.vocabulary)
+    part = Part("static model", bundle.spec, bundle.model)
+    figures = []
+    for name in variants:
+        started = time.process_time()
+        if name == "static" and "cache" in variants:
+            continue  # the cache's pass over the text says what the static model said
+        result = _tuned(name, cached, learning, part, validation if train is None else train, validation)
+        tuned = time.process_time()
+        sums = continuous_nats(bundle.model if result is None else result.model, test)
+        seconds = tuned - started, time.process_time() - tuned
+        found = [_figure(sums, result, bundle.model, seconds)]
+        if name == "cache" and "static" in variants:
+            found.insert(0, _figure(replace(sums, nats=sums.static_nats), None, bundle.model, (0.0, seconds[1])))
+        for figure in found:
+            report(figure)
+        figures += found
+    return figures
+
+
+def _tuned(
+    name: str, cache: NeuralCacheSpec, dynamic: DynamicSpec, part: Part, train: TokenStream, validation: TokenStream
+) -> FitResult | None:
+    if name == "cache":
+        return NeuralCacheLM.tuned(cache, part, validation)
+    return DynamicLM.tuned(dynamic, part, train, validation) if name == "dynamic" else None
+
+
+CHOSEN = ("theta", "window", "rate", "decay")
+
+
+def _figure(
+    sums: Sums, result: FitResult | None, static: LanguageModel, seconds: tuple[float, float]
+) -> ContinuousFigure:
+    summary = result.summary if result else {}
+    chosen = {name: summary[name] for name in CHOSEN if name in summary}
+    if result and isinstance(result.model, NeuralCacheLM):
+        # The last range is that of a memory that is full, as it is nearly always in one long stream.
+        chosen["lambda"] = float(result.model.weights_RP[-1, 1])
+    variant = f"{adaptation_of(result.model if result else static)}, continuous stream"
+    return ContinuousFigure(variant, sums.tokens, sums.nats, chosen, summary.get("validation/perplexity"), *seconds)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """−Σ log p over the scored tokens of a text, their number, and what the static model in a cache says of them."""
+
+    tokens: int
+    nats: float
+    static_nats: float
+
+
+def continuous_nats(model: LanguageModel, stream: TokenStream) -> Sums:
+    """Read a text as one stream, its state carried; every token that is not given is scored once.
+
+    Raises:
+        InputError: There is no token to predict.
+    """
+    state, tokens, nats, static = model.start(1), 0, 0.0, 0.0
+    for begin in range(0, len(stream.ids), CHUNK):
+        ids_1T = np.asarray(stream.ids[begin : begin + CHUNK], np.int64)[None]
+        if isinstance(model, NeuralCacheLM):
+            found, state = model.attribute(ids_1T, state)
+            nats_1T, static_1T = found.nats_BT, found.part_nats_BTP[..., 0]
+        else:
+            nats_1T, state = model.score(ids_1T, state)
+            static_1T = nats_1T
+        nats, static = nats + float(nats_1T.sum()), static + float(static_1T.sum())
+        tokens += int((~np.isin(ids_1T, sorted(GIVEN))).sum())
+    if not tokens:
+        raise InputError("The text has no token to predict", where=stream.folder)
+    return Sums(tokens, nats, static)
+
+
+def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:
+    """Return a folder of tokens, or a text file as such: each line a document, brought into the normal form.
+
+    Args:
+        path: What `models.streams.write_stream` wrote, or a text, plain, .gz or .zst.
+        vocabulary: Of the model.
+        work: Where the tokens of a text are written.
+
+    Raises:
+        InputError: It is neither, or cannot be read.
+        EmptyInput: A text without a line.
+    """
+    if path.is_dir():
+        return TokenStream.open(path)
+    try:
+        with opened(path) as file:
+            text = file.read().decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError("The text cannot be read", where=path, cause=str(error)) from error
+    # Not at U+2028, U+0085 and their like, which texts contain: `splitlines` would make several documents of one.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    texts = [text for line in lines if (text := vocabulary.normal_form.apply(line))]
+    if not texts:
+        raise EmptyInput("There is no line of text", where=path)
+    frame = pl.DataFrame({"review_id": [str(number) for number in range(len(texts))], "text": texts})
+    frame = frame.with_columns(stars=pl.lit(0, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    write_stream(work, vocabulary, [frame])
+    return TokenStream.open(work)

@@ -1,0 +1,91 @@
+"""Keys that suggestions would have spared the person who typed a review: typing, simulated.
+
+The keyboard always shows the few likeliest entries of the vocabulary that begin with what has been typed of the next
+token. Picking one costs one key and writes the rest of it; the typist picks as soon as the right one is shown and that
+is shorter than typing on. A word is offered with the space before it. Keys are bytes of UTF-8, as are the lengths of
+the texts that the spared keys are divided by, so an unknown word, which is never shown, counts as typed in full:
+
+    keystroke savings = keys spared / bytes of the texts                       1 − keys with suggestions / keys without
+
+K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL: here with one key for a
+pick, and the space that comes with it. Of parts of words the figure is a lower bound: a keyboard would show the words
+that they begin, and the typist here follows the one way in which the vocabulary cuts the text.
+
+Shapes: N positions, V vocabulary entries, P lengths of what has been typed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.tokens.vocabulary import SPECIAL
+
+if TYPE_CHECKING:
+    from models.tokens.vocabulary import Vocabulary
+
+SHOWN = 3
+"""Suggestions that the keyboard shows at a time."""
+LAST = b"\xff"
+"""Greater than every byte of UTF-8."""
+CLOSING = frozenset(b".,!?;:)")
+"""Last bytes of punctuation after which a word is written with a space, whatever stands before."""
+
+
+class Keyboard:
+    """Shows suggestions of one vocabulary.
+
+    Args:
+        vocabulary: Its entries, the special tokens left out, are what may be shown.
+        shown: Suggestions at a time.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, shown: int = SHOWN) -> None:
+        self.shown = shown
+        size, special = vocabulary.size, len(SPECIAL)
+        # Entries of other units have their spaces in them.
+        self.word_V = vocabulary.word_start_V if vocabulary.unit == "word" else np.zeros(size, bool)
+        entries = [b""] * special + [vocabulary.entry(token) for token in range(special, size)]
+        self.texts = [b" " + text if word else text for text, word in zip(entries, self.word_V, strict=True)]
+        self.spaced_V = self.word_V | np.array([bool(text) and text[-1] in CLOSING for text in entries])
+        self.order_E = np.array(sorted(range(special, size), key=self.texts.__getitem__), np.int64)
+        self._sorted = [self.texts[token] for token in self.order_E]
+        self._known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
+
+    def spared(self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray) -> np.ndarray:
+        """Return the keys that suggestions spare at each position (N,), at least 0.
+
+        Args:
+            better_NV: The entries that are shown rather than the target (bool).
+            target_N: The token that was written; special tokens spare nothing.
+            before_N: The token before it.
+        """
+        spared_N = np.zeros(len(target_N), np.int64)
+        rows_M = np.flatnonzero(target_N >= len(SPECIAL))
+        better_ME = better_NV[rows_M][:, self.order_E]
+        for row, better_E in zip(rows_M.tolist(), better_ME, strict=True):
+            token = int(target_N[row])
+            free = bool(self.word_V[token]) and not self.spaced_V[before_N[row]]
+            low_P, high_P = self._ranges(token, free)
+            better = np.flatnonzero(better_E)
+            shown_P = np.searchsorted(better, high_P) - np.searchsorted(better, low_P) < self.shown
+            if shown_P.any():
+                spared_N[row] = len(low_P) - 1 - int(np.argmax(shown_P))
+        return spared_N
+
+    def _ranges(self, token: int, free: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return which sorted entries begin with the first 0, 1, 2 … bytes of a token, from (P,) up to (P,).
+
+        Args:
+            token: P is the number of keys that typing it takes.
+            free: A word before which no space has to be typed: the line's beginning has it already.
+        """
+        if (token, free) not in self._known:
+            text = self.texts[token]
+            typed = [b"", *(text[:length] for length in range(2 if free else 1, len(text)))]
+            low = [bisect_left(self._sorted, prefix) for prefix in typed]
+            high = [bisect_left(self._sorted, prefix + LAST) for prefix in typed]
+            self._known[token, free] = np.array(low), np.array(high)
+        return self._known[token, free]

@@ -1,0 +1,194 @@
+"""Figures of a model from its scores: perplexities, bits per byte, by stars.
+
+Every figure is a ratio of sums over reviews, so reviews of unequal length weigh by their tokens (or bytes), and
+figures of parts add up. Denominators, fixed for all models:
+
+    tokens  tokens of the text + 1 end token a review; never the begin or the star token
+    words   words between white space + 1 for the end of a review
+    bytes   UTF-8 bytes of the cleaned text + 1 for the end of a review; counted once, by the prepare stage
+
+An unknown word is scored as `<unk>`, which stands for many words at once and is therefore too cheap. The *open*
+figures add what it costs to spell the word (`spelling_nats`), and only they compare models of different vocabularies.
+They pay for what a vocabulary of words folds away, too (case, typographic quotes, spaces; `models/tokens/surface.py`),
+except for vocabularies of earlier versions, which have no price for it: the policies beside the figures say so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from models.adaptation import STATIC, adaptation_of
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums over the reviews of a test set, and the figures that follow from them.
+
+    Args:
+        reviews: Number of reviews.
+        tokens: Scored tokens, end tokens included.
+        bytes: UTF-8 bytes, one for each end included.
+        words: White-space words, without the ends.
+        oov: Tokens that are `<unk>`.
+        nats: −Σ log p.
+        spelling_nats: What the tokens leave out: the letters of unknown words, case, spaces and quotes.
+        unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
+        vocabulary: Digest of the vocabulary.
+        boundary: Its boundary policy: which tokens stand at the ends of a review.
+        adaptation: "static", or how the model adapts to the text that it is measured on (`models/adaptation.py`).
+        impossible: Reviews to which the model gives probability 0. One makes every figure infinite, and so they stay:
+            to leave it out would reward a model for calling impossible what has happened.
+    """
+
+    reviews: int
+    tokens: int
+    bytes: int
+    words: int
+    oov: int
+    nats: float
+    spelling_nats: float
+    unit: str = ""
+    vocabulary: str = ""
+    boundary: str = ""
+    adaptation: str = STATIC
+    impossible: int = 0
+
+    @property
+    def perplexity(self) -> float:
+        """exp(mean nats of a token); compares models of one vocabulary only."""
+        return _exp(self.nats, self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        """l in perplexity = 2^l."""
+        return _ratio(self.nats / LN2, self.tokens)
+
+    @property
+    def word_perplexity(self) -> float:
+        """exp(nats of a white-space word), unknown words spelt out."""
+        return _exp(self.nats + self.spelling_nats, self.words + self.reviews)
+
+    @property
+    def byte_perplexity(self) -> float:
+        """exp(nats of a byte) = 2^(bits per byte)."""
+        return _exp(self.nats, self.bytes)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits of a byte of text, unknown words at the price of `<unk>`."""
+        return _ratio(self.nats / LN2, self.bytes)
+
+    @property
+    def open_bits_per_byte(self) -> float:
+        """Bits of a byte of text, unknown words, case and spaces paid for: it compares models of any vocabularies."""
+        return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """Bits of a token of a character model (a rare character counts as its bytes); None for other units."""
+        return self.bits_per_token if self.unit == "char" else None
+
+    @property
+    def oov_share(self) -> float:
+        """Share of the scored tokens that are `<unk>`."""
+        return _ratio(self.oov, self.tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return sums and figures under the names that tables, tracking and the command line use."""
+        return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, *LABELS)}
+
+
+SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
+RATIOS = (
+    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
+    "oov_share",
+)
+LABELS = ("unit", "vocabulary", "boundary", "adaptation")
+"""What figures mean something by."""
+
+
+def figures_of(
+    rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "", adaptation: str = STATIC
+) -> Figures:
+    """Add up the rows that `evaluation.scoring.score.score_stream` gives.
+
+    Args:
+        rows: Columns nats, tokens, bytes, oov, spelling_nats, words; one row per review.
+        unit: Of the vocabulary.
+        vocabulary: Digest of the vocabulary.
+        boundary: Boundary policy of the stream.
+        adaptation: "static", or how the model adapts.
+    """
+    sums: dict[str, Any] = {name: rows[name].sum() for name in SUMS if name != "reviews"}
+    impossible = int(rows["nats"].is_infinite().sum())
+    return Figures(
+        reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, adaptation=adaptation,
+        impossible=impossible,
+    )
+
+
+def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
+    """Add up the rows that *bundle* scored; unit, vocabulary, boundary policy and adaptation are its own."""
+    vocabulary = bundle.vocabulary
+    return figures_of(
+        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
+        adaptation=adaptation_of(bundle.model),
+    )
+
+
+def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
+    """Return one row of figures per star rating that occurs (0: unknown), lowest first.
+
+    Args:
+        rows: See `figures_of`, with a column stars.
+        whole: Figures of all rows, for unit and vocabulary.
+    """
+    labels = {name: getattr(whole, name) for name in LABELS}
+    parts = rows.sort("stars").partition_by("stars", as_dict=True, maintain_order=True)
+    slices = [{"stars": stars, **figures_of(part, **labels).to_dict()} for (stars,), part in parts.items()]
+    return pl.DataFrame(slices, infer_schema_length=None)
+
+
+def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC, whole: bool = True) -> dict[str, str]:
+    """Return what has to be said beside every set of figures to make it mean something.
+
+    *whole*: whether the open figures pay for all of the text (`Vocabulary.whole`).
+    """
+    return {
+        "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
+        "end of review": "one <eos> token a review is scored and counted; 1 byte and 1 word a review stand for it",
+        "begin and stars": "<bos> and the star token are given, never scored",
+        "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
+        "folding": FOLDING[whole],
+        "state": "every review starts from the fresh state",
+        "adaptation": adaptation,
+        "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
+        "boundary": boundary,
+        "vocabulary": vocabulary,
+        "unit": unit,
+    }
+
+
+FOLDING = {
+    True: "open figures add the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
+    False: "what the vocabulary folds away (words: case, quotes, spacing) is paid for in no figure: it has no price",
+}
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _exp(nats: float, denominator: float) -> float:
+    """exp(nats / denominator), infinite where it is too large for a float."""
+    mean = _ratio(nats, denominator)
+    return math.exp(mean) if not mean > 700 else math.inf

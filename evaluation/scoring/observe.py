@@ -1,0 +1,197 @@
+"""What a model expects at every position of some reviews: scores of tokens as data, one row per token.
+
+Nats alone say how probable what came was. Here the whole distribution before each token is looked at once, and all that
+is asked about it is written down: the token's rank, the entropy, the top entry's probability, the keys that suggestions
+would have spared, and the same token at the fitted temperature. Tables of usefulness and calibration are sums over the
+rows. A vocabulary's worth of numbers per position is dear, so this is done for a sample.
+
+Shapes: N positions, V vocabulary entries, B reviews side by side, T positions of a review.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from core.errors import ReviewLMError
+from evaluation.probing.context_use import PREFIX
+from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature, tempered
+from evaluation.scoring.keystrokes import Keyboard
+from evaluation.scoring.score import TOKENS_PER_BATCH, Window, batches, windows
+from models.predictions import predictions
+from models.tokens.vocabulary import UNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.bundles.bundle import Bundle
+    from models.predictions import Predictions
+    from models.streams import TokenStream
+
+COLUMNS = pl.Schema({
+    "review_id": pl.String(),
+    "position": pl.Int64(),
+    "id": pl.Int64(),
+    "token": pl.String(),
+    "nats": pl.Float64(),
+    "rank": pl.Int64(),
+    "entropy": pl.Float64(),
+    "training_count": pl.Int64(),
+    "after_oov": pl.Boolean(),
+    "suggestion": pl.Int64(),
+    "confidence": pl.Float64(),
+    "tempered_nats": pl.Float64(),
+    "tempered_confidence": pl.Float64(),
+    "keys_spared": pl.Int64(),
+})
+"""Columns of `token_scores.parquet`."""
+HELD = 1 << 24
+"""Entries of distributions, positions times vocabulary, that are held in memory to fit a temperature: 64 MiB."""
+LEAST_TOKENS = 64
+"""Tokens that a temperature is fitted on however large the vocabulary is."""
+TOLERANCE = 1e-2
+"""How far a token's nats may be from what the whole distribution says of it, absolutely and relatively."""
+
+
+def observe(
+    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, training_counts_V: np.ndarray,
+    temperature: float = 1.0, *, tokens_per_batch: int = TOKENS_PER_BATCH,
+) -> pl.DataFrame:  # fmt: skip
+    """Return one row per scored token of some reviews, in their order.
+
+    Args:
+        bundle: Model and vocabulary.
+        stream: Reviews as tokens of that vocabulary.
+        reviews: Positions of the reviews in the stream, ascending.
+        token_nats: What `score.score_stream` wrote of the same reviews: the nats are taken from there, so that they add
+            up to the scores of the reviews to the last digit.
+        training_counts_V: How often each entry stands in the training text.
+        temperature: For the tempered columns.
+        tokens_per_batch: Positions side by side, padding included; changes nothing beyond rounding.
+
+    Returns:
+        `COLUMNS`: position 0 is the first token of the text, the end token is the last; rank 1 is the likeliest entry
+        of the vocabulary (of equals the lowest id comes first), null where the token was called impossible; entropy is
+        that of the distribution, in nats; after_oov says that the token before is `<unk>`; suggestion is the rank
+        without `<unk>`, which nobody would suggest, and null for `<unk>` itself; confidence is the probability of the
+        likeliest entry; keys_spared see `keystrokes.py`.
+
+    Raises:
+        ModelError: kind "input": the stream was made with another vocabulary.
+        ReviewLMError: The nats are not those of these reviews, or the model's distributions say something else.
+    """
+    stream.require(bundle.vocabulary)
+    keyboard = Keyboard(bundle.vocabulary)
+    parts = [
+        _judged(part, window, keyboard, temperature)
+        for window in _whole_reviews(stream, reviews, tokens_per_batch)
+        for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
+    ]
+    found = pl.concat([_nothing_judged(), *parts]).sort("row", "position")
+    names = {token: bundle.vocabulary.token(token) for token in found["id"].unique().to_list()}
+    found = found.with_columns(
+        review_id=stream.documents["review_id"].gather(found["row"]),
+        position=pl.col("position") - PREFIX,
+        token=pl.col("id").replace_strict(names, return_dtype=pl.String),
+        training_count=pl.Series(np.asarray(training_counts_V, np.int64)[found["id"].to_numpy()], dtype=pl.Int64),
+    )
+    return _with_nats(found, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
+
+
+def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarray, seed: int) -> Temperature:
+    """Fit a temperature on the tokens of held-out reviews.
+
+    Distributions are held in memory, at most `HELD` numbers of them: where the reviews have more, as many reviews as
+    fit are drawn, the last one in part.
+
+    Args:
+        bundle: Model and vocabulary.
+        stream: Held-out reviews as tokens of that vocabulary.
+        reviews: Positions of reviews in the stream.
+        seed: Equal seeds draw equal reviews.
+    """
+    stream.require(bundle.vocabulary)
+    left = max(LEAST_TOKENS, HELD // bundle.vocabulary.size)
+    order = np.random.default_rng(seed).permutation(reviews)
+    tokens_D = stream.documents["tokens"].to_numpy()[order]
+    share_D = np.clip(left - (np.cumsum(tokens_D) - tokens_D), 0, tokens_D)
+    take = dict(zip(order[share_D > 0].tolist(), share_D[share_D > 0].tolist(), strict=True))
+    count = sum(take.values())
+    logp_NV = np.empty((count, bundle.vocabulary.size), np.float32)
+    target_N, review_N, done = np.empty(count, np.int64), np.empty(count, np.int64), 0
+    for window in _whole_reviews(stream, np.sort(np.array(list(take), np.int64)), TOKENS_PER_BATCH):
+        share_B1 = np.array([take[int(row)] for row in window.rows_B])[:, None]
+        wanted_BT = window.scored_BT & (np.cumsum(window.scored_BT, axis=1) <= share_B1)
+        for part in predictions(bundle.model, window.ids_BT, wanted_BT):
+            rows = slice(done, done + len(part.text_N))
+            logp_NV[rows], done = part.logp_NV, rows.stop
+            target_N[rows] = window.ids_BT[part.text_N, part.position_N]
+            review_N[rows] = window.rows_B[part.text_N]
+    return fit_temperature(logp_NV, target_N, review_N)
+
+
+def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[Window]:
+    """Yield reviews side by side, none of them cut."""
+    lengths_D = np.diff(np.asarray(stream.offsets))[reviews]
+    for rows in batches(np.concatenate([[0], np.cumsum(lengths_D)]), tokens_per_batch):
+        yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
+
+
+def _judged(part: Predictions, window: Window, keyboard: Keyboard, temperature: float) -> pl.DataFrame:
+    """Return what is to be said of N positions, with the row of the stream and the position in the stream's review."""
+    target_N = window.ids_BT[part.text_N, part.position_N]
+    before_N = window.ids_BT[part.text_N, part.position_N - 1]
+    logp_NV, target_N1 = part.logp_NV, target_N[:, None]
+    own_N1 = np.take_along_axis(logp_NV, target_N1, 1)
+    possible_N = ~np.isneginf(own_N1[:, 0])
+    better_NV = (logp_NV > own_N1) | ((logp_NV == own_N1) & (np.arange(logp_NV.shape[1]) < target_N1))
+    rank_N = 1 + np.count_nonzero(better_NV, axis=1)
+    known_N = possible_N & (target_N != UNK)
+    p_NV = np.exp(logp_NV)
+    raw_N = own_N1[:, 0].astype(np.float64)
+    confidence_N = p_NV.max(1).astype(np.float64)
+    tempered_N = (-raw_N, confidence_N) if temperature == 1 else tempered(logp_NV, raw_N, temperature)
+    p_NV *= np.maximum(logp_NV, LOWEST)
+    frame = pl.DataFrame({
+        "row": window.rows_B[part.text_N],
+        "position": part.position_N,
+        "id": target_N,
+        "predicted_nats": -raw_N,
+        "entropy": -p_NV.sum(1, dtype=np.float64),
+        "after_oov": before_N == UNK,
+        "rank": pl.Series(rank_N).set(pl.Series(~possible_N), None),
+        "suggestion": pl.Series(rank_N - better_NV[:, UNK]).set(pl.Series(~known_N), None),
+        "confidence": confidence_N,
+        "tempered_nats": tempered_N[0],
+        "tempered_confidence": tempered_N[1],
+        "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
+    })  # fmt: skip
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in _nothing_judged().schema.items())
+
+
+def _nothing_judged() -> pl.DataFrame:
+    own = {"row": pl.Int64(), "predicted_nats": pl.Float64()}
+    from_stream = ("review_id", "token", "nats", "training_count")
+    return pl.DataFrame(schema=own | {name: dtype for name, dtype in COLUMNS.items() if name not in from_stream})
+
+
+def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
+    """Add the nats that the score stage found; complain where they belong to something else."""
+    key = ["review_id", "position"]
+    if not found.select(key).equals(token_nats.select(key)):
+        raise ReviewLMError(
+            "The scores of tokens are not of the reviews that are observed", value=f"{len(token_nats)} and {len(found)}"
+            " tokens", cause="drawn with another seed or number", remedy="run again with --rebuild score",
+        )  # fmt: skip
+    nats_N, predicted_N = token_nats["nats"].to_numpy(), found["predicted_nats"].to_numpy()
+    far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)
+    if far_N.any():
+        worst = found.row(int(np.flatnonzero(far_N)[0]), named=True)
+        raise ReviewLMError(
+            "A model's distributions do not say of a token what its scores say", where=worst["review_id"],
+            value=f"token {worst['position']}: {nats_N[far_N][0]:.6g} nats scored, {predicted_N[far_N][0]:.6g} stepped",
+            cause="the model is not the one that was scored, or does not keep its contract",
+        )  # fmt: skip
+    return found.with_columns(nats=pl.Series(nats_N))

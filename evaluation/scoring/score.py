@@ -1,0 +1,208 @@
+"""Scores of a model on a token stream: one row per review, every token scored once, n-gram and neural alike.
+
+Reviews are scored side by side in batches of similar length. A batch is padded at its end with `<bos>`, which no
+model predicts, and each review starts from the model's fresh state: neither the batch size nor the order of the
+reviews changes a number beyond rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from core.errors import InputError, ReviewLMError
+from corpus.splitting.leaks import reviews_digest
+from evaluation.probing.context_use import PREFIX
+from evaluation.scoring.metrics import figures_of_bundle, policies
+from models.tokens.vocabulary import BOS
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+    from models.streams import TokenStream
+
+SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
+TOKENS_PER_BATCH = 16_384
+"""Positions handed to the model at a time, padding included; bounds the memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Window(NamedTuple):
+    """Some positions of some reviews. B reviews, T positions; `scored_BT` says which of them count."""
+
+    rows_B: np.ndarray
+    start: int
+    ids_BT: np.ndarray
+    scored_BT: np.ndarray
+
+
+def score_stream(
+    bundle: Bundle,
+    stream: TokenStream,
+    folder: Path | None = None,
+    *,
+    observed: Sequence[int] = (),
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> pl.DataFrame:
+    """Score every review of a stream.
+
+    Texts are read from the memory-mapped stream batch by batch. What grows with the number of reviews is their row of
+    the result (`docs/evaluation.md` has the bytes), and nothing else does.
+
+    Args:
+        bundle: Model and vocabulary.
+        stream: Reviews as tokens of that vocabulary.
+        folder: Where to write the result as `scores.parquet`, if anywhere.
+        observed: Positions in the stream of reviews whose tokens are written one by one, as they were scored, to
+            `token_nats.parquet` in that folder: review_id, position (0 is the first token of the text), nats.
+        tokens_per_batch: Positions per call of the model.
+        report: Called after each batch with the reviews done and their total.
+
+    Returns:
+        One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
+        words, tokens, oov, spelling_nats, surface_nats) and `nats` = −log p(review | stars) of its scored tokens: those
+        of the text and the end token, never the begin or the star token.
+
+    Raises:
+        models.base.ModelError: The stream was made with another vocabulary or boundary policy.
+        InputError: An observed review is outside the stream.
+        ReviewLMError: The scored tokens are not the tokens of the stream.
+    """
+    stream.require(bundle.vocabulary)
+    _require_inside(observed, stream)
+    nats_D, tokens_D = np.zeros(len(stream)), np.zeros(len(stream), np.int64)
+    keep_D, found, done = np.zeros(len(stream), bool), [], 0
+    keep_D[list(observed)] = True
+    for rows_B in batches(stream.offsets, tokens_per_batch):
+        for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
+            nats_D[rows_B] += nats_BT.sum(axis=1)
+            tokens_D[rows_B] += np.count_nonzero(window.scored_BT, axis=1)
+            if keep_D[rows_B].any():
+                found.append(_kept(window, nats_BT, keep_D[rows_B]))
+        done += len(rows_B)
+        report(done, len(stream))
+    _require_each_token_once(tokens_D, stream)
+    rows = stream.documents.with_columns(pl.Series("nats", nats_D))
+    if folder is not None:
+        rows.write_parquet(folder / SCORES_FILE)
+        if found:
+            _token_table(stream, found).write_parquet(folder / TOKEN_NATS)
+    return rows
+
+
+def record_scores(
+    bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
+
+    Args:
+        bundle, stream, folder, observed, report: See `score_stream`.
+
+    Returns:
+        The figures of all reviews, what tells these reviews from others, and the wall seconds of scoring.
+    """
+    began = perf_counter()
+    rows = score_stream(bundle, stream, folder, observed=observed, report=report)
+    seconds = perf_counter() - began
+    whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
+    pays = getattr(vocabulary, "whole", True)
+    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation, pays)
+    figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
+    text = json.dumps({"figures": figures, "policies": stated}, indent=2)
+    (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
+    return {**figures, "score_seconds": seconds}
+
+
+def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
+    """Return the positions of so many reviews, drawn without replacement, ascending; all where there are fewer.
+
+    Streams of the same reviews in the same order, of whatever vocabulary, give the same ones.
+    """
+    return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
+
+
+def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Yield positions of reviews, longest first, so many that the padded batch keeps within the bound.
+
+    Args:
+        offsets: (D+1,) first token of each review, and the end.
+        tokens_per_batch: Bound of reviews times the length of the longest; a review longer than that comes alone.
+    """
+    lengths_D = np.diff(offsets)
+    order_D = np.argsort(-lengths_D, kind="stable")
+    start = 0
+    while start < len(order_D):
+        count = max(1, tokens_per_batch // max(1, int(lengths_D[order_D[start]])))
+        yield order_D[start : start + count]
+        start += count
+
+
+def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Window]:
+    """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
+
+    All but the first two tokens of a review, begin and stars, are scored.
+    """
+    ids, offsets = np.asarray(stream.ids), np.asarray(stream.offsets)
+    first_B1 = offsets[rows_B][:, None]
+    length_B1 = offsets[rows_B + 1][:, None] - first_B1
+    longest = int(length_B1.max())
+    for start in range(0, longest, width):
+        position_T = np.arange(start, min(start + width, longest))
+        inside_BT = position_T < length_B1
+        ids_BT = ids.take(first_B1 + position_T, mode="clip").astype(np.int64)
+        ids_BT[~inside_BT] = BOS
+        yield Window(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
+
+
+def _scores(
+    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield windows and their nats_BT; the state is carried from window to window.
+
+    What is not scored is a token that no model predicts, padding included: by the contract its nats are 0.
+    """
+    width = max(1, width // len(rows_B))
+    state = bundle.model.start(len(rows_B))
+    for window in windows(stream, rows_B, width):
+        nats_BT, state = bundle.model.score(window.ids_BT, state)
+        yield window, nats_BT
+
+
+def _kept(window: Window, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
+    """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
+    kept = np.flatnonzero(keep_B)
+    row_N, t_N = np.nonzero(window.scored_BT[kept])
+    return np.stack([window.rows_B[kept[row_N]], window.start + t_N - PREFIX, nats_BT[kept[row_N], t_N]])
+
+
+def _token_table(stream: TokenStream, found: Sequence[np.ndarray]) -> pl.DataFrame:
+    row_N, position_N, nats_N = np.concatenate(found, axis=1)
+    order_N = np.lexsort((position_N, row_N))
+    return pl.DataFrame({
+        "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),
+        "position": position_N[order_N].astype(np.int64),
+        "nats": nats_N[order_N],
+    })  # fmt: skip
+
+
+def _require_inside(reviews: Sequence[int], stream: TokenStream) -> None:
+    if outside := [row for row in reviews if not 0 <= row < len(stream)]:
+        raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
+
+
+def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:
+    scored = int(tokens_D.sum())
+    if scored != stream.tokens or not np.array_equal(tokens_D, stream.documents["tokens"].to_numpy()):
+        raise ReviewLMError(
+            "Not every token was scored once", value=f"{scored} scored, {stream.tokens} in the stream",
+            cause="the stream's files do not belong together", remedy="run again with --rebuild tokens",
+        )

@@ -1,0 +1,114 @@
+"""Models beside each other: the comparison table, and by which figures they may be compared at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import Figures
+from models.adaptation import STATIC
+
+Baseline = str | Mapping[str, str]
+"""Name of the model that all others are compared with, or, by name of model, its own; "" where it has none."""
+
+
+def own_baselines(
+    adaptations: Mapping[str, str], parts: Mapping[str, Sequence[str]], baseline: str
+) -> dict[str, str]:
+    """Choose the baseline of each model: a static one for static models, an adapting one for those that adapt.
+
+    A model that learns from the text it is measured on answers another question than a static one, so a gain of the one
+    over the other says little. Adapting models are compared with the variant of the baseline that adapts (a cache on
+    it, say): the first that is made of it alone. Without one they have no baseline, and show no gain.
+
+    Args:
+        adaptations: By name of model, "static" or how it adapts.
+        parts: By name of model, the models that it is made of.
+        baseline: The one named in the configuration.
+
+    Returns:
+        Name of the baseline by name of model; "" where there is none.
+    """
+    made_of = {name: tuple(parts.get(name, ())) for name in adaptations}
+    adapts = {name: way != STATIC for name, way in adaptations.items()}
+
+    def variant(adapting: bool) -> str:
+        if adapts.get(baseline) == adapting:
+            return baseline
+        kin = [name for name in adapts if made_of[name] == (baseline,) or made_of.get(baseline) == (name,)]
+        return next((name for name in kin if adapts[name] == adapting), "")
+
+    found = {adapting: variant(adapting) for adapting in (False, True)}
+    return {name: found[adapting] for name, adapting in adapts.items()}
+
+
+def baseline_of(baseline: Baseline, model: str) -> str:
+    """Return the name of a model's baseline; "" where it has none."""
+    return baseline if isinstance(baseline, str) else baseline.get(model, "")
+
+
+def comparison_table(
+    figures: Mapping[str, Figures], kinds: Mapping[str, str] | None = None, baseline: Baseline = ""
+) -> pl.DataFrame:
+    """Return one row per model: static models, then those that adapt, each best (fewest open bits per byte) first.
+
+    Args:
+        figures: By name of model; all of the same test reviews.
+        kinds: Kind of each model ("ngram", "lstm" …).
+        baseline: The model that `gain` is measured against: 1 − open bits per byte / those of the baseline; null where
+            either is infinite, or a model has no baseline.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews.
+    """
+    if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
+        raise ReviewLMError(
+            "Figures of different test sets do not belong in one table",
+            value=sorted(texts),
+            remedy="score all models on the same split",
+        )
+    bits = {name: entry.open_bits_per_byte for name, entry in figures.items()}
+    rows = []
+    for name, entry in figures.items():
+        own = baseline_of(baseline, name)
+        base = bits.get(own, math.nan)
+        gain = 1 - bits[name] / base if math.isfinite(bits[name] + base) else None
+        kind = (kinds or {}).get(name, "")
+        rows.append({"model": name, "kind": kind, **entry.to_dict(), "baseline": own, "gain": gain})
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    return table.sort(pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that models can be compared by, the less the better, and when that makes sense.
+
+    Args:
+        label: As shown.
+        any_vocabulary: Whether models of different vocabularies may be compared by it: a smaller vocabulary turns more
+            words into `<unk>`, or cuts the text into more tokens.
+        value: The figure.
+    """
+
+    label: str
+    any_vocabulary: bool
+    value: Callable[[Figures], float]
+
+
+METRICS = {
+    "open_bits_per_byte": Metric("open bits per byte", True, lambda figures: figures.open_bits_per_byte),
+    "word_perplexity": Metric("word perplexity", True, lambda figures: figures.word_perplexity),
+    "bits_per_byte": Metric("bits per byte", False, lambda figures: figures.bits_per_byte),
+    "byte_perplexity": Metric("byte perplexity", False, lambda figures: figures.byte_perplexity),
+    "perplexity": Metric("token perplexity", False, lambda figures: figures.perplexity),
+}
+
+
+def comparable(name: str, one: Figures, other: Figures) -> bool:
+    """Return whether two models may be compared by a metric; never where they place other tokens at a review's ends."""
+    same = one.vocabulary == other.vocabulary
+    return one.boundary == other.boundary and (METRICS[name].any_vocabulary or same)

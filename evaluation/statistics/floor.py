@@ -1,0 +1,108 @@
+"""The floor under every model: what the embedded corpus costs the grammar that wrote it, and how far models are above.
+
+The grammar knows the exact probability of each of its texts, and by Gibbs' inequality no model can need fewer bits
+for them on average. A model's gap is what it needs more: the mean over reviews of its nats and the grammar's, so an
+estimate of the Kullback–Leibler divergence between the two. Real reviews were written by no grammar and have no floor.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import LN2
+
+MIN_EXPLAINED = 0.99
+"""Share of the reviews that the grammar must be able to have made."""
+
+JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
+"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null where it cannot have written it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Sums over the reviews that the grammar can have made.
+
+    Args:
+        reviews: Reviews that were judged.
+        explained: Those that the grammar can have made; the sums are over these.
+        nats: −Σ log p(text | stars) under the grammar.
+        bytes: UTF-8 bytes, one for each end included.
+    """
+
+    reviews: int
+    explained: int
+    nats: float
+    bytes: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits of a byte of text that no model can go below, up to the luck of this sample."""
+        return self.nats / LN2 / self.bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sums and the floor."""
+        return {**asdict(self), "bits_per_byte": self.bits_per_byte}
+
+
+def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
+    """Return what each test review costs the grammar, or None where the grammar cannot have written them.
+
+    Args:
+        reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
+
+    Returns:
+        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the
+        reviews are beyond the grammar, or there are none; the log says how far it got.
+    """
+    # Imported late: the grammar is large, and whoever only draws a floor does not need it.
+    from corpus.synthetic.grammar import log_probability
+
+    nats: list[float | None] = []
+    missed = 0
+    for text, stars in reviews.select("text", "stars").iter_rows():
+        logp = log_probability(text, int(stars or 0))
+        nats.append(None if logp is None else -logp)
+        missed += logp is None
+        # Real reviews are turned away after a few, not after all.
+        if missed > (1 - MIN_EXPLAINED) * len(reviews):
+            log.info("no floor: the grammar explains %d of the first %d reviews", len(nats) - missed, len(nats))
+            return None
+    log.info("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
+    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
+    return judged if len(judged) else None
+
+
+def floor_of(judged: pl.DataFrame) -> Floor:
+    """Add up what `judged_reviews` returned."""
+    explained = judged.drop_nulls("nats")
+    return Floor(len(judged), len(explained), float(explained["nats"].sum()), int(explained["bytes"].sum()))
+
+
+def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
+    """Return the grammar's nats (D,) of each scored review, NaN where it was not judged or cannot be explained.
+
+    Args:
+        judged: See `judged_reviews`.
+        scores: Columns review_id and bytes; `evaluation.scoring.score.score_stream`.
+
+    Raises:
+        ReviewLMError: A review has other bytes in the two tables: they are not of the same text.
+    """
+    joined = scores.select("review_id", "bytes").join(
+        judged, on="review_id", how="left", suffix="_judged", maintain_order="left", validate="1:1"
+    )
+    if len(other := joined.filter(pl.col("bytes") != pl.col("bytes_judged"))):
+        raise ReviewLMError(
+            "The floor is of other texts than the scores",
+            value=f"review {other['review_id'][0]}",
+            remedy="run again with --rebuild floor",
+        )
+    return joined["nats"].fill_null(float("nan")).to_numpy()

@@ -1,0 +1,89 @@
+"""Group test reviews that are not independent, so that a bootstrap draws groups instead of reviews (cluster bootstrap).
+
+Reviews of one business, or copies of one text, resemble each other: 60 businesses with ten reviews each are not 600
+independent pieces of evidence. Who knows that reviews belong together gives a key for each review; reviews that share a
+key of any kind are one group, directly or by a chain of such pairs (`united`).
+
+The interface between the stages is one optional column `group` in the table of what is known of the test reviews
+(`tasks/data/documents.py`): an integer, equal in reviews of one group; null, or no such column: a review is its own
+group.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+GROUP = "group"
+"""Name of the column."""
+
+
+def united(*keys: pl.Series) -> pl.Series:
+    """Return the group of each review: the connected components of "shares a key" (union–find).
+
+    Args:
+        keys: One value per review in each, e.g. the business, and the number of a set of copies. Null is no key.
+
+    Raises:
+        ValueError: There is no series of keys, or they are not of the same length.
+    """
+    if not keys or len({len(series) for series in keys}) > 1:
+        raise ValueError("groups need at least one series of keys, all of the same length")
+    reviews, nodes = len(keys[0]), len(keys[0])
+    pairs = [np.empty((2, 0), np.int64)]
+    for series in keys:
+        known = series.is_not_null().to_numpy()
+        number_N = (series.filter(pl.Series(known)).rank("dense").cast(pl.Int64) - 1).to_numpy()
+        pairs.append(np.stack([np.flatnonzero(known), nodes + number_N]))
+        nodes += int(number_N.max(initial=-1)) + 1
+    row_E, column_E = np.concatenate(pairs, axis=1)
+    graph = coo_array((np.ones(len(row_E), np.int8), (row_E, column_E)), shape=(nodes, nodes))
+    label_N = connected_components(graph, directed=False)[1]
+    return pl.Series(GROUP, np.unique(label_N[:reviews], return_inverse=True)[1].astype(np.int64))
+
+
+def groups_of(review_ids: pl.Series, documents: pl.DataFrame | None) -> np.ndarray | None:
+    """Return the number of each review's group, 0, 1, 2 …; None where each review is its own.
+
+    Args:
+        review_ids: In the order of the result.
+        documents: review_id and, where groups are known, `group`; of these reviews and any others. A review that is
+            missing, or has no group, is its own.
+    """
+    if documents is None or GROUP not in documents.columns:
+        return None
+    known = review_ids.to_frame("review_id").join(
+        documents.select("review_id", GROUP).unique("review_id"), on="review_id", how="left", maintain_order="left"
+    )
+    return united(known[GROUP]).to_numpy()
+
+
+def effective_number(sizes: np.ndarray) -> float:
+    """Return how many groups of equal size carry as much evidence as these: (Σ s)² / Σ s² (Kish 1965, section 8.2).
+
+    Args:
+        sizes: Bytes of each group, or of each review.
+    """
+    sizes_C = np.asarray(sizes, np.float64)
+    return float(sizes_C.sum() ** 2 / (sizes_C**2).sum())
+
+
+def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, float]:
+    """Return how many times the variance of a sum is that of independent reviews, and the error of that if it is 1.
+
+    (Σ over groups of (Σ e)²) / Σ e² (Kish 1965, section 5.4).
+
+    Args:
+        residual_D: Deviations e of the reviews, with mean 0.
+        groups_D: Number of each review's group.
+    """
+    squares_D = np.asarray(residual_D, np.float64) ** 2
+    sums_C, squares_C, fourths_C = (
+        np.bincount(groups_D, column_D) for column_D in (residual_D, squares_D, squares_D**2)
+    )
+    pairs = float((squares_C**2 - fourths_C).sum())  # Σ e² e'² over the ordered pairs of each group
+    return float((sums_C**2).sum() / squares_D.sum()), math.sqrt(2 * max(pairs, 0.0)) / float(squares_D.sum())

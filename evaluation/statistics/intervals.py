@@ -1,0 +1,279 @@
+"""Every figure of every model with its interval, and every difference with its own, from the same draws of reviews.
+
+Intervals of two models overlap long before their difference is doubtful, since both find the same reviews hard: what
+decides between two models is the interval of their difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import ReviewLMError
+from evaluation.scoring.metrics import LN2, Figures
+from evaluation.scoring.usefulness import HITS
+from evaluation.statistics.bootstrap import Bootstrap, Interval
+from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
+from evaluation.statistics.floor import floor_nats
+from evaluation.statistics.groups import groups_of
+from models.adaptation import STATIC
+
+Sums = Mapping[Any, Any]
+"""Sums over reviews by the name of a column: one number of each, or one of each draw."""
+
+FIGURES: dict[str, Callable[[Sums], Any]] = {
+    "perplexity": lambda sums: np.exp(sums["nats"] / sums["tokens"]),
+    "word_perplexity": lambda sums: np.exp((sums["nats"] + sums["spelling_nats"]) / (sums["words"] + sums["reviews"])),
+    "byte_perplexity": lambda sums: np.exp(sums["nats"] / sums["bytes"]),
+    "bits_per_byte": lambda sums: sums["nats"] / sums["bytes"] / LN2,
+    "open_bits_per_byte": lambda sums: (sums["nats"] + sums["spelling_nats"]) / sums["bytes"] / LN2,
+    "bits_per_character": lambda sums: sums["nats"] / sums["tokens"] / LN2,
+    "oov_share": lambda sums: sums["oov"] / sums["tokens"],
+}
+"""The properties of `evaluation.scoring.metrics.Figures`, as functions of sums that are numbers or arrays."""
+
+OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
+SHARED = ("bytes", "reviews", "gap_bytes")
+"""Columns that every model has for itself, and those that are the same for all."""
+
+BELOW = 1e-9
+"""Bits per byte: a gap this close to 0 is rounding."""
+
+GAPS: dict[str, Callable[[Sums], Any]] = {
+    "gap": lambda sums: sums["gap_nats"] / sums["gap_bytes"] / LN2,
+    "gap_per_token": lambda sums: sums["gap_nats"] / sums["gap_tokens"] / LN2,
+}
+"""Bits per byte, and bits per token of the model's own vocabulary, above the grammar's floor."""
+
+
+class ComparedScores:
+    """The scores of several models on the same reviews, with the draws that all their intervals come from.
+
+    Args:
+        scores: By name of model: `evaluation.scoring.score.score_stream`; the order of the rows does not matter.
+        figures: By name of model; unit, vocabulary and boundary policy decide what may be compared.
+        judged: What the reviews cost the grammar (`evaluation.statistics.floor.judged_reviews`), if it wrote them.
+        confidence: Of the intervals, in (0, 1).
+        resamples: Draws.
+        seed: Equal seeds draw equal reviews.
+        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews, or on none.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, pl.DataFrame],
+        figures: Mapping[str, Figures],
+        judged: pl.DataFrame | None = None,
+        *,
+        confidence: float,
+        resamples: int,
+        seed: int,
+        documents: pl.DataFrame | None = None,
+    ) -> None:
+        rows = aligned(scores)
+        self.figures, self.judged = {name: figures[name] for name in scores}, judged
+        columns: dict[Any, np.ndarray] = {}
+        for name, frame in rows.items():
+            columns |= {(name, column): frame[column].to_numpy() for column in OWN if column in frame.columns}
+            columns |= _gap_columns(name, frame, judged) if judged is not None else {}
+        first = next(iter(rows.values()))
+        columns |= {"bytes": first["bytes"].to_numpy(), "reviews": np.ones(len(first))}
+        groups = groups_of(first["review_id"], documents)
+        self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+
+    def interval_table(self, baseline: Baseline) -> pl.DataFrame:
+        """Return one row per model: what belongs beside `evaluation.statistics.comparison.comparison_table`.
+
+        Returns:
+            model, and `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap
+            (bits per byte above the floor) and gap_per_token (bits per token) with theirs; below_floor: whether even
+            the upper end of the gap is below 0. Null where there is no interval: the figure is infinite, has no
+            meaning for the unit, or there is one review; and for gaps where there is no floor.
+        """
+        rows = [self._row(name, baseline_of(baseline, name)) for name in self.figures]
+        schema = dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String(), "below_floor": pl.Boolean()}
+        return pl.DataFrame(rows, schema)
+
+    def difference_table(self, baseline: Baseline) -> pl.DataFrame:
+        """Return the paired differences of each model to its baseline, and to the next better one.
+
+        Static models are compared with static ones, adapting ones with adapting ones.
+
+        Returns:
+            model, other, relation ("baseline" or "next better"), figure, difference (model − other: below 0 the model
+            is better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi. A pair
+            has no row of a figure that cannot compare it (`evaluation.statistics.comparison.comparable`).
+        """
+        rows = [
+            self._difference(model, other, relation, metric)
+            for model, other, relation in self._pairs(baseline)
+            for metric in METRICS
+            if comparable(metric, self.figures[model], self.figures[other])
+        ]
+        return pl.DataFrame(rows, DIFFERENCES, orient="row")
+
+    def _row(self, name: str, baseline: str) -> dict[str, Any]:
+        row: dict[str, Any] = {"model": name}
+        for figure, of in FIGURES.items():
+            meant = figure != "bits_per_character" or self.figures[name].unit == "char"
+            row |= ends(figure, self._interval(name, of) if meant else None)
+        row |= ends("gain", self._gain(name, baseline, FIGURES["open_bits_per_byte"]))
+        gaps = {gap: self._interval(name, of) if self.judged is not None else None for gap, of in GAPS.items()}
+        for gap, interval in gaps.items():
+            row[gap] = _finite(interval.estimate) if interval else None
+            row |= ends(gap, interval)
+        above = row["gap_hi"]
+        row["below_floor"] = None if above is None else above < -BELOW
+        return row
+
+    def _interval(self, name: str, of: Callable[[Sums], Any]) -> Interval:
+        return self.boot.interval(lambda sums: of(_own(sums, name)))
+
+    def _gain(self, name: str, other: str, of: Callable[[Sums], Any]) -> Interval | None:
+        return self.boot.interval(partial(_gain_of, name, other, of)) if other in self.figures else None
+
+    def _difference(self, name: str, other: str, relation: str, metric: str) -> tuple[Any, ...]:
+        of = FIGURES[metric]
+        found = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
+        gain = self.boot.interval(partial(_gain_of, name, other, of))
+        numbers = (found.estimate, found.low, found.high, gain.estimate, gain.low, gain.high)
+        return (name, other, relation, metric, *map(_finite, numbers))
+
+    def _pairs(self, baseline: Baseline) -> Iterator[tuple[str, str, str]]:
+        order = sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
+        own = {name: baseline_of(baseline, name) for name in order}
+        yield from ((name, own[name], "baseline") for name in order if own[name] in own and own[name] != name)
+        for adapting in (False, True):
+            alike = [name for name in order if (self.figures[name].adaptation != STATIC) == adapting]
+            yield from ((worse, better, "next better") for better, worse in pairwise(alike))
+
+
+DIFFERENCES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "other", "relation", "figure"), pl.String()),
+        **dict.fromkeys(("difference", "difference_lo", "difference_hi", "gain", "gain_lo", "gain_hi"), pl.Float64()),
+    }
+)
+"""Columns of `ComparedScores.difference_table`."""
+
+
+def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Return each model's rows sorted by review.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews, or on none.
+    """
+    rows = {name: frame.sort("review_id") for name, frame in scores.items()}
+    first = next(iter(rows.values()), pl.DataFrame())
+    if not len(first):
+        raise ReviewLMError("There are no scored reviews to compare models by")
+    for name, frame in rows.items():
+        if not frame.select("review_id", "bytes").equals(first.select("review_id", "bytes")):
+            raise ReviewLMError(
+                "Figures of different test sets do not belong in one table",
+                value=f"{next(iter(rows))} and {name}",
+                remedy="score all models on the same split",
+            )
+    return rows
+
+
+def usefulness_table(
+    tokens: Mapping[str, pl.DataFrame], sizes: pl.DataFrame, *, confidence: float, resamples: int, seed: int,
+    documents: pl.DataFrame | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """Return how useful next-word suggestions are, with intervals; figures as `evaluation.scoring.usefulness` defines
+    them.
+
+    Args:
+        tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.
+        sizes: review_id and bytes of these reviews, and of any others.
+        confidence: Of the intervals.
+        resamples: Draws of the observed reviews.
+        seed: Equal seeds draw equal reviews.
+        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
+
+    Returns:
+        One row per model: model, hit@1, hit@3, hit@5 and mrr (per token) and keystroke_savings (per byte), each with
+        `_lo` and `_hi`.
+
+    Raises:
+        ReviewLMError: The models were observed on different reviews.
+    """
+    hits = [(pl.col("suggestion") <= k).fill_null(False).sum().alias(f"hit@{k}") for k in HITS]
+    reciprocal = (1 / pl.col("suggestion")).fill_null(0.0).sum().alias("mrr")
+    sums = {
+        name: frame.group_by("review_id").agg(*hits, reciprocal, tokens=pl.len(), keys=pl.col("keys_spared").sum())
+        .join(sizes, on="review_id", how="left").sort("review_id")
+        for name, frame in tokens.items()
+    }  # fmt: skip
+    if len({tuple(frame["review_id"]) for frame in sums.values()}) > 1:
+        raise ReviewLMError("The models were observed on different reviews", remedy="run again with --rebuild observe")
+    shares = {**{f"hit@{k}": (f"hit@{k}", "tokens") for k in HITS}, "mrr": ("mrr", "tokens")}
+    shares["keystroke_savings"] = ("keys", "bytes")
+    wanted = {key for share in shares.values() for key in share}
+    columns = {(name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(wanted)}
+    groups = groups_of(next(iter(sums.values()))["review_id"], documents)
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+    rows = []
+    for name in tokens:
+        row: dict[str, Any] = {"model": name}
+        for figure, (part, whole) in shares.items():
+            found = boot.interval(partial(_share, (name, part), (name, whole)))
+            row |= {figure: _finite(found.estimate)} | ends(figure, found)
+        rows.append(row)
+    return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
+
+
+def _share(part: Any, whole: Any, sums: Sums) -> Any:
+    return sums[part] / sums[whole]
+
+
+def ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return the ends of an interval as `x_lo` and `x_hi`; null where there is none."""
+    low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
+    return {f"{name}_lo": _finite(low), f"{name}_hi": _finite(high)}
+
+
+def _own(sums: Sums, name: str) -> dict[str, Any]:
+    """Return the sums of one model, and those that all share, under plain names."""
+    own = {column: sums[name, column] for column in OWN if (name, column) in sums}
+    return own | {column: sums[column] for column in SHARED if column in sums}
+
+
+def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
+    """Return 1 − a model's figure / another's; NaN where the other's is infinite: of that no share can be saved."""
+    base = of(_own(sums, other))
+    return 1 - of(_own(sums, name)) / np.where(np.isinf(base), np.nan, base)
+
+
+def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[Any, np.ndarray]:
+    """Return what a model needs more than the grammar, over the reviews that the grammar can have written."""
+    floor_D = floor_nats(judged, rows)
+    explained_D = np.isfinite(floor_D)
+    open_D = (rows["nats"] + rows["spelling_nats"]).to_numpy()
+    return {
+        (name, "gap_nats"): np.where(explained_D, open_D - floor_D, 0.0),
+        (name, "gap_tokens"): np.where(explained_D, rows["tokens"].to_numpy(), 0.0),
+        "gap_bytes": np.where(explained_D, rows["bytes"].to_numpy(), 0.0),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def flagged_below_floor(table: pl.DataFrame) -> Sequence[str]:
+    """Return the models of an interval table that are below the floor beyond noise.
+
+    No model of the text can be. One that is was scored on less than the text (a vocabulary of words that folds case and
+    spacing is), gives probabilities that sum to more than 1, or has seen the test reviews.
+    """
+    return table.filter(pl.col("below_floor"))["model"].to_list()

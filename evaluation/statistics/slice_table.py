@@ -1,0 +1,278 @@
+"""Figures of slices with their intervals, relative to the whole test set and to the baseline; and the worst of them.
+
+All slices of all models come from the same draws of reviews, so a slice is compared with the whole, and a model with
+the baseline, pair by pair. Of many slices some look worse than the baseline by luck: `surely_worse` allows for all
+slices that were looked at (the largest of the standardised deviations of all slices, Romano and Wolf 2005).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evaluation.scoring.metrics import LN2
+from evaluation.statistics.bootstrap import Bootstrap
+from evaluation.statistics.comparison import Baseline, baseline_of
+from evaluation.statistics.groups import groups_of
+from evaluation.statistics.intervals import aligned
+from evaluation.statistics.slices import Slicing, review_slicings, token_slicings
+
+WORST = 5
+FAMILIES = 2
+"""Slices of reviews and slices of tokens are judged apart, so each may err half as often (Bonferroni)."""
+BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
+SLICES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
+        **dict.fromkeys(("reviews", "tokens", "bytes"), pl.Int64()),
+        **dict.fromkeys(("open_bits_per_byte", "bits_per_token", *BOUNDED), pl.Float64()),
+        "surely_worse": pl.Boolean(),
+    }
+)
+"""Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`; that of a slice of tokens,
+which has no bytes, is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the baseline's,
+null where the two have different tokens; `excess` is the figure / the model's figure of the whole − 1. Both are null
+where the figure or what it is divided by is infinite."""
+
+
+@dataclass(frozen=True)
+class SliceOptions:
+    """What is looked at, and how sure its intervals are.
+
+    Args:
+        baseline: Name of the model that `gain` is measured against; or, by name of model, its own.
+        min_reviews: Smallest slice that is looked at.
+        length_bins: Bins of the length.
+        confidence: Of the intervals.
+        resamples: Draws.
+        seed: Equal seeds draw equal reviews.
+    """
+
+    baseline: Baseline
+    min_reviews: int = 30
+    length_bins: int = 5
+    confidence: float = 0.95
+    resamples: int = 10_000
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """The table of slices, and how many slices of each dimension were not looked at (too small, or too many)."""
+
+    table: pl.DataFrame
+    left_out: dict[str, int]
+
+
+def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, options: SliceOptions) -> Sliced:
+    """Return the figures of slices of reviews, a row per model and slice.
+
+    Args:
+        scores: By name of model: `evaluation.scoring.score.score_stream`, all of the same reviews.
+        documents: What else is known of the reviews: review_id, date, categories and group, if anything.
+        options: See there.
+
+    Raises:
+        ReviewLMError: The models were scored on different reviews, or on none.
+    """
+    rows = aligned(scores)
+    first = next(iter(rows.values()))
+    reviews = first.select("review_id", "stars", "words")
+    if documents is not None:
+        reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
+    slicings = review_slicings(reviews, options.min_reviews, options.length_bins)
+    nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
+    groups = groups_of(first["review_id"], documents)
+    cut = _Cut(slicings, np.arange(len(first)), first["bytes"].to_numpy(), nats, groups)
+    found = cut.figures(options)
+    frames = []
+    for name, frame in rows.items():
+        tokens_S, closed_S = cut.sums(frame["tokens"].to_numpy()), cut.sums(frame["nats"].to_numpy())
+        own = {"open_bits_per_byte": found[name]["figure"], "tokens": tokens_S, "bytes": cut.sums(cut.size_N)}
+        frames.append(cut.frame(name, {**found[name], **own, "bits_per_token": closed_S / tokens_S / LN2}))
+    return Sliced(pl.concat(frames), {slicing.dimension: slicing.left_out for slicing in slicings})
+
+
+def token_slices(
+    tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions,
+    documents: pl.DataFrame | None = None,
+) -> Sliced:  # fmt: skip
+    """Return the figures of slices of tokens, a row per model and slice.
+
+    Args:
+        tokens: By name of model: observed tokens with review_id, position, nats, training_count and after_oov; all of
+            the same reviews.
+        vocabularies: Digest of each model's vocabulary: a gain compares models of one vocabulary only.
+        options: See there.
+        documents: What else is known of the reviews: review_id and group, if anything.
+
+    Returns:
+        A slice's `reviews` are those that have such a token. What was left out is counted for the vocabulary with the
+        most of it.
+    """
+    frames: list[pl.DataFrame] = []
+    left_out: dict[str, int] = {}
+    for vocabulary in dict.fromkeys(vocabularies[name] for name in tokens):
+        rows = {n: rows.sort("review_id", "position") for n, rows in tokens.items() if vocabularies[n] == vocabulary}
+        first = next(iter(rows.values()))
+        slicings = token_slicings(first, options.min_reviews)
+        review_N = first["review_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
+        nats = {name: frame["nats"].to_numpy() for name, frame in rows.items()}
+        groups = groups_of(first["review_id"].unique().sort(), documents)
+        cut = _Cut(slicings, review_N, np.ones(len(first)), nats, groups)
+        found = cut.figures(options)
+        for name, figures in found.items():
+            own = {"bits_per_token": figures["figure"], "tokens": cut.sums(cut.size_N)}
+            frames.append(cut.frame(name, {**figures, **own}))
+        left_out |= {each.dimension: max(left_out.get(each.dimension, 0), each.left_out) for each in slicings}
+    return Sliced(pl.concat(frames) if frames else pl.DataFrame(schema=SLICES), left_out)
+
+
+def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
+    """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
+
+    By the first only slices of reviews are ranked: rare words and first words are dear to every model, many times more
+    than any reviews are, and would always stand first. A slice whose figure is infinite is the worst by both rules,
+    though it has neither excess nor gain; by the second, unless the baseline's is infinite too.
+
+    Returns:
+        Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: among how many
+        slices of this model each was found.
+    """
+    infinite = pl.coalesce("open_bits_per_byte", "bits_per_token").is_infinite()
+    endless = pl.when(infinite).then(math.inf)
+    against = pl.when(infinite & _finite_for(table, baseline)).then(math.inf)
+    rules = {"whole": endless.otherwise("excess"), "baseline": against.otherwise(-pl.col("gain"))}
+    found = []
+    for relative_to, badness in rules.items():
+        known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
+        if relative_to == "baseline":
+            known = known.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
+        else:
+            known = known.filter(pl.col("open_bits_per_byte").is_not_null())
+        known = known.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
+        ordered = known.sort("badness", "dimension", "slice", descending=[True, False, False])
+        rank = pl.int_range(1, pl.len() + 1).over("model")
+        found.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
+    worst = pl.concat(found).filter(pl.col("rank") <= count)
+    return worst.drop("badness").sort("model", "relative_to", "rank", descending=[False, True, False])
+
+
+def _own(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
+    """Return the name of the baseline of each row's model."""
+    return pl.Series("own", [baseline_of(baseline, model) for model in table["model"]], pl.String)
+
+
+def _finite_for(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
+    """Return whether the baseline has a finite figure of the same reviews or tokens, a Boolean for each row."""
+    figure = pl.coalesce("open_bits_per_byte", "bits_per_token")
+    base = table.select("dimension", "slice", own="model", base=figure)
+    keys, rows = ["dimension", "slice", "own"], table.with_columns(_own(table, baseline))
+    beside = rows.join(base, on=keys, how="left", maintain_order="left")
+    # Tokens of another vocabulary have no gain anywhere.
+    alike = pl.col("open_bits_per_byte").is_not_null() | pl.col("gain").is_not_null().any().over("model", "dimension")
+    return beside.select((pl.col("base").is_finite() & alike).fill_null(False)).to_series()
+
+
+class _Cut:
+    """Rows (reviews or tokens) cut into S slices.
+
+    Args:
+        slicings: All dimensions.
+        review_N: Number of the review of each row; reviews are what is drawn.
+        size_N: What nats are divided by: bytes of a review, or 1 a token.
+        nats: By name of model, nats (N,).
+        groups: Number of the group of each review, by the review's number; None where each is its own.
+    """
+
+    def __init__(
+        self, slicings: Sequence[Slicing], review_N: np.ndarray, size_N: np.ndarray, nats: Mapping[str, np.ndarray],
+        groups: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        self.places = [(slicing.dimension, name) for slicing in slicings for name in slicing.names]
+        members = [slicing.member_NS for slicing in slicings]
+        self.member_NS = np.concatenate([np.zeros((len(review_N), 0), bool), *members], axis=1)
+        self.review_N, self.size_N, self.nats, self.groups = review_N, size_N.astype(np.float64), nats, groups
+
+    def sums(self, values_N: np.ndarray) -> np.ndarray:
+        """Return (S,): the sum of values over the members of each slice."""
+        return np.array([values_N[member_N].sum() for member_N in self.member_NS.T], np.float64)
+
+    def figures(self, options: SliceOptions) -> dict[str, dict[str, np.ndarray]]:
+        """Return by model the arrays (S,) of `figure` and `BOUNDED` and `surely_worse`; see `SLICES`."""
+        how = {"confidence": options.confidence, "resamples": options.resamples, "seed": options.seed}
+        boot = Bootstrap(self._columns(), **how, groups=self.groups)  # type: ignore[arg-type]
+        own = {name: baseline_of(options.baseline, name) for name in self.nats}
+        return {name: self._figures(boot, name, own[name] if own[name] in self.nats else "") for name in self.nats}
+
+    def frame(self, name: str, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
+        """Return the rows of one model; an interval or a gain that is not a finite number is null."""
+        frame = pl.DataFrame(self.places, {"dimension": pl.String, "slice": pl.String}, orient="row").with_columns(
+            model=pl.lit(name),
+            reviews=pl.Series([len(np.unique(self.review_N[own])) for own in self.member_NS.T]),
+            **{key: pl.Series(values) for key, values in columns.items() if key in SLICES},
+        )
+        frame = frame.with_columns(pl.lit(None).alias(key) for key in SLICES if key not in frame.columns)
+        frame = frame.select(SLICES.names()).cast(SLICES)
+        return frame.with_columns(pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
+
+    def _columns(self) -> Iterator[tuple[Any, np.ndarray]]:
+        """Yield the sum of each review, in each slice and in all: sizes, and each model's nats."""
+        reviews = int(self.review_N.max()) + 1
+        for key, values_N in (("", self.size_N), *self.nats.items()):
+            yield (key, "whole"), np.bincount(self.review_N, values_N, reviews)
+            for s, member_N in enumerate(self.member_NS.T):
+                yield (key, s), np.bincount(self.review_N[member_N], values_N[member_N], reviews)
+
+    def _figures(self, boot: Bootstrap, name: str, baseline: str) -> dict[str, np.ndarray]:
+        def bits(who: str, place: int | str) -> tuple[float, np.ndarray]:
+            return boot.figures(lambda sums: sums[who, place] / sums["", place] / LN2)
+
+        whole, whole_R = bits(name, "whole")
+        # Nothing is a share of an infinite figure.
+        whole, whole_R = whole if np.isfinite(whole) else np.nan, np.where(np.isfinite(whole_R), whole_R, np.nan)
+        rows, gains, gains_SR = [], [], []
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for s in range(len(self.places)):
+                figure, figure_R = bits(name, s)
+                base, base_R = bits(baseline, s) if baseline else (np.nan, np.full_like(figure_R, np.nan))
+                base = base if np.isfinite(base) else np.nan  # of an infinite figure no share can be saved
+                gains.append(1 - np.float64(figure) / base)
+                gains_SR.append(1 - figure_R / base_R)
+                numbers = (figure, *boot.ends(figure_R), gains[-1], *boot.ends(gains_SR[-1]))
+                rows.append((*numbers, np.float64(figure) / whole - 1, *boot.ends(figure_R / whole_R - 1)))
+        columns = zip(*rows, strict=True) if rows else [()] * (1 + len(BOUNDED))
+        found = {key: np.array(values, np.float64) for key, values in zip(("figure", *BOUNDED), columns, strict=True)}
+        together = 1 - (1 - boot.confidence) / FAMILIES
+        return found | {"surely_worse": surely_below_zero(np.array(gains), gains_SR, together)}
+
+
+def surely_below_zero(gain_S: np.ndarray, gains_SR: Sequence[np.ndarray], confidence: float) -> np.ndarray:
+    """Return which gains are below 0 beyond noise, all slices considered together.
+
+    The upper bound of slice s is gain + c · σ: σ is the deviation of its draws, and c the *confidence* quantile over
+    the draws of the largest standardised deviation of any slice (single-step maxT, Romano and Wolf 2005, section 3).
+
+    Args:
+        gain_S: Gains on all reviews; NaN where there is none.
+        gains_SR: The draws (R,) of each.
+        confidence: That no slice is called worse by luck, in (0, 1).
+
+    Returns:
+        Booleans (S,); False where there is no gain.
+    """
+    sure_S = np.zeros(len(gain_S), bool)
+    known_SR = {s: gain_R for s, gain_R in enumerate(gains_SR) if np.isfinite(gain_S[s]) and not np.isnan(gain_R).all()}
+    deviation = {s: float(np.nanstd(gain_R)) for s, gain_R in known_SR.items()}
+    known = [s for s in known_SR if deviation[s] > 0]
+    if not known:
+        return sure_S
+    standard_SR = np.stack([(gain_S[s] - known_SR[s]) / deviation[s] for s in known])
+    critical = float(np.quantile(np.nanmax(standard_SR, axis=0), confidence))
+    sure_S[known] = [gain_S[s] + critical * deviation[s] < 0 for s in known]
+    return sure_S

@@ -1,0 +1,1 @@
+"""Audit generated reviews: novelty, exposure, diversity, star consistency."""

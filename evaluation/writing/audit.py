@@ -1,0 +1,181 @@
+"""The audit of a model: it writes some reviews, and is asked about canaries that were hidden in its training text.
+
+What it writes is held against the training text and against real reviews (`evaluation/writing/reference.py`), which are
+the same for all models of a data set; both end at the same number of words. No figure of this rests on a model's own
+tokens, so those of different vocabularies compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from core.config.sections.audit import AuditConfig
+from corpus.synthetic.canaries import Canaries
+from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
+from evaluation.writing.exposure import measure_exposure
+from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
+from evaluation.writing.private_patterns import private_patterns
+from evaluation.writing.reference import Reference
+from evaluation.writing.star_consistency import Agreement, agreement
+from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
+from models.sampling import generate
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+
+MARGIN = 1.2
+"""Samples of parts of words are this much longer than needed: how many a word has differs from text to text."""
+SAMPLES_FILE, COPIED_FILE, EXPOSURE_FILE = "samples.parquet", "copied.parquet", "exposure.parquet"
+NOVELTY_FILE, PRIVATE_FILE = "novelty.parquet", "private.parquet"
+TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
+Report = Callable[[int], None]
+
+
+def audit(
+    bundle: Bundle,
+    reference: Reference,
+    canaries: Canaries | None,
+    config: AuditConfig,
+    tokens_per_word: float,
+    folder: Path,
+    report: Report = lambda done: None,
+) -> dict[str, Any]:
+    """Audit one model; writes tables to *folder*.
+
+    Args:
+        bundle: The model.
+        reference: Of the data that it was trained on.
+        canaries: What was planted in them; None where nothing was.
+        config: How much is drawn.
+        tokens_per_word: Of the model's vocabulary, on the training text.
+        folder: Gets samples, copied, exposure, novelty and private (.parquet).
+        report: Told how many samples are written.
+
+    Returns:
+        Facts, None where one does not apply. See docs/memorisation.md; `real_…` is the same of held-out reviews.
+    """
+    samples = draw_samples(bundle, config, tokens_per_word, report)
+    samples.write_parquet(folder / SAMPLES_FILE)
+    texts = word_stream(samples["text"]).cut_at(config.max_words)
+    facts = _novelty(samples, texts, reference, config.max_words, folder)
+    facts |= _passages(texts, facts["copied_8"], reference, config.max_words)
+    facts |= _variety(texts, reference, config.max_words)
+    facts |= _stars(samples, reference)
+    facts |= _private(samples, reference, folder)
+    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], folder / "scored")
+    table.write_parquet(folder / EXPOSURE_FILE)
+    return facts | exposed
+
+
+def draw_samples(
+    bundle: Bundle, config: AuditConfig, tokens_per_word: float, report: Report = lambda done: None
+) -> pl.DataFrame:
+    """Let the model write: columns stars, number, text, seed, in a random order.
+
+    The stars have the shares of the training reviews. Text *number* of a rating is what `models.sampling.generate`
+    writes under that number.
+    """
+    margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a vocabulary of words has one token for each
+    most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
+    options = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": most, "seed": config.seed}
+    rows: list[dict[str, Any]] = []
+    for stars, count in enumerate(shared_out(config.samples, bundle.stars_prior)):
+        texts = generate(bundle, count, stars, **options) if count else []  # type: ignore[arg-type]
+        rows += [{"stars": stars, "number": i, "text": text, "seed": config.seed} for i, text in enumerate(texts)]
+        report(len(rows))
+    schema = {"stars": pl.Int64, "number": pl.Int64, "text": pl.String, "seed": pl.Int64}
+    order = np.random.default_rng(config.seed).permutation(len(rows))
+    return pl.DataFrame(rows, schema=schema)[order]
+
+
+def shared_out(count: int, shares: Sequence[float]) -> list[int]:
+    """Return whole numbers in proportion to *shares* that add up to *count* (largest remainders)."""
+    exact = np.asarray(shares, np.float64) / sum(shares) * count
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
+    return [int(number) for number in whole]
+
+
+def _novelty(
+    samples: pl.DataFrame, texts: WordStream, reference: Reference, most_words: int, folder: Path
+) -> dict[str, Any]:
+    found = overlap(texts, reference.training)
+    pieces = pieces_of(samples["text"]).list.head(most_words)
+    spans = copied_spans(samples.select("stars", "number", pieces=pieces), found, reference.training.offsets)
+    ids = reference.review_ids.gather(spans["review"])
+    spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
+    curve = {"n": range(1, ORDERS + 1), "samples": found.curve(), "real": reference.real_curve}
+    pl.DataFrame(curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}).write_parquet(
+        folder / NOVELTY_FILE
+    )
+    return {
+        "samples": samples.height,
+        "words": len(texts.words_N),
+        **{f"copied_{n}": found.share(n) for n in (4, 8)},
+        **{f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)},
+        "longest_copied": int(found.longest_D.max()),
+        "real_longest_copied": int(reference.real["longest"].head(samples.height).max() or 0),  # type: ignore[arg-type]
+    }
+
+
+def _passages(
+    texts: WordStream, copied: float | None, reference: Reference, most_words: int
+) -> dict[str, float | None]:
+    """Share of passages that stand in the training text: of 8 words, or whole texts that are shorter."""
+    found: dict[str, float | None] = {}
+    real = word_stream(reference.real["text"]).cut_at(most_words)
+    for name, stream, share in (("", texts, copied), ("real_", real, reference.real_curve[PASSAGE - 1])):
+        grams = int(np.maximum(stream.lengths_D - PASSAGE + 1, 0).sum())
+        found[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
+    return found
+
+
+def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[str, Any]:
+    """Figures that depend on how much text there is, of equally many texts (distinct-n: of equally many words).
+
+    Long texts repeat themselves and each other more than short ones, so the real ones are cut as the samples are.
+    """
+    real = word_stream(reference.real["text"]).cut_at(most_words)
+    length, p = length_distance(texts, real, most_words)
+    count = min(len(texts), len(real))
+    facts: dict[str, Any] = {
+        "length_ks": length,
+        "length_p": p,
+        "mean_words": float(texts.lengths_D.mean()),
+        "real_mean_words": float(real.lengths_D.mean()),
+    }
+    ours, theirs = texts.head(count), real.head(count)
+    words = min(len(ours.words_N), len(theirs.words_N))
+    for prefix, each in (("", ours), ("real_", theirs)):
+        facts |= {f"{prefix}distinct_{n}": distinct(each.first_words(words), n) for n in (1, 2, 3)}
+        figures = {"repetition": repetition, "self_overlap": self_overlap, "self_bleu": self_bleu}
+        facts |= {prefix + name: figure(each) for name, figure in figures.items()}
+    return facts
+
+
+def _stars(samples: pl.DataFrame, reference: Reference) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for prefix, rows in (("", samples), ("real_", reference.real)):
+        found: Agreement | None = None
+        if reference.polarity:
+            found = agreement(rows["stars"], reference.polarity.log_odds(rows["text"]))
+        values = (found.share, found.low, found.high) if found else (None,) * 3
+        facts |= dict(zip((f"{prefix}star_agreement{end}" for end in ("", "_lo", "_hi")), values, strict=True))
+    return facts
+
+
+def _private(samples: pl.DataFrame, reference: Reference, folder: Path) -> dict[str, Any]:
+    found = private_patterns(samples["text"])
+    shown = samples.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    table = found.join(shown, left_on="text", right_on="row", how="left", suffix="_written").select(
+        "stars", "number", "pattern", "count", text="text_written"
+    )
+    table.write_parquet(folder / PRIVATE_FILE)
+    real = private_patterns(reference.real["text"].head(samples.height))
+    return {"private_patterns": int(found["count"].sum()), "real_private_patterns": int(real["count"].sum())}

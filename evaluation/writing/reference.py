@@ -1,0 +1,97 @@
+"""What samples are held against: the training text as words, held-out real reviews, and a classifier of stars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from corpus.splitting.split import iter_split
+from evaluation.writing.novelty import overlap
+from evaluation.writing.star_consistency import Polarity
+from evaluation.writing.word_stream import WordStream, open_word_stream, word_stream, write_word_stream
+
+BATCH_ROWS = 2_000
+REAL_REVIEWS = 2_000
+"""Held-out reviews that samples are held against, at most."""
+REVIEWS_FILE, REAL_FILE, CURVE_FILE, POLARITY_FILE = "reviews.parquet", "real.parquet", "curve.json", "polarity.parquet"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What `make_reference` wrote to *folder*."""
+
+    folder: Path
+
+    @cached_property
+    def training(self) -> WordStream:
+        """The training text, memory-mapped."""
+        return open_word_stream(self.folder)
+
+    @cached_property
+    def review_ids(self) -> pl.Series:
+        """Of the training reviews, in the order of the stream."""
+        return pl.read_parquet(self.folder / REVIEWS_FILE)["review_id"]
+
+    @cached_property
+    def real(self) -> pl.DataFrame:
+        """Held-out reviews: review_id, stars, text, longest.
+
+        The last is the words of the longest span within the first `most_words` that stands in the training text.
+        """
+        return pl.read_parquet(self.folder / REAL_FILE)
+
+    @cached_property
+    def real_curve(self) -> list[float | None]:
+        """The shares of n-grams of the held-out reviews that stand in the training text, n = 1, 2, …
+
+        Of each review the first `most_words` words.
+        """
+        curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
+        return curve
+
+    @cached_property
+    def polarity(self) -> Polarity | None:
+        """The classifier of stars; None where stars are unknown."""
+        file = self.folder / POLARITY_FILE
+        return Polarity.load(file) if file.exists() else None
+
+
+def make_reference(
+    clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
+) -> dict[str, Any]:
+    """Make what models of a prepared data set are audited against.
+
+    Args:
+        clean_folder: What `corpus.cleaning.clean.prepare` wrote.
+        folder: Gets 8 bytes for each word of the training text.
+        most_words: Where samples end: of the held-out reviews only so many first words are looked up.
+        report: Told how many training reviews are done.
+
+    Returns:
+        Facts: words (of the training text), real_reviews, features (of the classifier; 0 where stars are unknown).
+    """
+    ids: list[pl.Series] = []
+
+    def texts() -> Iterator[pl.Series]:
+        for batch in iter_split(clean_folder, "train", BATCH_ROWS):
+            ids.append(batch["review_id"])
+            yield batch["text"]
+            report(sum(map(len, ids)))
+
+    training = write_word_stream(folder, texts())
+    pl.DataFrame({"review_id": pl.concat(ids)}).write_parquet(folder / REVIEWS_FILE)
+    real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "stars", "text")
+    found = overlap(word_stream(real["text"]).cut_at(most_words), training)
+    real.with_columns(longest=pl.Series(found.longest_D)).write_parquet(folder / REAL_FILE)
+    (folder / CURVE_FILE).write_text(json.dumps(found.curve()), encoding="utf-8")
+    polarity = Polarity.train(iter_split(clean_folder, "train", BATCH_ROWS))
+    if polarity:
+        polarity.save(folder / POLARITY_FILE)
+    features = polarity.weights.height if polarity else 0
+    return {"words": len(training.words_N), "real_reviews": real.height, "features": features}

@@ -1,0 +1,130 @@
+"""Texts as streams of word fingerprints: what samples and training text are compared in, whatever a model's tokens are.
+
+Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded,
+so that a figure means the same for models of words, of parts of words and of characters, and no `<unk>` hides anything.
+A fingerprint is 64 bits wide: two different words share one with probability about 2^-64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from corpus.duplicates.shingles import Fingerprints, bytes_of, mix
+from models.tokens.words import cut, folded
+
+WORDS_FILE, OFFSETS_FILE = "words.u64", "word_offsets.npy"
+BASE = np.uint64(0x9FB21C651E98DF25)
+"""Odd, so that multiplying by it loses no bit."""
+
+
+@dataclass(frozen=True)
+class WordStream:
+    """D texts as words.
+
+    Args:
+        words_N: Fingerprints (N,) uint64 of all words, one text after another; may be a memory map.
+        offsets: (D + 1,) where each text begins, and the end.
+    """
+
+    words_N: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths_D(self) -> np.ndarray:
+        """Words of each text."""
+        return np.diff(self.offsets)
+
+    def head(self, texts: int) -> WordStream:
+        """Return the first texts alone."""
+        offsets = self.offsets[: texts + 1]
+        return WordStream(self.words_N[: offsets[-1]], offsets)
+
+    def first_words(self, words: int) -> WordStream:
+        """Return the first words alone; the text that they end in is cut, and those behind it are empty."""
+        return WordStream(self.words_N[:words], np.minimum(self.offsets, words))
+
+    def cut_at(self, words: int) -> WordStream:
+        """Return the first words of each text alone."""
+        place_N = np.arange(len(self.words_N)) - np.repeat(self.offsets[:-1], self.lengths_D)
+        lengths_D = np.minimum(self.lengths_D, words)
+        return WordStream(self.words_N[place_N < words], np.concatenate([[0], np.cumsum(lengths_D)]))
+
+    def documents_N(self) -> np.ndarray:
+        """Return the number of the text that each word stands in."""
+        return np.repeat(np.arange(len(self)), self.lengths_D)
+
+    def room_N(self) -> np.ndarray:
+        """Return how many words of its text are left from each word on, itself included."""
+        return np.repeat(np.asarray(self.offsets[1:]), self.lengths_D) - np.arange(len(self.words_N))
+
+
+def pieces_of(texts: pl.Series) -> pl.Series:
+    """Return the list of words of each text."""
+    return cut(folded(texts, True)).list.eval(pl.element().str.strip_chars(" "))
+
+
+def word_stream(texts: pl.Series) -> WordStream:
+    """Return texts as words, in memory."""
+    pieces = pieces_of(texts)
+    lengths = pieces.list.len().cast(pl.Int64).to_numpy()
+    flat = pieces.filter(lengths > 0).explode()
+    words_N = Fingerprints(1).of(*bytes_of(flat))[0] if len(flat) else np.zeros(0, np.uint64)
+    return WordStream(words_N, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def write_word_stream(folder: Path, batches: Iterable[pl.Series]) -> WordStream:
+    """Write texts as words to *folder*, in the memory of one batch and 8 bytes a text; return them memory-mapped."""
+    lengths = [np.zeros(0, np.int64)]
+    with (folder / WORDS_FILE).open("wb") as file:
+        for texts in batches:
+            stream = word_stream(texts)
+            file.write(stream.words_N.data)
+            lengths.append(stream.lengths_D)
+    np.save(folder / OFFSETS_FILE, np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
+    return open_word_stream(folder)
+
+
+def open_word_stream(folder: Path) -> WordStream:
+    """Return what `write_word_stream` wrote."""
+    path = folder / WORDS_FILE
+    words_N = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
+    return WordStream(words_N, np.load(folder / OFFSETS_FILE))
+
+
+def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
+    """Return the fingerprints of all stretches of n words from those of n − 1: polynomials over the words' own.
+
+    Args:
+        hash_N: Those of n − 1 words, one for each word that starts one.
+        words_N: The words.
+        n: At least 2.
+    """
+    return hash_N[: max(len(words_N) - n + 1, 0)] * BASE + words_N[n - 1 :]
+
+
+def ngrams(stream: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return fingerprints and text numbers of all stretches of n words that lie within one text, in order."""
+    hash_N = np.asarray(stream.words_N)
+    for size in range(2, n + 1):
+        hash_N = longer(hash_N, stream.words_N, size)
+    whole = stream.room_N()[: len(hash_N)] >= n
+    return mix(hash_N[whole]), stream.documents_N()[: len(hash_N)][whole]
+
+
+def blocks(stream: WordStream, words: int) -> Iterator[tuple[int, WordStream]]:
+    """Yield whole texts in blocks of about so many words, at least one text each, and where each block begins."""
+    first = 0
+    while first < len(stream):
+        start = int(stream.offsets[first])
+        last = max(first + 1, int(np.searchsorted(stream.offsets, start + words, side="right")) - 1)
+        offsets = stream.offsets[first : last + 1]
+        yield start, WordStream(np.asarray(stream.words_N[start : offsets[-1]]), offsets - start)
+        first = last

@@ -1,0 +1,1 @@
+"""Save and open a fitted model as data, with its vocabulary."""

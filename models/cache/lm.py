@@ -1,0 +1,268 @@
+"""A cache: a static model mixed with what the stream itself has just said. Words that came once come again.
+
+    p(w | h)  =  λ_0 p_static(w | h)  +  Σ_k λ_k p_k(w | h),       k = 1 … n
+
+    p_k(w | h)  =  c(v w) / c(v)      v: the last k − 1 tokens of h, counted in the last *window* tokens of the stream
+                =  p_{k−1}(w | h)     where v has not been continued yet;  p_0 is the static model
+
+so each p_k, and with it p, sums to 1. A memory of three words knows less than one of three hundred: λ is chosen by how
+many tokens are remembered, one set of weights for each range of `RANGES`, tuned by EM on held-out text. Given tokens
+(begin, stars) are not remembered, and the begin of a document empties the cache unless the spec says "across".
+
+The figures of such a model are those of a model that adapts to the text it is measured on: they stand under a name of
+their own beside the static model's, never in its place.
+
+Sources: R. Kuhn and R. De Mori (1990), "A cache-based natural language model for speech recognition", IEEE PAMI 12(6);
+F. Jelinek, B. Merialdo, S. Roukos and M. Strauss (1991), "A dynamic language model for speech recognition" (n-grams in
+the cache), DARPA Workshop on Speech and Natural Language.
+
+Shapes: see `models/base.py`; K tokens remembered at most, P = n + 1 components (static, unigram, bigram …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from ..base import FitContext, FitResult, ModelError
+from ..mixture.attribution import Attribution, attribution_of
+from ..mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ..mixture.spec import CacheSpec
+from ..mixture.tuning import Batch, batches
+from ..mixture.weights import ROUNDS, em, mixed_nats
+from ..streams import TokenStream
+from ..tokens.vocabulary import BOS, GIVEN, Vocabulary
+from .counts import NONE, counts, levels
+
+FACTS = "cache.json"
+RANGES = (1, 9, 33, 129)
+"""Where the ranges of tokens remembered begin: none, 1 to 8, 9 to 32, 33 to 128, more."""
+FEW = 100
+"""Held-out tokens below which a range takes the weights of all ranges together."""
+LEAST_STATIC = 1e-3
+"""Share that the static model keeps in any case: a word that is not in the cache must stay possible."""
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """The static model's state, and the ids remembered (B, K), newest last; NONE where there is nothing."""
+
+    part: Any
+    recent_BK: np.ndarray
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The states of the models it is made of: one."""
+        return (self.part,)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        return type(self)(self.part.take(rows), self.recent_BK[np.asarray(rows, np.int64)])
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another."""
+        parts = [state.part for state in states]
+        return cls(type(parts[0]).join(parts), np.concatenate([state.recent_BK for state in states]))
+
+
+class CacheLM:
+    """A static model with a cache of n-grams on top.
+
+    Args:
+        spec: Order and window of the cache.
+        part: The static model with its spec.
+        weights_RP: λ for each range of tokens remembered: static, unigram cache, bigram cache …
+    """
+
+    adaptation = "cache"
+
+    def __init__(self, spec: CacheSpec, part: Part, weights_RP: np.ndarray) -> None:
+        self.spec, self.part, self.model = spec, part, part.model
+        self.weights_RP = np.asarray(weights_RP, np.float64)
+        self.vocabulary_size = self.model.vocabulary_size
+        self._given = sorted(GIVEN)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The models it is made of: one."""
+        return (self.part,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of an attribution are called."""
+        return (self.part.name, *(f"{k}-gram cache" for k in range(1, self.spec.order + 1)))
+
+    def start(self, batch: int) -> CacheState:
+        """Return the state of *batch* streams that remember nothing yet."""
+        return CacheState(self.model.start(batch), np.full((batch, self.spec.window), NONE, np.int64))
+
+    def step(self, ids_B: np.ndarray, state: CacheState) -> tuple[torch.Tensor, CacheState]:
+        """Read one token of each stream; see `LanguageModel.step`. Costs the static model's step and O(K) more."""
+        logp_BV, part = self.model.step(ids_B, state.part)
+        recent_BK = self._after(np.concatenate([state.recent_BK, np.asarray(ids_B, np.int64)[:, None]], 1))
+        return self._mixed(logp_BV, recent_BK), CacheState(part, recent_BK)
+
+    def _mixed(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
+        """Return the static distribution with the cache's shares written over the few words that are remembered."""
+        level_BK = levels(recent_BK, self.spec.order)
+        number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
+        weights_BP = self._weights(number_BP[:, 1:])
+        amount_BK = sum(
+            row_BK * (weights_BP[:, k] / np.maximum(number_BP[:, k], 1))[:, None]
+            for k, row_BK in enumerate(level_BK, start=1)
+        )
+        return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
+
+    def _written_over(
+        self, logp_BV: torch.Tensor, static_B: np.ndarray, amount_BK: np.ndarray, recent_BK: np.ndarray
+    ) -> torch.Tensor:
+        """Return log(static_B · p + amount_BK at the remembered tokens recent_BK), (B, V)."""
+        mixed_BV = logp_BV + torch.from_numpy(np.log(static_B[:, None])).to(logp_BV)
+        row_N, at_N = np.nonzero(amount_BK)
+        if not len(row_N):
+            return mixed_BV
+        where_M, which_N = np.unique(row_N * self.vocabulary_size + recent_BK[row_N, at_N], return_inverse=True)
+        share_M = torch.from_numpy(np.log(np.bincount(which_N, weights=amount_BK[row_N, at_N]))).to(logp_BV)
+        flat, where = mixed_BV.view(-1), torch.from_numpy(where_M).to(logp_BV.device)
+        flat[where] = torch.logaddexp(flat[where], share_M)
+        return mixed_BV
+
+    def score(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, CacheState]:
+        """Read T tokens of each stream; see `LanguageModel.score`. Compares each token with K before it."""
+        nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
+        nats_BT = mixed_nats(nats_BTP, log_weights_BTP)
+        nats_BT[np.isin(ids_BT, self._given)] = 0.0
+        return nats_BT, after
+
+    def attribute(self, ids_BT: np.ndarray, state: CacheState) -> tuple[Attribution, CacheState]:
+        """Return what the static model and each order of the cache contribute; see `mixture.attribution`."""
+        nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
+        return attribution_of(self.names, nats_BTP, log_weights_BTP, np.isin(ids_BT, self._given)), after
+
+    def _components(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
+        """Return −log p_k and log λ_k of each token (B, T, P), and the state after them."""
+        nats_BTP, number_BTN, after = self.evidence(ids_BT, state)
+        with np.errstate(divide="ignore"):
+            return nats_BTP, np.log(self._weights(number_BTN)), after
+
+    def _weights(self, number: np.ndarray) -> np.ndarray:
+        """Return λ_k (…, P) where so much evidence of each order is there (…, n).
+
+        An order without any says what the one below it says, and so its weight is that one's: an empty cache has none.
+        """
+        weights = self.weights_RP[range_of(number[..., 0])]
+        for k in range(self.spec.order, 0, -1):
+            moved = np.where(number[..., k - 1] == 0, weights[..., k], 0.0)
+            weights[..., k - 1] += moved
+            weights[..., k] -= moved
+        return weights
+
+    def evidence(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
+        """Return −log p_k of each token (B, T, P), the tokens remembered that speak of it for k = 1 … n (B, T, n)."""
+        static_BT, part = self.model.score(ids_BT, state.part)
+        ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
+        seen_PBT, number_PBT = counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
+        nats_PBT = [static_BT]
+        for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                nats_PBT.append(np.where(number_BT > 0, -np.log(seen_BT / number_BT), nats_PBT[-1]))
+        return np.stack(nats_PBT, -1), np.stack(number_PBT, -1), CacheState(part, self._after(ids_BL))
+
+    def _keys(self, ids_BL: np.ndarray) -> np.ndarray:
+        """Return ids with NONE for those that are never remembered."""
+        return np.where(np.isin(ids_BL, self._given), NONE, ids_BL)
+
+    def _since(self, ids_BL: np.ndarray) -> np.ndarray:
+        """Return for each position the first one that it remembers: that of its document's begin."""
+        if self.spec.across:
+            return np.zeros(ids_BL.shape, np.int64)
+        return np.maximum.accumulate(np.where(ids_BL == BOS, np.arange(ids_BL.shape[1]), 0), axis=1)
+
+    def _after(self, ids_BL: np.ndarray) -> np.ndarray:
+        """Return the K ids that are remembered after all of these."""
+        first = ids_BL.shape[1] - self.spec.window
+        keys_BL, since_B1 = self._keys(ids_BL), self._since(ids_BL)[:, -1:]
+        return np.where(np.arange(ids_BL.shape[1]) < since_B1, NONE, keys_BL)[:, first:]
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into `cache.json` and the static model into a folder of its own below it."""
+        write_facts(folder / FACTS, {"weights": self.weights_RP.tolist(), "parts": save_parts(folder, [self.part])})
+
+    @classmethod
+    def load(cls, folder: Path, spec: CacheSpec, vocabulary: Vocabulary, device: str = "cpu") -> CacheLM:
+        """Open a saved model and the static model in it.
+
+        Raises:
+            ModelError: kind "bundle": a file is missing or damaged, or the weights are not those of the spec.
+        """
+        facts = read_facts(Path(folder) / FACTS)
+        weights_RP = np.array(facts["weights"], np.float64)
+        if weights_RP.shape != (len(RANGES) + 1, spec.order + 1):
+            raise ModelError(f"{folder} holds cache weights {weights_RP.shape} for order {spec.order}", "bundle")
+        return cls(spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP)
+
+    @classmethod
+    def fit(
+        cls, spec: CacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    ) -> FitResult:
+        """Tune the weights on *validation* by EM, one set for each range of tokens remembered.
+
+        The summary: the weights, whether EM's rounds were enough (`converged`, 1 or 0), the tokens they were tuned on,
+        and perplexities there, with the cache and without: the former flatters, by as much as a few numbers can.
+
+        Raises:
+            ModelError: kind "input": no held-out token, or `context.parts` lacks the static model.
+        """
+        validation.require(vocabulary)
+        part = open_parts(spec.parts, vocabulary, context)[0]
+        model = cls(spec, part, np.eye(spec.order + 1)[[0] * (len(RANGES) + 1)])
+        found = [model._held_out(batch) for batch in batches(validation, spec.tuning_tokens)]
+        nats_TP, range_T = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        summary = model.tune(nats_TP, range_T)
+        journal(context, summary)
+        return FitResult(model, summary)
+
+    def tune(self, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
+        """Choose the weights by what the components say of T held-out tokens; return the summary of `fit`."""
+        self.weights_RP, converged = tune(nats_TP, range_T)
+        with np.errstate(divide="ignore"):
+            nats = float(mixed_nats(nats_TP, np.log(self.weights_RP)[range_T]).mean())
+        summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
+        summary["converged"] = float(converged)
+        summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
+        for name, column_R in zip(self.names, self.weights_RP.T, strict=True):
+            # Of the first range, where nothing is remembered, all weight is the static model's.
+            summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
+        return summary
+
+    def _held_out(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        nats_BTP, number_BTN, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
+        return nats_BTP[batch.scored_BT], range_of(number_BTN[batch.scored_BT, 0])
+
+
+def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the weights of each range (R, P), and whether EM's rounds were enough for all of them.
+
+    A range with too few tokens takes the weights of all tokens together.
+    """
+    together_P, most = em(nats_TP)
+    weights_RP = np.tile(together_P, (len(RANGES) + 1, 1))
+    for number in range(len(weights_RP)):
+        own_T = range_T == number
+        if own_T.sum() >= FEW:
+            weights_RP[number], rounds = em(nats_TP[own_T])
+            most = max(most, rounds)
+    floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
+    cache_RP = weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
+    return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
+
+
+def range_of(number: np.ndarray) -> np.ndarray:
+    """Return the index of the range in which a number of remembered tokens lies."""
+    return np.searchsorted(RANGES, number, side="right")

@@ -1,0 +1,1 @@
+"""Models that adapt to the text they read: dynamic evaluation, continuous cache."""

@@ -1,0 +1,244 @@
+"""Dynamic evaluation: a neural model whose weights go on learning from the very text that it is asked about.
+
+A stream is read in segments: one token that has been read, and the n that follow it. All n are predicted with the
+weights as they are; then the gradient of their mean nats, through these n tokens, changes the weights
+(`models/neural/adaptive/dynamic_rule.py`), and the last of them is read again, as the first of the next segment. So no
+token's probability depends on itself or on what comes later, and every distribution sums to 1 as exactly as the static
+model's. The memory of the network is carried; what was read before a segment is not read again with the new weights.
+
+Every stream has weights of its own, starting from the static ones: streams are read one by one, whatever the batch, and
+each answers as if it were alone. The begin of a document puts the weights back to the static ones unless the spec says
+"across" (the memory of the network goes on, as in the static model). A state of B streams holds up to B copies of all
+weights. Beyond `KEPT_BYTES` the weights of a stream are dropped, and learnt again from its tokens when it goes on.
+
+B. Krause, E. Kahembwe, I. Murray and S. Renals (2018), "Dynamic evaluation of neural sequence models", ICML;
+T. Mikolov, M. Karafiát, L. Burget, J. Černocký and S. Khudanpur (2010), "Recurrent neural network based language
+model", Interspeech, whose network learns while it is tested.
+
+Shapes: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...base import FitContext, FitResult, LanguageModel, ModelError
+from ...mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ...mixture.tuning import Batch
+from ...predictions import Predictions
+from ...specs import DynamicSpec
+from ..training.training_metrics import perplexity
+from .dynamic_rule import Rule, Weights, root_mean_squares, twin, weights_of
+from .dynamic_stream import Stream, StreamReader
+from .variants import held_out, neural_model
+
+if TYPE_CHECKING:
+    from ...streams import TokenStream
+    from ...tokens.vocabulary import Vocabulary
+
+FACTS, STATISTICS = "dynamic.json", "root_mean_squares.safetensors"
+READ = 256
+"""Tokens whose distributions are held at a time; changes nothing."""
+KEPT_BYTES = 1 << 30
+"""Of adapted weights that a state holds at most after `score` or `step`; those of one stream in any case."""
+
+
+@dataclass(frozen=True)
+class DynamicState:
+    """What is remembered of B streams, each for itself."""
+
+    streams: tuple[Stream, ...]
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        return type(self)(tuple(self.streams[int(row)] for row in rows))
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another."""
+        return cls(tuple(stream for state in states for stream in state.streams))
+
+
+class DynamicLM:
+    """A neural model under dynamic evaluation.
+
+    Args:
+        spec: Segment, and whether documents are told apart.
+        part: The static model with its spec; never changed.
+        rate: η.
+        decay: λ.
+        rms: Root mean square of each weight's gradients, for the rule "rms".
+
+    Raises:
+        ModelError: kind "input": the part is not a neural model.
+    """
+
+    adaptation = "dynamic evaluation"
+
+    def __init__(self, spec: DynamicSpec, part: Part, rate: float, decay: float, rms: Weights | None = None) -> None:
+        self.spec, self.part = spec, part
+        self.model = neural_model(part, "dynamic evaluation")
+        self.vocabulary_size = self.model.vocabulary_size
+        self.rate, self.decay, self.rms = float(rate), float(decay), rms
+        rule = Rule(weights_of(self.model.network), self.rate, self.decay, rms, spec.epsilon)
+        self.reader = StreamReader(self.model, rule, spec.segment, spec.across)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The models it is made of: one."""
+        return (self.part,)
+
+    def start(self, batch: int) -> DynamicState:
+        """Return the state of *batch* streams before their first token."""
+        return DynamicState((self.reader.start(),) * batch)
+
+    def score(self, ids_BT: np.ndarray, state: DynamicState) -> tuple[np.ndarray, DynamicState]:
+        """Read T tokens of each stream; see `LanguageModel.score`. A segment costs about what training on it does."""
+        nats_BT, after, held = np.zeros(ids_BT.shape), [], set[int]()
+        self.model.ids_tensor(ids_BT)  # complains of unknown ones before anything is read
+        for row, stream in enumerate(state.streams):
+            nats_BT[row], stream = self.reader.read(np.asarray(ids_BT[row], np.int64), stream)
+            after.append(self._kept(stream, held))
+        return nats_BT, DynamicState(tuple(after))
+
+    def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+        """Yield the distributions at the positions that are wanted; see `models/predictions.py`.
+
+        Costs what `score` costs and one more pass over each segment, where steps would read every segment many times.
+        """
+        self.model.ids_tensor(ids_BT)
+        for row, (ids_T, wanted_T) in enumerate(zip(ids_BT, wanted_BT, strict=True)):
+            stream = self.reader.start()
+            for begin in range(0, int(np.flatnonzero(wanted_T).max(initial=-1)) + 1, READ):
+                part = slice(begin, begin + READ)
+                found, stream = self.reader.predictions(ids_T[part], wanted_T[part], stream)
+                for places_N, logp_NV in found:
+                    yield Predictions(np.full(len(places_N), row), begin + places_N, logp_NV)
+
+    def step(self, ids_B: np.ndarray, state: DynamicState) -> tuple[Tensor, DynamicState]:
+        """Read one token of each stream; see `LanguageModel.step`. What there is of the segment is read again.
+
+        Streams that are one and the same until now, and read the same token, are read once.
+        """
+        self.model.ids_tensor(ids_B)
+        known: dict[tuple[int, int], int] = {}
+        different: list[tuple[Tensor, Stream]] = []
+        which_B, held = [], set[int]()
+        for token, stream in zip(np.asarray(ids_B, np.int64), state.streams, strict=True):
+            key = id(stream), int(token)
+            if key not in known:
+                known[key] = len(different)
+                _, after = self.reader.read(token[None], stream)
+                different.append((self.reader.next_logp(after), self._kept(after, held)))
+            which_B.append(known[key])
+        logp_BV = torch.stack([logp_V for logp_V, _ in different])[torch.tensor(which_B, device=self.model.device)]
+        return logp_BV, DynamicState(tuple(different[number][1] for number in which_B))
+
+    def _kept(self, stream: Stream, held: set[int]) -> Stream:
+        """Return the stream, its own weights dropped where those of others leave no room for them.
+
+        Args:
+            stream: Just read.
+            held: Identities of the weights that are kept; grows.
+        """
+        weights = stream.segment.weights if stream.segment else None
+        if weights is None or id(weights) in held:
+            return stream
+        if held and len(held) >= KEPT_BYTES // sum(weight.nbytes for weight in weights):
+            return replace(stream, segment=None)
+        held.add(id(weights))
+        return stream
+
+    def save(self, folder: Path) -> None:
+        """Write rate and decay into `dynamic.json`, the root mean squares if any, and the static model below."""
+        if self.rms is not None:
+            save_file({name: r.cpu().contiguous() for name, r in zip(self._names(), self.rms, strict=True)},
+                      folder / STATISTICS)  # fmt: skip
+        write_facts(folder / FACTS, {"rate": self.rate, "decay": self.decay, "parts": save_parts(folder, [self.part])})
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.model.network.named_parameters()]
+
+    @classmethod
+    def load(cls, folder: Path, spec: DynamicSpec, vocabulary: Vocabulary, device: str = "cpu") -> DynamicLM:
+        """Open a saved model and the static model in it.
+
+        Raises:
+            ModelError: kind "bundle": a file is missing or damaged, or belongs to another network.
+        """
+        facts = read_facts(Path(folder) / FACTS)
+        part = load_parts(Path(folder), facts["parts"], vocabulary, device)[0]
+        model = cls(spec, part, facts["rate"], facts["decay"])
+        if spec.rule == "sgd":
+            return model
+        try:
+            found = load_file(Path(folder) / STATISTICS, device=device)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"the statistics in {folder} cannot be read: {error}", "bundle") from error
+        shapes = {name: own.shape for name, own in model.model.network.named_parameters()}
+        if {name: r.shape for name, r in found.items()} != shapes:
+            raise ModelError(f"{folder} holds statistics of another network than its own", "bundle")
+        return cls(spec, part, facts["rate"], facts["decay"], tuple(found[name] for name in model._names()))
+
+    @classmethod
+    def fit(
+        cls, spec: DynamicSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    ) -> FitResult:
+        """Choose rate and decay on *validation*; see `tuned`.
+
+        Raises:
+            ModelError: kind "input": no held-out token, or `context.parts` lacks the static neural model; "diverged".
+        """
+        for stream in (train, validation):
+            stream.require(vocabulary)
+        result = cls.tuned(spec, open_parts(spec.parts, vocabulary, context)[0], train, validation)
+        journal(context, result.summary)
+        return result
+
+    @classmethod
+    def tuned(cls, spec: DynamicSpec, part: Part, train: TokenStream, validation: TokenStream) -> FitResult:
+        """Choose the rate that makes held-out text most probable at the first decay, then the decay at that rate.
+
+        The summary: rate and decay, the tokens they were chosen on, and perplexities there, adapting and static: the
+        former flatters, by as much as two numbers can.
+
+        Raises:
+            ModelError: kind "input": no held-out token, or the part is not a neural model; kind "diverged": no rate
+                leaves finite nats.
+        """
+        texts = list(held_out(validation, spec.tuning_tokens, spec.across))
+        network = twin(neural_model(part, "dynamic evaluation").network)
+        rms = root_mean_squares(network, train, spec.segment, spec.statistics_tokens) if spec.rule == "rms" else None
+
+        def measured(rate: float, decay: float) -> tuple[float, DynamicLM]:
+            model = cls(spec, part, rate, decay, rms)
+            return mean_nats(model, texts), model
+
+        nats, best = min((measured(rate, spec.decays[0]) for rate in spec.candidate_rates), key=itemgetter(0))
+        others = [measured(best.rate, decay) for decay in spec.decays[1:]]
+        nats, best = min([(nats, best), *others], key=itemgetter(0))
+        if not isfinite(nats):
+            raise ModelError(f"no rate of {spec.candidate_rates} leaves the held-out text finite nats", "diverged")
+        static = mean_nats(part.model, texts)
+        tokens = float(sum(text.scored_BT.sum() for text in texts))
+        summary = {"tokens": tokens, "validation/nats": nats, "validation/perplexity": perplexity(nats)}
+        summary |= {"validation/perplexity_static": perplexity(static), "rate": best.rate, "decay": best.decay}
+        return FitResult(best, summary)
+
+
+def mean_nats(model: LanguageModel, texts: Sequence[Batch]) -> float:
+    """Return nats per token of held-out text, infinite where they are not a number."""
+    nats = [model.score(text.ids_BT, model.start(len(text.ids_BT)))[0][text.scored_BT] for text in texts]
+    mean = float(np.concatenate(nats).mean())
+    return mean if isfinite(mean) else inf

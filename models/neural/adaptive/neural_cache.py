@@ -1,0 +1,244 @@
+"""The continuous cache: a neural model that looks up what followed when it was last in a like state.
+
+The stream itself is the memory: pairs of features h_i, which predicted token w_{i+1}, and that token. Before the next
+token, with the features h_t and the last n pairs,
+
+    p_cache(w | h_t)  =  Σ_{i : w_{i+1} = w} exp(θ h_t · h_i)  /  Σ_i exp(θ h_t · h_i)                     equation (3)
+    p(w | h_t)        =  (1 − λ) p_static(w | h_t)  +  λ p_cache(w | h_t)                                equation (4)
+
+E. Grave, A. Joulin and N. Usunier (2017), "Improving neural language models with a continuous cache", ICLR. With θ = 0
+it is the unigram cache of `models/cache/lm.py`, of which this is a kind: λ depends on how many tokens are remembered,
+and is chosen by EM. θ and n are the pair of candidates that makes held-out text most probable.
+
+The features are those that the network's output layer sees. Nothing of the network changes. Given tokens (begin, stars)
+are not remembered; the begin of a document empties the memory unless the spec says "across". A stream's state takes
+n · E numbers at most, and no more than it has read.
+
+Shapes: see `models/base.py`; K tokens remembered at most, L = K + T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...base import FitContext, FitResult, ModelError
+from ...cache.counts import NONE
+from ...cache.lm import FACTS, LEAST_STATIC, RANGES, CacheLM, range_of
+from ...mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ...specs import NeuralCacheSpec
+from .cache_scores import Memory, cache_nats
+from .variants import held_out, neural_model
+
+if TYPE_CHECKING:
+    from ...streams import TokenStream
+    from ...tokens.vocabulary import Vocabulary
+
+
+LANES = 16
+"""Continuous streams side by side on which the parameters are chosen where documents are not told apart: the matrix
+products of a recurrent network are several times faster for many streams than for one."""
+HALVINGS = 24
+"""Of the range of λ when pairs of θ and n are compared: to 1e-7."""
+LARGEST = 700.0
+"""Nats that a cache may be better by than the static model, so that no ratio is too large for a number."""
+
+
+@dataclass(frozen=True)
+class NeuralCacheState:
+    """The static model's state, and the last K tokens with the features that predicted them, newest last.
+
+    Args:
+        part: The static model's state.
+        recent_BK: Ids; NONE for what is not remembered.
+        features_BKE: Row [b, k] predicted recent_BK[b, k].
+    """
+
+    part: Any
+    recent_BK: np.ndarray
+    features_BKE: Tensor
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The states of the models it is made of: one."""
+        return (self.part,)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.features_BKE.device)
+        recent_BK = self.recent_BK[np.asarray(rows, np.int64)]
+        return type(self)(self.part.take(rows), recent_BK, self.features_BKE.index_select(0, index))
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """Return one state of all streams, one after another; they may have read more or less."""
+        parts = [state.part for state in states]
+        longest = max(state.recent_BK.shape[1] for state in states)
+        pairs = [(state, longest - state.recent_BK.shape[1]) for state in states]
+        recent = [np.pad(s.recent_BK, ((0, 0), (n, 0)), constant_values=NONE) for s, n in pairs]
+        features = [F.pad(s.features_BKE, (0, 0, n, 0)) for s, n in pairs]
+        return cls(type(parts[0]).join(parts), np.concatenate(recent), torch.cat(features))
+
+
+class NeuralCacheLM(CacheLM):
+    """A static neural model with a continuous cache on top.
+
+    Args:
+        spec: Candidates, and whether documents are told apart.
+        part: The static model with its spec.
+        weights_RP: 1 − λ and λ for each range of tokens remembered; see `models/cache/lm.py`.
+        theta: θ.
+        window: n.
+
+    Raises:
+        ModelError: kind "input": the part is not a neural model.
+    """
+
+    adaptation = "continuous cache"
+
+    def __init__(self, spec: NeuralCacheSpec, part: Part, weights_RP: np.ndarray, theta: float, window: int) -> None:
+        self.network_model = neural_model(part, "a continuous cache")
+        super().__init__(spec, part, weights_RP)  # type: ignore[arg-type]
+        self.theta, self.window = float(theta), int(window)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of an attribution are called."""
+        return self.part.name, "continuous cache"
+
+    def start(self, batch: int) -> NeuralCacheState:  # type: ignore[override]
+        """Return the state of *batch* streams that remember nothing yet."""
+        part = self.network_model.start(batch)
+        return NeuralCacheState(part, np.zeros((batch, 0), np.int64), part.features_BE[:, None][:, :0])
+
+    def step(self, ids_B: np.ndarray, state: NeuralCacheState) -> tuple[Tensor, NeuralCacheState]:  # type: ignore[override]
+        """Read one token of each stream; see `LanguageModel.step`. Costs the static model's step and O(K E) more."""
+        logp_BV, part = self.network_model.step(ids_B, state.part)
+        memory = self._memory(np.asarray(ids_B, np.int64)[:, None], state.part.features_BE[:, None], state)
+        after = self._after_reading(memory, part)
+        remembered_BK = after.recent_BK != NONE
+        score_BK = self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE).double()
+        shut_BK = torch.from_numpy(~remembered_BK).to(score_BK.device)
+        # Where nothing is remembered all scores are −∞ and their softmax is not a number: that is masked, nothing else.
+        share_BK = torch.softmax(score_BK.masked_fill(shut_BK, -torch.inf), 1).masked_fill(shut_BK, 0.0).cpu().numpy()
+        weights_BP = self._weights(remembered_BK.sum(1)[:, None])
+        amount_BK = share_BK * weights_BP[:, 1:]
+        return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
+
+    def evidence(  # type: ignore[override]
+        self, ids_BT: np.ndarray, state: NeuralCacheState
+    ) -> tuple[np.ndarray, np.ndarray, NeuralCacheState]:
+        """Return −log p of static model and cache (B, T, 2), the tokens remembered (B, T, 1), and the state after."""
+        static_BT, before_BTE, part = self.network_model.read(ids_BT, state.part)
+        memory = self._memory(ids_BT, before_BTE, state)
+        nats_11BT, number_1BT = cache_nats(memory, before_BTE, [self.theta], [self.window])
+        nats_BT = np.where(number_1BT[0] > 0, nats_11BT[0, 0], static_BT)
+        return np.stack([static_BT, nats_BT], -1), number_1BT[0][..., None], self._after_reading(memory, part)
+
+    def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> Memory:
+        """Return what is remembered before and while these tokens are read."""
+        ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
+        features_BLE = torch.cat([state.features_BKE, before_BTE], 1)
+        return Memory(self._keys(ids_BL), self._since(ids_BL), features_BLE)
+
+    def _after_reading(self, memory: Memory, part: Any) -> NeuralCacheState:
+        first = max(0, memory.keys_BL.shape[1] - self.window)
+        forgotten_BL = np.arange(memory.keys_BL.shape[1]) < memory.since_BL[:, -1:]
+        recent_BK = np.where(forgotten_BL, NONE, memory.keys_BL)[:, first:]
+        features_BKE = memory.features_BLE[:, first:]
+        # After a long text, a view would keep the features of all of it; after a single token it keeps one more.
+        return NeuralCacheState(part, recent_BK, features_BKE.clone() if first > 1 else features_BKE)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, θ and n into `cache.json` and the static model into a folder of its own below it."""
+        chosen = {"weights": self.weights_RP.tolist(), "theta": self.theta, "window": self.window}
+        write_facts(folder / FACTS, {**chosen, "parts": save_parts(folder, [self.part])})
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, folder: Path, spec: NeuralCacheSpec, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> NeuralCacheLM:
+        """Open a saved model and the static model in it.
+
+        Raises:
+            ModelError: kind "bundle": a file is missing or damaged, or the weights are not those of a neural cache.
+        """
+        facts = read_facts(Path(folder) / FACTS)
+        weights_RP = np.array(facts["weights"], np.float64)
+        if weights_RP.shape != (len(RANGES) + 1, 2):
+            raise ModelError(f"{folder} holds cache weights {weights_RP.shape}, not those of a neural cache", "bundle")
+        part = load_parts(Path(folder), facts["parts"], vocabulary, device)[0]
+        return cls(spec, part, weights_RP, facts["theta"], facts["window"])
+
+    @classmethod
+    def fit(  # type: ignore[override]
+        cls, spec: NeuralCacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream,
+        context: FitContext,
+    ) -> FitResult:  # fmt: skip
+        """Choose θ, n and the weights on *validation*; see `tuned`.
+
+        Raises:
+            ModelError: kind "input": no held-out token, or `context.parts` lacks the static neural model.
+        """
+        validation.require(vocabulary)
+        result = cls.tuned(spec, open_parts(spec.parts, vocabulary, context)[0], validation)
+        journal(context, result.summary)
+        return result
+
+    @classmethod
+    def tuned(cls, spec: NeuralCacheSpec, part: Part, validation: TokenStream) -> FitResult:
+        """Choose θ and n, the pair that makes held-out text most probable with one λ for all; then λ for each range.
+
+        The summary: that of `CacheLM.fit`, and `theta` and `window`.
+
+        Raises:
+            ModelError: kind "input": no held-out token, or the part is not a neural model.
+        """
+        static = np.eye(2)[[0] * (len(RANGES) + 1)]
+        candidates = list(cls(spec, part, static, spec.thetas[0], max(spec.windows))._candidates(validation))
+        theta, window, nats_TP, range_T = min(candidates, key=lambda candidate: mixed_with_one_weight(candidate[2]))
+        best = cls(spec, part, static, theta, window)
+        summary = {**best.tune(nats_TP, range_T), "theta": theta, "window": float(window)}
+        return FitResult(best, summary)
+
+    def _candidates(self, validation: TokenStream) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
+        """Yield each θ and n with −log p of static model and cache (T, 2) and the ranges (T,) of the held-out tokens.
+
+        The features are compared once for all of them.
+        """
+        assert isinstance(self.spec, NeuralCacheSpec)
+        thetas, windows = self.spec.thetas, sorted(self.spec.windows)
+        static, cache, number = [], [], []
+        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across, LANES):
+            state = self.start(len(batch.ids_BT))
+            static_BT, before_BTE, _ = self.network_model.read(batch.ids_BT, state.part)
+            nats, remembered = cache_nats(self._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)
+            static.append(static_BT[batch.scored_BT])
+            cache.append(nats[..., batch.scored_BT])
+            number.append(remembered[..., batch.scored_BT])
+        static_T, cache_SWT, number_WT = (np.concatenate(found, -1) for found in (static, cache, number))
+        for (s, theta), (w, window) in product(enumerate(thetas), enumerate(windows)):
+            nats_T = np.where(number_WT[w] > 0, cache_SWT[s, w], static_T)
+            yield theta, window, np.stack([static_T, nats_T], 1), range_of(number_WT[w])
+
+
+def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
+    """Return the least mean nats that one λ for all tokens can reach, −log((1 − λ) p_static + λ p_cache).
+
+    The mean is convex in λ: where its slope is 0 is found by halving.
+    """
+    gain_T = np.expm1(np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST))  # p_cache / p_static − 1
+    low, high = 0.0, 1.0 - LEAST_STATIC
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        rising = float((gain_T / (1 + middle * gain_T)).mean()) > 0
+        low, high = (middle, high) if rising else (low, middle)
+    return float(nats_TP[:, 0].mean() - np.log1p(low * gain_T).mean())

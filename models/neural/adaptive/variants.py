@@ -1,0 +1,58 @@
+"""What the variants of a fitted neural model share: the model itself, and the held-out text that they are tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from ...base import ModelError
+from ...mixture.parts import Part
+from ...mixture.tuning import NO_TOKEN, Batch, batches
+from ...tokens.vocabulary import GIVEN
+
+if TYPE_CHECKING:
+    from ...streams import TokenStream
+    from ..lm import NeuralLM
+
+SHORTEST = 4_000
+"""Tokens of a lane at least: so that its begin, where little is remembered, weighs little."""
+
+
+def neural_model(part: Part, variant: str) -> NeuralLM:
+    """Return the static model of a variant.
+
+    Raises:
+        ModelError: kind "input": it has no network whose features or weights the variant could use.
+    """
+    from ..lm import NeuralLM
+
+    if not isinstance(part.model, NeuralLM):
+        kind = getattr(part.spec, "kind", type(part.model).__name__)
+        raise ModelError(f"{variant} needs a neural model; the part '{part.name}' is of kind '{kind}'", "input")
+    return cast("NeuralLM", part.model)
+
+
+def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) -> Iterator[Batch]:
+    """Yield about *limit* held-out tokens: whole reviews side by side, or the begin of the text as continuous streams.
+
+    Args:
+        stream: Held-out text.
+        limit: Tokens at most, given ones among them; of whole reviews about so many.
+        continuous: Cut at no border of documents.
+        lanes: Continuous streams side by side, of equal length, none shorter than `SHORTEST`.
+
+    Raises:
+        ModelError: kind "input": there is no token to predict.
+    """
+    if not continuous:
+        yield from batches(stream, limit)
+        return
+    ids = np.asarray(stream.ids[:limit], np.int64)
+    count = max(1, min(lanes, len(ids) // SHORTEST))
+    ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
+    scored_BT = ~np.isin(ids_BT, sorted(GIVEN))
+    if not scored_BT.any():
+        raise ModelError(NO_TOKEN, "input")
+    yield Batch(ids_BT, scored_BT)

@@ -1,0 +1,100 @@
+"""An Elman layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+
+The equation is that of `cells.elman_cell` with tanh or relu; how the work is divided is told in `sequence.py`.
+torch's own layer costs 1.6 to 2.2 times as much (`benchmarks/layers.py`).
+
+Backward, from the last t to the first, the derivative of f taken from its value:
+
+    ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
+    ∂a_t = ∂h_t ∘ (1 − h_t²)  for tanh,   ∂h_t ∘ [h_t > 0]  for relu
+    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1},   ∂W_ih = Σ_t ∂a_tᵀ x_t,   ∂x_t = W_ihᵀ ∂a_t,   ∂b = Σ_t ∂a_t
+
+Products are in the number format asked for, non-linearities in float32 (float64 in float64).
+Shape legend: see `models/base.py`. Time comes first inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from ..network import NetworkState
+from .kernels import elman_backward, elman_forward, view
+from .sequence import (
+    all_read_before,
+    bias_gradient,
+    input_gradient,
+    product_with,
+    read_before,
+    rows_that_forget,
+    weight_gradient,
+)
+
+
+def elman_sequence(
+    x_BTE: Tensor,
+    state: NetworkState,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    keep_BT: Tensor | None = None,
+    relu: bool = False,
+) -> tuple[Tensor, NetworkState]:
+    """Run an Elman layer over T positions, on the processor.
+
+    Args:
+        x_BTE: Inputs.
+        state: (h_BH,) before the first position.
+        weights: W_ih (H, E), W_hh (H, H), b_ih (H), b_hh (H).
+        dtype: Number format of the matrix products.
+        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+        relu: The non-linearity is relu, not tanh.
+
+    Returns:
+        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights.
+    """
+    h_TBH, h_BH = _ElmanSequence.apply(x_BTE, *state, *weights, dtype, keep_BT, relu)
+    return h_TBH.transpose(0, 1), (h_BH,)
+
+
+class _ElmanSequence(torch.autograd.Function):
+    """See `elman_sequence`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
+        dtype: torch.dtype, keep_BT: Tensor | None, relu: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        (B, T, _), H = x_BTE.shape, W_hh.shape[1]
+        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
+        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
+        a_TBH = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
+        h_TBH = W_hh_low.new_empty(T + 1, B, H)
+        h_TBH[0] = h_BH
+        past, a, h, forget = product_with(W_hh_low, B), view(a_TBH), view(h_TBH), rows_that_forget(keep_BT)
+        for t in range(T):
+            elman_forward(t, relu, a, view(past(read_before(h_TBH, t, forget))), h)
+        ctx.save_for_backward(x_TBE, h_TBH, W_ih_low, W_hh_low)
+        ctx.formats, ctx.forget, ctx.relu = (x_BTE.dtype, W_hh.dtype), forget, relu
+        return h_TBH[1:], h_TBH[T].to(W_hh.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x_TBE, h_TBH, W_ih, W_hh = ctx.saved_tensors
+        (inputs, full), (T, B, _), dtype = ctx.formats, dout_TBH.shape, x_TBE.dtype
+        back, da_TBH, dh_BH = product_with(W_hh.t(), B), torch.empty_like(h_TBH[1:]), dh_BH.to(dtype).contiguous()
+        h, dout, da = view(h_TBH), view(dout_TBH.to(dtype).contiguous()), view(da_TBH)
+        for t in range(T - 1, -1, -1):
+            elman_backward(t, ctx.relu, h, dout, view(dh_BH), da)
+            dh_BH = back(da_TBH[t])
+            if t in ctx.forget:
+                dh_BH[ctx.forget[t]] = 0
+        dx_TBE, db_H = input_gradient(da_TBH, W_ih).to(inputs), bias_gradient(da_TBH).to(full)
+        dW_ih = weight_gradient(da_TBH, x_TBE).to(full)
+        dW_hh = weight_gradient(da_TBH, all_read_before(h_TBH, ctx.forget)).to(full)
+        return dx_TBE.transpose(0, 1), dh_BH.to(full), dW_ih, dW_hh, db_H, db_H, None, None, None

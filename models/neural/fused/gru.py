@@ -1,0 +1,125 @@
+"""A GRU layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+
+The equations are those of `cells.gru_cell`, cuDNN's form; how the work is divided is told in `sequence.py`. torch's own
+layer costs 2.0 to 2.7 times as much (`benchmarks/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the reset gate lets
+through:
+
+    n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
+    h_t = n_t + z_t ∘ (h_{t−1} − n_t)
+
+Backward, from the last t to the first, ∂a_r, ∂a_z, ∂a_n being the gradients before the non-linearities:
+
+    ∂h_t = ∂out_t + W_hhᵀ (∂a_r, ∂a_z, ∂q)_{t+1} + z_{t+1} ∘ ∂h_{t+1}
+    ∂a_n = ∂h_t ∘ (1 − z_t) ∘ (1 − n_t²)
+    ∂a_z = ∂h_t ∘ (h_{t−1} − n_t) ∘ z_t(1 − z_t)
+    ∂a_r = ∂a_n ∘ q_t ∘ r_t(1 − r_t)
+    ∂q   = ∂a_n ∘ r_t
+
+The bias b_hn stands inside q_t, so the third gate's gradient is not the same on both sides: the input sees
+(∂a_r, ∂a_z, ∂a_n), the past (∂a_r, ∂a_z, ∂q):
+
+    ∂W_ih = Σ_t (∂a_r, ∂a_z, ∂a_n)ᵀ x_t,       ∂b_ih = Σ_t (∂a_r, ∂a_z, ∂a_n),   ∂x_t = W_ihᵀ (∂a_r, ∂a_z, ∂a_n)
+    ∂W_hh = Σ_t (∂a_r, ∂a_z, ∂q)ᵀ h_{t−1},     ∂b_hh = Σ_t (∂a_r, ∂a_z, ∂q)
+
+Products are in the number format asked for, non-linearities in that of the weights. So is the state that is carried
+from position to position: h_t differs from h_{t−1} by (1 − z_t) ∘ (n_t − h_{t−1}), which bfloat16 would round away
+where z_t is near 1.
+Shape legend: see `models/base.py`; G = 3 H. Time comes first inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from ..network import NetworkState
+from .kernels import gru_backward, gru_forward, view
+from .sequence import (
+    all_read_before,
+    bias_gradient,
+    formats_once,
+    input_gradient,
+    product_with,
+    read_before,
+    rows_that_forget,
+    weight_gradient,
+)
+
+
+def gru_sequence(
+    x_BTE: Tensor,
+    state: NetworkState,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    keep_BT: Tensor | None = None,
+) -> tuple[Tensor, NetworkState]:
+    """Run a GRU layer over T positions, on the processor.
+
+    Args:
+        x_BTE: Inputs.
+        state: (h_BH,) before the first position.
+        weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order r, z, n.
+        dtype: Number format of the matrix products.
+        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+
+    Returns:
+        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
+        taken once: the way back is written over what the way forward left.
+    """
+    h_TBH, h_BH = _GRUSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
+    return h_TBH.transpose(0, 1), (h_BH,)
+
+
+class _GRUSequence(torch.autograd.Function):
+    """See `gru_sequence`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
+        dtype: torch.dtype, keep_BT: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        (B, T, _), H = x_BTE.shape, W_hh.shape[1]
+        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
+        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
+        gates_TBG = F.linear(x_TBE, W_ih_low, b_ih.to(dtype))
+        q_TBH, h_TBH = W_hh_low.new_empty(T, B, H), W_hh_low.new_empty(T + 1, B, H)
+        h_TBH[0] = h_BH
+        h_BH = h_BH.to(W_hh.dtype, memory_format=torch.contiguous_format, copy=True)
+        past, gates, q, carried, h = (
+            product_with(W_hh_low, B, b_hh.to(dtype)),
+            *map(view, (gates_TBG, q_TBH, h_BH, h_TBH)),
+        )
+        forget = rows_that_forget(keep_BT)
+        for t in range(T):
+            if t in forget:
+                carried[forget[t]] = 0
+            gru_forward(t, gates, view(past(read_before(h_TBH, t, forget))), q, carried, h)
+        ctx.save_for_backward(x_TBE, h_TBH, q_TBH, gates_TBG, W_ih_low, W_hh_low)
+        ctx.formats, ctx.forget = (x_BTE.dtype, W_hh.dtype), forget
+        return h_TBH[1:], h_BH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        inputs, full = formats_once(ctx, "a GRU")
+        x_TBE, h_TBH, q_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
+        (T, B, H), dtype = dout_TBH.shape, x_TBE.dtype
+        before_TBH, back, dpast_BH = all_read_before(h_TBH, ctx.forget), product_with(W_hh.t(), B), W_hh.new_zeros(B, H)
+        dh_BH = dh_BH.to(full, memory_format=torch.contiguous_format, copy=True)
+        gates, q, before, dh = map(view, (gates_TBG, q_TBH, before_TBH, dh_BH))
+        dout = view(dout_TBH.to(dtype).contiguous())
+        for t in range(T - 1, -1, -1):
+            gru_backward(t, gates, q, before, dout, view(dpast_BH), dh)
+            dpast_BH = back(gates_TBG[t])
+            if t in ctx.forget:
+                dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
+        dW_hh, db_hh = weight_gradient(gates_TBG, before_TBH).to(full), bias_gradient(gates_TBG).to(full)
+        gates_TBG[..., 2 * H :] = q_TBH  # from here on as the input sees it
+        dW_ih, db_ih = weight_gradient(gates_TBG, x_TBE).to(full), bias_gradient(gates_TBG).to(full)
+        dx_TBE = input_gradient(gates_TBG, W_ih).to(inputs)
+        return dx_TBE.transpose(0, 1), dh_BH + dpast_BH, dW_ih, dW_hh, db_ih, db_hh, None, None

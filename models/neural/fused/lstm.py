@@ -1,0 +1,110 @@
+"""An LSTM layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+
+The equations are those of `cells.lstm_cell`; how the work is divided is told in `sequence.py`. torch's own layer costs
+1.3 to 1.5 times as much (`benchmarks/layers.py`).
+
+Backward, with the gates after their non-linearities, from the last t to the first:
+
+    ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
+    ∂c_t = ∂h_t ∘ o_t ∘ (1 − tanh² c_t) + ∂c_{t+1} ∘ f_{t+1}
+    ∂a_t = (∂c_t ∘ g_t ∘ i_t(1 − i_t),  ∂c_t ∘ c_{t−1} ∘ f_t(1 − f_t),  ∂c_t ∘ i_t ∘ (1 − g_t²),
+            ∂h_t ∘ tanh c_t ∘ o_t(1 − o_t))
+    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1},   ∂W_ih = Σ_t ∂a_tᵀ x_t,   ∂x_t = W_ihᵀ ∂a_t,   ∂b = Σ_t ∂a_t
+
+Products are in the number format asked for, cell states and non-linearities in that of the weights.
+Shape legend: see `models/base.py`; G = 4 H, N = T B. Time comes first inside: a position's rows lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from ..network import NetworkState
+from .kernels import lstm_backward, lstm_forward, view
+from .sequence import (
+    all_read_before,
+    bias_gradient,
+    formats_once,
+    input_gradient,
+    product_with,
+    read_before,
+    rows_that_forget,
+    weight_gradient,
+)
+
+
+def lstm_sequence(
+    x_BTE: Tensor,
+    state: NetworkState,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    keep_BT: Tensor | None = None,
+) -> tuple[Tensor, NetworkState]:
+    """Run an LSTM layer over T positions, on the processor.
+
+    Args:
+        x_BTE: Inputs.
+        state: (h_BH, c_BH) before the first position.
+        weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order i, f, g, o.
+        dtype: Number format of the matrix products.
+        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+
+    Returns:
+        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
+        taken once: the way back is written over what the way forward left.
+    """
+    h_TBH, h_BH, c_BH = _LSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
+    return h_TBH.transpose(0, 1), (h_BH, c_BH)
+
+
+class _LSTMSequence(torch.autograd.Function):
+    """See `lstm_sequence`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x_BTE: Tensor, h_BH: Tensor, c_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
+        dtype: torch.dtype, keep_BT: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        (B, T, _), H = x_BTE.shape, W_hh.shape[1]
+        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
+        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
+        gates_TBG = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
+        c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh.new_empty(T + 1, B, H, dtype=dtype)
+        h_TBH[0], c_TBH[0] = h_BH, c_BH
+        past, gates, c, h = product_with(W_hh_low, B), view(gates_TBG), view(c_TBH), view(h_TBH)
+        forget, forgotten = rows_that_forget(keep_BT), {}
+        for t in range(T):
+            if t in forget:
+                forgotten[t], c[t, forget[t]] = c[t, forget[t]], 0
+            lstm_forward(t, gates, view(past(read_before(h_TBH, t, forget))), c, h)
+        ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
+        ctx.formats, ctx.forget, ctx.forgotten = (x_BTE.dtype, W_hh.dtype), forget, forgotten
+        return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        inputs, full = formats_once(ctx, "an LSTM")
+        x_TBE, h_TBH, c_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
+        T, B = dout_TBH.shape[:2]
+        back, dtype = product_with(W_hh.t(), B), x_TBE.dtype
+        dh_BH, dc_BH = dh_BH.to(dtype).contiguous(), dc_BH.to(full, copy=True).contiguous()
+        gates, c, dout, dc = view(gates_TBG), view(c_TBH), view(dout_TBH.to(dtype).contiguous()), view(dc_BH)
+        for t in range(T - 1, -1, -1):
+            lstm_backward(t, gates, c, dout, view(dh_BH), dc)
+            dh_BH = back(gates_TBG[t])
+            if t in ctx.forget:
+                dh_BH[ctx.forget[t]], dc[ctx.forget[t]] = 0, 0
+                c[t, ctx.forget[t]] = ctx.forgotten[t]  # c_{t−1} as it was: step t − 1 needs it
+        dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), bias_gradient(gates_TBG).to(full)
+        dW_ih = weight_gradient(gates_TBG, x_TBE).to(full)
+        dW_hh = weight_gradient(gates_TBG, all_read_before(h_TBH, ctx.forget)).to(full)
+        return dx_TBE.transpose(0, 1), dh_BH.to(full), dc_BH, dW_ih, dW_hh, db_G, db_G, None, None

@@ -1,0 +1,94 @@
+"""What the recurrent layers that train in bf16 on the processor have in common (`lstm_sequence.py`, `gru_sequence.py`,
+`elman_sequence.py`).
+
+Such a layer runs over a whole window, forward and backward written out. All that does not depend on the past is done
+for all T positions at once: W_ih x_t, and in the backward pass the gradients of both matrices and of the inputs. Per
+position there remain one product with W_hh, which is laid out once for all of them, and the element-wise part, one
+compiled pass (`kernels.py`). torch's own layers add up the gradients of the matrices position by position. Time comes
+first inside: a position's rows lie side by side.
+
+Where a stream forgets inside a window, copies are masked, never what the layer hands out: h_{t−1} is also the output
+of position t − 1. Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..network import bf16_on_processor
+
+Product = Callable[[Tensor], Tensor]
+Forget = Mapping[int, list[int]]
+"""By position, the streams that forget everything before it; only positions where there are any."""
+
+
+def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
+    """Return the map x (rows, I) → x Wᵀ + b (rows, O), the weight laid out once for many calls."""
+    if weight_OI.dtype == torch.bfloat16 and bf16_on_processor():
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
+        return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, bias_O, "none", [], "")
+    transposed_IO = weight_OI.t().contiguous()
+    if bias_O is None:
+        return lambda x_BI: x_BI @ transposed_IO
+    return lambda x_BI: torch.addmm(bias_O, x_BI, transposed_IO)
+
+
+def rows_that_forget(keep_BT: Tensor | None) -> Forget:
+    """Return by position the streams that forget before it, those where keep_BT is False; None: nowhere."""
+    forget: dict[int, list[int]] = {}
+    if keep_BT is not None:
+        for b, t in (~keep_BT).nonzero().tolist():
+            forget.setdefault(t, []).append(b)
+    return forget
+
+
+def read_before(h_TBH: Tensor, t: int, forget: Forget) -> Tensor:
+    """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that forget. *h_TBH* begins before position 0."""
+    return h_TBH[t].index_fill(0, torch.tensor(forget[t]), 0) if t in forget else h_TBH[t]
+
+
+def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
+    """Return `read_before` of every position; a copy only where a stream forgets."""
+    before_TBH = h_TBH[:-1].clone() if forget else h_TBH[:-1]
+    for t, rows in forget.items():
+        before_TBH[t, rows] = 0
+    return before_TBH
+
+
+def weight_gradient(da_TBG: Tensor, x_TBE: Tensor) -> Tensor:
+    """Return the gradient of W (G, E) from those of a_t = W x_t + b.
+
+    oneDNN's bf16 product takes twice as long where its left side is a transposed view. So the inputs are laid out anew,
+    which usually have the fewer columns, and the result is a view.
+    """
+    da_NG, x_NE = da_TBG.flatten(0, 1), x_TBE.flatten(0, 1)
+    if da_NG.dtype != torch.bfloat16:
+        return da_NG.t() @ x_NE
+    return (x_NE.t().contiguous() @ da_NG).t()
+
+
+def bias_gradient(da_TBG: Tensor) -> Tensor:
+    """Return the gradient of b (G) from those of a_t = W x_t + b: their sum, taken as a product."""
+    da_NG = da_TBG.flatten(0, 1)
+    return (da_NG.new_ones(1, len(da_NG)) @ da_NG)[0]
+
+
+def input_gradient(da_TBG: Tensor, W_GE: Tensor) -> Tensor:
+    """Return the gradients of x_t (T, B, E) from those of a_t = W x_t + b."""
+    return (da_TBG.flatten(0, 1) @ W_GE).unflatten(0, da_TBG.shape[:2])
+
+
+def formats_once(ctx: Any, layer: str) -> tuple[torch.dtype, torch.dtype]:
+    """Return ctx.formats, of the inputs and of the weights; the way back writes over what the way forward left.
+
+    Raises:
+        RuntimeError: The gradient has been taken before.
+    """
+    if ctx.formats is None:
+        raise RuntimeError(f"the gradient of this window of {layer} has been taken before")
+    formats, ctx.formats = ctx.formats, None
+    return formats

@@ -1,0 +1,1 @@
+"""Recurrent layers: cells equation by equation, normalisation, dropout."""

@@ -1,0 +1,221 @@
+"""The recurrent cells, equation by equation; `own_layer.py` runs one over time.
+
+Notation: x_t input, h_t hidden state, c_t cell state, σ the logistic function, ∘ the element-wise product. Every cell
+has two affine maps per gate, W_ih x_t + b_ih from the input and W_hh h_{t−1} + b_hh from the past; the gates' rows
+are stacked in one matrix each, in the order that torch.nn uses, so that parameters are interchangeable with
+`torch.nn.RNN`, `GRU` and `LSTM`. What comes from the input does not depend on the past, so it is computed for
+all positions in one matrix product; the cells below receive it ready made as a_t = W_ih x_t + b_ih.
+
+Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..network import NetworkState
+
+Affine = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, NetworkState], NetworkState]
+Weights = Mapping[str, Tensor]
+"""Of one layer, by torch.nn's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0."""
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "arctan": torch.arctan,
+}
+"""The non-linearities f of the Elman cell; derivatives 1 − f², [a > 0], f (1 − f), 1 / (1 + a²)."""
+
+
+def matmul_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
+    """Return x Wᵀ + b (…G) by a matrix product."""
+    return x_NE @ W_GE.T + b_G
+
+
+def einsum_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
+    """Return the same with the sum over e spelled out: a_g = Σ_e W_ge x_e + b_g."""
+    return torch.einsum("...e,ge->...g", x_NE, W_GE) + b_G
+
+
+def elman_cell(
+    a_BH: Tensor,
+    state: NetworkState,
+    W_HH: Tensor,
+    b_H: Tensor,
+    affine: Affine = matmul_affine,
+    f: Activation = torch.tanh,
+) -> NetworkState:
+    """One step of the simple recurrent network (Elman 1990).
+
+        h_t = f(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh)
+
+    Args:
+        a_BH: W_ih x_t + b_ih.
+        state: (h_BH,) = h_{t−1}.
+        W_HH: W_hh, with its bias b_H = b_hh.
+        affine: How an affine map is written; does not change the result beyond rounding.
+        f: The non-linearity.
+
+    Returns:
+        (h_t,).
+    """
+    (h_BH,) = state
+    return (f(a_BH + affine(h_BH, W_HH, b_H)),)
+
+
+def gru_cell(
+    a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
+) -> NetworkState:
+    """One step of the gated recurrent unit in the form of cuDNN and torch; gates in the order r, z, n.
+
+        r_t = σ(W_ir x_t + b_ir + W_hr h_{t−1} + b_hr)            reset
+        z_t = σ(W_iz x_t + b_iz + W_hz h_{t−1} + b_hz)            keep
+        n_t = tanh(W_in x_t + b_in + r_t ∘ (W_hn h_{t−1} + b_hn))  candidate
+        h_t = (1 − z_t) ∘ n_t + z_t ∘ h_{t−1}
+
+    Cho et al. (2014) reset the state before the matrix product (`cho_gru_cell`); the form here needs one product with
+    h_{t−1} for all three gates. Cho's z keeps the old state, as here. Where the
+    update gate u is defined the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1} (Chung et al. 2014), u = 1 − z:
+    u = 0, that is z = 1, leaves the state exactly as it was.
+
+    Args:
+        a_BG: (W_ir x_t + b_ir, W_iz x_t + b_iz, W_in x_t + b_in), G = 3 H.
+        state: (h_BH,) = h_{t−1}.
+        W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
+        affine: How an affine map is written; does not change the result beyond rounding.
+
+    Returns:
+        (h_t,).
+    """
+    (h_BH,) = state
+    a_r, a_z, a_n = a_BG.chunk(3, dim=-1)
+    past_r, past_z, past_n = affine(h_BH, W_GH, b_G).chunk(3, dim=-1)
+    r_BH = torch.sigmoid(a_r + past_r)
+    z_BH = torch.sigmoid(a_z + past_z)
+    n_BH = torch.tanh(a_n + r_BH * past_n)
+    return ((1 - z_BH) * n_BH + z_BH * h_BH,)
+
+
+def cho_gru_cell(
+    a_BG: Tensor,
+    state: NetworkState,
+    W_GH: Tensor,
+    b_G: Tensor,
+    affine: Affine = matmul_affine,
+    candidate: Affine | None = None,
+) -> NetworkState:
+    """One step of the gated recurrent unit as it was published (Cho et al. 2014, equations 5 to 8).
+
+        r_t = σ(W_ir x_t + b_ir + W_hr h_{t−1} + b_hr)             reset
+        z_t = σ(W_iz x_t + b_iz + W_hz h_{t−1} + b_hz)             keep
+        n_t = tanh(W_in x_t + b_in + W_hn (r_t ∘ h_{t−1}) + b_hn)   candidate
+        h_t = (1 − z_t) ∘ n_t + z_t ∘ h_{t−1}
+
+    The parameters are those of `gru_cell`, the function differs: here the state is reset *before* the matrix product.
+    The paper has no biases.
+
+    Args:
+        a_BG: As in `gru_cell`.
+        state: (h_BH,) = h_{t−1}.
+        W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
+        affine: How an affine map is written; does not change the result beyond rounding.
+        candidate: The same of the candidate's map, where it differs (`layer_norm.py`).
+
+    Returns:
+        (h_t,).
+    """
+    (h_BH,) = state
+    gates = 2 * h_BH.shape[-1]
+    a_r, a_z, a_n = a_BG.chunk(3, dim=-1)
+    past_r, past_z = affine(h_BH, W_GH[:gates], b_G[:gates]).chunk(2, dim=-1)
+    r_BH = torch.sigmoid(a_r + past_r)
+    z_BH = torch.sigmoid(a_z + past_z)
+    n_BH = torch.tanh(a_n + (candidate or affine)(r_BH * h_BH, W_GH[gates:], b_G[gates:]))
+    return ((1 - z_BH) * n_BH + z_BH * h_BH,)
+
+
+def lstm_cell(
+    a_BG: Tensor,
+    state: NetworkState,
+    W_GH: Tensor,
+    b_G: Tensor,
+    affine: Affine = matmul_affine,
+    f: Activation = torch.tanh,
+) -> NetworkState:
+    """One step of long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
+
+    Gates in the order i, f, g, o:
+
+        i_t = σ(W_ii x_t + b_ii + W_hi h_{t−1} + b_hi)        write
+        f_t = σ(W_if x_t + b_if + W_hf h_{t−1} + b_hf)        keep (its opposite erases)
+        g_t = tanh(W_ig x_t + b_ig + W_hg h_{t−1} + b_hg)     what would be written
+        o_t = σ(W_io x_t + b_io + W_ho h_{t−1} + b_ho)        read
+        c_t = f_t ∘ c_{t−1} + i_t ∘ g_t
+        h_t = o_t ∘ tanh(c_t)
+
+    With f = 1 and i = 0 the cell state stays exactly as it is, for ever: the gradient along c neither vanishes nor
+    explodes, which is the point of the construction.
+
+    Args:
+        a_BG: What the input contributes to the four gates, G = 4 H.
+        state: (h_BH, c_BH) = h_{t−1}, c_{t−1}.
+        W_GH: W_hi, W_hf, W_hg, W_ho one above the other, with their biases b_G.
+        affine: How an affine map is written; does not change the result beyond rounding.
+        f: What the cell state goes through before it is read; other than tanh in `layer_norm.py`.
+
+    Returns:
+        (h_t, c_t).
+    """
+    h_BH, c_BH = state
+    write, keep, new, read = (a_BG + affine(h_BH, W_GH, b_G)).chunk(4, dim=-1)
+    c_BH = torch.sigmoid(keep) * c_BH + torch.sigmoid(write) * torch.tanh(new)
+    return torch.sigmoid(read) * f(c_BH), c_BH
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kind of cell: its equations, and what layers must know of them.
+
+    Args:
+        step: One step, called as the functions above are.
+        gates: Gates whose rows are stacked.
+        states: Tensors that are remembered.
+        fused: The layer of torch.nn that computes the same; None where there is none: then it has own cells only.
+        normed: How many gates are normalised together by `layer_norm.py`, in the order of their rows; () normalises
+            no product, only what goes through f.
+        squash: Whether `step` takes an f, with a normalisation right before it.
+        candidate: Whether `step` takes the map of its last gate apart, which then is the last of `normed`.
+    """
+
+    step: Callable[..., NetworkState]
+    gates: int
+    states: int
+    fused: Callable[..., nn.RNNBase] | None
+    normed: tuple[int, ...]
+    squash: bool = False
+    candidate: bool = False
+
+
+CELLS = {
+    "rnn": Cell(elman_cell, 1, 1, nn.RNN, normed=(), squash=True),
+    "gru": Cell(gru_cell, 3, 1, nn.GRU, normed=(2, 1)),
+    "gru_cho": Cell(cho_gru_cell, 3, 1, None, normed=(2, 1), candidate=True),
+    "lstm": Cell(lstm_cell, 4, 2, nn.LSTM, normed=(4,), squash=True),
+}
+"""The register of cells: one more entry is all that a layer of another cell needs, plain or normalised.
+
+It is named for its kind, one of several forms for kind and form (`cell_name`). A language model needs the kind in
+`RecurrentSpec`, too, which is read without torch and so says by itself which cells torch has no fused layer for.
+"""
+
+
+def cell_name(kind: str, form: str = "cudnn") -> str:
+    """Return the name in `CELLS` of a kind of cell in one of its forms; "cudnn" is that of torch and has no suffix."""
+    return kind if form == "cudnn" else f"{kind}_{form}"

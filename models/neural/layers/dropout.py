@@ -1,0 +1,93 @@
+"""Dropout with Bernoulli masks: of features (per position or locked), of whole words, of recurrent weights.
+
+All are for training only; whoever calls them leaves them out in evaluation. What is kept is multiplied by 1 / (1 − p),
+so that the expected value is that of evaluation.
+
+Masks are drawn once per call of the network, so "a window" below is what one call reads. A window is read in pieces
+where not all streams are read at a time (`TrainingSpec.micro_batch`) and, with k2 > k1, where the next window's past
+begins and where a stream forgot all (`tbptt.read_window`). Each piece draws masks of its own, and so
+does a past that is read again.
+Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...base import ModelError
+from .cells import Weights
+
+LEVELS = 1 << 16
+"""A mask entry is drawn as 16 random bits, so p is rounded to a multiple of 1/65,536 (and the scale with it)."""
+
+
+def kept(shape: torch.Size, share: int, device: torch.device) -> Tensor:
+    """Return a bool mask whose entries are False with chance share / LEVELS, independently.
+
+    Four entries are cut from each 64-bit random number: on the processor, drawing one number per entry (as
+    `torch.nn.functional.dropout` does) takes twice as long for the whole layer, forward and backward.
+    """
+    words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64, device=device)
+    bits = words.random_(-(2**63), None).view(torch.int16)[: shape.numel()]
+    return (bits >= share - LEVELS // 2).view(shape)
+
+
+def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
+    """Return 0 with chance p and 1 / (1 − p) otherwise, each entry drawn by itself; None (nothing drawn) for p = 0.
+
+    Args:
+        shape: Of the mask.
+        p: In [0, 1).
+        like: Gives the device, and the number format where it is wider than float32: 1 / (1 − p) rounded to bfloat16
+            would shift the mean.
+    """
+    share = min(round(p * LEVELS), LEVELS - 1)
+    if share == 0:
+        return None
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
+
+
+class Dropout(nn.Module):
+    """Zero a random share p of the features while training; multiply the rest by 1 / (1 − p). Nothing in evaluation.
+
+    Args:
+        p: Share of features dropped, in [0, 1).
+        variational: Draw one mask per stream and use it at every position of the window (Gal & Ghahramani 2016,
+            the "locked" dropout of AWD-LSTM), instead of an independent one per position (Srivastava et al. 2014).
+
+    Raises:
+        ModelError: kind "input": p is outside of its range.
+    """
+
+    def __init__(self, p: float, variational: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ModelError(f"dropout is {p}; it must be in [0, 1)", "input")
+        self.p, self.variational = p, variational
+
+    def forward(self, x_BTE: Tensor) -> Tensor:
+        """Return the masked features, of the same shape."""
+        if not self.training:
+            return x_BTE
+        mask = bernoulli_mask(x_BTE[:, :1].shape if self.variational else x_BTE.shape, self.p, x_BTE)
+        return x_BTE if mask is None else x_BTE * mask
+
+
+def word_mask(embedding_VE: Tensor, p: float) -> Tensor | None:
+    """Return a mask (V, 1) over the entries of the vocabulary: a word is dropped wherever it stands (Gal & Ghahramani
+    2016; Merity et al. 2017, section 4.3). None for p = 0.
+    """
+    return bernoulli_mask(torch.Size((len(embedding_VE), 1)), p, embedding_VE)
+
+
+def drop_weights(weights: Weights, p: float) -> Weights:
+    """Return the weights of a layer with a share p of the recurrent ones, weight_hh_l0 (G, H), zeroed.
+
+    DropConnect (Wan et al. 2013) on the hidden-to-hidden matrix (Merity et al. 2017, section 2): one mask serves all
+    positions and streams of a window. The parameters stay as they are, and get their gradients through the mask.
+    """
+    W_GH = weights["weight_hh_l0"]
+    mask_GH = bernoulli_mask(W_GH.shape, p, W_GH)
+    return weights if mask_GH is None else {**weights, "weight_hh_l0": W_GH * mask_GH}

@@ -1,0 +1,109 @@
+"""Layer normalisation inside the recurrent cells (Ba, Kiros & Hinton 2016).
+
+    LN(v; g, b) = g ∘ (v − μ) / sqrt(σ² + ε) + b        μ and σ² of the entries of v itself         (paper: equation 3)
+
+It stands in three places of the cells of `cells.py`, as in the paper's equation 4 and its supplement (20 to 22 for the
+LSTM, 23 to 25 for the GRU); the biases of the two affine maps are the b of their normalisations:
+
+    rnn    h_t = f(LN(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh; g, s))
+    lstm   (i, f, g, o) = LN(W_ih x_t; g_ih, b_ih) + LN(W_hh h_{t−1}; g_hh, b_hh)       over all 4 H entries at once
+           c_t = σ(f) ∘ c_{t−1} + σ(i) ∘ tanh(g),    h_t = σ(o) ∘ tanh(LN(c_t; g, s))
+    gru    (r, z) = LN(W_i(r,z) x_t; …) + LN(W_h(r,z) h_{t−1}; …)                       over 2 H entries at once
+           n = tanh(LN(W_in x_t; …) + σ(r) ∘ LN(W_hn h_{t−1}; …))                        over H entries each
+           in Cho's form n = tanh(LN(W_in x_t; …) + LN(W_hn (σ(r) ∘ h_{t−1}); …))
+
+The memory c_t itself is not normalised, only what is read of it, so that it can still be kept for ever.
+Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..network import NetworkState
+from .cells import Activation, Affine, Weights, matmul_affine
+from .own_layer import OwnLayer, over_time
+
+EPSILON = 1e-5
+"""ε of LN: keeps a vector of equal entries finite; torch.nn.LayerNorm has the same."""
+
+
+def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
+    """Return LN(v; g, b) over the last dimension, in float32 at least."""
+    v_BH = v_BH.to(torch.promote_types(v_BH.dtype, torch.float32))
+    centred_BH = v_BH - v_BH.mean(-1, keepdim=True)
+    variance_B1 = centred_BH.square().mean(-1, keepdim=True)
+    return gain_H * centred_BH * (variance_B1 + EPSILON).rsqrt() + shift_H
+
+
+def normed(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
+    """Return the affine map whose product is normalised before the bias is added: LN(W x; gain, b), part by part.
+
+    Args:
+        affine: How the product is written.
+        gain_G: Of the rows of W.
+        sizes: How many rows are normalised together, from first to last.
+    """
+
+    def run(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
+        products = affine(x_NE, W_GE, b_G.new_zeros(())).split(list(sizes), -1)
+        parts = zip(products, gain_G.split(list(sizes)), b_G.split(list(sizes)), strict=True)
+        return torch.cat([layer_norm(*part) for part in parts], -1)
+
+    return run
+
+
+class NormedLayer(OwnLayer):
+    """An own layer whose cell is normalised; arguments as of `OwnLayer`.
+
+    Attributes:
+        gain_ih_l0: g of what comes from the input (G), where a product is normalised (LSTM, GRU); at first 1.
+        gain_hh_l0: g of what comes from the past (G), of the same; at first 1.
+        gain_l0: g of what goes through f (H): the Elman cell's sum, the LSTM's cell state; at first 1.
+        shift_l0: s of the same; at first 0.
+    """
+
+    def __init__(
+        self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
+    ) -> None:
+        super().__init__(cell, inputs, hidden, nonlinearity, affine)
+        self.sizes = tuple(gates * hidden for gates in self.cell.normed)
+        if self.sizes:
+            self.gain_ih_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
+            self.gain_hh_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
+        self.squash: Activation | None = None
+        if self.cell.squash:
+            self.squash = self.options.get("f", torch.tanh)
+            self.gain_l0 = nn.Parameter(torch.ones(hidden))
+            self.shift_l0 = nn.Parameter(torch.zeros(hidden))
+
+    def forward(
+        self, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None, weights: Weights | None = None
+    ) -> tuple[Tensor, NetworkState]:
+        """See `OwnLayer.forward`."""
+        weights = dict(self.named_parameters()) if weights is None else weights
+        inputs, options = self.affine, self._past(weights)
+        if self.sizes:
+            inputs = normed(self.affine, weights["gain_ih_l0"], self.sizes)
+        a_BTG = inputs(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
+        W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
+        return over_time(lambda a_BG, past: self.cell.step(a_BG, past, W_GH, b_G, **options), a_BTG, state, keep_BT)
+
+    def _past(self, weights: Weights) -> dict[str, Any]:
+        """Return the options that make a step of the cell a normalised one."""
+        options: dict[str, Any] = {"affine": self.affine}
+        if (squash := self.squash) is not None:
+            options["f"] = lambda v_BH: squash(layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"]))
+        if self.cell.candidate:
+            # Two products: of the state for the gates, of the state that was reset for the candidate.
+            *gates, candidate = self.sizes
+            gain_gates, gain_candidate = weights["gain_hh_l0"].split([sum(gates), candidate])
+            options["affine"] = normed(self.affine, gain_gates, gates)
+            options["candidate"] = normed(self.affine, gain_candidate, [candidate])
+        elif self.sizes:
+            options["affine"] = normed(self.affine, weights["gain_hh_l0"], self.sizes)
+        return options

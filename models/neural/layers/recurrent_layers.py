@@ -1,0 +1,173 @@
+"""Recurrent layers, torch.nn's fused ones and our own, behind one call that is given the weights.
+
+A layer holds the parameters; what it computes with is handed to it, so that weights can be changed for one window
+(`dropout.drop_weights`) without touching the parameters that an optimiser and a checkpoint see.
+Shape legend: see `models/base.py`; G = number of gates × H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..device import cudnn_has_bf16
+from ..network import NetworkState
+from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
+from .layer_norm import NormedLayer
+from .own_layer import OwnLayer, unroll
+
+PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+"""Of every fused layer, in the order in which torch's functions take them."""
+
+
+@cache
+def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
+    """Return our own layers that train in bf16 on the processor, by torch.nn's name of the fused one (`mode`).
+
+    They are imported here because they need numba, which a model that is only asked does without.
+    """
+    from ..fused.elman import elman_sequence
+    from ..fused.gru import gru_sequence
+    from ..fused.lstm import lstm_sequence
+
+    relu = partial(elman_sequence, relu=True)
+    return {"LSTM": lstm_sequence, "GRU": gru_sequence, "RNN_TANH": elman_sequence, "RNN_RELU": relu}
+
+
+STARTS: dict[str, Callable[[Tensor], object]] = {
+    "usual": lambda W_HH: None,
+    "uniform": lambda W_HH: nn.init.uniform_(W_HH, -(len(W_HH) ** -0.5), len(W_HH) ** -0.5),
+    "orthogonal": nn.init.orthogonal_,
+    "identity": nn.init.eye_,
+}
+"""Initial recurrent matrices, each gate's own; "usual" leaves what `make_layer` has drawn."""
+
+
+def make_layer(
+    kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh", form: str = "cudnn",
+    forget_bias: float = 1.0,
+    layer_norm: bool = False,
+    start: str = "usual",
+) -> nn.Module:  # fmt: skip
+    """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
+
+    The LSTM's forget gate starts with a bias of 1, so that it remembers from the start (Jozefowicz et al. 2015);
+    the relu network's recurrent matrix starts as the identity with biases of 0 (Le, Jaitly & Hinton 2015).
+
+    Args:
+        kind: "rnn", "gru" or "lstm", or another one of `CELLS`.
+        inputs: E.
+        hidden: H.
+        cells: "own" or "fused".
+        nonlinearity: Of the "rnn" kind.
+        form: Of the "gru" kind; "cho" needs own cells.
+        forget_bias: Of the "lstm" kind: b_if + b_hf at the start.
+        layer_norm: See `layer_norm.py`; needs own cells.
+        start: Of the recurrent matrices; a key of `STARTS`.
+
+    Raises:
+        ValueError: torch has no such fused layer.
+    """
+    name = cell_name(kind, form)
+    if cells == "own":
+        layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(name, inputs, hidden, nonlinearity)
+    else:
+        layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
+    parameters = dict(layer.named_parameters())
+    with torch.no_grad():
+        if kind == "lstm":
+            parameters["bias_ih_l0"][hidden : 2 * hidden] = forget_bias
+            parameters["bias_hh_l0"][hidden : 2 * hidden] = 0.0
+        if kind == "rnn" and nonlinearity == "relu":
+            nn.init.eye_(parameters["weight_hh_l0"])
+            parameters["bias_ih_l0"].zero_()
+            parameters["bias_hh_l0"].zero_()
+        for W_HH in parameters["weight_hh_l0"].split(hidden):
+            STARTS[start](W_HH)
+    return layer
+
+
+def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool) -> nn.Module:
+    make = CELLS[name].fused
+    if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
+        asked = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
+        raise ValueError(f"torch has no fused layer for the cell {asked}: that needs cells = 'own'")
+    options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
+    return make(inputs, hidden, batch_first=True, **options)
+
+
+def run_layer(
+    layer: nn.Module, weights: Weights, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None
+) -> tuple[Tensor, NetworkState]:
+    """Run an own or fused layer over T positions.
+
+    A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
+    the equations written out (batch 1, H 320 and 640): single steps of generation go through those. So does a window
+    in which a stream forgets, which the fused layers cannot do. Where a layer trains in bf16 on the processor, ours of
+    `sequences` is the fused one.
+
+    Args:
+        layer: What `make_layer` returned.
+        weights: The layer's parameters by name, or what stands in for them.
+        x_BTE: Inputs.
+        state: Tensors (B, H) before the first position.
+        keep_BT: False where a stream forgets everything before it reads position t; None forgets nowhere.
+
+    Returns:
+        h_BTH, every hidden state; and the last state.
+    """
+    if isinstance(layer, OwnLayer):
+        return layer(x_BTE, state, keep_BT, weights)
+    assert isinstance(layer, nn.RNNBase)
+    step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
+    if trains_in_bf16(layer, x_BTE):
+        return sequences()[layer.mode](x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+    if keep_BT is not None or step_of_lstm:
+        cell, options = _equations(layer)
+        return unroll(cell, weights, x_BTE, state, keep_BT, **options)
+    return _run_fused(layer, weights, x_BTE, state)
+
+
+def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
+    """Return whether a layer trains on the processor with products in bf16, as those of `sequences` do fastest."""
+    on_processor = x_BTE.device.type == "cpu" and layer.training and torch.is_grad_enabled()
+    return on_processor and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
+    """Return the cell that says what a fused layer computes, and the options of its steps."""
+    if isinstance(layer, nn.RNN):
+        return CELLS["rnn"], {"f": ACTIVATIONS[layer.nonlinearity]}
+    return CELLS[layer.mode.lower()], {}
+
+
+def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the weights given."""
+    function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
+    dtype = _own_format(layer.mode, x_BTE.device)
+    x_BTE = x_BTE if dtype is None else x_BTE.to(dtype)
+    flat = [weights[name] if dtype is None else weights[name].to(dtype) for name in PARAMETERS]
+    before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
+    with nullcontext() if dtype is None else torch.autocast(x_BTE.device.type, enabled=False):
+        h_BTH, *after = function(
+            x_BTE, before if layer.mode == "LSTM" else before[0], flat,
+            has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
+        )  # fmt: skip
+    return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
+
+
+def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
+    """Return the number format to cast a fused layer to in place of autocast; None where autocast is off or does well.
+
+    On a GPU autocast casts cuDNN's recurrent layers to float16 whatever format it is asked for (torch's
+    AutocastRNN.cpp), and a sum of gradients over a whole window does not fit into that: it ends at 65,504.
+    """
+    if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+        return None
+    wanted = torch.get_autocast_dtype("cuda")
+    return wanted if wanted != torch.bfloat16 or cudnn_has_bf16(mode, device) else torch.float32

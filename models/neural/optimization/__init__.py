@@ -1,0 +1,1 @@
+"""Optimisers, learning-rate schedules, clipping and the range test."""

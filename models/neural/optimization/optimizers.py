@@ -1,0 +1,287 @@
+"""The rules by which a gradient becomes a step, each written out from its equation.
+
+Symbols, the same in all of them; every operation is meant entry by entry:
+
+    θ  weights            g  gradient of the loss (a mean over tokens) by θ, after clipping
+    η  learning rate      γ, ρ, β1, β2  decays of averages of the past, in [0, 1)
+    ε  a small number that keeps a quotient finite
+
+`torch.optim` has all of them too, and the tests hold each against its counterpart there. The exception is "adamw",
+which is torch's own fused AdamW: it is the default, and the time that it takes counts.
+
+What differs between text books and programs:
+
+- Momentum. Some lecture notes print v ← γ v − η g and then θ ← θ − v. The two minus signs make the step climb; it is
+  either θ ← θ + v with that v, or θ ← θ − v with v ← γ v + η g.
+- Where η stands. With v ← γ v + g, θ ← θ − η v a new η acts on the whole velocity at once, with v ← γ v + η g,
+  θ ← θ − v only on the gradients to come. At a constant η both are the same. Here, as in torch: the former.
+- Where ε stands. Papers and lectures have √(v + ε), torch √v + ε for AdaGrad, RMSprop and Adam. Here, as in torch: the
+  latter, but for AdaDelta. With ε² in the root in place of ε the step is longer, by a factor of at most √2 and of at
+  most 1 + ε/√v.
+- What stochastic means. Batch gradient descent, stochastic and mini-batch gradient descent are one rule. They differ in
+  how many examples g is a mean over: all of them, one, or some.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...specs import TrainingSpec
+from .weight_penalty import penalise
+
+Memory = dict[str, Tensor]
+"""What a rule remembers of one parameter."""
+Group = dict[str, Any]
+"""Parameters that share their constants: "lr" (η), "weight_decay", and those of the rule."""
+
+
+class Rule(torch.optim.Optimizer):
+    """θ ← θ − Δ, where Δ is what a subclass makes of the gradient; before that the weights may decay by themselves.
+
+    The decay is decoupled from the rule: θ ← (1 − η · weight_decay) θ (Loshchilov & Hutter 2019, algorithm 2, with η in
+    it as torch has it). It grows with η: what suits AdamW's η = 0.003 is far too much for an η of 1.
+
+    Args:
+        parameters: Tensors, or groups of them with their own "weight_decay".
+        lr: η.
+        weight_decay: Per update and unit of η.
+        constants: Of the rule, 0 or more.
+
+    Raises:
+        ValueError: A negative rate, decay or constant.
+    """
+
+    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float) -> None:
+        chosen = {"lr": lr, "weight_decay": weight_decay, **constants}
+        for name, value in chosen.items():
+            if not value >= 0:
+                raise ValueError(f"{name} is {value!r}; it must be 0 or more")
+        super().__init__(parameters, chosen)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Change all parameters that have a gradient; *closure*, if given, computes gradients and returns the loss."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for theta in group["params"]:
+                if (g := theta.grad) is None:
+                    continue
+                if group["weight_decay"]:
+                    theta.mul_(1 - group["lr"] * group["weight_decay"])
+                theta.sub_(self.delta(g, self.state[theta], group))
+        return loss
+
+    @abstractmethod
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return Δ, of the gradient's shape, and bring the memory up to date; the gradient stays as it is."""
+        raise NotImplementedError
+
+
+def remembered(memory: Memory, name: str, g: Tensor) -> Tensor:
+    """Return a tensor of the memory, to be changed in place; 0 at first."""
+    if name not in memory:
+        memory[name] = torch.zeros_like(g)
+    return memory[name]
+
+
+class SGD(Rule):
+    """Gradient descent (Cauchy 1847); with g of a few examples it is stochastic (Robbins & Monro 1951).
+
+    Δ = η g
+    """
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η g."""
+        return group["lr"] * g
+
+
+class Momentum(Rule):
+    """The heavy ball (Polyak 1964): steps that agree add up, to 1/(1 − γ) times their length at most.
+
+    v ← γ v + g
+    Δ = η v
+    """
+
+    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.9) -> None:
+        super().__init__(parameters, lr, weight_decay, momentum=momentum)
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η v."""
+        v = remembered(memory, "v", g).mul_(group["momentum"]).add_(g)
+        return group["lr"] * v
+
+
+class Nesterov(Momentum):
+    """Nesterov's accelerated gradient: the gradient is that of the place to which the momentum alone would lead.
+
+    v ← γ v + g
+    Δ = η (g + γ v)
+
+    Sutskever et al. 2013, eq. 3 and 4, take g at φ = θ − η γ v. The weights kept here are φ, so that no second set is
+    needed; then the same course reads as above.
+    """
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η (g + γ v)."""
+        v = remembered(memory, "v", g).mul_(group["momentum"]).add_(g)
+        return group["lr"] * (g + group["momentum"] * v)
+
+
+class AdaGrad(Rule):
+    """Each weight has a rate of its own, that falls with all it has been through (Duchi, Hazan & Singer 2011).
+
+    G ← G + g²
+    Δ = η g / (√G + ε)
+    """
+
+    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, eps: float = 1e-10) -> None:
+        super().__init__(parameters, lr, weight_decay, eps=eps)
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η g / (√G + ε)."""
+        squares = remembered(memory, "G", g).add_(g * g)
+        return group["lr"] * g / (squares.sqrt() + group["eps"])
+
+
+class RMSprop(Rule):
+    """AdaGrad that forgets: the mean of squares is an exponential one (Tieleman & Hinton 2012, lecture 6.5, slide 29).
+
+    v ← γ v + (1 − γ) g²
+    Δ = η g / (√v + ε)
+    """
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, decay: float = 0.9, eps: float = 1e-8
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, decay=decay, eps=eps)
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η g / (√v + ε)."""
+        v = remembered(memory, "v", g).mul_(group["decay"]).add_((1 - group["decay"]) * g * g)
+        return group["lr"] * g / (v.sqrt() + group["eps"])
+
+
+class AdaDelta(Rule):
+    """RMSprop whose rate is the size of its own past steps, so that Δ has the unit of θ (Zeiler 2012, algorithm 1).
+
+    v ← ρ v + (1 − ρ) g²
+    δ = √(u + ε) / √(v + ε) · g
+    u ← ρ u + (1 − ρ) δ²
+    Δ = η δ                      Zeiler has no η: it is 1
+
+    u starts at 0, so the first step is about √(ε / (1 − ρ)) long: ε decides how slowly it starts.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 1.0, weight_decay: float = 0.0, decay: float = 0.9,
+        eps: float = 1e-6,
+    ) -> None:  # fmt: skip
+        super().__init__(parameters, lr, weight_decay, decay=decay, eps=eps)
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η δ."""
+        rho, eps = group["decay"], group["eps"]
+        v = remembered(memory, "v", g).mul_(rho).add_((1 - rho) * g * g)
+        u = remembered(memory, "u", g)
+        step = ((u + eps) / (v + eps)).sqrt() * g
+        u.mul_(rho).add_((1 - rho) * step * step)
+        return group["lr"] * step
+
+
+class AdamSimplified(Rule):
+    """Adam as lectures shorten it, without the correction of the averages that start at 0.
+
+    m ← β1 m + (1 − β1) g
+    v ← β2 v + (1 − β2) g²
+    Δ = η m / (√v + ε)
+
+    Its first step is (1 − β1)/√(1 − β2) times that of Adam: 3.2 times with 0.9 and 0.999, as long with 0.9 and 0.99.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0,
+        beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+    ) -> None:  # fmt: skip
+        super().__init__(parameters, lr, weight_decay, beta1=beta1, beta2=beta2, eps=eps)
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η m / (√v + ε)."""
+        m, v = self.moments(g, memory, group)
+        return group["lr"] * m / (v.sqrt() + group["eps"])
+
+    def moments(self, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor]:
+        """Return m and v (the very tensors) with the new gradient in them."""
+        beta1, beta2 = group["beta1"], group["beta2"]
+        m = remembered(memory, "m", g).mul_(beta1).add_((1 - beta1) * g)
+        v = remembered(memory, "v", g).mul_(beta2).add_((1 - beta2) * g * g)
+        return m, v
+
+
+class Adam(AdamSimplified):
+    """Adam (Kingma & Ba 2015, algorithm 1): m and v, which start at 0, are divided by what their shares sum to.
+
+    m̂ = m / (1 − β1^t)
+    v̂ = v / (1 − β2^t)
+    Δ = η m̂ / (√v̂ + ε)
+
+    With a decoupled weight decay it is AdamW.
+    """
+
+    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+        """Return η m̂ / (√v̂ + ε)."""
+        m, v = self.moments(g, memory, group)
+        # The name under which torch keeps a count in float32 whatever the parameters are.
+        t = memory["step"] = memory.get("step", torch.zeros(())) + 1
+        m_hat = m / (1 - group["beta1"] ** t.item())
+        v_hat = v / (1 - group["beta2"] ** t.item())
+        return group["lr"] * m_hat / (v_hat.sqrt() + group["eps"])
+
+
+def make_optimizer(network: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
+    """Return the rule that `training.optimizer` names, over all parameters of a network that are trained.
+
+    Its decay acts on matrices only (Loshchilov & Hutter 2019, "Decoupled weight decay regularization"): biases and
+    other vectors are not pulled towards 0.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return make_rule([group for group in groups if group["params"]], training)
+
+
+def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Optimizer:
+    """Return the rule that `training.optimizer` names, with the constants of the options.
+
+    "gd" and "sgd" are one rule: for gradient descent over the whole text give as many streams (`batch`) as it has
+    windows.
+    "nt_asgd" is SGD too; what it averages, and from when on, is in `models/neural/training/averaging.py`.
+
+    Args:
+        groups: Of parameters, each with its "weight_decay".
+        training: `learning_rate`; `momentum` is γ (and ρ of "adadelta"); `beta1`, `beta2`; `l2`.
+    """
+    lr, decay, beta1, beta2 = training.learning_rate, training.momentum, training.beta1, training.beta2
+    rules: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "gd": lambda: SGD(groups, lr),
+        "sgd": lambda: SGD(groups, lr),
+        "nt_asgd": lambda: SGD(groups, lr),
+        "momentum": lambda: Momentum(groups, lr, momentum=decay),
+        "nesterov": lambda: Nesterov(groups, lr, momentum=decay),
+        "adagrad": lambda: AdaGrad(groups, lr),
+        "rmsprop": lambda: RMSprop(groups, lr, decay=decay),
+        "adadelta": lambda: AdaDelta(groups, lr, decay=decay),
+        "adam": lambda: Adam(groups, lr, beta1=beta1, beta2=beta2),
+        "adam_simplified": lambda: AdamSimplified(groups, lr, beta1=beta1, beta2=beta2),
+        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True),
+    }
+    rule = rules[training.optimizer]()
+    if training.l2:
+        penalise(rule, training.l2)
+    return rule

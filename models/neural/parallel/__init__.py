@@ -1,0 +1,1 @@
+"""Train one network data-parallel in several processes."""

@@ -1,0 +1,222 @@
+"""Data-parallel training: several processes ("ranks") that train one network on one batch.
+
+Each rank reads its rows of every window of the batch, `Ranks.rows`. What it adds up (the gradients of sums over tokens,
+the nats, the scored tokens) is added up over the ranks before it is divided, clipped and stepped with, so the course of
+the training is that of one process with the same batch, to rounding. All ranks hold the same weights and moments, each
+its own rows of what is remembered of the streams, and its own random stream for dropout and samples.
+
+Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
+All gradients travel in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
+Between processes of one machine it lies in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
+
+Only the rank that leads, number 0, reads and writes files. What it read is handed to the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import distributed, nn
+
+from ...base import FitContext, ModelError
+from ..out_of_memory import is_out_of_memory
+from .shared_sum import SharedSum, reserve
+
+PEER = "peer"
+"""Kind of the error of a rank that is well itself but cannot go on without another one."""
+RANK_STREAM = 13
+"""Keeps the seeds of the ranks apart from other uses of the same seed."""
+Thing = TypeVar("Thing")
+
+
+class Ranks:
+    """One process by itself: nobody to agree with.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: Number of processes.
+    """
+
+    rank, size = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process reads and writes files and tells how it goes."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> slice:
+        """Return this rank's rows of a batch: as many as the others', or one more."""
+        return slice(batch * self.rank // self.size, batch * (self.rank + 1) // self.size)
+
+    def most_rows(self, batch: int) -> int:
+        """Return the rows of the rank that has most."""
+        return -(-batch // self.size)
+
+    def seed(self, seed: int) -> int:
+        """Return what this rank's random stream is seeded with; that of the first rank is *seed* itself."""
+        if self.leads:
+            return seed
+        return int(np.random.SeedSequence([seed, RANK_STREAM, self.rank]).generate_state(1, np.uint64)[0] >> 1)
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """Return the sums over all ranks (float64): the same bits on every rank."""
+        return list(numbers)
+
+    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace all gradients by their sums over the ranks; one that no rank has stays None."""
+
+    def decided(self, yes: bool) -> bool:
+        """Return what the leading rank says, on every rank."""
+        return bool(self.total([float(yes and self.leads)])[0])
+
+    def same(self, thing: Thing) -> Thing:
+        """Return what the leading rank gives, on every rank."""
+        return thing
+
+    def gather(self, thing: Thing) -> list[Thing]:
+        """Return what every rank gives, in the order of the ranks, on the leading rank; nothing elsewhere."""
+        return [thing]
+
+
+class Group(Ranks):
+    """The processes of a process group that is open.
+
+    Every method is called by all ranks in the same order. Each raises ModelError of kind "peer" where another rank is
+    gone.
+
+    Args:
+        parameters: What is trained; all ranks get the leading one's values.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        sizes = [parameter.numel() for parameter in parameters]
+        # Behind the gradients one number for each: how many ranks have it.
+        length = sum(sizes) + len(sizes)
+        self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
+        self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
+        *pieces, self.known_P = self.flat.split([*sizes, len(sizes)])
+        self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+        with torch.no_grad():
+            torch._foreach_copy_(self.pieces, list(parameters))
+            self._do(distributed.broadcast, self.flat, 0)
+            torch._foreach_copy_(list(parameters), self.pieces)
+
+    def _share(self, length: int) -> SharedSum | None:
+        """Return shared memory for the flat buffer; None where there is none, or ranks are on several machines."""
+        path = self.same(reserve(self.size, length) if self.leads else "")
+        if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
+            found = None
+        else:
+            found = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
+            found.meet()
+        if path and self.leads:
+            os.unlink(path)  # the memory stays until the last rank ends, in whatever way
+        return found
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """See `Ranks.total`."""
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        self._do(distributed.all_reduce, sums)
+        return [float(value) for value in sums]
+
+    @torch.no_grad()
+    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
+        """See `Ranks.add_up`. The gradients lie in the flat buffer afterwards: valid until the next call."""
+        own = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
+        if len(own) < len(self.pieces):
+            self.flat.zero_()
+        if own:
+            torch._foreach_copy_([piece for piece, _ in own], [grad for _, grad in own])
+        self.known_P.copy_(torch.tensor([float(parameter.grad is not None) for parameter in parameters]))
+        if self.shared:
+            self.shared.add_up()
+        else:
+            self._do(distributed.all_reduce, self.flat)
+        for piece, parameter, known in zip(self.pieces, parameters, self.known_P.tolist(), strict=True):
+            parameter.grad = piece if known else None
+
+    def same(self, thing: Thing) -> Thing:
+        """See `Ranks.same`."""
+        box = [thing if self.leads else None]
+        self._do(distributed.broadcast_object_list, box, 0)
+        return box[0]  # type: ignore[return-value]
+
+    def gather(self, thing: Thing) -> list[Thing]:
+        """See `Ranks.gather`."""
+        boxes: list[Any] | None = [None] * self.size if self.leads else None
+        self._do(distributed.gather_object, thing, boxes, 0)
+        return boxes or []
+
+    def _do(self, what: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            what(*arguments)
+        except RuntimeError as error:
+            if is_out_of_memory(error):  # its own: no other rank is to blame
+                raise
+            raise ModelError(f"Rank {self.rank} of {self.size} lost another one: {error}", PEER) from error
+
+
+@contextmanager
+def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) -> Iterator[Ranks]:
+    """Yield the ranks of a fit; of more than one, the process group is open within the block.
+
+    Over gloo, and over NCCL what lies on GPUs.
+
+    Args:
+        context: `rank`, `ranks` and where they meet.
+        parameters: What is trained, on this rank's device.
+        batch: Rows to share out.
+
+    Raises:
+        ModelError: kind "input": fewer rows than ranks; "peer": the others did not come.
+    """
+    if context.ranks == 1:
+        yield Ranks()
+        return
+    if batch < context.ranks:
+        raise ModelError(f"training.batch is {batch}; {context.ranks} ranks need a row each", "input")
+    device = parameters[0].device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            init_method=context.meeting, rank=context.rank, world_size=context.ranks,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise ModelError(f"Rank {context.rank} of {context.ranks} found no others: {error}", PEER) from error
+    try:
+        yield Group(parameters)
+    except BaseException:
+        if device.type == "cpu":  # NCCL would wait for ranks that do not come
+            distributed.destroy_process_group()
+        raise
+    distributed.destroy_process_group()
+
+
+def own_device(device: str, local_rank: int, ranks: int) -> str:
+    """Return the device of a rank: of several on GPUs, each has one of its own.
+
+    Args:
+        device: "cpu" or "cuda".
+        local_rank: Number of this process among those of this machine.
+        ranks: Of the fit.
+
+    Raises:
+        ModelError: kind "input": there is no device of that number.
+    """
+    if device != "cuda" or ranks == 1:
+        return device
+    if local_rank >= torch.cuda.device_count():
+        raise ModelError(
+            f"execution.ranks is {ranks}, and there are {torch.cuda.device_count()} GPUs to be seen; each rank needs "
+            "one of its own",
+            "input",
+        )
+    return f"cuda:{local_rank}"

@@ -1,0 +1,1 @@
+"""Train a network by truncated back-propagation: loop, step, state, checkpoints."""

@@ -1,0 +1,152 @@
+"""Everything that changes while a network is trained: what a restart point holds, all of it and nothing else.
+
+Weights, best weights, the optimiser's moments, averages of the weights, what is remembered of the streams, torch's
+random streams and the numbers of the course. What is not in here follows from the options and the number of updates.
+Of several ranks each has its rows of what is remembered, and its random streams; a checkpoint holds those of all, so
+that it can be gone on from with another number of ranks.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...specs import TrainingSpec
+from ..network import Network
+from ..optimization.optimizers import make_optimizer
+from ..parallel.data_parallel import Ranks
+from .averaging import NonMonotonicTrigger, WeightAverage
+from .checkpoint import (
+    Checkpoint,
+    fill_network,
+    fill_optimizer,
+    network_tensors,
+    optimizer_tensors,
+    prefixed,
+    random_tensors,
+    require_weights,
+    set_random,
+    without_prefix,
+)
+from .tbptt import Memory
+from .training_metrics import Course
+
+if TYPE_CHECKING:
+    from ...streams import TokenStream
+
+
+class TrainingState:
+    """The state of one training, at its start until a checkpoint is filled in.
+
+    Args:
+        network: With its initial weights.
+        training: The recipe.
+        ranks: Those that train it together.
+
+    Attributes:
+        rows: Of the batch, that this rank reads.
+        network: As the optimiser sees it.
+        parameters: Those of its parameters that are trained.
+        optimizer: Turns gradients into steps.
+        memory: What is remembered of the streams.
+        average: Of the weights; None where nothing is averaged.
+        trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
+        course: Numbers.
+        best: The best weights on validation, averaged ones where there is an average.
+    """
+
+    def __init__(self, network: Network, training: TrainingSpec, ranks: Ranks | None = None) -> None:
+        self.network, self.training, self.ranks = network, training, ranks or Ranks()
+        self.rows = self.ranks.rows(training.batch)
+        self.device = network.output.weight.device
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(network, training)
+        self.trigger = NonMonotonicTrigger(training.patience) if training.optimizer == "nt_asgd" else None
+        averages = self.trigger is not None or training.ema > 0
+        self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
+        self.course = Course(micro_batch=training.micro_batch or training.batch)
+        self.best = network_tensors(network)
+        self.forget()
+
+    def forget(self) -> None:
+        """Start all streams anew: the start of an epoch."""
+        self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
+
+    def after_step(self) -> None:
+        """Take the new weights into the average, once it has begun."""
+        if self.average is not None and (self.trigger is None or self.trigger.fired):
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the averaged weights into the network within a block, where there is an average."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name: for a checkpoint. All ranks call it; it is empty on those that do not lead."""
+        found = self.ranks.gather((_on_processor(self.memory.tensors()), random_tensors(self.device)))
+        if not self.ranks.leads:
+            return {}
+        memory = Memory.join([Memory.of(tensors, torch.device("cpu")) for tensors, _ in found])
+        return {
+            **prefixed("network", network_tensors(self.network)),
+            **prefixed("best", self.best),
+            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+            **prefixed("average", self.average.tensors() if self.average else {}),
+            **prefixed("memory", memory.tensors()),
+            **{k: v for rank, (_, random) in enumerate(found) for k, v in prefixed(_stream(rank), random).items()},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return all numbers as JSON values: for a checkpoint."""
+        return {"course": asdict(self.course), "trigger": self.trigger.facts() if self.trigger else None}
+
+    def identity(self, *streams: TokenStream) -> dict[str, Any]:
+        """Return what a checkpoint must agree in with this training on these streams (JSON values)."""
+        return {
+            "training": asdict(self.training),
+            "shapes": [list(parameter.shape) for parameter in self.parameters],
+            "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
+        }
+
+    def require_weights(self, found: Checkpoint) -> None:
+        """Raise ValueError unless a checkpoint holds all weights of the network, the latest and the best."""
+        for name in ("network", "best"):
+            require_weights(self.network, without_prefix(name, found.tensors))
+
+    def fill(self, found: Checkpoint) -> None:
+        """Put back what `tensors` and `facts` returned."""
+        tensors = found.tensors
+        self.course = Course(**found.facts["course"])
+        self.best = without_prefix("best", tensors)
+        fill_network(self.network, without_prefix("network", tensors))
+        fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        if self.average is not None:
+            self.average.fill(without_prefix("average", tensors))
+        if self.trigger is not None:
+            self.trigger.fill(found.facts["trigger"])
+        self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
+        if random := without_prefix(_stream(self.ranks.rank), tensors):
+            set_random(random, self.device)
+        else:  # there were fewer ranks
+            torch.manual_seed(self.ranks.seed(self.training.seed))
+
+    def random(self) -> dict[str, Tensor]:
+        """Return the states of torch's random streams."""
+        return random_tensors(self.device)
+
+    def set_random(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `random` returned."""
+        set_random(tensors, self.device)
+
+
+def _stream(rank: int) -> str:
+    """Return the name of a rank's random streams in a checkpoint."""
+    return f"random.{rank}" if rank else "random"
+
+
+def _on_processor(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}

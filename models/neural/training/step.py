@@ -1,0 +1,146 @@
+"""One update: a window's gradient, and the step that is made of it.
+
+The two parts stand apart: `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
+(`window_gradient.py`), `TrainingStep.apply` divides them by streams × positions, so that every token weighs the same,
+also in a window that is partly padding, clips (`clipping.py`) and steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ...specs import TrainingSpec
+from ..optimization.clipping import measure_and_cut, multiply
+from ..optimization.schedule import learning_rate
+from ..out_of_memory import first_line, is_out_of_memory
+from .state import TrainingState
+from .tbptt import Memory
+from .window_gradient import Sums, add_gradients
+
+if TYPE_CHECKING:
+    from ...batches import Window
+
+log = logging.getLogger(__name__)
+
+
+class Divergence(Exception):
+    """The loss or the gradient is not a finite number, or the loss has risen at once by more than `training.spike`."""
+
+
+class TrainingStep:
+    """Updates the state of a training by one window.
+
+    Args:
+        state: Changed in place.
+        training: The recipe.
+        updates: In the whole training.
+        record: Takes figures of the journal.
+    """
+
+    def __init__(
+        self, state: TrainingState, training: TrainingSpec, updates: int, record: Callable[[Mapping[str, float]], None]
+    ) -> None:
+        self.state, self.training, self.updates, self.record = state, training, updates, record
+
+    def __call__(self, window: Window, keep_B: Tensor | None) -> None:
+        """Read one window and take one step; a window without a scored token only moves the memory on.
+
+        Args:
+            window: The next one.
+            keep_B: False for streams that forget all before this window; None where all remember.
+
+        Raises:
+            Divergence: No step is taken.
+        """
+        rows, device = self.state.rows, self.state.device
+        x_BT, y_BT = (torch.from_numpy(ids[rows]).to(device) for ids in (window.x_BT, window.y_BT))
+        sums, self.state.memory = self.gradient(x_BT, y_BT, None if keep_B is None else keep_B[rows])
+        if sums.tokens:
+            self.state.ranks.add_up(self.state.parameters)
+            self.apply(sums, *window.y_BT.shape)
+
+    def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
+        """Add up the gradient of this rank's rows; the sums that are returned are those of all ranks.
+
+        Where memory does not suffice (on one rank or more), it is done again with half as many streams at a time. The
+        second attempt starts from the same memory of the streams and the same random state.
+        """
+        state, random = self.state, self.state.random()
+        while True:
+            state.optimizer.zero_grad(set_to_none=True)
+            own, after, said = Sums(0.0, 0), state.memory, ""
+            try:
+                micro_batch = state.course.micro_batch
+                own, after = add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or micro_batch == 1:
+                    raise
+                said = first_line(error)
+            failed, nats, tokens = state.ranks.total([float(bool(said)), own.nats, own.tokens])
+            if not failed:
+                return Sums(nats, round(tokens)), after
+            # Only here, where the error is gone, has it let go of what had been computed.
+            self._halve_micro_batch(said or "on another rank")
+            state.set_random(random)
+
+    def _halve_micro_batch(self, said: str) -> None:
+        course = self.state.course
+        self.state.network.last_layer = None  # it holds on to all that was computed before it
+        if self.state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        most = self.state.ranks.most_rows(self.training.batch)
+        course.micro_batch = -(-min(course.micro_batch, most) // 2)
+        self.record({"micro_batch": course.micro_batch})
+        log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
+                    "to rounding and the draws of dropout", said, course.micro_batch)
+
+    def apply(self, sums: Sums, streams: int, positions: int) -> None:
+        """Make the sums a mean over all positions, clip it and take a step.
+
+        Args:
+            sums: Of the window whose gradient is in `.grad`.
+            streams: B.
+            positions: T of the window; where that is not the usual one, the rate is scaled with it (AWD-LSTM).
+
+        Raises:
+            Divergence: No step is taken.
+        """
+        training, course = self.training, self.state.course
+        clipped = measure_and_cut(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
+        loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.network.output.reports_nats} per token"
+        if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
+            raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
+        if training.spike and course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+            raise Divergence(f"{loss} after {course.running_nats:.4g}")
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self.rate(course.updates) * (positions / training.window)
+        take_step(self.state.optimizer, self.state.parameters, clipped.factor)
+        self.state.after_step()
+        course.count(sums.nats, sums.tokens, clipped)
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update (from 0), for a window of the usual length."""
+        course = self.state.course
+        return learning_rate(self.training, update, self.updates) * course.rate_factor * course.plateau
+
+
+def take_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Take a step with the gradients times *factor*; what is in `.grad` afterwards is of no more use.
+
+    Torch's fused AdamW divides by a number while it reads the gradients (as automatic mixed precision wants it): a pass
+    over all gradients is saved. A penalty that is added before the step must find them multiplied already.
+    """
+    fused = isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
+    if fused and not optimizer._optimizer_step_pre_hooks:
+        device = optimizer.param_groups[0]["params"][0].device
+        optimizer.grad_scale = torch.tensor(1 / factor, device=device)  # type: ignore[attr-defined]
+        optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
+    else:
+        multiply(parameters, factor)
+    optimizer.step()

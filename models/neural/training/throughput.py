@@ -1,0 +1,156 @@
+"""How near a training comes to what its machine can do: peak memory, and the share of the matrix-product peak.
+
+Training on a token takes at least 6 floating-point operations for each weight that its products use: a multiplication
+and an addition forward, twice that backward (for the gradients of inputs and weights). Tokens per second times that
+number, over what plain products in the same number format reach on the same device, is the share (the model FLOPs
+utilisation of Chowdhery et al. 2022, "PaLM", appendix B). Look-ups, element-wise passes, optimiser and whatever is
+computed twice count as no work, so the share falls with them.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from functools import cache, singledispatch
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..network import Network
+from ..out_of_memory import is_out_of_memory
+from ..output.adaptive import AdaptiveOutput
+from ..output.base import OutputLayer
+from ..output.hierarchical import HierarchicalOutput
+from ..output.sampled import NCEOutput, SampledSoftmaxOutput
+
+OPERATIONS = 6
+"""For each weight and token: see above."""
+SIDES = (256, 512, 1024, 2048, 4096)
+"""Of the square matrices that are multiplied, until a product takes `ENOUGH` seconds."""
+ENOUGH = 1e-3
+TURNS = 3
+MEGABYTE = 1e6
+
+
+class Meter:
+    """Measures one training.
+
+    Args:
+        network: In training mode, with its initial weights.
+        ranks: Processes that train it together.
+    """
+
+    def __init__(self, network: Network, ranks: int = 1) -> None:
+        self.operations = OPERATIONS * weights_used(network)
+        self.device, self.products, self.ranks = network.output.weight.device, network.products, ranks
+
+    def highest_tokens_per_second(self) -> float:
+        """Return how many tokens a second could be trained on if nothing but products took time, at their peak."""
+        dtype = torch.bfloat16 if self.products == "bf16" else torch.float32
+        return self.ranks * product_peak(self.device, dtype, torch.get_num_threads()) / self.operations
+
+    def peak_memory(self) -> dict[str, float]:
+        """Return the most memory that this process has held, and of a GPU what torch had taken there, in megabytes."""
+        of_process = {"peak_memory_megabytes": peak_resident() / MEGABYTE}
+        if self.device.type != "cuda":
+            return of_process
+        return of_process | {"peak_gpu_memory_megabytes": torch.cuda.max_memory_allocated(self.device) / MEGABYTE}
+
+
+def weights_used(network: Network) -> float:
+    """Return how many weights the products of one scored token use on average; rows that are looked up do not count."""
+    looked_up = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    outside = looked_up | {id(parameter) for parameter in network.output.parameters()}
+    layers = sum(p.numel() for p in network.parameters() if p.ndim >= 2 and id(p) not in outside)
+    return layers + output_weights(network.output)
+
+
+@singledispatch
+def output_weights(output: OutputLayer) -> float:
+    """Return how many weights an output layer's products use for one scored token while it is trained."""
+    return float(output.weight.numel())
+
+
+@output_weights.register
+def _of_tails(output: AdaptiveOutput) -> float:
+    """The head for all tokens; a tail for its share of them, which the biases tell."""
+    with torch.no_grad():
+        head_H = output.bias[output.order_P[: output.head]]
+        share_K = torch.cat([head_H, output.tail_bias]).double().softmax(0)[output.head :].tolist()
+    features, tails = output.weight.shape[1], 0.0
+    for k, ((low, high), share) in enumerate(zip(pairwise(output.cuts), share_K, strict=True), 1):
+        own = [getattr(output, f"{name}_{k}") for name in ("project", "rows")] if output.shrinks else []
+        tails += share * (sum(parameter.numel() for parameter in own) or (high - low) * features)
+    return features * (output.head + len(share_K)) + tails
+
+
+@output_weights.register(SampledSoftmaxOutput)
+@output_weights.register(NCEOutput)
+def _of_negatives(output: SampledSoftmaxOutput | NCEOutput) -> float:
+    return float((output.samples + 1) * output.weight.shape[1])
+
+
+@output_weights.register
+def _of_choices(output: HierarchicalOutput) -> float:
+    """A path's choices are no product of matrices."""
+    return 0.0
+
+
+@cache
+def product_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    """Return the floating-point operations per second of the best product of square matrices, measured once a process.
+
+    It takes some tens of milliseconds: sizes double until a product takes one, each is tried a few times.
+
+    Args:
+        device: On which the products run.
+        dtype: Their number format.
+        threads: That torch uses now; another number is another peak.
+    """
+    best = 0.0
+    for side in SIDES:
+        try:
+            seconds = _seconds_of_product(side, device, dtype)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        best = max(best, 2 * side**3 / seconds)
+        if seconds > ENOUGH:
+            break
+    if device.type == "cuda":  # what was taken here is not the training's
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    return best
+
+
+@torch.no_grad()
+def _seconds_of_product(side: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Return the least time of a few products, the first of which only warms up."""
+    a = torch.linspace(-1, 1, side * side, device=device).view(side, side).to(dtype)
+    result, least = torch.empty_like(a), math.inf
+    for turn in range(1 + TURNS):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        torch.mm(a, a, out=result)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        least = min(least, time.perf_counter() - began) if turn else least
+    return max(least, 1e-9)
+
+
+def peak_resident() -> int:
+    """Return the most bytes of memory that this process has held so far.
+
+    Linux's VmHWM, which unlike `ru_maxrss` does not remember the process that started this one; elsewhere the latter.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) << 10
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,133 @@
+"""Nats per token on held-out reviews: each review from a fresh state, every token scored once, float32."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..network import Network
+from ..out_of_memory import first_line, is_out_of_memory
+from ..output import GIVEN, NOT_SCORED
+from ..parallel.data_parallel import Ranks
+
+if TYPE_CHECKING:
+    from ...streams import TokenStream
+
+POSITIONS = 16_384
+"""Positions (padding included) that are read at a time."""
+log = logging.getLogger(__name__)
+
+
+def validation_nats(
+    network: Network, stream: TokenStream, limit: int | None = None, positions: int = POSITIONS,
+    ranks: Ranks | None = None,
+) -> tuple[float, int]:
+    """Return the mean of −log p in nats per scored token, and the number of scored tokens.
+
+    Equal arguments on the same device and thread count give the same number to the last bit. The network is in the
+    same mode (training or not) afterwards, and no random numbers are drawn.
+
+    Args:
+        network: Scored as it is, without dropout.
+        stream: Held-out reviews.
+        limit: Score only about so many tokens: reviews evenly spaced over the whole stream.
+        positions: Read at a time, of one review or of several side by side: bounds memory, and is halved where that
+            does not suffice. Does not change the result beyond rounding.
+        ranks: Share the work out; each returns the figure of all.
+
+    Raises:
+        RuntimeError: torch's, where the memory does not suffice for a single position.
+    """
+    ranks = ranks or Ranks()
+    was_training = network.training
+    network.eval()
+    nats, tokens, at_once = 0.0, 0, positions
+    try:
+        for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
+            part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
+            nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
+    finally:
+        network.train(was_training)
+    nats, all_tokens = ranks.total([nats, tokens])
+    return nats / max(1, all_tokens), round(all_tokens)
+
+
+def validation_limit(total_tokens: int, evaluations: int) -> int:
+    """Return the held-out tokens to score at each evaluation.
+
+    Scoring a token takes about a third of the time of training on it, so 15 % of the tokens in between make
+    evaluations cost about 5 % of the time; bounded so that small fits are still measured well and large ones not long.
+    """
+    return max(20_000, min(200_000, int(0.15 * total_tokens / evaluations)))
+
+
+def _score_with_less(
+    network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int
+) -> tuple[float, int]:  # fmt: skip
+    """Return the sum of nats, and how many positions at a time the memory sufficed for."""
+    while True:
+        try:
+            return _score(network, x_BT, y_BT, positions), positions
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or positions == 1:
+                raise
+            said = first_line(error)
+        # Only here, where the error is gone, has it let go of what had been computed.
+        if network.output.weight.is_cuda:
+            torch.cuda.empty_cache()
+        positions = -(-min(positions, x_BT.size) // 2)
+        log.warning("memory does not suffice for validation (%s); %d positions are read at a time", said, positions)
+
+
+@torch.no_grad()
+def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
+    """Return the sum of nats of some reviews; no more than so many positions are read at a time."""
+    device, nats = network.output.weight.device, 0.0
+    length = x_BT.shape[1]
+    rows = max(1, positions // max(1, length))
+    for first in range(0, len(x_BT), rows):
+        some = slice(first, first + rows)
+        state = network.start(len(x_BT[some]), device)
+        for begin in range(0, length, positions):
+            part = slice(begin, begin + positions)
+            features_BTE, state = network(torch.from_numpy(x_BT[some, part]).to(device), state)
+            targets_N = torch.from_numpy(y_BT[some, part]).to(device).flatten()
+            nats += float(network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum())
+    return nats
+
+
+def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:
+    """Return the indices of the reviews to score, shortest first."""
+    count = len(stream)
+    if limit is not None and stream.tokens > limit:
+        count = max(1, count * limit // stream.tokens)
+    chosen = np.arange(count, dtype=np.int64) * len(stream) // max(1, count)
+    lengths = np.diff(np.asarray(stream.offsets))[chosen]
+    return chosen[np.argsort(lengths, kind="stable")]
+
+
+def _batches(stream: TokenStream, chosen: np.ndarray, positions: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield tokens (padded with 0) and the tokens that follow them (−1: given or padding), reviews of like length."""
+    group: list[np.ndarray] = []
+    for index in chosen:
+        document = np.asarray(stream.document(int(index)), dtype=np.int64)
+        if group and (len(group) + 1) * (len(document) - 1) > positions:
+            yield _padded(group)
+            group = []
+        group.append(document)
+    if group:
+        yield _padded(group)
+
+
+def _padded(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    shape = len(documents), max(len(document) for document in documents) - 1
+    x_BT, y_BT = np.zeros(shape, np.int64), np.full(shape, NOT_SCORED, np.int64)
+    for row, document in enumerate(documents):
+        x_BT[row, : len(document) - 1] = document[:-1]
+        y_BT[row, : len(document) - 1] = np.where(np.isin(document[1:], GIVEN), NOT_SCORED, document[1:])
+    return x_BT, y_BT

@@ -1,0 +1,1 @@
+"""Count n-grams in bounded memory."""

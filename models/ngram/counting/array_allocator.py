@@ -1,0 +1,109 @@
+"""Where the large arrays of a fit lie: in memory, or in files that the system writes out when memory is short.
+
+Files have no name: they are gone as soon as nothing refers to them any more, however the process ends. Their space is
+taken when they are made, so a full disk is an error with a sentence then, and not a crash later.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...base import ModelError
+
+_BLOCK = 1 << 20
+
+
+class Shelf:
+    """Makes arrays.
+
+    Args:
+        folder: Where the files go; None keeps arrays in memory.
+        limit: Bytes that the whole process should keep within; None for no limit.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
+        self.folder = folder
+        self.limit = limit
+        self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
+
+    def empty(self, length: int, dtype: Any) -> np.ndarray:
+        """Return a new array of one dimension; its values are anything.
+
+        Raises:
+            ModelError: The folder cannot be written or has no room.
+        """
+        kind = np.dtype(dtype)
+        if self.folder is None or length == 0:
+            return np.empty(length, kind)
+        size = length * kind.itemsize
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                _reserve(file.fileno(), size)
+                mapped = _Map(file.fileno(), size)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
+            advice = "name a folder with more room for temporary files, or raise the memory limit"
+            raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
+        self._maps.add(mapped)
+        return np.frombuffer(mapped, kind, length)
+
+    def release(self) -> None:
+        """Let go of the memory that the files' contents take; what was written stays in the files."""
+        for mapped in list(self._maps):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+IN_MEMORY = Shelf()
+
+
+class _Map(mmap.mmap):
+    """A map that weak references can point to and sets can hold."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _reserve(file: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+        return
+    room = os.fstatvfs(file)  # not Linux
+    if room.f_bavail * room.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(file, size)
+
+
+def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
+    """Write a `.npy` file as `numpy.save` does, in blocks: of an array of a shelf, no more is in memory at a time.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    kind = np.dtype(array.dtype if dtype is None else dtype)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
+        )
+        for first in range(0, len(array), _BLOCK):
+            file.write(np.ascontiguousarray(array[first : first + _BLOCK], kind).data)
+            let_go(array)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Let go of the memory that the contents of an array of a shelf take; without effect on any other array."""
+    mapped = array.base
+    while isinstance(mapped, np.ndarray | memoryview):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
+    if isinstance(mapped, _Map):
+        mapped.madvise(mmap.MADV_DONTNEED)

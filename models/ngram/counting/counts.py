@@ -1,0 +1,288 @@
+"""Counting n-grams: every window of 1, 2, … N tokens that lies inside one document.
+
+A document is `[begin, w1 … wn, end]`, where begin is a token that is given and never predicted (a star token, or `<s>`
+in a text of lines). No n-gram ends in the begin token and none crosses a document, so an order counts exactly the
+positions that have enough history, and order 1 counts the predicted tokens.
+
+Counting is sorting: all windows of N tokens are sorted once (`windows.py`), and the n-grams of every order can then
+be read off, with a link from each to its suffix (`window_counts.py`): whatever the estimators need is one `bincount`
+away. The arrays may lie in files (`shelf.py`), so that memory holds 12 bytes a token and what is being worked on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ...base import ModelError
+from ..engine import Engine, Threads
+from ..lookup import NONE, Followers, follow
+from .array_allocator import Shelf
+from .memory import memory_plan
+from .window_counts import SortedWindows, count_order, sort_windows
+from .windows import Text
+
+MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
+_BLOCK = 1 << 20
+
+
+class Documents(Protocol):
+    """What is counted: documents laid end to end, `ids[offsets[i]:offsets[i + 1]]` being document i."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True)
+class OrderCounts:
+    """The M distinct n-grams of one order, sorted by context and last word; the row number is the n-gram's id.
+
+    Args:
+        followers: Last words, and where each context's n-grams are; None at order 1, where all V ids are listed, seen
+            or not, and the row is the id.
+        raw_M: Occurrences, c(g) (int32).
+        suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
+        begins_M: Whether the n-gram begins with a begin token.
+        vocabulary_size: V.
+        open_row: The row of the n-gram that `lmplz` has still open when its stream ends (PARITY quirk of
+            `kneser_ney.counts_of_counts`), NONE without one.
+    """
+
+    followers: Followers | None
+    raw_M: np.ndarray
+    suffix_M: np.ndarray
+    begins_M: np.ndarray
+    vocabulary_size: int
+    open_row: int = NONE
+
+    @property
+    def keys_M(self) -> np.ndarray:
+        """Row of the context at the order below · V + last word, ascending (int64); the id at order 1."""
+        if self.followers is None:
+            return np.arange(self.vocabulary_size, dtype=np.int64)
+        return self.followers.keys(self.vocabulary_size)
+
+    def __len__(self) -> int:
+        return len(self.raw_M)
+
+
+@dataclass(frozen=True)
+class NGramCounts:
+    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *shelf* is where they lie."""
+
+    orders: tuple[OrderCounts, ...]
+    vocabulary_size: int
+    given: tuple[int, ...]
+    shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
+
+    @property
+    def order(self) -> int:
+        """N, the longest n-gram."""
+        return len(self.orders)
+
+    @property
+    def predictable(self) -> int:
+        """Number of ids that can be predicted: the vocabulary without the given ones."""
+        return self.vocabulary_size - len(self.given)
+
+    def context(self, order: int) -> np.ndarray:
+        """Return the row, at the order below, of every n-gram's context; (M,) int64, 0 (the empty one) at order 1."""
+        followers = self.orders[order - 1].followers
+        return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
+
+    def words(self, order: int) -> np.ndarray:
+        """Return the token ids of every n-gram of an order; (M, order) int64."""
+        rows_M = np.arange(len(self.orders[order - 1]))
+        words_MK = np.empty((len(rows_M), order), np.int64)
+        for place in range(order - 1, 0, -1):
+            followers = self.orders[place].followers
+            assert followers is not None  # order 2 and up
+            words_MK[:, place] = followers.word_M[rows_M]
+            rows_M = followers.contexts(rows_M)
+        words_MK[:, 0] = rows_M
+        return words_MK
+
+    def row(self, ngram: Sequence[int]) -> int:
+        """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty one.
+
+        Raises:
+            ModelError: The n-gram is longer than what was counted, or an id is outside the vocabulary.
+        """
+        if len(ngram) > self.order:
+            raise ModelError(f"an n-gram of {len(ngram)} tokens; counted were 1 to {self.order}", kind="input")
+        if not all(0 <= word < self.vocabulary_size for word in ngram):
+            raise ModelError(f"{tuple(ngram)}: ids go from 0 to {self.vocabulary_size - 1}", kind="input")
+        row = int(ngram[0]) if len(ngram) else 0
+        for word, entry in zip(ngram[1:], self.orders[1:], strict=False):
+            if row != NONE and entry.followers is not None:
+                row = int(entry.followers.find(np.array([row]), np.array([word]))[0])
+        return row
+
+    def count(self, ngram: Sequence[int]) -> int:
+        """Return c(g), the occurrences of one n-gram of at least one token; 0 if it was never seen.
+
+        >>> from types import SimpleNamespace
+        >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 3, 4, 2]), offsets=np.array([0, 6]))
+        >>> count_ngrams(text, order=2, vocabulary_size=5, given={1}).count((3, 4))
+        2
+        """
+        row = self.row(ngram)
+        return 0 if row == NONE else int(self.orders[len(ngram) - 1].raw_M[row])
+
+
+def count_ngrams(
+    documents: Documents,
+    order: int,
+    vocabulary_size: int,
+    given: Collection[int],
+    memory_limit: int | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
+    engine: Engine | None = None,
+) -> NGramCounts:
+    """Count all n-grams of 1 to *order* tokens.
+
+    Args:
+        documents: Token ids and document offsets. A document begins with one or more given ids; the last of them is
+            its begin token, those before it (`<bos>`) are not counted.
+        vocabulary_size: V; ids are 0 … V − 1.
+        given: Ids that are never predicted.
+        memory_limit: Bytes that the whole process should not exceed, see `memory.py`: the counts then lie in
+            temporary files. They are the same.
+        folder: Where the temporary files go; None asks the system (`TMPDIR`).
+        threads: How many to use; None for `threads.THREADS`.
+        engine: Does the shards instead of threads.
+
+    Raises:
+        ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token; the
+            limit is too low for this text, or there is no room for the files; the engine broke down.
+    """
+    if not 1 <= order <= MOST_ORDERS:
+        raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
+    if len(documents.ids) > MOST_TOKENS:
+        raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
+    given_V = _mask(given, vocabulary_size)
+    ids_T = _ids_from_begin(documents, given_V)
+    begin_T = given_V[ids_T]
+    last = _last_in_suffix_order(ids_T, begin_T, order)
+    orders = [_count_words(ids_T, begin_T, given_V, last)]
+    if order > 1:
+        text = Text.of(ids_T, begin_T, order, vocabulary_size)
+        del begin_T
+        plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
+        engine = engine or Threads(plan.threads)
+        windows = sort_windows(text, plan.windows, engine, plan.shelf)
+        longer = _longer(windows, ids_T, last, engine, plan.shelf)
+        del ids_T, text
+        orders += longer
+    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), plan.shelf if order > 1 else Shelf())
+
+
+def _longer(
+    windows: SortedWindows, row_T: np.ndarray, last: int, engine: Engine, shelf: Shelf
+) -> Iterator[OrderCounts]:
+    """Count orders 2 … N.
+
+    Args:
+        row_T: Row of the n-gram that begins at each position, of the order below.
+        last: See `_last_in_suffix_order`.
+    """
+    for order in range(2, windows.text.order + 1):
+        longer_T = np.empty_like(row_T) if order < windows.text.order else None
+        found = count_order(windows, order, row_T, longer_T, engine, shelf)
+        start, open_row = last - order + 1, NONE
+        if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
+            word = windows.text.code_T[last : last + 1] - 1
+            open_row = int(found.followers.find(row_T[start : start + 1], word)[0])
+        yield OrderCounts(*found, windows.text.vocabulary_size, open_row)
+        if longer_T is not None:
+            row_T = longer_T
+
+
+def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
+    given_V = np.zeros(vocabulary_size, bool)
+    given_V[list(given)] = True
+    return given_V
+
+
+def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
+    """Return all documents end to end, each from its last leading given token on (so without `<bos>`); int32."""
+    ids_T = np.asarray(documents.ids)
+    if len(ids_T) == 0:
+        return ids_T.astype(np.int32)
+    if not 0 <= int(ids_T.min()) <= int(ids_T.max()) < len(given_V):
+        span = f"{ids_T.min()} to {ids_T.max()}"
+        raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
+    starts = np.asarray(documents.offsets)
+    starts = starts[:-1][np.diff(starts) > 0]
+    if not given_V[ids_T[starts]].all():
+        raise ModelError("a document does not begin with a given token (a star token, <s>)", kind="input")
+    kept_T = given_V[ids_T]
+    kept_T[:-1] &= kept_T[1:]
+    kept_T[-1] = False
+    np.logical_not(kept_T, out=kept_T)
+    return (ids_T if kept_T.all() else ids_T[kept_T]).astype(np.int32, copy=False)
+
+
+def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) -> int:
+    """Return the position where the N-gram ends that is greatest when read backwards; NONE if nothing was counted.
+
+    Histories that reach back beyond their document's begin are padded with the begin token.
+    """
+    greatest = int(ids_T[~begin_T].max(initial=NONE))
+    best = np.flatnonzero((ids_T == greatest) & ~begin_T)
+    if len(best) == 0:
+        return NONE
+    looking = best
+    for _ in range(order):
+        words = ids_T[looking]
+        kept = words == words.max()
+        best, looking = best[kept], looking[kept]
+        if len(best) == 1:
+            break
+        looking = np.where(begin_T[looking], looking, looking - 1)
+    return int(best[0])
+
+
+def _count_words(ids_T: np.ndarray, begin_T: np.ndarray, given_V: np.ndarray, last: int) -> OrderCounts:
+    raw_V = np.zeros(len(given_V), np.int64)
+    for first in range(0, len(ids_T), _BLOCK):
+        raw_V += np.bincount(ids_T[first : first + _BLOCK], minlength=len(given_V))
+    raw_V[given_V] = 0
+    open_row = int(ids_T[last]) if last != NONE else NONE
+    return OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, len(given_V), open_row)
+
+
+def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
+    """Return, per order, the share of held-out tokens whose n-gram never occurred in training.
+
+    The n-gram of a token is the token and the k − 1 before it, cut at the document's begin. Every order has the
+    same denominator (all predicted tokens), so the share can only rise with the order: the sparsity problem.
+
+    Raises:
+        ModelError: The held-out documents are empty, or hold ids outside the vocabulary.
+    """
+    given_V = _mask(counts.given, counts.vocabulary_size)
+    ids_T = _ids_from_begin(held_out, given_V)
+    begin_T = given_V[ids_T]
+    tokens = int((~begin_T).sum())
+    if tokens == 0:
+        raise ModelError("there are no held-out tokens", kind="input")
+    return {order: int(unseen_T[~begin_T].sum()) / tokens for order, unseen_T in _unseen(counts, ids_T, begin_T)}
+
+
+def _unseen(counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    unseen_T = counts.orders[0].raw_M[ids_T] == 0
+    yield 1, unseen_T
+    room_T = ~begin_T
+    longer = [entry.followers for entry in counts.orders if entry.followers is not None]
+    # A begin token ends what came before: no n-gram has one behind its first place, so none is found there.
+    for order, row_T in enumerate(follow(ids_T, longer), start=2):
+        # room: the window of this order does not reach back beyond the document's begin
+        unseen_T = unseen_T | (room_T & (row_T == NONE))
+        room_T = room_T & np.append(False, room_T[:-1])
+        yield order, unseen_T

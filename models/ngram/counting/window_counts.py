@@ -1,0 +1,224 @@
+"""From sorted windows (`windows.py`) to the counts of each order: the machinery behind `counts.count_ngrams`.
+
+`sort_part` and `count_part` see one shard and nothing of the others: arrays in, arrays out, so that workers of any
+kind can run them (`engine.py`). Between them stand two sums over all shards: how many windows begin with each word, and
+how many n-grams of each order the shards before have (`rows_NS`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ..engine import Engine
+from ..lookup import Followers, row_type, word_type
+from .array_allocator import Shelf
+from .windows import Text, deal, first_words, shard_words, sort_shard
+
+
+@dataclass(frozen=True)
+class SortedWindows:
+    """All windows of at least two tokens, sorted, in shards.
+
+    Args:
+        start_W: Position in the text where each begins; int32.
+        shared_W: First words shared with the window before; uint8.
+        length_W: Tokens in the window; uint8.
+        first_V: Windows whose first word has a smaller id; (V + 1,).
+        first_S: Where each shard begins, and W.
+        edges: First words of shard s are the ids edges[s] … edges[s + 1] − 1.
+        rows_NS: N-grams of each order (row k − 1) that the shards before s hold; the last column is all of them.
+    """
+
+    text: Text
+    start_W: np.ndarray
+    shared_W: np.ndarray
+    length_W: np.ndarray
+    first_V: np.ndarray
+    first_S: np.ndarray
+    edges: np.ndarray
+    rows_NS: np.ndarray
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return len(self.edges) - 1
+
+    def ngrams(self, order: int) -> int:
+        """Return the number of different n-grams of an order."""
+        return int(self.rows_NS[order - 1, -1])
+
+    def shard(self, number: int) -> Shard:
+        """Return one of them."""
+        part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
+        words = slice(int(self.edges[number]), int(self.edges[number + 1]))
+        first_C = self.first_V[words] - self.first_V[words.start]
+        begins = [word for word in self.text.begins if words.start <= word < words.stop]
+        begun = tuple((self.first_V[word : word + 2] - part.start).tolist() for word in begins)
+        return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C, begun)
+
+
+class Shard(NamedTuple):
+    """Some of the sorted windows: all that begin with certain words. Arrays as in `SortedWindows`.
+
+    Args:
+        first_C: Where the windows begin that begin with each of these words.
+        begun: From where to where the first word is a begin token.
+    """
+
+    start_P: np.ndarray
+    shared_P: np.ndarray
+    length_P: np.ndarray
+    first_C: np.ndarray
+    begun: tuple[tuple[int, int], ...]
+
+    def new(self, order: int) -> np.ndarray:
+        """Return at which windows a new n-gram of an order begins; (P,) bool."""
+        return _new(self.shared_P, self.length_P, order)
+
+
+class Sorted(NamedTuple):
+    """The windows of a shard in order, as in `SortedWindows`, and how many n-grams of orders 2 … N begin them."""
+
+    start_P: np.ndarray
+    shared_P: np.ndarray
+    length_P: np.ndarray
+    ngrams: list[int]
+
+
+class Rows(NamedTuple):
+    """The n-grams of one order, from one shard or from all of them; M rows.
+
+    Args:
+        followers: By context and last word; of a shard, its own contexts only, but rows of all.
+        raw_M: Occurrences; int32.
+        suffix_M: Row of the n-gram without its first word at the order below; int32.
+        begins_M: Whether it begins with a begin token.
+    """
+
+    followers: Followers
+    raw_M: np.ndarray
+    suffix_M: np.ndarray
+    begins_M: np.ndarray
+
+
+def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedWindows:
+    """Sort all windows of a text, in shards of at most *most* windows each (more where one first word has more)."""
+    text = replace(text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T))
+    windows_V = first_words(text)
+    edges = shard_words(windows_V, most)
+    first_V = np.append(0, np.cumsum(windows_V))
+    first_S = first_V[edges]
+    start_W = shelf.empty(int(first_S[-1]), np.int32)
+    shared_W, length_W = (shelf.empty(len(start_W), np.uint8) for _ in range(2))
+    deal(text, edges, first_S, start_W)
+    rows_NS = np.zeros((text.order, len(edges)), np.int64)
+    rows_NS[0] = edges
+
+    def place(number: int, found: Sorted) -> None:
+        part = slice(int(first_S[number]), int(first_S[number + 1]))
+        start_W[part], shared_W[part], length_W[part] = found[:3]
+        rows_NS[1:, number + 1] = found.ngrams
+        shelf.release()
+
+    engine.each(partial(sort_part, text, engine.share(start_W), first_S, most), place, len(edges) - 1)
+    np.cumsum(rows_NS[1:], axis=1, out=rows_NS[1:])
+    start_W, shared_W, length_W = (engine.share(array_W) for array_W in (start_W, shared_W, length_W))
+    return SortedWindows(text, start_W, shared_W, length_W, first_V, first_S, edges, rows_NS)
+
+
+def sort_part(text: Text, start_W: np.ndarray, first_S: np.ndarray, most: int, number: int) -> Sorted:
+    """Sort the windows of one shard; *start_W* is where the windows of each begin, in any order."""
+    start_P = start_W[int(first_S[number]) : int(first_S[number + 1])].copy()
+    shared_P = np.empty(len(start_P), np.uint8)
+    sort_shard(text, start_P, shared_P, most)
+    length_P = text.length_T.take(start_P)
+    ngrams = [int(np.count_nonzero(_new(shared_P, length_P, order))) for order in range(2, text.order + 1)]
+    return Sorted(start_P, shared_P, length_P, ngrams)
+
+
+def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+    return (shared_P < order) & (length_P >= order)
+
+
+def count_order(
+    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine, shelf: Shelf
+) -> Rows:
+    """Count the n-grams of one order.
+
+    Args:
+        row_T: Row, at the order below, of the n-gram that begins at each position of the text; int32.
+        longer_T: Is filled with the same for this order, where there is one; None where nobody asks.
+    """
+    rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
+    found = Rows(
+        Followers(
+            shelf.empty(rows, word_type(windows.text.vocabulary_size)), shelf.empty(contexts + 1, row_type(rows))
+        ),
+        shelf.empty(rows, np.int32), shelf.empty(rows, np.int32), shelf.empty(rows, bool),
+    )  # fmt: skip
+    found.followers.first_C[-1] = rows
+
+    def place(number: int, counted: tuple[Rows, np.ndarray | None]) -> None:
+        part, row_P = counted
+        first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
+        here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
+        found.followers.first_C[first:last] = part.followers.first_C
+        found.followers.word_M[here:there] = part.followers.word_M
+        for all_M, part_M in zip(found[1:], part[1:], strict=True):
+            all_M[here:there] = part_M
+        if longer_T is not None:
+            longer_T[windows.shard(number).start_P] = row_P  # where the window is too short nobody asks
+        shelf.release()
+
+    work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
+    engine.each(work, place, windows.shards)
+    return found
+
+
+def count_part(
+    windows: SortedWindows, order: int, row_T: np.ndarray, with_rows: bool, number: int
+) -> tuple[Rows, np.ndarray | None]:
+    """Count one shard of *windows*; see `count_shard`."""
+    first_row = int(windows.rows_NS[order - 1, number])
+    return count_shard(windows.text, windows.shard(number), order, row_T, first_row, with_rows)
+
+
+def count_shard(
+    text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, with_rows: bool = True
+) -> tuple[Rows, np.ndarray | None]:
+    """Count the n-grams of one order that begin the windows of one shard.
+
+    Args:
+        row_T: See `count_order`.
+        first_row: Rows of this order that the shards before this one hold.
+        with_rows: Also return the row of the n-gram that begins each window, (P,) int32.
+
+    Returns:
+        The shard's n-grams (`followers.first_C` is without the end of the last context), and the rows or None.
+    """
+    new_P = shard.new(order)
+    at_M = np.flatnonzero(new_P)
+    start_M = shard.start_P.take(at_M)
+    # An n-gram's occurrences are the windows up to the next new one; those too short for this order are not.
+    raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
+    short = np.flatnonzero(shard.length_P < order)
+    if len(short):
+        raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[1:].astype(np.int32)
+    before_P = np.zeros(len(new_P) + 1, np.int32)  # n-grams that begin before each window
+    np.cumsum(new_P, out=before_P[1:])
+    before_P += first_row
+    context_C = shard.first_C if order == 2 else np.flatnonzero(shard.new(order - 1))
+    first_C = before_P.take(context_C)
+    begins_M = np.zeros(len(at_M), bool)
+    for begun in shard.begun:
+        begins_M[slice(*np.searchsorted(at_M, begun))] = True
+    followers = Followers(text.later_ids(start_M, order - 1), first_C)
+    rows = Rows(followers, raw_M, row_T.take(start_M + 1), begins_M)
+    if not with_rows:
+        return rows, None
+    before_P -= 1
+    return rows, before_P[1:]

@@ -1,0 +1,172 @@
+"""An n-gram model of lines of text with words of its own: what ARPA files hold and other n-gram programs estimate.
+
+It keeps the contract of all models; beside that it reads lines, and reports as KenLM's `query` does:
+
+    perplexity               10 ^ (−Σ log10 p / T),            T = words + one `</s>` a line
+    perplexity_without_oov   the same without the words that the model does not know
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ...atomic_files import new_folder
+from ...base import ModelError, stored
+from ..counting.threads import side_by_side
+from ..lm import NGramLM
+from ..measure import CHUNK, Scores, total
+from ..tables import ARRAY, Precision, Tables
+from ..tables import FACTS as TABLE_FACTS
+from .text_corpus import GIVEN_OF_LINES, MARKS, UNK, LineCorpus
+
+WORDS = "words.txt"
+FACTS = "lines.json"
+_FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
+
+
+class LineLM(NGramLM):
+    """A back-off model and the words of its ids; ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`.
+
+    Args:
+        words: The word of every id, or text with one a line, which is split when words are first asked for.
+    """
+
+    def __init__(self, tables: Tables, words: Sequence[str] | str, normalised: bool = True) -> None:
+        super().__init__(tables, normalised)
+        self._words = words
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The word of every id."""
+        return tuple(self._words.split("\n")[:-1] if isinstance(self._words, str) else self._words)
+
+    @classmethod
+    def from_arpa(cls, path: Path) -> LineLM:
+        """Read an ARPA file of any toolkit; see `arpa_reader.read_arpa` for what raises ModelError."""
+        from ..arpa.reader import read_arpa  # only here: it needs polars, which takes longer to load than most models
+
+        return cls(*read_arpa(path))
+
+    def to_arpa(self, path: Path) -> None:
+        """Write an ARPA file; see `arpa.write_arpa`.
+
+        Raises:
+            ModelError: The model has no probabilities (stupid back-off), which ARPA readers would take its scores for.
+        """
+        from ..arpa.writer import write_arpa
+
+        self._require_probabilities()
+        write_arpa(path, self.tables, self.words)
+
+    def save(self, folder: Path, precision: Precision | None = None) -> None:
+        """Write tables and words as *folder*, which then holds nothing else; see `Tables.save`.
+
+        It takes its place when it is complete, in one step: others find the model that was there or this one, and
+        models that are open stay as they are (see `placing.py`).
+
+        Raises:
+            ModelError: There is a file or a folder of other things (`require_ours`; kind "input"); the folder cannot
+                be written (kind "disk").
+        """
+        with new_folder(folder, require_ours) as new:
+            words = "".join(f"{word}\n" for word in self.words).encode()
+            (new / WORDS).write_bytes(words)
+            facts = {"normalised": self.normalised, "words_bytes": len(words)}
+            (new / FACTS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+            super().save(new, precision)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open what `save` wrote, memory-mapped.
+
+        Raises:
+            ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
+        """
+        while True:
+            before = _identity(folder)
+            try:
+                model = cls._open(folder)
+            except ModelError:
+                if _identity(folder) == before:
+                    raise
+            else:
+                if _identity(folder) == before:
+                    return model
+            # Another model took the folder's place meanwhile.
+
+    @classmethod
+    def _open(cls, folder: Path) -> Self:
+        with stored(f"the model {folder}"):
+            tables = Tables.load(folder)
+        with stored(f"{folder} is no model of lines: it"):
+            raw = (folder / WORDS).read_bytes()
+            words = raw.decode()
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            normalised, size = bool(facts["normalised"]), facts.get("words_bytes", len(raw))
+        number = words.count("\n")
+        if number != tables.vocabulary_size or not words.endswith("\n"):
+            raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")
+        if len(raw) != size:
+            raise ModelError(f"{folder / WORDS} has {len(raw)} bytes; {size} were written", "bundle")
+        if not words.startswith(_FIRST_WORDS):
+            raise ModelError(f"{folder / WORDS} does not begin with the words {', '.join(MARKS)}", "bundle")
+        return cls(tables, words, normalised)
+
+    def read_lines(self, lines: Iterable[str]) -> LineCorpus:
+        """Return lines as ids of this model; words it does not know are `<unk>`."""
+        return LineCorpus.read(lines, self.words, marks="unknown")
+
+    def token_nats(self, text: LineCorpus) -> np.ndarray:
+        """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
+        return np.concatenate([np.zeros(0), *self._chunks(text.ids)])
+
+    def score_text(self, text: LineCorpus) -> Scores:
+        """Score a text read with this model's words; memory does not grow with it."""
+        return total(text.ids, self._chunks(text.ids), GIVEN_OF_LINES, UNK)
+
+    def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
+        """Score piece by piece, several at a time; what precedes a piece is read again, so that none has to wait."""
+
+        def score(first: int) -> np.ndarray:
+            history_T = ids_T[max(0, first - self.order + 1) : first]
+            return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
+
+        yield from side_by_side(score, range(0, len(ids_T), CHUNK))
+
+
+def require_ours(folder: Path) -> None:
+    """Raise ModelError (kind "input") unless `LineLM.save` may replace a folder: it is absent, empty, or such a model.
+
+    The current folder is refused too: who stands in it would be left in one that is gone.
+    """
+    while True:
+        seen = _identity(folder)
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise ModelError(f"{folder} is a file; its name is taken", kind="input") from None
+        other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
+        if not other and (not names or TABLE_FACTS in names):
+            break
+        if _identity(folder) == seen:  # else another process has put a model in its place meanwhile: look again
+            found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
+            message = f"{folder} is no model that could be replaced: it {found}; name another folder"
+            raise ModelError(message, kind="input")
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ModelError(f"{folder} is the current folder, which cannot be replaced; name one in it", kind="input")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        about = folder.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns

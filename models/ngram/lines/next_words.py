@@ -1,0 +1,81 @@
+"""What a model of lines would say next: the best words, and whole lines drawn from it.
+
+Of a model with probabilities these are its predictions. Stupid back-off has scores: they rank the next words as well,
+and lines are drawn in proportion to the scores of each step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...base import ModelError
+from .line_lm import LineLM
+from .text_corpus import BEGIN, END, UNK, LineCorpus
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..lm import NGramState
+
+
+def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]]:
+    """Return the k words (or `</s>`, the end of the line) that the model ranks first after *prompt*, best first.
+
+    Each with its probability; of stupid back-off with its score, and scores do not sum to 1. Words that can never
+    follow are left out.
+
+    Raises:
+        ModelError: k is below 1, or a mark of the model stands in the prompt.
+    """
+    if k < 1:
+        raise ModelError(f"k is {k}; it must be at least 1", kind="input")
+    logs_V = _read(model, prompt, 1)[0][0].numpy().astype(np.float64)
+    logs_V[[UNK, BEGIN]] = -np.inf
+    best = np.argsort(-logs_V, kind="stable")[:k]
+    return [(model.words[token], float(np.exp(logs_V[token]))) for token in best if logs_V[token] > -np.inf]
+
+
+def write_lines(
+    model: LineLM,
+    n: int = 1,
+    prompt: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_tokens: int = 100,
+    seed: int = 0,
+) -> list[str]:
+    """Return n lines that begin with *prompt*, each up to its end or *max_tokens* words; see `models/sampling.py`.
+
+    Raises:
+        ModelError: A parameter is out of its range, or a mark of the model stands in the prompt.
+    """
+    from ...sampling import filter_logp, pick
+
+    if n < 1 or max_tokens < 1:
+        raise ModelError(f"n is {n}, max_tokens is {max_tokens}; both must be at least 1", kind="input")
+    uniforms = np.random.default_rng(seed).random((max_tokens, n))
+    logs_BV, state = _read(model, prompt, n)
+    lines: list[list[str]] = [prompt.split() for _ in range(n)]
+    ended_B = np.zeros(n, bool)
+    for uniforms_B in uniforms:
+        logs_BV[:, [UNK, BEGIN]] = -np.inf
+        logs_BV[logs_BV.isneginf().all(1), END] = 0.0  # nothing can follow: the line ends
+        ids_B = pick(filter_logp(logs_BV, temperature, top_k, top_p), uniforms_B)
+        ended_B |= ids_B == END
+        if ended_B.all():
+            break
+        for row in np.flatnonzero(~ended_B):
+            lines[row].append(model.words[ids_B[row]])
+        logs_BV, state = model.step(ids_B, state)
+    return [" ".join(words) for words in lines]
+
+
+def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGramState]:
+    """Return the log-probabilities (or scores) after `<s>` and the prompt, for so many equal streams."""
+    ids_T = LineCorpus.read([prompt], model.words, marks="unknown").ids[:-1]
+    ids_BT = np.tile(ids_T.astype(np.int64), (streams, 1))
+    state = model.read(ids_BT[:, :-1], model.start(streams))
+    return model.step(ids_BT[:, -1], state)

@@ -1,0 +1,194 @@
+"""Plain text as n-gram programs read it: one sentence a line, `<s> w1 … wn </s>`, words between blanks.
+
+This is the unit of KenLM and of ARPA files. Reviews come as token streams instead (`models/streams.py`).
+
+Blanks are space, tab, carriage return and NUL; an empty line is the sentence without words. A word that equals one of
+the model's marks is not text: it is refused, as `lmplz` refuses it, or taken as it says on request.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ...base import ModelError
+from ..counting.threads import side_by_side
+from .text_source import opened
+
+logger = logging.getLogger(__name__)
+
+UNK, BEGIN, END = 0, 1, 2
+MARKS = ("<unk>", "<s>", "</s>")
+CAPITAL_UNKNOWN = "<UNK>"
+"""How some toolkits write `<unk>`; in a text a word like any other, in an ARPA file the unknown word."""
+GIVEN_OF_LINES = (BEGIN,)
+Marks = Literal["refuse", "skip", "unknown"]
+"""What becomes of a mark in the text: an error; white space (`--skip_symbols` of `lmplz`); or, of `<unk>` only, an
+unknown word (as `query` reads held-out text)."""
+
+_BLOCK = 1 << 22
+_BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
+_BEGIN, _END = "\n\n", "\n"
+"""Stand for the begin and the end of a line; no word has them in it."""
+
+
+@dataclass(frozen=True)
+class LineCorpus:
+    """Sentences as ids, laid end to end.
+
+    Args:
+        ids: `<s> w1 … wn </s> <s> …`, int32.
+        offsets: Sentence i is ids[offsets[i] : offsets[i + 1]]; int64.
+        words: Surface of every id: the three marks, then words in order of first appearance.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    words: tuple[str, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def read(cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
+        """Read sentences, one string each.
+
+        Args:
+            words: The vocabulary to use; other words become `<unk>`. None makes one of the words that occur.
+            marks: What becomes of a mark among the words.
+
+        Raises:
+            ModelError: A line holds `<s>`, `</s>` or `<unk>` as a word; the message has its number.
+        """
+        text = "".join(line.replace("\n", " ") + "\n" for line in lines)
+        return _encoded(_blocks(BytesIO(text.encode("utf-8", "replace"))), words, marks, "line")
+
+    @classmethod
+    def read_file(cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
+        """Read a text file, plain, gzip or zstandard, in blocks: memory holds the ids and one block of text.
+
+        Bytes that are not UTF-8 are replaced, with a warning.
+
+        Raises:
+            ModelError: The file cannot be read, or has a mark as a word (see `read`).
+        """
+        path = Path(path)
+        try:
+            with opened(path) as stream:
+                return _encoded(_blocks(stream), words, marks, f"{path}, line")
+        except (OSError, EOFError, zlib.error) as error:
+            raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+
+
+def read_words(path: Path) -> frozenset[str]:
+    """Return the words of a list, one a line or between blanks; plain, gzip or zstandard.
+
+    Raises:
+        ModelError: The file cannot be read, is not UTF-8, or has no word (kind "input").
+    """
+    try:
+        with opened(path) as stream:
+            text = stream.read().translate(_BLANKS).decode("utf-8")
+    except (OSError, EOFError, zlib.error) as error:
+        raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
+    words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # as the text is cut: other white space is no blank
+    if not words:
+        raise ModelError(f"{path} has no word: no n-gram would be left", kind="input")
+    return words
+
+
+class _Block(NamedTuple):
+    """Some lines as numbers: token t is words_U[codes_T[t]]; `line` is the number of the first."""
+
+    line: int
+    words_U: list[str]
+    codes_T: np.ndarray
+    damaged: int | None
+    """The number of the first line that is not UTF-8."""
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of the first line, whole lines); the last line ends even if the file forgot to say so."""
+    line, rest = 1, b""
+    while more := stream.read(_BLOCK):
+        end = more.rfind(b"\n") + 1
+        if end:
+            block, rest = rest + more[:end], more[end:]
+            yield line, block
+            line += block.count(b"\n")
+        else:
+            rest += more
+    if rest:
+        yield line, rest + b"\n"
+
+
+def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str) -> LineCorpus:
+    names = list(MARKS if words is None else words)
+    table = {word: index for index, word in enumerate(names)}
+    # What stands in the text as <unk>, <s>, </s> is none of them: -1, -2, -3 until it is settled what becomes of it.
+    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
+    parts, warned = [np.array([BEGIN], np.int32)], False
+    for block in side_by_side(_tokens, blocks):
+        if block.damaged and not warned:
+            logger.warning("%s %d: not UTF-8; such bytes are replaced from here on", place, block.damaged)
+            warned = True
+        if words is None:
+            for word in block.words_U:
+                if word not in table:
+                    table[word] = len(names)
+                    names.append(word)
+        ids_U = np.array([table.get(word, UNK) for word in block.words_U], np.int32)
+        ids_T = ids_U.take(block.codes_T)
+        parts.append(_settled(ids_T, marks, f"{place} {{}}", block.line) if ids_U.min() < 0 else ids_T)
+    ids = np.concatenate(parts)[:-1] if len(parts) > 1 else np.zeros(0, np.int32)
+    return LineCorpus(ids, np.append(np.flatnonzero(ids == BEGIN), len(ids)), tuple(names))
+
+
+def _tokens(numbered: tuple[int, bytes]) -> _Block:
+    """Return the different words of some lines in order of appearance, and which of them each token is.
+
+    The end of a line and the begin of the next are tokens too. With one blank behind each, tokens are strings that lie
+    end to end in the text itself: nothing is split or copied before they are told apart.
+    """
+    line, text = numbered
+    damaged = None
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        damaged = line + text.count(b"\n", 0, error.start)
+        text = text.decode("utf-8", "replace").encode()
+    rows = text.translate(_BLANKS).replace(b"\n", f" {_END} {_BEGIN} ".encode())
+    blanks = np.flatnonzero(np.frombuffer(rows, np.uint8) == ord(" "))
+    starts = np.concatenate([[0], blanks + 1])
+    strings = pa.LargeStringArray.from_buffers(len(blanks), pa.py_buffer(starts), pa.py_buffer(rows))
+    tokens = strings.dictionary_encode()
+    # Buffers as they are: `to_numpy` would load pandas.
+    codes_T = np.frombuffer(tokens.indices.buffers()[1], np.int32, len(blanks))
+    words_U = [word[:-1] for word in tokens.dictionary.to_pylist()]
+    if "" in words_U:  # between two blanks
+        codes_T = codes_T.compress(codes_T != words_U.index(""))
+    return _Block(line, words_U, codes_T, damaged)
+
+
+def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
+    """Return ids of text that has marks in it, without them or with them as unknown words.
+
+    Raises:
+        ModelError: They are not allowed.
+    """
+    refused_T = ids_T < (-1 if marks == "unknown" else 0)
+    if marks != "skip" and refused_T.any():
+        at = int(refused_T.argmax())
+        number, word = line + int((ids_T[:at] == END).sum()), MARKS[-1 - int(ids_T[at])]
+        raise ModelError(f"{message.format(number)}: the word {word!r} is a mark of the model, not text", kind="input")
+    return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)

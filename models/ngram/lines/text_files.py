@@ -1,0 +1,252 @@
+"""From text files to model files and scores: what the command line does with n-gram models of lines."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...atomic_files import not_written
+from ...base import ModelError
+from ...specs import NGramSpec
+from ..counting.counts import count_ngrams
+from ..engine import Engine
+from ..fitting import fit_tables
+from ..pruning.prune import thresholds
+from ..smoothing.kneser_ney import SMOOTHINGS
+from ..smoothing.methods import SCORES_ONLY, tunes
+from ..tables import Precision
+from .line_lm import LineLM, require_ours
+from .text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
+
+logger = logging.getLogger(__name__)
+
+def fit_lines(
+    text: LineCorpus,
+    spec: NGramSpec,
+    prune: Sequence[int] = (),
+    entropy: float = 0.0,
+    held_out: LineCorpus | None = None,
+    padded_vocabulary: int = 0,
+    memory_limit: int | None = None,
+    precision: Precision = "double",
+    folder: Path | None = None,
+    threads: int | None = None,
+    engine: Engine | None = None,
+    allowed: Collection[str] | None = None,
+) -> tuple[LineLM, dict[str, Any]]:
+    """Count, estimate and prune.
+
+    Args:
+        text: The training text.
+        spec: Order, smoothing and its parameters.
+        prune: Count thresholds per order, see `pruning.thresholds`.
+        entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
+        held_out: For the methods that tune themselves, read with the words of *text*.
+        padded_vocabulary: See `kneser_ney.estimate`.
+        memory_limit: Bytes that the process should keep within, see `counts.count_ngrams` and `fitting.fit_tables`.
+        precision: Of the model's numbers.
+        folder: For the temporary files that a memory limit asks for; None asks the system (`TMPDIR`).
+        threads: How many to use; None for `threads.THREADS`.
+        engine: Counts and estimates instead of threads.
+        allowed: Words whose n-grams stay; None allows all.
+
+    Returns:
+        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
+        `fallback_orders` (those whose counts of counts did not determine their discounts).
+    """
+    if tunes(spec) and held_out is None:
+        raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
+    where = (memory_limit, folder, threads, engine)
+    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
+    allowed_V = None if allowed is None else np.array([word in allowed for word in text.words])
+    options = (prune, entropy, held_out, padded_vocabulary, precision, threads, engine)
+    tables, ids, made = fit_tables(counts, spec, *options, allowed_V=allowed_V)  # type: ignore[arg-type]
+    model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
+    discounts = [list(found.values[1:]) for found in made.discounts]
+    fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
+    return model, {"ngrams": [len(p) for p in tables.logp], "discounts": discounts, "fallback_orders": fallbacks}
+
+
+def fit_text(
+    text: Path,
+    order: int = 5,
+    prune: Sequence[int] = (),
+    smoothing: str = "modified_kneser_ney",
+    arpa: Path | None = None,
+    binary: Path | None = None,
+    *,
+    entropy: float = 0.0,
+    held_out: Path | None = None,
+    marks: Marks = "refuse",
+    padded_vocabulary: int = 0,
+    memory_limit: int | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
+    engine: Engine | None = None,
+    limit_vocabulary: Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
+
+    Args:
+        arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
+        binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
+        marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
+        padded_vocabulary: See `kneser_ney.estimate`.
+        memory_limit: Bytes; see `fit_lines`, also for *folder*, *threads* and *engine*.
+        limit_vocabulary: A file of words between blanks or in lines: n-grams with any other word are left out, as
+            `lmplz --limit_vocab_file` does. Words of the list that the text does not have are left out, too.
+        options: Further options of `NGramSpec`.
+
+    Returns:
+        `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` and `types` of the text, `seconds` and
+        `peak_mib` (the most memory this process has held so far).
+
+    Raises:
+        ModelError: The text cannot be read, has no line, or has a mark in it (with the line), or an option is wrong
+            (kind "input"); the results cannot be written (kind "disk").
+    """
+    began = time.perf_counter()
+    limited = limit_vocabulary is not None
+    spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary, limited)
+    require_places(arpa, binary, spec.smoothing)
+    require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
+    corpus = LineCorpus.read_file(text, marks=marks)
+    if not len(corpus):
+        raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
+    if CAPITAL_UNKNOWN in corpus.words:
+        logger.warning(
+            "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
+        )
+    allowed = None if limit_vocabulary is None else read_words(limit_vocabulary)
+    other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
+    model, report = fit_lines(
+        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads, engine, allowed
+    )
+    tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
+    del corpus
+    if binary is not None:
+        model.save(binary)
+    if arpa is not None:
+        model.to_arpa(arpa)
+    return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
+
+
+def checked_spec(
+    order: int,
+    smoothing: str,
+    options: Mapping[str, Any],
+    prune: Sequence[int] = (),
+    held_out: bool = False,
+    entropy: float = 0.0,
+    padded_vocabulary: int = 0,
+    limited: bool = False,
+) -> NGramSpec:
+    """Return the spec of a fit; complains about what does not fit together before a long text is read.
+
+    Raises:
+        ModelError: An option is out of its range or not one of the method's, or does not go together with another; a
+            method has no *held_out* text to choose parameters on. Kind "input".
+    """
+    try:
+        spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error), kind="input") from error
+    drops_words = thresholds(prune, order)[0] > 0 and smoothing not in (*SMOOTHINGS, *SCORES_ONLY)
+    for wrong, said in (
+        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps every word: the threshold of order 1 must be 0"),
+        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
+        (entropy > 0 and smoothing in SCORES_ONLY, f"{smoothing} gives scores, which have no entropy to prune by"),
+        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
+        (padded_vocabulary and smoothing not in SMOOTHINGS, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
+        (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy do not go together"),
+        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
+        (limited and smoothing not in SMOOTHINGS, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
+        (tunes(spec) and not held_out, f"{smoothing} chooses its parameters on held-out text; there is none"),
+    ):
+        if wrong:
+            raise ModelError(said, kind="input")
+    return spec
+
+
+def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
+    """Make the folders that results go to, before the work: what cannot be written is known at once.
+
+    Raises:
+        ModelError: A name is taken by something else, or the method's scores are no matter for ARPA (kind "input"); a
+            folder cannot be made (kind "disk").
+    """
+    if arpa is not None and smoothing in SCORES_ONLY:
+        raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
+    if arpa is not None and binary is not None and arpa.resolve() == binary.resolve():
+        raise ModelError(f"{arpa} is named for the ARPA file and for the folder", kind="input")
+    if arpa is not None and arpa.is_dir():
+        raise ModelError(f"{arpa} is a folder; its name is taken", kind="input")
+    if binary is not None:
+        require_ours(binary)
+    for path in filter(None, (arpa, binary)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            special = path.exists() and not (path.is_file() or path.is_dir())  # written straight into
+            if not (special or os.access(path.resolve().parent, os.W_OK)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise not_written(path, error) from error
+
+
+def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
+    """Raise ModelError (kind "input") for a text that is not there, or is what will be written, before any is read."""
+    for text in filter(None, texts):
+        try:
+            text.stat()
+            if text.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except OSError as error:
+            raise ModelError(f"{text} cannot be read: {error.strerror}", kind="input") from error
+        if apart_from is not None and apart_from.is_file() and apart_from.samefile(text):
+            raise ModelError(f"{text} would be replaced by what is made of it; name another file", kind="input")
+
+
+def open_model(path: Path) -> LineLM:
+    """Open a model of lines: a folder that `LineLM.save` wrote, or an ARPA file."""
+    return LineLM.open(path) if path.is_dir() else LineLM.from_arpa(path)
+
+
+def score_text(model: Path, text: Path) -> dict[str, Any]:
+    """Score a text file (plain, gzip or zstandard) with a model file, as KenLM's `query` does.
+
+    Returns:
+        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `zero_probability_events` (tokens that the model calls
+        impossible; each makes the perplexity it is part of infinite), `seconds` (loading included).
+
+    Raises:
+        ModelError: A file cannot be read; `<s>` or `</s>` stands in the text (with the line); the model has no
+            probabilities (stupid back-off). `<unk>` is a word that is unknown.
+    """
+    began = time.perf_counter()
+    opened = open_model(model)
+    corpus = LineCorpus.read_file(text, opened.words, "unknown")
+    scores = opened.score_text(corpus)
+    return {
+        "tokens": scores.tokens,
+        "oov": scores.oov,
+        "perplexity": scores.perplexity,
+        "perplexity_without_oov": scores.perplexity_without_oov,
+        "zero_probability_events": scores.impossible,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _peak_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,0 +1,125 @@
+"""A text file as lines and as blocks of lines, with line numbers for what is wrong in it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn, cast
+
+from ...base import ModelError
+
+BLOCK = 1 << 25
+_MAGIC = 4
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file or a pipe, through gzip or zstandard if that is what its first bytes say; it is opened once.
+
+    Raises:
+        OSError: It cannot be opened or read.
+    """
+    with ExitStack() as stack:
+        raw = stack.enter_context(path.open("rb"))
+        magic = raw.read(_MAGIC)
+        if raw.seekable():
+            raw.seek(0)
+        else:
+            raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
+        if magic[:2] == b"\x1f\x8b":
+            yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
+        elif magic == b"\x28\xb5\x2f\xfd":
+            import pyarrow  # only here: Python's own library has zstd from 3.14 on
+
+            yield stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
+        else:
+            yield raw
+
+
+class _FromBegin(io.RawIOBase):
+    """A pipe whose first bytes have been read already."""
+
+    def __init__(self, read: bytes, rest: IO[bytes]) -> None:
+        self._read, self._rest = read, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        piece = self._read[: len(view)] or self._rest.read(len(view))
+        self._read = self._read[len(piece) :]
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+@dataclass
+class Source:
+    """The file as lines and as blocks of lines; knows the number of the line that comes next."""
+
+    path: Path
+    stream: IO[bytes]
+    block: bytes = b""
+    at: int = 0
+    line: int = 1
+    done: bool = False
+    held: bytes = b""
+
+    def fail(self, expected: str, found: object = None, line: int | None = None) -> NoReturn:
+        """Raise the error of a damaged file."""
+        shown = "" if found is None else f", found {found!r}"
+        raise ModelError(f"{self.path}, line {line or self.line}: expected {expected}{shown}", kind="input")
+
+    def fill(self) -> None:
+        """Read on."""
+        try:
+            more = self.stream.read(BLOCK)
+        except (OSError, EOFError, zlib.error) as error:
+            self.fail(f"more of the file ({error})")
+        self.block, self.at, self.done = self.block[self.at :] + more, 0, not more
+
+    def next_line(self, expected: str) -> bytes:
+        """Return the next line that is not blank, without blanks around it."""
+        if self.held:
+            text, self.held = self.held, b""
+            self.line += 1
+            return text
+        while True:
+            end = self.block.find(b"\n", self.at)
+            if end < 0 and not self.done:
+                self.fill()
+                continue
+            if end < 0 and self.at >= len(self.block):
+                self.fail(f"{expected}, found the end of the file")
+            end = len(self.block) if end < 0 else end
+            text, self.at = self.block[self.at : end].strip(b" \t\r"), end + 1
+            self.line += 1
+            if text:
+                return text
+
+    def back(self, text: bytes) -> None:
+        """Put a line back that was one too many; `next_line` will give it again."""
+        self.held = text
+        self.line -= 1
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (number of its first line, whole lines) up to the next line that begins with a backslash."""
+        while True:
+            if self.at >= len(self.block) and not self.done:
+                self.fill()
+            if self.at >= len(self.block) or self.block.startswith(b"\\", self.at):
+                return
+            end = self.block.find(b"\n\\", self.at)
+            if end < 0:
+                end = len(self.block) - 1 if self.done else self.block.rfind(b"\n", self.at)
+            if end < 0:
+                self.fill()
+                continue
+            first, lines = self.line, self.block[self.at : end + 1]
+            self.at, self.line = end + 1, self.line + lines.count(b"\n")
+            yield first, lines

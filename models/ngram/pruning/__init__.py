@@ -1,0 +1,1 @@
+"""Prune n-gram models by count, word list or relative entropy."""

@@ -1,0 +1,236 @@
+"""Smaller models: n-grams are dropped by how often they occurred, or by how little the model would miss them.
+
+A pruned back-off model stays a distribution. What is kept is closed: with an n-gram its context (its first words) and
+its suffix (its last words) stay too, so that lookups and ARPA files of any toolkit find their way.
+
+By count, as K. Heafield's `lmplz` does: an n-gram of order k goes if it occurred at most t_k times. Occurrences are
+meant, not adjusted counts; thresholds do not fall with the order, which makes the rest closed by itself.
+
+By relative entropy: `entropy_pruning.py`.
+
+Where n-grams are taken out of a finished model, back-off weights are computed anew, so that every context still sums
+to 1 (h' is h without its first word; listed: v such that `h v` is in the model):
+
+    α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from ...base import ModelError
+from ..counting.array_allocator import IN_MEMORY, Shelf
+from ..counting.counts import NGramCounts
+from ..lookup import Followers, row_type, word_type
+from ..smoothing.by_context import contexts_in_blocks, continuations, pieces
+from ..smoothing.kneser_ney import UNK
+from ..tables import Tables
+
+ORPHAN = "an n-gram of order {} is kept without its context or suffix"
+
+END = 2
+"""Id of the end of a document, in text lines and reviews alike."""
+
+
+def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
+    """Return one threshold per order, the last one repeated; none given means 0: everything stays.
+
+    Raises:
+        ModelError: A threshold is negative or smaller than one before it, or there are more of them than orders.
+    """
+    given = tuple(prune) or (0,)
+    if len(given) > order or given[0] < 0 or any(above < below for below, above in pairwise(given)):
+        raise ModelError(
+            f"prune is {given}; it must be at most {order} thresholds, 0 or more, none below the one before it",
+            kind="input",
+        )
+    return given + (given[-1],) * (order - len(given))
+
+
+def kept_by_count(
+    counts: NGramCounts, prune: Sequence[int], spared: Collection[int] = (UNK, END)
+) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams occurred more often than the order's threshold; (M,) bool each.
+
+    Single ids that are given or *spared* always stay, and with a threshold of 0 everything does.
+    """
+    kept = []
+    for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
+        raw_M = counts.orders[order - 1].raw_M
+        kept_M = counts.shelf.empty(len(raw_M), bool)
+        for part in pieces(raw_M):
+            kept_M[part] = raw_M[part] > threshold if threshold else True
+        kept.append(kept_M)
+    kept[0][[*spared, *counts.given]] = True
+    return tuple(kept)
+
+
+def kept_by_words(
+    counts: NGramCounts, allowed_V: np.ndarray, spared: Collection[int] = (UNK, END)
+) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
+
+    Args:
+        allowed_V: By id, whether the word is on the list; ids that are given or *spared* are allowed in any case.
+    """
+    allowed_V = allowed_V.copy()
+    allowed_V[[*spared, *counts.given]] = True
+    kept = [allowed_V]
+    for entry in counts.orders[1:]:
+        assert entry.followers is not None  # order 2 and up
+        kept_M = counts.shelf.empty(len(entry), bool)
+        for contexts in contexts_in_blocks(entry.followers):
+            span, context_P = continuations(entry.followers, contexts)
+            kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+        kept.append(kept_M)
+    return tuple(kept)
+
+
+def keep(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+) -> tuple[Tables, np.ndarray]:
+    """Take out what is not kept; probabilities and back-off weights stay as they are.
+
+    Ids that are not kept disappear from the vocabulary, and the others close ranks in their order.
+
+    Args:
+        kept: Per order, (M,) bool.
+        suffix: Suffix rows of orders 2 … N, where they are known; else they are looked up.
+        shelf: Where the smaller tables lie.
+
+    Returns:
+        The smaller tables, and the old id of each new one.
+
+    Raises:
+        ModelError: A kept n-gram has a context, a suffix or a word that is not kept.
+    """
+    ids = np.flatnonzero(kept[0])
+    new_V = np.cumsum(kept[0], dtype=np.int64) - 1
+    followers = []
+    for order, suffix_M in enumerate(links(tables) if suffix is None else suffix, start=2):
+        below = kept[order - 2]
+        for part in pieces(suffix_M):
+            kept_P = kept[order - 1][part]
+            if not (below.take(suffix_M[part][kept_P]).all() and kept[0].take(tables.words(order)[part][kept_P]).all()):
+                raise ModelError(ORPHAN.format(order), kind="input")
+            shelf.release()
+        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), shelf))
+        if followers[-1] is None:
+            raise ModelError(ORPHAN.format(order), kind="input")
+        shelf.release()
+    smaller = Tables(
+        tuple(one for one in followers if one is not None),
+        logp=tuple(_taken(logp, mask, shelf) for logp, mask in zip(tables.logp, kept, strict=True)),
+        backoff=tuple(_taken(backoff, mask, shelf) for backoff, mask in zip(tables.backoff, kept, strict=False)),
+        vocabulary_size=len(ids),
+        given=tuple(int(new_V[token]) for token in tables.given),
+    )
+    return smaller, ids
+
+
+def _fewer(
+    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int, shelf: Shelf
+) -> Followers | None:
+    """Take out contexts (not *below*) and their continuations, block by block; None if one of those is kept."""
+    rows = int(np.count_nonzero(kept_M))
+    word_M = shelf.empty(rows, word_type(words))
+    first_C = shelf.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
+    row = context = 0
+    for contexts in contexts_in_blocks(followers):
+        span, context_P = continuations(followers, contexts)
+        kept_P, below_C = kept_M[span], below[contexts]
+        if not below_C[context_P[kept_P]].all():
+            return None
+        before_C = np.cumsum(np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64))
+        first_B = row + np.append(0, before_C[:-1])[below_C]
+        first_C[context : context + len(first_B)] = first_B
+        words_B = new_V.take(followers.word_M[span][kept_P])
+        word_M[row : row + len(words_B)] = words_B
+        row, context = row + len(words_B), context + len(first_B)
+        shelf.release()
+    first_C[-1] = rows
+    return Followers(word_M, first_C)
+
+
+def _taken(values_M: np.ndarray, kept_M: np.ndarray, shelf: Shelf) -> np.ndarray:
+    taken, at = shelf.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
+    for part in pieces(values_M):
+        values_B = values_M[part][kept_M[part]]
+        taken[at : at + len(values_B)] = values_B
+        at += len(values_B)
+        shelf.release()
+    return taken
+
+
+def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
+    """Return the row, at the order below, of each n-gram without its first word; (M,) int64, NONE where it is absent.
+
+    Args:
+        below: The same of the order below; at order 2 it is not looked at.
+    """
+    word_M = tables.words(order)
+    if order == 2:
+        return word_M.astype(np.int64)
+    return tables.followers[order - 3].find(below[tables.contexts(order)], word_M)
+
+
+def drop(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+) -> Tables:
+    """Take out what is not kept and compute the back-off weights anew wherever something went; unigrams stay.
+
+    Args:
+        kept: Per order, (M,) bool.
+        suffix: See `keep`.
+        shelf: See `keep`.
+
+    Raises:
+        ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are.
+    """
+    if not kept[0].all():
+        raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
+    suffix = links(tables) if suffix is None else suffix
+    backoff = []
+    for order, suffix_M in enumerate(suffix, start=2):
+        backoff.append(shelf.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
+        for contexts in contexts_in_blocks(tables.followers[order - 2]):
+            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, kept[order - 1])
+            shelf.release()
+    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, shelf)[0]
+
+
+def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
+    """Return the back-off weights of neighbouring contexts, anew where something that continues them goes."""
+    span, context_P = continuations(tables.followers[order - 2], contexts)
+    kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
+    touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
+    p_P = np.exp(tables.logp[order - 1][span][kept_P])
+    p_below_P = np.exp(tables.logp[order - 2].take(suffix_M[span][kept_P]))
+    left, left_below = unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        anew_C = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
+    return np.where(touched_C, anew_C, backoff_C)
+
+
+def links(tables: Tables) -> list[np.ndarray]:
+    """Return the suffix rows of orders 2 … N."""
+    found: list[np.ndarray] = []
+    for order in range(2, tables.order + 1):
+        found.append(suffixes(tables, order, found[-1] if found else np.zeros(0, np.int64)))
+    return found
+
+
+def unlisted(
+    context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per context, the probability of all words that are not listed after it, and theirs after its suffix.
+
+    A context without listed words has (1, 1). Rounding may leave 0 or less where everything is listed: that is 0.
+    """
+    left = 1.0 - np.bincount(context_M, weights=p_M, minlength=contexts)
+    left_below = 1.0 - np.bincount(context_M, weights=p_below_M, minlength=contexts)
+    return np.maximum(left, 0.0), np.maximum(left_below, 0.0)

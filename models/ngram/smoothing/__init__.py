@@ -1,0 +1,1 @@
+"""Estimate smoothed n-gram probabilities, one method a module."""

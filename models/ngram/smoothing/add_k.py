@@ -1,0 +1,78 @@
+"""Add-k smoothing (Lidstone), with k = 1 add-one smoothing (Laplace): every word is imagined k times in every context.
+
+    p(w | h)  =  (c(h w) + k) / (S(h) + k V)
+
+h is the whole window of N − 1 words, or all words since the document's begin where there are fewer; shorter contexts
+are not asked. A window that was never seen says 1 / V. Written as a mixture with the uniform distribution,
+
+    p(w | h)  =  c(h w) / (S(h) + k V)  +  γ(h) / V,     γ(h) = k V / (S(h) + k V)
+
+it fits the form of the other methods: n-grams and contexts between the unigrams and the window say nothing (p = 1 / V,
+γ = 1), so what a window does not know is uniform, whatever lies between. A teaching method: k V imagined words outweigh
+the text wherever S(h) is small, and where k is small enough not to, most windows are unseen.
+
+Sources: G. J. Lidstone (1920), "Note on the general case of the Bayes–Laplace formula for inductive or a posteriori
+probabilities", Transactions of the Faculty of Actuaries 8; why it does badly: W. A. Gale and K. W. Church (1994),
+"What's wrong with adding one?".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...base import ModelError
+from ..counting.counts import Documents, NGramCounts
+from .held_out import Evidence, evidence
+from .interpolation import Level, SmoothedEstimate, build
+
+LAPLACE = 1.0
+GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 2) for digit in (1, 2, 5))
+"""The values of k among which held-out text chooses."""
+
+
+def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | None = None) -> SmoothedEstimate:
+    """Estimate p and back-off weight of every counted n-gram.
+
+    Args:
+        counts: Of the training text.
+        k: Imagined occurrences, above 0; None takes that of `GRID` under which *held_out* is most probable.
+        held_out: Without held-out tokens the fallback is k = 1 (Laplace).
+
+    Raises:
+        ModelError: k is not above 0.
+    """
+    fallbacks = {}
+    if k is None:
+        k = best_k(counts, held_out) if held_out is not None else None
+    if k is None:
+        k, fallbacks = LAPLACE, {order: "laplace" for order in range(1, counts.order + 1)}
+    if not 0 < k < np.inf:
+        raise ModelError(f"k is {k}; it must be above 0 and finite", kind="input")
+    imagined = k * counts.predictable
+
+    def add_k(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        events_C = level.total_C + imagined
+        window_C = level.begun_C | (level.order == counts.order)
+        own_M = np.where(window_C[level.context_M], level.count_M / events_C[level.context_M], 0.0)
+        return own_M, np.where(window_C, imagined / events_C, 1.0)
+
+    logp, backoff = build(counts, add_k)
+    return SmoothedEstimate(tuple(logp), tuple(backoff), (), {"k": k}, fallbacks)
+
+
+def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
+    """Return the k of `GRID` that gives held-out text the least perplexity; None if there is no token."""
+    count_T, total_T = _windows(evidence(counts, held_out))
+    if len(count_T) == 0:
+        return None
+    nats = [-np.log((count_T + k) / (total_T + k * counts.predictable)).sum() for k in GRID]
+    return GRID[int(np.argmin(nats))]
+
+
+def _windows(orders: list[Evidence]) -> tuple[np.ndarray, np.ndarray]:
+    """Return c(h w) and S(h) of each token, h being its whole window."""
+    count_T, total_T = orders[-1].count_T, orders[-1].total_T
+    for shorter in orders[:-1]:
+        count_T = np.where(shorter.begun_T, shorter.count_T, count_T)
+        total_T = np.where(shorter.begun_T, shorter.total_T, total_T)
+    return count_T, total_T

@@ -1,0 +1,111 @@
+"""One order of a model, estimated in blocks of whole contexts: what a method says of a context needs no other.
+
+So blocks are worked on side by side, and memory holds p of two orders and the blocks under work, wherever the counts
+and the results lie (`shelf.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sized
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ..counting import blocks
+from ..counting.counts import NGramCounts
+from ..engine import Engine, Threads
+from ..lookup import Followers
+
+
+class Block(NamedTuple):
+    """Some neighbouring contexts h, and the P n-grams h w that continue them.
+
+    Args:
+        contexts: Rows of the contexts at the order below; the one empty context at order 1.
+        rows: Rows of the n-grams.
+        context_P: Place of each n-gram's context in the block.
+        below_P: p(w given h') of each n-gram.
+    """
+
+    contexts: slice
+    rows: slice
+    context_P: np.ndarray
+    below_P: np.ndarray
+
+    def sums(self, weight_P: np.ndarray) -> np.ndarray:
+        """Return the sum of a weight over the n-grams of each context; (C,) float64."""
+        contexts = self.contexts.stop - self.contexts.start
+        return np.bincount(self.context_P, weights=weight_P, minlength=contexts)
+
+
+Work = Callable[[Block], tuple[np.ndarray, np.ndarray]]
+"""A method on a block: p of its n-grams, γ of its contexts."""
+
+
+def estimate_order(
+    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, precision: str = "double",
+    threads: int | None = None, engine: Engine | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Estimate an order block by block.
+
+    Args:
+        p_below: p of every n-gram of the order below; at order 1, of every id below the unigrams.
+        precision: Of what is returned; within a block all is float64.
+        threads: How many to use; None for `threads.THREADS`.
+        engine: Does the blocks instead of threads; *work* must then be a function of a module, with what it needs
+            bound to it (`functools.partial`).
+
+    Returns:
+        log p of every n-gram; p of every n-gram, for the order above (empty at the highest order); log γ of every
+        context, that is of every n-gram of the order below.
+    """
+    entry, kind = counts.orders[order - 1], np.float32 if precision == "single" else np.float64
+    followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
+    logp_M, log_gamma = counts.shelf.empty(len(entry), kind), counts.shelf.empty(contexts, kind)
+    p_M = np.empty(len(entry) if order < counts.order else 0, kind)
+    edges = np.array([0, 1]) if followers is None else blocks.context_blocks(followers.first_C, blocks.NGRAMS)
+
+    def place(number: int, found: tuple[np.ndarray, np.ndarray]) -> None:
+        part = slice(int(edges[number]), int(edges[number + 1]))
+        rows = slice(None) if followers is None else slice(*followers.first_C[[part.start, part.stop]].tolist())
+        p_P, gamma_C = found
+        if len(p_M):
+            p_M[rows] = p_P
+        with np.errstate(divide="ignore"):
+            logp_M[rows] = np.minimum(np.log(p_P), 0.0)
+            log_gamma[part] = np.log(gamma_C)
+        counts.shelf.release()
+
+    step = partial(_of_shard, followers, entry.suffix_M, p_below, edges, work)
+    (engine or Threads(threads)).each(step, place, len(edges) - 1)
+    return logp_M, p_M, log_gamma
+
+
+def _of_shard(
+    followers: Followers | None, suffix_M: np.ndarray, p_below: np.ndarray, edges: np.ndarray, work: Work, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    part = slice(int(edges[number]), int(edges[number + 1]))
+    if followers is None:
+        return work(Block(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
+    rows, context_P = continuations(followers, part)
+    return work(Block(part, rows, context_P, p_below.take(suffix_M[rows]).astype(np.float64, copy=False)))
+
+
+def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:
+    """Return the rows of the n-grams that continue neighbouring contexts, and the place of each one's among these."""
+    first_C = followers.first_C[contexts.start : contexts.stop + 1]
+    numbers = np.diff(first_C).astype(np.int64)
+    return slice(int(first_C[0]), int(first_C[-1])), np.repeat(np.arange(len(numbers)), numbers)
+
+
+def contexts_in_blocks(followers: Followers) -> Iterator[slice]:
+    """Yield neighbouring contexts that have some `blocks.NGRAMS` n-grams together."""
+    edges = blocks.context_blocks(followers.first_C, blocks.NGRAMS).tolist()
+    yield from map(slice, edges[:-1], edges[1:])
+
+
+def pieces(rows: Sized) -> Iterator[slice]:
+    """Cut rows into pieces of `blocks.NGRAMS`."""
+    for first in range(0, len(rows), blocks.NGRAMS):
+        yield slice(first, min(first + blocks.NGRAMS, len(rows)))

@@ -1,0 +1,136 @@
+"""What all smoothing methods share: p of an n-gram from its counts and from the next shorter context.
+
+Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h without its first word:
+
+    c(h w)    occurrences
+    S(h)      sum over w of c(h w)
+    R(h)      number of different words w with c(h w) > 0
+    γ(h)      back-off weight: the share of its probability that h leaves to the shorter context
+
+Interpolated methods mix, back-off methods choose:
+
+    p(w | h)  =  own(w | h) + γ(h) p(w | h')                        interpolation
+    p(w | h)  =  own(w | h) if c(h w) > 0, otherwise γ(h) p(w | h')  back-off
+
+A word never seen after h has γ(h) p(w | h') in both, so both end in one form: log p of every n-gram that was seen and
+log γ of every context. A context never seen has γ = 1: it says nothing. Below the unigrams p is uniform, 1 / V for each
+of the V predictable entries. The methods differ in own and γ alone; see S. F. Chen and J. Goodman (1999), "An empirical
+study of smoothing techniques for language modeling", Computer Speech and Language 13, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from ..counting.counts import NGramCounts
+from .by_context import Block, estimate_order, pieces
+from .estimate import Estimate
+
+
+@dataclass(frozen=True)
+class SmoothedEstimate(Estimate):
+    """An estimate by any method, with what there is to say of it.
+
+    Args:
+        facts: Parameters by name, e.g. "weight/2" (of order 2).
+        fallbacks: Order → name of what was taken because the counts did not determine the method's own parameters.
+    """
+
+    facts: Mapping[str, float] = field(default_factory=dict)
+    fallbacks: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The raw counts of some C contexts of one order (at order 1 the empty one), and of the M n-grams after them.
+
+    Args:
+        order: Length of the n-grams.
+        count_M: c(h w); at order 1 the ids that were not seen are listed too, with 0.
+        context_M: Place of the context h of each n-gram among the C.
+        total_C: S(h); 0 for a context that nothing follows.
+        followers_C: R(h).
+        begun_C: Whether the context begins with a begin token, so that no longer one exists.
+    """
+
+    order: int
+    count_M: np.ndarray
+    context_M: np.ndarray
+    total_C: np.ndarray
+    followers_C: np.ndarray
+    begun_C: np.ndarray
+
+    @classmethod
+    def of(cls, counts: NGramCounts, order: int, block: Block) -> Level:
+        """Sum up the counts of a block by context."""
+        count_M = counts.orders[order - 1].raw_M[block.rows]
+        begun_C = np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
+        return cls(order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C)
+
+    @property
+    def divisor_C(self) -> np.ndarray:
+        """S(h), and 1 where it is 0: to divide by."""
+        return np.maximum(self.total_C, 1.0)
+
+    @property
+    def maximum_likelihood_M(self) -> np.ndarray:
+        """c(h w) / S(h)."""
+        return self.count_M / self.divisor_C[self.context_M]
+
+
+Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(level, p(w | h') of its n-grams) → own_M, gamma_C. Called once per block of contexts, one after another."""
+
+
+def build(
+    counts: NGramCounts, method: Method, interpolated: bool = True, precision: str = "double"
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Apply a method order by order, from the unigrams up, and block by block.
+
+    Args:
+        counts: Of the training text.
+        method: Gives own(w | h) and γ(h) of a block; what it says of contexts that nothing follows is ignored.
+        interpolated: Mix with the shorter context; False: choose between the two.
+        precision: Of the logs.
+
+    Returns:
+        log p of the n-grams of orders 1 … N, and log γ of those of orders 1 … N − 1 as contexts.
+    """
+    logp, backoff = [], []
+    p_below = uniform(counts)
+    for order in range(1, counts.order + 1):
+        work = partial(_of_block, counts, order, method, interpolated)
+        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads=1)
+        logp.append(logp_M)
+        if order > 1:
+            backoff.append(log_gamma)
+    return logp, backoff
+
+
+def _of_block(
+    counts: NGramCounts, order: int, method: Method, interpolated: bool, block: Block
+) -> tuple[np.ndarray, np.ndarray]:
+    level = Level.of(counts, order, block)
+    own_M, gamma_C = method(level, block.below_P)
+    gamma_C = np.where(level.total_C > 0, gamma_C, 1.0)
+    rest_M = gamma_C[level.context_M] * block.below_P
+    return (own_M + rest_M if interpolated else np.where(level.count_M > 0, own_M, rest_M)), gamma_C
+
+
+def uniform(counts: NGramCounts) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): equal over the predictable ids, 0 for the given ones."""
+    uniform_V = np.full(counts.vocabulary_size, 1.0 / counts.predictable)
+    uniform_V[list(counts.given)] = 0.0
+    return uniform_V
+
+
+def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:
+    """Return n_1 … n_highest: how many n-grams of an order occurred once, twice, …"""
+    raw_M, n = counts.orders[order - 1].raw_M, np.zeros(highest + 2, np.int64)
+    for part in pieces(raw_M):
+        n += np.bincount(np.minimum(raw_M[part], highest + 1), minlength=highest + 2)
+    return tuple(int(value) for value in n[1 : highest + 1])

@@ -1,0 +1,92 @@
+"""Jelinek–Mercer smoothing: a mixture of all orders' relative frequencies, its weights tuned on held-out text.
+
+    p(w | h)  =  λ c(h w) / S(h)  +  (1 − λ) p(w | h'),     γ(h) = 1 − λ
+
+λ is one number per order (the original pools contexts by their counts). The weights are found by expectation–
+maximisation. Think of every held-out token as drawn by going down from the longest context: at each one that was seen,
+a coin with chance λ decides whether to stop and draw from it or to go on. Then
+
+    E   probability, given the token, that its draw came to an order, and that it stopped there (Bayes' rule)
+    M   λ of an order = expected stops / expected arrivals
+
+raises the probability of the held-out text in every round. One imagined stop and one imagined passage per order, added
+to it, keep 0 < λ < 1 on the smallest text, which leaves a share for words that were never seen.
+
+Sources: F. Jelinek and R. L. Mercer (1980), "Interpolated estimation of Markov source parameters from sparse data",
+Pattern Recognition in Practice; P. F. Brown et al. (1992), "An estimate of an upper bound for the entropy of English",
+Computational Linguistics 18 (recursive form); A. P. Dempster, N. M. Laird and D. B. Rubin (1977) for EM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..counting.counts import Documents, NGramCounts
+from .held_out import Evidence, evidence
+from .interpolation import Level, SmoothedEstimate, build
+
+START = 0.5
+"""Weight before the first round, and the fallback of an order of which held-out text says nothing."""
+ROUNDS, TOLERANCE = 500, 1e-7
+"""EM stops after so many rounds, or when no weight moves more than this."""
+
+
+def estimate(
+    counts: NGramCounts, weights: Sequence[float] | None = None, held_out: Documents | None = None
+) -> SmoothedEstimate:
+    """Estimate p and back-off weight of every counted n-gram.
+
+    Args:
+        counts: Of the training text.
+        weights: λ of orders 1 … N, each above 0 and below 1; None tunes them on *held_out*.
+        held_out: Text that is not part of the training text; an order none of whose contexts occurs in it (or every
+            order without it) takes λ = 0.5.
+    """
+    fallbacks: dict[int, str] = {}
+    if weights is None:
+        orders = evidence(counts, held_out) if held_out is not None else []
+        weights = tune(orders, counts.predictable) or [START] * counts.order
+        told = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
+        fallbacks = {order: "equal_weights" for order in range(1, counts.order + 1) if order not in told}
+    chosen = tuple(float(weight) for weight in weights)
+
+    def jelinek_mercer(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weight = chosen[level.order - 1]
+        return weight * level.maximum_likelihood_M, np.full(len(level.total_C), 1.0 - weight)
+
+    logp, backoff = build(counts, jelinek_mercer)
+    facts = {f"weight/{order}": weight for order, weight in enumerate(chosen, start=1)}
+    return SmoothedEstimate(tuple(logp), tuple(backoff), (), facts, fallbacks)
+
+
+def tune(orders: Sequence[Evidence], predictable: int) -> list[float]:
+    """Return λ of each order by EM on held-out text; an order of which it says nothing keeps `START`."""
+    ratio = [one.maximum_likelihood_T for one in orders]
+    seen = [one.seen_T for one in orders]
+    weights = [START] * len(orders)
+    for _ in range(ROUNDS):
+        before = weights
+        weights = _round(before, ratio, seen, predictable)
+        if max((abs(a - b) for a, b in zip(before, weights, strict=True)), default=0.0) < TOLERANCE:
+            break
+    return weights
+
+
+def _round(
+    weights: Sequence[float], ratio: Sequence[np.ndarray], seen: Sequence[np.ndarray], predictable: int
+) -> list[float]:
+    """Return the weights after one round of EM."""
+    own, p = [], [np.full(len(ratio[0]), 1.0 / predictable)]
+    for weight, ratio_T, seen_T in zip(weights, ratio, seen, strict=True):
+        own.append(weight * ratio_T)
+        p.append(own[-1] + np.where(seen_T, 1.0 - weight, 1.0) * p[-1])
+    found = list(weights)
+    arrived_T = np.ones(len(ratio[0]))
+    for order in range(len(weights), 0, -1):
+        stopped_T = arrived_T * own[order - 1] / p[order]
+        arrivals = arrived_T[seen[order - 1]].sum()
+        found[order - 1] = float((stopped_T.sum() + 1.0) / (arrivals + 2.0))
+        arrived_T = arrived_T - stopped_T
+    return found

@@ -1,0 +1,129 @@
+"""Katz back-off with Good–Turing discounts: counts up to k = 5 are reduced, larger ones are trusted.
+
+    p(w | h)  =  d(c) c(h w) / S(h)   if c = c(h w) > 0,   otherwise   α(h) p(w | h')
+    d(r)      =  (r* / r − A) / (1 − A)   for 1 <= r <= k,   1 for r > k
+    r*        =  (r + 1) n_{r+1} / n_r,       A = (k + 1) n_{k+1} / n_1
+    α(h)      =  β(h) / (1 − sum of p(w | h') over the w seen after h)
+    β(h)      =  1 − sum of d(c) c(h w) / S(h) over the same w
+
+n_r is the number of n-grams of the order that occurred r times. r* is the Good–Turing estimate: what occurred r times
+is worth r* occurrences, and what occurred never n_1 altogether. The d(r) keep that total while leaving counts above k
+alone. α(h), the back-off weight, hands what was taken (β) to the words not seen after h, in the shorter context's
+proportions. At order 1 the shorter context is the uniform distribution.
+
+Where the formulas break, by name:
+
+- "absolute_discount" (per order): counts of counts for which some d(r) is undefined, 0 or below, or above 1. Then
+  d(r) = (r − D) / r for every r, D = n1 / (n1 + 2 n2), or the fixed fallback where that breaks too.
+- "one more event" (per context): nothing was taken because all counts of h are above k, but words remain. Then
+  S(h) + 1 takes the place of S(h), so 1 / (S(h) + 1) goes to them (D. Paul's way, in the CMU and SRI toolkits).
+- "covered" (per context): the shorter context leaves next to nothing to the words not seen after h (α would exceed
+  100, or all words were seen). Then these keep what the shorter context gives them, α = 1, and the words that were
+  seen share the rest as c(h w) / S(h).
+
+Sources: S. M. Katz (1987), "Estimation of probabilities from sparse data for the language model component of a speech
+recognizer", IEEE Transactions on Acoustics, Speech, and Signal Processing 35; I. J. Good (1953), "The population
+frequencies of species and the estimation of population parameters", Biometrika 40.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...base import ModelError
+from ..counting.counts import NGramCounts
+from .absolute import order_discount
+from .estimate import FALLBACK
+from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
+
+CUT = 5
+STEEPEST = 100.0
+"""Largest α: beyond it 1 − Σ p(w | h') is a difference of nearly equal numbers, and no longer known exactly enough."""
+
+
+def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FALLBACK) -> SmoothedEstimate:
+    """Estimate p and back-off weight of every counted n-gram.
+
+    Args:
+        counts: Of the training text.
+        cut: k, the largest count that is discounted; at least 2, as d(1) = 0 for k = 1.
+        fallback: Its first number is D of an order whose counts of counts determine neither d(r) nor D.
+
+    Raises:
+        ModelError: The cut is below 2.
+    """
+    if cut < 2:
+        raise ModelError(f"cut is {cut}; it must be at least 2", kind="input")
+    facts: dict[str, float] = {}
+    fallbacks: dict[int, str] = {}
+
+    tables: list[np.ndarray | None] = []
+    for order in range(1, counts.order + 1):
+        ratios = good_turing(raw_counts_of_counts(counts, order, cut + 1))
+        tables.append(None if ratios is None else np.array([0.0, *ratios, 1.0]))
+        if ratios is None:
+            fallbacks[order] = "absolute_discount"
+            facts[f"absolute_discount/{order}"] = order_discount(counts, order, None, fallback).values[1]
+        else:
+            facts |= {f"discount_ratio/{order}/{r}": d for r, d in enumerate(ratios, start=1)}
+
+    def katz(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        table = tables[level.order - 1]
+        if table is None:
+            kept_M = np.maximum(level.count_M - facts[f"absolute_discount/{level.order}"], 0.0)
+        else:
+            kept_M = table[np.minimum(level.count_M, cut + 1)] * level.count_M
+        return _back_off(level, kept_M, below_M, facts)
+
+    logp, backoff = build(counts, katz, interpolated=False)
+    return SmoothedEstimate(tuple(logp), tuple(backoff), (), facts, fallbacks)
+
+
+def good_turing(n: Sequence[int]) -> list[float] | None:
+    """Return d(1) … d(k) from n_1 … n_{k+1}; None where these do not determine discounts between 0 and 1.
+
+    >>> [round(d, 4) for d in good_turing([100, 40, 20])]  # k = 2, A = 0.6, r* = 0.8 and 1.5
+    [0.5, 0.375]
+    """
+    k = len(n) - 1
+    if 0 in n[:k]:
+        return None
+    # In integers up to the one division, so that a discount of exactly 0 or 1 is seen as such.
+    below = n[0] - (k + 1) * n[k]
+    if below <= 0:
+        return None
+    ratios = [((r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]) / (r * n[r - 1] * below) for r in range(1, k + 1)]
+    return ratios if all(0 < ratio <= 1 for ratio in ratios) else None
+
+
+def _back_off(
+    level: Level, kept_M: np.ndarray, below_M: np.ndarray, facts: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p(w | h) of what was seen, and α(h).
+
+    Args:
+        level: The counts of the order.
+        kept_M: d(c) c(h w).
+        below_M: p(w | h').
+        facts: Takes how many contexts needed one of the two ways out.
+    """
+    contexts, seen_M = len(level.total_C), level.count_M > 0
+    taken_C = np.bincount(level.context_M, weights=level.count_M - kept_M, minlength=contexts)
+    covered_C = np.bincount(level.context_M, weights=np.where(seen_M, below_M, 0.0), minlength=contexts)
+    open_C = np.maximum(1.0 - covered_C, 0.0)
+    one_more_C = (taken_C == 0) & (open_C > 0)
+    events_C = level.divisor_C + one_more_C
+    beta_C = (taken_C + one_more_C) / events_C
+    full_C = beta_C >= STEEPEST * open_C
+    used_C = level.total_C > 0
+    for name, taken in (("one_more_event", one_more_C & ~full_C), ("covered", full_C)):
+        fact = f"{name}/{level.order}"
+        facts[fact] = facts.get(fact, 0.0) + float((taken & used_C).sum())
+    own_M = np.where(
+        full_C[level.context_M],
+        level.maximum_likelihood_M * (1.0 - open_C)[level.context_M],
+        kept_M / events_C[level.context_M],
+    )
+    return own_M, np.divide(beta_C, open_C, out=np.ones(contexts), where=~full_C)

@@ -1,0 +1,31 @@
+"""Witten–Bell smoothing: a context that was followed by many different words expects new ones.
+
+    p(w | h)  =  (c(h w) + R(h) p(w | h')) / (S(h) + R(h))
+    γ(h)      =  R(h) / (S(h) + R(h))
+
+Every first occurrence of a word after h was, when it came, a new word: R(h) of S(h) events. So R(h) / (S(h) + R(h)) is
+taken as the probability that the next one is new too, and the shorter context says which.
+
+Sources: I. H. Witten and T. C. Bell (1991), "The zero-frequency problem: estimating the probabilities of novel events
+in adaptive text compression", IEEE Transactions on Information Theory 37 (method C); Chen and Goodman (1999) in the
+interpolated form that is used here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..counting.counts import NGramCounts
+from .interpolation import Level, SmoothedEstimate, build
+
+
+def estimate(counts: NGramCounts) -> SmoothedEstimate:
+    """Estimate p and back-off weight of every counted n-gram; there is nothing to tune and nothing that can break."""
+    logp, backoff = build(counts, witten_bell)
+    return SmoothedEstimate(tuple(logp), tuple(backoff), ())
+
+
+def witten_bell(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return c / (S + R) and R / (S + R)."""
+    events_C = np.maximum(level.total_C + level.followers_C, 1.0)
+    return level.count_M / events_C[level.context_M], level.followers_C / events_C

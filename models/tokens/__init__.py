@@ -1,0 +1,1 @@
+"""Vocabularies and tokenizers: words, characters, BPE and unigram pieces."""

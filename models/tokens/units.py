@@ -1,0 +1,210 @@
+"""Lossless units: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
+
+Any text comes back byte for byte. Each keeps its own entries from id `FIRST` on; the special tokens are none of them,
+so no text can be mistaken for one.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+
+from ..base import ModelError
+from .pieces import PieceEncoder, gathered, joined
+from .type_counts import CharacterCounts, batched
+from .words import FIRST
+
+UNKNOWN = "<unk>"
+"""Entry 0 of the tokenizer's own table. Never met: such a text is cut into three pieces."""
+
+SPARE = 243
+"""Bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
+
+
+class LosslessUnit:
+    """What the lossless units share: an entry is a string of bytes, a text is the bytes of its tokens.
+
+    Args:
+        entries: The bytes of each entry, from id `FIRST` on.
+    """
+
+    lossless = True
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self._entries = list(entries)
+        self.size = FIRST + len(self._entries)
+
+    def decode(self, ids: Iterable[int], before: str = "") -> str:
+        """Return the text that continues *before*; bytes that are no whole character are left out."""
+        raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
+        return raw.decode("utf-8", "ignore")
+
+    def entry(self, token: int) -> bytes:
+        """Return the bytes of the entry."""
+        return self._entries[token - FIRST]
+
+    def piece(self, token: int) -> str:
+        """Return the entry as text; a part of a character shows as `<0xNN>`."""
+        raw = self.entry(token)
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in raw)
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        raise NotImplementedError
+
+    def encode_priced(
+        self, texts: Sequence[str] | pl.Series, whole: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids and lengths as `encode_batch`, and no prices: nothing is unknown, nothing is dropped."""
+        return *self.encode_batch(texts), np.zeros(0), np.zeros(len(texts))
+
+
+class SubwordUnit(LosslessUnit):
+    """A tokenizer of the `tokenizers` package, without special tokens.
+
+    Args:
+        tokenizer: Its JSON form as a dictionary. Entry 0 is `UNKNOWN`; entry r has id r + `FIRST` − 1.
+    """
+
+    def __init__(self, tokenizer: dict[str, Any]) -> None:
+        self._json = tokenizer
+        self._tokenizer = Tokenizer.from_str(json.dumps(tokenizer))
+        self._pieces = PieceEncoder(self._tokenizer)
+        byte_level = tokenizer["model"]["type"] == "BPE"
+        names = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        to_bytes = _byte_level if byte_level else _byte_fallback
+        super().__init__([to_bytes(name) for name, _ in names[1:]])
+
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        ids, lengths = self._pieces(pl.Series(texts, dtype=pl.String))
+        return ids + np.int32(FIRST - 1), lengths
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"tokenizer": self._json}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SubwordUnit:
+        """Rebuild what `to_dict` gave."""
+        return cls(dict(values["tokenizer"]))
+
+
+class CharUnit(LosslessUnit):
+    """Characters in descending frequency; the others as the bytes of their UTF-8 form.
+
+    Args:
+        characters: Entries from id `FIRST` on; the bytes that the other characters can need follow.
+    """
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self._characters = list(characters)
+        spare = spare_bytes(set(self._characters))
+        super().__init__([char.encode() for char in self._characters] + [bytes([b]) for b in spare])
+        self._char_ids = np.zeros(0x110000, np.int32)
+        points = np.array([ord(char) for char in self._characters], np.int64)
+        self._char_ids[points] = np.arange(len(points)) + FIRST
+        self._byte_ids = np.zeros(256, np.int32)
+        self._byte_ids[spare] = np.arange(len(spare)) + FIRST + len(points)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
+        """Keep the most frequent characters that are seen at least *min_count* times (ties by code point).
+
+        Returns:
+            The unit, and how much was counted.
+        """
+        require_room("char", size, SPARE)
+        seen = CharacterCounts()
+        for batch in batched(texts):
+            seen.add(batch)
+        ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        kept = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
+        total = sum(count for _, count in ranked)
+        facts: dict[str, int | float] = {
+            "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
+            "coverage": round(sum(count for _, count in kept) / max(total, 1), 6),
+        }
+        return cls([char for char, _ in kept]), facts
+
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        texts = texts.to_list() if isinstance(texts, pl.Series) else texts
+        points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        ids = self._char_ids[points]
+        rare = np.flatnonzero(ids == 0)
+        if not len(rare):
+            return ids, sizes
+        distinct, which = np.unique(points[rare], return_inverse=True)
+        spelled, bytes_of = joined([self._byte_ids[list(chr(point).encode())].tolist() for point in distinct])
+        widths = np.ones(len(ids), np.int64)
+        widths[rare] = bytes_of[which]
+        wide = np.repeat(ids, widths)
+        wide[wide == 0] = gathered(spelled, (np.cumsum(bytes_of) - bytes_of)[which], bytes_of[which])
+        ends = np.concatenate([[0], np.cumsum(widths)])[np.concatenate([[0], np.cumsum(sizes)])]
+        return wide, np.diff(ends)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"characters": self._characters}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CharUnit:
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        known = values["characters"]
+        if not isinstance(known, list) or not all(isinstance(char, str) and len(char) == 1 for char in known):
+            raise ValueError("'characters' must be a list of single characters")
+        if len(set(known)) < len(known):
+            raise ValueError("'characters' holds one of them twice")
+        return cls(known)
+
+
+def require_room(unit: str, size: int, bytes_needed: int) -> None:
+    """Refuse a size in which not every text could be written.
+
+    Raises:
+        ModelError: kind "input"; names what is needed.
+    """
+    if size < FIRST + bytes_needed + 1:
+        raise ModelError(
+            f"size is {size}; a vocabulary of unit {unit!r} needs at least {FIRST + bytes_needed + 1}: "
+            f"{FIRST} special tokens, {bytes_needed} bytes and one entry",
+            "input",
+        )
+
+
+def spare_bytes(known: Container[str]) -> list[int]:
+    """Return the bytes that characters without an entry of their own can need."""
+    return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
+
+
+def _byte_fallback(name: str) -> bytes:
+    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+        return bytes([int(name[3:5], 16)])
+    return name.encode()
+
+
+def _alphabet() -> dict[str, int]:
+    """Return GPT-2's printable stand-in of each byte (`bytes_to_unicode` in its encoder.py)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+BYTE_OF = _alphabet()
+"""The byte that each character of a byte-level entry stands for."""
+
+
+def _byte_level(name: str) -> bytes:
+    return bytes(BYTE_OF[char] for char in name)

@@ -1,0 +1,270 @@
+"""Text ↔ ids: words, byte-level BPE, Unigram and characters behind one interface.
+
+Every stream is `<bos> <stars_k> w1 … wn <eos>`. The special tokens have fixed ids and are no entries of any unit's own
+table, so a text that looks like one ("<eos>") stays text. A vocabulary carries the normal form of its training text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from ..base import ModelError, stored
+from ..specs import VocabularySpec
+from ..text.normal_form import NormalForm
+from .subwords import train_bpe, train_unigram
+from .units import CharUnit, SubwordUnit
+from .words import FIRST, WordUnit
+
+UNK, BOS, EOS = 0, 1, 2
+STARS = (3, 4, 5, 6, 7, 8)
+"""`STARS[k]` opens a review of k stars; k = 0: rating unknown."""
+GIVEN = frozenset((BOS, *STARS))
+"""Never predicted: probability 0 in every model."""
+SPECIAL = ("<unk>", "<bos>", "<eos>", *(f"<stars_{k}>" for k in range(6)))
+BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
+FORMATS = (1, 2)
+"""Known formats; 2 has a price of what a vocabulary of words folds away."""
+FILE = "vocabulary.json"
+
+
+class EncodedDocuments(NamedTuple):
+    """D reviews as streams.
+
+    `ids` (int32) holds them one after another, specials included; `offsets` (D+1, int64) where each begins;
+    `oov` (D, int32) unknown words; `spelling_nats` (D, float64) the price of what the ids leave out: the letters of
+    unknown words, and the case, spaces and quotes that a vocabulary of words folds away (`surface_nats`, its part).
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    oov: np.ndarray
+    spelling_nats: np.ndarray
+    surface_nats: np.ndarray
+
+
+class Vocabulary:
+    """The map between text and ids.
+
+    Args:
+        spec: How it was made.
+        normal_form: That of the training text; prompts are brought into it before `encode`.
+        unit: The table and its rules.
+
+    Attributes:
+        lossless: Whether any text comes back from its ids byte for byte.
+        whole: Whether the open figures pay for all of a text, be it by its ids or by a price of what these leave out.
+        facts: Of the training: distinct strings, occurrences, and what share of them was learned from. Not stored.
+    """
+
+    boundary_policy = BOUNDARY_POLICY
+
+    def __init__(self, spec: VocabularySpec, normal_form: NormalForm, unit: WordUnit | SubwordUnit | CharUnit) -> None:
+        self.spec, self.normal_form, self._unit = spec, normal_form, unit
+        self.unit: str = spec.unit
+        self.size: int = unit.size
+        self.lossless: bool = unit.lossless
+        self.whole: bool = unit.lossless or getattr(unit, "surface", None) is not None
+        self.facts: dict[str, int | float] = {}
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None
+    ) -> Vocabulary:
+        """Learn the entries from cleaned training texts (read once), in bounded memory.
+
+        The same texts in any order give the same bytes. `facts` says how much was learned from.
+
+        Args:
+            texts: Cleaned texts.
+            spec: Unit, size and the least count.
+            normal_form: That of the texts.
+            work: Folder for counts that do not fit in memory; the system's for temporary files where None.
+
+        Raises:
+            ModelError: kind "input": no text, or `spec.size` too small for the unit.
+        """
+        if spec.unit == "word":
+            learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work)
+        elif spec.unit == "bpe":
+            learned = train_bpe(texts, spec.size, spec.min_count, work)
+        elif spec.unit == "unigram":
+            learned = train_unigram(texts, spec.size, spec.min_count, work)
+        else:
+            learned = CharUnit.train(texts, spec.size, spec.min_count)
+        unit, facts = learned
+        vocabulary = cls(spec, normal_form, unit)
+        vocabulary.facts.update(facts)
+        return vocabulary
+
+    def __len__(self) -> int:
+        return self.size
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids (int32) of a text in normal form, without begin, star or end token."""
+        return self._unit.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each text, as `encode`."""
+        if not len(texts):
+            return []
+        ids, lengths = self._unit.encode_batch(texts)
+        return np.split(ids, np.cumsum(lengths)[:-1])
+
+    def encode_documents(
+        self, texts: Sequence[str] | pl.Series, stars: Sequence[int] | np.ndarray, whole: bool = True
+    ) -> EncodedDocuments:
+        """Return whole reviews as streams, with the price of what the ids leave out.
+
+        Args:
+            texts: D cleaned texts.
+            stars: D ratings, 0 (unknown) to 5.
+            whole: Price case, spaces and quotes too, which takes as long as encoding; nobody asks for it in training.
+        """
+        count = len(texts)
+        if not count:
+            none = np.zeros(0)
+            return EncodedDocuments(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none)
+        tokens, lengths, unknown_nats, surface_nats = self._unit.encode_priced(texts, whole)
+        offsets = np.concatenate([[0], np.cumsum(lengths + 3)])
+        first, last = offsets[:-1], offsets[1:] - 1
+        ids, of_text = np.empty(offsets[-1], np.int32), np.ones(offsets[-1], bool)
+        of_text[first] = of_text[first + 1] = of_text[last] = False
+        ids[of_text] = tokens
+        ids[first], ids[last] = BOS, EOS
+        ids[first + 1] = np.asarray(STARS, np.int32)[np.asarray(stars, np.int64)]
+        rows = np.searchsorted(np.cumsum(lengths), np.flatnonzero(tokens == UNK), side="right")
+        oov = np.bincount(rows, minlength=count).astype(np.int32)
+        spelt_nats = np.bincount(rows, weights=unknown_nats, minlength=count)
+        return EncodedDocuments(ids, offsets, oov, spelt_nats + surface_nats, surface_nats)
+
+    @staticmethod
+    def prefix(stars: int | None) -> list[int]:
+        """Return what opens a review of *stars* stars (None or 0: rating unknown)."""
+        return [BOS, STARS[stars or 0]]
+
+    def decode(self, ids: Iterable[int], before: str = "") -> str:
+        """Return the text as a person writes it, without special tokens.
+
+        Args:
+            ids: Tokens; those of `prefix` and `<eos>` may be among them.
+            before: What is on the page already: the result continues it, so `before + decode(ids, before)` reads
+                right. Lossless units do not look at it.
+        """
+        return self._unit.decode((int(i) for i in ids), before)
+
+    def token(self, token: int) -> str:
+        """Return the name of one entry, for tables."""
+        return SPECIAL[token] if token < FIRST else self._unit.piece(int(token))
+
+    def entry(self, token: int) -> bytes:
+        """Return the UTF-8 bytes that one entry writes, if it is not special; they may be a part of a character."""
+        return self._unit.entry(int(token))
+
+    @cached_property
+    def word_start_V(self) -> np.ndarray:
+        """Entries that are a word, or the beginning of one together with the space before it (bool)."""
+        if isinstance(self._unit, WordUnit):
+            return self._unit.is_word_V
+        return np.array([i >= FIRST and p[0] == " " and _is_text(p[1:]) for i, p in self._pieces()])
+
+    @cached_property
+    def word_part_V(self) -> np.ndarray:
+        """Entries of subword units that go on a word: letters, digits, apostrophes, parts of a character (bool)."""
+        return np.array([i >= FIRST and _is_text(p) for i, p in self._pieces()])
+
+    @cached_property
+    def space_V(self) -> np.ndarray:
+        """Entries of subword units that are a single space (bool)."""
+        return np.array([piece == " " for _, piece in self._pieces()])
+
+    def _pieces(self) -> Iterable[tuple[int, str]]:
+        return ((i, self.token(i)) for i in range(self.size))
+
+    def to_json(self) -> str:
+        """Return everything as one JSON text: stable and sorted, fit for hashing."""
+        return json.dumps(self._values(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "format": FORMATS[getattr(self._unit, "surface", None) is not None],
+            "boundary_policy": self.boundary_policy,
+            "lossless": self.lossless,
+            "spec": asdict(self.spec),
+            "normal_form": self.normal_form.to_dict(),
+            "unit": self._unit.to_dict(),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of `to_json`, as hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        """Rebuild what `to_json` gave.
+
+        Raises:
+            ModelError: kind "bundle": not such a text, or from a newer or different format.
+        """
+        with stored("the vocabulary"):
+            values = json.loads(text)
+            _check_format(values)
+            spec = VocabularySpec(**values["spec"])
+            made = cls(spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"]))
+            made.to_json().encode()  # half of a character, which JSON can name, has no bytes and so no digest
+            return made
+
+    def save(self, path: Path) -> None:
+        """Write `to_json` to a file."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: kind "bundle": no such file, or see `from_json`.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"the vocabulary {path} cannot be read: {error}", "bundle") from error
+        return cls.from_json(text)
+
+
+def page(vocabulary: Vocabulary, prompt: str) -> str:
+    """Return what a model reads of a prompt: its normal form, which ends in a line break where the prompt does."""
+    clean = vocabulary.normal_form.apply(prompt)
+    breaks = prompt[len(prompt.rstrip()) :].count("\n")
+    return clean + "\n" * min(breaks, 2) if clean else clean
+
+
+def _is_text(piece: str) -> bool:
+    partial = piece.startswith("<0x") and len(piece) % 6 == 0
+    return bool(piece) and (partial or all(char.isalnum() or char in "'’" for char in piece))
+
+
+def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | SubwordUnit | CharUnit:
+    if spec.unit == "word":
+        return WordUnit.from_dict(values, spec.lowercase)
+    return CharUnit.from_dict(values) if spec.unit == "char" else SubwordUnit.from_dict(values)
+
+
+def _check_format(values: Mapping[str, Any]) -> None:
+    if values["format"] not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {known}", "bundle")
+    if values["boundary_policy"] != BOUNDARY_POLICY:
+        raise ModelError(
+            f"the vocabulary's boundary policy is {values['boundary_policy']!r}; this version's is {BOUNDARY_POLICY!r}",
+            "bundle",
+        )

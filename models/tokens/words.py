@@ -1,0 +1,256 @@
+"""The word unit: review English cut into words, numbers, punctuation and line breaks.
+
+Cutting, folding and counting run as polars expressions (one regular expression, one engine), so that counting the
+training text and encoding any text cannot disagree, and the surface of an unknown word is at hand.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..base import ModelError
+from .spelling import Spelling
+from .surface import Pieces, Sample, Surface, read
+from .type_counts import CharacterCounts, TypeCounts, batched
+from .writing import NO_SENTENCE_END, Writer, is_word
+
+log = logging.getLogger(__name__)
+
+PATTERN = "|".join(
+    (
+        r"(?i:_(?:email|url|phone|card)_)",  # what the normal form writes for personal data
+        r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
+        r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
+        r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
+        r"[\p{L}\p{M}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{M}]+)*",  # don't, y'all'll
+        r"\p{N}+\p{L}*",  # 12, 90s, 2nd, 10am
+        r"\n{1,2}",
+        r" ?[:;=]-?(?:[()]|[DdPp]\b)| ?<3",  # emoticons
+        r" ?[.,:]\p{N}+\p{L}*",  # the rest of 12.95, 1,000 and 7:30pm
+        r" ?\.{2,3}| ?!{2,3}| ?\?{2,3}| ?-{2,3}",
+        r" ?[^\s\p{L}\p{M}\p{N}_]|_",  # a space taken with "_" would hide the `_url_` after it
+    )
+)
+"""Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
+STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
+FEW = 5_000
+"""Pieces up to which a dictionary is faster than casting a column, which first hashes the whole vocabulary."""
+FIRST = 9
+"""Id of the first entry that is not special (`models/tokens/vocabulary.py` names those)."""
+
+
+class WordUnit:
+    """Words by id, the usual case of each, the price of spelling unknown ones, and of what folding drops.
+
+    Args:
+        words: Entries from id `FIRST` on.
+        fold: Fold case before looking a word up.
+        casing: Folded word → usual form.
+        spelling: Prices unknown words.
+        surface: Prices case, spaces and quotes; None in vocabularies of earlier versions, which leave them free.
+    """
+
+    lossless = False
+
+    def __init__(
+        self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling,
+        surface: Surface | None = None,
+    ) -> None:  # fmt: skip
+        self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
+        self.surface = surface
+        self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
+        self._entries = pl.Enum(self._words)
+        self.size = FIRST + len(self._words)
+        self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None
+    ) -> tuple[WordUnit, dict[str, int | float]]:
+        """Keep the most frequent words, counted exactly in bounded memory; return also how much was counted.
+
+        Raises:
+            ModelError: No word is frequent enough.
+        """
+        found, sample = Words(size - FIRST, min_count), Sample()
+        with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
+            for batch in batched(texts):
+                counts.add(count_pieces(batch))
+                sample.add(batch)
+            for part in counts.parts():
+                found.add(part.with_columns(word=_word(fold)))
+        words = found.kept["word"].to_list()
+        if not words:
+            raise ModelError(
+                f"no word of the training text is seen at least {min_count} times; give more text or a lower min_count",
+                "input",
+            )
+        casing = usual_case(found.forms, found.kept) if fold else {}
+        unit = cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types))
+        texts = pl.Series("text", sample.texts(), dtype=pl.String)
+        unit.surface = Surface.train(texts, unit._read(texts, cut(folded(texts, fold))), fold)
+        return unit, found.facts()
+
+    def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        ids, lengths, _ = self._encode(cut(folded(texts, self._fold)))
+        return ids, lengths
+
+    def encode_priced(
+        self, texts: Sequence[str] | pl.Series, whole: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids and lengths as `encode_batch`, the price of each unknown token, and that of each text's surface.
+
+        The latter is 0 for vocabularies that have no price for it, and where *whole* is not set.
+        """
+        series = pl.Series("text", texts, dtype=pl.String)
+        lists = cut(folded(series, self._fold))
+        ids, lengths, pieces = self._encode(lists)
+        surface_D = np.zeros(len(series))
+        if whole and self.surface:
+            surface_D = self.surface.nats(series, self._read(series, lists, self.surface.symbols))
+        unknown = np.flatnonzero(ids == 0)
+        surfaces = pieces.gather(unknown.astype(np.uint32)).to_list()
+        price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
+        return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64), surface_D
+
+    def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> Pieces:
+        """Return what `models.tokens.surface` prices; *lists* are the pieces of the texts as they are looked up."""
+        straight = folded(texts, False)
+        written = straight.str.extract_all(f" ?(?:{PATTERN})")
+        return read(written, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
+
+    def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
+        lengths = lists.list.len().cast(pl.Int64).to_numpy()
+        pieces = lists.filter(lengths > 0).explode()
+        if len(pieces) < FEW:
+            return np.array([self._ids.get(piece, 0) for piece in pieces], np.int32), lengths, pieces
+        codes = pieces.cast(self._entries, strict=False).to_physical().cast(pl.Int32)
+        return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
+
+    def decode(self, ids: Iterable[int], before: str = "") -> str:
+        """Return the text that continues *before*; special tokens leave no trace."""
+        writer = Writer(self._casing, self._fold)
+        writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
+        return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
+
+    def entry(self, token: int) -> bytes:
+        """Return the entry as it stands in the vocabulary, as UTF-8."""
+        return self.piece(token).encode()
+
+    def piece(self, token: int) -> str:
+        """Return the entry as it stands in the vocabulary."""
+        return self._words[token - FIRST]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values = {"words": self._words, "casing": self._casing, "spelling": self.spelling.to_dict()}
+        return values | ({"surface": self.surface.to_dict()} if self.surface else {})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
+        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        words, casing = values["words"], values["casing"]
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+            raise ValueError("'words' must be a list of words")
+        if not isinstance(casing, dict) or not all(isinstance(form, str) for form in casing.values()):
+            raise ValueError("'casing' must be an object: words and their usual forms")
+        surface = Surface.from_dict(values["surface"]) if "surface" in values else None
+        return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
+
+
+def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
+    """Return the texts with straight quotes, and in lower case where *fold* is set."""
+    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
+    return straight.str.to_lowercase() if fold else straight
+
+
+def cut(texts: pl.Series) -> pl.Series:
+    """Return the list of pieces of each text."""
+    return texts.str.extract_all(PATTERN)
+
+
+@lru_cache(maxsize=64)
+def _end_of_page(text: str, fold: bool) -> tuple[str, ...]:
+    """Return the last pieces of a prompt: spacing, quotes and sentence start depend on no more. Many texts share it."""
+    return tuple(cut(folded([text], fold))[0])
+
+
+class Words:
+    """What is learned of the words of a text, share by share of its distinct words.
+
+    Attributes:
+        kept: The most frequent words so far: `word`, `count`, most frequent first, ties by text.
+        forms: How those are written: rows of `count_pieces` with `word`.
+        letters: The characters of all distinct words.
+        types: Distinct words.
+    """
+
+    def __init__(self, size: int, min_count: int) -> None:
+        self._size, self._min_count = size, min_count
+        self.kept = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64})
+        self.forms = pl.DataFrame()
+        self.letters, self.types, self.occurrences = CharacterCounts(), 0, 0
+
+    def add(self, counts: pl.DataFrame) -> None:
+        """Take in the counts of some words, in all their forms: `surface, count, middle, word`."""
+        totals = counts.group_by("word").agg(pl.col("count").sum())
+        self.types += totals.height
+        self.occurrences += int(totals["count"].sum())
+        self.letters.add(totals["word"].to_list())
+        frequent = pl.concat([self.kept, totals.filter(pl.col("count") >= self._min_count)])
+        self.kept = frequent.sort(["count", "word"], descending=[True, False]).head(self._size)
+        forms = counts.filter(pl.col("middle") > 0)
+        self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
+        self.forms = self.forms.join(self.kept, on="word", how="semi")
+
+    def facts(self) -> dict[str, int | float]:
+        """Return how many words were counted, and what share of the text the kept ones are."""
+        kept = int(self.kept["count"].sum())
+        return {
+            "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
+            "coverage": round(kept / max(self.occurrences, 1), 6),
+        }
+
+
+def _word(fold: bool) -> pl.Expr:
+    return pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
+
+
+def count_pieces(texts: list[str]) -> pl.DataFrame:
+    """Count the pieces of some texts.
+
+    Returns:
+        One row per distinct surface: `surface`, `count`, and `middle`: how often it followed a word, a comma or "Dr.",
+        where only a name or an acronym is written with a capital.
+    """
+    # A line break between texts: the first word of one does not follow the last word of another.
+    pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
+    before = pieces.shift(1, fill_value="\n")
+    titled = (before == ".") & pieces.shift(2).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
+    frame = pl.DataFrame({"surface": pieces, "middle": before.str.contains(r"^[\p{L}\p{N},]") | titled})
+    return frame.group_by("surface").agg(
+        count=pl.len().cast(pl.Int64), middle=pl.col("middle").sum().cast(pl.Int64)
+    )
+
+
+def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
+    """Return folded word → most frequent form in mid-sentence, for *words* that are not usually in lower case."""
+    usual = (
+        forms.filter(pl.col("middle") > 0)
+        .join(words, on="word", how="semi")
+        .with_columns(pl.col("surface", "word").str.strip_chars(" "))
+        .group_by("word", "surface").agg(pl.col("middle").sum())
+        # A tie goes to the lower case, which sorts last.
+        .sort(["word", "middle", "surface"], descending=[False, True, True])
+        .unique("word", keep="first", maintain_order=True)
+        .filter(pl.col("surface") != pl.col("word"))
+    )
+    return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))

@@ -1,0 +1,121 @@
+"""Check what a command names before any work: devices, files, versions. Nothing here starts a server or a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.environment import chosen_device
+from core.errors import ConfigError, EmptyInput, ReviewLMError, Unreadable
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from tracking.registry.version_settings import VersionSettings
+
+
+def require_device(config: RunConfig, checked: Callable[[Callable[[], None]], None]) -> None:
+    """Refuse a GPU that is asked for and not there; torch is asked, which takes a second, only where that is in doubt.
+
+    Args:
+        config: Its `execution.device` is looked at.
+        checked: Turns complaints of `models` into errors of ours.
+
+    Raises:
+        ConfigError: There is no GPU.
+    """
+    if config.execution.device != "cuda" or chosen_device("auto") == "cuda":
+        return
+
+    def ask() -> None:
+        from models.neural.device import require_device as ask_torch
+
+        ask_torch("cuda")
+
+    try:
+        checked(ask)
+    except ReviewLMError as error:
+        raise ConfigError(
+            "The GPU that is asked for is not there", where="execution.device", value="cuda", cause=error.what,
+            remedy="--set execution.device=auto takes a GPU where there is one, and the processor otherwise",
+        ) from error
+
+
+def require_input(config: RunConfig) -> None:
+    """Refuse input files that are not there.
+
+    Raises:
+        Unreadable: A path does not exist, or a pattern matches nothing.
+        EmptyInput: A folder holds no reviews.
+    """
+    if config.source.input:
+        from corpus.reading.sources import source_names
+
+        source_names(config.source.input)
+    if config.source.business:
+        require_file(Path(config.source.business), "source.business")
+
+
+def require_file(path: Path, where: str) -> None:
+    """Refuse a file or folder that is not there.
+
+    Raises:
+        Unreadable: Nothing is there.
+    """
+    if not path.exists():
+        raise Unreadable(
+            "There is no such file or folder", where=where, value=path,
+            remedy="check the spelling and the working directory",
+        )
+
+
+def require_data_of(chosen: VersionSettings) -> None:
+    """Refuse a version whose data set is neither in the store nor can be read again.
+
+    Raises:
+        Unreadable: Its files are gone, too.
+    """
+    from core.store import Store
+
+    if not chosen.dataset or Store(chosen.config.home / "store").find("ingest", chosen.dataset) is None:
+        require_input(chosen.config)
+
+
+def require_versions_or_models(chosen: VersionSettings, references: Sequence[str]) -> None:
+    """Refuse a name that is neither a registered version nor a model of the configuration.
+
+    Raises:
+        ConfigError: It lists what there is.
+    """
+    from tracking.registry.version_settings import no_such_model, version_called
+
+    for reference in references:
+        known = [spec.name for spec in chosen.config.models]
+        if version_called(chosen.config, reference) is None and reference not in known:
+            raise no_such_model(chosen.config, reference)
+
+
+def require_champion(chosen: VersionSettings) -> None:
+    """Refuse to ask a champion that is not there.
+
+    Raises:
+        EmptyInput: Nothing is registered as the champion.
+    """
+    if chosen.version is None:
+        raise EmptyInput(
+            "There is no champion yet", where=f"models:/{chosen.config.promotion.model_name}@champion",
+            remedy="run `reviewlm run` first; `reviewlm history` lists the versions that there are",
+        )
+
+
+def require_new_reviews(chosen: VersionSettings) -> None:
+    """Refuse to look for new reviews in the version's own embedded corpus: it never grows.
+
+    Raises:
+        ConfigError: No files are named, and the version was not made of files.
+    """
+    if chosen.dataset and not chosen.config.source.input:
+        raise ConfigError(
+            "There are no new reviews to look at", where="--input", remedy="name them: --input FILES",
+            cause=f"the data are those of {chosen.data}, which never grow",
+        )

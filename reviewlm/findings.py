@@ -1,0 +1,121 @@
+"""What a verb has found out, handed over: tables on the terminal, files in a folder, a run in MLflow, one JSON line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import disk_errors
+from core.output import ANOTHER_PLACE, write_output
+from reviewlm import terminal
+from reviewlm.options import configured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from core.config.run_config import RunConfig
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for tables (CSV) and pictures (PNG), replaced there; none: no files."),
+]
+Track = Annotated[bool, typer.Option("--track", help="Write a run with figures, tables and pictures to MLflow.")]
+TrackPreset = Annotated[
+    str, typer.Option("--preset", help="Says only where MLflow is: a preset of config/, or the path of a TOML file.")
+]
+TrackSet = Annotated[
+    list[str] | None, typer.Option("--set", help="Override execution.tracking_uri or another setting. May be repeated.")
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Tables, pictures and figures.
+
+    Args:
+        name: Of the run in MLflow.
+        settings: What was asked.
+        metrics: Figures by name.
+        tables: Rows by the name of their file.
+        figures: Pictures by the name of their file.
+        titles: Headings of tables on the terminal.
+        absent: Names of tables that another finding of this kind has and this one has not.
+        data: Which data were used, for people; empty where none were.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    figures: Mapping[str, Figure]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    absent: Sequence[str] = ()
+    data: str = ""
+
+
+def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConfig | None:
+    """Return what says where MLflow is, None where no run is asked for. The settings are checked in either case.
+
+    Raises:
+        ConfigError: There is no such preset, or a setting is not valid.
+    """
+    if track:
+        return configured(preset, overrides)
+    from core.config.presets import load_config
+
+    load_config(preset, overrides or [])
+    return None
+
+
+def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track: bool, as_json: bool) -> None:
+    """Show the tables, write the files and the run that were asked for, and end with the JSON line.
+
+    Args:
+        config: Says where MLflow is; needed with *track* only.
+        found: What there is.
+        out: Folder for files, if any.
+        track: Write a run.
+        as_json: End with one line of JSON.
+    """
+    result: dict[str, Any] = {name: list(rows) for name, rows in found.tables.items()}
+    for name, rows in found.tables.items():
+        terminal.show_rows(rows, found.titles.get(name, ""))
+    if found.data:
+        terminal.say(f"Data: {found.data}.")
+        result["data"] = found.data
+    if out is not None:
+        with disk_errors(out, ANOTHER_PLACE):
+            result["files"] = [str(path) for path in _write(found, out)]
+        terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    if track and config is not None:
+        from tasks.tracking.memory_runs import track as to_mlflow
+
+        result["mlflow_run_id"] = to_mlflow(
+            config, found.name, found.settings, found.metrics, found.tables, found.figures
+        )
+        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+    terminal.last_line(result, as_json)
+
+
+def _write(found: Finding, folder: Path) -> list[Path]:
+    import polars as pl
+
+    from evaluation.plots.curves import save
+    from evaluation.reports.spreadsheet import csv_text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, rows in found.tables.items():
+        files.append(folder / f"{name}.csv")
+        text = csv_text(pl.DataFrame(rows, infer_schema_length=None, strict=False))
+        write_output(files[-1], text)  # not by polars, whose errors of a full disk have no number
+    for name, figure in found.figures.items():
+        files.append(folder / f"{name}.png")
+        save(figure, files[-1])
+    for name in found.absent:  # or that of an earlier run would stand beside the new ones
+        (folder / f"{name}.csv").unlink(missing_ok=True)
+    return files

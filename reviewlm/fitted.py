@@ -1,0 +1,274 @@
+"""Which fitted models a verb is about, and which held-out reviews: champion, bundles, or all models of a preset.
+
+The store is read, nothing is fitted: a preset's models are those of the newest fit of each with equal options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import ArtifactError, BundleError, ConfigError
+from reviewlm.options import checked, configured, opened, settings_of_versions
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from core.store import Artifact, Store
+    from models.bundles.bundle import Bundle
+    from models.specs import ModelSpec
+    from models.streams import TokenStream
+
+log = logging.getLogger(__name__)
+Bundles = Annotated[
+    list[str] | None, typer.Option("--bundle", help="Folder of a fitted model, or NAME=FOLDER. May be repeated.")
+]
+Fitted = Annotated[
+    bool, typer.Option("--fitted", help="All fitted models of the preset; without a preset, of the champion's run.")
+]
+Chosen = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Alias or number of a registered version, none: champion. With --fitted: models of the preset by name, "
+        "between commas.",
+    ),
+]
+BUNDLE = "bundle"
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings of a verb about fitted models.
+
+    Args:
+        config: In force.
+        clean: Digest of the prepared reviews whose models are meant; empty for the newest.
+        data: Which reviews these are, for people.
+    """
+
+    config: RunConfig
+    clean: str = ""
+    data: str = "the test reviews of each model's own data"
+
+    def data_said(self, text: str) -> str:
+        """Return which data are measured: a text, or held-out reviews."""
+        return ("standard input" if text == "-" else text) if text else self.data
+
+
+def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> Asked:
+    """Return the settings of a verb: those of a preset that is given; with *fitted* alone those of the champion.
+
+    Raises:
+        ConfigError: All fitted models are meant, and neither a preset nor a champion says of which data.
+    """
+    if preset or not fitted:
+        return Asked(configured(preset or "small", overrides))
+    chosen = settings_of_versions([CHAMPION], "", None, overrides)
+    return Asked(chosen.config, chosen.clean, f"the test reviews of {chosen.data}")
+
+
+def recurrent_networks(one: FittedModel) -> list[tuple[str, Any, Any]]:
+    """Return name, options and network of every recurrent network that a model is, or that is a part of it."""
+    return list(_networks_in(one.name, one.bundle.spec, one.bundle.model))
+
+
+def _networks_in(name: str, spec: Any, model: Any) -> Iterator[tuple[str, Any, Any]]:
+    from models.specs import RecurrentSpec
+
+    if isinstance(spec, RecurrentSpec):
+        yield name, spec, model.network
+        return
+    for part in getattr(model, "parts", ()) or filter(None, [getattr(model, "part", None)]):
+        yield from _networks_in(f"{part.name} of {name}", part.spec, part.model)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model that is open.
+
+    Args:
+        name: For tables.
+        bundle: Model and vocabulary.
+        artifact: Its fit in the store, where it is known.
+    """
+
+    name: str
+    bundle: Bundle
+    artifact: Artifact | None = field(default=None, repr=False)
+
+    @property
+    def training_speed(self) -> float | None:
+        """Tokens per second of its fit, as the fit itself measured them (wall time); None where it did not."""
+        summary = self.artifact.facts.get("summary", {}) if self.artifact else {}
+        speed = summary.get("tokens_per_second")
+        return None if speed is None else float(speed)
+
+
+def chosen_models(
+    asked: Asked, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
+) -> list[FittedModel]:
+    """Open the models that were asked for.
+
+    Args:
+        asked: Whose models and store.
+        bundles: Folders, each alone or after "NAME=".
+        fitted: The configuration's models that are in the store.
+        chosen: Of the configuration's models those of these names, between commas; without *fitted* the alias or the
+            number of a registered version, "" for the champion.
+
+    Raises:
+        ConfigError: What was asked for excludes each other, there is no such model, or two models share a name.
+        BundleError: A bundle cannot be opened, or nothing is registered.
+        ArtifactError: No model of the configuration is in the store.
+    """
+    config = asked.config
+    if bundles and fitted:
+        raise ConfigError("--bundle and --fitted exclude each other", remedy="leave one of them out")
+    if bundles and chosen:
+        raise ConfigError("--bundle and --model exclude each other", remedy="leave one of them out")
+    if fitted:
+        return _of_preset(config, _named(config, chosen) if chosen else config.models, asked.clean)
+    if bundles:
+        models = [_of_folder(config, given) for given in bundles]
+        if len({model.name for model in models}) < len(models):
+            raise ConfigError("Two models share a name", where="--bundle", value=[model.name for model in models],
+                              remedy="name them: --bundle NAME=FOLDER")  # fmt: skip
+        return models
+    bundle, version = opened(config, chosen or CHAMPION)
+    return [FittedModel(f"{bundle.spec.name} v{version.version}", bundle, _fit_of(_store(config), bundle))]
+
+
+def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
+    """Return the test reviews that belong to a model's fit, as tokens of its vocabulary.
+
+    Raises:
+        ArtifactError: They are not in the store.
+    """
+    from models.streams import TokenStream
+
+    if model.artifact is not None:
+        store, inputs = _store(config), model.artifact.manifest["inputs"]
+        validation = store.find("tokens", inputs.get("validation", ""))
+        for tokens in store.all("tokens") if validation else ():
+            same = tokens.manifest["inputs"] == validation.manifest["inputs"]  # type: ignore[union-attr]
+            if same and tokens.manifest["options"] == {"split": "test"}:
+                store.check(tokens)
+                return checked(lambda: TokenStream.open(tokens.folder))  # noqa: B023
+    raise ArtifactError(
+        f"The held-out reviews of '{model.name}' are not in the store", where=_store(config).root,
+        remedy="name the home of its run (REVIEWLM_HOME), or give a text: --text FILE, one review a line",
+    )
+
+
+def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> TokenStream:
+    """Return reviews as tokens of a model's vocabulary; their ratings are unknown.
+
+    Args:
+        model: Its vocabulary and normal form are used.
+        texts: One or more.
+        folder: Where the tokens are written.
+    """
+    import polars as pl
+
+    from models.streams import TokenStream, write_stream
+
+    vocabulary = model.bundle.vocabulary
+    clean = [vocabulary.normal_form.apply(text) for text in texts]
+    frame = pl.DataFrame({"review_id": [f"{number}" for number in range(len(clean))], "text": clean})
+    columns = {"stars": pl.lit(0, pl.Int8), "bytes": pl.col("text").str.len_bytes().cast(pl.Int64) + 1}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_stream(folder, vocabulary, [frame.with_columns(**columns)])
+    return TokenStream.open(folder)
+
+
+def _store(config: RunConfig) -> Store:
+    from core.store import Store
+
+    return Store(config.home / "store", config.execution.verify)
+
+
+def _named(config: RunConfig, names: str) -> list[ModelSpec]:
+    """Return the configuration's models of these names, in its order."""
+    known, wanted = [spec.name for spec in config.models], [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known] or ([] if wanted else [names]):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        raise ConfigError("There is no such model in the configuration", where="--model", value=unknown[0],
+                          remedy=f"did you mean '{near[0]}'?" if near else f"of {', '.join(known)}")  # fmt: skip
+    return [spec for spec in config.models if spec.name in wanted]
+
+
+def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> list[FittedModel]:
+    """Return the newest fit of each of these models, all of them made of the same reviews: *clean*, or the newest."""
+    fits, store = {}, _store(config)
+    for spec in wanted:
+        equal = (fit for fit in store.all("fit") if _options_of(fit) == _plain(spec))
+        if found := next((fit for fit in equal if not clean or _reviews(store, fit) == clean), None):
+            fits[spec.name] = found
+        else:
+            log.warning("'%s' is left out: it is not in the store yet", spec.name)
+    if not fits:
+        raise ArtifactError(
+            "No model of this configuration is in the store", where=store.root,
+            remedy="run `reviewlm train` with the same --preset, --set and --input first",
+        )
+    newest = max(fits.values(), key=lambda fit: float(fit.manifest.get("created", 0.0)))
+    same = {name: fit for name, fit in fits.items() if _reviews(store, fit) == _reviews(store, newest)}
+    for name in fits.keys() - same.keys():
+        log.warning("'%s' is left out: its newest fit is of other reviews", name)
+    for fit in same.values():
+        store.check(fit)
+    return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]
+
+
+def _options_of(fit: Artifact) -> Any:
+    return fit.manifest.get("options")
+
+
+def _plain(spec: ModelSpec) -> Any:
+    """Return a spec's identity as it comes back from a manifest: lists for tuples."""
+    from models.specs import identity
+
+    return json.loads(json.dumps(identity(spec)))
+
+
+def _reviews(store: Store, fit: Artifact) -> str:
+    """Return the digest of the clean reviews that a fit was made of; "" where they are gone."""
+    tokens = store.find("tokens", fit.manifest["inputs"].get("validation", ""))
+    return str(tokens.manifest["inputs"].get("clean", "")) if tokens else ""
+
+
+def _of_folder(config: RunConfig, given: str) -> FittedModel:
+    name, equals, folder = given.rpartition("=")
+    bundle = open_folder(Path(folder))
+    return FittedModel(name if equals else bundle.spec.name, bundle, _fit_of(_store(config), bundle))
+
+
+def _fit_of(store: Store, bundle: Bundle) -> Artifact | None:
+    """Return the fit that made a bundle, if this store has it."""
+    digest = str(bundle.facts.get("fit_digest", ""))
+    return store.find("fit", digest) if digest else None
+
+
+def open_folder(folder: Path) -> Bundle:
+    """Open a fitted model: its bundle, or the folder of a fit, which has the bundle in it.
+
+    Raises:
+        BundleError: There is no such folder, or no bundle in it that can be read.
+    """
+    if not folder.is_dir():
+        raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
+    return _open(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
+
+
+def _open(folder: Path) -> Bundle:
+    from models.bundles.bundle import load_bundle
+
+    return checked(lambda: load_bundle(folder))

@@ -1,0 +1,81 @@
+"""What the options of the n-gram verbs hold: orders, numbers between commas, parameters of a method, who works."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from core.environment import available_cores
+from core.errors import ConfigError
+
+PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
+
+
+def orders_of(given: str) -> list[int]:
+    """Read `1-5` or `2,3`."""
+    first, dash, last = given.partition("-")
+    spanned = dash and first.strip().isdigit() and last.strip().isdigit()
+    orders = [*range(int(first), int(last) + 1)] if spanned else whole_numbers(given, "--orders")
+    if not orders or not all(1 <= order <= 6 for order in orders):
+        raise ConfigError("Orders are 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
+    return sorted({*orders})
+
+
+def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
+    """Read whole numbers between commas, none below *least*."""
+    try:
+        numbers = [int(part) for part in given.replace(",", " ").split()]
+        if any(number < least for number in numbers):
+            raise ConfigError(f"{option} wants numbers from {least} on", where=option, value=given)
+        return numbers
+    except ValueError as error:
+        raise ConfigError(f"{option} wants whole numbers between commas", where=option, value=given) from error
+
+
+def engine_of(name: str, address: str, processes: int | None, folder: Path) -> AbstractContextManager[Any]:
+    """Return what opens the engine of a fit, None standing for threads.
+
+    Args:
+        name: "threads" or "dask"; an address means Dask anyway.
+        address: Of Dask's scheduler; "" for workers on this machine.
+        processes: How many of those; None for all cores.
+        folder: One that all machines see.
+    """
+    if name not in ("threads", "dask"):
+        raise ConfigError("There is no such engine", where="--engine", value=name, remedy="threads or dask")
+    if name == "threads" and not address:
+        return nullcontext()
+    from models.base import ModelError
+    from tasks.fitting.distributed import dask_engine, require_dask
+
+    try:
+        require_dask()
+    except ModelError as error:
+        raise ConfigError(str(error), where="--engine") from error
+    return dask_engine(address, processes or available_cores(), folder)
+
+
+def parameters(given: list[str]) -> dict[str, Any]:
+    """Read NAME=VALUE of a method's parameters."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(name, PARAMETERS, n=1) or PARAMETERS
+            remedy = f"one of {', '.join(near)}, e.g. k=0.01"
+            raise ConfigError("The method has no such parameter", where="--option", value=text, remedy=remedy)
+        options[name] = _value(name, value)
+    return options
+
+
+def _value(name: str, text: str) -> Any:
+    many = name in ("weights", "discounts", "fallback")
+    try:
+        found = json.loads(f"[{text}]")
+        return tuple(found) if many else found[0]
+    except (ValueError, IndexError, RecursionError) as error:
+        what = "numbers between commas" if many else "one number (kenlm_exact: true or false)"
+        raise ConfigError(f"{name} wants {what}", where="--option", value=text) from error

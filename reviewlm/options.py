@@ -1,0 +1,187 @@
+"""What the verbs share: options, the configuration in force, and how a flow is run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from core.environment import prepare_environment, reaching_prefect
+from core.errors import (
+    FULL,
+    REFUSED,
+    ArtifactError,
+    BundleError,
+    Diverged,
+    FitError,
+    InputError,
+    NotWritable,
+    OutOfMemory,
+    ReviewLMError,
+    StoreFull,
+)
+from core.processes import interrupts
+from reviewlm import terminal
+from reviewlm.early_checks import require_device, require_input
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from models.base import ModelError
+    from tracking.registry.version_settings import VersionSettings
+
+Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone, also on an error; text goes to standard error.")]
+Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.")]
+VersionPreset = Annotated[
+    str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file; none: the version's own.")
+]
+VersionInput = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="File, folder or glob of reviews; none: the version's own. May be repeated."),
+]
+Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read every stored result whole before it is used.")]
+Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
+Result = TypeVar("Result")
+BRANCHES: dict[str, type[ReviewLMError]] = {
+    "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
+}  # fmt: skip
+WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
+"""Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
+WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
+NeuralModel = Annotated[
+    str, typer.Option("--model", help="Name of a neural model of the preset; needed where it has several.")
+]
+Model = Annotated[
+    str, typer.Option("--model", help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.")
+]
+RegisteredModel = Annotated[
+    str, typer.Option("--model", help="Name of the registered model; none: yours, or the demo's until you have one.")
+]
+
+
+def configured(preset: str, overrides: list[str] | None) -> RunConfig:
+    """Return the configuration, with this process's environment set up for it."""
+    from core.config.presets import load_config  # the verbs that need no configuration start in half the time without
+
+    return set_up(load_config(preset, overrides or []))
+
+
+def settings_of_versions(
+    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None
+) -> VersionSettings:
+    """Return data and settings of a verb about registered versions, with this process's environment set up for them.
+
+    What is given wins; otherwise the versions decide (`tracking/registry/version_settings.py`).
+    """
+    from tracking.registry.version_settings import settings_of, where_of
+
+    set_up(where_of(preset, overrides or []))
+    return settings_of(references, preset, input or [], overrides or [])
+
+
+def set_up(config: RunConfig) -> RunConfig:
+    """Set up this process's environment for a configuration, and return it."""
+    from core.processes import services
+    from reviewlm.tidy import tidy
+    from tracking.moved_home import mend_moved_home
+
+    prepare_environment(config.home, config.execution.group_access)
+    mend_moved_home(config.home)
+    services.join(config.home, config.execution.tracking_uri)
+    tidy(config)
+    return config
+
+
+def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify: bool = False) -> list[str]:
+    """Return the overrides, those of `--rebuild` and `--verify` among them."""
+    again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
+    return [*(overrides or []), *again, *(["execution.verify=true"] if verify else [])]
+
+
+def run_flow(
+    name: str, preset: str, input: list[str] | None, overrides: list[str],
+    check: Callable[[RunConfig], object] = lambda config: None,
+    kept: str = "run the same command to resume", **arguments: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Import the flows only now, run one, and give back its result; a mistake is found before that.
+
+    Args:
+        name: Of the flow.
+        preset: As given.
+        input: Reviews.
+        overrides: Settings.
+        check: Raises where the configuration is not what the flow needs, before a Prefect server is started for it.
+        kept: What is said where someone interrupts it.
+        arguments: The flow's own, beside those that all have.
+    """
+    config = configured(preset, overrides).with_input(input or [])
+    require_device(config, checked)
+    require_input(config)
+    check(config)
+    if name not in WITHOUT_TRACKING:
+        from tracking.client import require_whole
+
+        require_whole(config.execution.tracking_uri or f"sqlite:///{config.home / 'mlflow.db'}")
+    return _run(name, kept, preset, list(input or []), overrides, **arguments)
+
+
+def run_version_flow(
+    name: str, chosen: VersionSettings, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any
+) -> dict[str, Any]:
+    """Run a flow about a registered version, which comes to the same data and settings by itself.
+
+    Args:
+        name: Of the flow.
+        chosen: What it will come to; the caller has checked it.
+        preset: As given, empty for none.
+        input: As given.
+        overrides: As given.
+        arguments: The flow's own.
+    """
+    require_device(chosen.config, checked)
+    terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
+    result = _run(name, "run the same command to resume", preset, list(input or []), overrides, **arguments)
+    return {**result, **chosen.told()}
+
+
+def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
+    with interrupts.resumable(kept), reaching_prefect():
+        module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
+        chosen: Callable[..., dict[str, Any]] = getattr(module, name)
+        import_module("flows.private_server").prepare_private_server()
+        own_runs = import_module("flows.own_runs")
+        own_runs.end_left_runs()
+        with own_runs.ended_with_process():
+            return chosen(preset, *given, **arguments)
+
+
+def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:
+    """Return a registered version's bundle, and the version."""
+    from tracking.logged_models.opening import open_version
+
+    return open_version(config, reference)
+
+
+def checked(work: Callable[[], Result]) -> Result:
+    """Run something of `models`; its complaints become errors of ours, each with its exit code."""
+    from models.base import ModelError
+
+    try:
+        return work()
+    except ModelError as error:
+        raise complaint(error) from error
+
+
+def complaint(error: ModelError) -> ReviewLMError:
+    """Return a complaint of `models` as ours; what the disk refused has the operating system's error as its cause."""
+    if error.kind != "disk":
+        return BRANCHES.get(error.kind, ReviewLMError)(str(error))
+    number = getattr(error.__cause__, "errno", None)
+    kind = StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
+    return kind(str(error), remedy="free some space, or name another place")

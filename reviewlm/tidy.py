@@ -1,0 +1,23 @@
+"""What a verb does first: settle and remove what killed runs of this home folder have left."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from core.store import Store
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+log = logging.getLogger(__name__)
+
+
+def tidy(config: RunConfig) -> None:
+    """End the MLflow runs of killed processes and remove work folders that no run can go on with."""
+    if gone := Store(config.home / "store").tidy():
+        log.info("%d unfinished results of killed runs, which cannot be gone on with, are removed", len(gone))
+    if any((config.home / "running").glob("*")):
+        from tracking.runs.abandoned import end_left_runs  # imports MLflow only if there is a run to end
+
+        end_left_runs(config)

@@ -1,0 +1,1 @@
+"""Stages that make data: ingest, prepare, data card, drift."""

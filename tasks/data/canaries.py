@@ -1,0 +1,36 @@
+"""Canaries for the audit of what models know by heart: chosen once for a data set, planted where it becomes tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from corpus.synthetic.canaries import choose_canaries
+from tasks.stage import finished, run_stage, show_facts
+
+CANARIES_VERSION = 1
+CANARIES_INPUT = "canaries"
+"""Name of the canaries among the inputs of a token stream that holds some."""
+OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
+
+
+@task(name="canaries", cache_policy=NO_CACHE, persist_result=False)
+def choose(config: RunConfig, clean: Artifact) -> Artifact:
+    """Choose the texts that are planted among the training reviews; the manifest says how many there are."""
+
+    def make(work: Path) -> dict[str, Any]:
+        canaries = choose_canaries(clean.folder, config.audit)
+        canaries.save(work)
+        return canaries.facts()
+
+    options = config.audit.model_dump(mode="json", include=OPTIONS)
+    built = run_stage(config, "canaries", CANARIES_VERSION, options, {"clean": clean.digest}, make, "for the audit")
+    show_facts(
+        "canaries", built.artifact, built.reused, "Planted among the training reviews, see docs/memorisation.md."
+    )
+    return finished(built)

@@ -1,0 +1,114 @@
+"""The data card of a prepared data set, and the table of what the vocabularies make of its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from corpus.profiling.profile import Profile, take_survey
+from corpus.splitting.split import SPLITS, iter_split
+from evaluation.reports.card import MARKDOWN, Origin, draw
+from tasks.progress import progress
+from tasks.stage import finished, run_stage, show_markdown, show_table
+from tasks.tracking.track import tracker_of, tracking_was_away
+
+CARD_VERSION = 1
+PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
+BATCH_ROWS = 2_000
+
+
+@task(name="card", cache_policy=NO_CACHE, persist_result=False)
+def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Artifact:
+    """Draw the data card: `data_card.html`, `data_card.md`, `figures/`, `profile.json` and `words.json`."""
+    synthetic = not config.source.input
+    digests = {"dataset": dataset.digest, "clean": clean.digest}
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress("data card", int(clean.facts["rows"]), "reviews") as report:
+            survey = take_survey(_reviews(clean.folder, report), work)
+        (work / PROFILE_FILE).write_text(survey.profile.to_json(), encoding="utf-8")
+        (work / WORDS_FILE).write_text(survey.words.to_json(), encoding="utf-8")
+        draw(survey, Origin(dataset.facts, clean.facts, digests, synthetic), work)
+        words, total = survey.words, survey.profile.total
+        laws = {"zipf": words.zipf_law, "heaps": words.heaps_law}
+        return {
+            "reviews": total.reviews, "words": total.words, "bytes": total.bytes, "tokens": words.tokens,
+            "types": words.types, "hapaxes": words.hapaxes, "masks": total.masks.counts,
+            "exponents": {name: round(law.exponent, 4) for name, law in laws.items() if law},
+            "oov": {side: {str(size): round(share, 6) for size, share in curve} for side, curve in words.oov.items()},
+        }
+
+    built = run_stage(config, "card", CARD_VERSION, {"synthetic": synthetic}, digests, make, "of the clean reviews")
+    page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
+    show_markdown("data-card", page, f"With figures and samples: `{built.artifact.folder}`")
+    return finished(built)
+
+
+def _reviews(folder: Path, report: Any) -> Iterator[pl.DataFrame]:
+    done = 0
+    for split in SPLITS:
+        for batch in iter_split(folder, split, BATCH_ROWS):
+            yield batch
+            done += batch.height
+            report(done)
+
+
+def profile_of(card: Artifact) -> Profile:
+    """Return the profile that a data card is drawn from."""
+    return Profile.from_json((card.folder / PROFILE_FILE).read_text(encoding="utf-8"))
+
+
+def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping[str, str]) -> pl.DataFrame:
+    """Return what each vocabulary makes of each split, from the facts of the token streams.
+
+    Tokens are those of the text; the end token of a review is left out, as is the byte that stands for it.
+
+    Args:
+        tokens: By vocabulary and split.
+        units: Unit of each vocabulary.
+
+    Returns:
+        vocabulary, unit, size, split, reviews, words, tokens, tokens_per_word (fertility), bytes_per_token,
+        oov_share (of tokens) and coverage (1 − oov_share).
+    """
+    rows = []
+    for name, streams in tokens.items():
+        for split, artifact in streams.items():
+            facts = artifact.facts
+            reviews, words = facts["documents"], facts["words"]
+            count = facts["tokens"] - reviews
+            unknown = facts["oov"] / max(count, 1)
+            rows.append({
+                "vocabulary": name, "unit": units.get(name, ""), "size": facts["vocabulary_size"], "split": split,
+                "reviews": reviews, "words": words, "tokens": count, "tokens_per_word": count / max(words, 1),
+                "bytes_per_token": (facts["bytes"] - reviews) / max(count, 1), "oov_share": unknown,
+                "coverage": 1 - unknown,
+            })
+    return pl.DataFrame(rows)
+
+
+@task(
+    name="card-tracking", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+def log_card(
+    config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]],
+    vocabularies: Mapping[str, Artifact], parent_run_id: str,
+) -> None:
+    """Copy the data card into the MLflow run, and show there and in Prefect what the vocabularies make of the text."""
+    units = {name: str(artifact.facts["unit"]) for name, artifact in vocabularies.items()}
+    table = fertility_table(tokens, units)
+    tracker = tracker_of(config)
+    tracker.log_folder(parent_run_id, card.folder, "data_card")
+    tracker.log_table(parent_run_id, table, "fertility.json")
+    tracker.set_tags(parent_run_id, {"reviewlm.card": card.digest})
+    rounded = table.with_columns(pl.selectors.float().round(4))
+    link = f"Data card and table: {tracker.link(parent_run_id)}"
+    show_table("fertility", rounded.to_dicts(), f"Tokens per word, and tokens out of vocabulary. {link}")

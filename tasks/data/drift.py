@@ -1,0 +1,201 @@
+"""Have the reviews that came since the champion was trained drifted away from its own? The verdict, and the event."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, EmptyInput
+from core.store import Artifact, Store
+from corpus.cleaning.business import read_businesses
+from corpus.cleaning.language import in_languages
+from corpus.profiling.sample import sample_reviews
+from corpus.splitting.split import iter_split
+from evaluation.drift.figures import drift_page
+from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
+from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
+from evaluation.scoring.score import score_stream
+from models.bundles.bundle import Bundle, load_bundle
+from models.streams import TokenStream, write_stream
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.progress import progress
+from tasks.stage import converted_errors, finished, run_stage, show_markdown, store_of
+from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tracking.registry.registry import CHAMPION, Version
+
+log = logging.getLogger(__name__)
+
+DRIFT_VERSION = 4
+REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
+ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
+EVENT = "reviewlm.drift.flagged"
+"""What a deployment's trigger waits for; see prefect.yaml."""
+
+
+@task(name="drift", cache_policy=NO_CACHE, persist_result=False)
+def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Any:
+    """Hold the reviews of *dataset* that the champion's data do not have against those that they have.
+
+    Args:
+        config: Limits and sample sizes are in its section `drift`.
+        dataset: As ingested.
+        parent_run_id: The MLflow run that gets the report.
+        announce: Emit an event where drift is found for the first time; a run that retrains anyway does not.
+
+    Returns:
+        The artifact with the report; None where there is nothing to compare: no champion yet, its data are not in
+        this store, or hardly any review is new. The log says which.
+    """
+    version = registry_of(config).alias(CHAMPION)
+    known = _data_of(config, version)
+    if version is None or known is None:
+        return None
+    seen = known_ids(store_of(config), known)
+    new = _count_new(dataset, seen)
+    if new < FEWEST:
+        log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
+        return None
+    try:
+        folder = registry_of(config).bundle_folder(version)
+    except BundleError as error:  # the gate refuses it too, and says what to do
+        log.warning("drift: champion v%d cannot be asked: %s", version.version, error)
+        return None
+    options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
+               "selection": config.selection.model_dump(mode="json")}
+    inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
+    facts = {"champion": f"version {version.version}", "champion's data": known.digest, "new data": dataset.digest,
+             "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
+
+    def make(work: Path) -> dict[str, Any]:
+        with converted_errors(folder):
+            bundle = load_bundle(folder, device_of(config))
+        report, odd = _report(config, bundle, known, dataset, seen, work)
+        (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+        text = f"{report.to_markdown()}\n\n{odd_markdown(pl.read_parquet(work / ODD_FILE), odd)}"
+        (work / TABLE_FILE).write_text(text, encoding="utf-8")
+        (work / PAGE_FILE).write_text(drift_page(report, facts), encoding="utf-8")
+        excesses = {figure.name: figure.excess for figure in report.figures}
+        said = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
+        return {**said, "new": new, "excess": excesses, "odd": odd}
+
+    try:
+        built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
+    except (EmptyInput, BundleError) as error:  # too few to compare, or a damaged champion, must not end a retraining
+        log.info("drift: %s", error)
+        return None
+    _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
+    return finished(built)
+
+
+def known_ids(store: Store, known: Artifact) -> np.ndarray:
+    """Return the sorted hashes of all review_ids of a data set; they mean something in this process only.
+
+    Reviews that were set aside when the data set *known* was prepared, such as duplicates, are no news either; they are
+    known as long as the store has what was prepared.
+    """
+    files = [known.folder / "clean.parquet"]
+    digest = known.manifest["inputs"].get("dataset", "")
+    if digest and (dataset := store.find_usable("ingest", digest)):
+        files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
+    ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
+    return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
+
+
+def _is_new(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
+    def wanted(review_ids: pl.Series) -> pl.Series:
+        hashes = review_ids.hash(seed=1).to_numpy()
+        place = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
+        return pl.Series(seen[place] != hashes)
+
+    return wanted
+
+
+def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
+    wanted = _is_new(seen)
+    parts = sorted((dataset.folder / "parts").glob("part-*.parquet"))
+    return sum(int(wanted(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
+
+
+def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
+    """Return the prepared data set that the champion was trained on."""
+    if version is None:
+        log.info("drift: there is no champion yet, so nothing to compare with")
+        return None
+    digest = version.tags.get(DATA_TAG, "")
+    known = store_of(config).find_usable("prepare", digest) if digest else None
+    if known is None:
+        log.warning("drift: the data of champion v%s (%s) are not in this store", version.version, digest or "unknown")
+    return known
+
+
+def _report(
+    config: RunConfig, bundle: Bundle, known: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
+) -> tuple[DriftReport, dict[str, float]]:
+    """Return the figures of all reviews together and the counts of odd ones; the oddest are written as a table."""
+    count = config.drift.reviews
+    form = bundle.vocabulary.normal_form
+    batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
+    batch, _ = in_languages(batch, config.selection)
+    if config.source.business:
+        batch = read_businesses(Path(config.source.business)).join(batch)
+    held_out = _first(known.folder, ("validation", "test"), count)
+    with progress("drift", batch.height + held_out.height, "reviews") as report:
+        scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
+    batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
+    found = compare(_first(known.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
+    odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
+    return found, odd_counts(scored[1], batch, config.drift.false_alarm)
+
+
+def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
+    """Return the first reviews of the splits, which lie in the order of a hash: a random sample."""
+    found: list[pl.DataFrame] = []
+    for split in splits:
+        for batch in iter_split(clean_folder, split, count):
+            found.append(batch)
+            if sum(rows.height for rows in found) >= count:
+                return pl.concat(found).head(count)
+    return pl.concat(found)
+
+
+def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:
+    """Return the champion's scores of some reviews, in their order; the token stream is thrown away."""
+    folder.mkdir()
+    write_stream(folder, bundle.vocabulary, [rows])
+    scores = score_stream(bundle, TokenStream.open(folder), report=lambda done, total: report(done))
+    shutil.rmtree(folder)
+    return scores
+
+
+def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, announce: bool) -> None:
+    """Show the report in Prefect and MLflow; drift that was not known before is an event that may start a run."""
+    facts = artifact.facts
+    log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
+    table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
+    show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
+    tracker = tracker_of(config)
+    tracker.log_folder(parent_run_id, artifact.folder, "drift")
+    odd = {f"odd_{name}": value for name, value in facts["odd"].items()}
+    figures = {**facts["excess"], **odd}
+    tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
+    tracker.set_tags(parent_run_id, {"drift": ", ".join(facts["drifted"]) or "none"})
+    if facts["drifted"] and announce and FlowRunContext.get() is not None:
+        emit_event(
+            EVENT,
+            resource={"prefect.resource.id": f"reviewlm.model.{config.promotion.model_name}",
+                      "prefect.resource.name": config.promotion.model_name},
+            payload={"version": version.version, "preset": config.preset, "input": list(config.source.input),
+                     "drifted": facts["drifted"], "sentence": facts["sentence"], "excess": facts["excess"],
+                     "report": str(artifact.folder / PAGE_FILE)},
+        )

@@ -1,0 +1,191 @@
+"""Checks, cleaning with the frozen split, vocabularies, and memory-mapped token streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import Unreadable
+from core.store import Artifact, sha256_of_file
+from corpus.cleaning.clean import prepare
+from corpus.splitting.split import iter_split
+from corpus.synthetic.canaries import Canaries
+from data_checks.report import CheckReport
+from data_checks.suites.suites import check
+from models.streams import write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.canaries import CANARIES_INPUT
+from tasks.progress import progress
+from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
+
+CHECK_VERSION = 4
+PREPARE_VERSION = 4
+VOCABULARY_VERSION = 3
+TOKENS_VERSION = 3
+VOCABULARY_FILE = "vocabulary.json"
+REPORT_FILE = "report.json"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything the models are fitted and measured on."""
+
+    clean: Artifact
+    card: Artifact
+    vocabularies: dict[str, Artifact] = field(default_factory=dict)
+    tokens: dict[str, dict[str, Artifact]] = field(default_factory=dict)
+    checks: tuple[Artifact, ...] = ()
+    canaries: Artifact | None = None
+
+
+@task(name="check", cache_policy=NO_CACHE, persist_result=False)
+def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = "") -> Artifact:
+    """Hold a finished artifact against its suite; the verdict is itself an artifact, Data Docs included.
+
+    Raises:
+        CheckFailed: A critical expectation failed: with its own words and the report's path.
+    """
+    label = name or stage
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress(f"check {label}", 1, "reviews") as tell:
+            report = check(
+                stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
+                report=lambda done, total: tell(done, total=total),
+            )
+        if report.broken:
+            report.located(work).require()  # raises: a check that judged nothing is no result to keep
+        (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+        failed = [result.severity for result in report.results if not result.passed]
+        return {
+            "suite": stage, "passed": report.passed, "expectations": len(report.results),
+            **{f"failed_{severity}": failed.count(severity) for severity in ("critical", "warning", "info")},
+        }
+
+    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json", exclude={"chunk_rows"})}
+    built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make, label)
+    report = read_report(built.artifact)
+    show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
+    report.require()
+    return finished(built)
+
+
+def read_report(artifact: Artifact) -> CheckReport:
+    """Return the report that a check left, with the full path of its page."""
+    return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
+
+
+def _checked_table(stage: str, subject: Artifact) -> Path:
+    """Return the file or folder that a suite reads: only the columns that it needs."""
+    names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
+             "samples": "samples.parquet"}
+    return subject.folder / names[stage]
+
+
+@task(name="clean", cache_policy=NO_CACHE, persist_result=False)
+def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
+    """Bring texts to their normal form, count bytes once, draw the frozen split, and drop what stands in two splits.
+
+    Raises:
+        Unreadable, MissingColumn: The table of businesses.
+        EmptyInput: A split would be empty.
+    """
+    sections = ("selection", "duplicates", "split")
+    options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    options["clean"] = NormalForm(**config.clean.model_dump()).to_dict()  # with the edition of its tables
+    business = Path(config.source.business) if config.source.business else None
+    inputs = {"dataset": dataset.digest}
+    if business:
+        inputs["business"] = _digest_of(business)
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress("prepare", 1, "reviews") as report:
+            return prepare(
+                dataset.folder, work, config.clean, config.split, selection=config.selection,
+                duplicates=config.duplicates, business=business, threads=config.execution.threads,
+                report=lambda done, total: report(done, total=total),
+            )
+
+    built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
+    show_facts("prepare", built.artifact, built.reused)
+    return finished(built)
+
+
+def _digest_of(business: Path) -> str:
+    try:
+        return sha256_of_file(business)
+    except OSError as error:
+        raise Unreadable(
+            "The table of businesses cannot be read", where=business, cause=str(error),
+            remedy="correct the path source.business, or leave it empty",
+        ) from error
+
+
+@task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
+def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path | None = None) -> Artifact:
+    """Build one vocabulary from the training split alone; or keep the one in the file *kept* (a warm start)."""
+    spec = config.vocabulary[name]
+    form = NormalForm(**config.clean.model_dump())
+
+    def make(work: Path) -> dict[str, Any]:
+        texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"].to_list())
+        vocabulary = Vocabulary.load(kept) if kept else Vocabulary.train(texts, spec, form, work)
+        vocabulary.save(work / VOCABULARY_FILE)
+        return {
+            "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
+            "lossless": vocabulary.lossless, **vocabulary.facts,
+        }
+
+    options = {"spec": asdict(spec), "normal_form": form.to_dict()}
+    inputs = {"kept": Vocabulary.load(kept).digest} if kept else {"clean": clean.digest}
+    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, inputs, make, name)
+    show_facts(f"vocabulary-{name}", built.artifact, built.reused)
+    return finished(built)
+
+
+@task(name="tokens", cache_policy=NO_CACHE, persist_result=False)
+def tokenize(
+    config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "",
+    canaries: Artifact | None = None,
+) -> Artifact:
+    """Encode one split with one vocabulary, with *canaries* planted in it: the same artifact whoever asks for it."""
+    with converted_errors(vocabulary_file):
+        vocabulary = Vocabulary.load(Path(vocabulary_file))
+
+    def make(work: Path) -> dict[str, Any]:
+        total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
+        with progress(f"tokens {label}", total, "reviews") as report:
+            batches = _counted(iter_split(clean.folder, split), report)
+            batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
+            facts = write_stream(work, vocabulary, batches, whole=split != "train")
+        return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
+
+    inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
+    inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
+    built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
+    show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
+    return finished(built)
+
+
+def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        report(done)
+
+
+def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
+    """Return the names of the vocabularies that some model wants, in the configuration's order."""
+    wanted = {spec.vocabulary for spec in config.models}
+    return [name for name in config.vocabulary if name in wanted]

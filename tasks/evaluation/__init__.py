@@ -1,0 +1,1 @@
+"""Stages that measure models: scores, audits, intervals, costs."""

@@ -1,0 +1,83 @@
+"""The audit of a model: when it may be skipped, and what MLflow sees of it. See `evaluation/writing/audit.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.store import Artifact, Built
+from corpus.synthetic.canaries import Canaries
+from evaluation.writing.audit import SAMPLES_FILE, TABLES, audit
+from evaluation.writing.reference import Reference, make_reference
+from models.bundles.bundle import load_bundle
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.progress import progress
+from tasks.stage import run_stage
+from tracking.runs.runs import Tracker
+
+AUDIT_VERSION = 5
+REFERENCE_VERSION = 2
+OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
+
+
+def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str) -> Built:
+    """Return the audit of a bundle: its samples, and how they and the canaries are related to the training text.
+
+    Args:
+        config: Section `audit`.
+        bundle_folder: Of the model.
+        prepared: The data that it was trained on.
+        tokens: The training stream in the model's vocabulary.
+        label: For the log.
+    """
+    reference = reference_of(config, prepared.clean).artifact
+    planted = prepared.canaries
+
+    def make(work: Path) -> dict[str, Any]:
+        bundle = load_bundle(bundle_folder, device_of(config))
+        canaries = Canaries.load(planted.folder) if planted else None
+        text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without the ends of reviews
+        with progress(f"audit {label}", config.audit.samples, "samples") as report:
+            return audit(
+                bundle,
+                Reference(reference.folder),
+                canaries,
+                config.audit,
+                text_tokens / reference.facts["words"],
+                work,
+                report,
+            )
+
+    inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}
+    inputs |= {"canaries": planted.digest} if planted else {}
+    options = config.audit.model_dump(mode="json", include=OPTIONS)
+    return run_stage(config, "audit", AUDIT_VERSION, options, inputs, make, label)
+
+
+def reference_of(config: RunConfig, clean: Artifact) -> Built:
+    """Return what all models of a data set are audited against, made for the first of them."""
+    options = config.audit.model_dump(mode="json", include={"max_words"})
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress("audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews") as report:
+            return make_reference(clean.folder, work, options["max_words"], report)
+
+    return run_stage(config, "reference", REFERENCE_VERSION, options, {"clean": clean.digest}, make, "of the audit")
+
+
+def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
+    """Write an audit's figures, in one batch, and its tables to a model's MLflow run."""
+    tracker.log_metrics(run_id, {f"audit/{name}": value for name, value in figures_of_audit(artifact.facts).items()})
+    for file in (SAMPLES_FILE, *TABLES):
+        table = pl.read_parquet(artifact.folder / file)
+        tracker.log_table(run_id, table, f"audit/{Path(file).with_suffix('.json').name}")
+
+
+def figures_of_audit(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures that apply."""
+    return {name: float(value) for name, value in facts.items() if value is not None}

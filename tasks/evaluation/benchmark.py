@@ -1,0 +1,138 @@
+"""Every champion on one frozen set of reviews: figures that stay comparable while data and champions change."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, EmptyInput, ReviewLMError
+from core.store import Artifact
+from corpus.ingestion.ingest import ingest
+from corpus.profiling.sample import sample_reviews
+from corpus.splitting.split import iter_split
+from evaluation.drift.decay_figures import benchmark_curve
+from evaluation.scoring.metrics import LN2
+from evaluation.statistics.bootstrap import ratio_interval
+from models.bundles.bundle import load_bundle
+from models.text.normal_form import NormalForm
+from tasks.evaluation.rescore import score_reviews
+from tasks.fitting.fit import device_of
+from tasks.stage import converted_errors, show_table, store_of
+from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
+from tracking.registry.registry import Version
+
+log = logging.getLogger(__name__)
+
+
+@task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
+def measure_benchmark(config: RunConfig, run_id: str) -> dict[str, Any]:
+    """Score every version that was ever champion and has no figure yet on the frozen set, which is frozen if need be.
+
+    Args:
+        config: Says which set to freeze, see `RescoreConfig`.
+        run_id: The MLflow run that gets the figure of the whole history.
+    """
+    registry, tracker = registry_of(config), tracker_of(config)
+    store = BenchmarkStore(tracker, config.promotion.model_name)
+    crowned = registry.champions()
+    benchmark = frozen_benchmark(config, store, crowned)
+    history = store.history(benchmark)
+    done = set(history["version"].to_list()) if history.height else set()
+    rows = [row for version in crowned if version.version not in done if (row := _row(config, benchmark, version))]
+    if rows:
+        history = store.append(benchmark, pl.DataFrame(rows, infer_schema_length=None))
+    if history.height:
+        tracker.log_figure(run_id, benchmark_curve(history), "plots/benchmark_history.png")
+        tracker.log_table(run_id, history, "benchmark_history.json")
+        show_table("benchmark-history", history.to_dicts(), f"Champions on benchmark {benchmark.digest[:12]}")
+    return {"digest": benchmark.digest, "reviews": benchmark.reviews.height, "mlflow_run_id": benchmark.run_id,
+            "history": history.to_dicts()}
+
+
+def frozen_benchmark(config: RunConfig, store: BenchmarkStore, crowned: list[Version]) -> Benchmark:
+    """Return the frozen set; where there is none, freeze the named file or test reviews of the first champion's data.
+
+    Raises:
+        ReviewLMError: The named file is not the set that is frozen.
+        EmptyInput: There is nothing to freeze: no champion yet, or its data are not in this store.
+    """
+    known, named = store.find(), config.rescore.benchmark
+    if known and not named:
+        return known
+    if named:
+        reviews, source = _reviews_of_file(config, named), named
+        if known and digest_of(reviews) != known.digest:
+            raise ReviewLMError(
+                "The file is not the benchmark set that is frozen", where=named, value=digest_of(reviews),
+                cause=f"{known.digest} was frozen before", remedy="leave rescore.benchmark empty",
+            )
+    else:
+        reviews, source = _first_test_reviews(config, crowned)
+    return known or store.freeze(reviews, source)
+
+
+def _reviews_of_file(config: RunConfig, file: str) -> pl.DataFrame:
+    with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
+        ingest([file], Path(folder), config.source)
+        form = NormalForm(**config.clean.model_dump())
+        return sample_reviews(Path(folder), config.rescore.benchmark_reviews, form).select(COLUMNS)
+
+
+def _first_test_reviews(config: RunConfig, crowned: list[Version]) -> tuple[pl.DataFrame, str]:
+    data = _data_of(config, crowned[0]) if crowned else None
+    if data is None:
+        raise EmptyInput(
+            "There is no benchmark set yet, and the data of the first champion are not in this store",
+            remedy="name a file of reviews: --set rescore.benchmark=FILE",
+        )
+    most = config.rescore.benchmark_reviews
+    rows = pl.concat(list(iter_split(data.folder, "test", most))).head(most)  # which lie in the order of a hash
+    return rows.select(COLUMNS), f"test reviews of {data.digest}"
+
+
+def _data_of(config: RunConfig, version: Version) -> Artifact | None:
+    digest = version.tags.get(DATA_TAG, "")
+    return store_of(config).find_usable("prepare", digest) if digest else None
+
+
+def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str, Any] | None:
+    """Return a version's figures; None, with a warning, where its bundle is gone or damaged."""
+    try:
+        folder = registry_of(config).bundle_folder(version)
+        with converted_errors(folder):
+            opened = partial(load_bundle, folder, device_of(config))
+            scores = score_reviews(config, folder, opened, benchmark.reviews, f"benchmark v{version.version}")
+    except BundleError as error:
+        log.warning("benchmark: version %d cannot be asked: %s", version.version, error)
+        return None
+    options = config.evaluation
+    bits = (scores["nats"] + scores["spelling_nats"]).to_numpy() / LN2
+    if not scores["nats"].is_finite().all():
+        log.warning("benchmark: version %d calls reviews impossible; it has no figure", version.version)
+        return None
+    found = ratio_interval(bits, scores["bytes"].to_numpy(), confidence=options.confidence,
+                           resamples=options.resamples, seed=options.seed)
+    return {
+        "version": version.version, "model": version.tags.get("model", version.tags.get("kind", "")),
+        "registered": version.created.isoformat(timespec="seconds"), "reviews": benchmark.reviews.height,
+        "open_bits_per_byte": found.estimate, "lo": found.low, "hi": found.high,
+        "in_training": _in_training(config, benchmark, version), "digest": benchmark.digest,
+    }
+
+
+def _in_training(config: RunConfig, benchmark: Benchmark, version: Version) -> int | None:
+    """Return how many reviews of the set the version was trained on; None where its data are not in this store."""
+    if (data := _data_of(config, version)) is None:
+        return None
+    ids = benchmark.reviews["review_id"].to_list()
+    table = pl.scan_parquet(data.folder / "clean.parquet").filter(pl.col("split") == "train")
+    return int(table.filter(pl.col("review_id").is_in(ids)).select(pl.len()).collect().item())

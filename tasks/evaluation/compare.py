@@ -1,0 +1,130 @@
+"""What compares the models of a run: table, intervals, differences, slices, and the documents beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.markdown import quoted
+from core.store import Artifact
+from evaluation.plots.curves import star_bars
+from evaluation.scoring.metrics import star_slices
+from models.adaptation import STATIC
+from tasks.data.prepare import Prepared, read_report
+from tasks.evaluation.cost import COSTS
+from tasks.evaluation.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
+from tasks.evaluation.intervals import Comparison, compare
+from tasks.stage import show_markdown, show_table
+from tasks.tracking.track import tracker_of
+from tracking.runs.runs import Tracker
+
+COMPARED_TAG, BELOW_TAG = "reviewlm.compared", "reviewlm.below_floor"
+TABLE_COLUMNS = (
+    "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
+    "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor",
+    "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """All models of a run, measured on the same test reviews."""
+
+    models: tuple[Measured, ...]
+    comparison: Comparison
+
+    @property
+    def floor(self) -> dict[str, Any] | None:
+        """Facts of the grammar's floor under the test reviews; None where there is none."""
+        return self.comparison.floor
+
+    def named(self, name: str) -> Measured:
+        """Return the model of this name."""
+        return next(model for model in self.models if model.name == name)
+
+
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
+    """Put the models beside each other, and log it: table, differences, slices, bars by stars, the floor."""
+    comparison = compare(config, prepared, measured)
+    tracker = tracker_of(config)
+    _log_comparison(tracker, comparison, parent_run_id)
+    for model in measured:
+        _log_to_model(tracker, comparison, model)
+    _draw_stars(tracker, measured, parent_run_id)
+    _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
+    shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
+    static = pl.col("adaptation") == STATIC
+    beside = f"MLflow: {tracker.link(parent_run_id)}"
+    for key, what, rows in (
+        ("models", "Test reviews, best first.", shown.filter(static)),
+        ("models-adapting", "Models that adapt to the review they are measured on, best first.", shown.filter(~static)),
+    ):
+        if len(rows):
+            show_table(key, rows.to_dicts(), f"{what} {beside}")
+    for model in measured:
+        show_markdown(f"samples-{model.name}", _quoted_samples(model), f"Reviews written by {model.name}")
+    return Evaluated(tuple(measured), comparison)
+
+
+def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> None:
+    """Write tables to the run of the flow, and every figure of every model in one batch."""
+    tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
+              "worst_slices": comparison.worst}  # fmt: skip
+    for name, table in tables.items():
+        tracker.log_table(run_id, table, f"{name}.json")
+    rows = comparison.table.to_dicts()
+    tracker.log_metrics(
+        run_id, {f"{row['model']}/{name}": value for row in rows for name, value in numbers_of(row).items()}
+    )
+    tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
+
+
+def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> None:
+    """Write a model's intervals, gap and cost to its own run, unless the run has these very ones."""
+    run_id, digest = model.fitted.run_id, comparison.artifact.digest
+    if tracker.has_tag(run_id, COMPARED_TAG, digest):
+        return
+    row = numbers_of(comparison.table.row(by_predicate=pl.col("model") == model.name, named=True))
+    new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
+    costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
+    dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
+    named = {f"{_group(name, model)}/{name}": value for name, value in new.items()}
+    tracker.log_metrics(run_id, named | costs, dataset=dataset)
+    tracker.set_tags(run_id, {COMPARED_TAG: digest})
+
+
+def _group(name: str, model: Measured) -> str:
+    """Return of which reviews a figure or an end of its interval is: all of the test set, or the observed ones."""
+    return "observed" if name.removesuffix("_lo").removesuffix("_hi") in model.observed.facts else "test"
+
+
+def numbers_of(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row of the comparison table; yes and no become 1 and 0, what is missing is left out."""
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+
+
+def _quoted_samples(model: Measured) -> str:
+    rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
+    return "\n\n".join(f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
+
+
+def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None:
+    """Draw the bars by stars; every other figure is the report's (`tasks/reporting/report.py`)."""
+    slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
+    tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
+
+
+def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
+    """Copy the Data Docs of the checks into the run, and say what they found."""
+    tracker = tracker_of(config)
+    for artifact in checks:
+        report = read_report(artifact)
+        label = artifact.manifest["options"]["label"]
+        tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")
+        tracker.set_tags(run_id, {f"checks.{label}": report.summary})

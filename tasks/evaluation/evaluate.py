@@ -1,0 +1,164 @@
+"""Scores, figures and samples of one model: the same stage for n-gram and network, champion and challenger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.store import Artifact, Built
+from evaluation.scoring.metrics import LABELS, Figures, figures_of, star_slices
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
+from models.bundles.bundle import load_bundle
+from models.sampling import generate, suggest
+from models.streams import TokenStream
+from tasks.data.prepare import Prepared, check_table
+from tasks.evaluation.audit import audit_bundle, log_audit
+from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
+from tasks.fitting.fit import Fitted, bundle_digest, device_of
+from tasks.progress import progress
+from tasks.stage import converted_errors, finished, run_stage
+from tasks.tracking.track import model_note, tracker_of
+from tracking.runs.runs import NOTE, Tracker
+
+SCORE_VERSION = 4
+SAMPLES_VERSION = 1
+SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
+MEASURED_TAG = "reviewlm.measured"
+SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A fitted model: scores on both held-out splits, samples, what it expects of single tokens, and its audit."""
+
+    fitted: Fitted
+    test: Artifact
+    validation: Artifact
+    samples: Artifact
+    observed: Artifact
+    audit: Artifact
+    checks: tuple[Artifact, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The model's name in tables."""
+        return self.fitted.spec.name
+
+
+@task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
+def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
+    """Score one model on the validation and the test split, observe it, let it write, and audit what it writes."""
+    tokens = prepared.tokens[fitted.spec.vocabulary]
+    with converted_errors(fitted.spec.name):
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
+        samples = draw_samples(config, fitted.bundle, fitted.spec.name)
+        observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, fitted.spec.name)
+        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], fitted.spec.name)
+    name = fitted.spec.name
+    checks = (
+        check_table.submit(config, "predictions", test.artifact, f"predictions {name}").result(),
+        check_table.submit(config, "predictions", validation.artifact, f"predictions {name} validation").result(),
+        check_table.submit(config, "samples", samples.artifact, f"samples {name}").result(),
+    )
+    measured = Measured(
+        fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact, checks
+    )
+    _log_once(tracker_of(config), measured)
+    reused = all(built.reused for built in (test, validation, samples, observed, audit))
+    return finished(Built(test.artifact, reused), measured)
+
+
+def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
+    """Return the scores of a bundle on a token stream: one stage for n-gram, network, champion and challenger."""
+    options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
+
+    def make(work: Path) -> dict[str, Any]:
+        bundle = load_bundle(bundle_folder, device_of(config))
+        stream = TokenStream.open(tokens.folder)
+        observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
+        with progress(label, len(stream), "reviews") as report:
+            return record_scores(bundle, stream, work, observed, lambda done, total: report(done))
+
+    inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
+    return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+
+
+def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
+    """Return reviews that a bundle wrote for each star rating, and its suggestions for the prompts."""
+    chosen = config.evaluation
+    names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
+
+    def make(work: Path) -> dict[str, Any]:
+        bundle = load_bundle(bundle_folder, device_of(config))
+        how = {name: getattr(chosen, name) for name in SAMPLING}
+        rows = [
+            {"stars": stars, "number": number, "text": text, "seed": chosen.seed}
+            for stars in chosen.sample_stars
+            for number, text in enumerate(generate(bundle, chosen.samples_per_star, stars, **how))
+        ]
+        pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
+        words = [
+            {"prompt": prompt, "word": word, "probability": probability}
+            for prompt in chosen.prompts
+            for word, probability in suggest(bundle, prompt, chosen.suggestions).words
+        ]
+        schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
+        pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
+        return {"samples": len(rows), "suggestions": len(words)}
+
+    options = chosen.model_dump(mode="json", include=names)
+    return run_stage(config, "samples", SAMPLES_VERSION, options, {"bundle": bundle_digest(bundle_folder)}, make, label)
+
+
+def scores_of(artifact: Artifact) -> pl.DataFrame:
+    """Return the rows of a score artifact: one per review."""
+    return pl.read_parquet(artifact.folder / SCORES_FILE)
+
+
+def figures_of_artifact(artifact: Artifact) -> Figures:
+    """Return the figures of a score artifact, added up from its rows."""
+    labels = {name: artifact.facts[name] for name in LABELS}
+    return figures_of(scores_of(artifact), **labels)
+
+
+def _log_once(tracker: Tracker, model: Measured) -> None:
+    """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
+    measured = (model.test, model.validation, model.samples, model.observed, model.audit)
+    stamp = " ".join(artifact.digest for artifact in measured)
+    if not tracker.has_tag(model.fitted.run_id, MEASURED_TAG, stamp):
+        _log_figures(tracker, model)
+        figures = figures_of_artifact(model.test)
+        described = {"reviewlm.adaptation": figures.adaptation, NOTE: model_note(model.fitted.spec, figures)}
+        tracker.set_tags(model.fitted.run_id, {**described, MEASURED_TAG: stamp})
+
+
+def _log_figures(tracker: Tracker, model: Measured) -> None:
+    """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
+    run = model.fitted.run_id
+    # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step. So are the
+    # figures of the observed test reviews, which are a sample: their nll is not the logarithm of "test/perplexity".
+    stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
+    by_star = {f"stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
+    for name, split, artifact, facts in (
+        ("test", "test", model.test, {**model.test.facts, **by_star}),
+        ("observed", "test", model.test, model.observed.facts),
+        ("final_validation", "validation", model.validation, model.validation.facts),
+    ):
+        numbers = {f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)}
+        dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
+        tracker.log_metrics(run, numbers, dataset=dataset)
+    tracker.log_table(run, stars, "per_star.json")
+    tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
+    for artifact, files in (
+        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE, CONTEXT_FILE)),
+    ):  # fmt: skip
+        for file in files:
+            tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)
+    log_audit(tracker, run, model.audit)

@@ -1,0 +1,164 @@
+"""The stage of intervals: every figure of a run's models with its interval; differences, gaps to the floor, slices."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.store import Artifact, Built
+from corpus.splitting.split import iter_split
+from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
+from evaluation.statistics.floor import floor_of, judged_reviews
+from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
+from evaluation.statistics.pareto import pareto_front
+from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
+from models.specs import parts_of
+from tasks.data.documents import documents_of, grouped_by
+from tasks.data.prepare import Prepared
+from tasks.evaluation.cost import COSTS, costs_of
+from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.evaluation.observe import TOKEN_SCORES_FILE
+from tasks.stage import run_stage
+
+FLOOR_VERSION = 2
+INTERVALS_VERSION = 5
+FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
+INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
+    "intervals.parquet",
+    "differences.parquet",
+    "slices.parquet",
+    "worst_slices.parquet",
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The models of a run beside each other.
+
+    Args:
+        table: One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front.
+        floor: Facts of the floor; None where there is none.
+        artifact: Holds the intervals, differences and slices as Parquet.
+    """
+
+    table: pl.DataFrame
+    floor: dict[str, Any] | None
+    artifact: Artifact
+
+    @property
+    def differences(self) -> pl.DataFrame:
+        """See `evaluation.statistics.intervals.ComparedScores.difference_table`."""
+        return pl.read_parquet(self.artifact.folder / DIFFERENCES_FILE)
+
+    @property
+    def slices(self) -> pl.DataFrame:
+        """See `evaluation.statistics.slice_table.SLICES`."""
+        return pl.read_parquet(self.artifact.folder / SLICES_FILE)
+
+    @property
+    def worst(self) -> pl.DataFrame:
+        """See `evaluation.statistics.slice_table.worst_slices`."""
+        return pl.read_parquet(self.artifact.folder / WORST_FILE)
+
+
+def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Comparison:
+    """Put the models of a run beside each other; says so in the log where one is below the floor."""
+    floor = estimate_floor(config, prepared).artifact
+    artifact = estimate_intervals(config, prepared, measured, floor).artifact
+    for name in artifact.facts["below_floor"]:
+        log.warning(
+            "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: it is not scored on all of "
+            "the text (an earlier version's vocabulary that folds case is not), or its probabilities do not sum to 1",
+            name,
+        )
+    facts = floor.facts if floor.facts.get("explained") else None
+    return Comparison(table_of(config, measured, artifact), facts, artifact)
+
+
+def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
+    """Return the comparison table on the test split, best first, with intervals, cost and Pareto front."""
+    figures = {model.name: figures_of_artifact(model.test) for model in measured}
+    kinds = {model.name: model.fitted.spec.kind for model in measured}
+    costs = [{"model": name, **cost} for name, cost in costs_of(measured).items()]
+    schema = {"model": pl.String(), **dict.fromkeys(COSTS, pl.Float64())}
+    table = comparison_table(figures, kinds, baselines_of(config, measured))
+    for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
+        table = table.join(beside, on="model", how="left", maintain_order="left")
+    return table.with_columns(pareto=pl.Series(pareto_front(table.to_dicts()), dtype=pl.Boolean))
+
+
+def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
+    """Return what each model is compared with: the name in the configuration where that is the same for all."""
+    ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
+    parts = {model.name: parts_of(model.fitted.spec) for model in measured}
+    own = own_baselines(ways, parts, config.baseline)
+    return config.baseline if set(own.values()) == {config.baseline} else own
+
+
+def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
+    """Return what the test reviews cost the grammar that wrote them; empty facts where it has not written them."""
+
+    def make(work: Path) -> dict[str, Any]:
+        columns = ("review_id", "text", "stars", "bytes")
+        judged = judged_reviews(pl.concat(iter_split(prepared.clean.folder, "test")).select(columns))
+        facts = {} if judged is None else floor_of(judged).to_dict()
+        if judged is not None:
+            judged.write_parquet(work / JUDGED_FILE)
+        (work / FLOOR_FILE).write_text(json.dumps(facts), encoding="utf-8")
+        return facts
+
+    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
+
+
+def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
+    """Return intervals, paired differences and slices of the models of a run, all of it from the test reviews."""
+    chosen = config.evaluation
+    sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
+    limits = {"min_reviews": chosen.min_slice_reviews, "length_bins": chosen.length_bins}
+    observed = {model.name: model.observed for model in measured}
+    baseline = baselines_of(config, measured)
+
+    def make(work: Path) -> dict[str, Any]:
+        scores = {model.name: scores_of(model.test) for model in measured}
+        figures = {model.name: figures_of_artifact(model.test) for model in measured}
+        judged = floor.folder / JUDGED_FILE
+        known = documents_of(prepared.clean)
+        floor_rows = pl.read_parquet(judged) if judged.exists() else None
+        found = ComparedScores(scores, figures, floor_rows, documents=known, **sure)
+        table = found.interval_table(baseline)
+        tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
+        sizes = next(iter(scores.values())).select("review_id", "bytes")
+        useful = usefulness_table(tokens, sizes, documents=known, **sure)
+        table = table.join(useful, on="model", how="left", maintain_order="left")
+        table.write_parquet(work / INTERVALS_FILE)
+        found.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
+        options = SliceOptions(baseline, **limits, **sure)
+        vocabularies = {name: figures[name].vocabulary for name in tokens}
+        sliced = [review_slices(scores, known, options), token_slices(tokens, vocabularies, options, known)]
+        drawn = {"groups": found.boot.groups, "grouped_by": grouped_by(prepared.clean, known)}
+        below = list(flagged_below_floor(table))
+        return {**drawn, "below_floor": below, **_write_slices(work, sliced, baseline)}
+
+    inputs = {f"score {model.name}": model.test.digest for model in measured}
+    inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
+    inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
+    options = {"baseline": baseline, **sure, **limits}
+    return run_stage(config, "intervals", INTERVALS_VERSION, options, inputs, make, f"{len(measured)} models")
+
+
+def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: Baseline) -> dict[str, Any]:
+    """Write the slices and the worst of them; returns how many there are by dimension, and how many were left out."""
+    slices = pl.concat(each.table for each in sliced)
+    slices.write_parquet(work / SLICES_FILE)
+    worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
+    counted = slices.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())
+    left_out = {dimension: count for each in sliced for dimension, count in each.left_out.items()}
+    return {"slices": dict(counted.iter_rows()), "slices_left_out": left_out}

@@ -1,0 +1,77 @@
+"""What a model expects at every position of some test reviews: scores of tokens, usefulness, calibration, context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.store import Artifact, Built
+from evaluation.probing.context_length import context_curve
+from evaluation.scoring.calibration import calibration_error, chance_error, reliability
+from evaluation.scoring.observe import held_out_temperature, observe
+from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
+from evaluation.scoring.usefulness import usefulness
+from models.bundles.bundle import load_bundle
+from models.streams import TokenStream, unigram_counts
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.stage import run_stage
+
+OBSERVE_VERSION = 1
+TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "reliability.parquet", "context.parquet"
+OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
+
+
+def observe_bundle(
+    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
+) -> Built:
+    """Return what a bundle expects at each token of the observed test reviews.
+
+    Args:
+        config: How many reviews, which contexts.
+        bundle_folder: The model.
+        tokens: Streams of its vocabulary, by split.
+        scores: Of this bundle on the test split.
+        label: Shown in the log.
+    """
+    options = config.evaluation.model_dump(mode="json", include=OPTIONS)
+
+    def make(work: Path) -> dict[str, Any]:
+        bundle = load_bundle(bundle_folder, device_of(config))
+        test, validation, train = (TokenStream.open(tokens[split].folder) for split in ("test", "validation", "train"))
+        seed, size = options["seed"], options["observed_reviews"]
+        reviews = drawn_reviews(test, size, seed)
+        fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
+        counts_V = unigram_counts(train, bundle.vocabulary.size)
+        token_nats = pl.read_parquet(scores.folder / TOKEN_NATS)
+        rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
+        rows.write_parquet(work / TOKEN_SCORES_FILE)
+        curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
+        curve.write_parquet(work / CONTEXT_FILE)
+        useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
+        facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
+        facts |= {"temperature": fitted.value, "best_temperature": fitted.best, "temperature_tokens": fitted.tokens}
+        return {**facts, "entropy": float(rows["entropy"].to_numpy().mean()), "effective_context": effective}
+
+    inputs = {
+        "bundle": bundle_digest(bundle_folder), "scores": scores.digest,
+        **{split: tokens[split].digest for split in ("train", "validation", "test")},
+    }  # fmt: skip
+    return run_stage(config, "observe", OBSERVE_VERSION, options, inputs, make, label)
+
+
+def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
+    """Write the reliability table; return calibration error and nats per token, without and with the temperature."""
+    correct_N = (rows["rank"] == 1).fill_null(False).to_numpy()
+    confidence_N, tempered_N = rows["confidence"].to_numpy(), rows["tempered_confidence"].to_numpy()
+    table = reliability(confidence_N, correct_N)
+    table.write_parquet(work / RELIABILITY_FILE)
+    return {
+        "ece": calibration_error(table),
+        "chance_ece": chance_error(confidence_N),
+        "tempered_ece": calibration_error(reliability(tempered_N, correct_N)),
+        "nll": float(rows["nats"].to_numpy().mean()),
+        "tempered_nll": float(rows["tempered_nats"].to_numpy().mean()),
+    }

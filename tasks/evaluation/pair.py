@@ -1,0 +1,161 @@
+"""Two models found, measured now on the same test reviews, and put beside each other."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import ConfigError, ReviewLMError
+from evaluation.statistics.paired import A, Pair, Side, compare_pair
+from evaluation.statistics.slice_table import SliceOptions
+from models.bundles.bundle import SPEC
+from models.specs import parts_of
+from tasks.data.documents import documents_of
+from tasks.data.prepare import Prepared
+from tasks.evaluation.cost import with_parts
+from tasks.evaluation.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
+from tasks.fitting.fit import Fitted, bundle_digest, plan_fit
+from tasks.promotion.score_now import tokens_for
+from tasks.stage import converted_errors, show_markdown, store_of
+from tasks.tracking.track import tracker_of
+from tracking.client import ABSENT, error_code
+from tracking.registry.version_settings import no_such_model, version_called
+
+FIT_PREFIX = "fit/"
+FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
+"""Of a fit's summary, under the names of `tasks.evaluation.cost.COSTS`."""
+MARKDOWN_FILE = "comparison.md"
+log = logging.getLogger(__name__)
+
+
+@task(name="compare two", task_run_name="compare {first} {second}", cache_policy=NO_CACHE, persist_result=False)
+def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
+    """Measure two models on the test reviews of this configuration, and log what came of it.
+
+    Args:
+        config: The configuration.
+        prepared: Its data.
+        first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
+        second: The same of the other one.
+        parent_run_id: The MLflow run.
+
+    Raises:
+        ConfigError: There is no such version, alias or model.
+        BundleError: A model cannot be opened.
+    """
+    a, b = (side_of(config, prepared, name) for name in (first, second))
+    chosen = config.evaluation
+    options = SliceOptions(
+        A, chosen.min_slice_reviews, chosen.length_bins, chosen.confidence, chosen.resamples, chosen.seed
+    )
+    pair = compare_pair(a, b, documents_of(prepared.clean), options)
+    _log(config, pair, parent_run_id)
+    return pair
+
+
+def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
+    """Return a model, scored on the test reviews, with its samples; what was scored before is taken from the store.
+
+    Raises:
+        ConfigError: There is no such version, alias or model.
+        BundleError: It cannot be opened.
+    """
+    found = version_called(config, name)
+    if found is not None:
+        folder, version = found.folder, found.version
+        shown = f"version {version.version}" if name.isdigit() else f"{name} (version {version.version})"
+        cost = _costs_of_run(config, version.run_id)
+    else:
+        fits = _stored_fits(config, prepared, name)
+        folder, shown = fits[name].bundle, name
+        own = {one: _cost(fit.artifact.facts.get("summary", {})) for one, fit in fits.items()}
+        cost = with_parts(name, own, {one: parts_of(fit.spec) for one, fit in fits.items()})
+    with converted_errors(folder):
+        tokens = tokens_for(config, folder, prepared)
+        test = score_bundle(config, folder, tokens, f"{shown} test").artifact
+        samples = draw_samples(config, folder, shown).artifact
+    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    seconds = test.facts.get("score_seconds")
+    speed = {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
+    other_data = spec.get("clean_digest") != prepared.clean.digest
+    return Side(
+        shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
+        pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": size / 1e6, **cost, **speed},
+    )
+
+
+def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, Fitted]:
+    """Return the fit of a model of this configuration and those of all its parts, by name, from the store."""
+    spec = next((spec for spec in config.models if spec.name == name), None)
+    if spec is None:
+        raise no_such_model(config, name)
+    found: dict[str, Fitted] = {}
+    for part in parts_of(spec):
+        found |= _stored_fits(config, prepared, part)
+    parts = {part: found[part] for part in parts_of(spec)}
+    artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
+    if artifact is None:
+        raise ConfigError(
+            f"The model '{name}' is not fitted with these settings yet", value=name, remedy="run `reviewlm train` first"
+        )
+    return {**found, name: Fitted(spec, artifact, "", True)}
+
+
+def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
+    """Return what MLflow was told of the cost of a version's fit; None each where its run is gone (`mlflow gc`)."""
+    try:
+        metrics = tracker_of(config).metrics(run_id) if run_id else {}
+    except ReviewLMError as error:
+        if error_code(error) not in ABSENT:
+            raise
+        metrics = {}
+    own = _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
+    # What a run's comparison recorded counts the parts of a model too.
+    return {name: metrics.get(f"cost/{name}", value) for name, value in own.items()}
+
+
+def _cost(summary: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the figures of a fit's summary that say what it cost; None for those that it lacks."""
+    return {name: summary.get(known) for name, known in FIT_COSTS.items()}
+
+
+def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
+    tracker = tracker_of(config)
+    for name, table in pair.tables().items():
+        tracker.log_table(run_id, table, f"{name}.json")
+    tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
+    figures = {
+        f"{row['figure'].replace(' ', '_')}/{column}": value
+        for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
+    }
+    tracker.log_metrics(run_id, figures)
+    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *_verdicts(pair)])
+    tracker.set_tags(run_id, {"compare.a": pair.a, "compare.b": pair.b, "mlflow.note.content": note})
+    show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
+
+
+def _verdicts(pair: Pair) -> list[str]:
+    return [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
+
+
+def write_markdown(pair: Pair, folder: Path) -> Path:
+    """Write the comparison as a document below *folder* and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [character if character.isalnum() or character in "-_." else "-" for character in f"{pair.a}--{pair.b}"]
+    file = folder / f"{''.join(letters)}.md"
+    file.write_text(pair.to_markdown(), encoding="utf-8")
+    return file
+
+
+def describe_pair(pair: Pair, run_id: str, file: Path) -> dict[str, Any]:
+    """Return the comparison as plain values for the command line."""
+    return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(file)}

@@ -1,0 +1,200 @@
+"""Champions scored again on the reviews of each month that they were not made from: do they age?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, EmptyInput
+from core.markdown import literal
+from core.store import Artifact
+from corpus.cleaning.language import in_languages
+from corpus.profiling.sample import first_of_months, month_of, sample_months
+from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.split import iter_split
+from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
+from evaluation.drift.decay_figures import decay_curve
+from evaluation.scoring.score import score_stream
+from models.bundles.bundle import Bundle, load_bundle
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.drift import known_ids
+from tasks.data.prepare import VOCABULARY_FILE
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.stage import converted_errors, run_stage, show_markdown, show_table, store_of
+from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tracking.registry.registry import CHAMPION, Version
+
+log = logging.getLogger(__name__)
+MONTH_VERSION = 1
+SCORES_FILE = "scores.parquet"
+CURVE, TABLE = "plots/decay.png", "decay.json"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Aged:
+    """A version and what became of it."""
+
+    version: int
+    decay: Decay
+
+
+@task(name="choose versions", cache_policy=NO_CACHE, persist_result=False)
+def choose_versions(config: RunConfig, versions: str) -> list[Version]:
+    """Return the versions to score: the champion first, and with *versions* = "all" every former champion after it.
+
+    Raises:
+        ConfigError: *versions* is neither "champion" nor "all".
+        EmptyInput: There is no champion yet.
+    """
+    if versions not in (CHAMPION, ALL):
+        raise ConfigError("There are no such versions to score again", value=versions, remedy="champion, or all")
+    registry = registry_of(config)
+    if (champion := registry.alias(CHAMPION)) is None:
+        raise EmptyInput("There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first")
+    if versions == CHAMPION:
+        return [champion]
+    former = [version for version in reversed(registry.champions()) if version.version != champion.version]
+    return [champion, *former]
+
+
+@task(name="rescore", task_run_name="rescore v{version.version}", cache_policy=NO_CACHE, persist_result=False)
+def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Aged | None:
+    """Score a version on its held-out reviews and on those of *dataset* that it has never seen, month by month.
+
+    None, with a warning, where its data or its bundle are not here: without them nobody knows what is new to it.
+    """
+    digest = version.tags.get(DATA_TAG, "")
+    known = store_of(config).find_usable("prepare", digest) if digest else None
+    if known is None:
+        log.warning("rescore: the data of version %d (%s) are not in this store", version.version, digest or "unknown")
+        return None
+    try:
+        folder = registry_of(config).bundle_folder(version)
+        scores = _scored_months(config, folder, _reviews_of(config, folder, known, dataset), version.version)
+    except BundleError as error:
+        log.warning("rescore: version %d cannot be asked: %s", version.version, error)
+        return None
+    decay = measure_decay(
+        scores, fewest=config.rescore.min_reviews, confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
+    )
+    log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
+    return Aged(version.version, decay)
+
+
+def _reviews_of(config: RunConfig, folder: Path, known: Artifact, dataset: Artifact) -> pl.DataFrame:
+    """Return held-out and new reviews with month and part; of each month the first by a hash of their ids."""
+    form = _form(folder)
+    most = config.rescore.month_reviews
+    new = sample_months(dataset.folder, most, form, unknown_to(known_ids(store_of(config), known)))
+    new, _ = in_languages(new, config.selection)
+    held_out: list[pl.DataFrame] = []
+    for batch in iter_split(known.folder, "test"):  # which lie in the order of a hash
+        dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
+        held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), most)]
+    parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]
+    return pl.concat([
+        rows.select(_columns(new)).with_columns(pl.lit(part).alias("part")) for part, rows in parts
+    ])
+
+
+def _columns(new: pl.DataFrame) -> list[pl.Expr]:
+    types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
+    return [pl.col(name).cast(types.get(name, pl.String)) for name in
+            ("review_id", "text", "stars", "bytes", "words", "month")]
+
+
+def _form(folder: Path) -> NormalForm:
+    with converted_errors(folder):
+        return Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+
+
+def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
+    """Return what says of review_ids which of them are not among the sorted hashes *seen* (`drift.known_ids`)."""
+
+    def wanted(review_ids: pl.Series) -> pl.Series:
+        hashes = review_ids.hash(seed=1).to_numpy()
+        place = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
+        return pl.Series(seen[place] != hashes)
+
+    return wanted
+
+
+def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:
+    """Return one row of sums per review, with month and part; a month that was scored already is not scored again."""
+    @cache
+    def bundle() -> Bundle:
+        with converted_errors(folder):
+            return load_bundle(folder, device_of(config))
+
+    if rows.is_empty():  # no review has a date
+        return rows.select("month", "part")
+    groups = rows.partition_by("month", "part", as_dict=True, maintain_order=True)
+    names = ("nats", "spelling_nats", "bytes", "tokens")
+    return pl.concat([
+        score_reviews(config, folder, bundle, group, f"v{version} {month} {part}")
+        .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
+        for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
+    ])
+
+
+def score_reviews(
+    config: RunConfig, folder: Path, bundle: Callable[[], Bundle], reviews: pl.DataFrame, label: str
+) -> pl.DataFrame:
+    """Return a bundle's scores of a few reviews, kept under the digests of both.
+
+    Args:
+        config: Where the store is.
+        folder: Of the bundle.
+        bundle: Opens it, if need be.
+        reviews: Columns review_id, text, stars, bytes, words.
+        label: For the log.
+    """
+    def make(work: Path) -> dict[str, Any]:
+        opened = bundle()
+        write_stream(work / "stream", opened.vocabulary, [reviews])
+        scores = score_stream(opened, TokenStream.open(work / "stream"))
+        scores.write_parquet(work / SCORES_FILE)
+        for file in (work / "stream").iterdir():
+            file.unlink()
+        (work / "stream").rmdir()
+        return {"reviews": scores.height}
+
+    inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
+    built = run_stage(config, "rescore", MONTH_VERSION, {}, inputs, make, label)
+    return pl.read_parquet(built.artifact.folder / SCORES_FILE)
+
+
+@task(name="decay", cache_policy=NO_CACHE, persist_result=False)
+def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, Any]:
+    """Keep curve, table and metrics (step = year and month, 202405) in MLflow; return the champion's verdict."""
+    tracker = tracker_of(config)
+    champion = aged[0]
+    table = pl.concat([one.decay.table.insert_column(0, pl.lit(one.version).alias("version")) for one in aged])
+    tracker.log_figure(run_id, decay_curve({f"v{one.version}": one.decay for one in aged}), CURVE)
+    tracker.log_table(run_id, table, TABLE)
+    for row in table.filter(pl.col("part") == NEW).to_dicts():
+        figures = {f"decay/v{row['version']}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
+        tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
+    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[champion.decay.worse]
+    tracker.set_tags(run_id, {"decay": verdict, "mlflow.note.content": champion.decay.sentence})
+    show_table("decay", table.to_dicts(), champion.decay.sentence)
+    show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
+    return {
+        "version": champion.version, "worse": champion.decay.worse, "sentence": champion.decay.sentence,
+        "reference": champion.decay.reference, "since": champion.decay.since, "until": champion.decay.until,
+        "months": table.to_dicts(),
+    }

@@ -1,0 +1,1 @@
+"""Fit models, each in child processes."""

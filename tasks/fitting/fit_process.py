@@ -1,0 +1,221 @@
+"""A fit's process, or its processes: started, listened to, and ended with whoever wanted it.
+
+Several processes ("ranks") train one network together (`models/neural/parallel/data_parallel.py`). They are started
+here and not by torchrun, whose variables they get: each has a standard input, output and error of its own, so it is
+known which rank said what and how each one ended; the lifeline and the news are those of a single process; and there is
+no agent between them, which would take a second and 220 MiB to import torch. They meet in a file, so no port has to be
+free.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn
+
+from core.errors import OutOfMemory, RankFailed
+from core.processes import interrupts
+from core.processes.children import end_child, start_child
+from core.processes.crash_log import write_crash_log
+from core.processes.out_of_memory import LOWER, says_out_of_memory
+from models.base import ModelError
+from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
+from tasks.stage import converted_errors
+
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
+"""Of the C library's allocator (glibc; others do not look at it). By itself it takes blocks over 32 MiB from the system
+and gives them back at once: gradients of that size would be fetched anew, page by page, at every update. That took 12
+of the 95 ms of an update with 20,000 entries of 650 features. Who sets these variables is obeyed."""
+WORKER = "tasks.fitting.fit_worker"
+KILLED = -9
+"""Exit code of a process that the system killed."""
+PATIENCE = 5.0
+"""Seconds that a rank which lost another one waits for that one's own words."""
+_interrupted = threading.Event()
+_running: set[subprocess.Popen[str]] = set()
+
+
+@dataclass(eq=False)
+class _Rank:
+    """One process of a fit, the file with its standard error, and its last word (empty: it said none)."""
+
+    number: int
+    process: subprocess.Popen[str]
+    errors: Path
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
+    """Run a job of `tasks.fitting.fit_worker` in processes of its own (`job["ranks"]`, or one) and return the fit's
+    summary.
+
+    Where one of them fails, the others are ended at once.
+
+    Raises:
+        FitError, InputError: What the model itself said.
+        OSError: What the operating system said to it, e.g. that the disk is full.
+        RankFailed: A process died without a word, e.g. killed for want of memory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps({**job, "meeting": f"file://{folder}/meeting"}), encoding="utf-8")
+        with _started(job, file) as ranks, _watched(job, ranks):
+            failed = _listen(ranks, report)
+        if failed is not None:
+            _raise(job, failed)
+        return ranks[0].last["summary"]
+
+
+def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
+    """Return the environment of a fit's process: its threads, its rank, and an allocator that keeps what it has.
+
+    On a GPU also the one size of cuBLAS's buffers with which cuDNN's recurrent layers and products repeat their sums.
+    """
+    threads, size, number = str(job["threads"]), str(job.get("ranks", 1)), str(rank)
+    # All ranks are on this machine, whose name need not be known to any server of names.
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if job.get("device") == "cuda" else {}
+    ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    return {
+        **KEEP_MEMORY, **loopback, **buffers, **os.environ,
+        **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+    }  # fmt: skip
+
+
+def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[None]:
+    """Sample what the processes of a fit use of the machine, in the fit's folder."""
+    seconds = job.get("system_metrics_seconds", 0.0)
+    if not seconds:
+        return nullcontext()
+    file = Path(job["work"]) / SYSTEM_JOURNAL
+    return sampled(file, [rank.process.pid for rank in ranks], seconds, job["device"] == "cuda")
+
+
+@contextmanager
+def interruptible_fits() -> Iterator[None]:
+    """End the fits where the block is interrupted: their threads cannot be, and the flow would wait for them."""
+    _interrupted.clear()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        _interrupted.set()
+        for process in tuple(_running):
+            process.kill()
+        raise
+
+
+def interrupted() -> bool:
+    """Return whether fits are being ended because someone interrupted what wanted them."""
+    return _interrupted.is_set() or interrupts.pending()
+
+
+@contextmanager
+def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
+    """Start the processes of a job; none is left after the block."""
+    ranks: list[_Rank] = []
+    try:
+        for number in range(job.get("ranks", 1)):
+            errors = file.with_name(f"stderr.{number}")
+            with errors.open("wb") as stderr:
+                process = start_child(
+                    ["-m", WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+                    env=environment_of(job, number),
+                )  # fmt: skip
+            ranks.append(_Rank(number, process, errors))
+            _running.add(process)
+        if _interrupted.is_set():
+            _kill(ranks)
+        yield ranks
+    finally:
+        _kill(ranks)
+        for rank in ranks:
+            _running.discard(rank.process)
+            end_child(rank.process)
+
+
+def _kill(ranks: list[_Rank]) -> None:
+    for rank in ranks:
+        rank.process.kill()
+
+
+def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
+    """Pass on progress and log messages until all have ended, or one has failed; return that one.
+
+    A rank that only lost another one is not it, unless the other one says nothing for some seconds.
+    """
+    news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]] = SimpleQueue()
+    for rank in ranks:
+        threading.Thread(target=_read, args=(rank, news), daemon=True).start()
+    running, bereft = len(ranks), None
+    while running:
+        try:
+            rank, entry = news.get(timeout=PATIENCE if bereft else None)
+        except Empty:
+            break
+        if entry is None:
+            running -= 1
+            if rank.last.get("kind") == "peer":
+                bereft = bereft or rank
+            elif "summary" not in rank.last:
+                return rank
+        elif "step" in entry:
+            report(entry)
+        else:
+            logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
+    return bereft
+
+
+def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -> None:
+    """Put a process's news into the queue and None at its end; keep its last word."""
+    with rank.process.stdout or open(os.devnull) as stdout:
+        for line in stdout:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and ("step" in entry or "log" in entry):
+                news.put((rank, entry))
+            elif isinstance(entry, dict):
+                rank.last = entry
+    rank.process.wait()
+    news.put((rank, None))
+
+
+def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
+    """Raise what a failed process said, or that it said nothing."""
+    name, last, size = job["spec"]["name"], rank.last, job.get("ranks", 1)
+    which = f"rank {rank.number} of {size}"
+    if "errno" in last:
+        raise OSError(last["errno"], last["error"])
+    if last.get("kind") == "peer":
+        raise RankFailed(f"The processes that fitted '{name}' lost each other", where=which, cause=last["error"])
+    if "error" in last:
+        # What all ranks agree on is nobody's fault.
+        said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
+        with converted_errors(name):
+            raise ModelError(said, last["kind"])
+    code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace").strip()
+    where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
+    if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
+        raise OutOfMemory(f"The memory does not suffice to fit '{name}'", where=where, cause=words, remedy=LOWER)
+    if code != KILLED and said:
+        log = write_crash_log(RuntimeError(f"the process that fitted '{name}' said:\n{said}"), sys.argv[1:])
+        words = f"{words} (crash log: {log})"
+    cause = "killed by the system, most likely for want of memory" if code == KILLED else words
+    raise RankFailed(
+        f"The process that fitted '{name}' ended with exit code {code}", where=where, cause=cause,
+        remedy=f"give it more memory, or a smaller batch (models.{name}.training.batch); a rerun goes on from the "
+        "checkpoint",
+    )

@@ -1,0 +1,141 @@
+"""One fit in a process of its own: `python -m tasks.fitting.fit_worker JOB.json`.
+
+A process per fit keeps its threads and memory to itself, lets several fits use several cores, and turns a kill by the
+operating system into an error with a sentence instead of the end of the whole flow. News go to standard output as JSON
+lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
+`tasks/fitting/fit_process.py` starts it as a child that ends with its parent (`core/processes/child.py`).
+
+Several processes may train one network together ("ranks", `models/neural/parallel/data_parallel.py`). Which one this is
+and how many there are stand in the variables that torchrun sets: `torchrun --nproc-per-node 2 -m
+tasks.fitting.fit_worker JOB.json`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
+from models.base import FitContext, ModelError, Progress
+from models.bundles.bundle import save_bundle
+from models.specs import ModelSpec, model_class, spec_from_dict
+from models.streams import TokenStream, stars_prior
+from models.tokens.vocabulary import Vocabulary
+from tasks.fitting.distributed import dask_engine
+
+PROBES = (
+    ("The food was great and the staff were very friendly.", 5),
+    ("It was okay, but I would not go back.", 3),
+    ("We waited an hour and the server was rude!", 1),
+)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def run(job: dict[str, Any]) -> dict[str, float]:
+    """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
+
+    Of several ranks the first one saves; the others return nothing.
+    """
+    spec = spec_from_dict(job["spec"])
+    vocabulary = Vocabulary.load(Path(job["vocabulary"]))
+    train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
+    parts = {name: Path(folder) for name, folder in job.get("parts", {}).items()}
+    start = Path(job["start"]) if job.get("start") else None
+    with _engine(job) as engine:
+        context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine, start)
+        if ranks_of_environment() > 1:
+            context = _among_others(context, spec, job.get("meeting", "env://"))
+        result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+    if context.rank:
+        return {}
+    # No figure that differs from run to run: equal fits give equal bundles.
+    facts = {**job["facts"], "stars_prior": stars_prior(train)}
+    save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
+    return dict(result.summary)
+
+
+def ranks_of_environment() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitContext:
+    """Return the context of this rank.
+
+    Raises:
+        ModelError: kind "input": the model has no gradient to share, or there is no device for this rank.
+    """
+    if not hasattr(spec, "training"):
+        raise ModelError(f"'{spec.name}' is of kind '{spec.kind}'; only neural models are trained by several", "input")
+    from models.neural.parallel.data_parallel import own_device  # imports torch
+
+    rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
+    device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
+    return replace(context, device=device, rank=rank, ranks=ranks, meeting=meeting)
+
+
+def _engine(job: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Return what does the shards of an n-gram fit: Dask where the job has its address ("" for a local cluster)."""
+    address = job.get("dask")
+    return nullcontext() if address is None else dask_engine(address, job["threads"], Path(job["work"]))
+
+
+def _report(news: Progress) -> None:
+    _say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+class _LogToParent(logging.Handler):
+    """Sends log messages the way of the news: the terminal and the Prefect UI show them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+
+
+def main() -> int:
+    """Run the job named on the command line; the exit code is 0, or 6 with the error as the last line."""
+    if os.environ.get("RANK", "0") == "0":  # the others would say the same
+        logging.getLogger("models").addHandler(_LogToParent())
+        logging.getLogger("models").setLevel(logging.INFO)
+    try:
+        _say({"summary": run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))})
+    except ModelError as error:
+        _say({"error": str(error), "kind": error.kind})
+        return 6
+    except BaseException as error:  # a library's panic is no Exception
+        if is_out_of_memory(error):
+            _say({"error": f"the memory does not suffice ({first_line(error)}); {LOWER}", "kind": "memory"})
+        elif (number := _errno_of(error)) is not None:
+            _say({"error": str(error), "errno": number})
+        else:
+            raise
+        return 6
+    return 0
+
+
+def _errno_of(error: BaseException) -> int | None:
+    """Return the number of an error of the disk, else None; safetensors has it only in the text."""
+    if not isinstance(error, OSError | SafetensorError):
+        return None
+    found = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return number if number in DISK_ERRORS else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,186 @@
+"""Warm starts: `training.start = "champion"` resolved to weights on this disk, and to a digest that the fit depends on.
+
+A model that starts from the champion reads text with the champion's vocabulary: weights mean nothing with another.
+Where there is no champion yet, it is lost, or it has no such network, the fit starts fresh, and the reason is told: a
+scheduled run must get through its first week, and the week in which the model was changed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError
+from core.store import Artifact, Store, sha256_of_file
+from models.bundles.bundle import SPEC
+from models.neural.lm import WEIGHTS
+from models.neural.training.warm_start import find_network
+from models.specs import ModelSpec, identity
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE, Vocabulary
+from tasks.stage import converted_errors, store_of
+from tasks.tracking.track import registry_of
+from tracking.registry.registry import CHAMPION, Version
+
+INPUT = "start"
+"""Name under which the starting weights are an input of a fit."""
+START_TAG = "reviewlm.start"
+"""Tag of an MLflow run that says where its fit began."""
+WEIGHTS_FILE = f"bundle/{WEIGHTS}"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins: folder and SHA-256 of the weights (none: fresh ones), and a sentence about it."""
+
+    folder: Path | None = None
+    digest: str = ""
+    note: str = ""
+
+
+def wants_champion(spec: ModelSpec) -> bool:
+    """Return whether a model is to start from the champion's weights."""
+    return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
+
+
+def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
+    """Return the digest of the champion's bundle where a model starts from it; "" otherwise, or where there is none.
+
+    Fits of other options than *spec* has may find weights in that bundle that *spec* does not, so what they all begin
+    from is the whole of it.
+
+    Raises:
+        TrackingUnavailable: The registry does not answer.
+    """
+    if not wants_champion(spec):
+        return ""
+    registry = registry_of(config)
+    version = registry.alias(CHAMPION)
+    try:
+        return "" if version is None else sha256_of_file(registry.bundle_folder(version) / SPEC)
+    except (BundleError, OSError):  # lost: each fit starts fresh and says why
+        return ""
+
+
+def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:
+    """Return where a fit begins; its digest belongs to the fit's inputs.
+
+    The champion may be what this very fit made, on these very tokens. Then the fit is not done again on top of itself,
+    but begins where it began, so that the store has it.
+
+    Args:
+        config: Names the registry.
+        spec: Of the model to be fitted.
+        vocabulary: With which its tokens were made.
+        inputs: All other inputs of the fit.
+
+    Raises:
+        TrackingUnavailable: The registry does not answer.
+    """
+    if not wants_champion(spec):
+        return Start()
+    registry = registry_of(config)
+    version = registry.alias(CHAMPION)
+    if version is None:
+        return _fresh(spec, "there is no champion yet")
+    try:
+        bundle = registry.bundle_folder(version)
+        with converted_errors(bundle):
+            folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
+        if folder is None:
+            return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
+        digest = _weights_as_saved(bundle, folder / WEIGHTS)
+    except BundleError as error:  # the gate refuses to replace it unasked, and says what to do
+        return _fresh(spec, _lost(version, error))
+    if (own := _inputs_of(store_of(config), digest, spec, inputs)) is not None:
+        return Start(None, own.get(INPUT, ""), f"champion v{version.version} is this very fit")
+    log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
+    return Start(folder, digest, f"from the weights of champion v{version.version}")
+
+
+def _weights_as_saved(bundle: Path, weights: Path) -> str:
+    """Return the SHA-256 of a bundle's weights.
+
+    Raises:
+        BundleError: They are gone, or not those that were saved.
+    """
+    try:
+        told = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
+        digest = sha256_of_file(weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
+    if digest != told:
+        raise BundleError("The weights of the bundle have changed since they were saved", where=weights)
+    return digest
+
+
+def _lost(version: Version, error: BundleError) -> str:
+    return f"champion v{version.version} is lost: {'; '.join(part for part in (error.what, error.cause) if part)}"
+
+
+def _fresh(spec: ModelSpec, reason: str) -> Start:
+    log.warning("'%s' starts from fresh weights, not from the champion's: %s", spec.name, reason)
+    return Start(note=f"fresh: {reason}")
+
+
+def _inputs_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the inputs of the stored fit of *spec* on *inputs* that made these weights; None where there is none."""
+    for fit in store.all("fit"):
+        made, options = fit.manifest["inputs"], fit.manifest["options"]
+        entry = fit.manifest["files"].get(WEIGHTS_FILE, {})
+        same = {name: digest for name, digest in made.items() if name != INPUT} == dict(inputs)
+        if entry.get("sha256") == weights and options == _as_stored(identity(spec)) and same:
+            return dict(made)
+    return None
+
+
+def _as_stored(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as JSON gives them back: lists for tuples."""
+    return {
+        name: _as_stored(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+    }
+
+
+def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
+    """Return the champion's vocabulary file where a model that uses vocabulary *name* starts from the champion.
+
+    None where no model does, and where none could: there is no champion or it is lost, the vocabulary's options or the
+    normal form of the text have changed, or the champion holds no such network.
+    """
+    specs = [spec for spec in config.models if spec.vocabulary == name and wants_champion(spec)]
+    if not specs:
+        return None
+    registry = registry_of(config)
+    version: Version | None = registry.alias(CHAMPION)
+    if version is None:
+        return None
+    try:
+        bundle = registry.bundle_folder(version)
+        with converted_errors(bundle):
+            return _kept_vocabulary(config, name, specs, bundle, version)
+    except BundleError as error:
+        log.warning("vocabulary '%s' is learnt anew: %s", name, _lost(version, error))
+        return None
+
+
+def _kept_vocabulary(
+    config: RunConfig, name: str, specs: Sequence[ModelSpec], bundle: Path, version: Version
+) -> Path | None:
+    theirs, form = Vocabulary.load(bundle / FILE), NormalForm(**config.clean.model_dump())
+    if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
+        log.warning("vocabulary '%s' is learnt anew: the champion's has other options or another normal form", name)
+        return None
+    found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
+    folder = next((folder for folder in found if folder), None)
+    if folder is None:
+        return None
+    _weights_as_saved(bundle, folder / WEIGHTS)
+    log.info("vocabulary '%s' is that of champion v%d, whose weights a model starts from", name, version.version)
+    return bundle / FILE

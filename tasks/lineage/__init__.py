@@ -1,0 +1,1 @@
+"""Gather the lineage record of a version, and reproduce a version from it."""

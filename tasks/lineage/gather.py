@@ -1,0 +1,194 @@
+"""What the store knows of a fitted model's making, gathered into the record that goes with the registered version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, Damaged
+from core.lineage.record import LINEAGE_FILE, LINEAGE_TAG, Lineage, Source, Step, step_of
+from core.store import Artifact, Store, sha256_of_file
+from models.bundles.bundle import SPEC
+from models.neural.lm import WEIGHTS
+from tasks.data.ingest import SYNTHETIC_FILE, replay_file
+from tasks.evaluation.evaluate import Measured
+from tasks.fitting.fit import BUNDLE_FOLDER
+from tasks.stage import store_of
+from tasks.tracking.track import registry_of, tracker_of
+from tracking.registry.lineage import attach, find, record_of
+
+PART = "part "
+MADE_BY = {
+    "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
+    "validation": "tokens",
+}
+"""Stages by the name that others know their artifacts by."""
+BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
+
+
+class Gathering:
+    """Walks from an artifact to all that it was made of; every step and source is met once.
+
+    Args:
+        config: Of the home folder whose store is read.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.store = config, store_of(config)
+        self.steps: dict[str, Step] = {}
+        self.sources: dict[str, Source] = {}
+        self._fits = _by_file(self.store, "fit", BUNDLE_SPEC)
+        self._synthetic = _by_file(self.store, "synthesise", SYNTHETIC_FILE)
+        self._vocabularies = list(self.store.all("vocabulary"))
+
+    def add(self, artifact: Artifact) -> str:
+        """Add an artifact behind all that it was made of, and return its key."""
+        key = f"{artifact.stage}/{artifact.digest}"
+        if key not in self.steps:
+            made_by = {}
+            for name, value in artifact.manifest["inputs"].items():
+                maker = self._maker(artifact, name, value)
+                if maker is None:
+                    self.sources.setdefault(value, self._source(artifact, name, value))
+                else:
+                    made_by[name] = self.add(maker)
+            self.store.check(artifact)  # some come from lists, for which nobody has looked into the files
+            self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
+        return key
+
+    def _maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
+        """Return the artifact that an input is, None where it came from outside or has left the store."""
+        stage = artifact.stage
+        if stage in ("tokens", "score", "samples", "fit"):
+            if name == "vocabulary":
+                return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
+            if name == "bundle" or name.startswith(PART):
+                return self._fits.get(value)
+        if stage == "read":
+            return self._synthetic.get(value)
+        if stage == "ingest" and not name.startswith("replay:"):
+            return self.store.find("read", value)
+        return self.store.find(MADE_BY[name], value) if name in MADE_BY else None
+
+    def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
+        """Return the newest of equal vocabularies; of other data one is taken only where none of these data is there.
+
+        Different data may give equal vocabularies, of letters say.
+        """
+        equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
+        own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
+        return next(iter([*own, *equal]), None)
+
+    def _source(self, artifact: Artifact, name: str, value: str) -> Source:
+        """Describe what came from outside; what cannot be told is of kind "unknown", and no reason to stop."""
+        if artifact.stage == "read" and name == "file":
+            facts = artifact.facts
+            return Source("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
+        if name.startswith("replay:"):
+            path = replay_file(self.config.home, name)
+            return Source("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
+        if name == "business":
+            path = Path(self.config.source.business).absolute()
+            return Source("business", path.name, value, _size(path), str(path))
+        kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
+        kind, label = kinds.get(name, ("unknown", name))
+        return Source(kind, label, value)
+
+
+def _by_file(store: Store, stage: str, file: str) -> dict[str, Artifact]:
+    """Return the artifacts of a stage by the SHA-256 of one of their files; of equal ones the newest."""
+    found = reversed(list(store.all(stage)))
+    return {one.manifest["files"][file]["sha256"]: one for one in found if file in one.manifest["files"]}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def facts_of(artifact: Artifact) -> dict[str, Any]:
+    """Return the single values of an artifact's facts, and of a fit its model's options."""
+    kept = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    if artifact.stage == "fit":
+        spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
+        kept["spec"] = spec["spec"]
+    return kept
+
+
+def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
+    """Return the record of a fitted model.
+
+    Args:
+        config: That it was made with; its home folder holds the store.
+        fit: The model's artifact.
+        measured: Scores and samples of it.
+    """
+    gathering = Gathering(config)
+    key = gathering.add(fit)
+    for artifact in measured:
+        gathering.add(artifact)
+    spec = gathering.steps[key].facts["spec"]
+    return Lineage(
+        spec["name"], spec["kind"], fit.manifest["files"][BUNDLE_SPEC]["sha256"], key,
+        config.model_dump(mode="json"), tuple(gathering.sources.values()), tuple(gathering.steps.values()),
+    )  # fmt: skip
+
+
+def keep_lineage(config: RunConfig, model_uri: str, measured: Measured) -> str:
+    """Put the record of a measured model beside its logged model, before that is registered, and return its root.
+
+    A model that is registered already keeps its record: the root stands on that version.
+    """
+    artifacts = (measured.test, measured.validation, measured.samples)
+    lineage = lineage_of(config, measured.fitted.artifact, artifacts)
+    if not any(version.source == model_uri for version in registry_of(config).versions()):
+        attach(tracker_of(config), model_uri, lineage)
+    return lineage.root
+
+
+def recorded(config: RunConfig, bundle: Path) -> Lineage:
+    """Return the record of a version by its bundle: its own, or, of an older version, what the store still knows.
+
+    Raises:
+        ArtifactError: The version has no record and its fit has left the store.
+        Damaged: The record was changed.
+    """
+    if (own := record_of(bundle)) is not None:
+        return own
+    digest = sha256_of_file(bundle / SPEC)
+    fit = _by_file(store_of(config), "fit", BUNDLE_SPEC).get(digest)
+    if fit is None:
+        raise ArtifactError(
+            "Nothing is known of how this version was made", where=bundle, value=f"bundle {digest[:16]}",
+            cause="it was registered before versions had a record, and its fit is not in this store",
+        )
+    return lineage_of(config, fit, _measured(store_of(config), digest))
+
+
+def _measured(store: Store, bundle: str) -> list[Artifact]:
+    """Return the newest scores of a bundle on each stream, and its newest samples."""
+    found: dict[str, Artifact] = {}
+    for stage in ("score", "samples"):
+        for artifact in store.all(stage):
+            if artifact.manifest["inputs"].get("bundle") == bundle:
+                found.setdefault(f"{stage} {artifact.manifest['inputs'].get('tokens', '')}", artifact)
+    return list(found.values())
+
+
+def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, int]:
+    """Return a registered version's record, the folder of its bundle, and its number.
+
+    Raises:
+        BundleError: No such version, or its files are gone.
+        ArtifactError, Damaged: See `recorded`; also where the record is not the one that the version's tag names.
+    """
+    _, found = find(config, reference)
+    record = recorded(config, found.folder)
+    if (root := found.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
+        raise Damaged(
+            f"The record of version {found.version.version} is not the one that it was registered with",
+            where=found.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
+        )
+    return record, found.folder, found.version.version

@@ -1,0 +1,293 @@
+"""A registered version made again, stage by stage in a home folder of its own, each held against the record of it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from time import time
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig, SyntheticConfig
+from core.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
+from core.lineage.compare import Compared, compare
+from core.lineage.record import Lineage, Source, Step, step_of
+from core.store import Artifact, sha256_of_file
+from corpus.reading.sources import Listed, identify, source_names
+from models.neural.lm import WEIGHTS
+from models.specs import as_written, spec_from_dict
+from models.tokens.vocabulary import FILE
+from tasks.data.canaries import CANARIES_INPUT, choose
+from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+from tasks.evaluation.evaluate import draw_samples, score_bundle
+from tasks.fitting.fit import BUNDLE_FOLDER, FitPlan, Fitted, build_fit, bundle_digest
+from tasks.fitting.warm_start import INPUT, Start
+from tasks.lineage.gather import PART, facts_of
+from tasks.stage import show_table
+from tasks.tracking.track import registry_of
+
+log = logging.getLogger(__name__)
+ON_DISK = ("file", "replay", "business")
+"""Kinds of sources that are files of their own."""
+
+
+def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]:
+    """Return where the raw files lie now, by SHA-256: where they lay then, or among the files *given*.
+
+    Raises:
+        Unreadable: One has changed, or is gone, and none of those given has its bytes.
+        ArtifactError: The record does not tell where an input came from.
+    """
+    found: dict[str, Path] = {}
+    others = list(source_names(given)) if given else []
+    for source in lineage.sources:
+        if source.kind == "unknown":
+            raise ArtifactError(
+                "It is not known how everything that this version is made of was made", where=source.name,
+                value=source.sha256, cause="it had left the store when the record was written",
+            )
+        if source.kind not in ON_DISK:
+            continue
+        places = [Path(source.path)] if source.path else []
+        places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
+        match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
+        if match is None:
+            raise _lost(source)
+        found[source.sha256] = match
+    return found
+
+
+def _lost(source: Source) -> Unreadable:
+    changed = bool(source.path) and Path(source.path).is_file()
+    return Unreadable(
+        f"A raw file of this version {'has changed' if changed else 'is gone'}", where=source.path or source.name,
+        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has it as it was: --input",
+    )
+
+
+def configuration_of(lineage: Lineage) -> RunConfig:
+    """Return the recorded configuration with no other models than the version's own and its parts.
+
+    Raises:
+        ConfigError: This code does not know a setting of then; it names the commit that did.
+    """
+    values = deepcopy(lineage.configuration)
+    specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
+    vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
+    # Names are labels: a fit that was there already may have been made under another one, which its bundle has kept.
+    values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}
+    try:
+        with as_written():
+            return parse_config({**values, "execution": {}})
+    except ConfigError as error:
+        commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
+        raise ConfigError(
+            f"The configuration of then is not one of this code: {error.what}", where=error.where, value=error.value,
+            cause="a setting has been renamed or taken away since", remedy=f"check out commit {commit}, and try again",
+        ) from error
+
+
+def executed(config: RunConfig, step: Step) -> RunConfig:
+    """Return the configuration with the device, threads and processes that a step was made with."""
+    then, machine = step.environment.get("execution", {}), step.environment.get("machine", {})
+    cores, gpus = machine.get("cores", 1), machine.get("gpus", [])
+    device = then.get("device", "auto")
+    if device == "auto" and machine:
+        device = "cuda" if gpus else "cpu"
+    chosen = {
+        "device": device, "workers": 1, "threads": then.get("threads") or max(1, cores // then.get("workers", 1)),
+        "ranks": then.get("ranks", 1) or (len(gpus) if device == "cuda" else 1),
+    }
+    return config.model_copy(update={"execution": config.execution.model_copy(update=chosen)})
+
+
+class Reproduction:
+    """Makes the steps of a record again, in their order; `REVIEWLM_HOME` must be the new home folder by then.
+
+    Args:
+        lineage: The record.
+        sources: Where the raw files lie, from `find_sources`.
+        bundle: Folder of the version's bundle; a vocabulary that was kept from an earlier champion is in it.
+        weights: Where a network started from, by SHA-256 of the weights.
+    """
+
+    def __init__(
+        self, lineage: Lineage, sources: Mapping[str, Path], bundle: Path, weights: Mapping[str, Path] | None = None
+    ) -> None:
+        self.lineage, self.sources, self.bundle, self.weights = lineage, sources, bundle, weights or {}
+        self.config = configuration_of(lineage)
+        self.made: dict[str, Artifact] = {}
+        self.fitted: dict[str, Fitted] = {}
+        self._makers: dict[str, Callable[[RunConfig, Step], Artifact]] = {
+            "synthesise": self._synthesise, "read": self._read,
+            "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
+            "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
+            "fit": self._fit, "score": self._score, "samples": self._samples,
+        }
+
+    def make(self, step: Step) -> Compared:
+        """Make one step again, of what was made again before, and compare."""
+        artifact = self._makers[step.stage](executed(self.config, step), step)
+        self.made[step.key] = artifact
+        return compare(step, step_of(artifact, {}, facts_of(artifact)), self.lineage.label(step))
+
+    def _of(self, step: Step, name: str) -> Artifact:
+        return self.made[step.made_by[name]]
+
+    def _synthesise(self, config: RunConfig, step: Step) -> Artifact:
+        # Its own options: where files were given, the configuration may have others for the corpus that they equal.
+        source = config.source.model_copy(update={"synthetic": SyntheticConfig(**step.options)})
+        return _built(synthesise.fn(config.model_copy(update={"source": source})))
+
+    def _read(self, config: RunConfig, step: Step) -> Artifact:
+        sha256 = step.inputs["file"]
+        path = self._of(step, "file").folder / SYNTHETIC_FILE if "file" in step.made_by else self.sources[sha256]
+        return read_file(config, identify(path, step.options["name"]), lambda *done: None).artifact
+
+    def _ingest(self, config: RunConfig, step: Step) -> Artifact:
+        listed, readings = [], {}
+        for name in sorted(step.made_by):
+            reading = self._of(step, name)
+            listed.append(Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"]))
+            readings[reading.facts["sha256"]] = reading
+        for name, sha256 in step.inputs.items():
+            if name.startswith("replay:"):
+                copy = replay_file(config.home, name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.sources[sha256], copy)
+        return make_data_set(config, listed, readings, []).artifact
+
+    def _prepare(self, config: RunConfig, step: Step) -> Artifact:
+        if "business" in step.inputs:
+            place = {"business": str(self.sources[step.inputs["business"]])}
+            config = config.model_copy(update={"source": config.source.model_copy(update=place)})
+        return _built(clean_and_split.fn(config, self._of(step, "dataset")))
+
+    def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
+        [name] = config.vocabulary
+        kept = self.bundle / FILE if "kept" in step.inputs else None
+        return _built(train_vocabulary.fn(config, name, self._clean(), kept))
+
+    def _clean(self) -> Artifact:
+        return next(artifact for artifact in self.made.values() if artifact.stage == "prepare")
+
+    def _tokens(self, config: RunConfig, step: Step) -> Artifact:
+        file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
+        [name] = config.vocabulary
+        canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
+        return _built(tokenize.fn(config, file, step.options["split"], self._of(step, "clean"), name, canaries))
+
+    def _fit(self, config: RunConfig, step: Step) -> Artifact:
+        spec: Any = spec_from_dict(step.facts["spec"])
+        tokens = {split: self._of(step, split) for split in ("train", "validation")}
+        parts = {name.removeprefix(PART): self._fitted(step, name) for name in step.inputs if name.startswith(PART)}
+        digests = {name: bundle_digest(part.bundle) for name, part in parts.items()}
+        inputs = {split: stream.digest for split, stream in tokens.items()}
+        inputs |= {f"{PART}{name}": digest for name, digest in digests.items()}
+        start = Start()
+        if sha256 := step.inputs.get(INPUT, ""):
+            start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
+        vocabulary = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
+        clean = self._clean()
+        # A fit looks at no data card; it is not made again.
+        prepared = Prepared(clean, clean, {spec.vocabulary: vocabulary}, {spec.vocabulary: tokens})
+        plan = FitPlan(spec, inputs, digests, start)
+        artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
+        self.fitted[step.key] = Fitted(spec, artifact, "", False)
+        return artifact
+
+    def _fitted(self, step: Step, name: str) -> Fitted:
+        return self.fitted[step.made_by[name]]
+
+    def _score(self, config: RunConfig, step: Step) -> Artifact:
+        bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
+        return score_bundle(config, bundle, self._of(step, "tokens"), self.lineage.label(step)).artifact
+
+    def _samples(self, config: RunConfig, step: Step) -> Artifact:
+        return draw_samples(config, self._of(step, "bundle").folder / BUNDLE_FOLDER, self.lineage.model).artifact
+
+
+def _built(result: Any) -> Artifact:
+    """Return what a stage's task has built; one that was there already would say nothing about making it again.
+
+    Raises:
+        ReviewLMError: It was there.
+    """
+    if not isinstance(result, Artifact):
+        raise ReviewLMError("A stage was found instead of made again", cause="the home folder is not a new one")
+    return result
+
+
+def steps_again(
+    reproduction: Reproduction, make: Callable[[Step], Compared], platform: Sequence[str]
+) -> list[Compared]:
+    """Make the steps again, in order; on the same platform what comes behind the first that differs is left out.
+
+    Args:
+        reproduction: Of the record.
+        make: Makes one step, e.g. `reproduction.make`.
+        platform: How the platform differs from the one of then; none: not at all.
+    """
+    compared: list[Compared] = []
+    for step in reproduction.lineage.steps:
+        compared.append(make(step))
+        if not compared[-1].equal and not platform:
+            break
+    return compared
+
+
+@task(name="make again", task_run_name="make {step.stage} again", cache_policy=NO_CACHE, persist_result=False)
+def make_again(reproduction: Reproduction, step: Step) -> Compared:
+    """Make one step of a version again and compare it with the record."""
+    began = time()
+    compared = reproduction.make(step)
+    log.info(
+        "%-10s %-24s %s (%.1f s)", step.stage, compared.label or "-",
+        "bit-equal" if compared.equal else f"differs: {', '.join(compared.files[:3])}", time() - began,
+    )
+    return compared
+
+
+def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
+    """Return the folders of the weights that networks of this version started from, by SHA-256.
+
+    Raises:
+        BundleError: No registered version holds them any more.
+    """
+    found: dict[str, Path] = {}
+    wanted = {source.sha256 for source in lineage.sources if source.kind == "weights"}
+    if not wanted:
+        return found
+    registry = registry_of(config)
+    for version in registry.versions():
+        try:
+            folder = registry.bundle_folder(version)
+        except BundleError as error:
+            log.warning("%s", error)
+            continue
+        for file in folder.rglob(WEIGHTS):
+            if (digest := sha256_of_file(file)) in wanted:
+                found[digest] = file.parent
+    if lost := wanted - found.keys():
+        raise BundleError(
+            "The weights that the training started from are in no registered version", value=f"SHA-256 {lost.pop()}",
+            cause="the champion of then was deleted",
+        )
+    return found
+
+
+@task(name="show verdict", cache_policy=NO_CACHE, persist_result=False)
+def show_verdict(verdict: Mapping[str, Any]) -> None:
+    """Show in Prefect what came of it."""
+    rows = [
+        {"stage": step["stage"], "of": step["label"], "equal": step["equal"], "files": ", ".join(step["files"][:3])}
+        for step in verdict["steps"]
+    ]
+    show_table("reproduce", rows, f"**{verdict['model']}**: {verdict['verdict']}")

@@ -1,0 +1,1 @@
+"""Choose, register, judge and promote a challenger."""

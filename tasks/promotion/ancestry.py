@@ -1,0 +1,149 @@
+"""What a challenger has learnt from besides the data of today: a warm start takes weights that other data have made.
+
+The leak certificate speaks of the data of today alone. Where the split's salt, its shares or the groups of
+near-duplicates have changed since the start weights were trained, a test review of today may have been a training
+review of then. So the chain of start weights is followed, parts of mixtures too, to every prepared data set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError
+from core.store import Artifact, sha256_of_file
+from models.bundles.bundle import SPEC
+from models.neural.lm import WEIGHTS
+from tasks.fitting.fit import BUNDLE_FOLDER, bundle_digest
+from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
+from tasks.stage import store_of
+from tasks.tracking.track import registry_of
+
+REMEDY = 'train it afresh, with training.start = "fresh"'
+EXAMPLES = 5
+BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of the data behind a model's start weights.
+
+    Args:
+        clean: Whether no test review of today was a training review of then; nothing earlier is clean.
+        detail: A sentence about it; empty where the model started from fresh weights.
+    """
+
+    clean: bool
+    detail: str = ""
+
+
+def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
+    """Look for the test reviews of today among all that a bundle's start weights were trained on.
+
+    Args:
+        config: Names the store and the registry.
+        clean: The prepared data of today, whose own splits the leak certificate compares.
+        bundle: Of the challenger.
+    """
+    data, problems = _followed(config, bundle)
+    earlier = [digest for digest in data if digest != clean.digest]
+    for digest in earlier:
+        then = store_of(config).find_usable("prepare", digest)
+        if then is None:
+            problems.append(
+                f"its start weights were trained on the prepared data '{digest}', which are gone from the store: "
+                "nobody can tell whether test reviews of today were among them"
+            )
+        elif learnt := _learnt(then, clean):
+            named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
+            problems.append(
+                f"{len(learnt):,} test reviews of today ({named}) were training reviews of the prepared data "
+                f"'{digest}', which its start weights were trained on"
+            )
+    if problems:
+        return Past(False, f"the challenger is no fresh model: {'; '.join(problems)}; {REMEDY}")
+    none = f"the start weights' own training data ({', '.join(earlier)}) have no test review of today"
+    return Past(True, none if earlier else "")
+
+
+def learnt_from(config: RunConfig, bundle: Path) -> list[str]:
+    """Return the digests of all prepared data that a bundle, its parts and its start weights have learnt from."""
+    return _followed(config, bundle)[0]
+
+
+def _followed(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
+    """Return the digests of all prepared data behind a bundle, its own first, and what could not be followed."""
+    known = _Known(config)
+    waiting, seen, data, problems = [bundle], set[str](), dict[str, None](), []
+    while waiting:
+        folder = waiting.pop()
+        if (digest := bundle_digest(folder)) in seen:
+            continue
+        seen.add(digest)
+        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        data[told.get("clean_digest", "unknown")] = None
+        for what, found in known.parents(told):
+            if found is None:
+                problems.append(f"how its {what} were made is not known: their fit is gone, and no version holds them")
+            else:
+                waiting.append(found)
+    return list(data), problems
+
+
+class _Known:
+    """Bundles by what is in them: those of the store's fits, then those of the registered versions."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.store = config, store_of(config)
+        self.bundles: dict[str, Artifact] = {}
+        self.weights: dict[str, Artifact] = {}
+        within: dict[str, Artifact] = {}
+        for fit in self.store.all("fit"):
+            for name, entry in fit.manifest["files"].items():
+                if name == BUNDLE_SPEC:
+                    self.bundles.setdefault(entry["sha256"], fit)
+                elif name == WEIGHTS_FILE:
+                    self.weights.setdefault(entry["sha256"], fit)
+                elif Path(name).name == WEIGHTS:
+                    within.setdefault(entry["sha256"], fit)
+        self.weights = within | self.weights  # a network's own fit tells more than a mixture that holds a copy
+
+    def parents(self, told: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
+        """Yield of a bundle's `spec.json` each part and the start weights, with the bundle that they are from."""
+        for name, digest in told.get("parts", {}).items():
+            yield f"weights of part '{name}'", self._stored(self.bundles, digest) or self._registered(digest, SPEC)
+        if start := told.get(INPUT):
+            yield f"start weights {start[:16]}", self._stored(self.weights, start) or self._registered(start, WEIGHTS)
+
+    def _stored(self, fits: dict[str, Artifact], sha256: str) -> Path | None:
+        """Return the bundle of a fit; None where there is no such fit, or it is damaged, which is logged."""
+        fit = fits.get(sha256)
+        whole = fit and self.store.find_usable(fit.stage, fit.digest)
+        return whole.folder / BUNDLE_FOLDER if whole else None
+
+    def _registered(self, sha256: str, file: str) -> Path | None:
+        """Return the bundle of the newest version with a file of that name and hash; None where there is none."""
+        registry = registry_of(self.config)
+        for version in registry.versions():
+            try:
+                folder = registry.bundle_folder(version)
+            except BundleError:
+                continue
+            if any(sha256_of_file(path) == sha256 for path in folder.rglob(file)):
+                return folder
+        return None
+
+
+def _learnt(then: Artifact, clean: Artifact) -> list[str]:
+    """Return the ids of the test reviews of today that were training reviews of then, sorted."""
+    train, test = (
+        pl.scan_parquet(artifact.folder / "clean.parquet").filter(pl.col("split") == split).select("review_id")
+        for artifact, split in ((then, "train"), (clean, "test"))
+    )
+    return sorted(train.join(test, on="review_id", how="semi").collect()["review_id"].to_list())

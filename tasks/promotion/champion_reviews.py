@@ -1,0 +1,139 @@
+"""Both models scored on the champion's own frozen test reviews: does the challenger know what the champion knew?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged
+from core.store import Artifact
+from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.unlearnt import TABLE, TEST, Unlearnt, choose_unlearnt
+from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.rules.case import IDENTITY
+from models.bundles.bundle import SPEC
+from tasks.data.documents import documents_of
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
+from tasks.evaluation.evaluate import Measured
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.ancestry import learnt_from
+from tasks.promotion.score_now import Champion, Scored, score_bundle_now, with_surface
+from tasks.stage import converted_errors, run_stage, store_of
+from tasks.tracking.track import registry_of, tracking_was_away
+
+log = logging.getLogger(__name__)
+STAGE, VERSION = "unlearnt", 1
+COUNTS = ("tests", "learnt_ids", "learnt_texts")
+SWITCH = "promotion.max_champion_loss=none"
+
+
+@task(
+    name="score champion's reviews", cache_policy=NO_CACHE, persist_result=False, retries=2,
+    retry_delay_seconds=[2, 10], retry_condition_fn=tracking_was_away,
+)
+def score_champion_reviews(
+    config: RunConfig, prepared: Prepared, challenger: Measured, scored: Scored, champion: Champion | None,
+    version: int | None,
+) -> ChampionReviews | None:
+    """Score champion and challenger on the test reviews of the data that the champion was trained on.
+
+    Reviews that the challenger has learnt from are left out. Where all others are among its own test reviews, their
+    scores are there already. None where the rule does not apply: there is no champion that could be measured, it is the
+    challenger itself, or the policy sets no limit.
+    """
+    if champion is None or champion.scored is None or config.promotion.max_champion_loss is None:
+        return None
+    if version is None or champion.digest == bundle_digest(challenger.fitted.bundle):
+        return None
+    digest = _data_of(champion)
+    if digest == prepared.clean.digest:
+        return ChampionReviews(same=True)
+    try:
+        earlier = store_of(config).find("prepare", digest)
+    except Damaged as error:
+        return ChampionReviews(problem=_lost(config, champion, f"{error.what} ({error.where})"))
+    if earlier is None:
+        return ChampionReviews(problem=_lost(config, champion, f"the prepared data '{digest}' are not in this store"))
+    tests = pl.scan_parquet(earlier.folder / TABLE).filter(pl.col("split") == TEST).select(IDENTITY).collect()
+    if reviews_digest(tests) == challenger.test.facts["reviews_digest"]:
+        return ChampionReviews(len(tests), same=True)
+    chosen = choose_reviews(config, earlier, _learnt_by(config, prepared, challenger))
+    tests_count, ids, texts = (int(chosen.facts[name]) for name in COUNTS)
+    try:
+        ours, theirs = _scores(config, chosen, scored, champion, version)
+    except (BundleError, Damaged) as error:
+        problem = f"the two could not be scored on the champion's own test reviews: {error.what}"
+        return ChampionReviews(tests_count, ids, texts, problem=problem)
+    documents = documents_of(earlier)
+    return ChampionReviews(tests_count, ids, texts, challenger=ours, champion=theirs, documents=documents)
+
+
+def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact]) -> Artifact:
+    """Return the chosen reviews as an artifact that is tokenized like prepared data: all of them are test reviews."""
+    options = {"most": config.promotion.champion_reviews, "seed": config.evaluation.seed}
+    inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
+
+    def make(work: Path) -> dict[str, Any]:
+        found: Unlearnt = choose_unlearnt(earlier.folder, [one.folder for one in learnt], **options)
+        found.reviews.write_parquet(work / TABLE)
+        counts = {name: getattr(found, name) for name in COUNTS}
+        return {**counts, "splits": {TEST: {"reviews": len(found.reviews)}}}
+
+    return run_stage(config, STAGE, VERSION, options, inputs, make, "champion's own test reviews").artifact
+
+
+def _scores(
+    config: RunConfig, chosen: Artifact, scored: Scored, champion: Champion, version: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the scores of challenger and champion on the chosen reviews, made before or now."""
+    assert champion.scored is not None
+    assert champion.folder is not None
+    known = (scored.rows, champion.scored.rows)
+    types = {name: known[0].schema[name] for name in IDENTITY}
+    wanted = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
+    ours, theirs = (rows.join(wanted, on=IDENTITY, how="semi") for rows in known)
+    if len(ours) == len(theirs) == len(wanted):
+        return ours, theirs
+    folder = registry_of(config).bundle_folder(version)
+    ours, tokens = _scored_on(config, folder, chosen, "challenger")
+    theirs, _ = _scored_on(config, champion.folder, chosen, "champion")
+    return ours, with_surface(champion.folder, theirs, [(folder / VOCABULARY_FILE, tokens.folder)])[0]
+
+
+def _scored_on(config: RunConfig, folder: Path, chosen: Artifact, who: str) -> tuple[pl.DataFrame, Artifact]:
+    """Return the scores of a bundle on the chosen reviews, and these as tokens of its vocabulary."""
+    label = f"{who} on the champion's reviews"
+    with converted_errors(folder):
+        tokens = tokenize.submit(config, str(folder / VOCABULARY_FILE), TEST, chosen, label).result()
+        return score_bundle_now(config, folder, tokens, label)[1].rows, tokens
+
+
+def _data_of(champion: Champion) -> str:
+    """Return the digest of the prepared data that the champion was trained on."""
+    assert champion.folder is not None
+    told = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
+    return champion.data or str(told.get("clean_digest", "unknown"))
+
+
+def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> list[Artifact]:
+    """Return the prepared data that the challenger has learnt from: those of today, and those of its start weights."""
+    found = {prepared.clean.digest: prepared.clean}
+    for digest in learnt_from(config, challenger.fitted.bundle):
+        if digest not in found and (then := store_of(config).find("prepare", digest)):
+            found[digest] = then
+    return list(found.values())
+
+
+def _lost(config: RunConfig, champion: Champion, what: str) -> str:
+    """Say that the champion's data are gone, and what to do."""
+    problem = f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}"
+    log.warning("%s", problem)
+    lineage = f"`reviewlm lineage {config.promotion.model_name}/{champion.version}`"
+    return f"{problem}; make them again with `reviewlm prepare` from what {lineage} shows, or set {SWITCH}"

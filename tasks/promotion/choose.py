@@ -1,0 +1,109 @@
+"""Which model of a run is tried: the best on validation, unless the gate must refuse it whatever its test scores."""
+
+from __future__ import annotations
+
+import logging
+from math import isfinite
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged
+from evaluation.gate.rules.comparability import unwanted_adaptation
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import Measured, figures_of_artifact
+from tasks.promotion.ancestry import look_back
+from tasks.promotion.evidence import megabytes, unfair
+from tasks.stage import converted_errors
+from tasks.tracking.track import registry_of, tracking_was_away
+from tracking.registry.registry import CHAMPION
+
+log = logging.getLogger(__name__)
+
+
+@task(
+    name="choose challenger", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
+    """Return the model with the fewest open bits per byte on the validation split; the test split has no say.
+
+    One that the gate must refuse for what is known before any test score is passed over for the next best. Where all
+    are such, the best is tried all the same: the gate then says why.
+
+    Raises:
+        TrackingUnavailable: The registry, which knows the champion, does not answer.
+    """
+    ranked = ranking(evaluated)
+    champion = _champion_folder(config)
+    for model in ranked:
+        if not (reason := hopeless(config, prepared, model, champion)):
+            log.info("challenger is '%s', the best of %d models on validation that may pass", model.name, len(ranked))
+            return model
+        log.warning("'%s' is not tried: %s", model.name, reason)
+    log.warning("challenger is '%s', the best of %d models on validation: none may pass", ranked[0].name, len(ranked))
+    return ranked[0]
+
+
+def ranking(evaluated: Evaluated) -> list[Measured]:
+    """Return the models of a run, the best on the validation split first; infinite figures last."""
+    figures = {model.name: figures_of_artifact(model.validation).open_bits_per_byte for model in evaluated.models}
+    return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
+
+
+def best_allowed(config: RunConfig, evaluated: Evaluated) -> Measured:
+    """Return the best model on validation among those that adapt as the policy wants; among all where none does."""
+    ranked, wanted = ranking(evaluated), config.promotion.adaptation
+    allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted))
+    return next(allowed, ranked[0])
+
+
+def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
+    """Return why the gate must refuse a model whatever it scores on the test reviews; empty where it need not.
+
+    Args:
+        config: Has the policy.
+        prepared: The data of today.
+        model: That might be tried.
+        champion: Folder of the champion's bundle; None where there is none, or it cannot be opened.
+    """
+    policy, bundle = config.promotion, model.fitted.bundle
+    reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
+    if not policy.allow_other_reading:
+        with converted_errors(bundle):
+            reasons.append(unfair(bundle, champion))
+    if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
+        reasons.append(f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed")
+    if policy.require_leak_certificate and not (past := look_back(config, prepared.clean, bundle)).clean:
+        reasons.append(past.detail)
+    return "; ".join(reason for reason in reasons if reason)
+
+
+def passed_over(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Path | None
+) -> tuple[str, ...]:
+    """Return a sentence about each model that is better on validation than the challenger and was not tried."""
+    ranked = ranking(evaluated)
+    better = ranked[: [model.name for model in ranked].index(challenger.name)]
+    reasons = {model.name: hopeless(config, prepared, model, champion) for model in better}
+    then = "the champion of the time when the challenger was chosen stood against it"
+    return tuple(f"'{name}' is better on validation and was not tried: {why or then}" for name, why in reasons.items())
+
+
+def _champion_folder(config: RunConfig) -> Path | None:
+    """Return the folder of the champion's bundle, None where there is none that can be read; the gate says more."""
+    registry = registry_of(config)
+    version = registry.alias(CHAMPION)
+    if version is None:
+        return None
+    try:
+        folder = registry.bundle_folder(version)
+        with converted_errors(folder):
+            Vocabulary.load(folder / VOCABULARY_FILE)
+    except (BundleError, Damaged):
+        return None
+    return folder

@@ -1,0 +1,234 @@
+"""What the gate's decision rests on, gathered now: leaks, checks, drift, audit, a model asked in a fresh process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.errors import CheckFailed, Damaged
+from core.store import Artifact
+from corpus.splitting.certificate import CERTIFICATE_FILE
+from corpus.splitting.leaks import verify
+from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.statistics.comparison import baseline_of
+from models.adaptation import STATIC
+from models.bundles.bundle import SPEC
+from models.specs import ModelSpec, NGramSpec, parts_of
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.documents import documents_of, grouped_by
+from tasks.data.family import family_of_run
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.ancestry import Past, look_back
+from tasks.promotion.score_now import Champion, Scored
+from tasks.tracking.track import tracker_of
+from tracking.logged_models.export import smoke_test
+
+NOT_COMPARED = (
+    "drift was not measured: there is no champion, its data are not in this store, or hardly any review is new to it"
+)
+
+
+def gather_evidence(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
+    champion: Champion | None, version: int | None, drift: Artifact | None,
+    champion_reviews: ChampionReviews | None = None,
+) -> Evidence:  # fmt: skip
+    """Return all that is known of challenger and champion.
+
+    Args:
+        config: Section `evaluation` has the draws of the bootstrap, `promotion` the policy.
+        prepared: The data, with their certificate and checks.
+        evaluated: All models of the run, the baseline among them.
+        challenger: The model that would be champion.
+        scored: Its scores.
+        champion: The champion with its scores, if there is one.
+        version: Of the registered challenger; None if it is the champion itself.
+        drift: What the stage "drift" found, if it ran.
+        champion_reviews: What `score_champion_reviews` found.
+    """
+    facts = challenger.test.facts
+    baseline, documents = _baseline(config, evaluated, challenger), documents_of(prepared.clean)
+    return Evidence(
+        challenger=scored.rows,
+        challenger_digest=bundle_digest(challenger.fitted.bundle),
+        challenger_test=facts["reviews_digest"],
+        challenger_adaptation=figures_of_artifact(challenger.test).adaptation,
+        challenger_departure=scored.departure,
+        score_problem=scored.problem,
+        family=family_of_run(config, prepared.clean),
+        champion_reviews=champion_reviews,
+        **_champion(champion),
+        reviews=documents,
+        grouped_by=grouped_by(prepared.clean, documents),
+        baseline=scores_of(baseline.test),
+        baseline_adaptation=figures_of_artifact(baseline.test).adaptation,
+        baseline_name=baseline.name,
+        baseline_digest=bundle_digest(baseline.fitted.bundle),
+        **_data(config, prepared, challenger, champion),
+        drift=drift.facts["sentence"] if drift else NOT_COMPARED,
+        floor=_floor(config, prepared),
+        folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
+        unfair=unfair(challenger.fitted.bundle, champion.folder if champion else None),
+        **_served(config, challenger, version),
+        audit=_audit(challenger),
+        counts=next(iter(count_models(config, challenger.fitted.spec)), ""),
+        resamples=config.evaluation.resamples,
+        seed=config.evaluation.seed,
+    )
+
+
+def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> Measured:
+    """Return the challenger's own baseline: one that adapts for one that adapts, where the run has such a one.
+
+    Otherwise it is the configuration's: what an adapting model must beat at least.
+    """
+    own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
+    return evaluated.named(own or config.baseline)
+
+
+def _champion(champion: Champion | None) -> dict[str, Any]:
+    if champion is None:
+        return {}
+    known = {"champion_digest": champion.digest, "champion_family": champion.family}
+    if champion.scored is None or champion.scores is None:
+        return {**known, "champion_problem": champion.problem}
+    return {
+        **known, "champion": champion.scored.rows,
+        "champion_test": champion.scores.facts["reviews_digest"], "champion_departure": champion.scored.departure,
+        "champion_adaptation": figures_of_artifact(champion.scores).adaptation or STATIC,
+        "champion_pays": champion.pays,
+    }
+
+
+def _data(
+    config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None
+) -> dict[str, Any]:
+    passed, detail = checked(prepared.checks)
+    past = look_back(config, prepared.clean, challenger.fitted.bundle)
+    leaks = with_past(look_for_leaks(prepared.clean, champion), past)
+    return {
+        "checks_passed": passed, "checks_detail": detail,
+        "leak_free": leaks.free, "leak_detail": leaks.detail, "leak_test": leaks.test,
+    }
+
+
+def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
+    """Return whether all data checks passed, None where there were none, and how many they are."""
+    reports = [read_report(artifact) for artifact in checks]
+    detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
+    return all(report.passed for report in reports) if reports else None, detail
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the leak certificate of the prepared data says, and of which test reviews it is."""
+
+    free: bool | None
+    detail: str
+    test: str = ""
+
+
+def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
+    """Hold the prepared data against its leak certificate, now."""
+    if not (clean.folder / CERTIFICATE_FILE).exists():
+        return Leaks(None, "the prepared data has no leak certificate")
+    try:
+        certificate = verify(clean.folder)
+    except (CheckFailed, Damaged) as error:
+        return Leaks(False, ": ".join(part for part in (error.what, str(error.value or "")) if part))
+    stated = clean.facts.get("certificate")
+    if stated != certificate.digest:
+        return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
+    said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
+    return Leaks(True, said, certificate.test_reviews)
+
+
+def with_past(leaks: Leaks, past: Past) -> Leaks:
+    """Return what the certificate says together with what is known of the challenger's start weights."""
+    if not past.clean:
+        return Leaks(False, past.detail if leaks.free else f"{leaks.detail}; {past.detail}", leaks.test)
+    return replace(leaks, detail="; ".join(part for part in (leaks.detail, past.detail) if part))
+
+
+def _other_data(clean: Artifact, champion: Champion | None) -> str:
+    """Return a remark where the champion has learnt from data that the certificate does not speak of."""
+    if champion is None or champion.folder is None:
+        return ""
+    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
+    if spec.get("clean_digest") == clean.digest:
+        return ""
+    return "; the champion was trained on other data, of which it is not known whether these test reviews were in it"
+
+
+def unfair(challenger: Path, champion: Path | None) -> str:
+    """Return what a challenger need not model and the champion must; nobody pays for it in the figures.
+
+    Args:
+        challenger: Folder of its bundle.
+        champion: The same; None where there is none, or it is lost.
+    """
+    if champion is None:
+        return ""
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
+    if ours.digest == theirs.digest:
+        return ""
+    if theirs.normal_form != ours.normal_form:
+        return "the section 'clean' has changed: the champion was trained on another normal form of the text"
+    if ours.whole:  # what its vocabulary folds away is paid for
+        return ""
+    if theirs.whole or (_folds(ours) and not _folds(theirs)):
+        return (
+            "the challenger folds case and spacing, which the champion must pay for: its vocabulary is of an earlier "
+            "version and has no price for them"
+        )
+    return ""
+
+
+def _folds(vocabulary: Vocabulary) -> bool:
+    """Return whether case and spacing are free in the figures: only where a vocabulary has no price for them."""
+    return not vocabulary.whole and vocabulary.spec.lowercase
+
+
+def _served(config: RunConfig, challenger: Measured, version: int | None) -> dict[str, Any]:
+    """Ask the registered model for words, a review and a score in a fresh process and a foreign folder."""
+    size = {"megabytes": megabytes(challenger.fitted.bundle)}
+    if version is None:
+        return {"smoke_detail": "nothing new was registered", **size}
+    tracker = tracker_of(config)
+    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri"))
+    latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
+    return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency, **size}
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of all files of a folder in millions of bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def _audit(challenger: Measured) -> Mapping[str, float]:
+    """Return the numbers among the facts of the audit of what the challenger writes."""
+    return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
+
+
+def count_models(config: RunConfig, spec: ModelSpec) -> list[str]:
+    """Return the names of the n-gram models that a model is, or is made of at any depth."""
+    if isinstance(spec, NGramSpec):
+        return [spec.name]
+    known = {one.name: one for one in config.models}
+    return [name for part in parts_of(spec) for name in count_models(config, known[part])]
+
+
+def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
+    """Return what the test reviews cost the grammar that wrote them; None where it did not."""
+    floor = estimate_floor(config, prepared).artifact
+    return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None

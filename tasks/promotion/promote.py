@@ -1,0 +1,113 @@
+"""From the best model to a decision: register it, score champion and challenger now, and move the alias or not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
+
+from core.config.run_config import RunConfig
+from core.lineage.record import LINEAGE_TAG
+from core.processes.interrupts import during
+from core.store import Artifact
+from corpus.splitting.certificate import CERTIFICATE_FILE
+from evaluation.gate.decision import Decision
+from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.gate import decide as apply_rules
+from evaluation.reports.model_card import pointer
+from tasks.data.family import family_of_run
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import Measured, figures_of_artifact
+from tasks.fitting.fit import bundle_digest
+from tasks.lineage.gather import keep_lineage
+from tasks.promotion.choose import passed_over
+from tasks.promotion.evidence import gather_evidence
+from tasks.promotion.score_now import BUNDLE_TAG, Champion, Scored
+from tasks.stage import show_markdown
+from tasks.tracking.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
+from tracking.registry.lineage import tag_version
+from tracking.registry.registry import CHAMPION, outcome_tags
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of the gate."""
+
+    challenger: str
+    version: int | None
+    champion_version: int | None
+    decision: Decision
+
+
+@task(
+    name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+@during("register")
+def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
+    """Register the challenger as a new version; the champion itself is not registered again, unless it is lost."""
+    digest = bundle_digest(challenger.fitted.bundle)
+    if champion is not None and champion.digest == digest and not champion.problem:
+        return None
+    registry, tracker = registry_of(config), tracker_of(config)  # after the first of them MLflow has all that waited
+    run_id = tracker.known_id(challenger.fitted.run_id)
+    uri = tracker.tag(run_id, "reviewlm.model_uri")
+    tags = {
+        LINEAGE_TAG: keep_lineage(config, uri, challenger),
+        "kind": challenger.fitted.spec.kind, "model": challenger.name, BUNDLE_TAG: digest,
+        DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
+        "leak_certificate": prepared.clean.facts.get("certificate") or "none",
+    }
+    family = family_of_run(config, prepared.clean).tags()
+    number = registry.register(uri, run_id, tags | family)
+    tag_version(registry, number, family)  # of a version that an earlier run registered, under another family say
+    return number
+
+
+@task(
+    name="gate", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+@during("gate")
+def decide(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
+    champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
+    champion_reviews: ChampionReviews | None = None,
+) -> Promotion:
+    """Apply the policy to evidence measured now, write the outcome on the version, and move the alias if it passed."""
+    evidence = gather_evidence(
+        config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
+    )
+    others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
+    decision = apply_rules(config.promotion, replace(evidence, passed_over=others))
+    for what in decision.warnings:
+        log.warning("gate: %s", what)
+    tracker = tracker_of(config)
+    if version is not None:
+        expected = champion.version if champion else None
+        described = f"{pointer(tracker.link(challenger.fitted.run_id))}\n\n{decision.to_markdown()}"
+        with concurrency("promotion", occupy=1):
+            registry_of(config).settle(
+                version, expected, decision.promote, described,
+                outcome_tags(decision) | _when(scored, champion), run_id=parent_run_id,
+            )
+    tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
+    tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
+    if (certificate := prepared.clean.folder / CERTIFICATE_FILE).exists():
+        tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
+    tracker.set_tags(parent_run_id, {"gate/outcome": decision.headline, "mlflow.note.content": decision.to_markdown()})
+    show_markdown("gate", decision.to_markdown(), decision.headline)
+    now = registry_of(config).alias(CHAMPION)
+    return Promotion(challenger.name, version, now.version if now else None, decision)
+
+
+def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:
+    """Return when both were scored, as tags: a decision itself has no clock in it, so that equal evidence is equal."""
+    times = {"gate/challenger scored": scored.at}
+    return times | ({"gate/champion scored": champion.scored.at} if champion and champion.scored else {})

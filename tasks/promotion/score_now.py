@@ -1,0 +1,233 @@
+"""Scores for the gate: made now, from the bundles as they are registered, and held against those that the store has."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged, ReviewLMError
+from core.lineage.family import NOT_KNOWN, Family
+from core.store import Artifact
+from evaluation.gate.evidence import departure
+from evaluation.scoring.score import score_stream
+from models.bundles.bundle import SPEC, load_bundle
+from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.family import family_of_version
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
+from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.progress import progress
+from tasks.stage import converted_errors, store_of
+from tasks.tracking.track import DATA_TAG, registry_of, tracking_was_away
+from tracking.registry.registry import CHAMPION, Version
+
+BUNDLE_TAG = "bundle"
+"""Of a registered version: the digest of its bundle when it was registered."""
+log = logging.getLogger(__name__)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's scores on the test reviews.
+
+    Args:
+        rows: See `evaluation.scoring.score.score_stream`.
+        departure: See `evaluation.gate.evidence.departure`; None where the rows are the stored ones.
+        problem: Why they could not be made now; empty where they could.
+        at: When, in UTC.
+    """
+
+    rows: pl.DataFrame = field(repr=False)
+    departure: float | None = None
+    problem: str = ""
+    at: str = field(default_factory=_now)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion of now, scored on the challenger's test reviews; with a problem it has neither folder nor scores.
+
+    `family` and `data` say which data it was trained on: of what kind, and the digest of the prepared data set.
+    `pays`: see `evaluation.gate.evidence.Evidence.champion_pays`.
+    """
+
+    version: int
+    digest: str
+    folder: Path | None = None
+    scores: Artifact | None = None
+    scored: Scored | None = None
+    problem: str = ""
+    family: Family = NOT_KNOWN
+    data: str = ""
+    pays: bool = True
+
+
+@task(
+    name="score champion", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) -> Champion | None:
+    """Score the registered champion on the test reviews of this run; None where there is none yet.
+
+    A champion whose bundle is gone or damaged is no error here: the gate says what to do about it.
+    """
+    version: Version | None = registry_of(config).alias(CHAMPION)
+    if version is None:
+        return None
+    try:
+        return _measured(config, prepared, challenger, version)
+    except (BundleError, Damaged) as error:
+        problem = f"the champion, version {version.version}, cannot be measured: {_in_short(error)}"
+        log.warning(problem)
+        digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
+        family = family_of_version(config, version, None)
+        return Champion(version.version, digest, problem=problem, family=family, data=version.tags.get(DATA_TAG, ""))
+
+
+def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, version: Version) -> Champion:
+    folder = registry_of(config).bundle_folder(version)
+    digest = _as_registered(folder, version.tags.get(BUNDLE_TAG, ""))
+    label = f"champion v{version.version}"
+    with converted_errors(folder):
+        tokens = tokens_for(config, folder, prepared)
+        if digest == bundle_digest(challenger.fitted.bundle):  # nothing will be decided by its scores
+            artifact = score_bundle(config, folder, tokens, label).artifact
+            scored = Scored(scores_of(artifact))
+        else:
+            artifact, scored = score_bundle_now(config, folder, tokens, label)
+    family, data = family_of_version(config, version, folder), version.tags.get(DATA_TAG, "")
+    rows, pays = with_surface(folder, scored.rows, _priced_streams(prepared, challenger))
+    scored = replace(scored, rows=rows)
+    return Champion(version.version, digest, folder, artifact, scored, family=family, data=data, pays=pays)
+
+
+def _priced_streams(prepared: Prepared, challenger: Measured) -> Iterator[tuple[Path, Path]]:
+    """Yield the run's vocabularies and test streams; none where the challenger itself leaves free what it folds."""
+    if Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
+        for name, artifact in prepared.vocabularies.items():
+            if name in prepared.tokens:
+                yield artifact.folder / VOCABULARY_FILE, prepared.tokens[name]["test"].folder
+
+
+def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> tuple[Artifact, Scored]:
+    """Return a bundle's scores in the store and those that count: made now, also where the store had them already."""
+    built = score_bundle(config, folder, tokens, label)
+    fresh = not built.reused
+    return built.artifact, (
+        Scored(scores_of(built.artifact), 0.0) if fresh else score_now(config, folder, tokens, built.artifact, label)
+    )
+
+
+def with_surface(
+    bundle: Path, rows: pl.DataFrame, streams: Iterable[tuple[Path, Path]]
+) -> tuple[pl.DataFrame, bool]:
+    """Return the scores of a bundle with a price for what its vocabulary folds away, and whether they have one.
+
+    A vocabulary of an earlier version has none of its own. What it costs to write folded text as it was depends on no
+    model, so the price of another vocabulary of words that folds alike serves as well, if there is one.
+
+    Args:
+        bundle: Its folder.
+        rows: Its scores.
+        streams: Vocabularies, and the same reviews as token streams of each.
+    """
+    theirs = Vocabulary.load(bundle / VOCABULARY_FILE)
+    if theirs.whole:
+        return rows, True
+    for vocabulary, stream in streams:
+        ours = Vocabulary.load(vocabulary)
+        alike = (ours.spec.lowercase, ours.normal_form) == (theirs.spec.lowercase, theirs.normal_form)
+        if ours.whole and not ours.lossless and alike:
+            documents = TokenStream.open(stream).documents
+            priced = rows.drop("surface_nats", strict=False).join(
+                documents.select("review_id", "surface_nats"), on="review_id", how="left", maintain_order="left"
+            )
+            return priced.with_columns(pl.col("spelling_nats") + pl.col("surface_nats")), True
+    return rows, False
+
+
+def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
+    """Return the test reviews in a bundle's own vocabulary: its tokens are just another artifact.
+
+    Raises:
+        BundleError: The vocabulary is not the one that the model was trained with: nobody should tokenize by it.
+    """
+    file = bundle / VOCABULARY_FILE
+    digest = Vocabulary.load(file).digest
+    trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
+    if digest != trained_with:
+        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
+    for name, artifact in prepared.vocabularies.items():
+        if artifact.facts["vocabulary_digest"] == digest:
+            return prepared.tokens[name]["test"]
+    return tokenize.submit(config, str(file), "test", prepared.clean, "champion").result()
+
+
+@task(
+    name="score challenger", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)
+def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured, version: int | None) -> Scored:
+    """Score what was registered: that, and not the fit that it was copied from, is what would be served.
+
+    A bundle that does not open is no error here: the stored scores come back, with the problem, and the gate refuses.
+    """
+    if version is None:
+        return Scored(scores_of(challenger.test))
+    tokens = prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
+    try:
+        folder = registry_of(config).bundle_folder(version)
+        _as_registered(folder, bundle_digest(challenger.fitted.bundle))
+        return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
+    except (BundleError, Damaged) as error:
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        problem = f"the registered challenger, version {version}, cannot be scored: {_in_short(error)}{remedy}"
+        log.warning(problem)
+        return Scored(scores_of(challenger.test), problem=problem)
+
+
+def _as_registered(folder: Path, registered: str) -> str:
+    """Return the digest of a bundle, which must be the one that was *registered* if that is known."""
+    digest = bundle_digest(folder)
+    if registered and digest != registered:
+        raise BundleError(
+            "The bundle is not the one that was registered", where=folder, value=f"{digest}, registered {registered}"
+        )
+    return digest
+
+
+def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:
+    """Score a bundle anew, or, where the policy says so, take the stored scores after a look at their bytes.
+
+    The store is told nothing: what it has of this bundle on these tokens is only compared.
+
+    Raises:
+        BundleError: The bundle does not open, or answers differently from when it was saved.
+        Damaged: The stored scores are not what was stored.
+    """
+    if not config.promotion.rescore:
+        store_of(config).verify(stored)
+        return Scored(scores_of(stored))
+    with converted_errors(folder):
+        bundle, stream = load_bundle(folder, device_of(config)), TokenStream.open(tokens.folder)
+        with progress(f"gate {label}", len(stream), "reviews") as report:
+            rows = score_stream(bundle, stream, report=lambda done, total: report(done))
+    return Scored(rows, departure(rows, scores_of(stored)))
+
+
+def _in_short(error: ReviewLMError) -> str:
+    return "; ".join(part for part in (error.what, error.cause) if part)

@@ -1,0 +1,104 @@
+"""The report of a run: written to the home folder, and shown in MLflow and Prefect."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+
+from core.config.run_config import RunConfig
+from core.errors import disk_errors
+from core.processes.interrupts import during
+from core.store import Artifact
+from evaluation.reports.model_card import CARD_FILE, model_card
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import Picture, pictures_of
+from evaluation.reports.report_words import headline
+from evaluation.reports.run_results import RunResults
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.promotion.promote import Promotion
+from tasks.reporting.run_results import results_of
+from tasks.tracking.track import tracker_of, tracking_was_away
+
+log = logging.getLogger(__name__)
+REPORTS, LATEST, REPORT_FILE, FIGURES = "reports", "latest", "report.html", "figures"
+
+
+def make_report(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
+    run_id: str,
+) -> str:  # fmt: skip
+    """Write the report of a run and return its path.
+
+    A run whose models are scored and whose champion is chosen is not lost because its report cannot be drawn: then a
+    warning says why, and the path is empty.
+    """
+    future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id)
+    future.wait()
+    if future.state.is_completed():
+        return str(future.result())
+    log.warning("there is no report of this run: %s", future.state.message)
+    return ""
+
+
+@task(
+    name="report", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
+    retry_condition_fn=tracking_was_away,
+)  # fmt: skip
+@during("report")
+def write_report(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
+    run_id: str,
+) -> str:  # fmt: skip
+    """Write `reports/<run>/report.html` with its figures, log both to the flow's run, and show where it is."""
+    results = results_of(config, dataset, prepared, evaluated, promotion, run_id)
+    pictures = pictures_of(results)
+    file = write_files(results, pictures, config.home / REPORTS, run_id)
+    tracker = tracker_of(config)
+    tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
+    tracker.log_folder(run_id, file.parent / FIGURES, "plots")
+    if results.version is not None:
+        tracker.log_text(
+            evaluated.named(results.winner).fitted.run_id, model_card(results, config.promotion.model_name), CARD_FILE
+        )
+    if TaskRunContext.get() is not None:
+        create_link_artifact(link=file.as_uri(), link_text=headline(results), key="report")
+    log.info("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    return str(file)
+
+
+def write_files(results: RunResults, pictures: Sequence[Picture], folder: Path, name: str) -> Path:
+    """Write a report and its figures to *folder*/*name*, let *folder*/latest point there, and return the page's path.
+
+    Raises:
+        StoreFull, NotWritable: The disk.
+    """
+    place = folder / name
+    with disk_errors(folder):
+        (place / FIGURES).mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            (place / FIGURES / f"{picture.name}.png").write_bytes(picture.png)
+        unfinished = place / f".{REPORT_FILE}.{os.getpid()}"
+        unfinished.write_text(report(results, pictures), encoding="utf-8")
+        unfinished.replace(place / REPORT_FILE)
+    _point_to(folder, name)
+    return place / REPORT_FILE
+
+
+def _point_to(folder: Path, name: str) -> None:
+    """Let *folder*/latest point to a report; not every file system has such pointers, and nothing depends on it."""
+    pointer = folder / f".{LATEST}.{os.getpid()}"
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(name, target_is_directory=True)
+        pointer.replace(folder / LATEST)
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""What a flow gives back to a person or a program: plain dictionaries for the command line's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import Measured
+from tasks.fitting.fit import Fitted
+from tasks.promotion.promote import Promotion
+from tasks.stage import flat, stages_of_this_run
+
+FLOOR_STATEMENT = (
+    "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
+)
+VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
+OBSERVED_FIGURES = (
+    "hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature", "effective_context",
+)
+LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
+"""Columns of the comparison table that are no figures."""
+WORST_COLUMNS = (
+    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
+    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "looked_at",
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished run of the pipeline."""
+
+    models: list[dict[str, Any]]
+    floor: dict[str, Any] | None
+    baseline: str
+    differences: list[dict[str, Any]]
+    slices: dict[str, Any]
+    challenger: str
+    champion_version: int | None
+    version: int | None
+    promoted: bool
+    reason: str
+    reused: list[str]
+    stages: int
+    mlflow_run_id: str
+    report: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "") -> Summary:
+    """Return the summary of a whole run; *report* is the path of its page, if there is one."""
+    stages = stages_of_this_run()
+    return Summary(
+        **_compared(config, evaluated),
+        challenger=promotion.challenger,
+        champion_version=promotion.champion_version,
+        version=promotion.version,
+        promoted=promotion.decision.promote,
+        reason=promotion.decision.reason,
+        reused=sorted({stage for stage, reused in stages if reused and (stage, False) not in stages}),
+        stages=len({stage for stage, _ in stages}),
+        mlflow_run_id=run_id,
+        report=report,
+    )
+
+
+def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
+    """Return the table of models with intervals, their differences, the worst slices and the floor."""
+    return {**_compared(config, evaluated), "mlflow_run_id": run_id, "report": report}
+
+
+def describe_dataset(dataset: Artifact) -> dict[str, Any]:
+    """Return what ingestion came to."""
+    return {**dataset.facts, "digest": dataset.digest, "folder": dataset.path}
+
+
+def describe_drift(artifact: Artifact | None) -> dict[str, Any]:
+    """Return the verdict on new reviews; `compared` is false where there was nothing to compare with."""
+    if artifact is None:
+        return {"compared": False, "drifted": [], "sentence": "nothing to compare: see the log"}
+    return {"compared": True, **artifact.facts, "digest": artifact.digest, "folder": artifact.path}
+
+
+def describe_prepared(prepared: Prepared) -> dict[str, Any]:
+    """Return the sizes of the splits and of every token stream."""
+    streams = {
+        f"{name}_{split}_tokens": stream.facts["tokens"]
+        for name, splits in prepared.tokens.items()
+        for split, stream in splits.items()
+    }
+    return {**flat(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
+
+
+def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
+    """Return the fitted models with their digests."""
+    models = [
+        {"name": model.spec.name, "kind": model.spec.kind, "digest": model.artifact.digest, "reused": model.reused,
+         **model.artifact.facts["summary"]}
+        for model in fitted
+    ]
+    return {"models": models, "mlflow_run_id": run_id, **{model.spec.name: model.artifact.digest for model in fitted}}
+
+
+def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the models with intervals, their differences and the worst of their slices."""
+    comparison = evaluated.comparison
+    rows = {row["model"]: row for row in comparison.table.to_dicts()}
+    facts = comparison.artifact.facts
+    worst = comparison.worst.select(WORST_COLUMNS).to_dicts()
+    return {
+        "models": [_model(model, rows[model.name]) for model in evaluated.models],
+        "floor": _floor(evaluated),
+        "baseline": config.baseline,
+        "differences": comparison.differences.to_dicts(),
+        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"], "worst": worst},
+    }
+
+
+def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one model with the figures of its row in the comparison table: x_lo and x_hi beside x."""
+    observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
+    return {
+        "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
+        "adaptation": row["adaptation"], "baseline": row["baseline"], "mlflow_run_id": model.fitted.run_id,
+        "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
+        "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
+    }
+
+
+def _floor(evaluated: Evaluated) -> dict[str, Any] | None:
+    return {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None

@@ -1,0 +1,195 @@
+"""A scaling fit: small fits of a model, what they foretell of the whole one, and whether it came true.
+
+The prediction is an artifact of the store, made before the whole fit begins and never changed. All predictions that
+were ever made, with the fits that they spoke of, are the archive on which the intervals' coverage is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.config.neural_choice import chosen_model, with_only
+from core.config.run_config import RunConfig
+from core.errors import ConfigError, FitError
+from core.store import Artifact
+from evaluation.plots.scaling import scaling_figure
+from evaluation.statistics.scaling import Law, Prediction, foretell
+from models.neural.training.training_metrics import perplexity
+from models.specs import NPLMSpec, RecurrentSpec
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import plan_fit
+from tasks.fitting.warm_start import wants_champion
+from tasks.search.trial import fit_shown, trial_run
+from tasks.stage import run_stage, show_table, store_of
+from tasks.tracking.track import tracker_of
+
+PREDICTION_VERSION = 1
+PREDICTION_FILE = "prediction.json"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScalingPlan:
+    """The model whose whole fit is foretold, and the configuration with this one model."""
+
+    base: RecurrentSpec | NPLMSpec
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Small:
+    """A small fit: which share of the whole one's epochs, with which seed."""
+
+    share: float
+    seed: int
+    spec: RecurrentSpec | NPLMSpec
+
+
+@dataclass(frozen=True)
+class SmallFit:
+    """A finished small fit."""
+
+    small: Small
+    digest: str
+    tokens: int
+    nats: float
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what a table shows."""
+        row = {"share": self.small.share, "seed": self.small.seed, "tokens": self.tokens, "nats": self.nats}
+        return row | {"perplexity": perplexity(self.nats)}
+
+
+def plan_scaling(config: RunConfig) -> ScalingPlan:
+    """Check a scaling fit before any work; a ConfigError says what is wrong."""
+    base = chosen_model(config, config.scaling.model, "scaling.model")[1]
+    if wants_champion(base):
+        log.warning("'%s' starts from the champion; the law of a scaling fit is that of fresh weights", base.name)
+    return ScalingPlan(base, with_only(config, base))
+
+
+def small_fits(plan: ScalingPlan, prepared: Prepared) -> list[Small]:
+    """Return the small fits, the largest first; those of too few updates are left out.
+
+    Raises:
+        ConfigError: Fewer than three sizes are left.
+    """
+    options, training = plan.config.scaling, plan.base.training
+    updates = whole_tokens(plan, prepared) / (training.batch * training.window)
+    shares = [share for share in options.shares if share * updates >= options.min_updates]
+    if len(shares) < 3:
+        raise ConfigError(
+            f"Only {len(shares)} of the shares {options.shares} have {options.min_updates} updates or more: the whole "
+            f"fit has {updates:.0f}", where="scaling.shares",
+            remedy="more data or epochs, a smaller training.batch or window, or larger shares",
+        )
+    if left_out := sorted(set(options.shares) - set(shares)):
+        log.warning("shares %s are left out: fewer than %d updates", left_out, options.min_updates)
+    return [
+        Small(share, seed, replace(plan.base, training=replace(training, epochs=training.epochs * share, seed=seed)))
+        for share in reversed(shares)
+        for seed in range(training.seed, training.seed + options.seeds)
+    ]
+
+
+def whole_tokens(plan: ScalingPlan, prepared: Prepared) -> float:
+    """Return the tokens that the whole fit will read, repeats included."""
+    return plan.base.training.epochs * int(prepared.tokens[plan.base.vocabulary]["train"].facts["tokens"])
+
+
+@task(name="small fit", task_run_name="share {small.share} seed {small.seed}", cache_policy=NO_CACHE,
+      persist_result=False)  # fmt: skip
+def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id: str) -> SmallFit | None:
+    """Fit a share of the model's epochs; None if it failed."""
+    values = {"share": small.share, "seed": small.seed}
+    name = f"share {small.share:.4g} seed {small.seed}"
+    with trial_run(config, prepared, small.spec, values, name, parent_run_id) as run:
+        fitted = fit_shown(config, plan_fit(config, small.spec, prepared), prepared, run)
+    if fitted is None:
+        return None
+    summary = fitted.facts["summary"]
+    return SmallFit(small, fitted.digest, int(summary["tokens"]), float(summary["validation_nats"]))
+
+
+@task(name="predict", cache_policy=NO_CACHE, persist_result=False)
+def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], parent_run_id: str) -> Artifact:
+    """Foretell the whole fit's loss; the prediction is stored and logged before that fit begins.
+
+    Raises:
+        FitError: The small fits follow no such law, or too few of them came to an end.
+    """
+    config, options = plan.config, plan.config.scaling
+    size, whole = whole_tokens(plan, prepared), plan_fit(config, plan.base, prepared).digest
+    there = (store_of(config).root / "fit" / whole).is_dir()
+
+    def make(work: Path) -> dict[str, Any]:
+        try:
+            found = foretell([f.tokens for f in fits], [f.nats for f in fits], size, options.coverage, options.seed)
+        except ValueError as error:
+            raise FitError(f"The whole fit's loss cannot be foretold: {error}", where=plan.base.name) from error
+        facts = {**found.to_dict(), "fit": whole, "model": plan.base.name, "fit_was_there": there}
+        text = json.dumps({**facts, "small": [fit.as_row() for fit in fits]}, indent=2)
+        (work / PREDICTION_FILE).write_text(text, encoding="utf-8")
+        return facts
+
+    inputs = {f"small {number}": fit.digest for number, fit in enumerate(fits)} | {"fit": whole}
+    stated = {"size": size, "coverage": options.coverage, "seed": options.seed}
+    artifact = run_stage(config, "prediction", PREDICTION_VERSION, stated, inputs, make, plan.base.name).artifact
+    tracker, found = tracker_of(config), prediction_of(artifact)
+    numbers = {name: getattr(found, name) for name in ("nats", "low", "high", "size")}
+    tracker.log_metrics(parent_run_id, {f"prediction/{name}": value for name, value in numbers.items()})
+    tracker.log_text(parent_run_id, (artifact.folder / PREDICTION_FILE).read_text(encoding="utf-8"), PREDICTION_FILE)
+    points = [(fit.tokens, fit.nats) for fit in fits]
+    tracker.log_figure(parent_run_id, scaling_figure(points, found), "plots/scaling_prediction.png")
+    show_table("scaling", [fit.as_row() for fit in fits], f"Foretold: {found.low:.4f} to {found.high:.4f} nats")
+    return artifact
+
+
+def prediction_of(artifact: Artifact) -> Prediction:
+    """Return the prediction that an artifact holds."""
+    facts = artifact.facts
+    numbers = {name: float(facts[name]) for name in ("size", "nats", "low", "high", "coverage")}
+    return Prediction(**numbers, law=Law(**facts["law"]))
+
+
+@task(name="check prediction", cache_policy=NO_CACHE, persist_result=False)
+def check_prediction(
+    plan: ScalingPlan, artifact: Artifact, fits: Sequence[SmallFit], parent_run_id: str
+) -> dict[str, Any] | None:
+    """Hold the stored prediction against the whole fit; None where there is no such fit yet."""
+    if (outcome := outcome_of(plan.config, artifact)) is None:
+        return None
+    tracker, found = tracker_of(plan.config), prediction_of(artifact)
+    tracker.log_metrics(parent_run_id, {"outcome/nats": outcome["nats"], "outcome/inside": float(outcome["inside"])})
+    figure = scaling_figure([(fit.tokens, fit.nats) for fit in fits], found, outcome["nats"])
+    tracker.log_figure(parent_run_id, figure, "plots/scaling_outcome.png")
+    return outcome
+
+
+def outcome_of(config: RunConfig, artifact: Artifact) -> dict[str, Any] | None:
+    """Return what the fit came to that a prediction spoke of; None where it has not been made, or is damaged."""
+    fit = store_of(config).find_usable("fit", artifact.facts["fit"])
+    if fit is None:
+        return None
+    nats = float(fit.facts["summary"]["validation_nats"])
+    inside = prediction_of(artifact).holds(nats)
+    return {"nats": nats, "perplexity": perplexity(nats), "inside": inside, "fit": fit.digest}
+
+
+def archive(config: RunConfig) -> dict[str, Any]:
+    """Return how many of all stored predictions can be checked, and how many of these held.
+
+    Only those count that were stored before the fit that they speak of.
+    """
+    made = [artifact for artifact in store_of(config).all("prediction") if not artifact.facts["fit_was_there"]]
+    outcomes = [outcome for artifact in made if (outcome := outcome_of(config, artifact)) is not None]
+    inside = sum(outcome["inside"] for outcome in outcomes)
+    return {"predictions": len(made), "checked": len(outcomes), "inside": inside}

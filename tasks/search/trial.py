@@ -1,0 +1,249 @@
+"""One fit of a sweep: watched while it runs, pruned where it is hopeless, shown as a child of the sweep's MLflow run.
+
+Such a run has the options and curves of its fit, but no logged model: hundreds of models that nobody registers are not
+worth their room. The fits themselves lie in the store, so `reviewlm run` with the winner's options takes the bundle
+from there and logs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+
+from core.config.run_config import RunConfig
+from core.config.search_space import Value, with_options
+from core.errors import FitError, InputError, ReviewLMError, TrackingUnavailable
+from core.store import Artifact
+from evaluation.plots.curves import read_journal
+from models.specs import ModelSpec
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, plan_fit
+from tasks.fitting.fit_process import interrupted
+from tasks.fitting.warm_start import START_TAG, champion_digest
+from tasks.search.study import Asked, Study
+from tasks.tracking.parameters import parameters_of
+from tasks.tracking.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
+from tracking.registry.change import ChampionChanged
+from tracking.runs.reopen import reopen_run
+from tracking.runs.runs import NOTE, Tracker
+
+STATE, TRIAL, BEST = "sweep.state", "sweep.trial", "sweep.best"
+CHAMPION_NOTE = "champion"
+"""Note on a study: the digest of the champion that its fits start from."""
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrialRun:
+    """The MLflow run of one fit of a sweep."""
+
+    tracker: Tracker
+    run_id: str
+    forwarded: float = 0.0
+
+    def begin(self, plan: FitPlan) -> None:
+        """Say where a fit begins that was to start from the champion."""
+        if plan.start.note:
+            self.tracker.set_tags(self.run_id, {START_TAG: plan.start.note})
+
+    def forward(self, journal: Path, now: bool = True) -> None:
+        """Send what is new in the journal, with *now* false only every so often."""
+        if not journal.is_file() or (not now and time.monotonic() - self.forwarded < FORWARD_SECONDS):
+            return
+        self.forwarded = time.monotonic()
+        try:
+            self.tracker.log_journal(self.run_id, journal, settled=not now)
+        except TrackingUnavailable as error:
+            if now:
+                raise
+            log.warning("%s; its figures follow later", error.what)
+
+    def end(self, state: str, reason: str = "", facts: Mapping[str, float] | None = None) -> None:
+        """End the run as complete, pruned or failed."""
+        self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in (facts or {}).items()})
+        note = {NOTE: f"{state.capitalize()}: {reason}"[:4000]} if reason else {}
+        self.tracker.set_tags(self.run_id, {STATE: state, **note})
+        self.tracker.end_run(self.run_id, "FAILED" if state == "failed" else "FINISHED")
+
+
+@contextmanager
+def trial_run(
+    config: RunConfig, prepared: Prepared, spec: ModelSpec | None, values: Mapping[str, Value], name: str,
+    parent_run_id: str, known: str = "",
+) -> Iterator[TrialRun]:
+    """Yield the run of one fit: a new child of the sweep's run, or the *known* one of an interrupted attempt."""
+    tracker = tracker_of(config)
+    if known and reopen_run(tracker, known):
+        run_id = known
+        tracker.set_tags(run_id, {NOTE: ""})  # what was said when it was interrupted
+    else:
+        run_id = tracker.start_run(name, {TRIAL: name, **prefect_tags()}, parent_run_id)
+    with ended_on_error(tracker, run_id):
+        options = parameters_of(config, spec, prepared) if spec else {}
+        tracker.log_params(run_id, {"sweep": dict(values), **options})
+        tracker.set_tags(run_id, {STATE: "running"})
+        yield TrialRun(tracker, run_id)
+
+
+@task(name="trial", task_run_name="trial {asked.number}", cache_policy=NO_CACHE, persist_result=False)
+def run_trial(
+    config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, asked: Asked, parent_run_id: str
+) -> Any:
+    """Fit one trial; a fit that fails or is pruned ends the trial, not the sweep.
+
+    Raises:
+        ReviewLMError: What would befall every other trial too, e.g. a full disk; a rerun asks for this trial again.
+    """
+    try:
+        try:
+            spec, reason = with_options(base, asked.values), ""
+        except ValueError as error:
+            spec, reason = None, f"the options do not go together: {error}"
+        name = f"trial {asked.number}"
+        with trial_run(config, prepared, spec, asked.values, name, parent_run_id, asked.run_id) as run:
+            asked.describe(run.run_id)
+            if spec is None:
+                return _failed(study, asked, run, reason)
+            return _fit_trial(config, spec, prepared, study, asked, run)
+    except BaseException:
+        try:
+            study.give_back(asked)
+        except Exception as error:  # a full disk, say, which is what the sweep ends with; the next run asks again
+            log.warning("trial %d could not be given back: %s", asked.number, error)
+        raise
+
+
+def _fit_trial(
+    config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: Asked, run: TrialRun
+) -> Any:
+    plan, watch = _plan(config, spec, prepared, study), _Watch(asked, run, spec.training.evaluations)  # type: ignore[union-attr]
+    run.begin(plan)
+    try:
+        built = build_fit(config, plan, prepared, watch)
+    except EnoughSeen as seen:
+        run.end("pruned", str(seen))
+        study.prune(asked, str(seen))
+        log.info("trial %d is pruned: %s", asked.number, seen)
+        return Completed(name="Pruned", message=str(seen))
+    except (FitError, InputError) as error:
+        if interrupted():
+            raise
+        return _failed(study, asked, run, f"{type(error).__name__}: {error.what}")
+    watch.catch_up(built.artifact.folder / JOURNAL)
+    summary = built.artifact.facts["summary"]
+    run.forward(built.artifact.folder / JOURNAL)
+    run.end("complete", "", summary)
+    study.complete(asked, summary["validation_nats"], summary)
+    log.info("trial %d: validation perplexity %.4g", asked.number, summary["validation_perplexity"])
+    return Completed(name="Reused" if built.reused else "Completed", message=f"fit {built.artifact.digest}")
+
+
+def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) -> FitPlan:
+    """Return what a fit of a sweep depends on.
+
+    Raises:
+        ChampionChanged: Its trials started from another champion: their losses are not to be compared with this one's.
+    """
+    plan = plan_fit(config, spec, prepared)
+    if champion_digest(config, spec) != study.note(CHAMPION_NOTE):
+        raise ChampionChanged(
+            "The champion that the trials start from was replaced while the sweep was at work", where=study.folder,
+            remedy="run the command again: it begins a new study, from the new champion",
+        )
+    return plan
+
+
+def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> Any:
+    run.end("failed", reason)
+    study.fail(asked, reason)
+    log.warning("trial %d failed: %s", asked.number, reason)
+    return Completed(name="Failed", message=reason)  # of the trial, not of the task
+
+
+class _Watch:
+    """Tells the study what a fit reaches on validation, and ends the fit where the study has seen enough."""
+
+    def __init__(self, asked: Asked, run: TrialRun, evaluations: int) -> None:
+        self.asked, self.run, self.evaluations, self.seen = asked, run, evaluations, 0
+
+    def __call__(self, journal: Path) -> None:
+        """Read the journal of a running fit.
+
+        Raises:
+            EnoughSeen: The trial is pruned; at its last evaluation it no longer is, being finished.
+        """
+        for evaluation, nats in self._new(journal):
+            self.asked.report(evaluation, nats)
+            if evaluation < self.evaluations and self.asked.hopeless():
+                self.run.forward(journal)
+                raise EnoughSeen(f"at evaluation {evaluation} of {self.evaluations}, validation {nats:.4f} nats")
+        self.run.forward(journal, now=False)
+
+    def catch_up(self, journal: Path) -> None:
+        """Report what a finished fit has reached."""
+        for evaluation, nats in self._new(journal):
+            self.asked.report(evaluation, nats)
+
+    def _new(self, journal: Path) -> Iterator[tuple[int, float]]:
+        if not journal.is_file():
+            return
+        reached = [line["validation/nats"] for line in read_journal(journal) if "validation/nats" in line]
+        for evaluation, nats in list(enumerate(reached, start=1))[self.seen :]:
+            self.seen = evaluation
+            yield evaluation, nats
+
+
+@task(name="seed", task_run_name="trial {number} seed {seed}", cache_policy=NO_CACHE, persist_result=False)
+def run_seed(
+    config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, number: int, values: Mapping[str, Value],
+    seed: int, parent_run_id: str,
+) -> float | None:
+    """Fit a trial's options with another seed; return the validation loss in nats per token, None if it failed."""
+    spec, name = with_options(base, {**values, "training.seed": seed}), f"trial {number} seed {seed}"
+    if loss := study.note(f"{name} nats"):
+        return float(loss)
+    with trial_run(config, prepared, spec, values, name, parent_run_id, study.note(name)) as run:
+        study.remember(name, run.run_id)
+        fitted = fit_shown(config, _plan(config, spec, prepared, study), prepared, run)
+        if fitted is None:
+            return None
+        loss = repr(fitted.facts["summary"]["validation_nats"])
+        study.remember(f"{name} nats", loss)
+    return float(loss)
+
+
+def fit_shown(config: RunConfig, plan: FitPlan, prepared: Prepared, run: TrialRun) -> Artifact | None:
+    """Fit a model to its end, show it in its run and end that; return the artifact, None if it could not be fitted."""
+    run.begin(plan)
+    try:
+        built = build_fit(config, plan, prepared, lambda path: run.forward(path, now=False))
+    except (FitError, InputError) as error:
+        if interrupted():
+            raise
+        run.end("failed", error.what)
+        log.warning("%s", error)
+        return None
+    run.forward(built.artifact.folder / JOURNAL)
+    run.end("complete", "", built.artifact.facts["summary"])
+    return built.artifact
+
+
+def mark_best(config: RunConfig, study: Study, run_id: str) -> None:
+    """Mark the run of the best trial, and no other."""
+    tracker, before = tracker_of(config), study.note(BEST)
+    marks = {before: "false"} if before and before != run_id else {}
+    for run, best in {**marks, run_id: "true"}.items():
+        try:
+            tracker.set_tags(run, {BEST: best})
+        except ReviewLMError as error:  # someone has deleted it in MLflow
+            log.warning("a trial's run cannot be marked: %s", error)
+    study.remember(BEST, run_id)

@@ -1,0 +1,1 @@
+"""Report runs, parameters and findings to MLflow."""

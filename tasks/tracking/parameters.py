@@ -1,0 +1,33 @@
+"""What a model's MLflow run says it was made with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from core.config.run_config import RunConfig
+from models.specs import ModelSpec
+from tasks.data.prepare import Prepared
+
+OBJECTIVES = {
+    "ngram": {"output": "relative frequencies with discounts"},
+    "mixture": {"output": "weights tuned on validation"},
+    "cache": {"output": "weights tuned on validation"},
+    "neural_cache": {"output": "theta, window and weights tuned on validation"},
+    "dynamic": {"output": "rate and decay tuned on validation"},
+}
+"""Of kinds of models that have no output layer of their own."""
+
+
+def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
+    """Return the four choices of a recipe, each its own section: data, architecture, objective, optimiser."""
+    architecture = asdict(spec)
+    objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
+    optimiser = architecture.pop("training", {})
+    data = {
+        "clean": config.clean.model_dump(mode="json"),
+        "split": config.split.model_dump(mode="json"),
+        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
+        "fingerprint": prepared.clean.digest,
+    }
+    return {"data": data, "architecture": architecture, "objective": objective, "optimiser": optimiser}

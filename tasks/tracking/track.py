@@ -1,0 +1,296 @@
+"""What the pipeline tells MLflow: one parent run per flow run, one child run per fitted model.
+
+MLflow is a view of the store: nothing is read back from it but the id of the run that describes a fit, the registry's
+aliases and the bundles of registered versions. So it may be away for a while: what it is told waits on this disk
+(`tracking/runs/delivery.py`). A flow needs it at its start, where a wrong address is found out, and for the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import State
+
+from core.config.run_config import RunConfig
+from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from core.store import Artifact
+from evaluation.scoring.metrics import Figures
+from models.adaptation import STATIC
+from models.specs import ModelSpec, parts_of
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit_process import interrupted
+from tasks.fitting.resources import SYSTEM_JOURNAL
+from tasks.stage import git_commit
+from tasks.tracking.parameters import parameters_of
+from tracking.logged_models.bundles import has_bundle
+from tracking.logged_models.export import log_bundle
+from tracking.logged_models.opening import about, tracker_at
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.abandoned import end_abandoned
+from tracking.runs.reopen import reopen_run
+from tracking.runs.runs import FLOW_RUN_URL, NOTE, PARENT, Tracker, run_tags
+from tracking.runs.writes import MODEL_URI_TAG
+
+log = logging.getLogger(__name__)
+JOURNAL = "metrics.jsonl"
+NOTE_LENGTH = 7_500
+FIT_TAG = "reviewlm.fit"
+DATA_TAG = "data"
+"""Of a registered version: the digest of the prepared data set that its model was trained on."""
+
+
+def tracker_of(config: RunConfig) -> Tracker:
+    """Return the tracker of a configuration: SQLite in the home folder unless a tracking URI is given."""
+    config.home.mkdir(parents=True, exist_ok=True)
+    return tracker_at(config)
+
+
+def registry_of(config: RunConfig) -> Registry:
+    """Return the model registry of a configuration; a flow waits for it, and until MLflow has all that waits for it.
+
+    Raises:
+        TrackingUnavailable: MLflow does not come back within `execution.tracking_patience` seconds.
+    """
+    tracker = tracker_of(config)
+    if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
+        tracker.wait(config.execution.tracking_patience)
+    return Registry(tracker, config.promotion.model_name)
+
+
+def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
+    """Return the configuration with the registered model that a reference means
+    (`tracking.logged_models.opening.locate`).
+
+    For flows that ask about a version. One that registers a version goes by the configured name alone.
+    """
+    return about(config, reference)
+
+
+def prefect_tags() -> dict[str, str]:
+    """Return the tags that lead from an MLflow run to its Prefect flow run; empty outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    run = context.flow_run
+    base = PREFECT_UI_URL.value() or "http://127.0.0.1:4200"
+    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), "prefect.flow_run_name": run.name}
+
+
+def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
+    """Return whether a failed task may be tried again: only where MLflow could not be reached."""
+    try:
+        state.result()
+    except Exception as error:
+        return isinstance(error, TrackingUnavailable) and not isinstance(error, NotAuthorized)
+    return False
+
+
+def prefect_link() -> str:
+    """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
+    tags = prefect_tags()
+    return f"[Prefect run {tags['prefect.flow_run_name']}]({tags[FLOW_RUN_URL]})" if tags else ""
+
+
+@contextmanager
+def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
+    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description.
+
+    *known* is the run that an earlier flow run has left and that this one goes on with, if it is still there.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
+    """
+    tracker = tracker_of(config)
+    tracker.wait(config.execution.tracking_patience)  # a wrong address is found out now, not after hours
+    end_abandoned(tracker)
+    about = {"reviewlm.preset": config.preset}
+    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
+    run_id = known if known and reopen_run(tracker, known) else ""
+    if run_id:
+        tracker.set_tags(run_id, about)
+    else:
+        run_id = tracker.start_run(name, tags, None)
+    _link_from_prefect(tracker, run_id)
+    with ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
+        tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
+        yield run_id
+    add_to_description(tracker, run_id, prefect_link())
+    tracker.end_run(run_id, "FINISHED")
+    if left := tracker.flush():
+        log.warning("%d writes wait for MLflow; the next run sends them, or `reviewlm tracking flush`", left)
+
+
+def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
+    """Show a link to the MLflow run among the flow run's artifacts in Prefect."""
+    if FlowRunContext.get() is not None:
+        create_link_artifact(link=tracker.link(run_id), link_text="MLflow run", key="mlflow-run")
+
+
+def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
+    """Append a paragraph to a run's description, unless it says so already; nothing where MLflow is away."""
+    with suppress(TrackingUnavailable):
+        said = tracker.tag(run_id, NOTE)
+        if text and text not in said:
+            tracker.set_tags(run_id, {NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
+
+
+@contextmanager
+def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """End a run as FAILED, or as KILLED where it was interrupted, if the block does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        failed = isinstance(error, Exception) and not interrupted()  # an ended fit, a lost server follow from it
+        with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
+            tracker.set_tags(run_id, {NOTE: f"{note}\n\n{prefect_link()}".strip()})
+            if isinstance(error, CheckFailed) and Path(error.report).is_file():
+                tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
+            tracker.end_run(run_id, "FAILED" if failed else "KILLED")
+        raise
+
+
+@dataclass
+class ModelRun:
+    """The MLflow run of one fit: new, or the one that described it the first time."""
+
+    tracker: Tracker
+    run_id: str
+    known: bool
+
+    @property
+    def link(self) -> str:
+        """The run's page."""
+        return self.tracker.link(self.run_id)
+
+    def forward(self, journal: Path, settled: bool = True) -> None:
+        """Send what is new in the journals of a fit; while they are written, only what no divergence can take back."""
+        for file in (journal, journal.with_name(SYSTEM_JOURNAL)):
+            if not self.known and file.is_file():
+                self.tracker.log_journal(self.run_id, file, settled)
+
+    def complete(self, artifact: Artifact, bundle: str) -> None:
+        """Log the fitted model and its summary, once."""
+        if self.known:
+            return
+        self.forward(artifact.folder / JOURNAL, settled=False)
+        summary = artifact.facts.get("summary", {})
+        self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
+        log_bundle(self.tracker, self.run_id, artifact.folder / bundle, str(artifact.facts.get("name", "model")))
+        self.tracker.end_run(self.run_id, "FINISHED")
+
+
+@contextmanager
+def open_model_run(
+    config: RunConfig, spec: ModelSpec, digest: str, prepared: Prepared, parent_run_id: str, there: bool
+) -> Iterator[ModelRun]:
+    """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started.
+
+    A finished run whose logged model has lost its files is not linked: the gate could score nothing of it, and would
+    refuse this model for ever. The fit is described, and its model logged, anew.
+
+    A fit that is not *there* and will be built anew gets a new run too: its bundle may differ from the one that the old
+    run logged, and what the gate measures must be what is registered. But the run of a fit that was killed goes on with
+    the fit.
+    """
+    tracker = tracker_of(config)
+    finished_run = _found(tracker, digest, "FINISHED") if there else None
+    if finished_run and not _is_whole(tracker, finished_run):
+        log.warning(
+            "'%s': the files of its logged model (MLflow run %s) are gone; the store still has the fit, so it is "
+            "logged anew, and a new version can be registered. A version that was registered from them stays lost: "
+            "`reviewlm rollback` goes back to one that opens", spec.name, finished_run,
+        )
+        finished_run, there = None, False
+    if finished_run:
+        tracker.set_tags(parent_run_id, {f"core.processes.child.{spec.name}": finished_run})
+        yield ModelRun(tracker, finished_run, known=True)
+        return
+    parameters = parameters_of(config, spec, prepared)
+    run_id = _taken_up(tracker, digest, parameters, parent_run_id) or _new_model_run(
+        tracker, config, spec, digest, parent_run_id, there
+    )
+    with ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, parameters)
+        streams = prepared.tokens[spec.vocabulary]
+        tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
+        tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
+        tracker.set_tags(parent_run_id, {f"core.processes.child.{spec.name}": run_id})
+        yield ModelRun(tracker, run_id, known=False)
+
+
+def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
+    """Return a token stream as `Tracker.log_datasets` takes it: table, name, digest, what it is used for."""
+    return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
+
+
+def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
+    """Record the prepared reviews, and every token stream, as inputs of a flow's run."""
+    streams = [
+        dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
+    ]
+    clean = (prepared.clean.folder / "clean.parquet", "reviews", prepared.clean.digest, "prepared")
+    tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
+
+
+def _new_model_run(
+    tracker: Tracker, config: RunConfig, spec: ModelSpec, digest: str, parent_run_id: str, there: bool
+) -> str:
+    tags = {
+        FIT_TAG: digest, "reviewlm.kind": spec.kind, "reviewlm.unit": config.vocabulary[spec.vocabulary].unit,
+        "reviewlm.preset": config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
+    }
+    unless = (FIT_TAG, digest, "FINISHED") if there else None
+    return tracker.start_run(spec.name, tags, parent_run_id, unless)
+
+
+def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
+    """Return the run of a fit that was killed, set to RUNNING and below this flow's run; None where there is none."""
+    run_id = _found(tracker, digest, "KILLED")
+    if run_id is None or not reopen_run(tracker, run_id):
+        return None
+    try:
+        tracker.log_params(run_id, parameters)
+    except TrackingUnavailable:
+        raise
+    except ReviewLMError:  # its settings differ in what does not belong to the fit, e.g. its name
+        tracker.end_run(run_id, "KILLED")
+        return None
+    tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags()})
+    return run_id
+
+
+def _found(tracker: Tracker, digest: str, status: str) -> str | None:
+    """Return the newest run of a fit, None where there is none, or MLflow is away."""
+    with suppress(TrackingUnavailable):
+        return tracker.find_run(FIT_TAG, digest, status)
+    return None
+
+
+def _is_whole(tracker: Tracker, run_id: str) -> bool:
+    """Return whether the model that a finished run logged still has its files; True where MLflow is away."""
+    with suppress(TrackingUnavailable):
+        return has_bundle(tracker, tracker.tag(run_id, MODEL_URI_TAG))
+    return True
+
+
+def model_note(spec: ModelSpec, figures: Figures) -> str:
+    """Return a model run's description: what it is, what it came to on the test reviews, and where it was made."""
+    made_of = f", made of {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    said = (
+        f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
+        f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
+        f"{figures.word_perplexity:.1f} a word."
+    )
+    if figures.adaptation != STATIC:
+        said += " It adapts to the review that it is measured on: compare it with other adapting models only."
+    return f"{said}\n\n{prefect_link()}".strip()

@@ -1,0 +1,1 @@
+"""Export bundles as MLflow models and open them again."""

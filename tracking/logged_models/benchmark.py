@@ -1,0 +1,136 @@
+"""The benchmark set of a model, frozen: reviews that lie with the tracking server, and what each champion made of them.
+
+The set is a file of one MLflow run; two tags of the registered model name the run and the digest of the reviews. The
+table of figures lies beside it and only grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from core.errors import Damaged, ReviewLMError
+from tracking.client import ABSENT, error_code
+from tracking.runs.runs import Tracker
+
+DIGEST, RUN = "benchmark/digest", "benchmark/run"
+FOLDER, REVIEWS = "benchmark", "reviews.parquet"
+HISTORY = "benchmark_history.json"
+COLUMNS = ("review_id", "text", "stars", "bytes", "words")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A frozen set. `reviews` has the columns `COLUMNS`."""
+
+    digest: str
+    run_id: str
+    reviews: pl.DataFrame
+
+
+def digest_of(reviews: pl.DataFrame) -> str:
+    """Return the SHA-256 of ids, ratings and texts, whatever the order of the reviews."""
+    rows = reviews.select("review_id", pl.col("stars").cast(pl.Int64), "text").sort("review_id").rows()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+class BenchmarkStore:
+    """The benchmark set of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+
+    def __init__(self, tracker: Tracker, model_name: str) -> None:
+        self.tracker, self.name = tracker, model_name
+
+    def find(self) -> Benchmark | None:
+        """Return the frozen set, fetched once and held against its digest; None where none is frozen.
+
+        Raises:
+            Damaged: The file is not what was frozen, or no whole table any more.
+        """
+        tags = self._tags()
+        if DIGEST not in tags:
+            return None
+        digest, run_id = tags[DIGEST], tags[RUN]
+        file = self.tracker.artifact_root / "downloads" / FOLDER / digest / REVIEWS
+        if not file.is_file():
+            self._fetch(run_id, f"{FOLDER}/{REVIEWS}", file)
+        remedy = "delete the file; it is fetched again"
+        try:
+            reviews = pl.read_parquet(file)
+            found = digest_of(reviews)
+        except pl.exceptions.PolarsError as error:
+            cause = str(error).partition("\n")[0]
+            raise Damaged("The frozen benchmark set cannot be read", where=file, cause=cause, remedy=remedy) from error
+        if found != digest:
+            raise Damaged("The frozen benchmark set is not what was frozen", where=file, value=found, remedy=remedy)
+        return Benchmark(digest, run_id, reviews)
+
+    def freeze(self, reviews: pl.DataFrame, source: str) -> Benchmark:
+        """Keep these reviews as the benchmark set, unless one is frozen already, which is then returned."""
+        if (known := self.find()) is not None:
+            return known
+        digest = digest_of(reviews)
+        run_id = self.tracker.start_run("benchmark", {DIGEST: digest, "benchmark/source": source})
+        with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
+            reviews.select(COLUMNS).write_parquet(Path(folder) / REVIEWS)
+            with self.tracker.reaching() as client:  # at once, and not when the server is back: the tags name this file
+                client.log_artifacts(run_id, folder, FOLDER)
+        self.tracker.end_run(run_id)
+        with self.tracker.reaching() as client:  # the digest last: with it the set counts as frozen
+            client.set_registered_model_tag(self.name, RUN, run_id)
+            client.set_registered_model_tag(self.name, DIGEST, digest)
+        found = self.find()
+        if found is None:
+            raise ReviewLMError("The benchmark set could not be frozen", where=f"models:/{self.name}")
+        return found
+
+    def history(self, benchmark: Benchmark) -> pl.DataFrame:
+        """Return the table of figures, one row per version; empty where there is none yet."""
+        with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
+            file = Path(folder) / HISTORY
+            with self.tracker.reaching() as client:
+                names = {entry.path for entry in client.list_artifacts(benchmark.run_id)}
+            if HISTORY not in names:
+                return pl.DataFrame()
+            self._fetch(benchmark.run_id, HISTORY, file)
+            table = json.loads(file.read_text(encoding="utf-8"))
+        return pl.DataFrame(table["data"], schema=table["columns"], orient="row", infer_schema_length=None)
+
+    def append(self, benchmark: Benchmark, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add the figures of versions that are not in the table, and return it whole; no row is ever changed."""
+        known = self.history(benchmark)
+        if known.height:
+            rows = rows.filter(~pl.col("version").is_in(known["version"].to_list()))
+        if rows.is_empty():
+            return known
+        table = pl.concat([known, rows], how="vertical_relaxed") if known.height else rows
+        self.tracker.log_table(benchmark.run_id, table, HISTORY)
+        for row in rows.to_dicts():
+            figures = {name: row[name] for name in ("open_bits_per_byte", "lo", "hi")}
+            self.tracker.log_metrics(
+                benchmark.run_id, {f"benchmark/{name}": value for name, value in figures.items()}, step=row["version"]
+            )
+        return table
+
+    def _tags(self) -> dict[str, str]:
+        try:
+            with self.tracker.reaching() as client:
+                return dict(client.get_registered_model(self.name).tags)
+        except ReviewLMError as error:
+            if error_code(error) in ABSENT:
+                return {}
+            raise
+
+    def _fetch(self, run_id: str, path: str, file: Path) -> None:
+        """Fetch a file of a run; it gets its final name only when it is whole."""
+        with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder, self.tracker.reaching() as client:
+            found = Path(client.download_artifacts(run_id, path, folder))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")  # others may fetch it, too
+            unfinished.write_bytes(found.read_bytes())
+            unfinished.replace(file)

@@ -1,0 +1,99 @@
+"""Where the bundle of a registered version lies: on this machine, or fetched to it once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from pathlib import Path
+
+from core.errors import BundleError, ReviewLMError, disk_errors
+from tracking.client import ABSENT, error_code
+from tracking.logged_models.export import BUNDLE_PATH, SPEC
+from tracking.registry.versions import local_folder
+from tracking.runs.runs import Tracker
+
+
+def bundle_in(tracker: Tracker, address: str) -> Path | None:
+    """Return the bundle's folder in a model at a local address, None where the address is of another machine.
+
+    The database keeps absolute addresses. The model is looked for in this home folder first: the address may be that of
+    the home that this one was copied from.
+
+    Raises:
+        BundleError: The address is local and there is no bundle.
+    """
+    folder = local_folder(address)
+    if folder is None:
+        return None
+    moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
+    for place in (moved, folder):
+        if (place / BUNDLE_PATH / SPEC).is_file():
+            return place / BUNDLE_PATH
+    raise BundleError(
+        "The registered version holds no bundle", where=folder,
+        cause="its files were deleted, or it was not registered by this project",
+        remedy="run the same configuration again: a fit that the store still has is logged and registered anew; or go "
+        "back to a version that opens (`reviewlm rollback`)",
+    )
+
+
+def has_bundle(tracker: Tracker, model_uri: str) -> bool:
+    """Return whether the bundle of a logged model is still among MLflow's files.
+
+    Args:
+        tracker: Of the server or database that knows the model.
+        model_uri: `models:/m-…`; there is nothing under "".
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    model_id = model_uri.removeprefix("models:/")
+    if not model_id:
+        return False
+    try:
+        model = tracker.ask(lambda client: client.get_logged_model(model_id))
+        if bundle_in(tracker, model.artifact_location) is not None:
+            return True
+        found = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
+    except BundleError:
+        return False
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return False
+        raise
+    return any(Path(file.path).name == SPEC for file in found)
+
+
+def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
+    """Fetch a version once; the folder gets its final name only when it is whole.
+
+    Another server has other versions of the same numbers, so the name of the folder depends on the address too. Of
+    several processes that fetch it at once each has a folder of its own, and the first one's stays.
+    """
+    place = hashlib.sha256(f"{tracker.uri}\n{address}".encode()).hexdigest()[:12]
+    final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
+    if not final.exists():
+        import mlflow.artifacts
+
+        unfinished = final.with_name(f"{final.name}.{uuid.uuid4().hex}.partial")
+        with disk_errors(final.parent):
+            unfinished.mkdir(parents=True)
+        try:
+            with tracker.reaching():
+                folder = mlflow.artifacts.download_artifacts(
+                    artifact_uri=address, dst_path=str(unfinished), tracking_uri=tracker.uri
+                )
+            _keep(Path(folder), final)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return final
+
+
+def _keep(folder: Path, final: Path) -> None:
+    """Give a folder its final name, unless another process was faster: what it fetched is the same."""
+    try:
+        folder.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise

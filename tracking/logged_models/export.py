@@ -1,0 +1,233 @@
+"""A bundle as an MLflow model that answers anywhere, with the code that it was trained with.
+
+`code_paths=["models"]` would not do: of two versions loaded in one process the second silently runs the first one's
+code, and a host that has its own `models` runs that. So the package travels under a name of its content,
+`lm_<first 12 digits of its SHA-256>`, which works because it imports itself only relatively.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BundleError
+from core.processes import interrupts
+from core.processes.children import run_child
+from core.store import sha256_of_file
+from tracking.runs.outbox import Write, link_or_copy
+from tracking.runs.params import flatten
+from tracking.runs.runs import Tracker
+from tracking.runs.writes import MODEL_URI_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+log = logging.getLogger(__name__)
+PACKAGE = Path(__file__).resolve().parents[2] / "models"
+PYFUNC = Path(__file__).with_name("pyfunc.py")
+SMOKE = Path(__file__).with_name("smoke.py")
+BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
+REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
+DIGEST_TAG, KIND_TAG, CODE_TAG = "bundle_digest", "kind", "code"
+MAX_PARAMS = 90
+NOT_IN_NAMES = r"[/:.%\"']"
+"""What MLflow does not allow in the name of a logged model."""
+
+
+def log_bundle(
+    tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
+) -> str:
+    """Log a bundle as an MLflow model of a run.
+
+    Args:
+        tracker: Where to.
+        run_id: The run that produced the bundle.
+        bundle_folder: What `models.bundles.bundle.save_bundle` wrote.
+        name: Of the logged model in the UI.
+        package: The package to travel with it.
+
+    Returns:
+        The model's address, `models:/m-…`; "" where it waits for MLflow. The run gets it as the tag
+        `reviewlm.model_uri`. A bundle that the run has logged before is not logged again.
+
+    Raises:
+        BundleError: The folder is no bundle.
+    """
+    _facts(bundle_folder)
+    files = {"bundle": Path(bundle_folder), "package": package}
+    return tracker.write(Write("model", run_id, {"name": re.sub(NOT_IN_NAMES, "-", name)}, files)) or ""
+
+
+def send_model(tracker: Tracker, write: Write) -> str:
+    """Log the bundle of a write as an MLflow model of its run and return the model's address.
+
+    Raises:
+        BundleError: The folder is no bundle.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    run_id, bundle = write.run_id, write.files["bundle"]
+    facts = _facts(bundle)
+    with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
+        from mlflow.models import Model
+
+        logged = _logged_model(client, write, facts)
+        if str(logged.status) != "READY":
+            model = Model(
+                artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id,
+                run_id=run_id,
+            )
+            try:
+                folder = _save(Path(temporary), bundle, write.files["package"], model)
+                client.log_model_artifacts(logged.model_id, str(folder))
+            except BaseException:
+                with suppress(Exception):  # it must not hide what happened
+                    client.finalize_logged_model(logged.model_id, "FAILED")
+                raise
+            client.finalize_logged_model(logged.model_id, "READY")
+        uri = f"models:/{logged.model_id}"
+        client.set_tag(run_id, MODEL_URI_TAG, uri)
+    return uri
+
+
+def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> LoggedModel:
+    """Return the run's model of this bundle and code, finished or not; a new one, an output of the run, if it has none.
+
+    A request may have arrived though its answer did not: then the model is there, perhaps without its files.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    run, name = client.get_run(write.run_id), write.details["name"]
+    tags = {
+        KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
+        CODE_TAG: code_name(write.files["package"]),
+    }
+    known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{write.run_id}'")
+    model = next((model for model in known if model.name == name and tags.items() <= model.tags.items()), None)
+    if model is None:
+        params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
+        model = client.create_logged_model(
+            run.info.experiment_id, name, write.run_id, tags, params, model_type="language model"
+        )
+    outputs = run.outputs.model_outputs if run.outputs else ()
+    if model.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(write.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return model
+
+
+def _facts(bundle_folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((bundle_folder / SPEC).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
+
+
+def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
+    """Write the MLflow model folder: this file's sibling `pyfunc.py`, the vendored package, the bundle."""
+    import mlflow.pyfunc
+    import pandas as pd
+
+    vendored = vendor(package, work)
+    code = work / f"{vendored.name}_pyfunc.py"
+    shutil.copyfile(PYFUNC, code)
+    bundle = work / "bundle"
+    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow names it by its folder and copies it
+    mlflow.pyfunc.save_model(
+        path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
+        model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
+        input_example=(pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}), mlflow_model=model,
+    )
+    for cache in (work / "model").rglob("__pycache__"):
+        shutil.rmtree(cache)
+    return work / "model"
+
+
+def vendor(package: Path, into: Path) -> Path:
+    """Copy the package's Python files to `into/lm_<digest of names and bytes>` and return that folder."""
+    target = into / code_name(package)
+    for file in _python_files(package):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / file, target / file)
+    return target
+
+
+def code_name(package: Path) -> str:
+    """Return the name that a package travels under: `lm_` and the first digits of a digest of its names and bytes."""
+    content = hashlib.sha256()
+    for file in _python_files(package):
+        content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
+    return f"lm_{content.hexdigest()[:12]}"
+
+
+def _python_files(package: Path) -> list[Path]:
+    return sorted(path.relative_to(package) for path in package.rglob("*.py"))
+
+
+def requirements() -> list[str]:
+    """Return the exact installed versions, without local parts such as "+cpu", which no index has."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
+
+
+def signature() -> ModelSignature:
+    """Return the declared input, output and parameters; `pyfunc.py` says what they mean."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+
+    long, double, string = DataType.long, DataType.double, DataType.string
+    word = Object([Property("word", string), Property("probability", double)])
+    token = Object([Property("token", string), Property("nats", double)])
+    answers: list[tuple[str, Any]] = [
+        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
+        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
+        ("spelling_nats", double),
+    ]
+    kinds = {str: string, float: double, int: long, type(None): long}
+    params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]
+    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """Whether a logged model answers in a process of its own, what it said, and how fast (see `smoke.py`)."""
+
+    passed: bool
+    detail: str
+    seconds: float
+    latency_ms: Mapping[str, float] | None = None
+
+
+def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smoke:
+    """Open a logged model in a fresh process and a foreign folder, as a stranger would, and use its three tasks."""
+    start = time.perf_counter()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
+    with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
+        try:
+            with interrupts.during("smoke test"):
+                done = run_child([str(SMOKE), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
+        except subprocess.TimeoutExpired:
+            return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        return Smoke(False, (done.stderr.strip().splitlines() or ["no output"])[-1][:500], seconds)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Smoke(True, answer["said"][:500], seconds, answer["latency_ms"])

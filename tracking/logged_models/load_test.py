@@ -1,0 +1,54 @@
+"""Before a version is made champion by hand: does it open, answer as when it was saved, and predict?
+
+In this process and in seconds; the gate's own smoke test (`tracking/logged_models/export.py`) asks a fresh one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from core.errors import BundleError
+from tracking.logged_models.opening import open_champion
+from tracking.runs.runs import Tracker
+
+PROMPT, TEXT = "The food was", "The food was good."
+SUGGESTED, TOLERANCE = 3, 1e-3
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """What a version answered. `perplexity` is per token of a short text."""
+
+    version: int
+    seconds: float
+    perplexity: float
+    next_word: str
+
+
+def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cpu") -> LoadTest:
+    """Open a version's bundle, whose probe texts must score as they did, and let it score a text and suggest a word.
+
+    Raises:
+        BundleError: There is no such version, its files are gone or damaged, or an answer makes no sense.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    from models.base import ModelError
+    from models.sampling import suggest
+
+    start = time.perf_counter()
+    address = f"models:/{model_name}/{version}"
+    bundle, _ = open_champion(tracker, address, device)
+    try:
+        score, found = bundle.score_text(TEXT), suggest(bundle, PROMPT, SUGGESTED)
+    except ModelError as error:
+        raise BundleError(f"{address} does not answer", cause=str(error)) from error
+    total = sum(probability for _, probability in found.words) + found.rest
+    if not (math.isfinite(score.nats) and score.nats >= 0 and abs(total - 1) <= TOLERANCE):
+        raise BundleError(
+            f"{address} gives answers that make no sense", where=address,
+            value=f"{score.nats} nats, probabilities of the next word sum to {total}",
+        )
+    word = found.words[0][0] if found.words else ""
+    return LoadTest(version, time.perf_counter() - start, math.exp(score.nats / score.tokens), word)

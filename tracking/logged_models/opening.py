@@ -1,0 +1,219 @@
+"""The inner door: a registered version's data opened with the installed `models`, so that no registry entry runs code.
+
+(The outer door, for strangers, is `tracking/logged_models/pyfunc.py`.) A person waits for this at the command line, and
+importing MLflow takes longer than everything else. With the default local database four columns of it are therefore
+read directly; whatever is unusual there goes the long way through MLflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.environment import chosen_device
+from core.errors import BundleError, InputError, ReviewLMError
+from tracking.client import ABSENT, database_file, error_code
+from tracking.registry.registry import Registry, bundle_in
+from tracking.registry.versions import CHALLENGER, CHAMPION, MODEL_URI, PREVIOUS, SCHEME, Reference, Version
+from tracking.runs.runs import Tracker
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+
+log = logging.getLogger(__name__)
+FIND = """
+    SELECT v.version, v.run_id, v.creation_time, v.description, COALESCE(v.storage_location, v.source)
+    FROM model_versions v LEFT JOIN registered_model_aliases a
+      ON a.workspace = v.workspace AND a.name = v.name AND a.version = v.version AND a.alias = :alias
+    WHERE v.name = :name AND (a.alias IS NOT NULL OR v.version = :version)
+"""
+TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
+NUMBERS = "SELECT version FROM model_versions WHERE name = ?"
+ANY = "SELECT 1 FROM model_versions WHERE name = ? LIMIT 1"
+ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version and where its bundle lies."""
+
+    version: Version
+    folder: Path
+
+
+def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
+    """Open a registered version; what a reference may be says `locate`.
+
+    Raises:
+        ConfigError, BundleError, InputError, TrackingUnavailable: As `open_champion`.
+    """
+    tracker, address = locate(config, reference)
+    return open_champion(tracker, address, chosen_device(config.execution.device))
+
+
+def tracker_at(config: RunConfig) -> Tracker:
+    """Return the tracker of a configuration; does not make its home folder."""
+    home = config.home
+    uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
+    return Tracker(uri, config.execution.experiment, home / "mlartifacts")
+
+
+def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
+    """Return where the registry is, and the whole `models:/…` address of a reference.
+
+    Args:
+        config: Names the registry and the registered model.
+        reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, with or without the scheme; the name of a registered
+            model, which means its champion; an alias or a number, which mean a version of `asked_model`.
+    """
+    tracker = tracker_at(config)
+    if reference.startswith(SCHEME):
+        return tracker, reference
+    if "@" in reference or "/" in reference:
+        return tracker, f"{SCHEME}{reference}"
+    if reference not in (CHAMPION, CHALLENGER, PREVIOUS) and not reference.isdigit() and registered(tracker, reference):
+        return tracker, f"{SCHEME}{reference}@{CHAMPION}"
+    return tracker, f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}"
+
+
+def asked_model(config: RunConfig, tracker: Tracker) -> str:
+    """Return the registered model that "the champion" belongs to: the configured one; before that exists, the demo's.
+
+    As soon as a run on one's own reviews has registered a version, the demo's model is asked by its name alone.
+    """
+    name = config.promotion.model_name
+    if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
+        return name
+    log.warning("no model of your own is registered as '%s' yet: this is about the demo's, '%s'", name, DEMO_MODEL)
+    return DEMO_MODEL
+
+
+def about(config: RunConfig, reference: str) -> RunConfig:
+    """Return the configuration with the registered model that a reference names, for work that asks the registry more.
+
+    Raises:
+        ConfigError: The address is of no known form.
+    """
+    return config.asking(Reference.parse(locate(config, reference)[1]).name)
+
+
+def registered(tracker: Tracker, name: str) -> bool:
+    """Return whether a registered model has any version."""
+    if file := database_file(tracker.uri):
+        if not file.exists():
+            return False
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(ANY, (name,)).fetchone() is not None
+    return bool(Registry(tracker, name).versions())
+
+
+def open_champion(
+    tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu"
+) -> tuple[Bundle, Version]:
+    """Open a registered version's bundle.
+
+    Args:
+        tracker: Of the store that holds the registry.
+        reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        device: Where the model shall live.
+
+    Raises:
+        ConfigError: The reference is of neither form.
+        BundleError: Nothing is registered under it yet, its files are gone or damaged, or it answers differently
+            from when it was saved.
+        InputError: The device is not there.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    found = find_version(tracker, Reference.parse(reference))
+    if found is None:
+        raise nothing_registered(tracker, reference)
+    from models.base import ModelError
+    from models.bundles.bundle import load_bundle
+
+    try:
+        return load_bundle(found.folder, device=device), found.version
+    except ModelError as error:
+        if error.kind == "input":  # nothing is wrong with the version
+            raise InputError(str(error), where=reference) from error
+        raise BundleError(
+            f"{reference} cannot be opened", where=found.folder, cause=str(error),
+            remedy="choose another version (`reviewlm history`), or `reviewlm rollback`",
+        ) from error
+
+
+def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
+    """Return the error that says what to do where there is no such version."""
+    name = Reference.parse(reference).name
+    if not registered(tracker, name):
+        remedy = "no champion: run `make demo` or `reviewlm run` first; `reviewlm history` lists the versions"
+    else:
+        remedy = f"`reviewlm history --model {name}` lists the versions of '{name}' and why none or which is champion"
+        if name != DEMO_MODEL and registered(tracker, DEMO_MODEL):
+            remedy += f"; `--model {DEMO_MODEL}` asks the demo's model"
+    return BundleError(f"Nothing is registered as {reference} yet", where=tracker.uri, remedy=remedy)
+
+
+def find_version(tracker: Tracker, reference: Reference) -> Found | None:
+    """Return a version and the folder of its bundle, None where there is no such version."""
+    file = database_file(tracker.uri)
+    if file and (not file.exists() or _is_absent(file, reference)):
+        return None
+    return (_read_directly(tracker, file, reference) if file else None) or _ask_mlflow(tracker, reference)
+
+
+def _is_absent(file: Path, reference: Reference) -> bool:
+    """Return whether MLflow's database knows that there is no such version: most mistaken names end here, at once."""
+    return _rows(file, FIND, _key(reference)) == []
+
+
+def versions_of(tracker: Tracker, name: str) -> list[int]:
+    """Return the numbers of a registered model's versions."""
+    if file := database_file(tracker.uri):
+        return sorted(number for (number,) in _rows(file, NUMBERS, (name,)) or [])
+    return sorted(version.version for version in Registry(tracker, name).versions())
+
+
+def _rows(file: Path, query: str, values: Any) -> list[Any] | None:
+    """Return what a query finds in MLflow's database; None where it cannot be read so."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(query, values).fetchall()
+    return None
+
+
+def _key(reference: Reference) -> dict[str, Any]:
+    return {"name": reference.name, "alias": reference.alias or None, "version": reference.version}
+
+
+def _read_directly(tracker: Tracker, file: Path, reference: Reference) -> Found | None:
+    """Return what MLflow's database says, None where it says anything but exactly one version with local files."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            [(number, run_id, created, description, address)] = connection.execute(FIND, _key(reference)).fetchall()
+            tags = dict(connection.execute(TAGS, (reference.name, number)).fetchall())
+            aliases = tuple(alias for (alias,) in connection.execute(ALIASES, (reference.name, number)).fetchall())
+        folder = bundle_in(tracker, address)
+    except (sqlite3.Error, ValueError, BundleError) as error:
+        log.debug("asking MLflow for %s: %s", reference, error)
+        return None
+    made = datetime.fromtimestamp(created / 1000, UTC)
+    source = tags.get(MODEL_URI) or address
+    version = Version(number, run_id or "", tags, source, aliases, made, description or "", reference.name)
+    return Found(version, folder) if folder else None
+
+
+def _ask_mlflow(tracker: Tracker, reference: Reference) -> Found | None:
+    registry = Registry(tracker, reference.name)
+    try:
+        version = registry.alias(reference.alias) if reference.alias else registry.version(reference.version or 0)
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return None
+        raise
+    return Found(version, registry.bundle_folder(version)) if version else None

@@ -1,0 +1,140 @@
+"""The model as strangers open it: `mlflow models serve`, `mlflow.pyfunc.load_model`, the MLflow UI.
+
+MLflow copies this file next to the model and runs the copy, so it stands alone: standard library, MLflow, and the
+copy of `models/` that travels with the model under a name of its content (see `tracking/logged_models/export.py`).
+
+One input column `text`, one answer per row; `task` says what is asked of it:
+
+    generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
+    suggest   `text` is what was typed so far                     → {"words": [{"word", "probability"}], "rest"}
+    score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
+                                                                     "tokens", "bytes", "nats", "spelling_nats",
+                                                                     "perplexity", "per_token": [{"token", "nats"}]}
+
+`open_bits_per_byte` is the figure to go by: it pays for the letters of unknown words, whose number is `oov`; in `nats`,
+`bits_per_byte` and `perplexity` they cost hardly anything.
+
+Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag,
+and `warnings` where something was asked for that the model has never met: a rating, a script.
+A row's answer never depends on its neighbours: every row starts from the same seed and the model's fresh state, with an
+empty cache where the model has one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PyFuncModel, PythonModel, PythonModelContext
+
+COLUMN, DIGITS = "text", 12
+SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
+DEFAULTS: dict[str, Any] = {
+    "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
+    "seed": 0, "k": 5,
+}
+
+
+class ReviewModel(PythonModel):
+    """A bundle with the code that it was saved with."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Open the bundle with the vendored package; it recomputes its probe texts and refuses a difference."""
+        package = context.model_config["package"]
+        self._sampling = import_module(f"{package}.sampling")
+        self._error = import_module(f"{package}.base").ModelError
+        self._unseen = import_module(f"{package}.unseen").unseen_warnings
+        self._bundle = import_module(f"{package}.bundle").load_bundle(Path(context.artifacts["bundle"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Answer every row of the column `text`.
+
+        Args:
+            context: Unused; MLflow passes it by this name.
+            model_input: A table with the column `text`.
+            params: See `DEFAULTS`; a name that is not there is an error, and so is a value out of range.
+
+        Returns:
+            One dictionary per row.
+        """
+        data, given = _as_given(model_input, params)
+        _refuse("parameter", set(given or {}) - set(DEFAULTS), DEFAULTS)
+        _refuse("column", set(getattr(data, "columns", ())) - {COLUMN}, [COLUMN])
+        options = {**DEFAULTS, **(params or {})}
+        answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
+        if options["task"] not in answers:
+            raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
+        try:
+            return [self._answer(answers[options["task"]], text, options) for text in _texts(model_input)]
+        except self._error as error:
+            raise _bad(str(error)) if error.kind == "input" else MlflowException(str(error)) from error
+
+    def _answer(
+        self, ask: Callable[[str, dict[str, Any]], dict[str, Any]], text: str, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **ask(text, options)}
+        warnings = self._unseen(self._bundle, text, options["stars"])
+        return answer | ({"warnings": warnings} if warnings else {})
+
+    def _generate(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        chosen = {name: options[name] for name in SAMPLING}
+        return {"texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
+
+    def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
+        words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
+        return {"words": words, "rest": float(found.rest)}
+
+    def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+        score = self._bundle.score_text(text, stars=options["stars"])
+        return {
+            "open_bits_per_byte": float(score.open_bits_per_byte), "bits_per_byte": float(score.bits_per_byte),
+            "oov": int(score.oov), "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
+            "spelling_nats": float(score.spelling_nats),
+            "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
+            "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
+        }
+
+
+def _as_given(model_input: Any, params: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
+    """Return data and parameters as the caller gave them.
+
+    MLflow drops what the signature does not declare, with no more than a warning in its log, before `predict` is
+    called: a misspelt `temperature` would pass unnoticed. What was given still stands in the frame of the caller,
+    `PyFuncModel.predict`. Where that frame is not found (another MLflow), the dropped names stay unnoticed.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "predict" and isinstance(frame.f_locals.get("self"), PyFuncModel):
+            return frame.f_locals.get("data", model_input), frame.f_locals.get("params", params)
+        frame = frame.f_back  # type: ignore[assignment]
+    return model_input, params
+
+
+def _refuse(what: str, unknown: set[Any], known: Any) -> None:
+    if unknown:
+        raise _bad(f"unknown {what} {', '.join(sorted(map(repr, unknown)))}; there are: {', '.join(known)}")
+
+
+def _texts(model_input: Any) -> list[str]:
+    texts = list(model_input[COLUMN] if hasattr(model_input, "columns") else model_input)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise _bad(f"{COLUMN} of row {row} is {text!r}; it must be a string ('' for none)")
+    return texts
+
+
+def _bad(what: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(what)
+
+
+set_model(ReviewModel())

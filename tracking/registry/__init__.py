@@ -1,0 +1,1 @@
+"""Registered versions, the decision log and the champion alias."""

@@ -1,0 +1,231 @@
+"""A change of the registry: written into the decision log as one event, then carried out on aliases, tags and texts.
+
+MLflow offers no transaction over aliases, tags and descriptions. So the event is the decision, and the rest follows
+from the log: every step of `carry_out` may be repeated, and whoever changes the registry next finishes what a killed
+or cut-off process has left. The alias `champion` is set last, so that it points to the old champion or to the new one
+at any moment.
+
+One at a time on one machine by a file lock; between machines by the log's order (see `standing.replay`). What remains:
+a process that stops for a while between its last look at the log and its write of an alias may write an old one over
+that of another machine. It looks again after the write and corrects itself; should it die just then, the alias is
+wrong until somebody changes it, and the log then says that it was found moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from core.errors import ReviewLMError, TrackingUnavailable
+from tracking.client import ABSENT, error_code
+from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
+from tracking.registry.standing import CARRIED_OUT, OVERTAKEN, PENDING, Standing, replay
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
+from tracking.runs.runs import Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+LOOKS = 5
+"""After so many looks at the log something else keeps moving the aliases."""
+
+
+class ChampionChanged(ReviewLMError):
+    """Another version became champion since the decision was made: it must be made anew, against that one."""
+
+
+class Unfinished(TrackingUnavailable):
+    """A decision is in the log, and MLflow went away before it could say that aliases and tags follow it.
+
+    To decide once more would be a second decision: what is left of this one, the next change does first. `event` is
+    the decision as it stands in the log. Whether another machine's came before it, nobody could be asked.
+    """
+
+    def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
+        super().__init__(
+            f"Decided as event {event.number}; aliases follow with the next command", where=f"models:/{name}",
+            cause=error.cause or error.what, remedy="do not decide again; `reviewlm history` tells what came of it",
+        )
+        self.event = event
+
+
+class Change:
+    """The decision log and the aliases of one model, while this process may change them.
+
+    `standing` and `aliases` are what they were at the last look, `finished` the events that somebody else had left.
+    """
+
+    def __init__(self, tracker: Tracker, name: str) -> None:
+        self.tracker, self.name, self.log = tracker, name, DecisionLog(tracker, name)
+        self.events: list[Event] = []
+        self.standing = Standing()
+        self.aliases: dict[str, int] = {}
+        self.finished: list[Event] = []
+
+    def begin(self) -> None:
+        """Finish what others left, and enter into the log where somebody else has moved the aliases."""
+        self._look()
+        left = [event for event in self.events if self.standing.states[event.number] == PENDING]
+        self.carry_out()
+        self.finished += [event for event in left if self.standing.states[event.number] == CARRIED_OUT]
+        if self._as_decided():
+            return
+        before = self.events
+        self._look()
+        if self.events != before:  # another machine was at it between our two looks
+            self.begin()
+            return
+        champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+        why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
+        found = Event(
+            ADOPTED, False, champion or 0, self.standing.champion, why, who="unknown", previous=previous,
+            carried_out="found so",
+        )
+        self.log.append(found, self.events)
+        self._look()
+
+    def decide(self, event: Event) -> Event:
+        """Write an event into the log, which makes it so, and carry it out.
+
+        Returns:
+            The event as it stands in the log; `standing.states` says whether it counts.
+
+        Raises:
+            Unfinished: MLflow went away after the event was written.
+            TrackingUnavailable: It went away before that, and nothing has happened; or just then, and nobody knows.
+        """
+        event = self.log.append(event, self.events)
+        for last in (False, True):
+            try:
+                self._look()
+                self.carry_out()
+                break
+            except TrackingUnavailable as error:
+                if last and self.standing.states.get(event.number) != OVERTAKEN:
+                    raise Unfinished(event, self.name, error) from error
+                log.warning("event %d of %s is decided, but MLflow did not answer: %s", event.number, self.name,
+                            error.what)
+        return event
+
+    def carry_out(self) -> None:
+        """Make aliases, tags and descriptions say what the log says."""
+        wrote = False
+        for _ in range(LOOKS):
+            pending = [event for event in self.events if self.standing.states[event.number] == PENDING]
+            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.standing.champion):
+                return
+            given_up = {event.number for event in pending if not self._note(event)}
+            if not given_up:
+                self._point()
+                wrote = True
+            for event in pending:
+                if event.number in given_up:
+                    self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
+                elif not given_up:
+                    self.log.mark(event)
+            self._look()  # another machine may have decided meanwhile, and our aliases be the older ones
+        raise TrackingUnavailable(
+            "The aliases do not come to rest", where=f"models:/{self.name}",
+            cause="several machines change the registry at once", remedy="try again",
+        )
+
+    def _look(self) -> None:
+        self.events = self.log.read()
+        self.standing = replay(self.events)
+        self.aliases = aliases_of(self.tracker, self.name)
+
+    def _as_decided(self) -> bool:
+        shown = (self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS))
+        return shown == (self.standing.champion, self.standing.previous)
+
+    def _point(self) -> None:
+        """Set the aliases, `champion` last. A previous champion that was deleted is none."""
+        before = self.standing.previous
+        if before is not None and self.aliases.get(PREVIOUS) != before and self._version(before) is None:
+            before = None
+        self.set_alias(PREVIOUS, before)
+        self.set_alias(CHAMPION, self.standing.champion)
+
+    def set_alias(self, alias: str, version: int | None) -> None:
+        """Point an alias at a version, or take it away."""
+        if self.aliases.get(alias) == version:
+            return
+        if version is None:
+            upsert(self.tracker, lambda client: client.delete_registered_model_alias(self.name, alias))
+            del self.aliases[alias]
+        else:
+            upsert(self.tracker, lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            self.aliases[alias] = version
+
+    def _note(self, event: Event) -> bool:
+        """Write on its version what an event says; return False where the version was deleted."""
+        if event.action == ADOPTED or self._said_later(event):
+            return True
+        if (version := self._version(event.version)) is None:
+            return False
+        crowned = event.promote and self.aliases.get(CHAMPION) != event.version
+        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if crowned else {})}
+        gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
+        number = str(event.version)
+        if event.action == GATE and version.description != event.report:
+            upsert(self.tracker, lambda client: client.update_model_version(self.name, number, event.report))
+        for name, value in tags.items():
+            if version.tags.get(name) != value:
+                upsert(self.tracker, partial(_set_tag, self.name, number, name, value))
+        for name in gone:  # rules of an earlier decision that this one does not have
+            upsert(self.tracker, partial(_delete_tag, self.name, number, name))
+        if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
+            self.set_alias(CHALLENGER, None)
+        return True
+
+    def _said_later(self, event: Event) -> bool:
+        """Return whether the log has a newer decision of the same kind on the version, whose words are there."""
+        return any(
+            other.number > event.number and (other.action, other.version) == (event.action, event.version)
+            for other in self.events
+        )
+
+    def _version(self, number: int) -> Version | None:
+        try:
+            with self.tracker.reaching() as client:
+                return version_of(client.get_model_version(self.name, str(number)), self.aliases)
+        except ReviewLMError as error:
+            if error_code(error) in ABSENT:
+                return None
+            raise
+
+
+def _set_tag(model: str, version: str, name: str, value: str, client: MlflowClient) -> None:
+    client.set_model_version_tag(model, version, name, value)
+
+
+def _delete_tag(model: str, version: str, name: str, client: MlflowClient) -> None:
+    client.delete_model_version_tag(model, version, name)
+
+
+@contextmanager
+def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
+    """Hold the registry's lock on this machine and yield a change whose beginning is as the log says."""
+    lock = tracker.artifact_root.parent / "registry.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        change = Change(tracker, name)
+        change.begin()
+        yield change
+
+
+def aliases_of(tracker: Tracker, name: str) -> dict[str, int]:
+    """Return what the aliases of a model point to; none where the model does not exist."""
+    try:
+        with tracker.reaching() as client:
+            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return {}
+        raise

@@ -1,0 +1,260 @@
+"""The decision log: every promotion, refusal and rollback of a model, in an order that nobody can change.
+
+The log is a registered model of its own, `NAME-decisions`, one version per event. MLflow numbers versions in one
+transaction and never gives a number twice, not even after a deletion: so an event is written as a whole or not at all,
+and of two writers at once, on whatever machines, one comes first. Each event names the number and digest of the newest
+one that its writer had seen, so that `complaints` notices what was changed or deleted in MLflow behind our back.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import socket
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ReviewLMError, TrackingUnavailable
+from tracking.client import PRESENT, error_code
+from tracking.registry.versions import DESCRIPTION_LENGTH, version_tags
+from tracking.runs.params import shorten
+from tracking.runs.runs import Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
+SOURCE = "reviewlm:/decision"  # of a version of the log: MLflow demands an address of files, and there are none
+OWN, CARRIED_OUT = "event/", "event/carried_out"
+ABANDONED = "abandoned"
+WHY_LENGTH = 2000
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decision.
+
+    Args:
+        action: GATE, MANUAL, ROLLBACK, or ADOPTED where the aliases were found moved by somebody else.
+        promote: Whether the version is to become champion.
+        version: The version that it is about; 0 for none (ADOPTED only).
+        against: The champion when it was made, None for none.
+        why: The reason, in a sentence.
+        who: USER@HOST, or what the user gave.
+        run_id: The MLflow run that has the figures, if any.
+        previous: The alias `previous` that was found (ADOPTED only).
+        tags: What is to be written on the version, by name.
+        report: Its description (GATE only).
+        key: Tells this event from every other one.
+        number: Its place in the log, 1 for the first; 0 while it is not in it.
+        after: Number and digest of the newest event known to the writer; empty for none.
+        digest: SHA-256 of all above but the number, as it was when the event was written.
+        when: UTC, of the registry's clock.
+        carried_out: When the aliases, tags and description said so; empty while they do not.
+    """
+
+    action: str
+    promote: bool
+    version: int
+    against: int | None
+    why: str
+    who: str = ""
+    run_id: str = ""
+    previous: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    report: str = ""
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    number: int = 0
+    after: str = ""
+    digest: str = ""
+    when: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    carried_out: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """What happened, in a word or three."""
+        gate = "promoted" if self.promote else "refused"
+        words = {MANUAL: "promoted by hand", ROLLBACK: "rolled back", ADOPTED: "aliases found moved"}
+        return words.get(self.action, gate)
+
+    def as_row(self, state: str) -> dict[str, Any]:
+        """Return what a list of decisions shows, as JSON values; *state* as in `standing.Standing.states`."""
+        return {
+            "event": self.number, "when": self.when.isoformat(timespec="seconds"), "who": self.who,
+            "decision": self.outcome, "version": self.version or None, "against": self.against, "why": self.why,
+            "state": state, "run_id": self.run_id,
+        }
+
+    def content(self) -> dict[str, Any]:
+        """Return what was decided: all that is the same if the same decision is written twice."""
+        return {
+            "action": self.action, "promote": self.promote, "version": self.version, "against": self.against,
+            "why": self.why, "run_id": self.run_id, "previous": self.previous, "tags": dict(self.tags),
+            "report": self.report,
+        }
+
+    def computed_digest(self) -> str:
+        """Return the digest of what the event says now."""
+        said = {**self.content(), "who": self.who, "key": self.key, "after": self.after}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+class DecisionLog:
+    """The events of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+
+    def __init__(self, tracker: Tracker, model_name: str) -> None:
+        self.tracker, self.name = tracker, f"{model_name}-decisions"
+
+    def read(self) -> list[Event]:
+        """Return all events in the order in which they were written."""
+        found, token = [], None
+        with self.tracker.reaching() as client:
+            while True:
+                page = client.search_model_versions(
+                    f"name = '{self.name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
+                )
+                found += [_event_of(entry) for entry in page]
+                if not (token := page.token):
+                    return sorted(found, key=lambda event: event.number)
+
+    def append(self, event: Event, seen: Iterable[Event]) -> Event:
+        """Write an event after all others and return it with its number.
+
+        Where the answer is lost, the log is asked whether the event arrived: it is never written twice.
+
+        Args:
+            event: Shortened where MLflow would not take it.
+            seen: What the log held when the decision was made.
+        """
+        newest = max(seen, key=lambda known: known.number, default=None)
+        event = _storable(event, f"{newest.number} {newest.digest}" if newest else "")
+        try:
+            number, when = self._create(event)
+        except TrackingUnavailable:
+            arrived = [known for known in self.read() if known.key == event.key]
+            if not arrived:
+                raise
+            return arrived[0]
+        return replace(event, number=number, when=when)
+
+    def _create(self, event: Event) -> tuple[int, datetime]:
+        said = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
+        text = event.report if event.action == GATE else said
+        with self.tracker.reaching() as client:
+            if event.after == "":
+                self._create_log()
+            made = client.create_model_version(
+                self.name, SOURCE, tags={**event.tags, **_own_tags(event)},
+                description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
+            )
+        return int(made.version), _time(made)
+
+    def _create_log(self) -> None:
+        try:
+            with self.tracker.reaching() as client:
+                client.create_registered_model(self.name, description="What was decided, one version per decision.")
+        except ReviewLMError as error:
+            if error_code(error) not in PRESENT:
+                raise
+
+    def mark(self, event: Event, how: str = "") -> None:
+        """Note that an event has been carried out, or *how* it was given up; the only note ever added to an event."""
+        said = how or datetime.now(UTC).isoformat(timespec="seconds")
+        number = str(event.number)
+        upsert(self.tracker, lambda client: client.set_model_version_tag(self.name, number, CARRIED_OUT, said))
+
+
+def upsert(tracker: Tracker, write: Callable[[MlflowClient], object]) -> None:
+    """Set an alias, tag or text, whoever else does.
+
+    MLflow looks whether it is there and then inserts it: of two machines that do so at once the slower is told of a
+    conflict, and finds it on the second try.
+    """
+    for last in (False, True):
+        try:
+            with tracker.reaching() as client:
+                write(client)
+            return
+        except ReviewLMError as error:
+            if last or "unique constraint" not in error.cause.lower():
+                raise
+
+
+def author() -> str:
+    """Return USER@HOST of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a user id without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def complaints(events: Iterable[Event]) -> list[str]:
+    """Return a sentence for each event that is gone or not what its writer wrote; none for a sound log."""
+    known = {event.number: event for event in events}
+    found = [f"event {number} is gone" for number in range(1, max(known, default=0)) if number not in known]
+    for event in known.values():
+        if event.computed_digest() != event.digest:
+            found.append(f"event {event.number} was changed after it was written")
+        number, _, digest = event.after.partition(" ")
+        before = known.get(int(number)) if number else None
+        if before and before.digest != digest:
+            found.append(f"event {number} is not the one that the writer of event {event.number} saw")
+    return found
+
+
+def same_decision(events: Sequence[Event], event: Event) -> Event | None:
+    """Return the newest event of the log that is the same decision as *event*, made again since an answer was lost.
+
+    Of one MLflow run there is one decision on a version against a champion; a gate that is asked again measures its
+    times anew, so that its words differ. Without a run only the newest event can be the same one.
+    """
+    if event.run_id:
+        return next((known for known in reversed(events) if _subject(known) == _subject(event)), None)
+    content = _storable(event, "").content()
+    return next((known for known in events[-1:] if known.content() == content), None)
+
+
+def _subject(event: Event) -> tuple[object, ...]:
+    return event.action, event.promote, event.version, event.against, event.run_id
+
+
+def _storable(event: Event, after: str) -> Event:
+    """Return the event as MLflow will give it back, with its digest."""
+    event = replace(
+        event, after=after, who=shorten(event.who or author(), WHY_LENGTH), why=shorten(event.why, WHY_LENGTH),
+        tags=version_tags(event.tags), report=shorten(event.report, DESCRIPTION_LENGTH),
+    )
+    return replace(event, digest=event.computed_digest())
+
+
+def _own_tags(event: Event) -> dict[str, str]:
+    names = ("action", "promote", "version", "against", "why", "who", "run_id", "previous", "key", "after", "digest")
+    values = {f"{OWN}{name}": getattr(event, name) for name in names}
+    tags = {name: str(value) for name, value in values.items() if value not in (None, "")}
+    return {**tags, CARRIED_OUT: event.carried_out} if event.carried_out else tags
+
+
+def _event_of(entry: Any) -> Event:
+    own = {name.removeprefix(OWN): value for name, value in entry.tags.items() if name.startswith(OWN)}
+    given = {name: value for name, value in entry.tags.items() if not name.startswith(OWN)}
+    numbers = {name: _number(own.get(name, "")) for name in ("version", "against", "previous")}
+    texts = {name: own.get(name, "") for name in ("action", "why", "who", "run_id", "key", "after", "digest")}
+    return Event(
+        **texts, version=numbers["version"] or 0, against=numbers["against"], previous=numbers["previous"],
+        promote=own.get("promote") == "True", tags=given,
+        report=(entry.description or "") if own.get("action") == GATE else "",
+        number=int(entry.version), when=_time(entry), carried_out=own.get("carried_out", ""),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _time(entry: Any) -> datetime:
+    return datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)

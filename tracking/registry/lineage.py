@@ -1,0 +1,56 @@
+"""The record of a version's lineage, kept in the folder of the logged model: where the version goes, it goes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.lineage.record import LINEAGE_FILE, Lineage
+from tracking.logged_models.opening import Found, find_version, locate, nothing_registered
+from tracking.registry.registry import Registry
+from tracking.registry.versions import Reference, version_tags
+from tracking.runs.runs import Tracker
+
+
+def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
+    """Return a registered version; what a reference may be says `tracking.logged_models.opening.locate`.
+
+    Raises:
+        ConfigError: The address is of no known form.
+        BundleError: Nothing is registered under it, or its files are gone.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    tracker, address = locate(config, reference)
+    found = find_version(tracker, Reference.parse(address))
+    if found is None:
+        raise nothing_registered(tracker, address)
+    return tracker, found
+
+
+def record_of(bundle: Path) -> Lineage | None:
+    """Return the record beside a version's bundle; None of a version from before there were records.
+
+    Raises:
+        Damaged: It is not what was written.
+    """
+    file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
+    return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
+def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> None:
+    """Set the tags of a version that it does not have yet with these values."""
+    known = registry.version(number).tags
+    wanted = {name: value for name, value in version_tags(tags).items() if known.get(name) != value}
+    with registry.tracker.reaching() as client:
+        for name, value in wanted.items():
+            client.set_model_version_tag(registry.name, str(number), name, value)
+
+
+def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
+    """Put a record beside a logged model's bundle, in place of one that is there."""
+    with tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder, tracker.reaching() as client:
+        file = Path(folder) / LINEAGE_FILE
+        file.write_text(lineage.to_json(), encoding="utf-8")
+        client.log_model_artifact(model_uri.removeprefix("models:/"), str(file))

@@ -1,0 +1,298 @@
+"""Versions of the registered model, and the deed that follows a decision.
+
+Aliases say what a version is for: `challenger` from registration to decision, `champion` for what is served,
+`previous` for the champion before it. They show what the decision log says (`tracking/registry/events.py`,
+`standing.py`); how a decision becomes aliases and tags, and what happens where that is cut short, stands in
+`tracking/registry/change.py`. The registry holds no truth about figures: the gate measures both sides itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError, ReviewLMError
+from tracking.client import ABSENT, PRESENT, error_code
+from tracking.logged_models.bundles import bundle_in, download
+from tracking.logged_models.export import BUNDLE_PATH
+from tracking.registry.change import ChampionChanged, Change, aliases_of, exclusive_change
+from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
+from tracking.registry.standing import OVERTAKEN, replay
+from tracking.registry.versions import (
+    BY_HAND,
+    CHALLENGER,
+    CHAMPION,
+    DESCRIPTION_LENGTH,
+    MODEL_URI,
+    OUTCOME,
+    PREVIOUS,
+    REASON,
+    REFUSED,
+    Version,
+    outcome_tags,
+    version_of,
+    version_tags,
+)
+from tracking.runs.params import shorten
+from tracking.runs.runs import Tracker
+
+__all__ = [
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
+]
+log = logging.getLogger(__name__)
+MODEL_VERSIONS = "mlflow.modelVersions"  # the UI links a logged model to its versions by this tag
+
+
+class Registry:
+    """Versions and aliases of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+
+    def __init__(self, tracker: Tracker, model_name: str) -> None:
+        self.tracker, self.name, self.log = tracker, model_name, DecisionLog(tracker, model_name)
+
+    def register(
+        self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None, description: str = ""
+    ) -> int:
+        """Register a logged model as the challenger and return its version.
+
+        A repeated call returns the same version; one that was already decided upon does not become challenger again.
+        """
+        self._create_model()
+        with exclusive_change(self.tracker, self.name) as change:
+            known = next((version for version in self.versions() if version.source == model_uri), None)
+            with self.tracker.reaching() as client:
+                model = client.get_logged_model(model_uri.removeprefix("models:/"))
+            number = known.version if known else self._create_version(model, model_uri, run_id, tags or {}, description)
+            self._link(model, number)
+            if known is None or OUTCOME not in known.tags:
+                change.set_alias(CHALLENGER, number)
+        return number
+
+    def _create_model(self) -> None:
+        try:
+            with self.tracker.reaching() as client:
+                client.create_registered_model(self.name)
+        except ReviewLMError as error:
+            if error_code(error) not in PRESENT:
+                raise
+
+    def _create_version(
+        self, model: Any, model_uri: str, run_id: str, tags: Mapping[str, Any], description: str
+    ) -> int:
+        """Give MLflow the model's own folder: an address `models:/m-…` it would look up in its process-wide store."""
+        with self.tracker.reaching() as client:
+            created = client.create_model_version(
+                self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI: model_uri}),
+                description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
+            )
+        return int(created.version)
+
+    def _link(self, model: Any, number: int) -> None:
+        """Let the logged model name its version, as MLflow's own way of registering does."""
+        known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
+        if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in known}:
+            return
+        entries = [*known, {"name": self.name, "version": number}]
+        with self.tracker.reaching() as client:
+            client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
+
+    def alias(self, name: str) -> Version | None:
+        """Return the version that an alias points to, None if the alias or the model does not exist."""
+        number = self._aliases().get(name)
+        return None if number is None else self.version(number)
+
+    def version(self, number: int) -> Version:
+        """Return one version.
+
+        Raises:
+            InputError: There is none of this number.
+        """
+        aliases = self._aliases()
+        try:
+            with self.tracker.reaching() as client:
+                return version_of(client.get_model_version(self.name, str(number)), aliases)
+        except ReviewLMError as error:
+            if error_code(error) not in ABSENT:
+                raise
+            remedy = "`reviewlm history` lists those that there are"
+            where = f"models:/{self.name}"
+            raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
+
+    def version_rows(self) -> list[dict[str, Any]]:
+        """Return one plain row per version, the newest first, for tables and JSON."""
+        return [version.as_row() for version in self.versions()]
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return one plain row per event of the decision log, the newest first; a state says whether it counts."""
+        events = self.events()
+        states = replay(events).states
+        return [event.as_row(states[event.number]) for event in reversed(events)]
+
+    def versions(self) -> list[Version]:
+        """Return all versions, the newest first; none where the model does not exist."""
+        aliases, found, token = self._aliases(), [], None
+        with self.tracker.reaching() as client:
+            while True:
+                page = client.search_model_versions(f"name = '{self.name}'", max_results=1000, page_token=token)
+                found += [version_of(entry, aliases) for entry in page]
+                if not (token := page.token):
+                    return sorted(found, key=lambda version: -version.version)
+
+    def _aliases(self) -> dict[str, int]:
+        return aliases_of(self.tracker, self.name)
+
+    def bundle_folder(self, version: int | Version) -> Path:
+        """Return the folder of a version's bundle, downloaded first where the store is not on this machine.
+
+        Raises:
+            BundleError: The version holds no bundle, or its files are gone.
+        """
+        number = version.version if isinstance(version, Version) else version
+        with self.tracker.reaching() as client:
+            address = client.get_model_version_download_uri(self.name, str(number))
+        return bundle_in(self.tracker, address) or download(self.tracker, address, self.name, number) / BUNDLE_PATH
+
+    def events(self) -> list[Event]:
+        """Return the decision log, the oldest event first."""
+        return self.log.read()
+
+    def settle(
+        self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any], *,
+        who: str = "", run_id: str = "",
+    ) -> None:
+        """Enter the gate's decision into the log and carry it out: tags, description, aliases.
+
+        Args:
+            version: The challenger.
+            expected_champion: The champion that it was compared with, None for "there was none".
+            promote: Whether the gate let it pass.
+            report: The decision as Markdown.
+            tags: See `versions.outcome_tags`.
+            who: Empty for USER@HOST of this process.
+            run_id: Of the MLflow run that holds the decision: a repeated call of the same run is entered once.
+
+        Raises:
+            ChampionChanged: The challenger has won against a version that is not the champion any more. It is not
+                promoted, and its version and the aliases are as before.
+            ReviewLMError: There is no such version.
+        """
+        self.version(version)
+        why = str(tags.get(REASON, ""))
+        self._decide(Event(
+            GATE, promote, version, expected_champion, why, who, run_id, tags=version_tags(tags), report=report
+        ))
+
+    def promote(
+        self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
+    ) -> Event | None:
+        """Make a version the champion by hand, if the champion is still the one that the person has seen.
+
+        Returns the decision as it stands in the log; None where the version is the champion, and nothing is decided.
+
+        Args:
+            version: May not be one that the gate has refused.
+            expected_champion: None for none.
+            why: The reason; it stands in the log and on the version.
+            who: Empty for USER@HOST of this process.
+            force: Promote it although the gate has refused it.
+
+        Raises:
+            ChampionChanged: Another version became champion meanwhile; nothing has changed.
+            ReviewLMError: The gate has refused the version, or there is no such version.
+            Unfinished: It is decided, but MLflow went away before the aliases followed.
+        """
+        self.require_promotable(version, force)
+        if self._aliases().get(CHAMPION) == version:
+            return None
+        who = who or author()
+        tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
+        return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
+
+    def require_promotable(self, version: int, force: bool = False) -> None:
+        """Raise a ReviewLMError where the gate has refused a version, unless *force*; and where there is none."""
+        known = self.version(version)
+        if known.tags.get(OUTCOME) == REFUSED and not force:
+            raise ReviewLMError(
+                f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
+                cause=known.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
+            )
+
+    def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
+        """Make a former champion the champion again, and return the decision as it stands in the log.
+
+        The champion of now becomes `previous`.
+
+        Args:
+            to: A version that was champion once; None for the one with the alias `previous`.
+            against: The champion that the person has seen; None for whichever it is.
+            why: The reason.
+            who: Empty for USER@HOST of this process.
+
+        Raises:
+            ChampionChanged: The champion is not *against*; nothing has changed.
+            ReviewLMError: There is no previous champion, or *to* never was one; or, without *to*, an earlier rollback
+                that was cut off has only now been carried out: to go back once more would undo it.
+            Unfinished: It is decided, but MLflow went away before the aliases followed.
+        """
+        with exclusive_change(self.tracker, self.name) as change:
+            target = self._former_champion(change, to)
+            champion = change.standing.champion
+            event = self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
+        log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
+        return event
+
+    def rollback_target(self, to: int | None = None) -> int:
+        """Return the version that `rollback` would make the champion; raises as it does."""
+        with exclusive_change(self.tracker, self.name) as change:
+            return self._former_champion(change, to)
+
+    def champions(self) -> list[Version]:
+        """Return all versions that were champion at any time and still exist, the first first."""
+        with exclusive_change(self.tracker, self.name) as change:
+            crowned = change.standing.crowned
+        there = {version.version: version for version in self.versions()}
+        return [there[number] for number in crowned if number in there]
+
+    def _former_champion(self, change: Change, to: int | None) -> int:
+        standing = change.standing
+        if to is None and (late := [event for event in change.finished if event.action == ROLLBACK]):
+            raise ReviewLMError(
+                f"A rollback to version {late[-1].version} had been cut off and is carried out only now",
+                where=f"models:/{self.name}", value=f"event {late[-1].number}",
+                remedy="if that is what you wanted, all is done; `--to N` goes back to another former champion",
+            )
+        target = standing.previous if to is None else to
+        if target is None or target == standing.champion:
+            raise ReviewLMError(
+                f"{self.name} has no previous champion to go back to" if to is None else
+                f"Version {to} is the champion already", where=f"models:/{self.name}",
+            )
+        if target not in standing.crowned:
+            known = ", ".join(map(str, standing.crowned)) or "none"
+            raise ReviewLMError(
+                f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {known}",
+                remedy="make it champion with `reviewlm promote --version N --why TEXT`",
+            )
+        return target
+
+    def _decide(self, event: Event) -> Event:
+        """Enter a decision into the log and carry it out, unless that was done and only the answer was lost."""
+        with exclusive_change(self.tracker, self.name) as change:
+            known = same_decision(change.events, event)
+            if known is None or change.standing.states[known.number] == OVERTAKEN:
+                return self._enter(change, event)
+            return known
+
+    def _enter(self, change: Change, event: Event) -> Event:
+        champion = change.standing.champion
+        if not event.promote or champion in (event.against, event.version):
+            event = change.decide(event)
+            if change.standing.states[event.number] != OVERTAKEN:
+                return event
+            champion = change.standing.champion
+        raise ChampionChanged(
+            "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
+            value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",
+        )

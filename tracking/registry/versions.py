@@ -1,0 +1,109 @@
+"""What a registered version is, seen from outside MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from core.errors import ConfigError
+from core.lineage.family import FAMILY_TAG
+from models.names import require_name
+from tracking.runs.params import legal_name, shorten
+
+if TYPE_CHECKING:
+    from evaluation.gate.decision import Decision
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
+PROMOTED, REFUSED = "promoted", "refused"
+SINCE = "champion/since"
+BY_HAND = "by_hand/"
+MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
+TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
+REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
+SCHEME = "models:/"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of the model `name`. `source` is the logged model's address, `created` is UTC."""
+
+    version: int
+    run_id: str
+    tags: Mapping[str, str] = field(hash=False)
+    source: str
+    aliases: tuple[str, ...]
+    created: datetime
+    description: str = ""
+    name: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what a list of versions shows, as JSON values."""
+        return {
+            "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
+            "reason": self.tags.get(REASON, ""), "kind": self.tags.get("kind", ""),
+            "family": self.tags.get(FAMILY_TAG, ""),
+            "created": self.created.isoformat(timespec="seconds"), "run_id": self.run_id,
+        }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model's name and either an alias or a version of it."""
+
+    name: str
+    alias: str = ""
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`; a ConfigError says so where it is neither."""
+        if (match := REFERENCE.fullmatch(text)) is None:
+            raise _no_address(text)
+        try:
+            name = require_name(match["name"])
+        except ValueError as error:
+            raise _no_address(text, str(error)) from error
+        number = match["version"]
+        return cls(name, match["alias"] or "", int(number) if number else None)
+
+
+def _no_address(text: str, cause: str = "") -> ConfigError:
+    return ConfigError(
+        "This is no address of a registered model", value=text, cause=cause,
+        remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
+    )
+
+
+def outcome_tags(decision: Decision) -> dict[str, str]:
+    """Return a gate's decision as version tags: outcome, reason and one line per rule."""
+    rules = {f"{RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules}
+    return {OUTCOME: PROMOTED if decision.promote else REFUSED, REASON: decision.reason, **rules}
+
+
+def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Return tags with names and lengths that the registry takes."""
+    return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+
+
+def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
+    """Translate MLflow's `ModelVersion`."""
+    number = int(entry.version)
+    names = tuple(sorted(name for name, target in aliases.items() if target == number))
+    tags = dict(entry.tags)
+    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+    source = tags.get(MODEL_URI) or str(entry.source)
+    return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
+
+
+def local_folder(address: str) -> Path | None:
+    """Return the folder behind a `file:` address or a plain path, None for an address elsewhere."""
+    parts = urlparse(address)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path)) if parts.scheme else Path(address)

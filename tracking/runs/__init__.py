@@ -1,0 +1,1 @@
+"""Write runs to MLflow, and keep what it cannot take yet."""

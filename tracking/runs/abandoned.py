@@ -1,0 +1,61 @@
+"""Runs whose process is gone: a killed one cannot say that it has ended.
+
+Every verb looks whether there is a file of such a process (`tracking/runs/open_runs.py`), which costs nothing, and asks
+MLflow only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import ReviewLMError
+from core.processes.identity import is_gone
+from core.processes.leftovers import is_held
+from tracking.logged_models.opening import tracker_at
+from tracking.runs.open_runs import PROCESS, marks_of, process_tags
+from tracking.runs.runs import NOTE, Tracker
+
+__all__ = ["PROCESS", "end_abandoned", "end_left_runs", "is_gone", "process_tags"]
+log = logging.getLogger(__name__)
+
+
+def end_abandoned(tracker: Tracker) -> list[str]:
+    """End the runs of this machine whose process is gone as KILLED, and return their ids.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    where = f"attributes.status = 'RUNNING' and tags.`{PROCESS}` LIKE '{socket.gethostname()} %'"
+    runs = tracker.ask(lambda client: client.search_runs([tracker.experiment_id], where, max_results=1000))
+    ended = [str(run.info.run_id) for run in runs if is_gone(run.data.tags[PROCESS])]
+    for run_id in ended:
+        tracker.set_tags(run_id, {NOTE: "Killed: the process that wrote this run is gone"})
+        tracker.end_run(run_id, "KILLED")
+    if ended:
+        log.info("%d runs that a killed process had left were ended in MLflow", len(ended))
+    return ended
+
+
+def end_left_runs(config: RunConfig) -> None:
+    """End the runs that killed processes of this home folder left, as soon as anything looks.
+
+    While MLflow cannot be asked the files stay, and the next command looks again: not every verb needs it.
+    """
+    left = left_marks(config.home)
+    if left:
+        with suppress(ReviewLMError):
+            end_abandoned(tracker_at(config))
+            for mark in left:
+                mark.unlink(missing_ok=True)
+
+
+def left_marks(home: Path) -> list[Path]:
+    """Return the files of processes that are gone and had runs open."""
+    folder = marks_of(home)
+    with suppress(OSError):
+        return [mark for mark in folder.iterdir() if not is_held(mark)]
+    return []

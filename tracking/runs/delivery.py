@@ -1,0 +1,182 @@
+"""Writes go straight to MLflow while it answers, and into the outbox while it does not: none is lost, none doubled.
+
+What waits is sent before anything newer, in its order, by whoever writes next. A run that is started meanwhile has a
+name of its own here (`pending-…`); it is replaced wherever it stands once MLflow has given the run an id.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from filelock import Timeout
+
+from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
+from tracking.runs.outbox import Outbox, Waiting, Write
+from tracking.runs.writes import send
+
+if TYPE_CHECKING:
+    from tracking.runs.runs import Tracker
+
+log = logging.getLogger(__name__)
+PENDING = "pending-"
+HOPELESS = 5
+"""A write that fails so often, though MLflow answers other questions, is put aside: it must not hold up the others."""
+WAIT_PAUSE = 2.0
+
+
+def new_run() -> str:
+    """Return the name that a run has until MLflow gives it an id."""
+    return PENDING + uuid.uuid4().hex
+
+
+def deliver(tracker: Tracker, write: Write) -> str | None:
+    """Send a write, or keep it where MLflow is away; return what MLflow named it, None where it waits.
+
+    Raises:
+        TrackingUnavailable: The local database cannot be used, and waiting would not help.
+        ReviewLMError: MLflow refuses the write.
+    """
+    outbox = tracker.outbox
+    if outbox.waiting() and not outbox.paused():
+        flush(tracker)
+    if not outbox.waiting() and not outbox.paused():
+        try:
+            return send(tracker, real_ids(outbox, write))
+        except TrackingUnavailable as error:
+            if not tracker.may_come_back(error):
+                raise
+            _told(tracker, error, outbox.pause())
+    outbox.put(write)
+    return None
+
+
+def deliver_now(tracker: Tracker, journal: Write) -> int:
+    """Send what is new in a journal and return how many points that is; it never waits: the journal keeps it.
+
+    Raises:
+        TrackingUnavailable: MLflow is away.
+    """
+    outbox = tracker.outbox
+    if outbox.paused() or flush(tracker):
+        raise TrackingUnavailable("MLflow did not answer a moment ago", where=tracker.shown)
+    try:
+        return int(send(tracker, real_ids(outbox, journal)) or 0)
+    except TrackingUnavailable as error:
+        if tracker.may_come_back(error):
+            outbox.pause()
+        raise
+
+
+def flush(tracker: Tracker) -> int:
+    """Send what waits, in its order, and return how many writes still do."""
+    outbox = tracker.outbox
+    if not outbox.waiting():
+        return 0
+    sent = 0
+    try:
+        with outbox.lock.acquire(timeout=0):
+            while (waiting := outbox.first()) is not None and _send_one(tracker, waiting):
+                sent += 1
+    except Timeout:
+        log.debug("another process is sending what waits for %s", tracker.shown)
+    left = outbox.waiting()
+    if sent:
+        log.info("MLflow (%s) is back: %d writes that waited were sent, %d still wait", tracker.shown, sent, left)
+    return left
+
+
+def _send_one(tracker: Tracker, waiting: Waiting) -> bool:
+    """Send one write and take it out of the outbox; return False where MLflow is away."""
+    outbox = tracker.outbox
+    outbox.try_again(waiting)
+    try:
+        named = send(tracker, real_ids(outbox, waiting.write), again=True)
+    except TrackingUnavailable as error:
+        if waiting.tries < HOPELESS or not tracker.answers():
+            _told(tracker, error, outbox.pause())
+            return False
+        _refuse(outbox, waiting, error)
+    except ArtifactError:  # this machine's disk is full: the write is not at fault
+        raise
+    except Exception as error:
+        _refuse(outbox, waiting, error)
+    else:
+        outbox.sent(waiting, named if waiting.write.kind == "start" else None)
+        outbox.resume()
+    return True
+
+
+def _refuse(outbox: Outbox, waiting: Waiting, error: Exception) -> None:
+    what = waiting.write
+    log.warning("MLflow does not take '%s' of run %s, which had waited for it: %s", what.kind, what.run_id, error)
+    outbox.refuse(waiting, str(error))
+
+
+def _told(tracker: Tracker, error: TrackingUnavailable, pause: float) -> None:
+    log.warning(
+        "MLflow (%s) is away (%s); what is written waits in %s and is sent when it is back; next attempt in %.0f s",
+        tracker.shown, error.cause or error.what, tracker.outbox.folder, pause,
+    )
+
+
+def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return once MLflow answers and has all that waited.
+
+    Raises:
+        TrackingUnavailable: It does not within *seconds*.
+        NotAuthorized: At once, where MLflow does not take the credentials.
+    """
+    deadline = time.monotonic() + seconds
+    told = False
+    while True:
+        try:
+            tracker.ask(lambda client: client.search_experiments(max_results=1), patient=False)
+            if not (left := flush(tracker)):
+                if tracker.outbox.paused():  # or a run that is started next would wait
+                    tracker.outbox.resume()
+                return
+            error = TrackingUnavailable("Writes still wait for MLflow", where=tracker.shown, value=left)
+        except TrackingUnavailable as away:
+            error = away
+        if time.monotonic() + WAIT_PAUSE > deadline or not tracker.worth_waiting(error):
+            raise error
+        if not told:
+            log.warning("MLflow (%s) is needed now and is away; waiting up to %.0f s for it", tracker.shown, seconds)
+            told = True
+        sleep(WAIT_PAUSE)
+
+
+def real_ids(outbox: Outbox, write: Write) -> Write:
+    """Return a write with MLflow's ids in place of the names that runs have here.
+
+    Raises:
+        ReviewLMError: A run never reached MLflow.
+    """
+    run_id = write.run_id if write.kind == "start" else real_id(outbox, write.run_id)
+    return Write(write.kind, run_id, _replaced(outbox, write.details), write.files)
+
+
+def real_id(outbox: Outbox, run_id: str) -> str:
+    """Return MLflow's id of a run.
+
+    Raises:
+        ReviewLMError: The run never reached MLflow.
+    """
+    if not run_id.startswith(PENDING):
+        return run_id
+    known = outbox.known_as(run_id)
+    if known is None:
+        raise ReviewLMError("MLflow does not know this run", where=outbox.folder, value=run_id)
+    return known
+
+
+def _replaced(outbox: Outbox, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _replaced(outbox, inner) for name, inner in value.items()}
+    if isinstance(value, str) and value.startswith(PENDING) and len(value) == len(PENDING) + 32:
+        return real_id(outbox, value)
+    return value

@@ -1,0 +1,64 @@
+"""The trainer's journal (`metrics.jsonl`) as metric points: the training loop itself never knows of MLflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracking.runs.params import legal_name
+
+log = logging.getLogger(__name__)
+NOT_METRICS = frozenset({"step", "time"})
+SETTLED = b'"settled": true'
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric. `step` counts training tokens; `time` is seconds since 1970, 0 where unknown."""
+
+    name: str
+    value: float
+    step: int
+    time: float
+
+
+def read_journal(path: Path, settled: bool = False) -> list[Point]:
+    """Return the journal's points, one per (name, step), in order; of a repeated one the last value counts.
+
+    A trainer that resumed from its checkpoint writes some steps again. A line without its newline is still being
+    written and is left for the next call; one that is no JSON was torn by a crash and is skipped with a warning.
+    A journal that is not there yet has no points.
+
+    Args:
+        path: `metrics.jsonl`.
+        settled: Only what the trainer will not take back: a training that diverges goes back to its last good state,
+            cuts its journal there and writes other values for the same steps.
+    """
+    points = {(point.name, point.step): point for point in _points(path, settled)} if path.is_file() else {}
+    return list(points.values())
+
+
+def _points(path: Path, settled: bool) -> Iterator[Point]:
+    lines = path.read_bytes().split(b"\n")[:-1]
+    if settled:
+        lines = lines[: max((number for number, line in enumerate(lines, start=1) if SETTLED in line), default=0)]
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            if line.strip():
+                log.warning("%s line %d is not a journal entry; skipped", path, number)
+            continue
+        time = entry.get("time", 0.0)
+        for name, value in entry.items():
+            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
+                yield Point(legal_name(name), float(value), step, float(time) if _is_time(time) else 0.0)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,91 @@
+"""The MLflow runs that this process has open.
+
+An interrupted process ends them as KILLED. One that is killed cannot; it leaves a file that nobody holds any more,
+which tells whatever starts next in this home folder that runs have to be ended (`tracking/runs/abandoned.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import ReviewLMError
+from core.processes import interrupts
+from core.processes.identity import this_process
+from core.processes.leftovers import hold
+
+if TYPE_CHECKING:
+    from tracking.runs.runs import Tracker
+
+PROCESS = "reviewlm.process"
+NOTE = "mlflow.note.content"
+STARTING_SECONDS = 1.0
+"""How long an interrupt waits for a run that another thread is just starting."""
+_lock = threading.Lock()
+_starting = threading.RLock()
+_open: dict[tuple[Path, str], Tracker] = {}
+_marks: dict[Path, tuple[Path, int]] = {}
+
+
+def process_tags() -> dict[str, str]:
+    """Return the tag that says which process writes a run: machine, number, seconds since 1970 at its start."""
+    return {PROCESS: this_process()}
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Hold an interrupt back while a run starts, until `opened` has noted it: none may start unseen."""
+    with _starting:
+        yield
+
+
+def opened(tracker: Tracker, run_id: str) -> None:
+    """Note that this process writes a run; call it within `starting`."""
+    folder = marks_of(tracker.artifact_root.parent)
+    with _lock:
+        _open[folder, run_id] = tracker
+        if folder not in _marks:
+            with suppress(OSError):  # a disk that is full; then the next run finds out
+                folder.mkdir(parents=True, exist_ok=True)
+                file = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
+                if (descriptor := hold(file)) is not None:
+                    _marks[folder] = file, descriptor
+    interrupts.at_interrupt(end_for_good)
+
+
+def ended(tracker: Tracker, run_id: str) -> None:
+    """Note that a run is ended."""
+    folder = marks_of(tracker.artifact_root.parent)
+    with _lock:
+        _open.pop((folder, run_id), None)
+        if folder in _marks and not any(where == folder for where, _ in _open):
+            file, descriptor = _marks.pop(folder)
+            file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def end_for_good() -> None:
+    """End all open runs before the process ends, and start no more: the lock is never given back."""
+    _starting.acquire(timeout=STARTING_SECONDS)
+    end_open_runs()
+
+
+def end_open_runs() -> None:
+    """End all runs that this process has open as KILLED, the last one first, and then say why."""
+    with _lock:
+        left = list(reversed(_open.items()))
+    for write in (lambda tracker, run: tracker.end_run(run, "KILLED"),
+                  lambda tracker, run: tracker.set_tags(run, {NOTE: "Interrupted"})):  # fmt: skip
+        for (_, run_id), tracker in left:
+            with suppress(ReviewLMError):
+                write(tracker, run_id)
+
+
+def marks_of(home: Path) -> Path:
+    """Return the folder with one file for each process that has runs open."""
+    return home / "running"

@@ -1,0 +1,296 @@
+"""What MLflow could not take yet: writes in their order, on this disk, until its server is back.
+
+A queue in SQLite, one for each store and experiment. It survives the process; whoever writes next sends what waits.
+Files that belong to a write lie beside it as copies: what they were copied from may be tidied away meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from core.errors import ArtifactError, Damaged, disk_errors
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (uri TEXT, experiment TEXT);
+CREATE TABLE IF NOT EXISTS writes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, run_id TEXT NOT NULL, details TEXT NOT NULL,
+    files TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS runs (local TEXT PRIMARY KEY, run_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (kind TEXT, run_id TEXT, details TEXT, reason TEXT, time REAL);
+CREATE TABLE IF NOT EXISTS pause (until REAL NOT NULL, failures INTEGER NOT NULL);
+"""
+FILE, FILES = "outbox.db", "files"
+BROKEN = ("not a database", "malformed", "no such table", "no such column")
+"""SQLite's words for a file that holds no queue any more."""
+PAUSES = (5.0, 10.0, 30.0, 60.0)
+"""Seconds between attempts to reach a store that did not answer: each attempt keeps somebody waiting."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Something to be written to a run.
+
+    Args:
+        kind: Which function of `tracking.runs.writes` sends it.
+        run_id: The run, or the name that it has here while MLflow does not know it.
+        details: Values that JSON can hold.
+        files: Files or folders that belong to it, by name.
+    """
+
+    kind: str
+    run_id: str
+    details: dict[str, Any]
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A write in the queue: its number, and how often it was tried before."""
+
+    number: int
+    tries: int
+    write: Write
+
+
+class Outbox:
+    """The queue of one store and experiment. No file is made before something has to wait.
+
+    Args:
+        root: Folder of all queues of a home folder.
+        uri: Address of the store.
+        experiment: Name of the experiment.
+
+    Every method raises ArtifactError (StoreFull, NotWritable, Damaged) where the queue itself cannot be kept.
+    """
+
+    def __init__(self, root: Path, uri: str, experiment: str) -> None:
+        self.uri, self.experiment = uri, experiment
+        key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
+        self.folder = Path(root) / key
+        self.lock = FileLock(self.folder / "sending.lock", thread_local=False)
+        self._tidied = False
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything ever had to wait."""
+        return (self.folder / FILE).is_file()
+
+    def waiting(self) -> int:
+        """Return how many writes wait."""
+        if not self.exists:
+            return 0
+        with self._open() as database:
+            return int(database.execute("SELECT COUNT(*) FROM writes").fetchone()[0])
+
+    def put(self, write: Write) -> None:
+        """Append a write, with copies of its files."""
+        if not write.files:
+            self._insert(write, "")
+            return
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy_once()
+        folder = self.folder / FILES / uuid.uuid4().hex
+        with self._copying():
+            try:
+                with disk_errors(self.folder):
+                    folder.mkdir(parents=True)
+                    for name, source in write.files.items():
+                        _copy(source, folder / name, shared=name == "bundle")
+                self._insert(write, folder.name)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+    def _insert(self, write: Write, files: str) -> None:
+        details = json.dumps(write.details)
+        with self._open() as database:
+            database.execute(
+                "INSERT INTO writes (kind, run_id, details, files) VALUES (?, ?, ?, ?)",
+                (write.kind, write.run_id, details, files),
+            )
+
+    def first(self) -> Waiting | None:
+        """Return the write that is next; None where none waits."""
+        if not self.exists:
+            return None
+        with self._open() as database:
+            row = database.execute("SELECT * FROM writes ORDER BY number LIMIT 1").fetchone()
+        if row is None:
+            return None
+        number, kind, run_id, details, files, tries = row
+        folder = self.folder / FILES / files if files else None
+        paths = {path.name: path for path in sorted(folder.iterdir())} if folder and folder.is_dir() else {}
+        return Waiting(number, tries, Write(kind, run_id, json.loads(details), paths))
+
+    def try_again(self, waiting: Waiting) -> None:
+        """Note that a write is about to be sent."""
+        with self._open() as database:
+            database.execute("UPDATE writes SET tries = tries + 1 WHERE number = ?", (waiting.number,))
+
+    def sent(self, waiting: Waiting, run_id: str | None = None) -> None:
+        """Take a write out; of one that started a run, note the id that MLflow gave it."""
+        with self._open() as database:
+            if run_id:
+                database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", (waiting.write.run_id, run_id))
+            database.execute("DELETE FROM writes WHERE number = ?", (waiting.number,))
+        self._drop_files(waiting)
+
+    def refuse(self, waiting: Waiting, reason: str) -> None:
+        """Take a write out that MLflow will never accept, and keep what it was for a person to see."""
+        write = waiting.write
+        with self._open() as database:
+            values = (write.kind, write.run_id, json.dumps(write.details)[:10_000], reason, time.time())
+            database.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", values)
+            database.execute("DELETE FROM writes WHERE number = ?", (waiting.number,))
+        self._drop_files(waiting)
+
+    def refused(self) -> list[dict[str, Any]]:
+        """Return the writes that were refused: kind, run_id, reason."""
+        if not self.exists:
+            return []
+        with self._open() as database:
+            rows = database.execute("SELECT kind, run_id, reason FROM refused ORDER BY time").fetchall()
+        return [dict(zip(("kind", "run_id", "reason"), row, strict=True)) for row in rows]
+
+    def known_as(self, local: str) -> str | None:
+        """Return MLflow's id of a run that was started here while the store was away; None while it has none."""
+        if not self.exists:
+            return None
+        with self._open() as database:
+            row = database.execute("SELECT run_id FROM runs WHERE local = ?", (local,)).fetchone()
+        return str(row[0]) if row else None
+
+    def pause(self) -> float:
+        """Note that the store did not answer; return after how many seconds it is worth another attempt."""
+        with self._open() as database:
+            row = database.execute("SELECT failures FROM pause").fetchone()
+            failures = (row[0] if row else 0) + 1
+            seconds = PAUSES[min(failures, len(PAUSES)) - 1]
+            database.execute("DELETE FROM pause")
+            database.execute("INSERT INTO pause VALUES (?, ?)", (time.time() + seconds, failures))
+        return seconds
+
+    def resume(self) -> None:
+        """Note that the store answers."""
+        with self._open() as database:
+            database.execute("DELETE FROM pause")
+
+    def paused(self) -> bool:
+        """Return whether the store did not answer a moment ago."""
+        if not self.exists:
+            return False
+        with self._open() as database:
+            row = database.execute("SELECT until FROM pause").fetchone()
+        return bool(row and time.time() < row[0] < time.time() + PAUSES[-1] + 1)  # a clock may have been put back
+
+    def _drop_files(self, waiting: Waiting) -> None:
+        for path in waiting.write.files.values():
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _copying(self, timeout: float = -1) -> AcquireReturnProxy:
+        """Hold the lock of whoever copies files that no write names yet; the death of a process lets go of it."""
+        return FileLock(self.folder / "copying.lock").acquire(timeout=timeout)
+
+    def _tidy_once(self) -> None:
+        """Delete the copies that a process had made when it was killed before its write was in the queue."""
+        if self._tidied:
+            return
+        self._tidied = True
+        try:
+            with self._copying(timeout=0), self._open() as database:
+                named = {name for (name,) in database.execute("SELECT files FROM writes")}
+                for folder in (self.folder / FILES).glob("*"):
+                    if folder.name not in named:
+                        shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:  # copies are being made: the next process tidies up
+            return
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Give the database within one transaction; connections are not shared, so threads and processes may be."""
+        file = self.folder / FILE
+        try:
+            if not file.exists():
+                self._create(file)
+            self._tidy_once()
+            with closing(sqlite3.connect(file, timeout=60)) as database, database:
+                yield database
+        except sqlite3.Error as error:
+            raise _queue_error(file, error) from error
+
+    def _create(self, file: Path) -> None:
+        """Make the database under another name first: whoever finds the file finds its tables."""
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "creating.lock"):
+            if file.exists():
+                return
+            unfinished = file.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            with closing(sqlite3.connect(unfinished)) as database, database:
+                database.executescript(SCHEMA)
+                database.execute("INSERT INTO about VALUES (?, ?)", (self.uri, self.experiment))
+            unfinished.rename(file)
+
+
+def outboxes(root: Path) -> list[Outbox]:
+    """Return the queues that lie in a folder, of whatever store.
+
+    Raises:
+        Damaged: A file holds no queue any more.
+        ArtifactError: It cannot be read.
+    """
+    found = []
+    for file in sorted(Path(root).glob(f"*/{FILE}")):
+        try:
+            with closing(sqlite3.connect(file)) as database:
+                row = database.execute("SELECT uri, experiment FROM about").fetchone()
+        except sqlite3.Error as error:
+            raise _queue_error(file, error) from error
+        if row:
+            found.append(Outbox(root, *row))
+    return found
+
+
+def _queue_error(file: Path, error: sqlite3.Error) -> ArtifactError:
+    if any(words in str(error) for words in BROKEN):
+        return Damaged(
+            "The queue of what waits for MLflow is damaged", where=file, cause=str(error),
+            remedy=f"move the folder {file.parent.name} away: what waited in it can no longer be sent",
+        )
+    return ArtifactError(
+        "What waits for MLflow cannot be kept", where=file, cause=str(error),
+        remedy="free some space, or move the home folder with REVIEWLM_HOME",
+    )
+
+
+def _copy(source: Path, target: Path, shared: bool) -> None:
+    """Copy a file or folder; weights that nobody changes are linked where the disk allows it."""
+    how = link_or_copy if shared else shutil.copyfile
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=how)
+    else:
+        how(str(source), str(target))
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Link a file that nobody changes where the disk allows it: a copy of large weights is saved."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,228 @@
+"""How each kind of write reaches MLflow. Any of them may be sent again and changes nothing then.
+
+"Again" is the usual case after an outage: a request may have arrived though its answer did not. What MLflow itself does
+not recognise (a run, a logged model, a point without its time) is looked for first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ReviewLMError
+from evaluation.reports.spreadsheet import csv_text
+from tracking.runs.journal import Point, read_journal
+from tracking.runs.outbox import Write
+
+if TYPE_CHECKING:
+    import polars as pl
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    from tracking.runs.runs import Tracker
+
+KEY, MODEL_URI_TAG = "reviewlm.key", "reviewlm.model_uri"
+LOGGED_TABLES = "mlflow.loggedArtifacts"
+METRICS_PER_BATCH, PER_BATCH = 1000, 100
+
+
+def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
+    """Send a write and return what MLflow named it: the id of a run, the address of a model, None for others.
+
+    Args:
+        tracker: Where to.
+        write: Run ids in it are MLflow's.
+        again: It waited, or may have arrived before.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+        ReviewLMError: MLflow refuses it, e.g. another value for a parameter.
+    """
+    return SENDERS[write.kind](tracker, write, again)
+
+
+def _start(tracker: Tracker, write: Write, again: bool) -> str:
+    """Start a run, unless it was started before, or a run that it would only repeat is finished."""
+    details = write.details
+    if again and (known := tracker.find_run(KEY, write.run_id)):
+        return known
+    if again and details["unless"] and (known := tracker.find_run(*details["unless"])):
+        return known
+    with tracker.reaching() as client:
+        run = client.create_run(
+            tracker.experiment_id, start_time=details["time"], run_name=details["name"],
+            tags={**details["tags"], KEY: write.run_id},
+        )
+    return str(run.info.run_id)
+
+
+def _end(tracker: Tracker, write: Write, again: bool) -> None:
+    with tracker.reaching() as client:
+        client.set_terminated(write.run_id, status=write.details["status"], end_time=write.details["time"])
+
+
+def _tags(tracker: Tracker, write: Write, again: bool) -> None:
+    from mlflow.entities import RunTag
+
+    tags = [RunTag(key, value) for key, value in write.details["tags"].items()]
+    with tracker.reaching() as client:
+        for batch in _batches(tags, PER_BATCH):
+            client.log_batch(write.run_id, tags=batch)
+
+
+def _params(tracker: Tracker, write: Write, again: bool) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(key, value) for key, value in write.details["params"].items()]
+    with tracker.reaching() as client:
+        for batch in _batches(params, PER_BATCH):
+            client.log_batch(write.run_id, params=batch)
+
+
+def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
+    """Log figures; what the run has already is left out. Of a data set, they become figures of the run's model too."""
+    points, dataset = [Point(*entry) for entry in write.details["points"]], write.details["dataset"]
+    with tracker.reaching() as client:
+        data = client.get_run(write.run_id).data
+        known = _known_values(client, write.run_id, data.metrics, points)
+        new = [point for point in points if not _same(known.get((point.name, point.step)), point.value)]
+        model = data.tags.get(MODEL_URI_TAG, "").removeprefix("models:/") if dataset else ""
+        tied = {"model_id": model, "dataset_name": dataset[0], "dataset_digest": dataset[1]} if model else {}
+        for batch in _batches([_metric(point, 0.0, **tied) for point in new], METRICS_PER_BATCH):
+            client.log_batch(write.run_id, metrics=batch)
+
+
+def _known_values(
+    client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
+) -> dict[tuple[str, int], float]:
+    """Return what a run has at the (name, step) of the points; only curves need a request of their own."""
+    known = {(name, 0): value for name, value in latest.items()}
+    for name in sorted({point.name for point in points if point.step and point.name in latest}):
+        history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
+        known |= {(name, metric.step): metric.value for metric in history}
+    return known
+
+
+def _same(known: float | None, value: float) -> bool:
+    """Return whether a figure is known already, up to the rounding of sums taken in another order."""
+    if known is None:
+        return False
+    return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
+
+
+def _journal(tracker: Tracker, write: Write, again: bool) -> str:
+    """Send the points of a journal that the run lacks and return their number.
+
+    What MLflow has of a metric is asked once per tracker, then remembered; after a failure it is asked again.
+    """
+    points = read_journal(write.files["journal"], write.details["settled"])
+    run_id, names = write.run_id, {point.name for point in points}
+    if again:
+        _forget(tracker, run_id, names)
+    try:
+        _ask_for_points(tracker, run_id, names)
+        new = [point for point in points if point.step not in tracker.sent_steps[run_id, point.name]]
+        with tracker.reaching() as client:
+            for batch in _batches([_metric(point, write.details["time"]) for point in new], METRICS_PER_BATCH):
+                client.log_batch(run_id, metrics=batch)
+    except Exception:
+        _forget(tracker, run_id, names)
+        raise
+    for point in new:
+        tracker.sent_steps[run_id, point.name].add(point.step)
+    return str(len(new))
+
+
+def _ask_for_points(tracker: Tracker, run_id: str, names: set[str]) -> None:
+    unknown = {name for name in names if (run_id, name) not in tracker.sent_steps}
+    if not unknown:
+        return
+    with tracker.reaching() as client:
+        known = client.get_run(run_id).data.metrics
+        for name in unknown:
+            history = client.get_metric_history(run_id, name) if name in known else ()
+            tracker.sent_steps[run_id, name] = {point.step for point in history}
+
+
+def _forget(tracker: Tracker, run_id: str, names: set[str]) -> None:
+    for name in names:
+        tracker.sent_steps.pop((run_id, name), None)
+
+
+def _text(tracker: Tracker, write: Write, again: bool) -> None:
+    with tracker.reaching() as client:
+        client.log_text(write.run_id, write.details["text"], write.details["file"])
+
+
+def _table(tracker: Tracker, write: Write, again: bool) -> None:
+    """Write the table as JSON, which the UI shows as one, and as CSV beside it."""
+    details = write.details
+    path = Path(details["file"])
+    with tempfile.TemporaryDirectory() as folder, tracker.reaching() as client:
+        (Path(folder) / path.name).write_text(details["json"], encoding="utf-8")
+        (Path(folder) / path.with_suffix(".csv").name).write_text(details["csv"], encoding="utf-8")
+        client.log_artifacts(write.run_id, folder, str(path.parent) if path.parent.name else None)
+        known = json.loads(client.get_run(write.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+        entry = {"path": details["file"], "type": "table"}
+        if entry not in known:
+            client.set_tag(write.run_id, LOGGED_TABLES, json.dumps([*known, entry]))
+
+
+def _artifacts(tracker: Tracker, write: Write, again: bool) -> None:
+    with tracker.reaching() as client:
+        client.log_artifacts(write.run_id, str(write.files["folder"]), write.details["path"] or None)
+
+
+def _datasets(tracker: Tracker, write: Write, again: bool) -> None:
+    """Record inputs. MLflow looks whether it knows a data set and then inserts it: of two runs that log the same one at
+    once, the slower fails, and finds it on the second try."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]),
+            [InputTag("mlflow.data.context", entry["context"])],
+        )
+        for entry in write.details["datasets"]
+    ]
+    for last in (False, True):
+        try:
+            with tracker.reaching() as client:
+                client.log_inputs(write.run_id, datasets=inputs)
+            return
+        except ReviewLMError as error:
+            if last or "unique constraint" not in str(error.__cause__).lower():
+                raise
+
+
+def _model(tracker: Tracker, write: Write, again: bool) -> str:
+    from tracking.logged_models.export import send_model
+
+    return send_model(tracker, write)
+
+
+SENDERS: dict[str, Callable[[Tracker, Write, bool], str | None]] = {
+    "start": _start, "end": _end, "tags": _tags, "params": _params, "metrics": _metrics, "journal": _journal,
+    "text": _text, "table": _table, "artifacts": _artifacts, "datasets": _datasets, "model": _model,
+}
+
+
+def table_texts(frame: pl.DataFrame) -> dict[str, str]:
+    """Return a table as JSON in MLflow's form and as CSV."""
+    rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
+    return {"json": json.dumps(rows, ensure_ascii=False, default=str), "csv": csv_text(frame)}
+
+
+def _metric(point: Point, time: float, **tied: str) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(point.name, point.value, int((point.time or time) * 1000), point.step, **tied)
+
+
+def _batches(entries: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]
