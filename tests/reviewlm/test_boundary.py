@@ -237,7 +237,7 @@ def test_a_reader_that_goes_away_ends_the_verb_as_a_shell_expects(capfd: pytest.
 @pytest.mark.parametrize("resumable", [True, False])
 def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
     code = (
-        "import contextlib, os, signal, sys, time; from reviewlm import interrupts\n"
+        "import contextlib, os, signal, sys, time; from core.processes import interrupts\n"
         "from reviewlm.boundary import run_verb\n"
         "def verb():\n"
         f"    with interrupts.resumable('again') if {resumable} else contextlib.nullcontext():\n"

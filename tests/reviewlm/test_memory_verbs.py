@@ -365,7 +365,7 @@ def test_all_fitted_models_of_the_champions_run_are_those_of_its_own_data(
 ) -> None:
     """Of equal options there may be newer fits, of other reviews."""
     from core.config.presets import load_config
-    from reviewlm.verbs import fitted as module
+    from reviewlm import fitted as module
 
     monkeypatch.setenv("REVIEWLM_HOME", str(fitted))
     config = load_config(str(fitted / "preset.toml"))
