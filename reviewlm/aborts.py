@@ -1,20 +1,24 @@
 """Turn an abort of the process by a library into a message and an exit code.
 
 Rust libraries end the process (SIGABRT) where an allocation fails: no exception reaches Python, whose own handlers run
-only once the library returns, which it never does. So the handler is one of C that calls into Python.
+only once the library returns, which it never does. So the handler is one of C that calls into Python. C libraries abort
+for other reasons too (a damaged heap, an assertion): where the C library says so, it is a crash with a log.
 """
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from core.errors import OutOfMemory
+from core.errors import Crash, OutOfMemory, ReviewLMError
 from core.processes import standard_streams
+from core.processes.crash_log import write_crash_log
 from core.processes.out_of_memory import LOWER
 
 STANDARD_ERROR = 2
@@ -24,7 +28,7 @@ _kept: list[Any] = []
 
 @contextmanager
 def aborts_told() -> Iterator[None]:
-    """Tell of an abort within this block, and end with the exit code of `OutOfMemory`: no other cause is common.
+    """Report an abort within this block, and end with the exit code of `OutOfMemory` or `Crash`.
 
     The handler waits for Python's lock, which libraries give up while they work.
     """
@@ -34,14 +38,15 @@ def aborts_told() -> Iterator[None]:
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
     cause = "most likely an allocation failed: its own words are above"
-    error = OutOfMemory("A library has ended the process", cause=cause, remedy=LOWER)  # now: memory may lack later
-    message, told = f"error: {error}\n".encode("utf-8", "replace"), error.to_dict()
+    refused = OutOfMemory("A library has ended the process", cause=cause, remedy=LOWER)  # now: memory may lack later
 
     def handler(number: int) -> None:
+        error: ReviewLMError = refused
         with suppress(BaseException):
-            os.write(STANDARD_ERROR, message)
-            standard_streams.end_with(told)
-        os._exit(OutOfMemory.exit_code)
+            error = _crash(said) if (said := said_by_libc()) else refused
+            os.write(STANDARD_ERROR, f"error: {error}\n".encode("utf-8", "replace"))
+            standard_streams.end_with(error.to_dict())
+        os._exit(error.exit_code)
 
     function = ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
     _kept.append(function)
@@ -51,3 +56,26 @@ def aborts_told() -> Iterator[None]:
     finally:
         libc.signal(signal.SIGABRT, before)
         _kept.remove(function)
+
+
+def said_by_libc() -> str:
+    """Return why the C library aborts (a damaged heap, an assertion that failed); empty where another library does."""
+    try:
+        place = ctypes.POINTER(_AbortMessage).in_dll(ctypes.CDLL(None), "__abort_msg")  # of glibc alone
+    except ValueError:
+        return ""
+    return place.contents.text.decode("utf-8", "replace").strip() if place else ""
+
+
+class _AbortMessage(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_uint), ("text", ctypes.c_char * 200))
+
+
+def _crash(said: str) -> Crash:
+    """Write a crash log with the stacks of all threads, and return the error that names it."""
+    cause = f"a library ended the process (SIGABRT): {said}"
+    file = write_crash_log(RuntimeError(cause), sys.argv[1:])
+    if file is not None:
+        with suppress(OSError), file.open("a", encoding="utf-8") as log:
+            faulthandler.dump_traceback(log)
+    return Crash(cause, file)

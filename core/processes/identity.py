@@ -1,33 +1,65 @@
-"""Which process wrote something, and whether that process is gone."""
+"""Name the process that wrote something, and tell whether that process is gone."""
 
 from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
-CLOCK_STEP = 2.0
-"""Seconds by which two answers about the beginning of one process may differ."""
+PROC = Path("/proc")
+
+
+def this_machine() -> str:
+    """Return the name of this machine, as process numbers mean one thing in it: host, namespace of processes, boot.
+
+    Two containers may share a host's name and not its processes; the namespace tells them apart.
+    """
+    namespace = boot = "-"
+    with suppress(OSError):
+        namespace = os.readlink(PROC / "self/ns/pid").strip("pid:[]")
+    with suppress(OSError):
+        boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{socket.gethostname()} {namespace} {boot}"
 
 
 def this_process() -> str:
-    """Return the name of this process: machine, number, seconds since 1970 at its start."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+    """Return the name of this process: machine, number, start."""
+    return f"{this_machine()} {os.getpid()} {_start(os.getpid())}"
 
 
 def is_gone(process: str) -> bool:
     """Return whether a process of this machine has ended; False of one elsewhere, which nobody here can know."""
     try:
-        host, pid, began = process.rsplit(" ", 2)
-        number, start = int(pid), float(began)
+        host, namespace, boot, pid, start = process.split(" ")
+        number = int(pid)
     except ValueError:
         return False
-    if host != socket.gethostname():
+    here, ours, this_boot = this_machine().split(" ")
+    if (host, namespace) != (here, ours):
         return False
+    if boot != this_boot:
+        return True
     try:
-        return abs(psutil.Process(number).create_time() - start) > CLOCK_STEP
+        return _start(number) != start
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
         return False
+
+
+def _start(pid: int) -> str:
+    """Return when a process began, by a clock that nobody sets: ticks since boot.
+
+    Raises:
+        psutil.NoSuchProcess: There is none.
+    """
+    if not (PROC / "self/stat").exists():
+        return f"{psutil.Process(pid).create_time():.0f}"
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    return stat.rpartition(")")[2].split()[19]

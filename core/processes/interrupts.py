@@ -27,6 +27,8 @@ GRACE = 3.0
 """Seconds for clean-ups, or for a verb to unwind."""
 KILLING = 0.7
 """Seconds for children to die, and again for temporary files to go."""
+SAYING = 0.5
+"""Seconds for the line to be written: whoever reads standard error may have stopped to."""
 SAID = {"SIGINT": "Interrupted", "SIGTERM": "Terminated", "SIGHUP": "The terminal was closed: interrupted"}
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 """A live bar may stand there, which hides the cursor."""
@@ -43,8 +45,9 @@ class _Process:
         self.doing: list[str] = []
         self.last = ""
         self.clean_ups: list[Callable[[], object]] = []
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler runs in the main thread, which may hold it
         self.leaving = threading.Lock()
+        self.said = threading.Event()
 
 
 _process = _Process()
@@ -126,8 +129,10 @@ def _watch(reading: int, numbers: frozenset[int]) -> None:
 
 
 def _in_main_thread(number: int, frame: object) -> None:
+    if _process.resumable:
+        return  # `_watch` hears of it too
     _begin(number)
-    if not _process.resumable and not _process.unwinding:
+    if not _process.unwinding:
         _process.unwinding = True
         raise KeyboardInterrupt
 
@@ -138,13 +143,7 @@ def _begin(number: int) -> None:
             return
         _process.signal = number
         doing, last = list(dict.fromkeys(_process.doing)), _process.last
-    line = _line(number, doing, last)
-    standard_streams.end_with({
-        "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
-        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
-    })
-    _say(line)
-    threading.Thread(target=_end, name="ending", daemon=True).start()
+    threading.Thread(target=_end, args=(number, _line(number, doing, last)), name="ending", daemon=True).start()
 
 
 def _line(number: int, doing: list[str], last: str) -> str:
@@ -155,17 +154,29 @@ def _line(number: int, doing: list[str], last: str) -> str:
     return f"{said} {when}; {_process.hint}"
 
 
+def _tell(number: int, line: str) -> None:
+    """Write the line, and as JSON where that was asked for."""
+    standard_streams.end_with({
+        "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
+        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
+    })
+    _say(line)
+
+
 def _say(line: str) -> None:
     """Write the line, and nothing after it: neither what threads log while they lose their servers, nor a library."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
 
 
-def _end() -> None:
+def _end(number: int, line: str) -> None:
+    _within(SAYING, lambda: _tell(number, line))
+    _process.said.set()
     if _process.resumable:
         _within(GRACE, _clean_up)
     else:
@@ -183,6 +194,7 @@ def _clean_up() -> None:
 
 def _leave() -> NoReturn:
     with _process.leaving:
+        _process.said.wait(2 * SAYING)
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
         os._exit(128 + _process.signal)

@@ -68,15 +68,23 @@ def remove_abandoned_folders(root: Path) -> list[Path]:
     gone = []
     for owner in root.glob(f"{PREFIX}*/{OWNER}"):
         with suppress(OSError):
-            if owner.stat().st_uid == os.getuid() and not is_held(owner):
+            if owner.lstat().st_uid != os.getuid() or (descriptor := hold(owner)) is None:
+                continue
+            try:  # held meanwhile: a process that has just made this folder must not take it for its own
                 shutil.rmtree(owner.parent, ignore_errors=True)
-                gone.append(owner.parent)
+            finally:
+                os.close(descriptor)
+            gone.append(owner.parent)
     return gone
 
 
 def hold(file: Path) -> int | None:
-    """Make a file that this process holds until it ends, or closes the descriptor; None where another one holds it."""
-    descriptor = beyond_standard_streams(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """Make a file that this process holds until it ends, or closes the descriptor; None where another one holds it.
+
+    Its permissions are those of the umask, so that members of a group see each other's (`execution.group_access`).
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = beyond_standard_streams(os.open(file, flags, 0o660))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -7,6 +7,7 @@ processes and nothing that merely got an old id.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from core.credentials import USER, credentials_of, password_of, prefect_client, prefect_server
+from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client, prefect_server
 from core.environment import chosen_device
 from core.errors import ReviewLMError, Unreadable
 from core.processes.interrupts import pending
@@ -36,6 +37,7 @@ INTERRUPTED_SECONDS = 0.5
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = {"gpu": 1, "promotion": 1}
 PROJECT = Path(__file__).resolve().parents[2]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,11 @@ def join(home: Path, tracking_uri: str = "") -> None:
         home: Of the services.
         tracking_uri: Where runs are written; empty: to the home's own database.
     """
-    for service in running(home):
+    services = running(home)
+    if services and _is_anothers(home / PASSWORD_FILE):
+        log.warning("the services of %s are another user's: this command works without them", home)
+        return
+    for service in services:
         if service.name == "prefect":
             if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
                 for name, value in prefect_client(credentials_of(home)).items():
@@ -117,6 +123,14 @@ def join(home: Path, tracking_uri: str = "") -> None:
             if tracking_uri.rstrip("/") == service.address:
                 os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
                 os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
+
+
+def _is_anothers(file: Path) -> bool:
+    """Return whether a file belongs to another user."""
+    try:
+        return file.stat().st_uid != os.geteuid()
+    except OSError:
+        return False
 
 
 def stop(home: Path, keep: Collection[str] = ()) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Running, State
 
-from core.processes.identity import this_process
+from core.processes.identity import this_machine, this_process
 from flows.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
 
 pytestmark = pytest.mark.slow
@@ -38,9 +37,9 @@ def states(*ids: str) -> list[str]:
 def test_runs_of_a_dead_process_end_and_no_others(prefect_server: None) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    dead = f"{socket.gethostname()} {process.pid} 1000"
+    dead = f"{this_machine()} {process.pid} 1000"
     killed, finished = made(dead), made(dead, Completed())
-    alive, elsewhere, of_worker = made(this_process()), made("another-host 1 1000"), made("")
+    alive, elsewhere, of_worker = made(this_process()), made("another-host 1 0d1f 1 1000"), made("")
     end_left_runs()
     assert states(killed, finished) == ["CRASHED", "COMPLETED"]
     assert states(alive, elsewhere, of_worker) == ["RUNNING"] * 3

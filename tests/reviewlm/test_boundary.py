@@ -212,15 +212,28 @@ def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedPr
 
 @pytest.mark.parametrize("arguments", ["tracking waiting", "tracking waiting --json", "--help"])
 def test_a_full_or_closed_standard_output_ends_quietly(arguments: str, tmp_path: Path) -> None:
-    closed = call("| python3 -c 'import os; os.close(0)'; exit ${PIPESTATUS[0]}", tmp_path, f"{arguments}; sleep 0")
     full = call(">/dev/full", tmp_path, arguments)
     assert full.returncode == 5
     assert full.stderr.count("error:") == 1
     assert "standard output" in full.stderr
     gone = call(">&-", tmp_path, arguments)
     assert gone.returncode == 0
-    for done in (closed, full, gone):
+    for done in (nobody_reads(tmp_path, arguments), full, gone):
         assert not [word for word in ("Traceback", "Exception ignored", "Errno 32") if word in done.stderr]
+
+
+def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with a pipe as standard output whose other end is closed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "reviewlm.cli", *arguments.split()]
+        environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+        done = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    assert done.returncode == 141
+    return done
 
 
 def test_a_reader_that_goes_away_ends_the_verb_as_a_shell_expects(capfd: pytest.CaptureFixture[str]) -> None:
@@ -272,3 +285,20 @@ def test_an_abort_of_the_process_by_a_library_is_out_of_memory(thread: bool, opt
     assert done.returncode == 6
     assert done.stderr.startswith("error: A library has ended the process")
     assert not options or json.loads(done.stdout)["error"]["kind"] == "OutOfMemory"
+
+
+def test_an_abort_for_which_the_c_library_names_a_reason_is_a_crash_with_the_stacks(own_home: Path) -> None:
+    code = (
+        "import ctypes, sys; from reviewlm.aborts import aborts_told\n"
+        "from reviewlm.boundary import run_verb\n"
+        "libc, block = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
+        "def verb():\n"
+        "    libc.free(ctypes.c_void_p(ctypes.addressof(block) + 8))\n"
+        "with aborts_told():\n"
+        "    run_verb(verb, sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["kind"]) == (70, "Crash")
+    assert "invalid pointer" in error["cause"]
+    assert "in verb" in Path(error["where"]).read_text()

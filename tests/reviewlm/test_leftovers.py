@@ -72,6 +72,23 @@ def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == {f"{PREFIX}of-someone", "other"}
 
 
+def test_a_folder_is_held_while_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tmp_path / f"{PREFIX}gone" / OWNER
+    owner.parent.mkdir()
+    owner.touch()
+    held = []
+    monkeypatch.setattr("core.processes.leftovers.shutil.rmtree", lambda *args, **options: held.append(hold(owner)))
+    assert remove_abandoned_folders(tmp_path) == [owner.parent]
+    assert held == [None]
+
+
+def test_a_link_in_the_place_of_the_mark_is_not_followed(tmp_path: Path) -> None:
+    (mark := tmp_path / "mark").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        hold(mark)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_without_a_place_for_temporary_files_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with own_temporary_folder():

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from core.config.presets import preset_names
+from core.credentials import PASSWORD_FILE
 from core.processes import services
 from core.processes.services import STATE, Service
 
@@ -84,3 +85,17 @@ def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_i
 def flow_of(entrypoint: str) -> object:
     module, name = entrypoint.rsplit(".", 1)
     return getattr(importlib.import_module(module), name)
+
+
+def test_services_of_another_user_are_not_joined_and_stop_no_command(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a home that a group shares, the password of the pages stays its owner's."""
+    remember(tmp_path, service(sleeper, "prefect"))
+    (tmp_path / PASSWORD_FILE).write_text("of-the-other-user\n")
+    (tmp_path / PASSWORD_FILE).chmod(0o600)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    services.join(tmp_path)
+    assert "PREFECT_API_URL" not in os.environ
+    assert "another user's" in caplog.text

@@ -13,6 +13,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.processes.identity import this_process
 from reviewlm.tidy import tidy
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
@@ -27,6 +28,7 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from core.config.presets import load_config
+from core.processes.identity import this_process
 from tracking.logged_models.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
@@ -62,7 +64,7 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(c
 def test_a_run_has_the_tag_of_its_process_and_a_mark_as_long_as_it_is_open(config: RunConfig) -> None:
     tracker = tracker_at(config)
     first, second = tracker.start_run("first"), tracker.start_run("second")
-    assert tracker.tag(first, PROCESS).split()[1] == str(os.getpid())
+    assert tracker.tag(first, PROCESS) == this_process()
     assert len(list(marks_of(config.home).iterdir())) == 1
     assert left_marks(config.home) == []
     tracker.end_run(first)
@@ -122,3 +124,18 @@ def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     for thread in (starter, ending):
         thread.join(10)
     assert statuses(tracker) == {"first": "FINISHED", "late": "KILLED"}
+
+
+def test_a_mark_that_may_not_be_read_hides_no_other(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = marks_of(config.home)
+    folder.mkdir(parents=True)
+    for name in ("a-colleagues", "left"):
+        (folder / name).touch()
+
+    def refusing(mark: Path) -> bool:
+        if mark.name == "a-colleagues":
+            raise PermissionError
+        return False
+
+    monkeypatch.setattr("tracking.runs.abandoned.is_held", refusing)
+    assert left_marks(config.home) == [folder / "left"]

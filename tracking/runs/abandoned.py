@@ -55,7 +55,9 @@ def end_left_runs(config: RunConfig) -> None:
 
 def left_marks(home: Path) -> list[Path]:
     """Return the files of processes that are gone and had runs open."""
-    folder = marks_of(home)
+    folder, left = marks_of(home), []
     with suppress(OSError):
-        return [mark for mark in folder.iterdir() if not is_held(mark)]
-    return []
+        for mark in folder.iterdir():
+            with suppress(OSError):  # of another user who does not share it, or just removed
+                left += [] if is_held(mark) else [mark]
+    return left

@@ -33,7 +33,7 @@ _marks: dict[Path, tuple[Path, int]] = {}
 
 
 def process_tags() -> dict[str, str]:
-    """Return the tag that says which process writes a run: machine, number, seconds since 1970 at its start."""
+    """Return the tag that says which process writes a run (see `core/processes/identity.py`)."""
     return {PROCESS: this_process()}
 
 

@@ -1,0 +1,55 @@
+"""Signals are answered whatever the process does at that moment, and whoever reads what it says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESUMABLE = {True: "interrupts.resumable('again')", False: "contextlib.nullcontext()"}
+
+
+def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
+    program = (
+        "import contextlib, os, signal, time; from core.processes import interrupts\n"
+        f"with interrupts.watched(), {RESUMABLE[resumable]}:\n{code}"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=stderr)
+    try:
+        return process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(resumable: bool) -> None:
+    code = (
+        "    with interrupts._process.lock:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(0.2)\n"
+        "    time.sleep(60)\n"
+    )
+    assert ended(code, resumable) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_standard_error_that_nobody_reads_holds_no_process_back(resumable: bool) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"x" * 65536)
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    try:
+        code = "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
+        assert ended(code, resumable, stderr=writing) == 128 + signal.SIGTERM
+    finally:
+        os.close(reading)
+        os.close(writing)
