@@ -1,4 +1,4 @@
-"""Settings of the audit of what a model writes: whether it copies, and whether it has learnt secrets by heart."""
+"""Define the settings of the audit of generated text: copied passages and memorised canaries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Copies = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class AuditConfig(Section):
-    """What a model is asked to write before anybody else may ask it, and what is hidden in its training text.
+    """Settings of the texts a model writes for its audit, and of the canaries hidden in its training text.
 
-    `samples` reviews of at most `max_words` words are drawn as the model is (temperature 1, nothing cut off), which
-    alone can be compared with real reviews. `canaries` are planted in the training text (0: none), the i-th as often
-    as the i-th of `copies` says, which is gone through again and again: once each by default, as a customer's secret
-    would stand there. All together are no more than `max_canary_share` of the training reviews. A canary is
-    `canary_words` frequent words; its exposure is its rank among `candidates` others.
+    `samples` reviews of at most `max_words` words are drawn from the unchanged model (temperature 1, no cut-off): only
+    such samples can be compared with real reviews. `canaries` is the number planted in the training text (0: none). The
+    i-th canary is planted as often as the i-th number of `copies` says; the list is repeated. By default each is
+    planted once, as a customer's secret would occur. Together they make up at most `max_canary_share` of the training
+    reviews. A canary consists of `canary_words` frequent words. Its exposure is its rank among `candidates` others.
     """
 
     samples: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000

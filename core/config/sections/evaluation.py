@@ -1,4 +1,4 @@
-"""Settings of what is measured of a model."""
+"""Define the settings of a model's evaluation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Stars = Annotated[int, Field(ge=0, le=5)]
 
 
 class EvaluationConfig(Section):
-    """What is measured of a model, and the samples drawn from it.
+    """Settings of a model's measurements and of the samples drawn from it.
 
-    Intervals have `confidence` and come from `resamples` draws of reviews. A slice of fewer than `min_slice_reviews`
-    reviews is not looked at; lengths are cut into `length_bins` slices of about equally many reviews.
+    Intervals have the level `confidence` and come from `resamples` bootstrap draws of reviews. A slice of fewer than
+    `min_slice_reviews` reviews is skipped. Review lengths are cut into `length_bins` slices with about the same number
+    of reviews.
     """
 
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
@@ -23,11 +24,11 @@ class EvaluationConfig(Section):
     min_slice_reviews: Annotated[int, Field(ge=5)] = 30
     length_bins: Annotated[int, Field(ge=2, le=20)] = 5
     observed_reviews: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """Test reviews whose tokens are looked at one by one; the same for every model."""
+    """Number of test reviews whose tokens are analysed one by one; the same reviews for every model."""
     contexts: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 2, 4, 8, 16, 32, 64)
-    """Tokens of context kept, for the curve of each model."""
+    """Numbers of context tokens kept, for the curve of each model."""
     context_tokens: Annotated[int, Field(ge=1)] = 1_000
-    """Tokens that the curve predicts."""
+    """Approximate number of tokens that the curve predicts."""
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[int, Field(ge=1, le=100_000)] = 2
     temperature: Temperature = 0.8

@@ -1,4 +1,4 @@
-"""How and where a run is carried out: the section `execution` of the configuration."""
+"""Define the section `execution` of the configuration: where and how to run."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
     "drift", "card", "prediction",
 ]
-"""What may be built anew."""
+"""Stages that can be built again."""
 
 
 class ExecutionConfig(Section):
-    """How and where to run. Part of no digest: it must not change a result beyond rounding.
+    """Settings of where and how to run. They are part of no digest: they must not change a result beyond rounding.
 
-    `workers` fits run side by side, each with `threads` threads (0: the cores shared out among the workers), in `ranks`
-    processes that share out each batch and the threads (0: one for each GPU to be seen; only neural models).
+    `workers` fits run in parallel, each with `threads` threads (0: the cores are divided among the workers). Each fit
+    uses `ranks` processes, which divide each batch and the threads among them (0: one per visible GPU; only neural
+    models).
 
-    N-gram models are counted and estimated by these threads, or with `ngram_engine` "dask" by the workers of the Dask
-    scheduler at `dask_address`, e.g. "tcp://host:8786"; without an address, by as many processes of this machine.
+    N-gram models are counted and estimated by these threads. With `ngram_engine` "dask", the workers of the Dask
+    scheduler at `dask_address` do this, e.g. "tcp://host:8786". Without an address, they are processes on this machine,
+    one per thread.
 
-    Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). A flow waits
-    up to `tracking_patience` seconds for it where it cannot go on without; all else is kept and sent when it is back.
-    The home folder is readable by its owner only, or with `group_access` also by its group.
-    The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` (0: never).
+    Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). If a flow
+    cannot continue without the server, it waits up to `tracking_patience` seconds for it. All other writes are kept and
+    sent when the server is back. The home folder is readable by its owner only, or with `group_access` also by its
+    group. The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` seconds (0: never).
 
-    Stored results are checked before they are used: whole after any change, else a sample of large files. With
-    `verify` every file is read whole.
+    Stored results are checked before they are used: a changed file is read whole, of a large unchanged file only a
+    sample. With `verify`, every file is read whole.
     """
 
     home: Line = ".reviewlm"

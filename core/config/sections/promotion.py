@@ -1,4 +1,4 @@
-"""The gate's policy."""
+"""Define the policy of the gate."""
 
 from __future__ import annotations
 
@@ -11,66 +11,75 @@ from core.config.section import Section
 from models.specs import require_name
 
 OWN_MODEL = "reviewlm"
-"""Registered model that runs belong to unless a preset or a setting names another one."""
+"""Default registered model of a run."""
 DEMO_MODEL = "reviewlm-demo"
-"""Registered model of the presets for the embedded corpus; no model of a user's files is registered under it."""
+"""Registered model of the presets for the embedded corpus; never used for models of a user's files."""
 
 
 def _none(value: Any) -> Any:
-    """TOML has no null: "none" switches a limit off."""
+    """Return None for "none", which switches a limit off: TOML has no null."""
     return None if value == "none" else value
 
 
 RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
 Limit = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_none)]
-"""A number, or "none": then the rule decides nothing, but what was measured is shown all the same."""
+"""A number, or "none": then the rule does not apply, but its measured value is shown."""
 
 Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation", "any"]
-"""How a challenger may adapt; what a class says of itself in its attribute `adaptation` (`models/adaptation.py`)."""
+"""Allowed adaptation of a challenger: the value of the model class's attribute `adaptation`
+(`models/adaptation.py`)."""
 
 SliceDimension = Literal["stars", "length", "month", "category"]
 
 
 class PromotionConfig(Section):
-    """The gate's policy: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
+    """Policy of the gate: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
 
-    Which field belongs to which rule, and why its default is what it is, says docs/promotion.md. A limit that is a
-    number asks for its evidence: where that is missing, the rule has failed.
+    docs/promotion.md lists the rule of each field and the reason for its default. A limit that is a number requires its
+    evidence: if that is missing, the rule fails.
 
     Attributes:
-        model_name: Of the registered model; without quotes, slashes, colons and @. "reviewlm-demo" is kept for the
-            embedded corpus: with files as input it is read as "reviewlm".
-        rescore: Score both models anew at the gate, from the bundles as they are registered now. Otherwise scores of
-            the same bundle on the same tokens are taken from the store, their files held against their SHA-256.
-        replace_lost_champion: Let a challenger pass where the champion's bundle is gone or damaged, as if there were
-            no champion; otherwise nothing is promoted until a champion is there that can be measured.
-        min_relative_gain: What share of the champion's bits must be saved, and surely so.
-        confidence: Of the two-sided interval of the gain: an equal model passes with probability (1 − confidence) / 2.
+        model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
+            the embedded corpus: with files as input, it is read as "reviewlm".
+        rescore: Score both models again at the gate, from the bundles as they are registered now. Otherwise, scores of
+            the same bundle on the same tokens are taken from the store, after their files are checked against their
+            SHA-256.
+        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
+            champion. Otherwise nothing is promoted until there is a champion that can be measured.
+        min_relative_gain: Minimum gain over the champion, as a share of the champion's bits. The lower end of the
+            confidence interval must be above it.
+        confidence: Level of the two-sided interval of the gain: an equal model passes with probability (1 − confidence)
+            / 2.
         max_review_loss: How much worse the challenger may be on reviews unlike those in the test set, as a share of the
-            other model's bits: 1 is twice the bits. An equal model passes no more often than stated while no group of
-            reviews is worse than that; a smaller number asks for fewer test reviews and takes more on trust.
-        min_gain_over_baseline: What share of the baseline's bits must be saved, and surely so.
-        min_test_reviews: Fewer independent groups of test reviews decide nothing.
-        max_slice_loss: Share by which no slice may be worse, unless chance alone may have done it.
-        slice_dimensions: What the test reviews are cut by.
-        min_slice_reviews: A slice with fewer is not looked at.
+            other model's bits: 1 means twice the bits. As long as no group of reviews is worse than that, an equal
+            model passes no more often than stated. A smaller number needs fewer test reviews but relies more on this
+            assumption.
+        min_gain_over_baseline: Minimum gain over the baseline, as a share of the baseline's bits. The lower end of the
+            confidence interval must be above it.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
+        max_slice_loss: Largest share by which a slice may be worse. A larger loss counts only if it is statistically
+            significant.
+        slice_dimensions: Dimensions by which the test reviews are divided into slices.
+        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
         adaptation: Which models may be challenger: "static" ones, those that adapt to the review they are measured on
             in the way named ("cache", "continuous cache", "dynamic evaluation"), or "any".
-        allow_other_family: Let a challenger pass whose data are of another family than the champion's
-            (`source.family`), or where the champion's family is not known.
-        max_champion_loss: Share by which the challenger may surely be worse than the champion on the champion's own
-            test reviews.
-        champion_reviews: Most of those reviews that are scored; of more so many are drawn.
+        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
+            (`source.family`), or if the champion's family is not known.
+        max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
+            test reviews. The rule fails if the whole confidence interval of the loss is above it.
+        champion_reviews: Maximum number of those reviews that are scored; if there are more, this number is drawn.
         allow_other_reading: Let a challenger pass that models less of the text than the champion (it folds case, or the
-            section `clean` has changed), for which the figures do not charge it.
+            section `clean` has changed): the figures do not charge it for the rest.
         require_leak_certificate: Whether the prepared data must be certified to have no leak.
-        min_novelty: Least share of new 8-grams in what the model writes, relative to that of real reviews.
+        min_novelty: Minimum share of new 8-grams in generated text, relative to that of real reviews.
         max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
-        max_exposure: Of a planted canary, in bits (Carlini et al. 2019): a number is the most that any canary of any
-            model may have; "auto" judges networks alone, by the mean of what was planted once (docs/memorisation.md).
-        max_private_patterns: Passages in samples that look like personal data, on top of those of real reviews.
-        max_latency_ms: Within it 95 % of the suggestions must come, in the process of the smoke test.
-        max_megabytes: Of the bundle, in millions of bytes.
+        max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any
+            canary of any model. "auto" judges only networks, by the mean of the canaries planted once
+            (docs/memorisation.md).
+        max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
+            reviews.
+        max_latency_ms: Time within which 95 % of the suggestions must arrive, in the process of the smoke test.
+        max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 
     model_name: RegisteredName = OWN_MODEL

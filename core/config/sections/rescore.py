@@ -1,4 +1,4 @@
-"""Settings of what is measured of champions as time goes by."""
+"""Define the settings for scoring champions again over time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from core.config.section import Section
 
 
 class RescoreConfig(Section):
-    """How champions are scored again on each new month's reviews, and on the frozen benchmark set.
+    """Settings for scoring champions again on the reviews of each new month and on the frozen benchmark set.
 
-    Of a month at most `month_reviews` are scored; one of fewer than `min_reviews` is shown but not judged by.
-    `benchmark` names the file of the benchmark set; none: test reviews of the first champion's data, at most
-    `benchmark_reviews`. Once a set is frozen, both say nothing any more.
+    At most `month_reviews` reviews of a month are scored. A month with fewer than `min_reviews` is shown but not used
+    for a verdict. `benchmark` names the file of the benchmark set. If it is empty, the set consists of test reviews of
+    the first champion's data, at most `benchmark_reviews`. Once a set is frozen, both settings have no effect.
     """
 
     month_reviews: Annotated[int, Field(ge=1)] = 1_000

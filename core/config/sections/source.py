@@ -1,4 +1,4 @@
-"""Where reviews come from, and what kind of data they are."""
+"""Define the settings of the input: where reviews come from, and what kind of data they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.config.section import Line, Section, Seed
 
 
 class SyntheticConfig(Section):
-    """The embedded corpus, used where no input is given."""
+    """Settings of the embedded corpus, used if no input is given."""
 
     reviews: Annotated[int, Field(ge=1, le=1_000_000_000)] = 20_000
     seed: Seed = 1
@@ -20,13 +20,13 @@ class SyntheticConfig(Section):
 
 
 class SourceConfig(Section):
-    """Where reviews come from: files, folders or globs; none means the embedded corpus.
+    """Source of the reviews: files, folders or globs; empty means the embedded corpus.
 
-    `business` names Yelp's table of businesses, whose names, cities and categories then become columns. A record of
-    more than `max_record_bytes`, and a packed file that unpacks to more than `max_expansion` times its size, are
-    refused: neither is a review, and neither may fill the memory. `licence` is that of the reviews, for the model card;
-    nobody checks it. `family` names the kind of data: the gate compares models of one family alone
-    (`core/lineage/family.py`); empty means "reviews" for files, "synthetic" for the embedded corpus.
+    `business` names Yelp's table of businesses; their names, cities and categories become columns. A record of more
+    than `max_record_bytes` bytes is refused, and so is a packed file that unpacks to more than `max_expansion` times
+    its size: such input is no review and could fill the memory. `licence` is the licence of the reviews, for the model
+    card; it is not checked. `family` names the kind of data: the gate compares only models of one family
+    (`core/lineage/family.py`). Empty means "reviews" for files and "synthetic" for the embedded corpus.
     """
 
     input: tuple[Line, ...] = ()

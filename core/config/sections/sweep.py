@@ -1,4 +1,4 @@
-"""Settings of sweeps over a model's options and of scaling fits. Neither counts for any stage's digest."""
+"""Define the settings of sweeps over a model's options and of scaling fits. They count for no stage's digest."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from core.config.section import Section, Seed
 
 
 class SweepConfig(Section):
-    """A search for better options of one model, judged on the validation split.
+    """Settings of a search for better options of one model, judged on the validation split.
 
-    `space` says for each option where to look: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or
-    `"adamw|sgd"` (choices); options of a section are named `training.learning_rate` or stand in a table of their own.
+    `space` gives the range of each option: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or
+    `"adamw|sgd"` (choices). Options of a section are named `training.learning_rate` or written in their own table.
 
-    `trials` are drawn, the first `random_trials` of them at random, the others by a tree-structured Parzen estimator.
-    A trial is pruned whose validation loss, at one of its evaluations from number `prune_after` on, is above the
-    median of the trials before it ("median", from `random_trials` finished ones on), or not among the best third
-    ("halving"). The best `finalists` are fitted again with each of `seeds` seeds that the search has not seen.
+    `trials` trials are drawn: the first `random_trials` at random, the others by a tree-structured Parzen estimator.
+    From evaluation number `prune_after` on, a trial is pruned if its validation loss is above the median of the trials
+    before it ("median", once `random_trials` trials have finished), or not among the best third ("halving"). The best
+    `finalists` trials are fitted again, each with `seeds` new seeds.
     """
 
     model: str = ""
@@ -41,11 +41,11 @@ class SweepConfig(Section):
 
 
 class ScalingConfig(Section):
-    """Small fits of one model that predict the loss of the whole fit before it begins.
+    """Settings of small fits of one model that predict the loss of the whole fit before it begins.
 
-    Each of `shares` of the model's epochs is fitted with `seeds` seeds; the law L(D) = E + A·D^−α of their losses gives
-    the interval that holds the whole fit's loss with probability `coverage`. A share of fewer than `min_updates`
-    updates is left out: it says nothing about the law.
+    Each of `shares` of the model's epochs is fitted with `seeds` seeds. The law L(D) = E + A·D^−α is fitted to their
+    losses and gives the interval that contains the whole fit's loss with probability `coverage`. A share of fewer than
+    `min_updates` updates is left out, because it gives no information about the law.
     """
 
     model: str = ""
