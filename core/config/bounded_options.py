@@ -1,7 +1,7 @@
-"""One rule for the numbers of all verbs: finite, and no larger than any computation could use.
+"""Check the numeric options of all commands: finite, and not larger than any computation could use.
 
-A verb says what is least and most where that matters; without this rule `--top-k 1e20`, `--entropy inf` and a seed of
-thirty digits would be accepted and end in an error of a library.
+Each command sets its own limits where they matter. Without this check, `--top-k 1e20`, `--entropy inf` and a seed of
+thirty digits would be accepted and fail later inside a library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from models.specs import require_numbers
 
 
 def bounded(command: Any) -> Any:
-    """Return a command (or group of them, at any depth) whose numeric options refuse what no computation could use."""
+    """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use."""
     for inside in getattr(command, "commands", {}).values():
         bounded(inside)
     for option in command.params:

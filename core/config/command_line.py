@@ -1,4 +1,4 @@
-"""The command line that gives a configuration again: what a report tells its reader to type."""
+"""Return the command line that reproduces a configuration, for reports to show to their readers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from core.errors import ConfigError
 from core.plain_values import NONE
 
 APART = {"preset", "execution"}
-"""Part of no result: where and how to run."""
+"""Parts of a configuration that change no result: where and how to run."""
 
 
 def command_line(config: RunConfig, verb: str = "run") -> str | None:
-    """Return `reviewlm run --preset … --input … --set …` for a configuration, the section `execution` apart.
+    """Return `reviewlm run --preset … --input … --set …` for a configuration, without its section `execution`.
 
     Returns:
-        None where no command line gives it: the preset is not there any more, or a change of it cannot be written as
-        single values (a model less, say).
+        The command line, or None if there is none: the preset does not exist any more, or a change cannot be written as
+            single values (e.g. one model fewer).
     """
     try:
         overrides = _overrides(config)
@@ -41,7 +41,7 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _overrides(config: RunConfig) -> list[str]:
-    """Return the settings in which a configuration differs from its preset, as `key=value`."""
+    """Return the settings that differ between a configuration and its preset, as `key=value`."""
     preset, wanted = (_identity(one) for one in (load_config(config.preset).with_input(config.source.input), config))
     wanted["source"]["input"] = preset["source"]["input"]
     changes = _changes(preset, wanted, "")
@@ -49,7 +49,7 @@ def _overrides(config: RunConfig) -> list[str]:
 
 
 def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with the values that have changed, whole where a part of them cannot be set alone."""
+    """Yield dotted keys with the changed values; a value whose parts cannot be set separately is yielded whole."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name, value in after.items():
             yield from _changes(before.get(name), value, f"{key}.{name}" if key else name)

@@ -1,6 +1,7 @@
-"""What pydantic finds wrong with a configuration, said in our words: the setting as it is written, and what to do.
+"""Turn pydantic's validation errors into errors that name the setting as it is written, with a remedy.
 
-An unknown setting gets the nearest of its own section; one that another section has is told where it stands.
+For an unknown setting, the remedy suggests the nearest one of the same section. If the setting belongs to another
+section, the remedy names that section.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from models.specs import KINDS, VocabularySpec
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 SHOWN = 3
-"""Places of a setting that are named at most."""
+"""Largest number of places of a setting that a message lists."""
 
 
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
-    """Turn pydantic's first complaint about *options* into one of ours."""
+    """Turn the first of pydantic's errors about *options* into a ConfigError."""
     first = error.errors()[0]
     place = _place(first["loc"])
     where = ".".join(place) or "configuration"
@@ -31,7 +32,7 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
         remedy = _remedy(place, options)
         return ConfigError(f"Unknown setting '{place[-1]}'", where=where, value=first["input"], remedy=remedy)
     message, value = str(first["msg"]).removeprefix("Value error, "), first["input"]
-    if isinstance(value, Mapping):  # a whole section, which may complain about one of its settings
+    if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
         named = re.match(r"[\w.]+(?= is )", message)
         value = _at(options, (*place, *named[0].split("."))) if named else None
         where = ".".join((*place, named[0])) if named and value is not None else where
@@ -39,7 +40,7 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
 
 
 def _place(loc: Sequence[int | str]) -> tuple[str, ...]:
-    """Return a location as it is written in a preset: pydantic names the kind of a model besides its number."""
+    """Return a location as it is written in a preset: pydantic adds the kind of a model after its number."""
     place = [str(part) for part in loc]
     if place[:1] == ["models"] and len(place) > 2 and place[2] in KINDS:
         del place[2]
@@ -48,7 +49,7 @@ def _place(loc: Sequence[int | str]) -> tuple[str, ...]:
 
 def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
     key, section = place[-1], place[:-1]
-    all_keys = sorted(_all_keys(options), key=lambda found: found[0][:2] != section[:2])  # this model's first
+    all_keys = sorted(_all_keys(options), key=lambda found: found[0][:2] != section[:2])  # this model's keys first
     own = [name for found, name in all_keys if found == section]
     near = difflib.get_close_matches(key, own, n=1)
     said = [f"did you mean '{near[0]}'?"] if near else []
@@ -63,7 +64,7 @@ def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
 
 
 def _holder(section: tuple[str, ...], options: Mapping[str, Any]) -> str:
-    """Return what the section is that does not have the setting."""
+    """Return a description of the section that lacks the setting."""
     model = _at(options, section[:2])
     if section[0] == "models" and isinstance(model, Mapping):
         kind, name = model.get("kind"), model.get("name", "")
@@ -73,7 +74,7 @@ def _holder(section: tuple[str, ...], options: Mapping[str, Any]) -> str:
 
 
 def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield section and name of every setting that this configuration, with its models and vocabularies, could have."""
+    """Yield section and name of every possible setting of this configuration, with its models and vocabularies."""
     yield from _keys_of_section((), RunConfig)
     models = options.get("models", [])
     for number, model in enumerate(models if isinstance(models, list | tuple) else []):
@@ -102,7 +103,7 @@ def _keys_of_spec(section: tuple[str, ...], kind: type) -> Iterator[tuple[tuple[
 
 
 def _at(options: Any, place: Sequence[str]) -> Any:
-    """Return what stands at a place, None if there is nothing."""
+    """Return the value at a place, or None if there is none."""
     for part in place:
         if isinstance(options, Mapping):
             options = options.get(part)

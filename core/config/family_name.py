@@ -1,21 +1,21 @@
-"""Names of data families, and those of data that were given none."""
+"""Check the names of data families, and choose a name for data without one."""
 
 from __future__ import annotations
 
 from models.specs import require_name
 
 REVIEWS, SYNTHETIC, UNKNOWN = "reviews", "synthetic", "unknown"
-"""Families of a user's files and of the embedded corpus that were given no name; and of a version whose data nobody
-knows any more."""
+"""Default families of a user's files and of the embedded corpus; family of a version whose data are not known any
+more."""
 
 
 def family_name(given: str, has_input: bool) -> str:
-    """Return the name of the family: the one that the configuration gives, else by where the reviews come from."""
+    """Return the family name from the configuration, or else the default for the origin of the reviews."""
     return given or (REVIEWS if has_input else SYNTHETIC)
 
 
 def checked_name(name: str) -> str:
-    """Return a name that a configuration gives, which becomes a tag; raise ValueError where it is not fit for one."""
+    """Return a family name from a configuration, which becomes a tag; raise ValueError if it is not valid as one."""
     if name == UNKNOWN:
         raise ValueError(f"{UNKNOWN!r} is kept for versions of which nobody knows the data")
     return require_name(name, "source.family") if name else name

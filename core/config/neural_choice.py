@@ -1,4 +1,4 @@
-"""Which neural model of a configuration a verb is about: the one that is named, or the only one there is."""
+"""Choose the neural model that a command works on: the named one, or the only one in the configuration."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from models.specs import ModelSpec, NPLMSpec, RecurrentSpec
 
 
 def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[int, RecurrentSpec | NPLMSpec]:
-    """Return the neural model of a name, with its place; without a name the only one there is.
+    """Return position and options of the neural model with this name; without a name, of the only one.
 
     Args:
-        config: Its models.
+        config: The configuration with its models.
         name: "" for none.
-        where: The option that holds the name, for messages.
+        where: The option that gave the name, for messages.
 
     Raises:
-        ConfigError: No such model, it is none that is trained by gradients, or the name is needed.
+        ConfigError: There is no such model, it is not trained by gradients, or a name is needed.
     """
     neural = {m.name: (at, m) for at, m in enumerate(config.models) if isinstance(m, RecurrentSpec | NPLMSpec)}
     if name in neural:
@@ -39,10 +39,10 @@ def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[
 
 
 def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
-    """Return the configuration with one model, so that only what this one needs is prepared."""
+    """Return the configuration with only this model, so that only its inputs are prepared."""
     return config.model_copy(update={"models": (spec,), "baseline": spec.name})
 
 
 def folder_of(verb: str, model: str, out: str | Path | None) -> Path:
-    """Return the folder for what a verb finds out about a model: the one that is named, else one of its own."""
+    """Return the folder for a command's results about a model: *out*, or else `VERB/MODEL`."""
     return Path(out) if out else Path(verb) / model

@@ -1,7 +1,7 @@
-"""Presets, overrides, and complaints about the configuration that say what to write instead.
+"""Read presets and overrides, and report configuration errors with a correction.
 
-A preset is a TOML file in `config/` that says only what differs from the preset it `extends`; overrides such as
-`models.lstm.hidden=650` change single values. Unknown keys are errors that name the nearest valid one.
+A preset is a TOML file in `config/` that contains only the differences from the preset it `extends`. Overrides such as
+`models.lstm.hidden=650` change single values. An unknown key is an error that names the nearest valid key.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from models.specs import KINDS, as_written, require_name
 
 PRESETS = Path(__file__).resolve().parents[2] / "config"
 DEEPEST = 16
-"""How many tables may lie in one another; the configuration has five levels."""
+"""Largest depth of nested tables; the configuration has five levels."""
 MOST_BITS = 64
-"""Of a whole number; Python and pydantic refuse to write those of thousands of digits, also in an error."""
+"""Largest size of a whole number; Python and pydantic cannot write numbers of thousands of digits, even in an error."""
 MOST_PARENTS = 16
-"""How many presets may extend one another."""
+"""Largest number of presets that may extend one another."""
 
 
 def preset_names() -> list[str]:
@@ -35,9 +35,9 @@ def preset_names() -> list[str]:
 
 
 DEFAULT = "small"
-"""The preset of a command that names none."""
+"""The preset of a command line without --preset."""
 SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("sweep",), ("scaling",))
-"""Sections with a seed of their own, which is that of the whole unless they say otherwise; models have one as well."""
+"""Sections with their own seed, which defaults to the seed of the whole configuration; models have one as well."""
 
 
 def load_config(
@@ -47,8 +47,8 @@ def load_config(
 
     Args:
         preset: The preset.
-        overrides: Settings that win.
-        source: A section `source` in place of the preset's, such as one that was recorded.
+        overrides: Settings that replace those of the preset.
+        source: A section `source` that replaces that of the preset, e.g. a recorded one.
 
     Raises:
         ConfigError: Unknown preset or key, wrong type, value out of range.
@@ -63,10 +63,11 @@ def load_config(
 
 
 def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Apply `key=value` overrides to a whole configuration as it was recorded, e.g. in a version's lineage.
+    """Apply `key=value` overrides to a whole recorded configuration, e.g. from a version's lineage.
 
     Raises:
-        ConfigError: Unknown key, wrong type, value out of range; or the record has a setting that is unknown today.
+        ConfigError: Unknown key, wrong type, value out of range; or the record has a setting that does not exist any
+            more.
     """
     options = deepcopy(dict(recorded))
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
@@ -78,7 +79,7 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
 
 
 def _forget_seeds(options: dict[str, Any]) -> None:
-    """Drop the seeds that were handed down from the whole, so that another one is handed down again."""
+    """Remove the seeds that were copied from the whole configuration, so that a new seed can be copied."""
     sections = [_section(options, names) for names in SEEDED]
     for section in [*sections, *(model.get("training") or {} for model in options.get("models", []))]:
         if section.get("seed") == options.get("seed"):
@@ -95,7 +96,7 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
     """Validate a nested dictionary.
 
     Raises:
-        ConfigError: Names the key, the value, what is allowed and the nearest valid key.
+        ConfigError: Names the key, the value, the allowed values and the nearest valid key.
     """
     try:
         return RunConfig.model_validate(options)
@@ -118,7 +119,7 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise _too_deep(path) from error
-    except (OSError, ValueError) as error:  # also a number of more digits than Python reads
+    except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads
         raise ConfigError("The preset is not valid TOML", where=path, cause=str(error)) from error
     _require_readable(options, path)
     parent = options.pop("extends", None)
@@ -145,7 +146,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _require_readable(value: Any, where: str | Path) -> None:
-    """Raise ConfigError for what the libraries behind cannot even show: endless nesting, thousands of digits."""
+    """Raise ConfigError for values that libraries cannot even print: endless nesting, thousands of digits."""
     level = [value]
     for _ in range(DEEPEST + 1):
         if any(isinstance(one, int) and one.bit_length() > MOST_BITS for one in level):
@@ -171,7 +172,7 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _apply(options: dict[str, Any], override: str) -> None:
-    """Set one dotted key; a model is called by its name or its number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
+    """Set one dotted key; a model is given by name or number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError("An override must look like key=value", where="--set", value=override)
@@ -197,7 +198,7 @@ def _apply(options: dict[str, Any], override: str) -> None:
 
 
 def _descend(place: Any, parts: list[str], override: str) -> tuple[Any, list[str]]:
-    """Return the next section of a dotted key, and the parts of the key that are left."""
+    """Return the next section of a dotted key, and the remaining parts of the key."""
     if isinstance(place, list):
         index, used = _index(place, parts, override)
         if used == len(parts):
@@ -212,7 +213,7 @@ def _descend(place: Any, parts: list[str], override: str) -> tuple[Any, list[str
 
 
 def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, int]:
-    """Return which entry of a list the first parts of a key mean, and how many parts that is: a name may hold dots."""
+    """Return the list entry that the first parts of a key name, and how many parts: a name may contain dots."""
     number = parts[0] if parts[0].isascii() and parts[0].isdigit() and len(parts[0]) < 10 else ""
     if number and int(number) < len(place):
         return int(number), 1
@@ -230,7 +231,7 @@ def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, 
 
 
 def _name_of(entry: Any) -> str:
-    """Return the name of a model as the presets write it; one that does not say it has that of its kind."""
+    """Return the name of a model as the presets write it; without a name, the default of its kind."""
     if not isinstance(entry, Mapping):
         return ""
     kind = entry.get("kind")

@@ -1,7 +1,7 @@
-"""The one typed configuration: sections with their ranges, and how they fit together.
+"""Define the configuration of a run: typed sections with their ranges, and checks across sections.
 
-Presets and overrides are read by `core/config/presets.py`. What counts for a stage's digest is chosen in its module of
-`tasks/`; the section `execution` counts for none.
+`core/config/presets.py` reads presets and overrides. Each stage's module in `tasks/` chooses the settings that count
+for the stage's digest. The section `execution` counts for none.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from models.specs import (
 )
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
-"""Kinds of models that draw nothing at random when they are fitted."""
+"""Kinds of models whose fit draws no random numbers."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
-"""Of a configuration that names none."""
+"""Models of a configuration that names none."""
 Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValidator(model_options)]
-"""The options of a model; "none" leaves open what may be left open, e.g. `training.clip`."""
+"""Options of a model; "none" sets an optional value to None, e.g. `training.clip`."""
 
 
 class CleanConfig(Section):
-    """The normal form of a text; it travels with every model."""
+    """Options of the normal form of a text; every model stores them."""
 
     unescape_entities: bool = True
     repair_encoding: bool = True
@@ -56,18 +56,19 @@ class CleanConfig(Section):
 
 
 class SelectionConfig(Section):
-    """Which clean reviews are used: in the languages named (ISO 639-1; none: all), as far as they can be told."""
+    """Selection of clean reviews by language (ISO 639-1; empty: all), where the language can be detected."""
 
     languages: tuple[str, ...] = ()
     min_language_words: Annotated[int, Field(ge=1, le=1_000_000)] = 5
 
 
 class DuplicatesConfig(Section):
-    """When two texts count as near-duplicates, which may not stand in two splits.
+    """Thresholds of near-duplicates, which may not be in two different splits.
 
-    Of their sets of word `shingle`s the Jaccard similarity is at least `similarity`; candidates are found by MinHash
-    with `permutations` values. Or the longer text contains the shorter one: at least the share `containment` of the
-    shorter one's shingles, and that has `containment_words` words or more; "none" leaves this out.
+    Two texts are near-duplicates if the Jaccard similarity of their sets of word `shingle`s is at least `similarity`;
+    candidates are found by MinHash with `permutations` values. They also are if the longer text contains the shorter
+    one: at least the share `containment` of the shorter text's shingles, and the shorter text has `containment_words`
+    words or more. "none" switches containment off.
     """
 
     near: bool = True
@@ -94,12 +95,12 @@ class ChecksConfig(Section):
 
 
 class DriftConfig(Section):
-    """When new reviews count as drifted away from those a model was trained on.
+    """Limits at which new reviews count as drifted from those a model was trained on.
 
-    A figure is flagged that exceeds its limit *and* what same-source samples of this size reach with probability
-    `false_alarm`. `psi_*` are population stability indices, `js_*` Jensen-Shannon divergences in bits; `coverage`
-    is the loss of the share of words that the champion's vocabulary knows, `surprisal` the relative rise of its bits
-    per byte, unknown words spelt out.
+    A figure is flagged if it exceeds its limit *and* the value that samples of this size from the same source reach
+    with probability `false_alarm` (over all figures together). `psi_*` are population stability indices, `js_*`
+    Jensen-Shannon divergences in bits. `coverage` is the loss in the share of words that the champion's vocabulary
+    contains. `surprisal` is the relative rise of the champion's bits per byte, with out-of-vocabulary words spelt out.
     """
 
     false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
@@ -114,11 +115,11 @@ class DriftConfig(Section):
 
 
 class SplitConfig(Section):
-    """Shares of the frozen split; changing the salt draws another one.
+    """Shares of the frozen split; another salt draws another split.
 
-    `by` says what stays together on one side: a review, all reviews of a user or of a business, or a month. The
-    months of the test are the latest ones, from `test_from` on (ISO date), those of the validation the ones before,
-    from `validation_from` on; where no date is given, whole months are taken until the shares are reached.
+    `by` defines what stays together on one side: a review, all reviews of a user or of a business, or a month. With
+    months, the latest ones are the test split, from `test_from` on (ISO date); those before are the validation split,
+    from `validation_from` on. Without dates, whole months are taken until the shares are reached.
     """
 
     salt: Line = "reviewlm"
@@ -145,7 +146,7 @@ class SplitConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that a run of the pipeline depends on."""
+    """The whole configuration that a run of the pipeline depends on."""
 
     preset: Line = "small"
     seed: Seed = 1
@@ -172,7 +173,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_seed_for_all(cls, options: Any) -> Any:
-        """Hand `seed` down to every part that draws at random and has no seed of its own."""
+        """Copy `seed` to every part that draws random numbers and has no seed set."""
         if not isinstance(options, dict) or "seed" not in options:
             return options
         options = copy.deepcopy(options)
@@ -189,7 +190,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _demo_name_only_for_the_demo(cls, options: Any) -> Any:
-        """Register models of a user's files as the user's, also where a preset of the demo trains them."""
+        """Register models of a user's files under the user's model name, even if a demo preset trains them."""
         sections = [options.get(name) if isinstance(options, dict) else None for name in ("source", "promotion")]
         source, promotion = (section if isinstance(section, dict) else {} for section in sections)
         if source.get("input") and promotion.get("model_name") == DEMO_MODEL:
@@ -218,7 +219,7 @@ class RunConfig(Section):
         return self
 
     def _require_parts(self, spec: ModelSpec) -> None:
-        """Refuse a model whose parts do not stand before it, or have another vocabulary."""
+        """Refuse a model whose parts do not come before it or have another vocabulary."""
         before = {one.name: one for one in self.models[: self.models.index(spec)]}
         for name in parts_of(spec):
             if name not in before:
@@ -241,7 +242,7 @@ class RunConfig(Section):
             )
 
     def with_input(self, input: Sequence[str]) -> RunConfig:
-        """Return the configuration with files, folders or globs as its input; unchanged where there are none."""
+        """Return the configuration with these files, folders or globs as input; unchanged if there are none."""
         if not input:
             return self
         changes: dict[str, Any] = {"source": self.source.model_copy(update={"input": tuple(input)})}
@@ -260,17 +261,17 @@ class RunConfig(Section):
 
 
 def default_models() -> list[dict[str, Any]]:
-    """Return `MODELS` as a preset would write them, with nothing in them that a setting of the whole gives."""
+    """Return `MODELS` as a preset would write them, without values that the whole configuration sets."""
     return [{"kind": spec.kind} for spec in MODELS]
 
 
 def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
-    """Return whether a model is an n-gram model or is made of one, at any depth."""
+    """Return whether a model is an n-gram model or contains one, at any depth."""
     return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))
 
 
 def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return a section, made where it is missing; a throw-away one where something else is in its place."""
+    """Return a section, created if it is missing; a temporary empty one if the value there is no table."""
     for name in names:
         found = options.setdefault(name, {})
         options = found if isinstance(found, dict) else {}

@@ -1,12 +1,12 @@
-"""Where a sweep looks: ranges and choices of a model's options, written as text and checked before any work.
+"""Parse the search space of a sweep: ranges and choices of a model's options, checked before any work.
 
-    128..512        a whole number or a number, as the option is
+    128..512        a whole number or a number, as the option requires
     1e-4..1e-2:log  drawn evenly on a logarithmic scale
     128..512:64     in steps of 64
     adamw|sgd       one of these
 
-An option that has a part only beside some choices (`training.momentum`) may be searched together with them. In a trial
-where it has none it stays at its default.
+An option that takes effect only with some choices (`training.momentum`) may be searched together with them. In a trial
+where it has no effect, it keeps its default.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FIXED = {
     "training.start": "it says where a fit begins, not what model it is",
     "training.evaluations": "trials are compared with each other at their evaluations",
 }  # fmt: skip
-"""Options that are not searched, with the reason."""
+"""Options that cannot be searched, with the reason."""
 FORMS = "write LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A|B|C"
 Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; `step` is None for any."""
+    """Numbers from `low` to `high`, both included; `step` is None if all numbers between them are allowed."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Range:
     step: float | None = None
 
     def ends(self) -> tuple[Value, ...]:
-        """Return the two values at the border, as the option has them."""
+        """Return the two limits, with the type of the option."""
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
 
@@ -66,9 +66,8 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
     """Return the dimensions of a space by the full name of their option.
 
     Raises:
-        ConfigError: The space is empty; there is no such option (the nearest is named), or it is not searched; the text
-            is of no known form; the option would refuse a value at the border of its range, or has no part in any
-            trial.
+        ConfigError: The space is empty; an option does not exist (the nearest is named) or cannot be searched; the text
+            has no known form; the option would refuse a limit of its range, or takes effect in no trial.
     """
     known = _types_of(spec)
     found = {name: _dimension(spec, known, name, text) for name, text in _flat(space).items()}
@@ -84,16 +83,16 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
 def with_options(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
     """Return the spec with some options changed, e.g. `{"hidden": 256, "training.learning_rate": 4e-3}`.
 
-    An option that has no part beside the new ones is left at its default, whatever it is to be or was.
+    An option that has no effect together with the new ones is set to its default.
 
     Raises:
-        ValueError: The options do not go together.
+        ValueError: The options do not fit together.
     """
     return cast(ModelSpec, without_idle(_changed(spec, values)))
 
 
 def to_write(spec: ModelSpec, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Return what must be set in the configuration of *spec* to get `with_options(spec, values)`, by full name."""
+    """Return the settings, by full name, that change the configuration of *spec* to `with_options(spec, values)`."""
     before, after = _values_of(spec), _values_of(with_options(spec, values))
     return {name: value for name, value in after.items() if name in values or value != before[name]}
 
@@ -112,17 +111,17 @@ def _changed(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
 
 
 def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
-    """Refuse an option that has no part in any trial.
+    """Refuse an option that takes effect in no trial.
 
     Raises:
-        ConfigError: It names the option, and where it would have a part.
+        ConfigError: Names the option, and the condition under which it would take effect.
     """
     never: dict[str, str] | None = None
     named = {name: found.values for name, found in space.items() if isinstance(found, Choice) and _words(found)}
     for words in product(*named.values()):
         try:
             idle = idle_of(_changed(spec, dict(zip(named, words, strict=True))))
-        except ValueError:  # such a trial fails
+        except ValueError:  # such a trial fails anyway
             continue
         never = {name: where for name, where in idle.items() if name in space and name in (never or idle)}
         if not never:
@@ -135,12 +134,12 @@ def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
 
 
 def _words(choice: Choice) -> bool:
-    """Return whether a choice is one of names, which decides what other options have a part."""
+    """Return whether a choice consists of names: such a choice decides which other options take effect."""
     return all(isinstance(value, str) for value in choice.values)
 
 
 def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:
-    """Return all options by full name, those of its sections included."""
+    """Return all options by full name, including those of its sections."""
     found: dict[str, Any] = {}
     for entry in fields(spec):
         value, name = getattr(spec, entry.name), f"{prefix}{entry.name}"
@@ -156,7 +155,7 @@ def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _types_of(spec: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the types of all options by full name, those of its sections included."""
+    """Return the types of all options by full name, including those of its sections."""
     hints = get_type_hints(type(spec))
     found: dict[str, Any] = {}
     for entry in fields(spec):
@@ -188,7 +187,7 @@ def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) 
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    """Return the nearest option, which may be meant without its section."""
+    """Return a remedy with the nearest option, which the user may have written without its section."""
     free = [option for option in known if option not in FIXED]
     short = {option.rpartition(".")[2]: option for option in reversed(free)}
     if near := difflib.get_close_matches(name, free, n=1) or difflib.get_close_matches(name, list(short), n=1):
@@ -237,7 +236,7 @@ def _choice(kind: Any, text: str) -> Choice:
 
 
 def _value(kinds: set[Any], text: str) -> Value:
-    """Return one choice as its option has it."""
+    """Return one choice with the type of its option."""
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if text in words:
         return text
@@ -254,5 +253,5 @@ def _value(kinds: set[Any], text: str) -> Value:
 
 
 def _alternatives(kind: Any) -> set[Any]:
-    """Return the types that an option may have: `float | None` is two."""
+    """Return the types that an option may have: `float | None` has two."""
     return set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}

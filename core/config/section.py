@@ -1,4 +1,4 @@
-"""The base of all sections of the configuration."""
+"""Define the base class of all sections of the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.specs import require_name, require_numbers
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, AfterValidator(require_name)]
-"""A name that may become a file's, part of an address and a cell of a table (`models/names.py`)."""
+"""A name that can be used as a file name, as part of an address and in a table cell (`models/names.py`)."""
 
 
 def _one_line(value: str) -> str:
@@ -22,13 +22,16 @@ def _one_line(value: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
-"""Text that is shown or looked up as it stands: a path, an address, a licence."""
+"""Text that is shown or looked up unchanged: a path, an address, a licence."""
 Temperature = Annotated[float, Field(ge=0.001, le=1_000)]
-"""Below it all words but the likeliest have probability 0 in any arithmetic."""
+"""Sampling temperature. Below the minimum, all words but the likeliest get probability 0 in floating point."""
 
 
 class Section(BaseModel):
-    """Immutable, and strict about unknown keys and numbers: all are finite and within `models.options`' bounds."""
+    """Immutable section that refuses unknown keys and numbers that are not finite or too large.
+
+    The limits of numbers are in `models/options.py`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
