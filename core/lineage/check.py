@@ -1,4 +1,4 @@
-"""Is everything that a version was made of still there, and still what it was? All bytes are hashed again."""
+"""Check that all files a version was made from still exist and are unchanged, by hashing all bytes again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ GONE, CHANGED = "gone", "changed"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not what it was.
+    """A file, step or source that is missing or changed.
 
     Args:
-        key: Of the step or the hash of the source; "bundle" or "record" of the version itself.
+        key: Key of the step or hash of the source; "bundle" or "record" for the version itself.
         state: "gone" or "changed".
         where: The file or folder.
     """
@@ -29,19 +29,19 @@ class Finding:
 
 
 def present(lineage: Lineage, store: Path) -> list[Finding]:
-    """Return what the store does not have any more; nothing is hashed."""
+    """Return the steps that are missing from the store; nothing is hashed."""
     steps = [(step.key, store / step.key) for step in lineage.steps]
     return [Finding(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()]
 
 
 def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Finding]:
-    """Hash everything again: the record, the bundle of the version, every step's files, and the sources.
+    """Hash the record, the bundle of the version, the files of every step, and the sources again.
 
     Args:
         lineage: The record.
         store: Folder of the artifacts.
         bundle: Folder of the version's bundle.
-        root: What the version's tag says, "" where it has none.
+        root: Value of the version's lineage tag, "" if it has none.
     """
     found = [Finding("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
     found += _bundle(lineage, bundle)
@@ -68,7 +68,10 @@ def _bundle(lineage: Lineage, bundle: Path) -> list[Finding]:
 
 
 def _source(source: Source) -> Finding | None:
-    """Return what became of a raw file; a source without a path is an artifact's or the version's own file."""
+    """Return whether a raw file is gone or changed.
+
+    A source without a path is a file of an artifact or of the version, and is not checked here.
+    """
     if not source.path:
         return None
     path = Path(source.path)
@@ -78,11 +81,11 @@ def _source(source: Source) -> Finding | None:
 
 
 def require_whole(findings: list[Finding]) -> None:
-    """Raise where something was found.
+    """Raise an error if there are findings.
 
     Raises:
         Damaged: Something has changed: the chain is broken there.
-        ArtifactError: Something is gone, and nothing has changed.
+        ArtifactError: Something is missing, and nothing has changed.
     """
     for state, kind, said in (
         (CHANGED, Damaged, "has changed since the version was registered"),

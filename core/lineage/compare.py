@@ -1,4 +1,4 @@
-"""A version's steps as recorded and as made again: which files differ, and what follows from that."""
+"""Compare the recorded steps of a version with the steps made again, and conclude a verdict."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Compared:
 
     Args:
         stage: Its stage.
-        label: What tells it from others of the stage.
+        label: Distinguishes it from other steps of the stage.
         digest: As recorded.
-        files: Names of the files that differ; none: bit-equal.
-        identity: In which of version, options and inputs the two differ, a sentence each.
-        seconds_then: How long it took.
-        seconds_now: How long it takes.
-        figures: Of a score: figures then and now.
+        files: Names of the files that differ; empty if the step is bit-equal.
+        identity: Differences of version, options and inputs, one sentence each.
+        seconds_then: Recorded duration.
+        seconds_now: Duration of the step made again.
+        figures: For a score: name to recorded and new figure.
     """
 
     stage: str
@@ -45,7 +45,7 @@ class Compared:
 
 
 def compare(then: Step, now: Step, label: str = "") -> Compared:
-    """Hold a step that was made again against the record of it."""
+    """Compare a step that was made again with the record of it."""
     figures = {
         name: (float(then.facts[name]), float(now.facts[name]))
         for name in FIGURES
@@ -58,13 +58,13 @@ def compare(then: Step, now: Step, label: str = "") -> Compared:
 
 
 def changed_files(then: Step, now: Step) -> tuple[str, ...]:
-    """Return the names of files of the result that differ, were not there, or are not there any more."""
+    """Return the names of files of the result that differ, are new or are missing."""
     before, after = then.hashes, now.hashes
     return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
 
 
 def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
-    """Return, a sentence each, in which of version, options and inputs two steps of one stage differ."""
+    """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
     found = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
     for what in ("options", "inputs"):
         before, after = (_flat(to_json(getattr(step, what))) for step in (then, now))
@@ -87,12 +87,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def platform_differences(lineage: Lineage) -> list[str]:
-    """Return how this machine and its libraries differ from those that the version was fitted with."""
+    """Return how this machine and its libraries differ from those of the fit."""
     return differences(lineage.step(lineage.fit).environment, made_with())
 
 
 def code_then(lineage: Lineage) -> dict[str, Any]:
-    """Return the code of then, and whether it is the code of now."""
+    """Return the commit of the recorded code, and whether the present code is the same."""
     then = lineage.step(lineage.fit).environment
     return {"git_commit": then.get("git_commit", ""), "same_code": then.get("code") == made_with()["code"]}
 
@@ -100,13 +100,15 @@ def code_then(lineage: Lineage) -> dict[str, Any]:
 def conclude(
     lineage: Lineage, compared: Sequence[Compared], platform: Sequence[str], tolerance: float
 ) -> dict[str, Any]:
-    """Return the verdict: "bit-equal", "figures agree" (on another platform only) or "differs", and why.
+    """Return the verdict and the evidence for it.
+
+    The verdict is "bit-equal", "figures agree" (only on another platform) or "differs".
 
     Args:
         lineage: The record.
-        compared: The steps that were made again, in order; on the same platform none behind the first that differs.
-        platform: How the platforms differ; none: not at all.
-        tolerance: By how much a figure may differ, relative, where the platforms do.
+        compared: The steps that were made again, in order; on the same platform, none after the first that differs.
+        platform: Differences of the platforms, one sentence each; empty if there are none.
+        tolerance: Largest relative difference of a figure that counts as agreement on another platform.
     """
     first = next((step for step in compared if not step.equal), None)
     figures: list[dict[str, Any]] = [

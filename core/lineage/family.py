@@ -1,9 +1,9 @@
 """Name the data a model was trained on: a data family, and a digest of the raw files.
 
-A figure says how well a model predicts the text it was measured on, and nothing of other text: a model of paint names
-needs fewer bits for paint names than any model of reviews. So a version carries the *family* of its data, a name that
-the configuration gives (`source.family`), and the gate compares within a family. The digest of the sources tells
-whether two versions of a family were made from the very same files.
+A figure shows how well a model predicts the text it was measured on, and nothing about other text: a model of paint
+names needs fewer bits for paint names than any model of reviews does. So a version carries the *family* of its data, a
+name from the configuration (`source.family`), and the gate compares only within a family. The digest of the sources
+shows whether two versions of a family were made from exactly the same files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.config.family_name import UNKNOWN, family_name
 from core.lineage.record import Lineage
 
 FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
-"""Of a registered version."""
+"""Tags of a registered version."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Family:
     """The data of a version.
 
     Args:
-        name: Of the family.
-        sources: SHA-256 of the sorted SHA-256 of all raw files and replays; "" where they are not known.
+        name: Name of the family.
+        sources: SHA-256 of the sorted SHA-256 of all raw files and replays; "" if they are not known.
     """
 
     name: str = UNKNOWN
@@ -33,7 +33,7 @@ class Family:
 
     @property
     def known(self) -> bool:
-        """Whether the name says anything."""
+        """Whether the family is known."""
         return self.name != UNKNOWN
 
     def tags(self) -> dict[str, str]:
@@ -42,23 +42,23 @@ class Family:
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Family:
-        """Return what a version's tags say; unknown where it was registered before there were such tags."""
+        """Return the family in a version's tags; unknown if the version was registered before these tags existed."""
         return cls(tags.get(FAMILY_TAG) or UNKNOWN, tags.get(SOURCES_TAG, ""))
 
 
 def digest_of_sources(hashes: Iterable[str]) -> str:
-    """Return one digest of raw files by their SHA-256: of the set of them, in whatever order they were read."""
+    """Return one digest of a set of raw files from their SHA-256, independent of their order."""
     ordered = sorted(set(hashes))
     return hashlib.sha256("\n".join(ordered).encode()).hexdigest() if ordered else ""
 
 
 def recorded_family(record: Lineage, own: bool = True) -> Family:
-    """Return the family of a version by the record of its lineage.
+    """Return the family of a version from the record of its lineage.
 
     Args:
-        record: Of the version.
-        own: Whether the record was written with the version. One that was put together from the store later has the
-            configuration of today, and only its stages say whether the embedded corpus was read.
+        record: Record of the version.
+        own: Whether the record was written together with the version. A record that was put together from the store
+            later has the present configuration; then only its stages show whether the embedded corpus was read.
     """
     source = record.configuration.get("source", {})
     synthetic = any(step.stage == "synthesise" for step in record.steps)
@@ -71,7 +71,7 @@ def recorded_family(record: Lineage, own: bool = True) -> Family:
 
 
 def replayed(inputs: Mapping[str, str]) -> list[str]:
-    """Return the SHA-256 of what was replayed from quarantine into a data set, by the inputs of its stage."""
+    """Return the SHA-256 of the files replayed from quarantine into a data set, from the inputs of its stage."""
     return [value for name, value in inputs.items() if name.startswith("replay:")]
 
 

@@ -1,8 +1,8 @@
-"""How a registered version came about, from raw files to weights, as a chain of hashes that travels with the version.
+"""Record how a registered version was made, from raw files to weights, as a chain of hashes stored with the version.
 
-Each stage has a link: the SHA-256 of what it is (stage, version, options), of the links of the stages before it, of the
-raw files it read, and of the bytes it wrote (a Merkle tree; Merkle 1987). The root stands as a tag on the version: a
-version made again, bit by bit, has the same root; other bytes, options or raw files give another one.
+Each stage has a link. It is the SHA-256 of its identity (stage, version, options), of the links of the stages before
+it, of the raw files it read, and of the bytes it wrote (a Merkle tree; Merkle 1987). The root is a tag on the version.
+A version made again bit by bit has the same root; other bytes, options or raw files give another root.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ FORMAT = 1
 LINEAGE_FILE = "lineage.json"
 CHECKSUM = "checksum"
 LINEAGE_TAG = "lineage"
-"""Of a registered version: the root of its chain."""
+"""Tag of a registered version: the root of its chain."""
 PRODUCT = {"fit": "bundle/"}
-"""Where a stage's result lies, if not in all of its files. What a fit writes beside its bundle (curves, the machine's
-load) says when something happened and how fast; no two runs write the same bytes, and they are part of no link."""
+"""Prefix of the files that are a stage's result, if not all of its files are. A fit also writes curves and the load of
+the machine next to its bundle. They contain times and speeds, differ from run to run, and are part of no link."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What came from outside: a raw file, a replayed quarantine, the table of businesses, or a champion's weights.
+    """An input from outside: a raw file, a replayed quarantine, the table of businesses, or a champion's weights.
 
     Args:
-        kind: "file", "replay", "business", "vocabulary" or "weights"; "unknown" where the store could not tell.
-        name: As the data call it.
-        sha256: Of its bytes; of a vocabulary its digest.
-        bytes: Its size, 0 where it is not known.
-        path: Where it lay, "" where it is not known.
+        kind: "file", "replay", "business", "vocabulary" or "weights"; "unknown" if the store has no record of it.
+        name: Name of the source in the data.
+        sha256: SHA-256 of its bytes; of a vocabulary its digest.
+        bytes: Its size, 0 if it is not known.
+        path: Its path when it was read, "" if it is not known.
     """
 
     kind: str
@@ -48,20 +48,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage's artifact as its manifest had it.
+    """The artifact of one stage, as described in its manifest.
 
     Args:
         stage: Name of the stage.
-        digest: Of the artifact: of what it depends on.
-        version: Of the stage's code.
+        digest: Digest of the artifact, computed from everything it depends on.
+        version: Version of the stage's code.
         options: The stage's own settings.
         inputs: Names to digests, as hashed.
-        made_by: Of the inputs, those that another step made: names to keys of steps. The others are sources.
+        made_by: Inputs made by another step: names to keys of steps. The other inputs are sources.
         files: Names to `bytes` and `sha256`.
-        facts: Single values of what the stage said of its result; of a fit also the model's whole `spec`.
-        seconds: How long it took.
-        created: When it began, in seconds since 1970.
-        environment: Code, libraries, machine, and how it was executed.
+        facts: Single values that the stage recorded about its result; for a fit also the model's whole `spec`.
+        seconds: Duration.
+        created: Start time, in seconds since 1970.
+        environment: Code, libraries, machine, and execution settings.
     """
 
     stage: str
@@ -83,13 +83,13 @@ class Step:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every file of the result; none depends on the clock."""
+        """SHA-256 of every file of the result; none depends on the time of the run."""
         place = PRODUCT.get(self.stage, "")
         return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name.startswith(place)}
 
     @property
     def content(self) -> str:
-        """SHA-256 of the names and hashes of its files: equal for equal bytes, whatever made them."""
+        """SHA-256 of the names and hashes of its files: equal bytes give an equal value."""
         return _sha256(self.hashes)
 
     @property
@@ -110,7 +110,7 @@ def step_of(artifact: Artifact, made_by: Mapping[str, str], facts: Mapping[str, 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The record of one version: everything that is needed to make it again, but for the raw files themselves.
+    """The record of one version: everything needed to make it again, except the raw files themselves.
 
     Args:
         model: Name of the model.
@@ -118,8 +118,8 @@ class Lineage:
         bundle: Digest of its bundle.
         fit: Key of the step that made the bundle.
         configuration: The whole configuration, resolved.
-        sources: What came from outside.
-        steps: In an order in which each stands behind what it is made of.
+        sources: Inputs from outside.
+        steps: Ordered so that each step comes after the steps it depends on.
     """
 
     model: str
@@ -139,7 +139,7 @@ class Lineage:
         return next((source for source in self.sources if source.sha256 == sha256), None)
 
     def label(self, step: Step) -> str:
-        """Return what tells a step from others of its stage: a file, a vocabulary, a split or a model."""
+        """Return a label that distinguishes a step from others of its stage: a file, vocabulary, split or model."""
         if step.stage == "score":
             return self.label(self.step(step.made_by["tokens"])) if "tokens" in step.made_by else ""
         if step.stage == "samples":
@@ -150,7 +150,7 @@ class Lineage:
         return label if isinstance(label, str) else ""
 
     def links(self) -> dict[str, str]:
-        """Return the link of every step, by its key."""
+        """Return the link of every step, by the step's key."""
         found: dict[str, str] = {}
         for step in self.steps:
             before = {name: found.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
@@ -160,9 +160,9 @@ class Lineage:
 
     @property
     def root(self) -> str:
-        """The link of the whole: of all steps, the sources' hashes, the bundle, and what was configured.
+        """The link of the whole version: of all steps, the hashes of the sources, the bundle, and the configuration.
 
-        How it was executed, when, and how long that took are no part of it.
+        The section `execution`, times and durations are not part of it.
         """
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
         chosen = {name: section for name, section in self.configuration.items() if name != "execution"}
@@ -176,10 +176,10 @@ class Lineage:
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Lineage:
-        """Read a record.
+        """Read and check a record.
 
         Raises:
-            Damaged: It is none, it is of a newer format, or it is not what it was when it was written.
+            Damaged: The text is no record, has a newer format, or was changed after it was written.
         """
         try:
             plain = json.loads(text)

@@ -1,4 +1,4 @@
-"""A lineage for people: what each step is made of, from the version down to the raw files."""
+"""Draw a lineage as a text tree, from the version down to the raw files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from core.lineage.record import Lineage, Source, Step
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 SHORT = 12
-"""Digits of a hash that are shown."""
+"""Number of digits shown of a hash."""
 
 
 def tree_lines(lineage: Lineage, states: Mapping[str, str] | None = None) -> list[str]:
-    """Return the lines of the tree; a step that several others are made of is drawn out once.
+    """Return the lines of the tree; a step that several others depend on is drawn in full only once.
 
     Args:
         lineage: The record.
-        states: What became of steps and sources ("gone", "changed"), by key and by hash; shown in capitals.
+        states: State of steps and sources ("gone", "changed"), by key and by hash; shown in capitals.
     """
     made_of = {name for step in lineage.steps for name in step.made_by.values()}
     drawn: set[str] = set()
@@ -55,7 +55,7 @@ def _line(indent: str, last: bool, role: str, text: str, state: str) -> str:
 
 
 def _role(name: str) -> str:
-    """Return the name of an input where it says more than the stage that made it."""
+    """Return the name of an input if it is more informative than the name of its stage, else ""."""
     return name if name.startswith("part ") or name == "start" else ""
 
 
@@ -71,7 +71,7 @@ def _described(source: Source) -> str:
 
 
 def size_of(count: int) -> str:
-    """Return a number of bytes in the unit that suits it."""
+    """Return a number of bytes with a suitable unit."""
     value = float(count)
     for unit in UNITS:
         if value < 1024 or unit == UNITS[-1]:
@@ -81,12 +81,12 @@ def size_of(count: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a moment as UTC, to the second."""
+    """Return a time as UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def step_rows(lineage: Lineage) -> list[dict[str, Any]]:
-    """Return one plain row a step, for JSON."""
+    """Return one row of plain values per step, for JSON."""
     links = lineage.links()
     return [
         {
