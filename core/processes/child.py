@@ -1,11 +1,12 @@
 """Run a Python program that ends with its parent: `python child.py [-m MODULE | FILE] ARGUMENTS`.
 
-Its standard input is the lifeline: a pipe whose other end only the parent holds. The operating system closes that when
-the parent ends, in whatever way, SIGKILL included, and then this process ends at once. Linux alone could send a signal
-instead (PR_SET_PDEATHSIG), but that comes already when the parent's *thread* ends, as the thread of a task does.
+Its standard input is the lifeline: a pipe whose other end only the parent holds. When the parent ends, even by SIGKILL,
+the operating system closes that end, and this process exits at once. Linux could send a signal instead
+(PR_SET_PDEATHSIG). But no other system can, and Linux sends it already when the parent's *thread* ends, as the thread
+of a task does.
 
-The program finds an empty standard input. Only the standard library is imported: a model's smoke test must not see the
-project.
+The program gets an empty standard input. Only the standard library is imported, because the smoke test of a model must
+not see the project.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 
 
 def main() -> None:
-    """Run the program that the command line names in this very process, as `python` would."""
+    """Run the program named on the command line in this process, as `python` would."""
     lifeline, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -36,7 +37,7 @@ def main() -> None:
 def _end_with(lifeline: int) -> None:
     while os.read(lifeline, 4096):
         pass
-    os._exit(1)  # at once: a second process may be at work in the same folder
+    os._exit(1)  # at once: a second process may already work in the same folder
 
 
 if __name__ == "__main__":

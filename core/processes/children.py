@@ -1,8 +1,8 @@
-"""Child processes: out of reach of the terminal's signals, and ended with this process, whatever ends it.
+"""Start child processes that do not receive the terminal's signals and that end when this process ends.
 
-A terminal sends Ctrl-C to its whole foreground group. A child that dies of it looks like a failure to whoever waits for
-it: a run would complain about its fit, and try for minutes to reach its dead server. So each child has a session of its
-own; this process alone hears the signal and ends them (`core/processes/interrupts.py`).
+A terminal sends Ctrl-C to its whole foreground group. A child that dies of it looks like a failure to the code that
+waits for it: a run would report that its fit failed, and try for minutes to reach its dead server. So each child has
+its own session. Only this process receives the signal, and it ends the children (`core/processes/interrupts.py`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _children: set[subprocess.Popen[Any]] = set()
 
 
 def start_child(program: Sequence[str], *, isolated: bool = False, **options: Any) -> subprocess.Popen[Any]:
-    """Start a Python program whose life is bound to this process.
+    """Start a Python program that ends when this process ends.
 
     Args:
         program: `-m`, a module and its arguments; or a file and its arguments.
-        isolated: Let it see neither this folder nor the user's settings of Python (`python -I`).
-        options: Of `subprocess.Popen`. The standard input is the lifeline: it stays open as long as the child is to
-            live, so `communicate`, which closes it, must not be called.
+        isolated: Hide the working directory and the user's Python settings from it (`python -I`).
+        options: Options of `subprocess.Popen`. The standard input is the lifeline and must stay open while the child is
+            to run. So do not call `communicate`, which closes it.
     """
     command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *program]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
@@ -43,7 +43,7 @@ def start_child(program: Sequence[str], *, isolated: bool = False, **options: An
 
 
 def end_child(child: subprocess.Popen[Any]) -> None:
-    """Kill a child with what it has started, if it still lives, and wait for its end."""
+    """Kill a child and the processes it has started, if it still runs, and wait for its end."""
     _kill(child)
     if child.stdin:
         child.stdin.close()
@@ -53,10 +53,10 @@ def end_child(child: subprocess.Popen[Any]) -> None:
 def run_child(
     program: Sequence[str], timeout: float, *, isolated: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it said.
+    """Run a program to its end and return its exit code and output.
 
     Raises:
-        subprocess.TimeoutExpired: It was ended after *timeout* seconds.
+        subprocess.TimeoutExpired: It was killed after *timeout* seconds.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         child = start_child(program, isolated=isolated, stdout=out, stderr=err, **options)
@@ -71,9 +71,10 @@ def run_child(
 
 @contextmanager
 def deaf_to_the_terminal() -> Iterator[None]:
-    """Have processes that this thread starts within the block not hear Ctrl-C, from their first moment on.
+    """Block Ctrl-C in this thread, so that processes started within the block do not receive it.
 
-    For workers of `multiprocessing`, whose session cannot be chosen. This process hears it at the end of the block.
+    For workers of `multiprocessing`, whose session cannot be chosen. This process receives the signal at the end of the
+    block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -83,7 +84,7 @@ def deaf_to_the_terminal() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Bind the life of a worker of `multiprocessing` to its parent."""
+    """End this worker of `multiprocessing` when its parent ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), name="lifeline", daemon=True).start()
@@ -95,7 +96,7 @@ def _end_after(parent: Any) -> None:
 
 
 def end_children(seconds: float) -> None:
-    """Kill all children at once, and wait for them for so long at most."""
+    """Kill all children at once, and wait at most *seconds* for their end."""
     with _lock:
         children = list(_children)
     for child in children:
@@ -109,7 +110,7 @@ def end_children(seconds: float) -> None:
 def _kill(child: subprocess.Popen[Any]) -> None:
     if child.returncode is not None:
         return
-    with suppress(OSError):  # it has just ended
+    with suppress(OSError):  # the child has just ended
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()

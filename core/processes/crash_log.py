@@ -1,4 +1,4 @@
-"""Write a crash log: what a report of a defect needs, in a file that only its owner can read."""
+"""Write a crash log for the report of a defect, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OWNER_ONLY_FOLDER, OWNER_ONLY_FILE = 0o700, 0o600
 def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
     """Write traceback, versions and command line to a new file, and return its path.
 
-    The file is in the folder `crashes` of the home folder; where that cannot be written to, in the system's folder for
-    temporary files. None where both refuse.
+    The file is in the folder `crashes` of the home folder or, if that is not writable, in the system's folder for
+    temporary files. Return None if neither is writable.
 
     Args:
-        error: The exception that nobody has foreseen.
+        error: The unexpected exception.
         arguments: The command line without the program's name; passwords in it are masked.
     """
     content = without_secrets("".join(_lines(error, arguments)))

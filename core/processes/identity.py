@@ -1,4 +1,4 @@
-"""Name the process that wrote something, and tell whether that process is gone."""
+"""Name a process uniquely, and check whether it has ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def this_process() -> str:
 
 
 def is_gone(process: str) -> bool:
-    """Return whether a process of this machine has ended; False of one elsewhere, which nobody here can know."""
+    """Return whether a process of this machine has ended; False for a process of another machine, which is unknown."""
     try:
         host, namespace, boot, pid, start = process.split(" ")
         number = int(pid)

@@ -1,11 +1,11 @@
-"""End the process within seconds when someone asks for it: Ctrl-C, SIGTERM, a terminal that is closed.
+"""End the process within seconds after Ctrl-C, SIGTERM or the closing of the terminal.
 
 The frameworks below cannot be interrupted in bounded time: stages run in threads, long calls do not return to Python,
-and what unwinds tries to reach servers again. Nothing has to be unwound, though: whatever is finished is in the store,
-and every stage survives kill -9. So a run is not unwound. A thread of its own hears of the signal, says one line, lets
-the registered clean-ups run for some seconds, kills the children and ends the process. A second Ctrl-C ends it at once.
+and exception handlers try to reach servers again. But a run does not need to be unwound: all finished results are in
+the store, and every stage survives kill -9. So a separate thread receives the signal, prints one line, lets the
+registered clean-ups run for some seconds, kills the children and ends the process. A second Ctrl-C ends it at once.
 
-A verb that is no run is unwound (KeyboardInterrupt), within the same time, so that it can take back unfinished files.
+A command that is not a run is unwound (KeyboardInterrupt) within the same time, so that it can remove unfinished files.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from core.processes.children import end_children
 from core.processes.leftovers import beyond_standard_streams, remove_own_folder
 
 GRACE = 3.0
-"""Seconds for clean-ups, or for a verb to unwind."""
+"""Seconds for clean-ups, or for a command to unwind."""
 KILLING = 0.7
-"""Seconds for children to die, and again for temporary files to go."""
+"""Seconds to wait for killed children, and again for the removal of temporary files."""
 SAYING = 0.5
-"""Seconds for the line to be written: whoever reads standard error may have stopped to."""
+"""Seconds to write the line: the reader of standard error may be stalled."""
 SAID = {"SIGINT": "Interrupted", "SIGTERM": "Terminated", "SIGHUP": "The terminal was closed: interrupted"}
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
-"""A live bar may stand there, which hides the cursor."""
+"""Clears a progress bar, which may be on the current line and hides the cursor."""
 
 
 class _Process:
-    """What this process does, and the signal that ends it (0: none)."""
+    """State of this process: the work it does, and the signal that ends it (0: none)."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -55,7 +55,7 @@ _process = _Process()
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Watch for the signals that end a process, in the main thread's block; one that is ignored stays so (nohup)."""
+    """Watch for the signals that end a process, in the main thread only; ignored signals stay ignored (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -64,8 +64,8 @@ def watched() -> Iterator[None]:
     reading, writing = map(beyond_standard_streams, os.pipe())
     os.set_blocking(writing, False)
     threading.Thread(target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True).start()
-    # The thread hears of a signal from the system, not from the main thread, which may be inside a long call, and
-    # whose handlers are replaced by Prefect (SIGTERM) and polars (SIGINT).
+    # The thread gets the signal from the operating system. The main thread may be inside a long call, and Prefect
+    # (SIGTERM) and polars (SIGINT) replace its handlers.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in before:
         signal.signal(number, _in_main_thread)
@@ -73,7 +73,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         if _process.signal:
-            _leave()  # in whatever way the verb has unwound
+            _leave()  # no matter how the command was unwound
         signal.set_wakeup_fd(previous)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -82,7 +82,7 @@ def watched() -> Iterator[None]:
 
 @contextmanager
 def resumable(hint: str) -> Iterator[None]:
-    """Mark a run, which is ended without being unwound; *hint* says what its user can do then."""
+    """Mark a run, which is ended without being unwound; *hint* tells the user how to continue."""
     _process.hint = hint
     _process.resumable += 1
     try:
@@ -93,7 +93,7 @@ def resumable(hint: str) -> Iterator[None]:
 
 @contextmanager
 def during(what: str) -> Iterator[None]:
-    """Say what is being done, for the line that an interrupt leaves. Several threads may do something at once."""
+    """Name the current work, for the line that an interrupt prints. Several threads may work at the same time."""
     with _process.lock:
         _process.doing.append(what)
     try:
@@ -105,13 +105,13 @@ def during(what: str) -> Iterator[None]:
 
 
 def at_interrupt(clean_up: Callable[[], object]) -> None:
-    """Register what an interrupted run still does; the last one comes first. It may be cut off at any moment."""
+    """Register a clean-up for an interrupted run; the last one registered runs first. It may be cut off at any time."""
     if clean_up not in _process.clean_ups:
         _process.clean_ups.append(clean_up)
 
 
 def pending() -> bool:
-    """Return whether this process is being ended, so that what fails now is a consequence of it."""
+    """Return whether this process is being ended, so that failures from now on are a consequence."""
     return bool(_process.signal)
 
 
@@ -122,8 +122,8 @@ def _watch(reading: int, numbers: frozenset[int]) -> None:
             if number not in numbers:
                 continue
             if before is not None and number == signal.SIGINT:
-                os._exit(128 + _process.signal)  # again: at once; the children end with this process
-            before = number  # not `_process.signal`, which the main thread may have set for this very signal
+                os._exit(128 + _process.signal)  # second Ctrl-C: end at once; the children end with this process
+            before = number  # not `_process.signal`: the main thread may have set it for this signal
             _begin(number)
     os.close(reading)
 
@@ -164,7 +164,7 @@ def _tell(number: int, line: str) -> None:
 
 
 def _say(line: str) -> None:
-    """Write the line, and nothing after it: neither what threads log while they lose their servers, nor a library."""
+    """Write the line, then discard all later output: log lines of threads that lose their servers, and of libraries."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
@@ -180,9 +180,10 @@ def _end(number: int, line: str) -> None:
     if _process.resumable:
         _within(GRACE, _clean_up)
     else:
-        # It may wait in a call that goes on after the handler of polars, but not after Python's own.
+        # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to
+        # Python's own handler, which interrupts the call.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        time.sleep(GRACE)  # in which it unwinds, and leaves `watched`
+        time.sleep(GRACE)  # time for the main thread to unwind and leave `watched`
     _leave()
 
 

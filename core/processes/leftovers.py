@@ -1,7 +1,7 @@
-"""What a killed process leaves: known by a lock that its owner held, removed by the next one that starts.
+"""Remove temporary folders of killed processes, recognised by a lock that only a running owner holds.
 
-The system lets go of a lock when its holder ends, in whatever way. A process number would say less: it is given to
-others, and means nothing in another container that sees the same folder.
+The operating system releases a lock when its holder ends, even by a kill. A process id would be less reliable: it is
+reused, and it means nothing in another container that sees the same folder.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _outer: str | None = None
 
 @contextmanager
 def own_temporary_folder() -> Iterator[None]:
-    """Have all temporary files of this process, its libraries and its children in one folder, which goes with it.
+    """Use one temporary folder for this process, its libraries and its children, and remove it at the end of the block.
 
-    First those of killed processes are removed. Where no folder can be made, things stay as they are.
+    Folders of killed processes are removed first. If no folder can be created, the system's temporary folder is used.
     """
     global _own, _outer
     try:
@@ -49,7 +49,7 @@ def own_temporary_folder() -> Iterator[None]:
 
 
 def lasting_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for a process that outlives this one: its temporary files lie elsewhere."""
+    """Return an environment for a process that outlives this one, without this process's temporary folder."""
     lasting = dict(environment)
     if _own is not None and lasting.get(VARIABLE) == str(_own):
         del lasting[VARIABLE]
@@ -58,13 +58,13 @@ def lasting_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def remove_own_folder() -> None:
-    """Remove this process's temporary folder with all that is in it."""
+    """Remove this process's temporary folder with all its contents."""
     if _own is not None:
         shutil.rmtree(_own, ignore_errors=True)
 
 
 def remove_abandoned_folders(root: Path) -> list[Path]:
-    """Remove the temporary folders whose process is gone, and return them."""
+    """Remove the temporary folders of processes that have ended, and return them."""
     gone = []
     for owner in root.glob(f"{PREFIX}*/{OWNER}"):
         with suppress(OSError):
@@ -79,9 +79,9 @@ def remove_abandoned_folders(root: Path) -> list[Path]:
 
 
 def hold(file: Path) -> int | None:
-    """Make a file that this process holds until it ends, or closes the descriptor; None where another one holds it.
+    """Create and lock a file until this process ends or closes the descriptor; None if another process holds it.
 
-    Its permissions are those of the umask, so that members of a group see each other's (`execution.group_access`).
+    Its permissions follow the umask, so that members of a group can read each other's (`execution.group_access`).
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = beyond_standard_streams(os.open(file, flags, 0o660))
@@ -94,7 +94,10 @@ def hold(file: Path) -> int | None:
 
 
 def beyond_standard_streams(descriptor: int) -> int:
-    """Return the descriptor with a number above 2: where standard output is closed, a file would be taken for it."""
+    """Return the descriptor with a number above 2.
+
+    If standard output is closed, a new file would get its number, and output would go into that file.
+    """
     if descriptor > 2:
         return descriptor
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -103,7 +106,7 @@ def beyond_standard_streams(descriptor: int) -> int:
 
 
 def is_held(file: Path) -> bool:
-    """Return whether a living process holds a file."""
+    """Return whether a running process holds a file."""
     descriptor = hold(file)
     if descriptor is None:
         return True
@@ -112,15 +115,15 @@ def is_held(file: Path) -> bool:
 
 
 def _claimed(root: Path) -> tuple[Path, int]:
-    """Return a new folder and the hold on it.
+    """Return a new folder and the descriptor of its lock.
 
     Raises:
-        OSError: None can be made.
+        OSError: No folder can be created.
     """
     for _ in range(3):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         owner = hold(folder / OWNER)
         if owner is not None and (folder / OWNER).exists():
             return folder, owner
-        # Another process that tidies up was faster.
+        # Another process has just removed the folder.
     raise OSError(f"no temporary folder can be kept in {root}")

@@ -1,9 +1,9 @@
-"""What becomes of memory that was freed: given back to the system at once, or kept for what comes next.
+"""Choose whether freed memory is returned to the system at once or kept for the next allocation.
 
-The C library keeps what Python, numpy and pyarrow free. Its threshold for pieces that come from the system directly
-grows with every such piece that is freed, up to 32 MiB, so the columns of a batch end on its heaps, one heap a thread,
-in whose gaps the next batch does not fit. Cleaning 300,000 reviews took 691 MiB that way and 397 MiB with a fixed
-threshold and one heap, in the same CPU time.
+The C library keeps memory that Python, numpy and pyarrow free. Large pieces come directly from the system, but the
+threshold for "large" grows with every freed piece, up to 32 MiB. So the columns of a batch end up on the heaps of the
+library, one heap per thread, and the next batch does not fit into their gaps. Cleaning 300,000 reviews took 691 MiB
+this way, and 397 MiB with a fixed threshold and one heap, in the same CPU time.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 TIGHT = {M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHOLD: 128 << 10, M_ARENA_MAX: 1}
 WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 8 * (os.cpu_count() or 1)}
-"""What the C library comes to by itself, and what suits tensors that are made and freed in every step."""
+"""Values that the C library reaches by itself; they suit tensors that are made and freed in every step."""
 KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 256 << 20}
-"""Blocks of a few megabytes come and go: what one gave back, the next gets without the system's clearing it first."""
+"""Values for blocks of a few megabytes: a freed block is reused without being cleared by the system first."""
 
 _in_force: list[dict[int, int]] = []
-"""The settings of the blocks that are being run, the innermost last."""
+"""Settings of the active blocks, the innermost last."""
 
 
 @contextmanager
 def returned_memory() -> Iterator[None]:
-    """Give freed memory back at once within the block, and all that is left of it at its end.
+    """Return freed memory to the system at once within the block, and all remaining freed memory at its end.
 
-    Without effect where the C library is not glibc. Holds for the whole process.
+    Only glibc supports this; with another C library there is no effect. Applies to the whole process.
     """
     with _settings(TIGHT):
         yield
@@ -39,10 +39,10 @@ def returned_memory() -> Iterator[None]:
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep freed memory within the block for what comes next, and give back all that is left of it at its end.
+    """Keep freed memory within the block for later allocations, and return it to the system at the end.
 
-    For work whose pieces are few and alike: reading 60 MB of reviews took 0.10 s of system time instead of 0.17 s.
-    Without effect where the C library is not glibc. Holds for the whole process.
+    For work with few pieces of similar size: reading 60 MB of reviews took 0.10 s of system time instead of 0.17 s.
+    Only glibc supports this; with another C library there is no effect. Applies to the whole process.
     """
     with _settings(KEPT):
         yield
@@ -69,7 +69,7 @@ def _set(options: dict[int, int]) -> None:
 
 @functools.cache
 def _glibc() -> Any:
-    """Return the C library, or None where it has no such settings."""
+    """Return the C library, or None if it has no such settings."""
     try:
         library = ctypes.CDLL(None)
         return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -1,4 +1,4 @@
-"""Tell an allocation that failed from other errors; the libraries have no common type for it, only words."""
+"""Recognise a failed memory allocation by its message: the libraries have no common exception type for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ LOWER = (
     "lower what needs it (hidden, embedding, batch or window of the model, size of the vocabulary, source.part_rows, "
     "execution.workers), or give it more memory; a rerun goes on from what is finished"
 )
-"""What to do about it."""
+"""Advice for the user."""
 MAY_SAY_SO = ("PanicException", "OutOfMemoryError")
-"""Types of Rust libraries and of torch, by name: none of them is imported for this."""
+"""Exception types of Rust libraries and of torch, by name, so that none of these libraries is imported."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that an allocation failed: Python's, numpy's, torch's, or a Rust library's."""
+    """Return whether an exception reports a failed allocation: of Python, numpy, torch or a Rust library."""
     if isinstance(error, MemoryError):
         return True
     fits = isinstance(error, RuntimeError | OSError) or type(error).__name__ in MAY_SAY_SO
@@ -24,14 +24,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def says_out_of_memory(text: str) -> bool:
-    """Return whether what a library or a process said is about an allocation that failed."""
+    """Return whether a message of a library or a process reports a failed allocation."""
     return any(words in text for words in SAID_BY_ALLOCATORS)
 
 
 def first_line(error: BaseException) -> str:
-    """Return type and first line of what an exception says."""
+    """Return the type and the first line of the message of an exception."""
     try:
         said = str(error).partition("\n")[0]
-    except Exception:  # one that fails to describe itself
+    except Exception:  # an exception whose `__str__` fails
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,7 +1,7 @@
-"""`make ui` and `make down`: a Prefect server, the MLflow UI and a worker as background processes.
+"""Start and stop the services of `make ui` and `make down`: a Prefect server, the MLflow UI and workers.
 
-What was started is written to `HOME/services.json` with process ids and start times, so that `stop` ends exactly those
-processes and nothing that merely got an old id.
+The started processes are written to `HOME/services.json` with process ids and start times. So `stop` ends exactly these
+processes, and no other process that got a reused id.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
-"""For each service to stop where someone waits for the end of an interrupted `ui start`."""
+"""Seconds for each service to stop when `ui start` is interrupted and the user waits for its end."""
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = {"gpu": 1, "promotion": 1}
 PROJECT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """A background process: `created` (its start time) guards against a re-used process id."""
+    """A background process: `created` (its start time) guards against a reused process id."""
 
     name: str
     pid: int
@@ -51,7 +51,7 @@ class Service:
 
 
 def running(home: Path) -> list[Service]:
-    """Return the services that `start` started and that are still alive, in the order of their start."""
+    """Return the services that `start` started and that still run, in the order of their start."""
     file = home / STATE
     if not file.is_file():
         return []
@@ -66,10 +66,10 @@ def running(home: Path) -> list[Service]:
 
 
 def start(home: Path) -> dict[str, str]:
-    """Start what is not running yet, set up pools, limits and deployments, and return the addresses.
+    """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
     Raises:
-        ReviewLMError: A service does not answer in time; its log file is named and everything is stopped again.
+        ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
     """
     home.mkdir(parents=True, exist_ok=True)
     services = {service.name: service for service in running(home)}
@@ -81,7 +81,7 @@ def start(home: Path) -> dict[str, str]:
             _serve(home, services, "mlflow", "tracking.mlflow_server", MLFLOW_PORT, "/health")
         api = services["prefect"].address + "/api"
         addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
-        # A run's page in Prefect shows what the rooms log; on a terminal the command line shows it itself.
+        # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
         known = {**addresses, **prefect_client(credentials_of(home))}
         environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
@@ -101,13 +101,13 @@ def start(home: Path) -> dict[str, str]:
 
 
 def join(home: Path, tracking_uri: str = "") -> None:
-    """Let this process use the services that run already: one Prefect server per database, and links lead there.
+    """Let this process use the running services: one Prefect server per database, and links that lead to its pages.
 
-    A password is set only for a server of ours: Prefect and MLflow would send it to any other as well.
+    The password is set only for our own servers: Prefect and MLflow would send it to any other server, too.
 
     Args:
-        home: Of the services.
-        tracking_uri: Where runs are written; empty: to the home's own database.
+        home: Home folder of the services.
+        tracking_uri: Server or database that runs are written to; empty for the home's own database.
     """
     services = running(home)
     if services and _is_anothers(home / PASSWORD_FILE):
@@ -134,7 +134,7 @@ def _is_anothers(file: Path) -> bool:
 
 
 def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
-    """Stop what `start` started except *keep*, workers first, each with its children; return the names."""
+    """Stop the services except *keep*, the last started first, each with its children; return the stopped names."""
     stopped, kept = [], []
     for service in reversed(running(home)):
         process = _process(service)
@@ -160,12 +160,12 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
 def _serve(
     home: Path, services: dict[str, Service], name: str, module: str, wanted_port: int, health: str
 ) -> None:
-    """Start a web server on this machine's loopback address: *module*.application, behind `core.web_guard`."""
+    """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`."""
     port = _free_port(wanted_port)
     address = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     if name == "prefect":
-        # The pages ask the server that they came from, by whichever of its names.
+        # The pages send requests to the server they came from, under the name that the browser used.
         environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
     command = [
         "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", str(port),
@@ -235,7 +235,7 @@ def _prefect(environment: dict[str, str], *arguments: str, required: bool = True
 
 
 def _free_port(wanted: int) -> int:
-    """Return *wanted*, or the next port that nobody listens on."""
+    """Return *wanted*, or the next free port."""
     for port in range(wanted, wanted + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

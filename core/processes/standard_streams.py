@@ -1,7 +1,8 @@
-"""Guard the standard streams: with --json standard output is JSON alone, and a reader that goes away is no defect.
+"""Guard the standard streams: with --json, standard output is JSON only, and a closed reader is no defect.
 
-Libraries and child processes write to file descriptor 1, not only this program. With --json the descriptor itself is
-therefore turned to standard error, and the one JSON document is written to a copy of it that nobody else knows.
+Not only this program but also libraries and child processes write to file descriptor 1. With --json, the descriptor
+itself is therefore redirected to standard error. The one JSON document is written to a private copy of the original
+descriptor.
 """
 
 from __future__ import annotations
@@ -22,44 +23,44 @@ STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
 class JsonDocument:
-    """What a verb with --json has found out so far; written once, at the very end, with its error if it has one."""
+    """The results of a command with --json so far; written once, at the end, with the error if there is one."""
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
 
     def add(self, result: Mapping[str, Any]) -> None:
-        """Put the values of a result into the document."""
+        """Add the values of a result to the document."""
         self.content.update(result)
 
 
 document: JsonDocument | None = None
-"""Of this process while a verb runs with --json; None otherwise."""
+"""The document of this process while a command runs with --json; None otherwise."""
 _kept: int | None = None
-"""A copy of the descriptor of standard output, while nothing but the document may be written to it."""
+"""A copy of the descriptor of standard output, while only the document may be written to it."""
 
 
 def as_json_line(result: Mapping[str, Any]) -> str:
-    """Return a result as one line of ASCII: the same on any terminal, and no character can be taken for a line end."""
+    """Return a result as one line of ASCII: it is the same on any terminal and contains no other line break."""
     return json.dumps(_plain(result), default=str, allow_nan=False) + "\n"
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether a command line asks for JSON; also one that cannot be parsed. A page of help is never JSON."""
+    """Return whether a command line asks for JSON, even if it cannot be parsed; a help page is never JSON."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return JSON_OPTION in options and "--help" not in options
 
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Tell failures of standard output from those of other files; ignore those of standard error.
+    """Distinguish failures of standard output from those of other files; ignore failures of standard error.
 
-    A stream that was closed from the beginning is the null device: another file would get its descriptor.
+    A stream that was closed at the start becomes the null device: otherwise another file would get its descriptor.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     before = sys.stdout, sys.stderr
-    null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (of the whole process)
+    null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
     sys.stdout = _Results(before[0] or null)  # type: ignore[assignment]
     sys.stderr = _Messages(before[1] or null)  # type: ignore[assignment]
     try:
@@ -71,7 +72,7 @@ def guarded_streams() -> Iterator[None]:
 
 @contextmanager
 def json_alone(wanted: bool) -> Iterator[JsonDocument | None]:
-    """Keep standard output for one JSON document, which is written at the end of the block, if there is anything in it.
+    """Reserve standard output for one JSON document, which is written at the end of the block unless it is empty.
 
     Args:
         wanted: Whether the command line has --json; otherwise nothing is changed.
@@ -97,7 +98,7 @@ def json_alone(wanted: bool) -> Iterator[JsonDocument | None]:
 
 
 def end_with(error: Mapping[str, Any]) -> None:
-    """Write an error as the JSON document, now and for good, if there is one to write: the process is being ended."""
+    """Write an error as the JSON document, if one is expected, and block later writes: the process is being ended."""
     global _kept
     if (kept := _kept) is None:
         return
@@ -108,7 +109,7 @@ def end_with(error: Mapping[str, Any]) -> None:
 
 
 def discard_output() -> None:
-    """Let what was not written yet go nowhere: Python would try again at its end, and complain."""
+    """Discard buffered output: Python would try to write it again at exit, and report the failure."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, STANDARD_OUTPUT)
     os.close(null)
@@ -117,7 +118,7 @@ def discard_output() -> None:
 
 
 class _Stream:
-    """A text stream that passes everything on; what it does about errors is said by its subclasses."""
+    """A text stream that passes everything on; subclasses define how it handles errors."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -127,7 +128,7 @@ class _Stream:
 
 
 class _Results(_Stream):
-    """Standard output: its errors become ours, so that they are not taken for those of another file."""
+    """Standard output: its errors become ours, so that they are not mistaken for those of another file."""
 
     def write(self, text: str) -> int:
         """Write text."""
@@ -135,13 +136,13 @@ class _Results(_Stream):
             return int(self._stream.write(text))
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write buffered text."""
         with _told_of_output():
             self._stream.flush()
 
 
 class _Messages(_Stream):
-    """Standard error: where nobody can be told, nothing is said."""
+    """Standard error: a failed write is ignored, because there is nowhere to report it."""
 
     def write(self, text: str) -> int:
         """Write text, if that is possible."""
@@ -150,7 +151,7 @@ class _Messages(_Stream):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is waiting, if that is possible."""
+        """Write buffered text, if that is possible."""
         with suppress(OSError, ValueError):
             self._stream.flush()
 
@@ -160,9 +161,9 @@ def _told_of_output() -> Iterator[None]:
     """Turn the operating system's errors of standard output into ours.
 
     Raises:
-        OutputClosed: Nobody reads it any more.
+        OutputClosed: The reader has closed it.
         StoreFull: It is a file on a full disk.
-        NotWritable: Another error.
+        NotWritable: Any other error.
     """
     try:
         yield
@@ -187,7 +188,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with null for what JSON has no number for."""
+    """Return the value with null for numbers that JSON cannot write."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
