@@ -1,11 +1,13 @@
 """Check the files of an artifact against its manifest before they are used.
 
-A manifest holds the SHA-256 of every file. Reading all of a large store at every run would cost more than the run, so
-a record beside the artifacts (`store/.checked`) keeps what each file looked like when its content was last found to be
-right: inode, size, times of change, and a CRC-32 of every block of a large file. A file that looks different, or that
-has no record, is hashed whole. One that looks the same is hashed whole if it is small; of a large one the first and the
-last block are read and some in between, others at every use, until in the end all have been read. The SHA-256 decides
-what is damaged; a block that differs only makes the whole file be read.
+A manifest holds the SHA-256 of every file. Reading a whole large store at every run would cost more than the run
+itself. So a record next to the artifacts (`store/.checked`) keeps the state of each file when its content was last
+correct: inode, size, modification and change time, and a CRC-32 of every block of a large file.
+
+A file with another state, or without a record, is hashed whole. A small file with the same state is hashed whole too.
+Of a large file with the same state, the first and the last block are read, and some blocks in between. Every use reads
+other blocks in between, so in the end all of them have been read. Only the SHA-256 decides whether a file is damaged: a
+block that differs causes the whole file to be hashed.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ RECORDS = ".checked"
 FORMAT = 1
 BLOCK = 1 << 20
 SMALL = 4 << 20
-"""Files up to this size are hashed whole at their first use in a process."""
+"""Files up to this size, in bytes, are hashed whole at their first use in a process."""
 CYCLE = 64
-"""Of so many blocks of a large file one is read at a use, beside the first and the last of the file."""
+"""Distance between the inner blocks that one use reads; the first and the last block are read at every use."""
 GONE, CHANGED = "gone", "changed"
 _right: dict[Path, tuple[dict[str, Stamp], bool]] = {}
-"""Artifacts that this process has checked: what their files looked like, and whether all of them were hashed whole."""
+"""Artifacts that this process has checked: the stamps of their files, and whether all of them were hashed whole."""
 
 
 class Stamp(NamedTuple):
-    """What the file system says of a file: if it is the same as before, nobody has written to the file."""
+    """State of a file as the file system reports it: as long as it is the same, nobody has written to the file."""
 
     inode: int
     size: int
@@ -43,14 +45,14 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """A file whose content was right: what it looked like, and the CRC-32 of each block of a large one."""
+    """A file with correct content: its stamp, and the CRC-32 of each block if the file is large."""
 
     stamp: Stamp
     blocks: tuple[int, ...] = ()
 
 
 class BadFile(NamedTuple):
-    """A file of an artifact that is not what the manifest says: its name, "gone" or "changed", and how that is seen."""
+    """A file of an artifact that differs from the manifest: its name, "gone" or "changed", and the evidence."""
 
     name: str
     state: str
@@ -64,10 +66,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return "gone" or "changed" for every file that is not there any more, or whose bytes have another SHA-256.
+    """Return "gone" or "changed" for every file that is missing or has another SHA-256.
 
     Args:
-        folder: Where the files lie.
+        folder: Folder that contains the files.
         files: Their names, each with `sha256`, as in a manifest.
     """
     found = {}
@@ -81,13 +83,13 @@ def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dic
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return what a file looks like now."""
+    """Return the current stamp of a file."""
     about = path.stat()
     return Stamp(about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 def hash_file(path: Path) -> tuple[str, Seen]:
-    """Read a file once and return its SHA-256 and what is to be recorded of it."""
+    """Read a file once and return its SHA-256 and the record to keep of it."""
     before, whole, blocks = stamp_of(path), hashlib.sha256(), []
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -108,16 +110,16 @@ class ContentCheck:
         self.root = root / RECORDS
 
     def wrong_size(self, folder: Path, files: Mapping[str, Mapping[str, Any]]) -> BadFile | None:
-        """Return the first file that is gone or has another size than the manifest says; no file is opened."""
+        """Return the first file that is missing or has another size than in the manifest; no file is opened."""
         return self._stamps(folder, files)[1]
 
     def first_bad(self, folder: Path, files: Mapping[str, Mapping[str, Any]], whole: bool = False) -> BadFile | None:
-        """Return the first file whose content is not what the manifest says; None where all is right.
+        """Return the first file whose content differs from the manifest, or None if all files are correct.
 
         Args:
-            folder: The artifact's, `store/<stage>/<digest>`.
+            folder: Folder of the artifact, `store/<stage>/<digest>`.
             files: Names with `bytes` and `sha256`, from its manifest.
-            whole: Hash every file whole, whatever the record says.
+            whole: Hash every file whole, even if its record is unchanged.
         """
         stamps, bad = self._stamps(folder, files)
         if bad:
@@ -141,14 +143,14 @@ class ContentCheck:
         return None
 
     def remember(self, folder: Path, seen: Mapping[str, Seen]) -> None:
-        """Take the files of an artifact as right: they were hashed as they were written."""
+        """Record the files of an artifact as correct: they were hashed when they were written."""
         _right[folder] = {name: each.stamp for name, each in seen.items()}, True
         self._record(folder, seen, 0)
 
     def _record(self, folder: Path, seen: Mapping[str, Seen], uses: int) -> None:
-        """Write what files look like whose content is right, and how often they were sampled.
+        """Write the stamps of files with correct content, and how often they were sampled.
 
-        A disk that refuses is no error: without a record they are read whole again.
+        A failed write is no error: without a record, the files are hashed whole again.
         """
         files = {name: [*each.stamp, list(each.blocks)] for name, each in seen.items()}
         text = json.dumps({"format": FORMAT, "uses": uses, "files": files}, separators=(",", ":"))
@@ -163,7 +165,7 @@ class ContentCheck:
                 part.unlink(missing_ok=True)
 
     def _read(self, folder: Path) -> tuple[int, dict[str, Seen]]:
-        """Return how often an artifact was sampled, and what is recorded of its files; nothing where that is unread."""
+        """Return how often an artifact was sampled and the records of its files; (0, {}) without a valid record."""
         try:
             record = json.loads(self._file(folder).read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
@@ -190,12 +192,15 @@ class ContentCheck:
 
 
 def sampled_blocks(count: int, uses: int) -> list[int]:
-    """Return which of *count* blocks are read at use number *uses*: the first, the last, and those whose turn it is."""
+    """Return the numbers of the blocks to read at use *uses*: the first, the last, and every `CYCLE`-th in between."""
     return sorted({0, count - 1, *range(1 + uses % CYCLE, count - 1, CYCLE)})
 
 
 def _sample_agrees(path: Path, seen: Seen, uses: int) -> bool:
-    """Return whether some blocks of a large file are as recorded; False of a small one, which is hashed whole."""
+    """Return whether the sampled blocks of a large file are as recorded; False for a small file.
+
+    A small file has no recorded blocks: it is hashed whole.
+    """
     if not seen.blocks:
         return False
     with path.open("rb", buffering=0) as file:

@@ -1,6 +1,7 @@
-"""Credentials of the local servers: generated once per home folder, kept in a file of the owner's, handed on by name.
+"""Generate and read the credentials of the local servers.
 
-They travel in environment variables, never in arguments, which any user of the machine can list.
+The password is made once per home folder and kept in a file that only its owner can read. Credentials are passed on in
+environment variables, never as arguments: any user of the machine can list those.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ def password_of(home: Path) -> str:
 
 
 def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
-    """Return the settings of a Prefect server that only those who know *credentials* may use, from its own pages.
+    """Return the settings of a Prefect server that needs *credentials* and takes browser requests from its own pages.
 
     Args:
         credentials: "user:password".
-        origin: Scheme, host and port of its pages; empty: it has none.
+        origin: Scheme, host and port of its pages; empty if it has none.
     """
     allowed = origin or "http://none.invalid"  # Prefect takes an empty value for "any origin"
     return {"PREFECT_SERVER_API_AUTH_STRING": credentials, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed}
 
 
 def prefect_client(credentials: str) -> dict[str, str]:
-    """Return the setting by which Prefect's flows, workers and commands use such a server."""
+    """Return the setting that lets Prefect's flows, workers and commands use a server with these credentials."""
     return {"PREFECT_API_AUTH_STRING": credentials}
 
 
@@ -51,12 +52,15 @@ def credentials_of(home: Path) -> str:
 
 
 def one_time() -> str:
-    """Return credentials that nobody else knows, for a server that ends with this process."""
+    """Return random credentials for a server that ends with this process."""
     return f"{USER}:{secrets.token_urlsafe(BYTES)}"
 
 
 def _create(file: Path) -> str:
-    """Write a new password; "" where there is a file already. It appears whole, readable by the owner alone."""
+    """Write a new password and return it, or "" if there is a file already.
+
+    The file appears complete, and only its owner can read it.
+    """
     password = secrets.token_urlsafe(BYTES)
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.is_symlink() or file.exists():
@@ -66,7 +70,7 @@ def _create(file: Path) -> str:
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             out.write(password + "\n")
-        os.link(temporary, file)  # fails where another process was faster
+        os.link(temporary, file)  # fails if another process was faster
     except FileExistsError:
         return ""
     finally:

@@ -1,7 +1,7 @@
-"""Settings of the frameworks that must stand in the environment before they are imported.
+"""Set the environment variables that the frameworks read when they are imported.
 
-Everything lives below one folder (`REVIEWLM_HOME`, default `./.reviewlm`), nothing phones home, and the thread pools
-of the numeric libraries do not fight each other.
+All files are kept below one folder (`REVIEWLM_HOME`, default `./.reviewlm`). Telemetry is switched off. The thread
+pools of the numeric libraries are set so that they do not slow each other down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def home_folder(configured: str = ".reviewlm") -> Path:
 
 @contextmanager
 def other_home(folder: Path) -> Iterator[None]:
-    """Let every configuration of this process have another home folder within this block."""
+    """Use another home folder for all configurations of this process within the block."""
     before = os.environ.get(HOME_VARIABLE)
     os.environ[HOME_VARIABLE] = str(folder)
     try:
@@ -40,14 +40,14 @@ def other_home(folder: Path) -> Iterator[None]:
 
 
 def prepare_environment(home: Path, group: bool = False) -> None:
-    """Make the home folder its owner's, and set what the frameworks read at import; what the user has set stays.
+    """Create the home folder, restrict it to its owner, and set the frameworks' variables; values set by the user win.
 
     Args:
-        home: Made where it is missing.
-        group: The home folder's group may use it, too.
+        home: The home folder; created if it is missing.
+        group: Allow the home folder's group to use it, too.
 
     Raises:
-        StoreFull, NotWritable: The home folder cannot be made.
+        StoreFull, NotWritable: The home folder cannot be created.
     """
     with disk_errors(home):
         (home / "prefect").mkdir(parents=True, exist_ok=True)
@@ -64,8 +64,8 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GX_ANALYTICS_ENABLED": "False",
         "TOKENIZERS_PARALLELISM": "true",
-        # Threads that wait for each other spin 300,000 times by default and starve as soon as anything else runs: two
-        # threads beside two busy processes were 50 times slower than with this; on a quiet machine it costs nothing.
+        # Waiting threads spin 300,000 times by default. They starve as soon as anything else runs: next to two busy
+        # processes, two threads were 50 times slower than with this value. On a quiet machine it costs nothing.
         "GOMP_SPINCOUNT": "500",
     }
     for name, value in defaults.items():
@@ -75,10 +75,11 @@ def prepare_environment(home: Path, group: bool = False) -> None:
 
 
 def numpy_features() -> dict[str, str]:
-    """Return the variable, if it is needed, that makes numpy sort as fast as this processor can.
+    """Return the variable that makes numpy sort fast on this processor, or nothing if it is not needed.
 
-    With AVX-512 numpy packs what is below the pivot by an instruction that AMD's processors carry out in microcode:
-    sorting takes five times as long there as without (2 million int64: 107 and 20 ms), argsort twice as long.
+    With AVX-512, numpy moves the values below the pivot with an instruction that AMD processors run in microcode.
+    There, sorting takes five times as long as without AVX-512 (2 million int64: 107 ms and 20 ms), argsort twice as
+    long.
     """
     try:
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
@@ -90,7 +91,7 @@ def numpy_features() -> dict[str, str]:
 
 @contextmanager
 def reaching_prefect() -> Iterator[None]:
-    """Turn Prefect's complaint about its server into ours; it raises a bare RuntimeError."""
+    """Turn the bare RuntimeError that Prefect raises for an unreachable server into TrackingUnavailable."""
     try:
         yield
     except RuntimeError as error:
@@ -103,7 +104,7 @@ def reaching_prefect() -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Return the number of cores this process may use (affinity and container quota considered)."""
+    """Return the number of cores this process may use, with CPU affinity and container quota taken into account."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
@@ -114,14 +115,15 @@ def available_cores() -> int:
 
 
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
-    """Return "cpu" or "cuda": what `execution.device` says, and for "auto" the GPU where a network can use one.
+    """Return "cpu" or "cuda": the value of `execution.device`, or for "auto" the GPU if a network can use one.
 
-    That is where the driver has made its device file, a GPU may be seen, and torch was not built for processors alone;
-    torch is not imported for it, since that takes longer than all else the command line does.
+    A GPU can be used if the driver has created its device file, at least one GPU is visible, and torch is not a
+    CPU-only build. torch is not imported for this check: the import takes longer than everything else the command line
+    does.
 
     Args:
         configured: "auto", "cpu" or "cuda".
-        devices: Where the system keeps device files.
+        devices: Folder in which the system keeps device files.
     """
     if configured != "auto":
         return configured
@@ -130,7 +132,7 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """Return how many GPUs a fit could use: those that CUDA_VISIBLE_DEVICES names, else those with a device file."""
+    """Return the number of GPUs a fit could use: those named in CUDA_VISIBLE_DEVICES, else those with a device file."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
     return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])

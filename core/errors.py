@@ -1,4 +1,4 @@
-"""The error tree, with the exit code that each branch gives the command line.
+"""Define the error tree and the exit code of each of its branches.
 
 ReviewLMError (1)
 ├── ConfigError (2)          a setting is unknown, of the wrong type or out of range
@@ -9,19 +9,19 @@ ReviewLMError (1)
 │   └── MissingColumn        a needed field is absent
 ├── CheckFailed (4)          a critical expectation failed; carries the report's path
 ├── ArtifactError (5)        the store
-│   ├── Damaged              an artifact is not what its manifest says
-│   ├── NotReproduced        made again, a version came out differently
+│   ├── Damaged              an artifact differs from its manifest
+│   ├── NotReproduced        a version that was made again came out differently
 │   ├── StoreFull            no space left on the disk
 │   └── NotWritable          read-only disk, or no permission
 ├── FitError (6)             training
 │   ├── Diverged             the loss is not a finite number
-│   ├── OutOfMemory          the device's memory does not suffice
+│   ├── OutOfMemory          the device does not have enough memory
 │   └── RankFailed           one of several processes died
 ├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
 ├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
-│   └── NotAuthorized        it does not take the credentials; waiting does not help
-├── Crash (70)               an exception that nobody has foreseen; names its crash log
-└── OutputClosed (141)       nobody reads standard output any more (128 + SIGPIPE); nothing is said
+│   └── NotAuthorized        MLflow rejects the credentials; waiting does not help
+├── Crash (70)               an unexpected exception; names its crash log
+└── OutputClosed (141)       the reader of standard output has closed it (128 + SIGPIPE); no message is shown
 
 A refused promotion is no error.
 """
@@ -38,7 +38,7 @@ from typing import Any
 from core.visible import visible
 
 SHOWN = 200
-"""Characters of an offending value that are shown."""
+"""Number of characters shown of an offending value."""
 
 
 class ReviewLMError(Exception):
@@ -70,7 +70,7 @@ class ReviewLMError(Exception):
         super().__init__(visible("\n".join(lines)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON values: the same words as for people, and no secret."""
+        """Return the error as JSON values: the text that the user sees, without secrets."""
         value = None if self.value is None else without_password(str(self.value))[:SHOWN]
         return {
             "kind": type(self).__name__, "what": without_password(self.what), "where": without_password(self.where),
@@ -79,12 +79,12 @@ class ReviewLMError(Exception):
         }
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive pickling between processes: exceptions with keyword-only arguments do not by themselves."""
+        """Support pickling between processes, which fails by default for exceptions with keyword-only arguments."""
         return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
 
 
 def _shown(value: object) -> str:
-    """Return a value as text, also one that Python will not write: numbers of thousands of digits, endless nesting."""
+    """Return a value as text, even if `str` fails: numbers of thousands of digits, endless nesting."""
     try:
         return str(value)
     except (ValueError, RecursionError):
@@ -92,12 +92,12 @@ def _shown(value: object) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return a text in which passwords of addresses ("scheme://user:password@host") are stars."""
+    """Return a text in which passwords in addresses ("scheme://user:password@host") are replaced by stars."""
     return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which passwords of addresses, and values called a password, token or secret, are stars."""
+    """Return a text with stars for passwords in addresses and for values named password, token, secret or key."""
     named = r"(?i)((?:password|passwd|auth_string|(?<![a-z])token|secret|api_key|access_key)[\"']?\s*[=:]\s*[\"']?)"
     return re.sub(named + r"[^\s\"'&,;)]+", r"\1***", without_password(text))
 
@@ -118,7 +118,7 @@ class ConfigError(ReviewLMError):
 
 
 class UsageError(ConfigError):
-    """The command line cannot be parsed; shown in the parser's own words, with the usage of the verb."""
+    """The command line cannot be parsed; shown in the parser's own words, with the usage of the command."""
 
     def __init__(self, error: Any, show: Callable[[], object]) -> None:
         context = getattr(error, "ctx", None)
@@ -134,11 +134,11 @@ class InputError(ReviewLMError):
 
 
 class EmptyInput(InputError):
-    """Nothing to read, or nothing left after reading."""
+    """There is nothing to read, or nothing is left after reading."""
 
 
 class Unreadable(InputError):
-    """Truncated, in the wrong format or encoding, or not there."""
+    """The input is truncated, has the wrong format or encoding, or does not exist."""
 
 
 class MissingColumn(InputError):
@@ -162,19 +162,19 @@ class ArtifactError(ReviewLMError):
 
 
 class Damaged(ArtifactError):
-    """An artifact is not what its manifest says."""
+    """An artifact differs from its manifest."""
 
 
 class NotReproduced(ArtifactError):
-    """Made again from the same raw files, a version came out differently."""
+    """A version that was made again from the same raw files came out differently."""
 
 
 class StoreFull(ArtifactError):
-    """No space left on the disk."""
+    """No space is left on the disk."""
 
 
 class NotWritable(ArtifactError):
-    """Read-only disk, or no permission."""
+    """The disk is read-only, or the permission is missing."""
 
 
 class FitError(ReviewLMError):
@@ -188,7 +188,7 @@ class Diverged(FitError):
 
 
 class OutOfMemory(FitError):
-    """The device's memory does not suffice."""
+    """The device does not have enough memory."""
 
 
 class RankFailed(FitError):
@@ -208,11 +208,11 @@ class TrackingUnavailable(ReviewLMError):
 
 
 class NotAuthorized(TrackingUnavailable):
-    """MLflow does not take the credentials: only a person can help, though what is written may wait for that."""
+    """MLflow rejects the credentials: a person must correct them. Queued writes are kept until then."""
 
 
 class Crash(ReviewLMError):
-    """An exception that nobody has foreseen: a defect of this program, or of a library."""
+    """An unexpected exception: a defect of this program or of a library."""
 
     exit_code = 70
 
@@ -224,7 +224,7 @@ class Crash(ReviewLMError):
 
 
 class OutputClosed(ReviewLMError):
-    """Nobody reads standard output any more, e.g. `reviewlm history | head -1`."""
+    """The reader of standard output has closed it, e.g. `reviewlm history | head -1`."""
 
     exit_code = 141
 
@@ -235,10 +235,11 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 @contextmanager
 def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
-    """Turn the operating system's disk errors into ours, naming the folder that was written to.
+    """Turn the operating system's disk errors into StoreFull or NotWritable, which name the folder.
 
     Args:
-        remedy: Where something else helps than moving the store or a rerun.
+        where: The folder that is written to.
+        remedy: Advice for the user, if neither moving the store nor a rerun helps.
     """
     try:
         yield

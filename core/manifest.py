@@ -10,18 +10,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 CHECKSUM = "checksum"
-"""Key under which a manifest holds the SHA-256 of all else in it; manifests of earlier versions have none."""
+"""Key of the SHA-256 of everything else in a manifest; manifests of earlier versions have none."""
 NO_NUMBER = "__float__"
-"""Key under which facts hold an infinity; no stage names a fact so."""
+"""Key that encodes an infinity in the facts; no stage has a fact with this name."""
 
 
 def canonical(value: object) -> str:
-    """Return the one JSON text of *value* (sorted keys, no spaces, no NaN), fit for hashing."""
+    """Return the unique JSON text of *value* (sorted keys, no spaces, no NaN), to be hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def to_json(value: Any) -> Any:
-    """Return facts with `{"__float__": "inf"}` for what JSON has no number for: a perplexity may be infinite."""
+    """Return facts with `{"__float__": "inf"}` for numbers that JSON cannot write: a perplexity may be infinite."""
     if isinstance(value, Mapping):
         return {name: to_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -30,22 +30,22 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: dict[str, Any]) -> Any:
-    """Undo `to_json`: the hook of `json.loads` for objects."""
+    """Undo `to_json`; an object hook for `json.loads`."""
     return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
 
 
 def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest with its checksum."""
-    plain = json.loads(canonical(to_json(manifest)))  # keys as they are read back: texts
+    plain = json.loads(canonical(to_json(manifest)))  # turns keys into strings, as they are when read back
     plain[CHECKSUM] = _checksum(plain)
     file.write_text(canonical(plain) + "\n", encoding="utf-8")
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
-    """Return a manifest.
+    """Read and check a manifest.
 
     Raises:
-        ValueError: It is no JSON object, was changed since it was written, or does not say of files what it must.
+        ValueError: It is no JSON object, was changed after it was written, or lacks the size or SHA-256 of a file.
     """
     text = file.read_text(encoding="utf-8")
     try:
@@ -59,7 +59,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise ValueError("it was changed since it was written")
     try:
         manifest = dict(json.loads(text, object_hook=from_json))
-    except (OverflowError, TypeError) as error:  # a number of hundreds of digits in the place of an infinity
+    except (OverflowError, TypeError) as error:  # a number of hundreds of digits where an infinity is expected
         raise ValueError(f"it holds what is no number: {error}") from error
     manifest.pop(CHECKSUM, None)
     _require_form(manifest)

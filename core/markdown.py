@@ -1,7 +1,7 @@
-"""Write raw text into Markdown so that it is shown as it stands.
+"""Escape raw text for Markdown so that it is shown unchanged.
 
-Prefect and MLflow render what we write as Markdown, and pages made of it as HTML: a review with a link, an image, a
-heading, a table's bar or a tag must stay what the reviewer typed.
+Prefect and MLflow render our text as Markdown, and as HTML pages. If a review contains a link, an image, a heading, the
+bar of a table or a tag, the page must show exactly what the reviewer typed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp):|\bwww\.")
 
 
 def literal(text: str) -> str:
-    """Return text on one line that Markdown shows as it stands: no tag, link, emphasis, list or cell begins in it."""
+    """Return text on one line, escaped so that Markdown starts no tag, link, emphasis, list or table cell in it."""
     text = " ".join(visible(text).splitlines())
     text = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     text = _ADDRESS.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
@@ -24,7 +24,7 @@ def literal(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return text on one line as it stands, in the type of programs."""
+    """Return text on one line as inline code."""
     return f"`{' '.join(visible(text).splitlines()).replace('`', chr(39)).strip() or ' '}`"
 
 
@@ -34,5 +34,5 @@ def quoted(text: str) -> str:
 
 
 def table_row(cells: list[str]) -> str:
-    """Return a row of a table whose cells are raw text."""
+    """Return a table row whose cells are raw text."""
     return f"| {' | '.join(map(literal, cells))} |"

@@ -1,7 +1,8 @@
-"""Write the files that a user names: whole or not at all, and never in the place of something else.
+"""Write the files that a user names: complete or not at all.
 
-A regular file is made beside its place and takes it when it is complete. A link stays a link: the file that it leads to
-is replaced. A device or a pipe (`/dev/stdout`, `/dev/full`, a FIFO) is written straight into and stays what it is.
+A regular file is written under a temporary name and renamed when it is complete. A link stays a link: the file it
+points to is replaced. A device or a pipe (`/dev/stdout`, `/dev/full`, a FIFO) is written to directly and never
+replaced.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ OUT = "--out"
 
 @contextmanager
 def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
-    """Open a file to write; it appears, with the folders above it, when the block ends without an error.
+    """Open a file to write; it appears, with its parent folders, when the block ends without an error.
 
     Args:
-        path: As the user named it.
-        mode: Permissions of the file, e.g. 0o600; none: those of the file that is replaced, or the usual ones.
+        path: The path, as the user gave it.
+        mode: Permissions of the file, e.g. 0o600; None keeps those of the file that is replaced, or the usual ones.
 
     Raises:
-        ConfigError: The path names a folder, or a file is in the way of a folder above it.
+        ConfigError: The path is a folder, or one of its parents is a file.
         StoreFull, NotWritable, ArtifactError: The disk.
     """
     require_output(path)
@@ -53,14 +54,14 @@ def write_output(path: Path, content: bytes | str, mode: int | None = None) -> P
 
 
 def require_output(path: Path, option: str = OUT) -> None:
-    """See that a file can be written, and make the folders above it. To be called before any work.
+    """Check that a file can be written, and create its parent folders. Call this before any work.
 
     Args:
-        path: As the user named it.
-        option: Under which it was named, for the message.
+        path: The path, as the user gave it.
+        option: The option that named it, for the message.
 
     Raises:
-        ConfigError: It names a folder, or a file is in the way of a folder above it.
+        ConfigError: The path is a folder, or one of its parents is a file.
         NotWritable: The operating system refuses.
     """
     try:
@@ -71,7 +72,7 @@ def require_output(path: Path, option: str = OUT) -> None:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return
         folder = path.resolve().parent
-    except (OSError, RuntimeError) as error:  # the latter: links that lead to each other
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE) from error
     except ValueError as error:
         raise ConfigError("This is no path of a file", where=option, value=path, cause=str(error)) from error
@@ -79,10 +80,10 @@ def require_output(path: Path, option: str = OUT) -> None:
 
 
 def require_folder(folder: Path | None, option: str = OUT) -> None:
-    """Make a folder and see that it takes files. To be called before any work, and after all other checks.
+    """Create a folder and check that it can be written to. Call this before any work and after all other checks.
 
     Raises:
-        ConfigError: A file is in its place, or in that of a folder above it.
+        ConfigError: The path or one of its parents is a file.
         NotWritable: The operating system refuses.
     """
     if folder is None:
@@ -100,7 +101,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
 
 
 def _refused(path: Path, error: OSError) -> ArtifactError:
-    """Return the operating system's refusal as an error of ours."""
+    """Return an error of the operating system as an error of ours."""
     if error.errno in FULL:
         return StoreFull("No space is left on the disk", where=path, cause=str(error), remedy=ANOTHER_PLACE)
     kind = NotWritable if error.errno in REFUSED else ArtifactError

@@ -1,7 +1,8 @@
 """Keep the home folder readable by its owner only: it holds reviews, personal data in quarantine, and a password.
 
-New files follow the process's umask, which child processes take over. What is there already is mended at every start:
-a look at each entry of the home folder, and a walk through those that are too open.
+New files follow the umask of the process, which child processes inherit. The permissions of existing files are
+corrected at every start: each entry of the home folder is checked, and an entry that is too open is corrected with
+everything below it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PRIVATE = ("ui-password",)
-"""Left as it is: a password that others could read is refused, not hidden (see `core/credentials.py`)."""
+"""Left unchanged: a password that others could read is refused, not hidden (see `core/credentials.py`)."""
 OURS = frozenset({
     *PRIVATE, "store", "prefect", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal", "mlartifacts",
     "logs", "services.json", "services.json.new", "reports", "comparisons", "replays", "sweeps", "outbox", "crashes",
     "running", "registry.lock", "mlflow.db.lock", "home.json", "home.lock", "moved",
 })  # fmt: skip
-"""What a home folder holds. A folder that holds anything else is no home alone and keeps its own permissions."""
+"""Contents of a home folder. A folder that contains anything else is not only a home and keeps its own permissions."""
 log = logging.getLogger(__name__)
 
 
 def restrict(home: Path, group: bool = False) -> None:
-    """Let only the owner read and write the home folder and what will be made from now on.
+    """Let only the owner read and write the home folder and all files made from now on.
 
     Args:
-        home: The folder; it must be there.
-        group: The folder's group may do what the owner may.
+        home: The folder; it must exist.
+        group: Give the folder's group the same rights as the owner.
     """
     os.umask(0o007 if group else 0o077)
     entries = sorted(home.iterdir())
@@ -42,7 +43,7 @@ def restrict(home: Path, group: bool = False) -> None:
 
 
 def _mend(path: Path, group: bool) -> int:
-    """Set the permissions of an entry and, if its own were wrong, of all below it; return how many changed."""
+    """Correct the permissions of an entry and, if they were wrong, of everything below it; return how many changed."""
     if not _set_mode(path, group):
         return 0
     return 1 + sum(_set_mode(below, group) for below in _below(path))
@@ -54,7 +55,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _set_mode(path: Path, group: bool) -> bool:
-    """Give a file or folder the owner's permissions alone, or the same to its group; return whether it had others."""
+    """Remove the rights of others, or with *group* copy the owner's to the group; return whether the mode changed."""
     try:
         about = path.lstat()
         foreign = os.geteuid() not in (0, about.st_uid)
@@ -62,12 +63,12 @@ def _set_mode(path: Path, group: bool) -> bool:
             return False
         mode = stat.S_IMODE(about.st_mode)
         wanted = mode & 0o700
-        if group:  # new files in a folder with this mark belong to the folder's group
+        if group:  # new files in a folder with this bit belong to the folder's group
             wanted |= wanted >> 3 | (stat.S_ISGID if stat.S_ISDIR(about.st_mode) else 0)
         if mode == wanted:
             return False
         path.chmod(wanted)
-    except OSError as error:  # gone meanwhile, or a file system without permissions
+    except OSError as error:  # deleted meanwhile, or a file system without permissions
         log.debug("permissions of %s stay: %s", path, error)
         return False
     return True

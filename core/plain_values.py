@@ -1,6 +1,6 @@
-"""Values as a preset can write them: "none" where TOML has no null, and no truth value where a number is meant.
+"""Convert values of a preset: "none" becomes None, and true or false is refused where a number is needed.
 
-pydantic would read `hidden = true` as 1.
+TOML has no null. pydantic would read `hidden = true` as 1.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ NONE = "none"
 
 
 def model_options(options: Any) -> Any:
-    """Return the options of a model with None for every "none" where an option may be left open.
+    """Return the options of a model with None for every "none" of an option that may be None.
 
-    What is no table, or of no known kind, is returned as it is.
+    Values that are no table, or have an unknown kind, are returned unchanged.
 
     Raises:
-        ValueError: A number is given as true or false, or what may be left open is neither a number nor "none".
+        ValueError: true or false is given for a number, or an option that may be None is neither a number nor "none".
     """
     kind = options.get("kind") if isinstance(options, Mapping) else None
     return _read(KINDS[kind][0], options) if isinstance(kind, str) and kind in KINDS else options
@@ -33,7 +33,7 @@ def vocabulary_options(options: Any) -> Any:
 
 
 def refuse_truth_value(name: str, annotation: Any, value: Any) -> None:
-    """Raise ValueError where *value*, or an entry of it, is true or false, and the annotation wants a number."""
+    """Raise ValueError if *value*, or an entry of it, is true or false although the annotation requires a number."""
     kinds = _kinds(annotation)
     if {int, float} & kinds and bool not in kinds:
         for one in value if isinstance(value, list | tuple) else [value]:

@@ -1,7 +1,8 @@
-"""What a result was made with: the code, the libraries and the machine. Recorded beside every artifact, hashed in none.
+"""Record the code, the libraries and the machine of a result.
 
-Equal inputs give equal bytes only where all of these are equal: numeric libraries choose their kernels by the
-instructions of the processor and by the number of threads, and sums of rounded numbers depend on their order.
+They are stored with every artifact but are part of no hash. Equal inputs give equal bytes only if all of these are
+equal: numeric libraries choose their kernels by the processor's instructions and the number of threads, and the sum of
+rounded numbers depends on their order.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ LIBRARIES = (
     "numba", "numpy", "orjson", "polars", "prefect-dask", "py3langid", "pyarrow", "rensa", "safetensors", "scipy",
     "tokenizers", "torch",
 )
-"""Those through which a review passes on its way to a score."""
+"""Libraries that process a review on its way to a score."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")
 INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512", "avx_vnni", "amx_", "asimd", "sve")
-"""Prefixes of the processor's flags by which numeric libraries choose their kernels."""
+"""Prefixes of the processor flags by which numeric libraries choose their kernels."""
 SOURCE = Path(__file__).resolve().parent.parent
 
 
@@ -35,7 +36,7 @@ def made_with() -> dict[str, Any]:
 
 @cache
 def libraries() -> Mapping[str, str]:
-    """Return the version of Python and of every library of `LIBRARIES` that is installed."""
+    """Return the version of Python and of every installed library of `LIBRARIES`."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -47,7 +48,7 @@ def libraries() -> Mapping[str, str]:
 
 @cache
 def machine(cpuinfo: Path = Path("/proc/cpuinfo"), gpus: Path = Path("/proc/driver/nvidia/gpus")) -> Mapping[str, Any]:
-    """Return system, processor, its instructions, the cores this process may use, and the GPUs of this machine."""
+    """Return system, processor, its instructions, the cores this process may use, and the machine's GPUs."""
     about = _fields(cpuinfo)
     flags = (about.get("flags") or about.get("Features") or "").split()
     return {
@@ -60,7 +61,7 @@ def machine(cpuinfo: Path = Path("/proc/cpuinfo"), gpus: Path = Path("/proc/driv
 
 
 def _fields(file: Path) -> dict[str, str]:
-    """Return the `name: value` lines of the first paragraph of a file; none where it cannot be read."""
+    """Return the `name: value` lines of the first paragraph of a file; an empty dict if it cannot be read."""
     try:
         paragraph = file.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
     except OSError:
@@ -70,13 +71,13 @@ def _fields(file: Path) -> dict[str, str]:
 
 
 def threads_set() -> dict[str, str]:
-    """Return the environment's limits of threads; what is not set the libraries choose by the number of cores."""
+    """Return the thread limits set in the environment; without a limit, libraries choose by the number of cores."""
     return {name: os.environ[name] for name in THREADS if name in os.environ}
 
 
 @cache
 def code_digest(source: Path = SOURCE) -> str:
-    """Return the SHA-256 of all Python files of the project, names and bytes: a commit knows of no later change."""
+    """Return the SHA-256 of names and bytes of all Python files of the project; a commit hash misses later changes."""
     content = hashlib.sha256()
     files = [path for room in ROOMS for path in (source / room).rglob("*.py")]
     for path in sorted(files):
@@ -85,11 +86,11 @@ def code_digest(source: Path = SOURCE) -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return, a sentence each, how two platforms differ: what `made_with` gives, but for the code.
+    """Return how two platforms differ, one sentence per difference. The code is not compared.
 
     Args:
-        then: As recorded; without it nothing can be said, which is a difference too.
-        now: Of this process, or as recorded elsewhere.
+        then: As recorded. Without libraries or machine the comparison is impossible, which counts as a difference.
+        now: `made_with` of this process, or another record.
     """
     if not then.get("machine") or not then.get("libraries"):
         return ["the platform was not recorded"]

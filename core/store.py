@@ -1,9 +1,9 @@
-"""Content-addressed artifacts: the one memory of the pipeline.
+"""Store the results of stages as content-addressed artifacts.
 
-An artifact is a folder `store/<stage>/<digest>` whose digest is the SHA-256 of everything its content depends on:
-stage, version of the stage's code, options and the digests of its inputs. It is built in `store/.work/<digest>`,
-which survives a crash so that a resumable stage goes on where it stopped, and appears under its final name in one
-rename. A folder without that name does not exist for readers.
+An artifact is a folder `store/<stage>/<digest>`. The digest is the SHA-256 of everything the content depends on: stage,
+version of the stage's code, options and the digests of its inputs. The artifact is built in `store/.work/<digest>`.
+That folder survives a crash, so a resumable stage continues where it stopped. One rename then gives the artifact its
+final name, so readers never see an unfinished one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MANIFEST = "manifest.json"
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
 WORK, ONCE = ".work", "once-"
-"""Folder of what is being built; beginning of the names of builds that cannot be taken up again."""
+"""Folder of unfinished builds; prefix of builds that cannot be resumed."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: small and picklable, never the data itself."""
+    """A finished artifact: stage, digest, path and manifest. It is small and picklable and never holds the data."""
 
     stage: str
     digest: str
@@ -50,24 +50,24 @@ class Artifact:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the stage said of its result: counts, figures."""
+        """Facts that the stage recorded about its result: counts, figures."""
         return dict(self.manifest.get("facts", {}))
 
 
 @dataclass(frozen=True)
 class Built:
-    """An artifact, and whether it was there already."""
+    """An artifact, and whether it existed already."""
 
     artifact: Artifact
     reused: bool
 
 
 class Store:
-    """Artifacts below one root folder.
+    """The artifacts below one root folder.
 
     Args:
         root: The folder.
-        verify: Hash every file of an artifact whole before it is used, not only those that may have changed.
+        verify: Hash every file of an artifact whole before it is used, not only files that may have changed.
     """
 
     def __init__(self, root: str | Path, verify: bool = False) -> None:
@@ -76,15 +76,15 @@ class Store:
 
     @staticmethod
     def digest(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-        """Return the identity of a result: *inputs* maps names to digests of artifacts or files."""
+        """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
         identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
         return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
 
     def find(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if it is there and its content is right (see `content_check`), else None.
+        """Return the artifact if it exists and its content is correct (see `core/content_check.py`), else None.
 
         Raises:
-            Damaged: The folder is there, but its files are not those that its manifest lists.
+            Damaged: The folder exists, but its files differ from its manifest.
         """
         artifact = self._listed(stage, digest)
         if artifact is not None:
@@ -92,7 +92,10 @@ class Store:
         return artifact
 
     def find_usable(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, None also where it is damaged, which is logged: for whoever can do without it."""
+        """Return the artifact, or None if it is missing or damaged; damage is logged.
+
+        For callers that can continue without it.
+        """
         try:
             return self.find(stage, digest)
         except Damaged as error:
@@ -100,10 +103,10 @@ class Store:
             return None
 
     def open(self, stage: str, digest: str) -> Artifact:
-        """Return an artifact that must be there.
+        """Return an artifact that must exist.
 
         Raises:
-            ArtifactError: There is none under this digest.
+            ArtifactError: There is none with this digest.
             Damaged: See `find`.
         """
         artifact = self.find(stage, digest)
@@ -112,11 +115,11 @@ class Store:
         return artifact
 
     def check(self, artifact: Artifact, whole: bool = False) -> None:
-        """Compare the content of an artifact's files with its manifest, as far as they may have changed.
+        """Compare the files of an artifact with its manifest, as far as they may have changed.
 
         Args:
-            artifact: As `all` lists it; `find` and `open` check by themselves.
-            whole: Hash every file whole, whatever is known of it.
+            artifact: As listed by `all`; `find` and `open` check by themselves.
+            whole: Hash every file whole, even if its record is unchanged.
 
         Raises:
             Damaged: Names the first file that differs.
@@ -134,7 +137,7 @@ class Store:
             raise self._bad(artifact.stage, artifact.folder, bad)
 
     def verify(self, artifact: Artifact) -> None:
-        """Compare every file, whole, with the manifest's SHA-256.
+        """Hash every file whole and compare it with the manifest.
 
         Raises:
             Damaged: Names the first file that differs.
@@ -142,7 +145,7 @@ class Store:
         self.check(artifact, whole=True)
 
     def _listed(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if its manifest is whole and its files are there with the right sizes."""
+        """Return the artifact if its manifest is valid and its files exist with the right sizes."""
         folder = self.root / stage / digest
         if not digest or not folder.is_dir():
             return None
@@ -166,9 +169,9 @@ class Store:
         )
 
     def all(self, stage: str) -> Iterator[Artifact]:
-        """Yield the artifacts of a stage, newest first; a damaged one is passed over with a warning.
+        """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
 
-        Only names and sizes are looked at: whoever reads the files of one of them calls `check` first.
+        Only names and sizes are checked: call `check` before reading an artifact's files.
         """
         folder = self.root / stage
         names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
@@ -193,20 +196,20 @@ class Store:
         rebuild: bool = False,
         resumable: bool = False,
     ) -> Built:
-        """Return the artifact for these inputs, calling *make* only where it is not there already.
+        """Return the artifact for these inputs; call *make* only if it does not exist already.
 
         Args:
             stage: Name of the stage and of its folder.
-            version: Bumped by hand when the stage's result changes for equal inputs.
+            version: Raised by hand when the stage's result changes for equal inputs.
             options: The stage's own settings; JSON values only.
             inputs: Names to digests.
             make: Writes its files into the given work folder and returns facts for the manifest.
-            environment: What does not change the result but is worth recording (device, threads, versions).
-            rebuild: Build anew even where the artifact is there.
-            resumable: Hand *make* the files that a killed attempt left; otherwise it starts in an empty folder.
+            environment: Facts that do not change the result but are recorded (device, threads, versions).
+            rebuild: Build again even if the artifact exists.
+            resumable: Give *make* the files that a killed attempt left; otherwise it starts in an empty folder.
 
         Raises:
-            StoreFull, NotWritable: From the operating system, as ours.
+            StoreFull, NotWritable: The operating system refuses.
         """
         digest = self.digest(stage, version, options, inputs)
         with disk_errors(self.root):
@@ -215,7 +218,7 @@ class Store:
             work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
             work.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(work.with_name(f"{digest}.lock")):
-                # Another process may have built it while we waited for the lock.
+                # Another process may have built it while this one waited for the lock.
                 if not rebuild and (found := self.find_usable(stage, digest)):
                     return Built(found, reused=True)
                 self._set_aside(stage, digest)
@@ -232,9 +235,9 @@ class Store:
         return Built(self.open(stage, digest), reused=False)
 
     def tidy(self) -> list[Path]:
-        """Remove the work folders that killed builds left and that no build goes on with; return them.
+        """Remove the work folders of killed builds that cannot be resumed; return them.
 
-        What a build can go on with stays, and so does what a living process works in.
+        Folders of resumable builds, and folders that a running process works in, are kept.
         """
         gone = []
         for work in (self.root / WORK).glob(f"{ONCE}*"):
@@ -245,7 +248,7 @@ class Store:
         return gone
 
     def _find_whole(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, None where it is absent or damaged; what is damaged is dealt with under the lock."""
+        """Return the artifact, or None if it is missing or damaged; damage is handled later, under the lock."""
         with suppress(Damaged):
             return self.find(stage, digest)
         return None
@@ -260,8 +263,8 @@ class Store:
 
 
 def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
-    """Write the manifest, flush all to the disk, and give the folder its name; return what its files look like."""
-    # A manifest that a killed attempt left must not be listed among the files of this one.
+    """Write the manifest, flush all files to the disk, and rename the folder; return the records of its files."""
+    # A manifest left by a killed attempt must not be listed among the files of this one.
     (work / MANIFEST).unlink(missing_ok=True)
     files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
     hashed = {name: hash_file(path) for name, path in files.items()}

@@ -1,7 +1,7 @@
-r"""Show what a terminal would obey: control and direction characters of a text become `\x1b`, `\u202e` and the like.
+r"""Escape control and direction characters so that a terminal shows them (`\x1b`, `\u202e`) and does not obey them.
 
-A review, a file's name or an error's value may hold sequences that move the cursor, set the window's title, or turn the
-reading direction so that a line seems to say something else.
+The text of a review, the name of a file or the value in an error may contain sequences that move the cursor, set the
+title of the window, or reverse the reading direction so that a line seems to say something else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and line feed
     r"\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # direction, invisible, line separators
     r"\ud800-\udfff\U000e0000-\U000e007f]"  # halves of characters; tags
 )

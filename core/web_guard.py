@@ -1,8 +1,8 @@
 """Guard a local web server against other web pages: check Host, Origin and password of every request (ASGI).
 
-A browser lets any page send requests to `http://127.0.0.1:4200`. Without these checks such a page could read runs or
-start processes, directly or by a name that it points at this machine (DNS rebinding). The guard wraps the server's own
-application, so that nothing behind it is reached by a request that it refuses.
+A browser lets any page send requests to `http://127.0.0.1:4200`. Without these checks, such a page could read runs or
+start processes, directly or through a domain name that it resolves to this machine (DNS rebinding). The guard wraps the
+server's own application, so a refused request reaches nothing behind it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HOSTS_VARIABLE = "REVIEWLM_UI_HOSTS"
-"""More values of the Host header, comma-separated, e.g. `reviews.example.org,localhost:9000` of an SSH tunnel."""
+"""Variable with more allowed values of the Host header, comma-separated, e.g. `reviews.example.org,localhost:9000` for
+an SSH tunnel."""
 HEALTH = "/health"
 FOREIGN = (b"cross-site", b"same-site")
 
 
 class Guard:
-    """Pass on only requests that name this server, come from its own pages, and know the password.
+    """An ASGI application that passes on only requests with its Host name, from its own pages, and with the password.
 
     Args:
         app: The application behind it.
-        credentials: "user:password" of HTTP Basic; empty where the application asks for a password itself.
+        credentials: "user:password" of HTTP Basic; empty if the application asks for a password itself.
     """
 
     def __init__(self, app: Application, credentials: str = "") -> None:
@@ -69,7 +70,7 @@ def _values(scope: Message, name: bytes) -> list[bytes]:
 
 
 def _own_hosts(scope: Message) -> set[bytes]:
-    """Return the Host headers by which this server may be asked: loopback names with its port, and the user's own."""
+    """Return the allowed Host headers: loopback names with the server's port, and those that the user added."""
     port = (scope.get("server") or ("", None))[1]
     own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
     own |= {name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")} - {""}
@@ -77,7 +78,7 @@ def _own_hosts(scope: Message) -> set[bytes]:
 
 
 def _from_another_page(scope: Message) -> bool:
-    """Return whether a browser says that another site's page sent it; a link that a person clicks does not count."""
+    """Return whether the browser reports a page of another site as the sender; following a link is allowed."""
     if not any(site in FOREIGN for site in _values(scope, b"sec-fetch-site")):
         return False
     clicked = _values(scope, b"sec-fetch-mode") == [b"navigate"] and _values(scope, b"sec-fetch-dest") == [b"document"]
