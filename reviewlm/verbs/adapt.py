@@ -1,4 +1,4 @@
-"""The verb that reads a text as one continuous stream with a model that adapts, and with the same model static."""
+"""Define the command that reads a text as one continuous stream with a model, static and adapting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARTS = {
     "dynamic": ("train", "rule", "segment", "rates", "decays", "dynamic_tokens"),
     "cache": ("thetas", "windows", "cache_tokens"),
 }
-"""Parameters of the verb that belong to one variant."""
+"""Parameters of the command that belong to one variant."""
 
 
 @app.command()
@@ -91,16 +91,16 @@ def adapt(
 
 
 def _asked(context: typer.Context) -> dict[str, Any]:
-    """Return the settings that decide the figures, as they were given."""
+    """Return the settings that determine the figures, as given."""
     where = ("out", "track", "preset", "set", "as_json")
     return {name: str(value) for name, value in context.params.items() if name not in where}
 
 
 def _refuse_idle(context: typer.Context, variants: list[str], rule: str) -> None:
-    """Refuse options that have no part in what is asked for.
+    """Refuse options that have no effect with the other options.
 
     Raises:
-        ConfigError: An option of a variant that is not measured, or training text that nothing reads.
+        ConfigError: The option belongs to a variant that is not measured, or names training text that is not read.
     """
     for variant, names in PARTS.items():
         given = [name for name in names if _is_given(context, name)]
@@ -117,7 +117,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _variants(given: str) -> list[str]:
-    """Return the variants between commas; the report has no row without one."""
+    """Return the variants, separated by commas in the option; at least one is needed, or the report would be empty."""
     from evaluation.scoring.continuous import VARIANTS
 
     chosen = [name.strip() for name in given.split(",") if name.strip()]
@@ -129,7 +129,7 @@ def _variants(given: str) -> list[str]:
 
 
 def _require_texts(*paths: Path | None) -> None:
-    """Refuse a text that is not there, before any other is read."""
+    """Refuse a text that does not exist, before any text is read."""
     for path in paths:
         if path is not None and not path.exists():
             raise InputError("There is no such text", where=path, remedy=TEXT)

@@ -1,4 +1,4 @@
-"""The verb that puts two models beside each other."""
+"""Define the command that compares two models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that look at the data."""
+"""Define the commands for data: synthetic reviews, quarantine, checks and drift."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def quarantine_replay(
 
 
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
-    """Return whose data are meant, and their quarantine."""
+    """Return the origin of the data and the path of their quarantine file."""
     from corpus.ingestion.parts import QUARANTINE_FILE
 
     chosen, dataset = _quarantined(preset, input, overrides)

@@ -1,4 +1,4 @@
-"""Verbs that follow a version back to its raw files: show the chain, hash it again, make the version again."""
+"""Define the commands that trace a version to its raw files: show the chain, hash it again, make the version again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def lineage(
 
 
 def _from_store(config: Any, bundle: Path) -> Any:
-    """Return the lineage of a version from before versions had a record."""
+    """Return the lineage of a version that was registered before versions had a record."""
     from tasks.lineage.gather import recorded
 
     return recorded(config, bundle)

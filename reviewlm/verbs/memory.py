@@ -1,4 +1,4 @@
-"""Verbs that show what fitted models remember: gradients by distance, use of context, probes."""
+"""Define the commands that show how much fitted models remember: gradients by distance, use of context, probes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 app = typer.Typer()
 Text = Annotated[str, typer.Option("--text", help="Held-out text, one review a line; none: the fit's test reviews.")]
 POSITIONS = 20
-"""Positions i of each review whose loss is differentiated."""
+"""Number of positions i of each review whose loss is differentiated."""
 RANDOM_WORDS = 1_000
 SCORED, TRAINED = "scored tokens/CPU s", "trained tokens/s"
 MEASURES = ("accuracy", "shift", "probability", "nats")
@@ -76,7 +76,7 @@ def gradient_flow(
 
 
 def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, settings: dict[str, Any]) -> Finding:
-    """Return gradients by distance of each (name, options, network, tokens), and the activity of ReLU units."""
+    """Return gradients by distance for each (name, options, network, tokens), and the activity of ReLU units."""
     from course.figures import gradient_figure
     from course.gradient_flow import gradient_flow as flow_of
     from course.gradient_flow import relu_activity
@@ -219,7 +219,7 @@ def probe(
 def _networks(
     models: list[FittedModel], config: RunConfig, texts: list[str] | None, fresh_too: bool, reviews: int, length: int
 ) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield name, options, network and tokens of every recurrent network, and of its untrained twin."""
+    """Yield name, options, network and tokens of every recurrent network, and of its untrained copy if requested."""
     from course.gradient_flow import beginnings, untrained
 
     recurrent = [(one, *network) for one in models for network in recurrent_networks(one)]
@@ -236,7 +236,7 @@ def _networks(
 
 
 def _fresh(hidden: int, reviews: int, length: int) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield name, options, network and random tokens of a new network of every cell."""
+    """Yield name, options, network and random tokens of a new network for every kind of cell."""
     import numpy as np
 
     from course.gradient_flow import each_cell, untrained

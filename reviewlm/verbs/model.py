@@ -1,4 +1,4 @@
-"""Verbs that ask a registered model."""
+"""Define the commands that use a registered model: generate, suggest, score."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def score(
 
 
 def _which(version: Version) -> dict[str, Any]:
-    """Return which model has answered."""
+    """Return name and version of the model that answered."""
     return {"model": version.name, "version": version.version}

@@ -1,4 +1,7 @@
-"""Verbs that make n-gram models of plain text, one sentence a line, as KenLM's programs do; no pipeline needed."""
+"""Define the commands for n-gram models of plain text, one sentence per line, like KenLM's programs.
+
+They need no pipeline.
+"""
 
 from __future__ import annotations
 
@@ -270,7 +273,7 @@ def _require_marks(marks: str) -> None:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Turn complaints about what is asked for, before any work, into errors of configuration."""
+    """Turn errors in the settings, found before any work, into ConfigError."""
     from models.base import ModelError
 
     try:
@@ -282,7 +285,7 @@ def _settings() -> Iterator[None]:
 
 
 def _say_row(row: Any) -> None:
-    """Say on standard error what is finished."""
+    """Log a finished row to standard error."""
     name = f"{row.method} {row.order}" if hasattr(row, "method") else f"pruned by {row.pruning} {row.threshold:g}"
     part = f" on 1/{row.every}" if getattr(row, "every", 1) > 1 else ""
     log.info("%-24s perplexity %s", f"{name}{part}", "–" if row.perplexity is None else f"{row.perplexity:.4f}")

@@ -1,4 +1,4 @@
-"""Verbs about the optimisation of neural models: which learning rate, which rule."""
+"""Define the commands that choose the learning rate and the optimiser of neural models."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _say_where(result: Mapping[str, Any]) -> None:
 
 
 def _of_trials(spec: RecurrentSpec | NPLMSpec, rules: Sequence[str], size: int, epochs: float) -> dict[str, str]:
-    """Return the options of a model that its own values have no part in, and what stands in their place."""
+    """Return the model options that trials replace, each with the value or option used instead."""
     from models.neural.optimization.comparison import OWN, SAME
 
     asked = vars(spec.training)
@@ -134,7 +134,7 @@ def _of_trials(spec: RecurrentSpec | NPLMSpec, rules: Sequence[str], size: int, 
 def _warn_of_overrides(
     overrides: Sequence[str] | None, called: tuple[int, str], instead: Mapping[str, str]
 ) -> None:
-    """Warn of what was asked for of the model of that place or name and has no part here."""
+    """Warn about overrides of this model, given by position or name, that have no effect here."""
     for override in overrides or ():
         option = override.partition("=")[0].strip()
         for name in called:
@@ -154,7 +154,7 @@ def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None
 
 
 def _rates(rules: str, rates: str) -> dict[str, list[float] | None]:
-    """Return what is to be tried, by rule; None for the rate of a range test."""
+    """Return the learning rates to try, by rule; None for the rate of a range test."""
     from models.neural.optimization.comparison import GRID
 
     chosen = [name.strip() for name in rules.split(",") if name.strip()] or list(GRID)

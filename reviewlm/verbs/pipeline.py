@@ -1,4 +1,4 @@
-"""Verbs that run the pipeline, or a part of it."""
+"""Define the commands that run the whole pipeline or a part of it."""
 
 from __future__ import annotations
 

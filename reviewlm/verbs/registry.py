@@ -1,4 +1,4 @@
-"""Verbs that decide which registered version is the champion, by the gate or by hand, and tell what was decided."""
+"""Define the commands that choose the champion, by the gate or by hand, list past decisions, and rescore it."""
 
 from __future__ import annotations
 
@@ -144,10 +144,10 @@ def _of(model: str) -> str:
 
 
 def _registry(config: RunConfig, model: str = "") -> Registry:
-    """Return the registry of a model without Prefect, which takes longer to import than a rollback to do.
+    """Return the registry of a model without Prefect, whose import takes longer than a rollback.
 
     Raises:
-        InputError: No model is registered under the name that was given.
+        InputError: No model is registered under the given name.
     """
     from tracking.logged_models.opening import asked_model, registered, tracker_at
     from tracking.registry.registry import Registry
@@ -159,7 +159,7 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
 
 
 def _require_version(registry: Registry, number: int | None) -> None:
-    """Refuse a number that no version has, before MLflow is imported for it.
+    """Refuse a number that no version has, without importing MLflow.
 
     Raises:
         InputError: There is no such version.
@@ -187,10 +187,11 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _decided(registry: Registry, decide: Callable[[], Event | None], again: str) -> dict[str, Any]:
-    """Return what a decision came to.
+    """Return the result of a decision.
 
-    MLflow is asked nothing after it: a decision that stands must not look like one that failed, or it is made twice.
-    So one that MLflow went away after is told as decided, with how to ask for it *again* without undoing it.
+    Nothing is requested from MLflow afterwards: otherwise a valid decision could look like a failed one, and the user
+    would repeat it. If MLflow became unreachable after the decision, the decision is reported as made, with the command
+    that repeats it (*again*) without undoing it.
     """
     from tracking.registry.change import Unfinished
     from tracking.registry.standing import CARRIED_OUT, PENDING
@@ -200,7 +201,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
     except Unfinished as error:
         event, state = error.event, PENDING
         terminal.say(f"{error.what}: MLflow went away ({error.cause}). {again[0].upper()}{again[1:]}.")
-    except TrackingUnavailable as error:  # it may have arrived although the answer did not
+    except TrackingUnavailable as error:  # the request may have arrived although the answer did not
         raise TrackingUnavailable(
             error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"
         ) from error
@@ -214,7 +215,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
 
 
 def _standing(registry: Registry) -> dict[str, Any]:
-    """Return what the newest decision came to, where nothing was decided now."""
+    """Return the result of the newest decision, if none was made now."""
     from tracking.registry.registry import CHAMPION, PREVIOUS
 
     champion, previous, newest = registry.alias(CHAMPION), registry.alias(PREVIOUS), registry.decisions()[:1]

@@ -1,4 +1,4 @@
-"""Verbs that fit one model many times: to search its options, and to predict the loss of its whole fit."""
+"""Define the commands that fit one model many times: search its options, and predict the loss of its whole fit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _table(space: str) -> str:
     """Return "a=1..2 b.c=x|y" as a TOML table.
 
     Raises:
-        ConfigError: A word is not of the form option=range, or an option stands there twice.
+        ConfigError: A word is not of the form option=range, or an option is given twice.
     """
     entries: dict[str, str] = {}
     for word in space.split():
@@ -111,7 +111,7 @@ def _show(result: Mapping[str, Any]) -> None:
 
 
 def _perplexity(winner: Mapping[str, Any]) -> str:
-    """Return the winner's perplexity with how sure it is; seeds that failed are told."""
+    """Return the winner's perplexity with its confidence interval; failed seeds are mentioned."""
     seeds, failed = winner.get("seeds", 0), winner.get("seeds_failed", 0)
     if not seeds:
         lucky = f"{winner['search_perplexity']:.4g}, which flatters: it is the best of all trials"

@@ -1,4 +1,4 @@
-"""Verbs that teach tasks which only a memory solves to small networks of every cell: addition and recall."""
+"""Define the commands that train small networks of every cell on tasks that need memory: addition and recall."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def recall(
 
 
 def _named(networks: str) -> list[str]:
-    """Return the networks between commas, or all there are."""
+    """Return the networks named in the option, or all networks for "all"."""
     from course.toy_training import CASES
 
     names = list(CASES) if networks.strip() == "all" else [name.strip() for name in networks.split(",") if name.strip()]
@@ -87,7 +87,7 @@ def _named(networks: str) -> list[str]:
 
 
 def _teach(task: Task, names: list[str], hidden: int, batch: int, updates: int, seed: int) -> dict[str, Learned]:
-    """Teach the networks one after another; one that diverges is left out, unless it is the only one."""
+    """Train the networks one after another; a network that diverges is left out, unless all diverge."""
     from course.toy_training import CASES, learn, toy_spec
 
     learned, lost = {}, {}
@@ -109,7 +109,7 @@ def _teach(task: Task, names: list[str], hidden: int, batch: int, updates: int, 
 
 
 def _by_carry(task: Addition, learned: dict[str, Learned]) -> list[dict[str, Any]]:
-    """Return one row per length of the longest carry: held-out pairs, and the share of their sums that are right."""
+    """Return one row per length of the longest carry: number of held-out pairs, and share of correct sums."""
     import numpy as np
 
     from course.toy_training import CHECKED, measure

@@ -1,4 +1,4 @@
-"""Verbs about what MLflow has not got yet."""
+"""Define the commands for data that still wait to be sent to MLflow."""
 
 from __future__ import annotations
 

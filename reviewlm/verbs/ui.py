@@ -1,4 +1,4 @@
-"""Verbs that start and stop the services behind the pages."""
+"""Define the commands that start and stop the services behind the web pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     config = configured(preset, set)
     require_whole(f"sqlite:///{config.home / DATABASE}")
     terminal.show_facts(result := services.start(config.home))
-    if sys.stdout.isatty() and not json:  # a file or a log is no place for a password
+    if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
     terminal.last_line(result, json)
@@ -38,7 +38,7 @@ def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 
 def _login(home: Path) -> dict[str, str]:
-    """Return what a person enters: MLflow asks for user and password, Prefect for both in one field."""
+    """Return the login data: MLflow asks for user and password, Prefect for both in one field."""
     from core.credentials import USER, credentials_of, password_of
 
     return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
