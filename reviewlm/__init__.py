@@ -1,3 +1,3 @@
-"""ReviewLM: a data pipeline for review language models. This package is the foundation all rooms stand on."""
+"""ReviewLM: a data pipeline for review language models. This package is its command line."""
 
 __version__ = "0.1.0"

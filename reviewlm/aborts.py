@@ -1,8 +1,11 @@
 """Turn an abort of the process by a library into a message and an exit code.
 
-Rust libraries end the process (SIGABRT) where an allocation fails: no exception reaches Python, whose own handlers run
-only once the library returns, which it never does. So the handler is one of C that calls into Python. C libraries abort
-for other reasons too (a damaged heap, an assertion): where the C library says so, it is a crash with a log.
+Rust libraries abort the process (SIGABRT) if an allocation fails. No exception reaches Python. Python's own signal
+handlers run only after the library returns, which never happens. So the handler here is a C function that calls into
+Python.
+
+C libraries abort for other reasons too (a damaged heap, a failed assertion). If the C library names the reason, the abort
+is reported as a crash with a log.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ from core.processes.out_of_memory import LOWER
 
 STANDARD_ERROR = 2
 _kept: list[Any] = []
-"""Handlers in force, which Python must not throw away."""
+"""Active handlers, kept here so that Python does not delete them."""
 
 
 @contextmanager
 def aborts_told() -> Iterator[None]:
     """Report an abort within this block, and end with the exit code of `OutOfMemory` or `Crash`.
 
-    The handler waits for Python's lock, which libraries give up while they work.
+    The handler waits for Python's global interpreter lock, which libraries release while they work.
     """
     if os.name != "posix":
         yield
@@ -38,7 +41,7 @@ def aborts_told() -> Iterator[None]:
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
     cause = "most likely an allocation failed: its own words are above"
-    refused = OutOfMemory("A library has ended the process", cause=cause, remedy=LOWER)  # now: memory may lack later
+    refused = OutOfMemory("A library has ended the process", cause=cause, remedy=LOWER)  # made while memory is left
 
     def handler(number: int) -> None:
         error: ReviewLMError = refused

@@ -1,8 +1,8 @@
-"""Turn every end of a verb into an exit code and, where it failed, into one message: the outermost boundary.
+"""Turn the end of every command into an exit code and, if it failed, into one message.
 
-Nobody sees a traceback. What was foreseen says what to do; an exception that was not becomes one sentence with the path
-of a crash log. Panics of Rust libraries count among these: they derive from BaseException. An interrupt passes through:
-`reviewlm/cli.py` answers it.
+This is the outermost layer: no user sees a traceback. An expected error says what to do. An unexpected exception
+becomes one sentence with the path of a crash log. This includes panics of Rust libraries, which derive from
+BaseException. An interrupt passes through: `reviewlm/cli.py` handles it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from reviewlm import terminal
 
 PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 INTERRUPTED = 130
-"""Typer turns Ctrl-C into this result of a verb."""
+"""Result of a command that Typer returns after Ctrl-C."""
 
 
 def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
-    """Run a verb and return the exit code of the process.
+    """Run a command and return the exit code of the process.
 
     Args:
-        verb: Parses the command line and does what it asks.
+        verb: Parses the command line and runs the command.
         arguments: The command line without the program's name.
 
     Raises:
@@ -50,14 +50,14 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
 
 
 def _attempted(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, ReviewLMError | None]:
-    """Run a verb and return its exit code, with its error if it has failed."""
+    """Run a command and return its exit code, with its error if it failed."""
     try:
         result = verb()
     except BaseException as ended:
         raised = _behind(ended)
         if isinstance(raised, PASS):
             raise
-        if interrupts.pending():  # whatever else fails then is a consequence
+        if interrupts.pending():  # other failures are then a consequence of the interrupt
             raise KeyboardInterrupt from raised
         error = as_our_error(raised, arguments)
         if error is None:
@@ -69,13 +69,16 @@ def _attempted(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, 
 
 
 def _behind(ended: BaseException) -> BaseException:
-    """Return what an exception stands for: typer ends quietly (SystemExit) where any pipe breaks, not only its own."""
+    """Return the actual cause of an exception.
+
+    Typer exits quietly (SystemExit) if any pipe breaks, not only that of standard output.
+    """
     broken = ended.__context__
     return broken if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError) else ended
 
 
 def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMError | None:
-    """Return an exception as an error that a user can act on; None for one that is not a failure (typer's `Abort`)."""
+    """Return an exception as a ReviewLMError, or None if it is no failure (typer's `Abort` and `Exit`)."""
     if type(raised).__name__ in ("Abort", "Exit"):
         return None
     if isinstance(raised, ReviewLMError):
@@ -84,7 +87,7 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
         return UsageError(raised, show)
     chain = list(_chain(raised))
     ours = next((one for one in chain if isinstance(one, ReviewLMError)), None)
-    if ours is not None:  # a framework has wrapped it
+    if ours is not None:  # wrapped by a framework
         return ours
     if (refused := next((one for one in chain if is_out_of_memory(one)), None)) is not None:
         return OutOfMemory("The memory does not suffice", cause=first_line(refused), remedy=LOWER)
@@ -95,7 +98,7 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, those of a group, and what each was explicitly raised from."""
+    """Yield an exception, the members of its group, and the exceptions that each was explicitly raised from."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop(0)

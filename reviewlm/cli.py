@@ -1,9 +1,9 @@
-"""`reviewlm VERB`: the command line. Results go to standard output, progress and logs to standard error.
+"""Run `reviewlm VERB`: results go to standard output, progress and logs to standard error.
 
-Every verb takes --json (standard output is then one JSON object and nothing else, also where it failed), every one that
-a configuration concerns --preset and --set key=value, and each exits with the code of its error's class (see
-`core/errors.py`).
-Nothing heavy is imported until a verb runs. The verbs stand in `reviewlm/verbs/`, in the order of the help page.
+Every command takes --json: standard output is then only one JSON object, even after an error. Every command that needs
+a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
+`core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; the
+order of the `add_typer` calls is the order of the help page.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ app.add_typer(ui.app, name="ui")
 
 
 def main() -> None:
-    """Run a verb in a process that ends as a terminal expects, and leaves no temporary files."""
+    """Run a command in a process that handles signals and leaves no temporary files."""
     with interrupts.watched(), own_temporary_folder(), aborts_told():
         _run()
 
 
 def _run() -> None:
-    """Run a verb; an error becomes a message on standard error and its class's exit code."""
+    """Run a command; an error becomes a message on standard error and the exit code of its class."""
     for name, value in numpy_features().items():  # before anything imports numpy
         os.environ.setdefault(name, value)
     terminal.allow_any_terminal()

@@ -1,4 +1,7 @@
-"""Check what a command names before any work: devices, files, versions. Nothing here starts a server or a framework."""
+"""Check the devices, files and versions that a command names, before any work.
+
+No check starts a server or a framework.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ if TYPE_CHECKING:
 
 
 def require_device(config: RunConfig, checked: Callable[[Callable[[], None]], None]) -> None:
-    """Refuse a GPU that is asked for and not there; torch is asked, which takes a second, only where that is in doubt.
+    """Refuse a GPU that is requested but missing.
+
+    torch, whose import takes a second, is asked only in case of doubt.
 
     Args:
-        config: Its `execution.device` is looked at.
-        checked: Turns complaints of `models` into errors of ours.
+        config: The configuration; its `execution.device` is checked.
+        checked: Turns errors of `models` into ReviewLMErrors.
 
     Raises:
         ConfigError: There is no GPU.
@@ -42,7 +47,7 @@ def require_device(config: RunConfig, checked: Callable[[Callable[[], None]], No
 
 
 def require_input(config: RunConfig) -> None:
-    """Refuse input files that are not there.
+    """Refuse input files that do not exist.
 
     Raises:
         Unreadable: A path does not exist, or a pattern matches nothing.
@@ -57,10 +62,10 @@ def require_input(config: RunConfig) -> None:
 
 
 def require_file(path: Path, where: str) -> None:
-    """Refuse a file or folder that is not there.
+    """Refuse a file or folder that does not exist.
 
     Raises:
-        Unreadable: Nothing is there.
+        Unreadable: It does not exist.
     """
     if not path.exists():
         raise Unreadable(
@@ -70,10 +75,10 @@ def require_file(path: Path, where: str) -> None:
 
 
 def require_data_of(chosen: VersionSettings) -> None:
-    """Refuse a version whose data set is neither in the store nor can be read again.
+    """Refuse a version whose data set is not in the store and cannot be read again.
 
     Raises:
-        Unreadable: Its files are gone, too.
+        Unreadable: Its files do not exist any more either.
     """
     from core.store import Store
 
@@ -85,7 +90,7 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     """Refuse a name that is neither a registered version nor a model of the configuration.
 
     Raises:
-        ConfigError: It lists what there is.
+        ConfigError: Lists the known names.
     """
     from tracking.registry.version_settings import no_such_model, version_called
 
@@ -96,10 +101,10 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
 
 
 def require_champion(chosen: VersionSettings) -> None:
-    """Refuse to ask a champion that is not there.
+    """Refuse a command about the champion if there is none.
 
     Raises:
-        EmptyInput: Nothing is registered as the champion.
+        EmptyInput: No version is registered as the champion.
     """
     if chosen.version is None:
         raise EmptyInput(
@@ -109,10 +114,10 @@ def require_champion(chosen: VersionSettings) -> None:
 
 
 def require_new_reviews(chosen: VersionSettings) -> None:
-    """Refuse to look for new reviews in the version's own embedded corpus: it never grows.
+    """Refuse to look for new reviews in the embedded corpus of a version: it never grows.
 
     Raises:
-        ConfigError: No files are named, and the version was not made of files.
+        ConfigError: No files are named, and the version was not trained on files.
     """
     if chosen.dataset and not chosen.config.source.input:
         raise ConfigError(

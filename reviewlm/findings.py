@@ -1,4 +1,4 @@
-"""What a verb has found out, handed over: tables on the terminal, files in a folder, a run in MLflow, one JSON line."""
+"""Write the results of a command: tables on the terminal, files in a folder, a run in MLflow, one JSON line."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ TrackSet = Annotated[
 
 @dataclass(frozen=True)
 class Finding:
-    """Tables, pictures and figures.
+    """Results of a command: tables, figures and metrics.
 
     Args:
-        name: Of the run in MLflow.
-        settings: What was asked.
-        metrics: Figures by name.
-        tables: Rows by the name of their file.
-        figures: Pictures by the name of their file.
-        titles: Headings of tables on the terminal.
-        absent: Names of tables that another finding of this kind has and this one has not.
-        data: Which data were used, for people; empty where none were.
+        name: Name of the run in MLflow.
+        settings: Settings of the command.
+        metrics: Metrics by name.
+        tables: Rows by file name.
+        figures: Figures by file name.
+        titles: Headings of the tables on the terminal.
+        absent: Names of tables that other findings of this kind have and this one does not.
+        data: Description of the data used; empty if no data were used.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Finding:
 
 
 def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConfig | None:
-    """Return what says where MLflow is, None where no run is asked for. The settings are checked in either case.
+    """Return the configuration that says where MLflow is, or None if no run is wanted. The settings are always checked.
 
     Raises:
         ConfigError: There is no such preset, or a setting is not valid.
@@ -72,13 +72,13 @@ def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConf
 
 
 def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track: bool, as_json: bool) -> None:
-    """Show the tables, write the files and the run that were asked for, and end with the JSON line.
+    """Show the tables, write the requested files and the MLflow run, and end with the JSON line.
 
     Args:
-        config: Says where MLflow is; needed with *track* only.
-        found: What there is.
+        config: Says where MLflow is; needed only with *track*.
+        found: The results.
         out: Folder for files, if any.
-        track: Write a run.
+        track: Write a run to MLflow.
         as_json: End with one line of JSON.
     """
     result: dict[str, Any] = {name: list(rows) for name, rows in found.tables.items()}
@@ -112,10 +112,10 @@ def _write(found: Finding, folder: Path) -> list[Path]:
     for name, rows in found.tables.items():
         files.append(folder / f"{name}.csv")
         text = csv_text(pl.DataFrame(rows, infer_schema_length=None, strict=False))
-        write_output(files[-1], text)  # not by polars, whose errors of a full disk have no number
+        write_output(files[-1], text)  # not by polars: its errors for a full disk have no errno
     for name, figure in found.figures.items():
         files.append(folder / f"{name}.png")
         save(figure, files[-1])
-    for name in found.absent:  # or that of an earlier run would stand beside the new ones
+    for name in found.absent:  # otherwise the table of an earlier run would remain
         (folder / f"{name}.csv").unlink(missing_ok=True)
     return files

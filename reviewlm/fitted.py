@@ -1,6 +1,7 @@
-"""Which fitted models a verb is about, and which held-out reviews: champion, bundles, or all models of a preset.
+"""Choose the fitted models that a command works on, and their held-out reviews.
 
-The store is read, nothing is fitted: a preset's models are those of the newest fit of each with equal options.
+The models are the champion, bundles, or all models of a preset. They are read from the store; none is fitted. For a
+model of a preset, the newest fit with equal options is taken.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ CHAMPION = "champion"
 
 @dataclass(frozen=True)
 class Asked:
-    """Settings of a verb about fitted models.
+    """Settings of a command about fitted models.
 
     Args:
-        config: In force.
-        clean: Digest of the prepared reviews whose models are meant; empty for the newest.
-        data: Which reviews these are, for people.
+        config: The configuration.
+        clean: Digest of the prepared reviews whose models are wanted; empty for the newest.
+        data: Description of these reviews.
     """
 
     config: RunConfig
@@ -59,15 +60,17 @@ class Asked:
     data: str = "the test reviews of each model's own data"
 
     def data_said(self, text: str) -> str:
-        """Return which data are measured: a text, or held-out reviews."""
+        """Return a description of the data that are measured: a text, or held-out reviews."""
         return ("standard input" if text == "-" else text) if text else self.data
 
 
 def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> Asked:
-    """Return the settings of a verb: those of a preset that is given; with *fitted* alone those of the champion.
+    """Return the settings of a command: those of the preset; with *fitted* and no preset, those of the champion.
+
+    Without both, the preset is `small`.
 
     Raises:
-        ConfigError: All fitted models are meant, and neither a preset nor a champion says of which data.
+        ConfigError: *fitted* is set, but there is neither a preset nor a champion to define the data.
     """
     if preset or not fitted:
         return Asked(configured(preset or "small", overrides))
@@ -76,7 +79,7 @@ def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> As
 
 
 def recurrent_networks(one: FittedModel) -> list[tuple[str, Any, Any]]:
-    """Return name, options and network of every recurrent network that a model is, or that is a part of it."""
+    """Return name, options and network of every recurrent network that is the model or a part of it."""
     return list(_networks_in(one.name, one.bundle.spec, one.bundle.model))
 
 
@@ -92,12 +95,12 @@ def _networks_in(name: str, spec: Any, model: Any) -> Iterator[tuple[str, Any, A
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A model that is open.
+    """An opened model.
 
     Args:
-        name: For tables.
+        name: Name for tables.
         bundle: Model and vocabulary.
-        artifact: Its fit in the store, where it is known.
+        artifact: Its fit in the store, if known.
     """
 
     name: str
@@ -106,7 +109,7 @@ class FittedModel:
 
     @property
     def training_speed(self) -> float | None:
-        """Tokens per second of its fit, as the fit itself measured them (wall time); None where it did not."""
+        """Tokens per second of wall time, as measured by the fit itself; None if it was not measured."""
         summary = self.artifact.facts.get("summary", {}) if self.artifact else {}
         speed = summary.get("tokens_per_second")
         return None if speed is None else float(speed)
@@ -115,17 +118,17 @@ class FittedModel:
 def chosen_models(
     asked: Asked, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
 ) -> list[FittedModel]:
-    """Open the models that were asked for.
+    """Open the requested models.
 
     Args:
-        asked: Whose models and store.
+        asked: Settings with the models and the store.
         bundles: Folders, each alone or after "NAME=".
-        fitted: The configuration's models that are in the store.
-        chosen: Of the configuration's models those of these names, between commas; without *fitted* the alias or the
-            number of a registered version, "" for the champion.
+        fitted: Open the configuration's models that are in the store.
+        chosen: With *fitted*, names of models of the configuration, separated by commas; "" for all. Without *fitted*,
+            the alias or number of a registered version; "" for the champion.
 
     Raises:
-        ConfigError: What was asked for excludes each other, there is no such model, or two models share a name.
+        ConfigError: The options exclude each other, there is no such model, or two models share a name.
         BundleError: A bundle cannot be opened, or nothing is registered.
         ArtifactError: No model of the configuration is in the store.
     """
@@ -169,12 +172,12 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
 
 
 def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> TokenStream:
-    """Return reviews as tokens of a model's vocabulary; their ratings are unknown.
+    """Return texts as tokens of a model's vocabulary; their star ratings are unknown.
 
     Args:
-        model: Its vocabulary and normal form are used.
+        model: The model whose vocabulary and normal form are used.
         texts: One or more.
-        folder: Where the tokens are written.
+        folder: Folder that the tokens are written to.
     """
     import polars as pl
 
@@ -196,7 +199,7 @@ def _store(config: RunConfig) -> Store:
 
 
 def _named(config: RunConfig, names: str) -> list[ModelSpec]:
-    """Return the configuration's models of these names, in its order."""
+    """Return the models with these names, in the order of the configuration."""
     known, wanted = [spec.name for spec in config.models], [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in known] or ([] if wanted else [names]):
         near = difflib.get_close_matches(unknown[0], known, n=1)
@@ -206,7 +209,7 @@ def _named(config: RunConfig, names: str) -> list[ModelSpec]:
 
 
 def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> list[FittedModel]:
-    """Return the newest fit of each of these models, all of them made of the same reviews: *clean*, or the newest."""
+    """Return the newest fit of each of these models, all fitted on the same reviews: *clean*, or the newest ones."""
     fits, store = {}, _store(config)
     for spec in wanted:
         equal = (fit for fit in store.all("fit") if _options_of(fit) == _plain(spec))
@@ -233,14 +236,14 @@ def _options_of(fit: Artifact) -> Any:
 
 
 def _plain(spec: ModelSpec) -> Any:
-    """Return a spec's identity as it comes back from a manifest: lists for tuples."""
+    """Return a spec's identity as it is read back from a manifest: lists instead of tuples."""
     from models.specs import identity
 
     return json.loads(json.dumps(identity(spec)))
 
 
 def _reviews(store: Store, fit: Artifact) -> str:
-    """Return the digest of the clean reviews that a fit was made of; "" where they are gone."""
+    """Return the digest of the clean reviews that a fit used; "" if they are not in the store any more."""
     tokens = store.find("tokens", fit.manifest["inputs"].get("validation", ""))
     return str(tokens.manifest["inputs"].get("clean", "")) if tokens else ""
 
@@ -258,10 +261,10 @@ def _fit_of(store: Store, bundle: Bundle) -> Artifact | None:
 
 
 def open_folder(folder: Path) -> Bundle:
-    """Open a fitted model: its bundle, or the folder of a fit, which has the bundle in it.
+    """Open a fitted model: its bundle, or the folder of a fit that contains the bundle.
 
     Raises:
-        BundleError: There is no such folder, or no bundle in it that can be read.
+        BundleError: There is no such folder, or it has no readable bundle.
     """
     if not folder.is_dir():
         raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")

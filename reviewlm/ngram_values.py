@@ -1,4 +1,4 @@
-"""What the options of the n-gram verbs hold: orders, numbers between commas, parameters of a method, who works."""
+"""Parse the option values of the n-gram commands: orders, lists of numbers, method parameters, the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_ex
 
 
 def orders_of(given: str) -> list[int]:
-    """Read `1-5` or `2,3`."""
+    """Parse `1-5` or `2,3`."""
     first, dash, last = given.partition("-")
     spanned = dash and first.strip().isdigit() and last.strip().isdigit()
     orders = [*range(int(first), int(last) + 1)] if spanned else whole_numbers(given, "--orders")
@@ -25,7 +25,7 @@ def orders_of(given: str) -> list[int]:
 
 
 def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
-    """Read whole numbers between commas, none below *least*."""
+    """Parse whole numbers separated by commas, none below *least*."""
     try:
         numbers = [int(part) for part in given.replace(",", " ").split()]
         if any(number < least for number in numbers):
@@ -36,13 +36,13 @@ def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
 
 
 def engine_of(name: str, address: str, processes: int | None, folder: Path) -> AbstractContextManager[Any]:
-    """Return what opens the engine of a fit, None standing for threads.
+    """Return a context manager that opens the engine of a fit; it yields None for threads.
 
     Args:
-        name: "threads" or "dask"; an address means Dask anyway.
-        address: Of Dask's scheduler; "" for workers on this machine.
-        processes: How many of those; None for all cores.
-        folder: One that all machines see.
+        name: "threads" or "dask"; an address selects Dask in any case.
+        address: Address of Dask's scheduler; "" for workers on this machine.
+        processes: Number of those workers; None for one per core.
+        folder: A folder that all machines can access.
     """
     if name not in ("threads", "dask"):
         raise ConfigError("There is no such engine", where="--engine", value=name, remedy="threads or dask")
@@ -59,7 +59,7 @@ def engine_of(name: str, address: str, processes: int | None, folder: Path) -> A
 
 
 def parameters(given: list[str]) -> dict[str, Any]:
-    """Read NAME=VALUE of a method's parameters."""
+    """Parse the NAME=VALUE parameters of a method."""
     options: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")

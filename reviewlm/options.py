@@ -1,4 +1,4 @@
-"""What the verbs share: options, the configuration in force, and how a flow is run."""
+"""Share options, set up the configuration and run flows, for all commands."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
 }  # fmt: skip
 WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
-"""Flows with a module of their own; the others, which stop half-way, stand in `flows/partial.py`."""
+"""Flows with their own module; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset; needed where it has several.")
@@ -65,8 +65,8 @@ RegisteredModel = Annotated[
 
 
 def configured(preset: str, overrides: list[str] | None) -> RunConfig:
-    """Return the configuration, with this process's environment set up for it."""
-    from core.config.presets import load_config  # the verbs that need no configuration start in half the time without
+    """Return the configuration, and set up this process's environment for it."""
+    from core.config.presets import load_config  # commands without a configuration start in half the time this way
 
     return set_up(load_config(preset, overrides or []))
 
@@ -74,9 +74,9 @@ def configured(preset: str, overrides: list[str] | None) -> RunConfig:
 def settings_of_versions(
     references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None
 ) -> VersionSettings:
-    """Return data and settings of a verb about registered versions, with this process's environment set up for them.
+    """Return data and settings of a command about registered versions, and set up this process's environment for them.
 
-    What is given wins; otherwise the versions decide (`tracking/registry/version_settings.py`).
+    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`).
     """
     from tracking.registry.version_settings import settings_of, where_of
 
@@ -98,7 +98,7 @@ def set_up(config: RunConfig) -> RunConfig:
 
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify: bool = False) -> list[str]:
-    """Return the overrides, those of `--rebuild` and `--verify` among them."""
+    """Return the overrides together with those of `--rebuild` and `--verify`."""
     again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
     return [*(overrides or []), *again, *(["execution.verify=true"] if verify else [])]
 
@@ -108,16 +108,16 @@ def run_flow(
     check: Callable[[RunConfig], object] = lambda config: None,
     kept: str = "run the same command to resume", **arguments: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Import the flows only now, run one, and give back its result; a mistake is found before that.
+    """Check the configuration, then import and run a flow, and return its result.
 
     Args:
-        name: Of the flow.
+        name: Name of the flow.
         preset: As given.
         input: Reviews.
         overrides: Settings.
-        check: Raises where the configuration is not what the flow needs, before a Prefect server is started for it.
-        kept: What is said where someone interrupts it.
-        arguments: The flow's own, beside those that all have.
+        check: Raises if the configuration does not suit the flow, before a Prefect server is started for it.
+        kept: Hint for the user after an interrupt.
+        arguments: Further arguments of this flow.
     """
     config = configured(preset, overrides).with_input(input or [])
     require_device(config, checked)
@@ -133,15 +133,15 @@ def run_flow(
 def run_version_flow(
     name: str, chosen: VersionSettings, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any
 ) -> dict[str, Any]:
-    """Run a flow about a registered version, which comes to the same data and settings by itself.
+    """Run a flow about a registered version; the flow itself finds the same data and settings.
 
     Args:
-        name: Of the flow.
-        chosen: What it will come to; the caller has checked it.
+        name: Name of the flow.
+        chosen: Data and settings that the flow will find; the caller has checked them.
         preset: As given, empty for none.
         input: As given.
         overrides: As given.
-        arguments: The flow's own.
+        arguments: Further arguments of this flow.
     """
     require_device(chosen.config, checked)
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
@@ -169,7 +169,7 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:
 
 
 def checked(work: Callable[[], Result]) -> Result:
-    """Run something of `models`; its complaints become errors of ours, each with its exit code."""
+    """Run a function of `models`; its errors become ReviewLMErrors, each with its exit code."""
     from models.base import ModelError
 
     try:
@@ -179,7 +179,7 @@ def checked(work: Callable[[], Result]) -> Result:
 
 
 def complaint(error: ModelError) -> ReviewLMError:
-    """Return a complaint of `models` as ours; what the disk refused has the operating system's error as its cause."""
+    """Return an error of `models` as a ReviewLMError; a disk error has the operating system's error as its cause."""
     if error.kind != "disk":
         return BRANCHES.get(error.kind, ReviewLMError)(str(error))
     number = getattr(error.__cause__, "errno", None)

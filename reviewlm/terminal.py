@@ -1,4 +1,4 @@
-"""What the command line shows a person, and the one JSON object for a program."""
+"""Write a command's output for the user, and the one JSON object for a program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADAPTING_TITLE = "Models that adapt to the review they are measured on: not to b
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
-    """Show the rooms' log messages on standard error, plainly, and once: Prefect's own console would repeat them."""
+    """Show the rooms' log messages on standard error, in plain text and once: Prefect's console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     handler = _StandardError()
     handler.setFormatter(_Plain("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -31,7 +31,7 @@ def log_to_stderr(rooms: Iterable[str]) -> None:
 
 
 class _Plain(logging.Formatter):
-    """Leaves nothing in a message that a terminal would obey: it may hold words of a review or a file's name."""
+    """Formatter that escapes control characters: a message may contain words of a review or the name of a file."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -39,7 +39,10 @@ class _Plain(logging.Formatter):
 
 
 class _StandardError(logging.StreamHandler[Any]):
-    """Writes to whatever standard error is now: a live bar puts itself in its place, so that lines go above it."""
+    """Handler that always writes to the current standard error.
+
+    A progress bar replaces standard error, so that log lines appear above the bar.
+    """
 
     @property
     def stream(self) -> Any:
@@ -52,7 +55,7 @@ class _StandardError(logging.StreamHandler[Any]):
 
 
 def allow_any_terminal() -> None:
-    """Show what a terminal's encoding lacks (stars, dashes) as question marks instead of ending in an error."""
+    """Show characters that a terminal's encoding lacks (stars, dashes) as question marks instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -64,7 +67,7 @@ def say(text: str = "") -> None:
 
 
 def last_line(result: Mapping[str, Any], wanted: bool) -> None:
-    """Write the JSON object that is a verb's standard output, if it was asked for; `reviewlm.boundary` ends with it."""
+    """Write the JSON object of a command, if --json was given; `reviewlm/boundary.py` writes it at the end."""
     if not wanted:
         return
     if (document := standard_streams.document) is not None:
@@ -81,7 +84,7 @@ def show_warnings(sentences: Iterable[str]) -> None:
 
 
 def show_error(error: ReviewLMError) -> None:
-    """Write an error to standard error; what the parser of the command line has to say in its own words."""
+    """Write an error to standard error; an error of the command-line parser is shown in the parser's own words."""
     if isinstance(error, UsageError):
         error.show()
     else:
@@ -99,7 +102,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
         return
     table = Table(title=title or None, title_justify="left")
     for name, value in rows[0].items():
-        # Folded where there is no room: a name or a number that is cut off could be another's.
+        # Long cells are wrapped: a name or number that is cut off could be confused with another.
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))  # a plain str may hold rich's [markup]
@@ -107,7 +110,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
-    """Write facts one a line."""
+    """Write facts, one per line."""
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         if not isinstance(value, list | dict):
@@ -115,7 +118,7 @@ def show_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show_models(result: Mapping[str, Any]) -> None:
-    """Write the table of static models and that of adapting ones, the floor, and the best model's worst slices."""
+    """Write the tables of static and adapting models, the floor, and the worst slices of the best model."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
     _show_compared([model for model in models if not _adapts(model)], base, floor, STATIC_TITLE)
@@ -136,7 +139,7 @@ def show_models(result: Mapping[str, Any]) -> None:
 
 
 def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
-    """Write one table of models that compare with each other, with their own baseline."""
+    """Write one table of comparable models, with their own baseline."""
     if not models:
         return
     base = models[0].get("baseline", baseline)
@@ -172,14 +175,14 @@ def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[s
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
-    """Return a figure with half of its interval, "1.234 ±0.012"; without where there is none."""
+    """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
     value, low, high = (figures.get(key) for key in (name, f"{name}_lo", f"{name}_hi"))
     shown = _cell(value if value is None else float(value))
     return shown if value is None or low is None or high is None else f"{value:.3f} ±{(high - low) / 2:.3f}"
 
 
 def _change(test: Mapping[str, Any]) -> str:
-    """Return a gain over the baseline as a change of bits per byte: less is better."""
+    """Return the gain over the baseline as a change of bits per byte: negative is better."""
     gain, low, high = (test.get(name) for name in ("gain", "gain_lo", "gain_hi"))
     if not gain:
         return "–"
@@ -188,7 +191,7 @@ def _change(test: Mapping[str, Any]) -> str:
 
 
 def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
-    """Write where a model is farthest above its figure of the whole, and where it is worse than the baseline."""
+    """Write the slices with the largest excess over the model's overall figure, and those worse than the baseline."""
     own = [row for row in slices["worst"] if row["model"] == name]
     hard = [row for row in own if row["relative_to"] == "whole"][:3]
     if hard:
@@ -206,7 +209,7 @@ def _or_infinite(value: float | None) -> float:
 
 
 def show_run(result: Mapping[str, Any]) -> None:
-    """Write what a whole run came to."""
+    """Write the result of a whole run."""
     show_models(result)
     reused = result["reused"]
     if reused:
@@ -218,7 +221,7 @@ def show_run(result: Mapping[str, Any]) -> None:
 
 
 def show_report(result: Mapping[str, Any]) -> None:
-    """Write where the page with all figures is, if it was made."""
+    """Write the path of the page with all figures, if there is one."""
     if result.get("report"):
         say(f"Report: {result['report']}")
 
@@ -234,13 +237,13 @@ def show_review(stars: int | None, text: str) -> None:
 
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:
-    """Write next words with their probabilities."""
+    """Write the suggested next words with their probabilities."""
     words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words)
     say(f"\n“{prompt} …”  →  {words}  (all else {suggestions.rest:.1%})")
 
 
 def show_next_steps(name: str, version: int) -> None:
-    """Write what to open next."""
+    """Write the commands to try next."""
     steps = {
         "make ui": "compare the runs in MLflow, start runs from Prefect",
         f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
@@ -263,7 +266,7 @@ def read_texts(file: str) -> list[str]:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
-    lines = [line for line in text.split("\n") if line.strip()]  # not at U+2028 and its like, which texts contain
+    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028 etc. in texts
     if not lines:
         raise EmptyInput("There is no text to score", where=file, remedy="give one text a line")
     return lines

@@ -1,4 +1,4 @@
-"""Figures of scored texts for the command line: summed up, the open one first."""
+"""Sum the scores of texts for the command line, with the open figure first."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from reviewlm.terminal import say, show_facts
 
 
 def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
-    """Return the totals over texts; perplexity per token, bits per byte of UTF-8, ends of texts included.
+    """Return the totals over texts: perplexity per token and bits per byte of UTF-8, with the ends of texts included.
 
-    The first figure is the one to go by: in `bits_per_byte` and `perplexity` unknown words cost next to nothing.
+    Compare by the first figure: in `bits_per_byte` and `perplexity`, out-of-vocabulary words cost almost nothing.
     """
     nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
     size = sum(score.bytes for score in scores)
@@ -31,7 +31,7 @@ def sum_of_scores(scores: Sequence[Any]) -> dict[str, Any]:
 
 
 def show_scores(result: Mapping[str, Any]) -> None:
-    """Write the sums of scored texts, the open figure first, and what the closed one leaves out."""
+    """Write the totals of scored texts, and explain what the closed figure leaves out."""
     show_facts(result)
     if result["oov"]:
         say(f"bits_per_byte takes the {result['oov']:,} unknown words as <unk>, for next to nothing; "

@@ -1,4 +1,4 @@
-"""What a verb does first: settle and remove what killed runs of this home folder have left."""
+"""Clean up at the start of a command: end MLflow runs and remove work folders that killed runs left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def tidy(config: RunConfig) -> None:
-    """End the MLflow runs of killed processes and remove work folders that no run can go on with."""
+    """End the MLflow runs of killed processes and remove work folders that cannot be resumed."""
     if gone := Store(config.home / "store").tidy():
         log.info("%d unfinished results of killed runs, which cannot be gone on with, are removed", len(gone))
     if any((config.home / "running").glob("*")):
