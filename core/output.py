@@ -101,7 +101,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
 
 
 def _refused(path: Path, error: OSError) -> ArtifactError:
-    """Return an error of the operating system as an error of ours."""
+    """Return an error of the operating system as an ArtifactError."""
     if error.errno in FULL:
         return StoreFull("No space is left on the disk", where=path, cause=str(error), remedy=ANOTHER_PLACE)
     kind = NotWritable if error.errno in REFUSED else ArtifactError

@@ -1,9 +1,10 @@
 """Store the results of stages as content-addressed artifacts.
 
 An artifact is a folder `store/<stage>/<digest>`. The digest is the SHA-256 of everything the content depends on: stage,
-version of the stage's code, options and the digests of its inputs. The artifact is built in `store/.work/<digest>`.
-That folder survives a crash, so a resumable stage continues where it stopped. One rename then gives the artifact its
-final name, so readers never see an unfinished one.
+version of the stage's code, options and the digests of its inputs. The artifact is built in a work folder:
+`store/.work/<digest>` for a resumable stage, `store/.work/once-<digest>` for any other. The work folder survives a
+crash, so a resumable stage continues where it stopped. One rename then gives the artifact its final name, so readers
+never see an unfinished one.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
 
 
 def _deploy(environment: dict[str, str]) -> None:
-    """Create pools and limits where they are missing, then the deployments of prefect.yaml."""
+    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml."""
     for pool in POOLS:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name, limit in LIMITS.items():

@@ -128,7 +128,7 @@ class _Stream:
 
 
 class _Results(_Stream):
-    """Standard output: its errors become ours, so that they are not mistaken for those of another file."""
+    """Standard output: its errors become ReviewLMErrors, so that they are not mistaken for those of another file."""
 
     def write(self, text: str) -> int:
         """Write text."""
@@ -158,7 +158,7 @@ class _Messages(_Stream):
 
 @contextmanager
 def _told_of_output() -> Iterator[None]:
-    """Turn the operating system's errors of standard output into ours.
+    """Turn the operating system's errors of standard output into ReviewLMErrors.
 
     Raises:
         OutputClosed: The reader has closed it.
