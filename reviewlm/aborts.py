@@ -4,8 +4,8 @@ Rust libraries abort the process (SIGABRT) if an allocation fails. No exception 
 handlers run only after the library returns, which never happens. So the handler here is a C function that calls into
 Python.
 
-C libraries abort for other reasons too (a damaged heap, a failed assertion). If the C library names the reason, the abort
-is reported as a crash with a log.
+C libraries abort for other reasons too (a damaged heap, a failed assertion). If the C library names the reason, the
+abort is reported as a crash with a log.
 """
 
 from __future__ import annotations

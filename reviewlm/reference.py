@@ -24,6 +24,7 @@ from models.specs import KINDS, VocabularySpec
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "text", NoneType: '"none"', Path: "path"}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+FIXED = {"kind": "Kind of the model."}
 ROOT = "reviewlm"
 
 
@@ -69,7 +70,7 @@ def _dataclass(title: str, spec: type, prefix: str = "", shown: set[type] | None
     yield from _heading(title, spec)
     rows = [
         (entry.name, entry.default if entry.default is not MISSING else None, _values(hints[entry.name], ()),
-         meanings.get(entry.name))
+         meanings.get(entry.name, FIXED.get(entry.name)))
         for entry in fields(spec) if entry.name not in inner
     ]  # fmt: skip
     yield from _table(rows)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from core.config.section import Line, Name, Section, Seed
 from core.config.sections.audit import AuditConfig
+from core.config.sections.checks import ChecksConfig as ChecksConfig
+from core.config.sections.checks import DriftConfig as DriftConfig
+from core.config.sections.data import CleanConfig as CleanConfig
+from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
+from core.config.sections.data import SelectionConfig as SelectionConfig
+from core.config.sections.data import SplitConfig as SplitConfig
 from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
@@ -46,107 +51,14 @@ Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValid
 """Options of a model; "none" sets an optional value to None, e.g. `training.clip`."""
 
 
-class CleanConfig(Section):
-    """Options of the normal form of a text; every model stores them."""
-
-    unescape_entities: bool = True
-    repair_encoding: bool = True
-    restore_breaks: bool = True
-    mask_personal_data: bool = True
-
-
-class SelectionConfig(Section):
-    """Selection of clean reviews by language (ISO 639-1; empty: all), where the language can be detected."""
-
-    languages: tuple[str, ...] = ()
-    min_language_words: Annotated[int, Field(ge=1, le=1_000_000)] = 5
-
-
-class DuplicatesConfig(Section):
-    """Thresholds of near-duplicates, which may not be in two different splits.
-
-    Two texts are near-duplicates if the Jaccard similarity of their sets of word `shingle`s is at least `similarity`;
-    candidates are found by MinHash with `permutations` values. They also are if the longer text contains the shorter
-    one: at least the share `containment` of the shorter text's shingles, and the shorter text has `containment_words`
-    words or more. "none" switches containment off.
-    """
-
-    near: bool = True
-    similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
-    shingle: Annotated[int, Field(ge=1, le=1_000)] = 3
-    permutations: Annotated[int, Field(ge=16, le=16_384)] = 128
-    containment: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = 0.9
-    containment_words: Annotated[int, Field(ge=5, le=100_000)] = 20
-
-
-class ChecksConfig(Section):
-    """Limits of the expectations in `data_checks`."""
-
-    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
-    min_stars_known: Annotated[float, Field(ge=0, le=1)] = 0.99
-    max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
-    earliest: str = "2004-01-01"
-    chunk_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
-
-    @field_validator("earliest")
-    @classmethod
-    def _is_a_date(cls, value: str) -> str:
-        return date.fromisoformat(value).isoformat()
-
-
-class DriftConfig(Section):
-    """Limits at which new reviews count as drifted from those a model was trained on.
-
-    A figure is flagged if it exceeds its limit *and* the value that samples of this size from the same source reach
-    with probability `false_alarm` (over all figures together). `psi_*` are population stability indices, `js_*`
-    Jensen-Shannon divergences in bits. `coverage` is the loss in the share of words that the champion's vocabulary
-    contains. `surprisal` is the relative rise of the champion's bits per byte, with out-of-vocabulary words spelt out.
-    """
-
-    false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    psi_stars: Annotated[float, Field(ge=0)] = 0.1
-    psi_length: Annotated[float, Field(ge=0)] = 0.1
-    js_words: Annotated[float, Field(ge=0)] = 0.02
-    js_categories: Annotated[float, Field(ge=0)] = 0.05
-    coverage: Annotated[float, Field(ge=0)] = 0.01
-    surprisal: Annotated[float, Field(ge=0)] = 0.02
-    reviews: Annotated[int, Field(ge=50, le=100_000_000)] = 2_000
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1_000
-
-
-class SplitConfig(Section):
-    """Shares of the frozen split; another salt draws another split.
-
-    `by` defines what stays together on one side: a review, all reviews of a user or of a business, or a month. With
-    months, the latest ones are the test split, from `test_from` on (ISO date); those before are the validation split,
-    from `validation_from` on. Without dates, whole months are taken until the shares are reached.
-    """
-
-    salt: Line = "reviewlm"
-    by: Literal["review", "user", "business", "month"] = "review"
-    validation_from: str = ""
-    test_from: str = ""
-    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-
-    @field_validator("validation_from", "test_from")
-    @classmethod
-    def _is_a_date(cls, value: str) -> str:
-        return date.fromisoformat(value).isoformat() if value else ""
-
-    @model_validator(mode="after")
-    def _dates_in_order(self) -> SplitConfig:
-        if (self.validation_from or self.test_from) and self.by != "month":
-            raise ValueError(f"validation_from and test_from mean something only with by='month', not {self.by!r}")
-        if bool(self.validation_from) != bool(self.test_from):
-            raise ValueError("validation_from and test_from belong together: give both or none")
-        if self.test_from and self.test_from <= self.validation_from:
-            raise ValueError(f"test_from {self.test_from} must lie after validation_from {self.validation_from}")
-        return self
-
-
 class RunConfig(Section):
-    """The whole configuration that a run of the pipeline depends on."""
+    """All settings that a run of the pipeline depends on.
+
+    Attributes:
+        preset: Name of the preset, for people.
+        seed: Seed of everything that draws at random and has no seed of its own.
+        baseline: Name of the model that all others are compared with.
+    """
 
     preset: Line = "small"
     seed: Seed = 1

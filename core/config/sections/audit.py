@@ -14,11 +14,17 @@ Copies = Annotated[int, Field(ge=1, le=1_000_000)]
 class AuditConfig(Section):
     """Settings of the texts a model writes for its audit, and of the canaries hidden in its training text.
 
-    `samples` reviews of at most `max_words` words are drawn from the unchanged model (temperature 1, no cut-off): only
-    such samples can be compared with real reviews. `canaries` is the number planted in the training text (0: none). The
-    i-th canary is planted as often as the i-th number of `copies` says; the list is repeated. By default each is
-    planted once, as a customer's secret would occur. Together they make up at most `max_canary_share` of the training
-    reviews. A canary consists of `canary_words` frequent words. Its exposure is its rank among `candidates` others.
+    Attributes:
+        samples: Reviews that each model writes.
+        max_words: Longest such review, in words.
+        temperature: Of sampling; only samples of the unchanged model (1) can be compared with real reviews.
+        top_p: Cut-off of sampling; 1 means none.
+        canaries: Number of canaries planted in the training text.
+        copies: How often canaries are planted: the i-th canary as often as the i-th number says; the list is repeated.
+        canary_words: Words in a canary, drawn from the frequent ones.
+        max_canary_share: Largest share of the training reviews that canaries may be.
+        candidates: Random sentences that were never planted, among which a canary's rank gives its exposure.
+        seed: Seed of samples, canaries and candidates.
     """
 
     samples: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000

@@ -14,9 +14,23 @@ Stars = Annotated[int, Field(ge=0, le=5)]
 class EvaluationConfig(Section):
     """Settings of a model's measurements and of the samples drawn from it.
 
-    Intervals have the level `confidence` and come from `resamples` bootstrap draws of reviews. A slice of fewer than
-    `min_slice_reviews` reviews is skipped. Review lengths are cut into `length_bins` slices with about the same number
-    of reviews.
+    Attributes:
+        resamples: Bootstrap draws of reviews for each interval.
+        confidence: Level of the intervals.
+        min_slice_reviews: Slices with fewer reviews are skipped.
+        length_bins: Slices by length, with about the same number of reviews each.
+        observed_reviews: Test reviews whose tokens are analysed one by one; the same reviews for every model.
+        contexts: Numbers of context tokens kept, for the curve of each model.
+        context_tokens: Approximate number of tokens that the curve predicts.
+        sample_stars: Star ratings for which reviews are written (0: none given).
+        samples_per_star: Reviews written for each of them.
+        temperature: Of sampling; below 1, likely words become likelier.
+        top_k: Sample only from the k likeliest tokens; 0 means all.
+        top_p: Sample only from the likeliest tokens that together have this probability.
+        max_tokens: Longest review written, in tokens.
+        prompts: Beginnings for which next words are suggested.
+        suggestions: Words suggested for each prompt.
+        seed: Seed of bootstrap and samples.
     """
 
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
@@ -24,11 +38,8 @@ class EvaluationConfig(Section):
     min_slice_reviews: Annotated[int, Field(ge=5)] = 30
     length_bins: Annotated[int, Field(ge=2, le=20)] = 5
     observed_reviews: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """Number of test reviews whose tokens are analysed one by one; the same reviews for every model."""
     contexts: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 2, 4, 8, 16, 32, 64)
-    """Numbers of context tokens kept, for the curve of each model."""
     context_tokens: Annotated[int, Field(ge=1)] = 1_000
-    """Approximate number of tokens that the curve predicts."""
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[int, Field(ge=1, le=100_000)] = 2
     temperature: Temperature = 0.8

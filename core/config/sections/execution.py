@@ -20,21 +20,22 @@ Stage = Literal[
 class ExecutionConfig(Section):
     """Settings of where and how to run. They are part of no digest: they must not change a result beyond rounding.
 
-    `workers` fits run in parallel, each with `threads` threads (0: the cores are divided among the workers). Each fit
-    uses `ranks` processes, which divide each batch and the threads among them (0: one per visible GPU; only neural
-    models).
-
-    N-gram models are counted and estimated by these threads. With `ngram_engine` "dask", the workers of the Dask
-    scheduler at `dask_address` do this, e.g. "tcp://host:8786". Without an address, they are processes on this machine,
-    one per thread.
-
-    Runs go to the MLflow server or database at `tracking_uri` (empty: a SQLite file in the home folder). If a flow
-    cannot continue without the server, it waits up to `tracking_patience` seconds for it. All other writes are kept and
-    sent when the server is back. The home folder is readable by its owner only, or with `group_access` also by its
-    group. The use of processor, memory and GPU by a fit is sampled every `system_metrics_seconds` seconds (0: never).
-
-    Stored results are checked before they are used: a changed file is read whole, of a large unchanged file only a
-    sample. With `verify`, every file is read whole.
+    Attributes:
+        home: Home folder: store, databases, reports. `REVIEWLM_HOME` wins over it.
+        group_access: Open the home folder to its group; otherwise only its owner can read it.
+        device: Device of neural fits and scores.
+        workers: Fits that run in parallel.
+        threads: Threads of each fit; 0: the cores are divided among the workers.
+        ranks: Processes of each neural fit, which divide each batch and the threads; 0: one per visible GPU.
+        tracking_uri: MLflow server or database; empty: a SQLite file in the home folder.
+        tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
+            writes are kept and sent when it is back.
+        system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.
+        experiment: Experiment in MLflow.
+        rebuild: Stages to build again.
+        verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
+        ngram_engine: Who counts and estimates n-grams: this machine's threads, or the workers of a Dask cluster.
+        dask_address: Scheduler of the Dask cluster, e.g. "tcp://host:8786"; empty: processes on this machine.
     """
 
     home: Line = ".reviewlm"

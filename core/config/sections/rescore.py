@@ -12,9 +12,12 @@ from core.config.section import Section
 class RescoreConfig(Section):
     """Settings for scoring champions again on the reviews of each new month and on the frozen benchmark set.
 
-    At most `month_reviews` reviews of a month are scored. A month with fewer than `min_reviews` is shown but not used
-    for a verdict. `benchmark` names the file of the benchmark set. If it is empty, the set consists of test reviews of
-    the first champion's data, at most `benchmark_reviews`. Once a set is frozen, both settings have no effect.
+    Attributes:
+        month_reviews: Largest number of reviews of a month that are scored.
+        min_reviews: A month with fewer is shown but not used for a verdict.
+        benchmark: File of the benchmark set; empty: test reviews of the first champion's data. No effect once it is
+            frozen.
+        benchmark_reviews: Largest number of such test reviews. No effect once the set is frozen.
     """
 
     month_reviews: Annotated[int, Field(ge=1)] = 1_000

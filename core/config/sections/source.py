@@ -11,7 +11,14 @@ from core.config.section import Line, Section, Seed
 
 
 class SyntheticConfig(Section):
-    """Settings of the embedded corpus, used if no input is given."""
+    """Settings of the embedded corpus, used if no input is given.
+
+    Attributes:
+        reviews: Reviews to generate.
+        seed: Seed of the generator.
+        malformed: Share of records that are broken on purpose.
+        duplicates: Share of reviews that repeat another one.
+    """
 
     reviews: Annotated[int, Field(ge=1, le=1_000_000_000)] = 20_000
     seed: Seed = 1
@@ -22,11 +29,16 @@ class SyntheticConfig(Section):
 class SourceConfig(Section):
     """Source of the reviews: files, folders or globs; empty means the embedded corpus.
 
-    `business` names Yelp's table of businesses; their names, cities and categories become columns. A record of more
-    than `max_record_bytes` bytes is refused, and so is a packed file that unpacks to more than `max_expansion` times
-    its size: such input is no review and could fill the memory. `licence` is the licence of the reviews, for the model
-    card; it is not checked. `family` names the kind of data: the gate compares only models of one family
-    (`core/lineage/family.py`). Empty means "reviews" for files and "synthetic" for the embedded corpus.
+    Attributes:
+        input: Files, folders or globs.
+        family: Name of the kind of data: the gate compares only models of one family (`core/lineage/family.py`). Empty
+            means "reviews" for files and "synthetic" for the embedded corpus.
+        licence: Licence of the reviews, for the model card; it is not checked.
+        business: File with Yelp's table of businesses; their names, cities and categories become columns.
+        max_chars: Longer texts go to the quarantine.
+        max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
+        max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
+        part_rows: Rows of a Parquet part; changes memory.
     """
 
     input: tuple[Line, ...] = ()

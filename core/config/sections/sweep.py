@@ -12,13 +12,19 @@ from core.config.section import Section, Seed
 class SweepConfig(Section):
     """Settings of a search for better options of one model, judged on the validation split.
 
-    `space` gives the range of each option: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or
-    `"adamw|sgd"` (choices). Options of a section are named `training.learning_rate` or written in their own table.
-
-    `trials` trials are drawn: the first `random_trials` at random, the others by a tree-structured Parzen estimator.
-    From evaluation number `prune_after` on, a trial is pruned if its validation loss is above the median of the trials
-    before it ("median", once `random_trials` trials have finished), or not among the best third ("halving"). The best
-    `finalists` trials are fitted again, each with `seeds` new seeds.
+    Attributes:
+        model: Name of the model; may be empty if there is only one neural model.
+        space: Range of each option: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or `"adamw|sgd"`
+            (choices). Options of a section are named `training.learning_rate` or written in their own table.
+        trials: Trials in all.
+        random_trials: The first of them, drawn at random; the others by a tree-structured Parzen estimator.
+        pruner: Which trials are pruned: those with a validation loss above the median of the trials before them
+            ("median", once `random_trials` trials have finished), those not among the best third ("halving"), or none.
+        prune_after: Number of the evaluation from which on trials are pruned.
+        finalists: Best trials that are fitted again.
+        seeds: New seeds for each of them; 0: none.
+        confidence: Level of the intervals over seeds.
+        seed: Seed of the search.
     """
 
     model: str = ""
@@ -43,9 +49,16 @@ class SweepConfig(Section):
 class ScalingConfig(Section):
     """Settings of small fits of one model that predict the loss of the whole fit before it begins.
 
-    Each of `shares` of the model's epochs is fitted with `seeds` seeds. The law L(D) = E + A·D^−α is fitted to their
-    losses and gives the interval that contains the whole fit's loss with probability `coverage`. A share of fewer than
-    `min_updates` updates is left out, because it gives no information about the law.
+    The law L(D) = E + A·D^−α is fitted to their losses.
+
+    Attributes:
+        model: Name of the model; may be empty if there is only one neural model.
+        shares: Shares of the model's epochs that are fitted.
+        seeds: Seeds of each small fit.
+        coverage: Probability with which the predicted interval contains the whole fit's loss.
+        min_updates: Shares with fewer updates are left out, because they give no information about the law.
+        whole: Run the whole fit afterwards and compare it with the prediction.
+        seed: Seed of the fits.
     """
 
     model: str = ""
