@@ -19,13 +19,13 @@ app = typer.Typer()
 @app.command()
 def generate(
     stars: Stars = None,
-    n: Annotated[int, typer.Option("--n", min=1)] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0)] = 0.8,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Below 1: likelier words more often.")] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 0.95,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 300,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1, help="Sum of the likeliest words kept.")] = 0.95,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Write reviews with the registered champion."""
@@ -43,7 +43,7 @@ def generate(
 @app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
-    k: Annotated[int, typer.Option("--k", min=1)] = 5,
+    k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:

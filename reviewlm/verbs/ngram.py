@@ -213,7 +213,7 @@ def compare(
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised as the training text was.")],
     arpa: Arpa = None, binary: Binary = None,
-    k: Annotated[int, typer.Option("--k", min=1)] = 5,
+    k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
     as_json: Json = False,
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
@@ -230,13 +230,13 @@ def suggest(
 @app.command()
 def generate(
     arpa: Arpa = None, binary: Binary = None,
-    n: Annotated[int, typer.Option("--n", min=1)] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, help="Lines to write.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0)] = 1.0,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Below 1: likelier words more often.")] = 1.0,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1, help="Sum of the likeliest words kept.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest line, in words.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Write lines as the model would."""
