@@ -1,7 +1,8 @@
-"""A JSON array of records, read in blocks: an array of any size needs the memory of a block.
+"""Read a JSON array of records in blocks, so that an array of any size needs the memory of one block.
 
-Only the borders of the elements are found here, by strings, brackets and commas (RFC 8259); what stands between two
-borders is decoded one by one, so that an element that is broken inside goes into quarantine alone, with its bytes.
+This module only finds the borders of the elements, by strings, brackets and commas (RFC 8259). The bytes between two
+borders are decoded one element at a time. So if an element is broken inside, only this element goes into quarantine,
+with its bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from corpus.reading.jsonlines import RAW_BYTES, from_objects, reason_of
 from corpus.schema import Block, Limits, Problem, Reason, missing_text
 
 SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
-"""A whole string, or one sign; a quote alone begins a string that goes on behind what has been read."""
+"""A whole string or one punctuation character. A single quote mark begins a string that continues after the buffer."""
 
 BLANK = b" \t\r\n,"
 OPENING, CLOSING = b"[{", b"]}"
@@ -26,7 +27,7 @@ RECORDS_PER_BLOCK = 20_000
 
 
 class Element(NamedTuple):
-    """One element: its number from 1 and its bytes, or what is wrong with it."""
+    """One element: its number (from 1) and its bytes, or the problem with it."""
 
     number: int
     raw: bytes
@@ -34,10 +35,10 @@ class Element(NamedTuple):
 
 
 def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """Yield the records of a JSON array; several arrays one after another are read like one.
+    """Yield the records of a JSON array; several arrays in a row are read as one.
 
     Raises:
-        Unreadable: The array ends before its closing bracket; nothing after that place can be told apart.
+        Unreadable: The array ends before its closing bracket, so the elements after that place cannot be separated.
         MissingColumn: The first block has objects, and none of them has a text.
     """
     values: list[Any] = []
@@ -88,7 +89,7 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
 
 
 class _Borders:
-    """Finds where elements begin and end in a buffer that is filled as far as needed."""
+    """A scanner that finds where elements begin and end, in a buffer that is filled as far as needed."""
 
     def __init__(self, stream: io.BufferedReader, source: str, limits: Limits) -> None:
         self.stream, self.source, self.limits = stream, source, limits
@@ -97,7 +98,7 @@ class _Borders:
         self.rest = b""
 
     def next_array(self) -> bool:
-        """Go behind the bracket that opens the next array; what is no array is left in `rest`."""
+        """Move past the bracket that opens the next array; bytes that are not an array are left in `rest`."""
         self.buffer = self.buffer.lstrip()
         while not self.buffer:
             if not self._fill(0):
@@ -110,7 +111,7 @@ class _Borders:
         return True
 
     def _fill(self, start: int) -> bool:
-        """Drop what stands before *start* and read on; False at the end of the file."""
+        """Drop the bytes before *start* and read more; return False at the end of the file."""
         more = self.stream.read(self.limits.block_bytes)
         self.buffer = self.buffer[start:] + more
         return bool(more)

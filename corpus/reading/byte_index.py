@@ -1,7 +1,7 @@
-"""Where the lines, quotes and escapes of a block of JSON lines stand, found with numpy in a few passes over the bytes.
+"""Index lines, quotes and escapes of a block of JSON lines with a few numpy passes over the bytes.
 
-The passes also find the lines that no reader of JSON may accept as they stand, or whose escapes are not simple;
-`corpus.reading.shapes` leaves those to the careful way.
+The passes also find lines that are not valid JSON or whose escapes are not simple. `corpus.reading.shapes` skips those
+lines; `corpus.reading.jsonlines.read_carefully` reads them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 PAD = 32
-"""Bytes that a buffer must have beyond its content, so that words may be read past the last line."""
+"""Extra bytes that a buffer must have after its content, so that 8-byte words can be read past the last line."""
 
 QUOTE, BACKSLASH, NEWLINE, RETURN, SPACE = (ord(sign) for sign in '"\\\n\r ')
 DECODE_BYTES = 1 << 18
 
 _ESCAPES = np.zeros(256, bool)
-_ESCAPES[list(b'"/bfnrtu')] = True  # an escaped backslash is left to the careful way
+_ESCAPES[list(b'"/bfnrtu')] = True  # lines with an escaped backslash are left to `read_carefully`
 _HEX = np.zeros(256, bool)
 _HEX[list(b"0123456789abcdefABCDEF")] = True
 
@@ -25,17 +25,17 @@ Mask = NDArray[np.bool_]
 
 
 class ByteIndex:
-    """The structure of one block.
+    """The positions of lines, quotes and escapes in one block.
 
     Attributes:
         buffer: The block with `PAD` bytes after it.
-        bytes: The same as an array, and *words* as the unaligned little-endian words of 8 bytes that begin at each.
-        starts, ends: Of each line, without its newline.
+        bytes: The buffer as an array; *words* are the unaligned little-endian 8-byte words that begin at each byte.
+        starts, ends: Start and end of each line, without its newline.
         quotes: Positions of quotes that are not escaped.
-        counts, first: How many quotes each line has, and which is its first.
-        escapes: Positions of backslashes; each begins a valid escape, but in the lines that are *odd*.
-        odd: Lines that are not UTF-8, hold control characters, an escaped backslash, an escaped surrogate, or an
-            escape that there is not.
+        counts, first: Number of quotes of each line, and index of its first quote.
+        escapes: Positions of backslashes. Each begins a valid escape, except in lines that are *odd*.
+        odd: Lines that are not UTF-8, or that contain control characters, an escaped backslash, an escaped surrogate
+            or an escape that does not exist in JSON.
     """
 
     def __init__(self, buffer: memoryview, size: int) -> None:
@@ -43,7 +43,7 @@ class ByteIndex:
         whole = np.frombuffer(buffer, np.uint8)
         self.bytes = whole
         self.words = np.ndarray((len(buffer) - 7,), "<u8", buffer, strides=(1,))
-        block, mask = whole[:size], np.empty(size, bool)  # one mask for all passes, since fresh memory costs more
+        block, mask = whole[:size], np.empty(size, bool)  # one mask for all passes: new memory costs more time
         newlines = np.flatnonzero(np.equal(block, NEWLINE, out=mask))
         self.starts: Positions = np.concatenate(([0], newlines + 1))
         self.ends: Positions = np.append(newlines, size)
@@ -60,7 +60,7 @@ class ByteIndex:
         self._look_for_encoding(size)
 
     def line_of(self, positions: Positions) -> Positions:
-        """Return the number, from 0, of the line in which each byte stands."""
+        """Return the number, from 0, of the line that contains each byte."""
         return np.searchsorted(self.starts, positions, side="right") - 1
 
     def _look_at_escapes(self) -> None:
@@ -87,7 +87,7 @@ class ByteIndex:
         self.odd[self.line_of(at[(value != NEWLINE) & ~before_newline])] = True
 
     def _look_for_encoding(self, size: int) -> None:
-        """Decode piece by piece, each of whole lines; after a line that is not UTF-8 go on with the next."""
+        """Mark lines that are not UTF-8: decode pieces of whole lines, and continue after each line that fails."""
         line = 0
         while line < len(self.starts):
             start = int(self.starts[line])

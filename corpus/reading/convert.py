@@ -1,6 +1,7 @@
-"""From a table of strings, as any format gives it, to the typed table: the one place where values are understood.
+"""Convert a table of strings, from any format, to the typed table of reviews.
 
-Every format goes through `convert`, so that the same review in JSON lines, CSV or Parquet becomes the same row.
+This is the only place that interprets values. Every format goes through `convert`, so the same review in JSON lines,
+CSV or Parquet becomes the same row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import polars as pl
 from corpus.schema import COLUMNS, FIELDS, VOTES, Block, Problem, Reason, quarantine
 
 DERIVED_ID = "sha-"
-"""How a review_id begins that was derived from the record's content, since the record had none."""
+"""Prefix of a review_id that was derived from the content of a record without an id."""
 
 DATE_FORMATS = (
     "%Y-%m-%d %H:%M:%S",
@@ -26,12 +27,12 @@ DATE_FORMATS = (
     "%Y-%m-%d %H:%M",
     "%d-%m-%Y %H:%M:%S",
 )
-"""Tried in this order. A `Z` is dropped, an offset is applied: all dates are kept as UTC without a zone."""
+"""Formats, tried in this order. A `Z` is dropped and an offset is applied: all dates are stored as UTC without zone."""
 
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The first and last microsecond of the years 1 to 9999, counted from 1970: Python's `datetime` holds no others."""
+"""First and last microsecond of the years 1 to 9999, counted from 1970: Python's `datetime` has only these years."""
 FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError)
-"""What the table library ends in at a value that it cannot hold; a panic of it is no `Exception`."""
+"""Errors that polars raises for a value that it cannot hold. Its PanicException is not a subclass of `Exception`."""
 
 OFFSET = r"[+-][0-9]{2}:?[0-9]{2}$"
 
@@ -43,18 +44,18 @@ def convert(
     max_chars: int,
     problems: Sequence[Problem] = (),
 ) -> Block:
-    """Type the records of one stretch of a file.
+    """Convert the records of one stretch of a file to typed columns.
 
     Args:
-        loose: Column `line` (Int64) and any of `FIELDS` as strings (or numbers and dates, from formats that type
-            them); absent columns become null.
-        source: What the `source` column shall say.
-        raw: Gives the bytes of the i-th record, asked for bad records only.
+        loose: Column `line` (Int64) and any of `FIELDS` as strings (or as numbers and dates, from formats that have
+            types). Absent columns become null.
+        source: Value of the `source` column.
+        raw: Returns the bytes of the i-th record; called for bad records only.
         max_chars: Longest text allowed, in characters.
-        problems: What was found before typing; it goes into quarantine with the rest.
+        problems: Problems found before the conversion; they go into quarantine with the new ones.
 
-    One value that nobody foresaw must not cost the file: where the table library fails at some records, they are halved
-    until those are found that it fails at.
+    One unexpected value must not make the whole file fail. Where polars fails on a set of records, the set is halved
+    until the records that cause the failure are found.
     """
     try:
         return _typed(loose, source, raw, max_chars, problems)
@@ -70,7 +71,7 @@ def convert(
 def _unforeseen(
     loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], problems: Sequence[Problem], error: BaseException
 ) -> Block:
-    """Put the one record at which the table library fails into quarantine; raise *error* where there is none."""
+    """Quarantine the one record on which polars fails; raise *error* if there is no record."""
     if loose.is_empty():
         raise error
     try:
@@ -85,10 +86,10 @@ def _unforeseen(
 def _typed(
     loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], max_chars: int, problems: Sequence[Problem]
 ) -> Block:
-    """Do what `convert` says, for records all of whose values can be held."""
+    """Do the work of `convert` for records whose values polars can all hold."""
     texts = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]
     loose = loose.with_columns(texts)
-    # An empty value means "unknown" everywhere but in the text: CSV has no other way to say it.
+    # Outside the text an empty value means "unknown": CSV has no other way to write it.
     strings = [name for name in FIELDS if name != "text" and loose.schema[name] == pl.String]
     stripped = {name: pl.col(name).str.strip_chars() for name in strings}
     loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
@@ -104,7 +105,7 @@ def _typed(
 
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give records without a review_id one that is derived from their content (see `derived_id`)."""
+    """Give each record without a review_id an id derived from its content (see `derived_id`)."""
     lacking = frame["review_id"].is_null()
     if not lacking.any():
         return frame
@@ -116,7 +117,7 @@ def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def derived_id(values: Sequence[object]) -> str:
-    """Return the id of a record that has none: equal content, equal id.
+    """Return the id of a record without one; records with equal content get equal ids.
 
     Args:
         values: user_id, business_id, stars, useful, funny, cool, text, date; None where unknown.
@@ -126,7 +127,7 @@ def derived_id(values: Sequence[object]) -> str:
 
 
 def parse_dates(column: pl.Series) -> pl.Series:
-    """Return dates as naive UTC `Datetime("us")`; null where none of `DATE_FORMATS` fits, or there is no such year."""
+    """Return dates as naive UTC `Datetime("us")`; null if none of `DATE_FORMATS` fits or the year is not 1-9999."""
     parsed = _parsed_dates(column)
     outside = ~parsed.to_physical().is_between(EARLIEST, LATEST)
     return parsed.set(outside, None) if outside.any() else parsed
@@ -137,7 +138,7 @@ def _parsed_dates(column: pl.Series) -> pl.Series:
         zone = getattr(column.dtype, "time_zone", None)
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
         return naive.cast(pl.Datetime("us"))
-    # Moments seldom repeat, so polars need not remember those that it has seen.
+    # Timestamps seldom repeat, so a cache of parsed values would not help.
     usual = column.str.to_datetime(DATE_FORMATS[0], time_unit="us", strict=False, cache=False)
     if usual.null_count() == column.null_count():
         return usual
@@ -169,14 +170,14 @@ def _stars() -> pl.Expr:
 
 
 def _votes(name: str) -> pl.Expr:
-    """Read whole numbers, also such as "3.0", which pandas writes for a column with gaps."""
+    """Read whole numbers, also in the form "3.0" that pandas writes for a column with gaps."""
     number = pl.col(name).cast(pl.Float64, strict=False)
     whole = number.is_finite() & (number == number.floor()) & (number.abs() < 2**31)
     return pl.when(whole).then(number).cast(pl.Int32).alias(name)
 
 
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
-    """Return each record's first problem, or null."""
+    """Return the first problem of each record, or null."""
 
     def lost(name: str) -> pl.Series:
         return loose[name].is_not_null() & typed[name].is_null()
@@ -203,7 +204,7 @@ def _problems(
 
 
 def _detail(reason: Reason, record: dict[str, object], max_chars: int) -> str:
-    """Say which field holds what, for a person who reads the quarantine."""
+    """Describe the bad value for the person who reads the quarantine."""
     if reason is Reason.MISSING_TEXT:
         return "the field 'text' is absent or null"
     if reason is Reason.TOO_LONG:

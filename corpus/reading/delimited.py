@@ -1,7 +1,7 @@
-"""CSV (and the same with tabs or semicolons): quoted line breaks, extra columns, a nameless index column.
+"""Read CSV files, also with tabs or semicolons, quoted line breaks, extra columns or a nameless index column.
 
-Python's `csv` reads it, strictly, so that a stray quote is an error instead of a swallowed neighbour: after an error
-only the record's first line goes into quarantine, and reading resumes at the line after it.
+Python's `csv` runs in strict mode, so that a stray quote is an error and does not swallow the next record. After an
+error only the first line of the record goes into quarantine, and reading continues at the next line.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from corpus.reading.parquet import twice
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
 
 FIELD_LIMIT = 64 << 20
-"""Longest field in characters. Python's own limit of 128 KiB would take a long review for a stray quote."""
+"""Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
 
 HEADER = "write the names of the columns in the first line"
 
 ALIASES = {f"votes{sign}{name}": name for sign in "._" for name in VOTES}
-"""Names that pandas gives to the votes of the older editions, which were nested."""
+"""Names that pandas gives to the nested votes of older editions of the dataset, with the names used here."""
 
 
 class _LongLine(bytes):
-    """The beginning of a line that is too long to be held, and a *detail* for the quarantine."""
+    """The beginning of a line that is too long for memory, with a *detail* for the quarantine."""
 
     detail: str
 
 
 class _Lines:
-    """The lines of a file as text, remembering those that the record being read has used."""
+    """The lines of a file as text; remembers the lines used by the record that is being read."""
 
     def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
         self.stream, self.limits = stream, limits
@@ -62,7 +62,7 @@ class _Lines:
             return line.decode("utf-8", "surrogateescape")
 
     def _read(self) -> bytes:
-        # Where `again` is empty all lines that were read have been taken.
+        # If `again` is empty, all lines read so far are in `taken`.
         line, problem = next_line(self.stream, self.number + len(self.taken) + 1, self.limits)
         if problem:
             line = _LongLine(line)
@@ -70,14 +70,14 @@ class _Lines:
         return line
 
     def next_record(self) -> None:
-        """Forget the lines of the record that has been read."""
+        """Drop the lines of the record that has been read."""
         self.number += len(self.taken)
         self.taken.clear()
         self.size = 0
         self.broken = ""
 
     def reject_first(self) -> None:
-        """Give back all lines of the record but the first."""
+        """Put back all lines of the record except the first."""
         self.again.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
 
@@ -86,8 +86,8 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     """Yield the records of a CSV file with a header.
 
     Raises:
-        MissingColumn: The header has no `text`; names the columns that are there.
-        Unreadable: The first line is too long for a header, or names a column twice.
+        MissingColumn: The header has no column `text`; the error lists the columns that exist.
+        Unreadable: The first line is too long for a header, or contains a column twice.
     """
     csv.field_size_limit(FIELD_LIMIT)
     lines = _Lines(stream, limits)
@@ -122,7 +122,7 @@ def _delimiter(head: bytes) -> str:
 def _block(
     lines: _Lines, delimiter: str, names: list[str], source: str, limits: Limits
 ) -> Block | None:
-    """Read records until they fill a block; None at the end of the file."""
+    """Read records until the block is full; return None at the end of the file."""
     rows: list[list[str]] = []
     numbers: list[int] = []
     raws: list[bytes] = []

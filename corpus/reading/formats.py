@@ -1,7 +1,8 @@
-"""What lies inside a file once it is unpacked: which format it is, and the readers of the simple ones.
+"""Detect the format of an unpacked file and call its reader.
 
-JSON lines have `corpus.reading.jsonlines`, JSON arrays `corpus.reading.arrays`, CSV has `corpus.reading.delimited`,
-Parquet `corpus.reading.parquet`. All readers yield blocks of typed records, bounded by `Limits.block_bytes`.
+The readers are `corpus.reading.jsonlines`, `corpus.reading.arrays` (JSON arrays), `corpus.reading.delimited` (CSV) and
+`corpus.reading.parquet`; plain text is read here. All readers yield blocks of typed records, bounded by
+`Limits.block_bytes`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
 }
-"""Byte-order marks of the encodings that are not read; the longer ones first, since one begins like a shorter one."""
+"""Byte-order marks of unsupported encodings. Longer marks come first, because one starts like a shorter one."""
 WIDE = {
     b"\x00\x00\x00?": "UTF-32BE", b"?\x00\x00\x00": "UTF-32LE", b"\x00?\x00?": "UTF-16BE", b"?\x00?\x00": "UTF-16LE",
 }
-"""How their first four bytes look without a mark, where a text begins with ASCII as every format but .txt does."""
+"""First four bytes of unsupported encodings without a mark, if the text begins with ASCII (all formats except .txt)."""
 
 
 def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -38,12 +39,12 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
 
     Args:
         stream: Positioned at the first byte.
-        source: Name of the file (packed or not), which decides where the content leaves a choice.
+        source: Name of the file (packed or not); its suffix helps to choose the format.
         limits: See `Limits`.
 
     Raises:
-        Unreadable: In no known format, or in UTF-16 or UTF-32; or a table whose columns cannot be what they should.
-        MissingColumn: None of its records has a text.
+        Unreadable: The format is unknown, the encoding is UTF-16 or UTF-32, or columns of a table have wrong types.
+        MissingColumn: No record has a text.
     """
     head = stream.peek(1 << 16)
     if encoding := _wide_encoding(head):
@@ -61,7 +62,7 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
 
 
 def _wide_encoding(head: bytes) -> str:
-    """Return which encoding of two or four bytes a sign the file has, or nothing."""
+    """Return the name of the encoding if the file is UTF-16 or UTF-32, otherwise an empty string."""
     for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
@@ -70,7 +71,7 @@ def _wide_encoding(head: bytes) -> str:
 
 
 def _format(head: bytes, source: str) -> str:
-    """Decide by the content where it is plain, else by the name without its packing."""
+    """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes."""
     if head.startswith(b"PAR1"):
         return "parquet"
     suffix, first = uncompressed(source).suffix.lower(), head.lstrip()[:1]
@@ -99,7 +100,7 @@ def _is_review(line: bytes) -> bool:
 
 
 def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """One document a line; empty lines are none. There is no id, date or rating."""
+    """Yield one document per line; empty lines are skipped. There is no id, date or rating."""
     number, more = 1, True
     while more:
         numbers: list[int] = []

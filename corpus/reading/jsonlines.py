@@ -1,7 +1,7 @@
-r"""JSON lines: plain lines are cut by their shape, all others are read one by one by orjson.
+r"""Read JSON lines: cut plain lines by their shape with numpy, parse all other lines one by one with orjson.
 
-The plain lines of a block are found and cut with numpy (`corpus.reading.byte_index`, `corpus.reading.shapes`); a line
-that is not plain beyond doubt, be it bad or only unusual, goes to `read_carefully`, so a bad line costs itself alone.
+Numpy finds and cuts the plain lines of a block (`corpus.reading.byte_index`, `corpus.reading.shapes`). Every line that
+is not certainly plain, bad or only unusual, goes to `read_carefully`, so a bad line does not affect other lines.
 The property tests compare both ways on damaged lines. Blocks are parsed in `Limits.workers` threads and come in order.
 """
 
@@ -27,13 +27,13 @@ from corpus.schema import COLUMNS, FIELDS, QUARANTINE, VOTES, Block, Limits, Pro
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")
 RAW_BYTES = 64 << 10
-"""What the quarantine keeps of a record that is longer than `Limits.max_record_bytes`."""
+"""Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 
 LOOK_BACK_BYTES = 64 << 10
 SHAPES, TRIES = 8, 32
-"""How many shapes are cut in one block at most, and how many lines are asked for a shape that is not yet known."""
+"""Largest number of shapes in one block, and number of lines that are tried to find a new shape."""
 FEW_LINES = 64
-"""So few lines are read one by one sooner than their shape is looked for; but for the first shape of a block."""
+"""Up to this number of lines are read one by one without looking for their shape, after the first shape of a block."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Stretch:
     """Whole lines of a file.
 
     Attributes:
-        buffer: The lines, then at least `PAD` bytes: those of the next lines, and zeros behind the last one.
+        buffer: The lines, then at least `PAD` bytes: bytes of the next lines, or zeros after the last line.
         size: Bytes of the lines.
-        first_line: Number of the first one.
-        end: Bytes of the unpacked file up to the end of the stretch.
-        problems: A line that was too long to be held, if that is all there is in this stretch.
+        first_line: Number of the first line.
+        end: Byte offset in the unpacked file where the stretch ends.
+        problems: The problem of one line that is too long for memory; then the stretch has no lines.
     """
 
     buffer: memoryview
@@ -56,18 +56,18 @@ class Stretch:
 
     @classmethod
     def of(cls, lines: bytes, first_line: int = 1) -> Stretch:
-        """Return bytes as a stretch."""
+        """Return the bytes as a stretch."""
         return cls(memoryview(lines + bytes(PAD)), len(lines), first_line, len(lines))
 
     def line(self, begin: int, end: int) -> bytes:
-        """Return some of the bytes."""
+        """Return the bytes from *begin* to *end*."""
         return bytes(self.buffer[begin:end])
 
 
 def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """Yield the records of a file with one JSON object a line; blank lines are skipped.
+    """Yield the records of a file with one JSON object per line; blank lines are skipped.
 
-    Holds a few blocks at a time, each of up to `block_bytes + max_record_bytes`, however long the lines are.
+    Memory holds a few blocks at a time, each of up to `block_bytes + max_record_bytes`, even if lines are very long.
 
     Raises:
         MissingColumn: The first block has objects, and none of them has a text.
@@ -79,13 +79,13 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
     rest, line, end = b"", 1, 0
     started = False
     while True:
-        # Of numpy, which asks the system for large pages: not a page at a time, and not cleared.
+        # From numpy: it asks the system for large pages, and does not fill them with zeros.
         buffer = np.empty(len(rest) + limits.block_bytes + PAD, np.uint8).data
         buffer[: len(rest)] = rest
         filled = len(rest) + stream.readinto(buffer[len(rest) : -PAD])
-        if 4 * filled < len(buffer):  # texts go on standing in it: very many small files would hold a block each
+        if 4 * filled < len(buffer):  # texts point into the buffer: each of many small files would keep a whole block
             buffer = np.array(buffer[: filled + PAD]).data
-        buffer[filled : filled + PAD] = bytes(PAD)  # a file that ends with a backslash must not escape what lay there
+        buffer[filled : filled + PAD] = bytes(PAD)  # a backslash at the end of the file must not escape old bytes
         size = filled if filled == len(rest) else _last_newline(buffer, len(rest), filled) + 1
         if not filled:
             return
@@ -106,7 +106,7 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
 
 
 def _last_newline(buffer: memoryview, begin: int, end: int) -> int:
-    """Return the place of the last newline between two places, -1 where there is none."""
+    """Return the position of the last newline between two positions, or -1 if there is none."""
     while end > begin:
         piece = max(begin, end - LOOK_BACK_BYTES)
         if (found := bytes(buffer[piece:end]).rfind(b"\n")) >= 0:
@@ -116,7 +116,7 @@ def _last_newline(buffer: memoryview, begin: int, end: int) -> int:
 
 
 def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:
-    """Read to the end of a line too long to be held; return the problem and the bytes with the newline."""
+    """Skip to the end of a line that is too long for memory; return the problem and the length with the newline."""
     sha, head, length, piece = hashlib.sha256(), begun[:RAW_BYTES], 0, begun
     while True:
         ended = piece.endswith(b"\n")
@@ -155,7 +155,7 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     index = ByteIndex(stretch.buffer, stretch.size)
     try:
         good, others = _plain(index, stretch, source, limits)
-    except FAILURES:  # at a value that nobody foresaw: one by one it is found
+    except FAILURES:  # an unexpected value: reading all lines one by one finds it
         good, others = [], np.arange(len(index.starts))
     bad = pl.DataFrame(schema=QUARANTINE)
     if len(others):
@@ -170,7 +170,7 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
 
 
 def _plain(index: ByteIndex, stretch: Stretch, source: str, limits: Limits) -> tuple[list[pl.DataFrame], Positions]:
-    """Return the plain records, shape by shape, and the lines left."""
+    """Return the plain records, one table per shape, and the numbers of the remaining lines."""
     left: Positions = np.arange(len(index.starts))
     index.odd |= index.ends - index.starts > limits.max_record_bytes
     found: list[pl.DataFrame] = []
@@ -197,7 +197,7 @@ def _new_shape(index: ByteIndex, stretch: Stretch, lines: Positions, known: set[
 
 
 def _table(fields: pl.DataFrame, lines: Positions, source: str) -> pl.DataFrame:
-    """Return fields and places as `COLUMNS`."""
+    """Return the fields as a table with `COLUMNS`, with source and line added."""
     rows = fields.height
     columns = {name: fields[name] for name in fields.columns}
     columns["source"] = pl.Series([source]).new_from_index(0, rows)
@@ -210,7 +210,7 @@ def _table(fields: pl.DataFrame, lines: Positions, source: str) -> pl.DataFrame:
 
 
 def read_carefully(lines: Iterable[tuple[int, bytes]], source: str, limits: Limits) -> Block:
-    """Read numbered lines one by one, with a reason for each that cannot be used."""
+    """Read numbered lines one by one, and give a reason for each line that cannot be used."""
     objects, numbers, raws, problems = [], [], [], []
     for number, line in lines:
         if len(line) > limits.max_record_bytes:
@@ -218,7 +218,7 @@ def read_carefully(lines: Iterable[tuple[int, bytes]], source: str, limits: Limi
             problems.append(_too_long(number, line[:RAW_BYTES], len(line), sha256, limits))
             continue
         content = line.strip()
-        content = content.removeprefix(BOM)  # files that were put together with `cat` have it in the middle
+        content = content.removeprefix(BOM)  # in files joined with `cat` a mark can be in the middle
         if not content:
             continue
         try:
@@ -231,7 +231,7 @@ def read_carefully(lines: Iterable[tuple[int, bytes]], source: str, limits: Limi
 
 
 def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
-    """Return whether the bytes that orjson refused are no characters, or no JSON."""
+    """Return whether orjson refused the bytes because of their encoding or because they are not JSON."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -247,13 +247,13 @@ def from_objects(
     limits: Limits,
     problems: Sequence[Problem] = (),
 ) -> Block:
-    """Type decoded JSON values, which should be objects with a text.
+    """Convert decoded JSON values, which should be objects with a text, to typed records.
 
     Args:
         objects: The values, with their line (or record) *numbers* and bytes *raws*.
         source: Name of the file.
         limits: See `Limits`.
-        problems: Already found in this stretch.
+        problems: Problems already found in this stretch.
     """
     found, kept = list(problems), []
     for row, value in enumerate(objects):
@@ -275,7 +275,7 @@ def from_objects(
 
 
 def _misfit(value: Any) -> tuple[Reason, str] | None:
-    """Return what is wrong with the shape of a value, or None."""
+    """Return the reason and detail if a value is not a usable record, otherwise None."""
     if not isinstance(value, dict):
         return Reason.NOT_A_RECORD, f"a JSON {type(value).__name__}, not an object"
     text = value.get("text")
@@ -288,7 +288,7 @@ def _misfit(value: Any) -> tuple[Reason, str] | None:
 
 
 def _vote(record: dict[str, Any], name: str, flat: str | None) -> str | None:
-    """Return a vote count, also from the nested form of the older editions."""
+    """Return a vote count, also from the nested form of older editions of the dataset."""
     votes = record.get("votes")
     if flat is not None or votes is None:
         return flat

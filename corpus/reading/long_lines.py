@@ -1,4 +1,4 @@
-"""Lines of a file one by one, of which those that are too long are passed over instead of held."""
+"""Read a file line by line, and skip lines that are too long for memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from corpus.schema import Limits, Problem
 
 
 def next_line(stream: io.BufferedReader, number: int, limits: Limits) -> tuple[bytes, Problem | None]:
-    """Return the next line with its end; of one over `max_record_bytes` the beginning, and what is wrong with it.
+    """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
 
     Args:
         stream: Read up to the end of the line.
-        number: Of the line, from 1.
+        number: Number of the line, from 1.
         limits: See `Limits`.
     """
-    most = limits.max_record_bytes + 2  # the line's end does not count
+    most = limits.max_record_bytes + 2  # the line end does not count
     line = stream.readline(most)
     content = line.removesuffix(b"\n").removesuffix(b"\r")
     if len(content) <= limits.max_record_bytes and (line.endswith(b"\n") or len(line) < most):

@@ -1,4 +1,4 @@
-"""What a file's name says: whether it is read, and what the column `source` calls it."""
+"""Decide by a file's name whether to read it, and how the column `source` names it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import PurePosixPath
 
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
 COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
-"""Of files that hold one file; behind them stands the ending that tells its format."""
+"""Suffixes of files that hold one compressed file; the suffix before them shows the format."""
 PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
-"""What programs put behind the name of a file that they are still writing."""
+"""Suffixes that programs add to the name of a file while they write it."""
 SIBLINGS = ("business", "checkin", "tip", "user", "photo", "photos")
-"""The other tables of the Yelp Open Dataset, which are no reviews; ignored in a folder or an archive."""
+"""The other tables of the Yelp Open Dataset, which are not reviews; ignored in a folder or an archive."""
 
 
 def looks_like_data(name: str) -> bool:
-    """Return whether a file of a folder or an archive is read, judged by its name alone."""
+    """Return whether a file in a folder or an archive should be read, judged by its name only."""
     path = PurePosixPath(name)
     if _is_hidden(path) or path.suffix.lower() in UNFINISHED:
         return False
@@ -33,17 +33,17 @@ def is_review_member(name: str) -> bool:
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
-    """Return whether a program keeps it for itself: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
+    """Return whether the file is internal to a program: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
     return any(part.startswith((".", "_")) and part != ".." for part in path.parts)
 
 
 def printable(name: str) -> str:
-    """Return a file's name with question marks for bytes that are not UTF-8, which no table could hold."""
+    """Return the file name with question marks for bytes that are not UTF-8, because a table cannot hold them."""
     return name.encode("utf-8", "replace").decode()
 
 
 def uncompressed(name: str) -> PurePosixPath:
-    """Return a file's name without the endings of its compression: `a.json.gz` tells of JSON."""
+    """Return the file name without its compression suffixes: `a.json.gz` gives `a.json`."""
     path = PurePosixPath(name)
     while path.suffix.lower() in COMPRESSED_SUFFIXES:
         path = path.with_suffix("")
@@ -51,11 +51,11 @@ def uncompressed(name: str) -> PurePosixPath:
 
 
 def distinct(name: str, taken: dict[str, int]) -> str:
-    """Return the name, numbered where it is taken, and take it; the ending, which tells the format, stays.
+    """Return the name, numbered if it is taken, and mark it as taken; the suffix stays because it shows the format.
 
     Args:
-        name: As it is wanted.
-        taken: Names that are taken, each with the last number tried for it: an archive may hold one name many times.
+        name: The wanted name.
+        taken: Taken names, each with the last number tried for it, because an archive can hold one name many times.
     """
     folder, slash, last = name.rpartition("/")
     stem, dot, ending = last.partition(".")

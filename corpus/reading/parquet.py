@@ -1,7 +1,7 @@
-"""Reading Parquet, by batches: types are settled while they are still Arrow's, so that a bad value costs its row alone.
+"""Read Parquet in batches, and check values while they are Arrow types, so that a bad value affects only its row.
 
-polars and Python read years 1 to 9999 and valid UTF-8 only, and end in an error or a panic elsewhere. Moments are
-therefore taken over as whole numbers, and strings are looked at before anything else sees them.
+polars and Python accept only years 1 to 9999 and valid UTF-8, and fail or panic on other values. Therefore timestamps
+are read as integers, and strings are validated before polars gets them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 RECORDS_PER_BLOCK = 5_000
-"""So few, since a dictionary of one long text may stand for all rows of a batch."""
+"""A low number, because a dictionary-encoded column can use one long text for all rows of a batch."""
 ROW_BYTES = 64
-"""Counted for every row when a file's content is held against its size: rows of nothing take no bytes."""
+"""Bytes counted for each row in the limit on unpacked size, because rows without values take no bytes."""
 NUMBERS = ("stars", *VOTES)
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MICROSECONDS = 1_000_000
@@ -33,12 +33,14 @@ DAY = 86_400
 
 
 def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """Yield the records of a Parquet file; inside an archive it is copied first, as its table of contents comes last.
+    """Yield the records of a Parquet file.
+
+    Inside an archive the file is copied first, because its table of contents is at the end.
 
     Raises:
-        Unreadable: It is damaged, or unpacks to far more than its size; or a column cannot hold what its name says, or
-            is there twice.
-        MissingColumn: It has no text.
+        Unreadable: The file is damaged or unpacks to far more than its size, a column has the wrong type for its name,
+            or a column occurs twice.
+        MissingColumn: There is no column `text`.
     """
     with seekable(stream) as file:
         number, left = 1, limits.room(_size(file))
@@ -58,7 +60,7 @@ def _size(file: Any) -> int:
 
 
 def _batches(file: Any, source: str) -> Iterator[pyarrow.RecordBatch]:
-    """Yield the wanted columns batch by batch; whatever the library says of damaged bytes is one of our errors."""
+    """Yield the wanted columns batch by batch; errors of the library about damaged bytes become `Unreadable`."""
     import pyarrow
     from pyarrow import parquet
 
@@ -68,7 +70,7 @@ def _batches(file: Any, source: str) -> Iterator[pyarrow.RecordBatch]:
         yield from table.iter_batches(RECORDS_PER_BLOCK, columns=wanted)
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # the disk, not the content
+            raise  # an error of the disk, not of the content
         raise _damaged(source, error) from error
 
 
@@ -82,7 +84,7 @@ def _wanted(names: Sequence[str], source: str) -> list[str]:
 
 
 def twice(source: str, names: set[str]) -> Unreadable:
-    """Return the error for a table in which columns have the same name: one of them would be lost."""
+    """Return the error for a table with two columns of the same name, because one of them would be lost."""
     return Unreadable(
         "A column is there twice", where=source, value=", ".join(sorted(names)),
         remedy="rename or drop one of the two: which is meant cannot be told",
@@ -97,7 +99,7 @@ def _damaged(source: str, error: Exception) -> Unreadable:
 
 
 def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits) -> Block:
-    """Type one batch; *number* is that of its first record."""
+    """Convert one batch to typed records; *number* is the number of its first record."""
     import pyarrow
 
     columns = {name: _whole_numbers(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
@@ -110,7 +112,7 @@ def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
 
 
 def _whole_numbers(column: pyarrow.Array) -> tuple[pyarrow.Array, str]:
-    """Return moments as the whole numbers that they are stored as, and their unit; other columns as they are."""
+    """Return timestamps as the integers in which they are stored, with their unit; other columns unchanged."""
     import pyarrow
     from pyarrow import types
 
@@ -126,13 +128,13 @@ def _whole_numbers(column: pyarrow.Array) -> tuple[pyarrow.Array, str]:
 def _without_broken_strings(
     batch: pyarrow.RecordBatch, number: int, source: str
 ) -> tuple[pyarrow.RecordBatch, list[Problem]]:
-    """Return the rows all of whose strings are UTF-8, each with its number in `line`, and the others as problems."""
+    """Return the rows whose strings are all UTF-8, with their numbers in `line`, and the other rows as problems."""
     import pyarrow
 
     lines = pyarrow.array(range(number, number + batch.num_rows), pyarrow.int64())
     batch = batch.append_column("line", lines)
     try:
-        batch.validate(full=True)  # polars takes strings for UTF-8 that are not
+        batch.validate(full=True)  # polars does not check that strings are UTF-8
         return batch, []
     except pyarrow.ArrowInvalid as error:
         try:
@@ -146,7 +148,7 @@ def _without_broken_strings(
 
 
 def _broken_strings(batch: pyarrow.RecordBatch) -> list[Problem]:
-    """Return a problem for every row with a string that is not UTF-8."""
+    """Return a problem for each row with a string that is not UTF-8."""
     columns = {name: _as_bytes(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     names = [name for name in columns if name != "line"]
     problems = []
@@ -160,7 +162,7 @@ def _broken_strings(batch: pyarrow.RecordBatch) -> list[Problem]:
 
 
 def _as_bytes(column: pyarrow.Array) -> list[Any]:
-    """Return the values of a column, strings as their bytes."""
+    """Return the values of a column, with strings as bytes."""
     import pyarrow
     from pyarrow import types
 
@@ -171,7 +173,7 @@ def _as_bytes(column: pyarrow.Array) -> list[Any]:
         column = column.cast(pyarrow.large_binary() if large else pyarrow.binary())
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError):  # times of day and spans beyond Python's; no column of ours has them
+    except (ValueError, OverflowError):  # times and durations that Python cannot hold; no column of ours has them
         return [str(column.type)] * len(column)
 
 
@@ -184,13 +186,13 @@ def _is_text(value: bytes) -> bool:
 
 
 def _escaped(record: dict[str, Any]) -> bytes:
-    """Return a record as JSON in which a byte that is not UTF-8 is half of a character: it comes back as broken."""
+    """Return a record as JSON, with each invalid byte as a lone surrogate, so that reading it again fails as before."""
     values = {k: v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for k, v in record.items()}
     return json.dumps(values, default=str).encode()
 
 
 def _plain(frame: pl.DataFrame, source: str, units: dict[str, str]) -> pl.DataFrame:
-    """Put nested votes beside the flat ones, and turn other types of the fields into strings, numbers or moments."""
+    """Flatten nested votes, and convert the other types of the fields to strings, numbers or timestamps."""
     if "votes" in frame.columns:
         frame = _flat_votes(frame, source)
     frame = frame.select(name for name in FIELDS if name in frame.columns)
@@ -207,7 +209,7 @@ def _misnamed(name: str, source: str, found: str) -> Unreadable:
 
 
 def _flat_votes(frame: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Take votes out of the nested form of the older editions; a flat vote goes first, as in JSON."""
+    """Take votes out of the nested form of older editions; a flat vote has priority, as in JSON."""
     dtype = frame.schema["votes"]
     if dtype == pl.Null:
         return frame.drop("votes")
@@ -229,7 +231,7 @@ def _flat_votes(frame: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def _is_expected(name: str, dtype: pl.DataType) -> bool:
-    """Return whether values of a type can be what a column should hold; which of them are is seen one by one."""
+    """Return whether a type can hold values of this column; the values are checked one by one later."""
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return True
     if name == "date":
@@ -248,7 +250,7 @@ def _readable(column: pl.Series, unit: str) -> pl.Series:
 
 
 def _moments(stored: pl.Series, unit: str) -> pl.Series:
-    """Return moments as `Datetime("us")`; as strings, that name the others, where one is outside of years 1 to 9999."""
+    """Return timestamps as `Datetime("us")`, or as strings that show the stored integer if a year is not 1-9999."""
     if unit == "ns":
         within, micro = stored.is_not_null(), stored // 1_000
     else:

@@ -1,8 +1,9 @@
-"""Any input, as a stream of blocks of typed records: which files, how packed, which format.
+"""Read any input file, packed or not, as a stream of blocks of typed records.
 
-A file may be compressed (gzip, zstd, bzip2, xz), an archive (tar, zip), or both; what lies inside is one of the formats
-of `corpus.reading.formats`. Magic bytes decide first, then the first character, then the name. Whatever the unpacking
-libraries raise at damaged bytes (`corpus.archives.packed`) becomes an error of ours here, at the border.
+A file can be compressed (gzip, zstd, bzip2, xz), an archive (tar, zip), or both. Its content is in one of the formats
+of `corpus.reading.formats`. Magic bytes decide how it is packed; the format follows from magic bytes, the suffix and
+the first characters. Errors of the unpacking libraries about damaged bytes (`corpus.archives.packed`) become
+`Unreadable` here.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from corpus.schema import Block, Limits
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
 NAMED = 20
-"""Members that an error names at most."""
+"""Largest number of members listed in an error."""
 LAYERS = 8
-"""How often a file may be packed, one time within another; there are archives that hold themselves."""
+"""Largest number of nested packings of a file; some archives contain themselves."""
 
 
 @dataclass
 class Progress:
-    """How far the reading is, in bytes of the files as they lie on the disk."""
+    """Progress of the reading, in bytes of the files on disk."""
 
     records: int = 0
     bytes_before: int = 0
@@ -43,13 +44,13 @@ class Progress:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the finished files and of the one being read."""
+        """Bytes of the finished files and of the part read from the current file."""
         return self.bytes_before + (self.file.tell() if self.file and not self.file.closed else 0)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a file a stream stands: its name, how many bytes it may give, how often it may still be packed."""
+    """Position of a stream in nested packings: its name, the bytes it may give, the layers that may still follow."""
 
     name: str
     limits: Limits
@@ -57,7 +58,7 @@ class _Place:
     layers: int = LAYERS
 
     def inside(self, name: str = "", room: int | None = None) -> _Place:
-        """Return the place one layer deeper; Unreadable where there are too many."""
+        """Return the place one layer deeper; raise Unreadable if there are too many layers."""
         if not self.layers:
             raise Unreadable(
                 "The file is packed too often", where=self.name, value=f"more than {LAYERS} layers",
@@ -72,12 +73,12 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
 
     Args:
         path: The file.
-        name: What the column `source` says of it.
+        name: Value of the column `source`.
         limits: See `Limits`.
-        progress: Told how far the reading is.
+        progress: Updated while the file is read.
 
     Raises:
-        Unreadable: The file is truncated or in no known format; says how many of its records were read before.
+        Unreadable: The file is truncated or has no known format; the error gives the number of records read before.
         MissingColumn: The file has no text.
     """
     progress.source, progress.in_source = name, 0
@@ -96,7 +97,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block]]) -> Iterator[Block]:
-    """Count the records, and turn what the unpacking libraries raise into one of our errors."""
+    """Count the records, and convert errors of the unpacking libraries to `Unreadable`."""
     try:
         for block in blocks():
             yield block
@@ -105,7 +106,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
         raise
     except DAMAGED as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # the disk, not the content
+            raise  # an error of the disk, not of the content
         raise Unreadable(
             "The file is damaged or was cut off", where=path,
             value=f"{progress.in_source} records were read before the damage", cause=str(error) or type(error).__name__,
@@ -114,7 +115,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
 
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
-    """Look at the first bytes and go one layer deeper, to the plain content; no layer gives more than there is room."""
+    """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
     stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
     head = stream.peek(512)
     if unpacker := unpacker_of(head):
@@ -128,7 +129,7 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
 
 
 def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
-    """Read the members named like reviews in one pass; only an archive without such a member is read twice."""
+    """Read the members named like reviews in one pass; only an archive without such members is read twice."""
     found: list[str] = []
     yield from _members(stream, place, found, is_review_member)
     if not any(is_review_member(member) for member in found):
@@ -141,7 +142,7 @@ def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 def _can_start_again(stream: io.BufferedReader) -> bool:
     try:
         return stream.seekable()
-    except AttributeError:  # a tar inside a tar: the outer stream has no such method
+    except AttributeError:  # a tar inside a tar: the outer stream does not have this method
         return False
 
 
@@ -154,7 +155,7 @@ def _members(
 
 
 def _member_name(place: _Place, member: str, taken: dict[str, int]) -> str:
-    """Return what the column `source` says of a member: no two are the same, though the archive may have it so."""
+    """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
     return f"{place.name}:{distinct(printable(member), taken)}"
 
 

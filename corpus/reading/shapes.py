@@ -1,8 +1,8 @@
-r"""Plain JSON lines by their shape: the values of thousands of lines are cut out at once, not parsed.
+r"""Cut values out of thousands of plain JSON lines at once by their shape, without parsing the lines.
 
 The lines of a review file differ only in their values: `{"review_id":"…","stars":4.0,"text":"…"}`. A `Shape` is learnt
-from one such line. A line has it if it has as many quotes, the same bytes between its values, and values of the plain
-form (see `cut`); then its values stand where the shape says, whatever they are. No other line is touched.
+from one such line. Another line has this shape if it has the same number of quotes, the same bytes between its values,
+and values in plain form (see `cut`). Then the positions of its values follow from the shape. Other lines are skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _END = re.compile(rb"\s*\}\s*")
 
 
 class _Value(NamedTuple):
-    """Where a value of the learnt line stands, quotes left out; no *name* for one that no column takes."""
+    """The position of a value in the learnt line, without quotes; *name* is empty if no column takes the value."""
 
     name: str
     start: int
@@ -44,10 +44,9 @@ class _Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What the lines of one shape share: *literals*, and between them the values of *names*.
+    """The common part of all lines of one shape: *literals*, with the values of *names* between them.
 
-    There is one literal more than there are names. A name is one of `FIELDS`, or empty for a string that no column
-    takes.
+    There is one more literal than names. A name is one of `FIELDS`, or empty for a string that no column takes.
     """
 
     literals: tuple[bytes, ...]
@@ -65,7 +64,7 @@ def learn(line: bytes) -> Shape | None:
 
 
 def _values(line: bytes) -> list[_Value] | None:
-    """Return the values that may differ from line to line, in order; None where the line is not plain."""
+    """Return the values that may differ between lines, in order, or None if the line is not plain."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -91,7 +90,7 @@ def _values(line: bytes) -> list[_Value] | None:
         at = value.end()
         if inner and line[at : at + 1] == b"}":
             inner, at = False, at + 1
-    # orjson keeps one of two equal keys, so the number of keys tells whether there were such.
+    # orjson keeps only one of two equal keys, so a different number of keys reveals repeated keys.
     return found if keys == len(record) + len(votes or ()) and _END.fullmatch(line, at) else None
 
 
@@ -107,13 +106,14 @@ def _is_plain(field: str, value: re.Match[bytes]) -> bool:
 
 
 def cut(index: ByteIndex, lines: Positions, shape: Shape, max_chars: int) -> tuple[Positions, pl.DataFrame]:
-    """Return which of the *lines* have the shape and plain values, and what they hold.
+    """Return the *lines* that have the shape and plain values, and their fields.
 
-    Plain are ids that begin and end with a visible ASCII sign, stars such as 4 or 4.5, votes of up to `VOTE_DIGITS`
-    digits, dates of a known form, and texts of at most *max_chars* characters; escapes stand in the text alone.
+    Plain values are: ids that begin and end with a visible ASCII character, stars such as 4 or 4.5, votes of up to
+    `VOTE_DIGITS` digits, dates in a known format, and texts of at most *max_chars* characters. Only the text may
+    contain escapes.
 
     Returns:
-        The numbers of those lines, and their fields: columns of `FIELDS` that the shape has, typed as in `COLUMNS`.
+        The numbers of those lines, and a table with the columns of `FIELDS` in the shape, typed as in `COLUMNS`.
     """
     lines, spans = _spans(index, lines, shape)
     fits = _escapes_within(index, lines, *spans["text"])
@@ -133,7 +133,7 @@ def cut(index: ByteIndex, lines: Positions, shape: Shape, max_chars: int) -> tup
 
 
 def _spans(index: ByteIndex, lines: Positions, shape: Shape) -> tuple[Positions, dict[str, Span]]:
-    """Return which lines have the shape's literals, and where the values between them begin and end."""
+    """Return the lines that have the literals of the shape, and where the values between the literals begin and end."""
     quotes = sum(literal.count(b'"') for literal in shape.literals)
     lines = lines[(index.counts[lines] == quotes) & ~index.odd[lines]]
     first, begin, ends = index.first[lines], index.starts[lines], index.ends[lines]
@@ -141,12 +141,12 @@ def _spans(index: ByteIndex, lines: Positions, shape: Shape) -> tuple[Positions,
     spans = {}
     for number, literal in enumerate(shape.literals):
         offset = literal.find(b'"')
-        # Only what follows the last value, if that is a number, may lack a quote to find it by.
+        # Only the last literal can be without a quote: it follows a number at the end of the line.
         at = ends - len(literal) if offset < 0 else index.quotes[first] - offset
         fits &= (at >= begin) if number else (at == begin)
         fits &= at + len(literal) <= ends
         if not fits.all():
-            at = np.where(fits, at, 0)  # anywhere inside of the block
+            at = np.where(fits, at, 0)  # any position inside the block will do
         fits &= _equal(index, at, literal)
         if number:
             spans[shape.names[number - 1]] = (begin, at)
@@ -158,7 +158,7 @@ def _spans(index: ByteIndex, lines: Positions, shape: Shape) -> tuple[Positions,
 
 
 def _equal(index: ByteIndex, at: Positions, literal: bytes) -> Mask:
-    """Return where the bytes at a position are those of the literal, eight at a time, the last eight overlapping."""
+    """Compare the bytes at each position with the literal, eight at a time; the last eight may overlap."""
     size = len(literal)
     if size < 8:
         return (index.words[at] & np.uint64((1 << 8 * size) - 1)) == np.uint64(int.from_bytes(literal, "little"))
@@ -169,7 +169,7 @@ def _equal(index: ByteIndex, at: Positions, literal: bytes) -> Mask:
 
 
 def _escapes_within(index: ByteIndex, lines: Positions, begin: Positions, end: Positions) -> Mask:
-    """Return the lines all of whose escapes stand between *begin* and *end*."""
+    """Return a mask of the lines whose escapes are all between *begin* and *end*."""
     within = np.ones(len(lines), bool)
     if not len(index.escapes) or not len(lines):
         return within
@@ -194,13 +194,13 @@ def _is_number(data: Bytes, begin: Positions, length: Positions) -> Mask:
 
 
 def _is_rating(data: Bytes, begin: Positions, length: Positions) -> Mask:
-    """Allow one digit, or one on each side of a full stop."""
+    """Allow one digit, or one digit on each side of a full stop."""
     half = (length == 3) & (data[begin + 1] == ord(".")) & _is_digit(data[begin + 2])
     return ((length == 1) | half) & _is_digit(data[begin])
 
 
 def _is_digit(data: Bytes) -> Mask:
-    return (data - ZERO) < 10  # of unsigned bytes: what is below "0" wraps round to the top
+    return (data - ZERO) < 10  # unsigned bytes: values below "0" wrap round to large values
 
 
 _PLAIN_BYTES: dict[str, Callable[[Bytes, Positions, Positions], Mask]] = {
@@ -229,7 +229,7 @@ def _column(index: ByteIndex, name: str, begin: Positions, end: Positions) -> pl
 
 
 def _moments(data: Bytes, begin: Positions, length: Positions) -> NDArray[np.datetime64] | None:
-    """Return dates such as 2018-07-07 22:09:11, or None if one of them is of another form or there is no such day."""
+    """Return dates such as 2018-07-07 22:09:11, or None if one date has another format or does not exist."""
     if not (length == 19).all():
         return None
     signs = [data[begin + at] for at in range(19)]
@@ -249,10 +249,10 @@ def _moments(data: Bytes, begin: Positions, length: Positions) -> NDArray[np.dat
 
 
 def _strings(index: ByteIndex, begin: Positions, length: Positions) -> pa.Array:
-    """Return stretches of the block as strings that go on standing in it; nothing is copied.
+    """Return stretches of the block as strings that point into the block, without copying.
 
-    Arrow's view of a string is its length, its first four bytes, a buffer and a place in it; up to 12 bytes stand in
-    the view itself.
+    Arrow's view of a string holds its length, its first four bytes, a buffer number and a position in the buffer.
+    Strings of up to 12 bytes are stored in the view itself.
     """
     views = np.zeros((len(begin), 4), "<u4")
     views[:, 0] = length
@@ -271,6 +271,6 @@ def _texts(index: ByteIndex, begin: Positions, end: Positions) -> pl.Series:
     rows = np.flatnonzero(np.searchsorted(index.escapes, end) - np.searchsorted(index.escapes, begin))
     if not len(rows):
         return texts
-    # With their quotes they are JSON strings, whose escapes the index has found to be valid.
+    # Together with their quotes they are JSON strings; `ByteIndex` has checked their escapes.
     quoted = pl.Series(_strings(index, begin[rows] - 1, end[rows] - begin[rows] + 2))
     return texts.scatter(pl.Series(rows), quoted.str.json_decode(pl.String))

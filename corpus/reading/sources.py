@@ -1,7 +1,7 @@
-"""Which files are meant, what each is called for good, and whether it is still the file that it was.
+"""Find the input files, give each a stable name, and check that a file has not changed since it was hashed.
 
-A name stays the same as data grow: it is the path below the folder that was given, or below the fixed part of a glob,
-or the file's name. Only where two would be equal they get longer.
+A name stays the same when more data arrive. It is the path below the given folder, or below the fixed part of a glob,
+or the file name. Names get longer only where two would be equal.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from corpus.reading.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks
 log = logging.getLogger(__name__)
 
 DIGEST = 64
-"""Digits of a SHA-256."""
+"""Number of hexadecimal digits of a SHA-256."""
 CHECK_PATH = "check the spelling and the working directory"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A source file as the manifest of a data set knows it."""
+    """A source file as recorded in the manifest of a data set."""
 
     name: str
     bytes: int
@@ -41,16 +41,16 @@ AnyListed = TypeVar("AnyListed", bound=Listed)
 
 @dataclass(frozen=True)
 class Source(Listed):
-    """A source file that lies on the disk, as it was when its bytes were hashed."""
+    """A source file on disk, in the state in which its bytes were hashed."""
 
     path: Path
     modified: int
 
     def require_unchanged(self) -> None:
-        """Make sure that the file is still the one whose SHA-256 was taken.
+        """Check that the file is still the one whose SHA-256 was taken.
 
         Raises:
-            Unreadable: It is gone, or its size or time of change differs.
+            Unreadable: The file is gone, or its size or modification time differs.
         """
         with input_errors(self.path):
             now = self.path.stat()
@@ -67,10 +67,10 @@ def _changed(path: Path, before: int, after: int) -> Unreadable:
 
 @contextmanager
 def input_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints about an input into an input error.
+    """Convert errors of the operating system about an input into input errors.
 
     Raises:
-        Unreadable: The file is not there, is a folder, or may not be read.
+        Unreadable: The file does not exist, is a folder, or may not be read.
     """
     try:
         yield
@@ -80,17 +80,17 @@ def input_errors(path: Path) -> Iterator[None]:
 
 
 def expand_inputs(patterns: Iterable[str | Path]) -> list[Path]:
-    """Return the files that the patterns mean, each once: paths, folders (searched recursively) and globs.
+    """Return the files that match the patterns, each once: paths, folders (searched recursively) and globs.
 
     Raises:
         Unreadable: A path does not exist or may not be read, or a glob matches nothing.
-        EmptyInput: A folder holds nothing that looks like reviews.
+        EmptyInput: A folder holds no file that looks like reviews.
     """
     return list(source_names(patterns))
 
 
 def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
-    """Return the files that the patterns mean, in order, with the name of each; raises like `expand_inputs`."""
+    """Return the files that match the patterns, in order, with their names; raises like `expand_inputs`."""
     names: dict[Path, str] = {}
     seen: set[str] = set()
     for pattern in map(Path, patterns):
@@ -127,7 +127,7 @@ def _first_wild(parts: Sequence[str]) -> int:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Return all files; a folder that may not be read is an error, where `rglob` would find nothing."""
+    """Return all files; an unreadable folder is an error, while `rglob` would silently skip it."""
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
@@ -154,7 +154,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
-    """Put parent folders before equal names until they differ; what still does not differ is numbered."""
+    """Put parent folders before equal names until they differ; names that are still equal get numbers."""
     while repeated := _repeated(names):
         longer = {path: _longer(path, name) if name in repeated else name for path, name in names.items()}
         if longer == names:
@@ -179,19 +179,19 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     Args:
         path: The file.
         name: Its name, from `source_names`.
-        memory: Folder in which digests are remembered by device, inode, size and times of change; none: always hash.
+        memory: Folder that caches digests by device, inode, size and times of change; None: always hash.
 
     Raises:
-        Unreadable: The file may not be read, or changed meanwhile.
-        StoreFull, NotWritable: The folder *memory*.
+        Unreadable: The file may not be read, or changed while it was read.
+        StoreFull, NotWritable: The folder *memory* cannot be written.
     """
     with input_errors(path), path.open("rb") as file:
         now = os.fstat(file.fileno())
     if not stat.S_ISREG(now.st_mode):
         raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
-    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # the former can be set, as copying programs do
+    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
     known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
-    if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # empty after a loss of power
+    if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # the file is empty after a power loss
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
     with input_errors(path):
         source = Source(name, now.st_size, sha256_of_file(path), path, now.st_mtime_ns)
@@ -206,10 +206,10 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
 
 
 def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:
-    """Return, by SHA-256 and in order, the source that counts of those with the same bytes: the one of shortest name.
+    """Return one source for each SHA-256, in order: of sources with the same bytes, the one with the shortest name.
 
-    Copies mostly have longer names ("reviews (1).json", "backup/reviews.json"), so that a copy that arrives later
-    changes nothing.
+    Copies usually have longer names ("reviews (1).json", "backup/reviews.json"), so a copy that arrives later changes
+    nothing.
     """
     chosen: dict[str, AnyListed] = {}
     for source in sources:
@@ -221,7 +221,7 @@ def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:
 
 
 def cause_of(error: InputError, source: Source) -> InputError:
-    """Return what a failed reading came from: that the file has changed, if it has, else *error* itself."""
+    """Return the cause of a failed reading: the error that the file changed, if it did, otherwise *error*."""
     try:
         source.require_unchanged()
     except Unreadable as changed:
