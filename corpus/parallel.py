@@ -1,4 +1,4 @@
-"""Work on a stream in several threads, its order kept and its memory bounded."""
+"""Apply a function to a stream in several threads, with results in order and bounded memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def ordered(
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in the order of the items.
 
-    Items are taken in the caller's thread, so a stream behind them need not be safe for threads. At most
-    `workers + ahead` items are under way or wait to be yielded. An error of an item, or of taking one, is raised when
-    its turn comes: everything before it has been yielded.
+    Items are taken in the caller's thread, so the iterable does not have to be thread-safe. At most `workers + ahead`
+    items are in progress or waiting to be yielded. An error of an item, or of taking an item, is raised after all
+    results before it have been yielded.
 
     Args:
-        function: Must release the interpreter's lock for most of its time, as numpy and polars do, else more than
-            one worker gains nothing.
+        function: Must release the interpreter lock (GIL) for most of its time, as numpy and polars do. Otherwise more
+            than one worker gives no speed-up.
         items: Taken one by one.
-        workers: Threads; 1 means none besides the caller's.
-        ahead: Results kept ready beyond one per worker.
+        workers: Number of threads; 1 means that everything runs in the caller's thread.
+        ahead: Number of results kept ready in addition to one per worker.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -41,7 +41,7 @@ def ordered(
                         waiting.append(pool.submit(function, next(source)))
                     except StopIteration:
                         break
-                    except Exception as error:  # its turn comes after the results before it
+                    except Exception as error:  # raised after the results before it
                         failure = error
                 if not waiting:
                     break

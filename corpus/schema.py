@@ -1,4 +1,4 @@
-"""The one table of reviews that all input formats become, and the reasons for which a record does not get into it."""
+"""Define the table of reviews that every input format is converted to, and the reasons to quarantine a record."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ COLUMNS: dict[str, pl.DataType] = {
     "source": pl.String(),
     "line": pl.Int64(),
 }
-"""Columns of an ingested part. All but review_id, text, source and line may be null.
+"""Columns of an ingested part. All columns except review_id, text, source and line may be null.
 
-`source` names the file (`archive:member` for a member), `line` the record's first line, counted from 1; in a JSON
-array or a Parquet file, which have no lines, it is the number of the record.
+`source` is the name of the file (`archive:member` for a member of an archive). `line` is the first line of the record,
+counted from 1. JSON arrays and Parquet files have no lines: there it is the number of the record.
 """
 
 FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
-"""What is read from a record: the columns that do not say where it stood."""
+"""The columns that are read from a record: all except `source` and `line`."""
 
 VOTES = ("useful", "funny", "cool")
 
@@ -41,45 +41,50 @@ QUARANTINE: dict[str, pl.DataType] = {
     "detail": pl.String(),
     "raw": pl.Binary(),
 }
-"""Columns of quarantine.parquet. `raw` holds the record's bytes as they stood in the file; for records that had no
-bytes of their own (of a Parquet file, or those that a newer record with their review_id replaced) the record as one
-JSON object. It is empty for a repeated record that is identical with the one that stayed, and only the beginning of a
-record with more bytes than `source.max_record_bytes`."""
+"""Columns of quarantine.parquet.
+
+`raw` holds the bytes of the record as they are in the file. Two kinds of records have no bytes in a file: records of a
+Parquet file, and records that a newer record with the same review_id replaced. For these `raw` is the record as one
+JSON object. For a repeated record that is identical to the kept one, `raw` is empty. For a record longer than
+`source.max_record_bytes`, `raw` is only its beginning.
+"""
 
 
 class Reason(StrEnum):
-    """Why a record is in quarantine."""
+    """The reason why a record is in quarantine."""
 
     ENCODING = "encoding"
-    """The bytes are not UTF-8, or a JSON escape is half of a character."""
+    """The bytes are not UTF-8, or a JSON escape is one half of a surrogate pair."""
     MALFORMED = "malformed"
     """Not a JSON value, or not a row of this CSV file."""
     NOT_A_RECORD = "not_a_record"
-    """A JSON value, but no object; or the header of a CSV file once more."""
+    """A JSON value that is not an object, or a repeated header inside a CSV file."""
     MISSING_TEXT = "missing_text"
     WRONG_TYPE = "wrong_type"
-    """The text is not a string, an id is a list, an object or a truth value; or a value that no table can hold."""
+    """The text is not a string; an id is a list, an object, a boolean or a float; or a table cannot hold a value."""
     TOO_LONG = "too_long"
-    """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`;
-    of such a record `raw` holds only the beginning, and the detail says its length and SHA-256."""
+    """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`.
+
+    In the second case `raw` holds only the beginning, and the detail gives the length and the SHA-256.
+    """
     BAD_STARS = "bad_stars"
-    """The stars are no finite number ("five"). Numbers out of range are left to the data checks."""
+    """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
     BAD_VOTES = "bad_votes"
     BAD_DATE = "bad_date"
     DUPLICATE_ID = "duplicate_id"
-    """Another record with this review_id is newer (or as new, and stood later)."""
+    """Another record with this review_id is newer, or has the same date and comes later in the input."""
 
 
 ALWAYS_ALLOWED = 64 << 20
-"""Bytes that any packed file may unpack to, however small it is."""
+"""Bytes that any packed file may unpack to, even a very small one."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is held in memory at a time, and the longest text, record and file that are let through.
+    """Limits of memory while a file is read, and of the length of a text, a record and an unpacked file.
 
-    A packed file may unpack to `max_expansion` times its size: reviews shrink to a third, seldom to a tenth. Of JSON
-    lines up to `workers` blocks are parsed at a time, in as many threads.
+    A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
+    Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread.
     """
 
     max_chars: int = 100_000
@@ -89,11 +94,11 @@ class Limits:
     workers: int = 2
 
     def room(self, size: int) -> int:
-        """Return to how many bytes a file of *size* bytes may unpack."""
+        """Return the number of bytes that a file of *size* bytes may unpack to."""
         return max(ALWAYS_ALLOWED, int(size * self.max_expansion))
 
     def too_much(self, source: str, room: int) -> Unreadable:
-        """Return the error for a file that unpacks to more."""
+        """Return the error for a file that unpacks to more than *room* bytes."""
         return Unreadable(
             "The file unpacks to far more than its size", where=source, value=f"over {room:,} bytes",
             cause="it is made to fill a disk or a memory, or it is no text",
@@ -113,9 +118,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Block:
-    """The records of one stretch of a file: *good* has `COLUMNS`, *bad* has `QUARANTINE`.
+    """The records of one stretch of a file: *good* has the columns `COLUMNS`, *bad* the columns `QUARANTINE`.
 
-    *end* is where the stretch ends in the unpacked file, in bytes, if the reader knows.
+    *end* is the byte offset in the unpacked file where the stretch ends, or None if the reader does not know it.
     """
 
     good: pl.DataFrame
@@ -124,12 +129,12 @@ class Block:
 
     @property
     def records(self) -> int:
-        """How many records the stretch held."""
+        """Number of records in the stretch."""
         return self.good.height + self.bad.height
 
 
 def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
-    """Return the error for a file none of whose records has a text."""
+    """Return the error for a file in which no record has a text."""
     return MissingColumn(
         "There is no field 'text'", where=source, value="the fields are: " + ", ".join(columns or ["none"]),
         cause="the file is another table than the reviews, or its column has another name",
@@ -138,7 +143,7 @@ def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
 
 
 def quarantine(source: str, problems: Sequence[Problem]) -> pl.DataFrame:
-    """Return the problems of one source as a table with the columns of `QUARANTINE`, in order of line."""
+    """Return the problems of one source as a table with the columns `QUARANTINE`, sorted by line."""
     rows = sorted(problems, key=lambda problem: problem.line)
     return pl.DataFrame(
         {
