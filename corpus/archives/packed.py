@@ -1,4 +1,4 @@
-"""Compressed streams, whatever packed them: which library unpacks them, how much they may hold, how they fail."""
+"""Unpack compressed streams of several formats, with a limit on their size and one error class for damage."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ BUFFER = 1 << 20
 
 
 class Damage(Exception):
-    """What an unpacking library raised, of whatever class."""
+    """An error of an unpacking library, of any class."""
 
 
 DAMAGED = (
     Damage, EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
     pl.exceptions.PolarsError, pl.exceptions.PanicException,
 )
-"""What reading damaged bytes ends in; a panic of the table library is no `Exception`."""
+"""Errors that damaged bytes can cause. The PanicException of polars is not a subclass of `Exception`."""
 
 
 @contextmanager
 def library() -> Iterator[None]:
-    """Take whatever an unpacking library raises for damage; around calls of libraries only, never of our own code."""
+    """Convert any error of an unpacking library to `Damage`; wrap calls of libraries only, never our own code."""
     try:
         yield
     except (InputError, MemoryError):
         raise
     except OSError as error:
         if error.filename is not None:
-            raise  # the disk, not the content
+            raise  # an error of the disk, not of the content
         raise Damage(str(error)) from error
     except Exception as error:
         raise Damage(str(error) or type(error).__name__) from error
 
 
 def unpacker_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """Return what unpacks a stream that begins like this, None where it is not compressed."""
+    """Return the function that unpacks a stream with these first bytes, or None if it is not compressed."""
     return next((unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic)), None)
 
 
 class Unpacked(io.RawIOBase):
-    """What a packed stream holds, up to a limit: a few kilobytes may claim to be petabytes.
+    """The unpacked content of a packed stream, up to a limit, because a few kilobytes can unpack to petabytes.
 
     Args:
-        stream: Of an unpacker.
+        stream: The stream that an unpacker returned.
         source: The name of the packed file.
-        limits: Words the refusal.
-        room: Bytes that it may hold.
+        limits: Creates the error when the limit is exceeded.
+        room: Largest number of unpacked bytes.
     """
 
     def __init__(self, stream: IO[bytes], source: str, limits: Limits, room: int) -> None:
@@ -70,17 +70,17 @@ class Unpacked(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return whether the packed stream can start again."""
+        """Return whether the packed stream can be read from the start again."""
         return self.stream.seekable()
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; what is read again does not count twice."""
+        """Go to a position and reset the count of bytes, so that bytes read again do not count twice."""
         self.given = 0
         with library():
             return self.stream.seek(place, whence)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; Unreadable beyond the limit."""
+        """Fill the buffer; raise Unreadable beyond the limit."""
         with library():
             content = self.stream.read(len(buffer))
         buffer[: len(content)] = content
@@ -95,7 +95,7 @@ def _gzip(stream: IO[bytes]) -> IO[bytes]:
 
 
 def _zstd(stream: IO[bytes]) -> IO[bytes]:
-    import pyarrow  # Python's own library has zstd only from 3.14 on
+    import pyarrow  # Python's standard library has zstd only from version 3.14
 
     return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
 
@@ -103,4 +103,4 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
 _UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"BZh": bz2.BZ2File, b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
-"""How compressed files begin, and what unpacks them."""
+"""First bytes of compressed files, with the function that unpacks them."""

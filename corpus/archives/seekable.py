@@ -1,4 +1,4 @@
-"""A stream in which one can go back: Parquet and zip have their table of contents at the end."""
+"""Make a stream seekable, because Parquet and zip have their table of contents at the end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import IO, cast
 from core.errors import disk_errors
 
 IN_MEMORY = 256 << 20
-"""Bytes of a packed member that are held; of a larger one there is a temporary file without a name."""
+"""Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
 PIECE = 1 << 20
 
 
 @contextmanager
 def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
-    """Yield the stream itself where it is a plain file, else a copy of what is left of it.
+    """Yield the stream itself if it is a plain file, otherwise a copy of its remaining bytes.
 
-    Unpacking streams may be able to seek too, but start from the beginning whenever they go backwards.
+    Unpacking streams may be able to seek too, but each step backwards unpacks again from the beginning.
 
     Raises:
-        StoreFull, NotWritable: The folder of temporary files.
+        StoreFull, NotWritable: The folder for temporary files cannot be written.
     """
     if isinstance(stream.raw, io.FileIO):
         yield stream

@@ -1,7 +1,7 @@
-"""The files in a tar archive, in one pass, whatever its heads claim.
+"""Read the files of a tar archive in one pass, without trusting the sizes in its headers.
 
-`tarfile` trusts what it reads: a sparse member of two kilobytes stands for terabytes of zeros (and one whose map
-overlaps is read for ever), a head may announce an attachment of any length, and all heads are kept in memory.
+`tarfile` trusts the headers. A sparse member of two kilobytes can expand to terabytes of zeros, and one with an
+overlapping map is read without end. A header can announce an attachment of any length. All headers are kept in memory.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from corpus.reading.names import printable
 log = logging.getLogger(__name__)
 
 ATTACHED = 1 << 20
-"""Most bytes of what a head may bring along: a long name, or a table of attributes."""
+"""Largest attachment of a header (a long name or a table of attributes), in bytes."""
 MANY = 16
-"""Reads that may find nothing at the end of an archive."""
+"""Number of empty reads in a row that are allowed at the end of an archive."""
 _ATTACHMENTS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )
 
 
 IMPOSSIBLE = (tarfile.HeaderError, ValueError, TypeError, LookupError, OverflowError, RecursionError, struct.error)
-"""What `tarfile` raises at heads with numbers that are none, sizes below 0, or heads within heads without end."""
+"""Errors that `tarfile` raises for headers with invalid numbers, negative sizes, or headers nested without end."""
 
 
 class _Header(tarfile.TarInfo):
-    """The head of a member. Where none can be read `tarfile` would take the archive for ended, and lose the rest."""
+    """The header of a member; for an unreadable header `tarfile` itself would silently drop the rest of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
-        """Read the next head; ReadError where it is damaged, or the archive stops without saying that it ends."""
+        """Read the next header; raise ReadError if it is damaged or the archive stops without an end marker."""
         try:
             return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed has only the class above it
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed has only its base class
             raise
         except IMPOSSIBLE as error:
             what = str(error) or type(error).__name__
@@ -46,7 +46,7 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        """Read one block; ValueError where the size is impossible."""
+        """Read one block; raise ValueError if the size is impossible."""
         head = super().frombuf(buf, encoding, errors)
         if head.size < 0 or (head.type in _ATTACHMENTS and head.size > ATTACHED):
             raise ValueError(f"its size is {head.size}")
@@ -54,13 +54,13 @@ class _Header(tarfile.TarInfo):
 
 
 class _Ending:
-    """A stream that says when it has ended: `tarfile` passes over a member of exabytes block by block, also then."""
+    """A stream that reports its end: `tarfile` would skip a member of exabytes block by block after the end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.empty = stream, 0
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes; ReadError where there have been none several times."""
+        """Return the next bytes; raise ReadError after several empty reads in a row."""
         content = self.stream.read(size)
         self.empty = 0 if content else self.empty + 1
         if self.empty > MANY:
@@ -71,13 +71,13 @@ class _Ending:
 def tar_members(
     stream: IO[bytes], archive: str, wanted: Callable[[str], bool], found: list[str]
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of the wanted files; each content is read before the next is asked for.
+    """Yield name and content of the wanted files; read each content before asking for the next.
 
     Args:
         stream: The archive; it is read forwards only.
         archive: Its name.
-        wanted: Tells by the name.
-        found: The names of all files are added here.
+        wanted: Returns whether a file with this name is wanted.
+        found: The names of all files are appended to this list.
 
     Raises:
         Unreadable: A wanted file is sparse.
@@ -85,7 +85,7 @@ def tar_members(
     """
     with tarfile.open(fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header) as members:
         while (member := members.next()) is not None:
-            members.members.clear()  # type: ignore[attr-defined]  # it would keep all heads
+            members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
             if (member.issym() or member.islnk()) and wanted(member.name):
                 log.warning("%s: %s is a link, which is not followed", archive, printable(member.name))
             if not member.isfile():
