@@ -1,8 +1,8 @@
-"""Records of any input → typed Parquet parts and a quarantine, file by file and restartable per part.
+"""Read records of any input into typed Parquet parts and a quarantine, file by file, restartable after each part.
 
-`read_source` reads one file, part by part (`corpus.ingestion.part_writer`); a reading that was killed goes on after the
-last whole part and yields the same bytes as one that was not. `corpus.ingestion.settle` then makes one data set of all
-files.
+`read_source` reads one file, part by part (`corpus.ingestion.part_writer`). A reading that was killed continues after
+the last complete part, and the result has the same bytes as without the interruption. `corpus.ingestion.settle` then
+builds one data set from all files.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 JOURNAL = "journal"
 JOURNAL_VERSION = 3
-"""Bumped when what a killed reading left can no longer be read."""
+"""Format of the journal; increase it when the journal of a killed reading can no longer be read."""
 READINGS = "readings"
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
-"""The settings on which the reading of a file depends."""
+"""Settings that change the result of reading a file."""
 
 Report = Callable[[int, int, int], None]
-"""Called with records done, bytes done and bytes in all (of the files as they lie on the disk)."""
+"""Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
 
 IngestFacts = dict[str, Any]
 
@@ -51,24 +51,24 @@ def ingest(
 ) -> IngestFacts:
     """Read all inputs into `folder/parts/part-*.parquet` (`COLUMNS`) and `folder/quarantine.parquet` (`QUARANTINE`).
 
-    Nothing is dropped silently: `records = rows + quarantined + duplicates`. Of records that share a review_id the
-    newest by date stays (of equally new ones the last); the others stand in the quarantine with the reason
-    "duplicate_id" and are counted as duplicates, not as quarantined. Blank lines are no records.
+    Nothing is dropped silently: `records = rows + quarantined + duplicates`. Of records with the same review_id the
+    newest by date is kept (the last one if dates are equal). The others are in the quarantine with the reason
+    "duplicate_id"; they count as duplicates, not as quarantined. Blank lines are not records.
 
     Args:
         inputs: Files, folders or globs.
-        folder: Where to write; what a killed run of the same inputs left there is used, anything else is replaced.
+        folder: Output folder. Results that a killed run of the same inputs left there are used; others are replaced.
         config: Longest text, rows per part and so on: `SETTINGS`.
-        report: Told the progress after each block.
+        report: Called with the progress after each block.
 
     Returns:
         Facts, see `corpus.ingestion.settle.assemble`.
 
     Raises:
-        EmptyInput: No records, or all of them bad.
-        Unreadable: An input is missing, damaged, cut off, in no known format, or changed while it was read.
+        EmptyInput: There are no records, or all of them are bad.
+        Unreadable: An input is missing, damaged, cut off, in an unknown format, or changed while it was read.
         MissingColumn: A file has no text.
-        StoreFull, NotWritable: The disk.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     sources = [identify(path, name) for path, name in source_names(inputs).items()]
     if (done := _finished(folder, sources, config)) is not None:
@@ -91,7 +91,7 @@ def ingest(
 
 
 def _finished(folder: Path, sources: Sequence[Source], config: SourceConfig) -> IngestFacts | None:
-    """Return the facts of a data set that was made of the same files with the same settings."""
+    """Return the facts of a data set in *folder* if it has the same files and settings, otherwise None."""
     facts = read_json(folder / DATASET_FILE)
     if not facts or facts["settings"] != settings_of(config):
         return None
@@ -100,17 +100,17 @@ def _finished(folder: Path, sources: Sequence[Source], config: SourceConfig) -> 
 
 
 def _key(source: Source, config: SourceConfig) -> str:
-    """Return the name of the folder in which a file is read."""
+    """Return the name of the folder for the reading of a file."""
     return hashlib.sha256(json.dumps([source.name, source.sha256, settings_of(config)]).encode()).hexdigest()[:16]
 
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
-    """Return the settings on which the reading of a file depends."""
+    """Return the settings that change the result of reading a file."""
     return {name: getattr(config, name) for name in SETTINGS}
 
 
 def limits_of(config: SourceConfig) -> Limits:
-    """Return the limits of the readers; each is the setting of the same name."""
+    """Return the limits for the readers; each is the setting with the same name."""
     known = {field.name for field in fields(Limits)} & set(SETTINGS)
     return Limits(block_bytes=BLOCK_BYTES, **{name: getattr(config, name) for name in known})
 
@@ -119,14 +119,14 @@ def read_source(source: Source, folder: Path, config: SourceConfig, report: Repo
     """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `Reading`).
 
     Args:
-        source: The file as it was identified; it must not have changed since.
-        folder: What a killed reading of the same file left there is used, anything else is removed.
+        source: The file; it must not have changed since `identify` hashed it.
+        folder: Output folder. Results that a killed reading of the same file left there are used; others are removed.
         config: See `SETTINGS`.
-        report: Told the progress after each block.
+        report: Called with the progress after each block.
 
     Raises:
-        Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also where the file changes meanwhile.
-        StoreFull, NotWritable: The disk.
+        Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config)}
     journal = folder / JOURNAL
@@ -140,7 +140,7 @@ def read_source(source: Source, folder: Path, config: SourceConfig, report: Repo
 
 
 def _prepare_folder(folder: Path, request: dict[str, Any]) -> None:
-    """Keep what an interrupted reading of the same file left; remove everything else."""
+    """Keep the results of an interrupted reading of the same file; remove everything else."""
     journal = folder / JOURNAL
     if read_json(journal / "request.json") != request:
         shutil.rmtree(folder, ignore_errors=True)
@@ -166,7 +166,7 @@ def _read_parts(source: Source, folder: Path, config: SourceConfig, report: Repo
 
 
 def _finish(folder: Path, about: dict[str, Any]) -> None:
-    """Join the bad records of all parts and write the facts."""
+    """Join the bad records of all parts, and write the facts."""
     journal = folder / JOURNAL
     reasons: Counter[str] = Counter()
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
@@ -183,6 +183,6 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
 
 
 def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
-    """Yield the finished parts of an ingested dataset, in order, each with the columns of `COLUMNS`."""
+    """Yield the finished parts of an ingested data set, in order, each with the columns `COLUMNS`."""
     for path in sorted((folder / PARTS).glob("part-*.parquet")):
         yield pl.read_parquet(path)

@@ -1,7 +1,8 @@
-"""The parts of a file that is being read, each of which exists whole or not at all.
+"""Write the parts of a file while it is read, each complete or not at all.
 
-With a part go the bad records met on the way, and a small JSON file, its place: where in the file the part ended. The
-place is written last and by renaming, so a reading that was killed goes on after the last whole part.
+Each part comes with the bad records found while it was read, and with a small JSON file, its "place": where in the
+file the part ended. The place is written last and by renaming, so a killed reading continues after the last complete
+part.
 """
 
 from __future__ import annotations
@@ -23,29 +24,30 @@ from corpus.schema import QUARANTINE, Block
 log = logging.getLogger(__name__)
 
 PART_BYTES = 256 << 20
-"""Of a part, about: a hundred thousand reviews have a third of it, a hundred thousand books would fill the memory."""
+"""Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
 BAD_BYTES = 64 << 20
-"""Of bad records that are held, about: a file may hold nothing else."""
+"""Approximate limit for bad records in memory, because a file can consist of bad records only."""
 SUMS = "crc32"
-"""Key under which a finished part has the CRC-32 of its files."""
+"""Key of a place that holds the CRC-32 of the part's files."""
 MANY = 500
-"""Of tables that are held: of very many small files each has few rows, and a table has more to it than its rows."""
+"""Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
 ROW_BYTES = 200
-"""Counted for what a row has besides its longest column."""
+"""Estimated bytes of a row in addition to its longest column."""
 
 
 class PartWriter:
-    """Cuts the stream of blocks into parts and remembers where each part ended.
+    """A writer that cuts the stream of blocks into parts and records where each part ended.
 
-    A part has *part_rows* rows, or fewer where they have `PART_BYTES` before. The place is (blocks read, rows of the
-    next block already written). The bad records of a block go with the first part that is written after the block was
-    met, so after a part that ended inside a block they are already saved; where they grow too many before a part is
-    full, they are spilt. A part is written in a thread while the next one is read; never are two under way.
+    A part has *part_rows* rows, or fewer if they reach `PART_BYTES` first. The place is (blocks read, rows of the next
+    block already written). The bad records of a block are saved with the first part written after the block was read.
+    So after a part that ended inside a block they are already saved. If they get too large before a part is full, they
+    are written to a separate file. A thread writes a part while the next one is read; only one part is written at a
+    time.
 
     Args:
-        folder: Of the parts.
-        journal: Folder for the bad records and for where each part ended.
-        part_rows: Most rows of a part.
+        folder: Folder of the parts.
+        journal: Folder for the bad records and the places.
+        part_rows: Largest number of rows in a part.
     """
 
     def __init__(self, folder: Path, journal: Path, part_rows: int) -> None:
@@ -59,7 +61,7 @@ class PartWriter:
         self.sums: dict[str, int] = {}
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
-        self.rows = self.good_bytes = self.bad_bytes = 0  # of those lists: an archive may hold very many small files
+        self.rows = self.good_bytes = self.bad_bytes = 0  # totals of the lists, because the lists can be long
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
         self.saving: Future[None] | None = None
         if self.parts:
@@ -74,7 +76,7 @@ class PartWriter:
             self._wait()
 
     def add(self, block: Block) -> None:
-        """Take the next block; blocks of finished parts are passed over."""
+        """Take the next block; blocks of finished parts are skipped."""
         self.blocks += 1
         if self.blocks <= self.skip_blocks:
             return
@@ -108,7 +110,7 @@ class PartWriter:
         self.bad, self.bad_bytes = [], 0
 
     def finish(self) -> None:
-        """Write what is left; also when that is nothing, so that the end of the file is on record."""
+        """Write the remaining rows; also without rows, so that the end of the file is recorded."""
         rows = pl.concat(self.good) if self.good else None
         self._save(rows, {"blocks": self.blocks, "rows": 0, "last": True})
 
@@ -121,7 +123,7 @@ class PartWriter:
         self.spilt, self.bad, self.bad_bytes, self.sums = 0, [], 0, {}
 
     def _wait(self) -> None:
-        """Wait for the part that is being written; raises what that raised."""
+        """Wait for the part that is being written; raise its error if it failed."""
         if self.saving is not None:
             self.saving.result()
 
@@ -143,7 +145,7 @@ class PartWriter:
 
 
 def _bytes(frame: pl.DataFrame, column: str) -> int:
-    """Return about how much memory rows take: the bytes of their longest column, and something for the others."""
+    """Return the approximate memory of the rows: the bytes of *column* plus `ROW_BYTES` for each row."""
     return int(frame[column].cast(pl.Binary).bin.size().sum()) + ROW_BYTES * frame.height
 
 
@@ -156,13 +158,13 @@ def _bad_file(journal: Path, number: int, piece: int) -> Path:
 
 
 def _places(journal: Path) -> list[dict[str, Any]]:
-    """Return where the whole parts ended, from the first to the last before one that is missing."""
+    """Return the places of the complete parts, from the first part to the last one before a gap."""
     numbers = takewhile(lambda number: _place_file(journal, number).exists(), count())
     return [read_json(_place_file(journal, number)) for number in numbers]
 
 
 def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[dict[str, Any]]:
-    """Return the parts, from the first on, whose files are what was written: a loss of power may have cut one off."""
+    """Return the places of the parts with intact files; stop at the first damaged part (e.g. after a power loss)."""
     for number, place in enumerate(places):
         if not _is_whole(place, folder, journal):
             log.warning("part %d is not what was written; reading goes on from before it", number)
@@ -173,7 +175,7 @@ def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[di
 
 
 def _is_whole(place: dict[str, Any] | None, folder: Path, journal: Path) -> bool:
-    """Return whether the files of a finished part are what was written; earlier versions kept no checksums."""
+    """Return whether the files of a finished part match their checksums; earlier versions stored no checksums."""
     if place is None:
         return False
     for name, crc32 in place.get(SUMS, {}).items():
@@ -184,19 +186,19 @@ def _is_whole(place: dict[str, Any] | None, folder: Path, journal: Path) -> bool
 
 
 def described_parts(journal: Path) -> list[dict[str, Any]]:
-    """Return what `corpus.ingestion.parts.describe` says of the parts that hold rows."""
+    """Return the descriptions (`corpus.ingestion.parts.describe`) of the parts that hold rows."""
     return [place["part"] for place in _places(journal) if place["part"]["rows"]]
 
 
 def saved_quarantine(journal: Path) -> Iterator[pl.DataFrame]:
-    """Yield the bad records of the whole parts, in order, a bounded number at a time."""
+    """Yield the bad records of the complete parts, in order, a bounded number at a time."""
     for number, place in enumerate(_places(journal)):
         for piece in range(place["spilt"] + 1):
             yield pl.read_parquet(_bad_file(journal, number, piece))
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file says, None where it is not there or says nothing."""
+    """Return the JSON content of a file, or None if it does not exist or is not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

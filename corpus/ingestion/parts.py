@@ -1,4 +1,4 @@
-"""The files of ingestion: names of parts, writing that leaves a whole file or none, and what is said of a part."""
+"""Name, write and describe the files of ingestion; a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"
 READING_FILE = "read.json"
 SLICE = 2_000
-"""Rows whose bytes stand in memory at a time while they are hashed."""
+"""Rows whose bytes are in memory at a time while they are hashed."""
 
 
 def part_name(number: int) -> str:
-    """Return a part's name without its suffix."""
+    """Return the name of a part without its suffix."""
     return f"part-{number:05d}"
 
 
 def parquet_bytes(frame: pl.DataFrame) -> memoryview:
-    """Return the frame as a Parquet file in memory, so that Python's own writing reports a full disk."""
+    """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=1)
     return buffer.getbuffer()
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write under a temporary name and rename: the file is there whole or not at all."""
+    """Write under a temporary name, then rename, so that the file is complete or does not exist."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
 
 
 def link_whole(old: Path, new: Path) -> None:
-    """Give a finished file a second name; where the file system has no links, copy it."""
+    """Give a finished file a second name; copy it if the file system has no hard links."""
     temporary = new.with_name(new.name + ".tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -57,13 +57,13 @@ def link_whole(old: Path, new: Path) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """A source file as it was read: `parts/`, `quarantine.parquet` and `read.json` in a folder."""
+    """The result of reading one source file: `parts/`, `quarantine.parquet` and `read.json` in a folder."""
 
     folder: Path
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """name, bytes, sha256, settings, records, rows, quarantined, reasons, and `parts`: `describe` of each."""
+        """Facts: name, bytes, sha256, settings, records, rows, quarantined, reasons, and `parts` (see `describe`)."""
         return dict(orjson.loads((self.folder / READING_FILE).read_bytes()))
 
     @property
@@ -73,12 +73,12 @@ class Reading:
 
     @property
     def quarantine(self) -> Path:
-        """The file of the records that could not be used."""
+        """The file with the records that could not be used."""
         return self.folder / QUARANTINE_FILE
 
 
 def describe(frame: pl.DataFrame, content: np.ndarray | None = None) -> dict[str, Any]:
-    """Return what is said of a part: rows, bytes (UTF-8 of the texts), dates and content (see `content_of`)."""
+    """Return the description of a part: rows, bytes (UTF-8 of the texts), dates and content (see `content_of`)."""
     content = content_of(frame) if content is None else content
     return {
         "rows": frame.height,
@@ -95,8 +95,9 @@ def _date(value: Any) -> str | None:
 def content_of(frame: pl.DataFrame) -> np.ndarray:
     """Return the sum of the SHA-256 of all rows, as four unsigned 64-bit numbers that wrap around.
 
-    Sums of parts add up to the sum of the whole, whatever the order and the cut, and a row that leaves is subtracted:
-    a multiset hash (Bellare and Micciancio 1997, "AdHash"). Of a row it sees `FIELDS`, not where the row stood.
+    It is a multiset hash (Bellare and Micciancio 1997, "AdHash"). Sums of parts add up to the sum of the whole, in any
+    order and for any cut into parts, and a removed row is subtracted. The hash of a row covers `FIELDS`, but not its
+    source and line.
     """
     total = np.zeros(4, dtype=np.uint64)
     for rows in frame.iter_slices(SLICE):
@@ -106,7 +107,7 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
 
 
 def _row_bytes() -> pl.Expr:
-    """All fields of a row in one string of bytes: lengths and numbers first, so that no two rows look the same."""
+    """Return an expression for all fields of a row as bytes; lengths and numbers come first, so rows cannot collide."""
     texts = [name for name in FIELDS if name in ("review_id", "user_id", "business_id", "text")]
     numbers = [pl.col(name).str.len_bytes() for name in texts]
     numbers += [pl.col(name).to_physical() for name in FIELDS if name not in texts]
@@ -116,7 +117,7 @@ def _row_bytes() -> pl.Expr:
 
 
 def added(contents: Sequence[str]) -> np.ndarray:
-    """Return the sum of contents as `describe` wrote them."""
+    """Return the sum of the contents in the form that `describe` writes."""
     total = np.zeros(4, dtype=np.uint64)
     for content in contents:
         total += np.frombuffer(bytes.fromhex(content), dtype="<u8")
@@ -124,7 +125,7 @@ def added(contents: Sequence[str]) -> np.ndarray:
 
 
 def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return rows, bytes, date_min and date_max over several parts."""
+    """Return rows, bytes, date_min and date_max of several parts together."""
     first = [part["date_min"] for part in parts if part["date_min"] is not None]
     last = [part["date_max"] for part in parts if part["date_max"] is not None]
     return {
@@ -134,7 +135,7 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield the records of a quarantine in order, a row group at a time."""
+    """Yield the records of a quarantine in order, one row group at a time."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
@@ -143,7 +144,7 @@ def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:
 
 
 class QuarantineWriter:
-    """Writes a quarantine bit by bit, so that it may be larger than the memory; the file appears when it is whole."""
+    """A writer of a quarantine in pieces, which may be larger than memory; the file appears when it is complete."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow

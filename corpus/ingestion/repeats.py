@@ -1,7 +1,7 @@
-"""Repeated review_ids over all parts of a data set, found in little memory.
+"""Find repeated review_ids over all parts of a data set with little memory.
 
-A first look takes 64-bit hashes of the ids only: 8 bytes a row, sorted in place. Only rows whose hash is there twice
-are fetched and compared by their ids, some at a time. Above `HASHES` rows the looks go by ranges of the hash.
+The first pass uses only 64-bit hashes of the ids: 8 bytes per row, sorted in place. Only rows whose hash occurs twice
+are fetched and compared by their ids, in groups. Above `HASHES` rows the passes go by ranges of the hash.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from corpus.reading.convert import DERIVED_ID
 from corpus.schema import FIELDS
 
 HASHES = 1 << 24
-"""Hashes that are sorted at once: 128 MiB."""
+"""Largest number of hashes sorted at once: 128 MiB."""
 FETCHED = 1 << 19
-"""About how many rows with repeated ids are compared at once; all of one id stay together."""
+"""Approximate number of rows with repeated ids compared at once; all rows of one id are in the same group."""
 IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
 
 _FETCHED_SCHEMA: dict[str, pl.DataType] = {
@@ -30,11 +30,11 @@ _FETCHED_SCHEMA: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class Repeats:
-    """What repeated ids mean for the rows, which are numbered over all parts.
+    """The effect of repeated ids on the rows, which are numbered over all parts.
 
-    `losers` give way to another row with their id; `identical` says which of them hold the very same record.
-    `renamed` are records without an id of their own, which are never duplicates: the n-th occurrence of a derived id
-    gets the ending `-n`, with n in `occurrence`. Row numbers ascend.
+    `losers` are dropped in favour of another row with their id; `identical` marks those with exactly the same record.
+    `renamed` are records without an id in the source, which are never duplicates: the n-th occurrence of a derived id
+    gets the suffix `-n`, with n in `occurrence`. Row numbers ascend.
     """
 
     losers: np.ndarray
@@ -43,7 +43,7 @@ class Repeats:
     occurrence: np.ndarray
 
     def of_rows(self, start: int, end: int) -> Repeats:
-        """Return those of the rows start … end-1, numbered from 0."""
+        """Return the repeats of the rows start … end-1, numbered from 0."""
         lost = slice(*np.searchsorted(self.losers, [start, end]))
         new = slice(*np.searchsorted(self.renamed, [start, end]))
         return Repeats(
@@ -57,12 +57,12 @@ class Repeats:
 def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> Repeats:
     """Find repeated ids.
 
-    Of records that share an id of their own the newest by date stays; an unknown date is older than any, and of
-    equally new ones the last in order stays.
+    Of records that share an id from the source, the newest by date is kept. An unknown date counts as older than any
+    date. If dates are equal, the last record in order is kept.
 
     Args:
         paths: Parts with at least `FIELDS`, in order.
-        rows: How many rows each part has.
+        rows: Number of rows of each part.
     """
     starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     found: list[tuple[np.ndarray, ...]] = []
@@ -79,7 +79,7 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> Repeats:
 
 
 def _ranges(rows: int) -> Iterator[tuple[int, int]]:
-    """Cut the 64-bit numbers into ranges, inclusive at both ends, each with about `HASHES` of so many hashes."""
+    """Yield ranges of the 64-bit numbers, inclusive at both ends, each with about `HASHES` of *rows* hashes."""
     count = max(1, -(-rows // HASHES))
     edges = [index * 2**64 // count for index in range(count + 1)]
     for low, high in pairwise(edges):
@@ -91,7 +91,7 @@ def _hashes(path: Path) -> np.ndarray:
 
 
 def _repeated_hashes(paths: Sequence[Path], rows: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hashes of a range that are there more than once, ascending, and how often each is."""
+    """Return the hashes of a range that occur more than once, ascending, and the repeats after the first of each."""
     if rows <= HASHES:
         hashes, filled = np.empty(rows, dtype=np.uint64), 0
         for path in paths:
@@ -107,13 +107,13 @@ def _repeated_hashes(paths: Sequence[Path], rows: int, low: int, high: int) -> t
 
 
 def _groups(hashes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut repeated hashes into groups that about `FETCHED` rows have; *counts* are the repeats after the first."""
+    """Split repeated hashes into groups of about `FETCHED` rows; *counts* are the repeats after the first."""
     if hashes.size:
         yield from np.split(hashes, np.flatnonzero(np.diff(np.cumsum(counts + 1) // FETCHED)) + 1)
 
 
 def _fetch(paths: Sequence[Path], starts: Sequence[int], wanted: np.ndarray) -> pl.DataFrame:
-    """Return id, date, row number and a hash of the content of all rows whose id has one of the *wanted* hashes."""
+    """Return id, date, row number and content hash of all rows whose id has one of the *wanted* hashes."""
     fetched = [pl.DataFrame(schema=_FETCHED_SCHEMA)]
     for path, start in zip(paths, starts, strict=False):
         hashes = _hashes(path)
@@ -128,7 +128,7 @@ def _fetch(paths: Sequence[Path], starts: Sequence[int], wanted: np.ndarray) -> 
 
 
 def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:
-    """Return losers, which of them are identical with what stays, rows to rename, and their occurrence."""
+    """Return losers, a mask of those identical to the kept row, rows to rename, and their occurrence numbers."""
     rows = rows.sort("row").filter(pl.len().over("review_id") > 1)
     derived = rows["review_id"].str.contains(IS_DERIVED)
     newest = rows.filter(~derived).sort("date", "row", nulls_last=False).group_by("review_id").agg(

@@ -1,7 +1,7 @@
-"""From source files as they were read to one data set: repeated ids, the quarantine, and the facts about the whole.
+"""Build one data set from source files that have been read: drop repeated ids, join the quarantine, collect facts.
 
-It changes nothing of what was read: parts that stay as they are get a second name (a hard link), the others are
-written anew. `dataset.json` is written last.
+The read parts themselves do not change. Parts without repeated ids get a second name (a hard link); the others are
+written again. `dataset.json` is written last.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ DATASET_FILE = "dataset.json"
 def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading]) -> dict[str, Any]:
     """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
 
-    Files with the same bytes count once: the copies are listed with `same_as`, and their records as duplicates. The
+    Files with the same bytes count once: copies are listed with `same_as`, and their records count as duplicates. The
     order of the sources is the order of the rows.
 
     Args:
-        folder: Where to write; what stands there under these names is replaced.
+        folder: Output folder; existing files with these names are replaced.
         sources: All source files, in order.
-        readings: What was read, by SHA-256 of the file.
+        readings: The readings, by SHA-256 of the file.
 
     Returns:
         Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
-        with it, or in a `copied` file), reasons, parts, bytes, input_bytes, date_min, date_max, content_sha256,
+        to it, or in a `copied` file), reasons, parts, bytes, input_bytes, date_min, date_max, content_sha256,
         settings and `sources` as in `dataset.json`. records = rows + quarantined + duplicates, in each source too.
 
     Raises:
-        EmptyInput: No record, or none that is good; names the commonest reason and where it was met first.
+        EmptyInput: There is no record, or no good one; the error gives the most common reason and its first place.
     """
     chosen = originals(sources)
     used = [readings[digest] for digest in chosen]
     _require_rows(sources, used)
-    (folder / DATASET_FILE).unlink(missing_ok=True)  # from here on there is no data set, until there is a new one
+    (folder / DATASET_FILE).unlink(missing_ok=True)  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
     repeats = find_repeats(
@@ -82,7 +82,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Rea
 
 
 class _Parts:
-    """Writes the parts of a data set one after another and adds up what they hold."""
+    """A writer of the parts of a data set that also adds up their facts."""
 
     def __init__(self, folder: Path, repeats: Repeats, quarantine: QuarantineWriter) -> None:
         self.folder, self.repeats, self.quarantine = folder, repeats, quarantine
@@ -90,7 +90,7 @@ class _Parts:
         self.described: list[dict[str, Any]] = []
 
     def add_source(self, reading: Reading) -> dict[str, Any]:
-        """Take the parts of a source; return the source's entry in the manifest."""
+        """Add the parts of a source; return the entry of the source in the manifest."""
         first, lost = len(self.described), self.superseded + self.identical
         for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
             self._add(path, part)
@@ -126,7 +126,7 @@ class _Parts:
 
 
 def _rename(frame: pl.DataFrame, repeats: Repeats, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-    """Give repeated derived ids their endings, and correct the sum of the rows' hashes."""
+    """Add suffixes to repeated derived ids, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
         return frame, content
     ids = frame["review_id"][repeats.renamed]
@@ -137,7 +137,7 @@ def _rename(frame: pl.DataFrame, repeats: Repeats, content: np.ndarray) -> tuple
 
 
 def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame:
-    """Return dropped rows as records in quarantine; of the identical ones the raw bytes stand in the data set."""
+    """Return dropped rows as quarantine records; identical ones get no raw bytes, since the data set has the record."""
     raws = [b"" if same else orjson.dumps(row) for same, row in zip(
         identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True)]
     details = [
@@ -153,7 +153,7 @@ def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame
 
 
 def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a source's entry in the manifest; a copy adds nothing but duplicates."""
+    """Return the entry of a source in the manifest; all records of a copy are duplicates."""
     about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
     if source == original:
         return {**about, **settled, "text_bytes": settled["bytes"], "bytes": source.bytes}
@@ -182,7 +182,7 @@ def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[Reading
 
 
 def _require_rows(sources: Sequence[Listed], used: Sequence[Reading]) -> None:
-    """Raise EmptyInput unless some record is good."""
+    """Raise EmptyInput if no record is good."""
     if any(reading.facts["rows"] for reading in used):
         return
     names = ", ".join(source.name for source in sources)
