@@ -1,4 +1,4 @@
-"""Looking at what ingestion set aside: a summary by reason, and the records themselves for a person to correct."""
+"""Summarise the quarantine by reason, and export its records for correction by hand."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from corpus.reading.sources import Listed, Source, identify, source_names
 from corpus.schema import Reason
 
 SHOWN = 80
-"""Characters of an example's raw bytes that are shown."""
+"""Number of characters shown of an example's raw bytes."""
 
 
 def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
-    """Return the newest data set of these sources: of several, records were replayed or settings changed.
+    """Return the newest data set of these sources; several exist after a replay or a change of settings.
 
     Args:
-        store: Of all artifacts.
+        store: The store with all artifacts.
         source: Files, or the embedded corpus.
-        digest: Of a data set of the same sources, where one is known.
+        digest: Digest of a data set of the same sources, if one is known.
 
     Raises:
-        EmptyInput: They have not been ingested yet.
-        Unreadable: A file is not there.
-        Damaged: The data set is not what was written.
+        EmptyInput: The sources have not been ingested yet.
+        Unreadable: A file does not exist.
+        Damaged: The data set differs from what was written.
     """
     known = store.find("ingest", digest) if digest else None
     wanted = _identity(_listed(known)) if known else _identity(_sources(store, source))
@@ -47,12 +47,12 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
 
 
 def only_data_set(store: Store) -> Artifact:
-    """Return the data set of a store that holds one alone, where nothing says which one is meant.
+    """Return the only data set of a store, for calls that do not name one.
 
     Raises:
-        EmptyInput: There is none.
-        ConfigError: There are several.
-        Damaged: It is not what was written.
+        EmptyInput: There is no data set.
+        ConfigError: There are several data sets.
+        Damaged: The data set differs from what was written.
     """
     found = list(store.all("ingest"))
     if not found:
@@ -76,7 +76,7 @@ def _identity(sources: Sequence[Listed]) -> list[tuple[str, str]]:
 
 
 def _sources(store: Store, source: SourceConfig) -> list[Source]:
-    """Return the source files as they are now, with their SHA-256."""
+    """Return the source files in their present state, with their SHA-256."""
     if source.input:
         files = source_names(source.input)
     else:
@@ -87,7 +87,7 @@ def _sources(store: Store, source: SourceConfig) -> list[Source]:
 
 
 def summarise(path: Path) -> list[dict[str, Any]]:
-    """Return a row per reason, the commonest first: its records, and source, line, detail and bytes of the first."""
+    """Return a row per reason, the most common first: its records, and source, line, detail and bytes of the first."""
     first = [pl.col(name).first() for name in ("source", "line", "detail", "raw")]
     rows = pl.scan_parquet(path).group_by("reason", maintain_order=True).agg(pl.len().alias("records"), *first)
     ordered = rows.sort("records", "reason", descending=[True, False]).collect()
@@ -102,20 +102,20 @@ def _shown(raw: bytes) -> str:
 def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     """Write quarantined records as JSON lines: source, line, reason, detail and raw.
 
-    A person corrects `raw` and gives the file back to `corpus.quarantine.replay`. Bytes that are not UTF-8 appear as
-    lone surrogates (`\\udce9` for E9), Python's "surrogateescape", so that nothing is lost on the way.
+    The user corrects `raw` and gives the file to `corpus.quarantine.replay`. Bytes that are not UTF-8 appear as lone
+    surrogates (`\\udce9` for E9), as in Python's "surrogateescape", so that no byte is lost.
 
     Args:
-        path: A quarantine.
-        out: The file to write; it appears when it is whole.
-        reason: Only records with this reason; none: all but repeated ids, which no correction brings back.
+        path: The quarantine file.
+        out: The file to write; it appears when it is complete.
+        reason: Only records with this reason. None: all except repeated ids, which a correction cannot bring back.
 
     Returns:
         records and out.
 
     Raises:
         EmptyInput: There are no such records.
-        StoreFull, NotWritable: The disk.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     records = 0
     with output_file(out) as file:

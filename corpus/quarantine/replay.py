@@ -1,8 +1,9 @@
-"""Records that come back from quarantine: read again with the present code and settings, or as a person mended them.
+"""Replay quarantined records: read them again with the present code and settings, or after correction by the user.
 
-A replay is a table of typed rows that stays for good as `<replays>/<SHA-256 of the source file>/<n>.parquet`. It is
-tied to the bytes of the source, not to its name or to a data set, so that every data set made of that file has it.
-`assemble_with` puts the rows where they would stand had they been read well at once, and takes them out of quarantine.
+A replay is a table of typed rows, kept permanently as `<replays>/<SHA-256 of the source file>/<n>.parquet`. It belongs
+to the bytes of the source, not to its name or to a data set, so every data set built from that file uses it.
+`assemble_with` inserts the rows where they would be if they had been good from the start, and removes them from the
+quarantine.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ def replays_of(replays: Path, sha256: str) -> list[Path]:
     """Return the replays of a source file, the oldest first.
 
     Raises:
-        Damaged: One is not what was written: it is data, which nothing can make again.
+        Damaged: A replay differs from what was written. Replays are user data: they cannot be computed again.
     """
     found = sorted(_numbered(replays / sha256), key=lambda path: int(path.stem))
     for path in found:
-        known = path.with_suffix(CHECKSUM)  # those of earlier versions have none
+        known = path.with_suffix(CHECKSUM)  # replays of earlier versions have no checksum
         if known.is_file() and known.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
@@ -69,25 +70,25 @@ def replay(
     sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Path, limits: Limits,
     fixed: Path | None = None, paths: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Read the quarantined records of a data set again and keep those that are good now.
+    """Read the quarantined records of a data set again, and save those that are good now.
 
     Args:
-        sources: The data set's source files.
-        readings: What was read of them, by SHA-256.
+        sources: The source files of the data set.
+        readings: Their readings, by SHA-256 of the file.
         replays: Folder of all replays.
-        limits: What is let through now.
-        fixed: What `corpus.quarantine.records.export` wrote, with the field `raw` of some records corrected; none: read
-            the records as they are.
-        paths: Where the source files lie, by SHA-256; some records can only be read together with their file.
+        limits: The present limits.
+        fixed: The file from `corpus.quarantine.records.export`, with the field `raw` of some records corrected. None:
+            read the records unchanged.
+        paths: Paths of the source files, by SHA-256; some records can only be read together with their file.
 
     Returns:
-        Facts: replayed, left (in quarantine), and the `reasons` of those that were tried in vain.
+        Facts: replayed, left (in quarantine), and the `reasons` of the records that failed again.
 
     Raises:
-        EmptyInput: Nothing is in quarantine, or nothing of it is good now.
-        Unreadable: The fixed file is not what `export` writes or names an unknown place; or the source file is
-            needed and gone.
-        StoreFull, NotWritable: The disk.
+        EmptyInput: Nothing is in quarantine, or no record of it is good now.
+        Unreadable: The fixed file does not have the format of `export` or names an unknown place; or the source file
+            is needed and does not exist.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     chosen = originals(sources)
     pending = {digest: _pending(readings[digest], replays_of(replays, digest)) for digest in chosen}
@@ -121,7 +122,7 @@ def _pending(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
 
 
 def _rows(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
-    """Return the rows that came back, under the source's present name; of one record the latest replay counts."""
+    """Return the replayed rows, with the present name of the source; for repeated replays of a record, the latest."""
     frames = [pl.DataFrame(schema=COLUMNS), *map(_read_replay, replays)]
     rows = pl.concat(frames).unique(PLACE, keep="last", maintain_order=True)
     return rows.with_columns(source=pl.lit(reading.facts["name"]) + pl.col("source"))
@@ -159,12 +160,12 @@ def _all_in_vain(reasons: Counter[str], mended: Mended | None) -> EmptyInput:
 def assemble_with(
     folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Mapping[str, Sequence[Path]]
 ) -> dict[str, Any]:
-    """Make a data set like `corpus.ingestion.settle.assemble`, with the records that came back from quarantine.
+    """Build a data set like `corpus.ingestion.settle.assemble`, including the replayed records.
 
     Args:
-        folder: Where to write.
+        folder: Output folder.
         sources: All source files, in order.
-        readings: What was read, by SHA-256 of the file.
+        readings: The readings, by SHA-256 of the file.
         replays: Their replays, the oldest first, by SHA-256 of the file.
 
     Raises:
@@ -179,9 +180,9 @@ def assemble_with(
 
 
 def put_back(reading: Reading, replays: Sequence[Path], folder: Path) -> Reading:
-    """Return the reading as it would be had the replayed records been good at once; written to *folder*.
+    """Write to *folder* the reading as if the replayed records had been good from the start, and return it.
 
-    Replayed rows whose record is not in the reading's quarantine are left out: it was read well meanwhile.
+    Replayed rows whose record is not in the quarantine of the reading are left out: that record is good by now.
     """
     if not replays:
         return reading
@@ -205,7 +206,7 @@ def put_back(reading: Reading, replays: Sequence[Path], folder: Path) -> Reading
 
 
 def _merge(reading: Reading, rows: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    """Write the parts with the rows among them, in order of line; what comes after all of them is a part of its own."""
+    """Write the parts with the rows inserted by line; rows that come after all parts become a separate part."""
     parts: list[dict[str, Any]] = []
     for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
         new = folder / f"{part_name(len(parts))}.parquet"
@@ -227,7 +228,7 @@ def _merge(reading: Reading, rows: pl.DataFrame, folder: Path) -> list[dict[str,
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort by line within each member of the source, the members as they come."""
+    """Sort by line within each member of the source; the members keep their order."""
     members = frame["source"].unique(maintain_order=True)
     order = pl.DataFrame({"source": members, "member": range(len(members))})
     joined = frame.join(order, on="source", how="left", maintain_order="left")

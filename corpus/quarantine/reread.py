@@ -1,6 +1,6 @@
-"""Quarantined records, read again: alone where they can be, or with their whole file.
+"""Read quarantined records again: alone if possible, otherwise together with their whole file.
 
-A CSV record needs its header, and of a record that was too large to be held only the beginning is in quarantine.
+A CSV record needs the header of its file. Of a record that was too large, only the beginning is in quarantine.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from corpus.schema import COLUMNS, QUARANTINE, Block, Limits
 
 BATCH = 20_000
 CUT = "source.max_record_bytes"
-"""What the detail of a record says of whose bytes only the beginning was kept."""
+"""Text in the detail of a record of which only the beginning was kept."""
 PLACE = ["source", "line"]
 
 
 @dataclass(frozen=True)
 class Mended:
-    """Records as a person corrected them: *rows* has `source`, `line` and the new `raw`."""
+    """Records corrected by the user: *rows* has `source`, `line` and the new `raw`."""
 
     rows: pl.DataFrame
 
     def of(self, pending: pl.DataFrame) -> pl.DataFrame:
-        """Return those of the pending records that were corrected, with the new bytes."""
+        """Return the pending records that were corrected, with the new bytes."""
         return pending.drop("raw").join(self.rows, on=PLACE, how="inner", maintain_order="left")
 
 
 def read_mended(fixed: Path, pending: Iterable[pl.DataFrame]) -> Mended:
     """Read a file of corrected records: JSON lines with `source`, `line` and `raw` (a string, or the record itself).
 
-    A place that is named twice takes its last value.
+    If a place occurs twice, the last value is used.
 
     Raises:
-        Unreadable: A line is no such object, or names a place that is not among the pending records.
+        Unreadable: A line is not such an object, or names a place that is not among the pending records.
     """
     known = {place for frame in pending for place in frame.select(PLACE).iter_rows()}
     found: dict[tuple[str, int], bytes] = {}
@@ -87,20 +87,20 @@ def _unknown(source: str, line: int, where: str) -> Unreadable:
 def read_again(
     pending: pl.DataFrame, source: Listed, path: Path | None, limits: Limits, fixed: bool
 ) -> tuple[pl.DataFrame, Counter[str]]:
-    """Read records of one source once more.
+    """Read records of one source again.
 
     Args:
         pending: Records with the columns of `QUARANTINE`.
         source: Their file.
-        path: Where the file lies, if that is known.
-        limits: What is let through now.
-        fixed: Whether a person corrected the bytes, so that the file itself is no help.
+        path: Path of the file, if known.
+        limits: The present limits.
+        fixed: Whether the user corrected the bytes, so that the file itself does not help.
 
     Returns:
-        The good rows (`COLUMNS`, as of their original place), and how many of the others have which reason.
+        The good rows (`COLUMNS`, with their original place), and the number of the other records by reason.
 
     Raises:
-        Unreadable: Some need their file, and it is gone or another one now; or a person left one as CSV.
+        Unreadable: Some records need their file, which does not exist or has changed; or the user left one as CSV.
     """
     pending = pending.select(QUARANTINE.keys())
     kinds = pl.Series([_kind(*row) for row in pending.select("source", "detail", "raw").iter_rows()], dtype=pl.String)
@@ -119,7 +119,7 @@ def read_again(
 
 
 def _kind(source: str, detail: str, raw: bytes) -> str:
-    """Tell how a record is read; a JSON object is one wherever it stands, since a person may write one."""
+    """Return how to read a record; a JSON object is read as one in any file, because the user may write one."""
     if CUT in detail and not raw.rstrip().endswith(b"}"):
         return "file"
     if raw.lstrip().startswith(b"{"):
@@ -131,9 +131,9 @@ def _kind(source: str, detail: str, raw: bytes) -> str:
 
 
 def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
-    """Read records each of which is one line of a file without a header."""
+    """Read records that are each one line of a file without a header."""
     for batch in pending.iter_slices(BATCH):
-        # A line break inside a JSON value means no more than a space.
+        # Inside a JSON value a line break has the same meaning as a space.
         lines = [b"", *(raw.replace(b"\n", b" ") for raw in batch["raw"])]
         stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"\n".join(lines))))
         left = batch
@@ -144,18 +144,18 @@ def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
                 left = left.join(pl.concat([good.select(PLACE), bad.select(PLACE)]), on=PLACE, how="anti")
                 yield Block(good, bad)
         except MissingColumn:
-            pass  # none of them has a text; all of them are left
+            pass  # no record has a text; all of them stay in `left`
         yield Block(pl.DataFrame(schema=COLUMNS), left)
 
 
 def _place(batch: pl.DataFrame, lines: pl.Series) -> list[pl.Series]:
-    """Return the original places of records that stood on lines of the joined text, the first of which is empty."""
+    """Return the original places of records by their line in the joined text, whose first line is empty."""
     rows = (lines - 2).to_numpy()
     return [batch[name][rows] for name in PLACE]
 
 
 def _with_file(pending: pl.DataFrame, source: Listed, path: Path | None, limits: Limits) -> Block:
-    """Read the whole file again and take what stands at the wanted places."""
+    """Read the whole file again, and take the records at the wanted places."""
     if path is None or not path.is_file() or identify(path, source.name).sha256 != source.sha256:
         raise Unreadable(
             "These records can only be read again together with their file", where=path or source.name,
