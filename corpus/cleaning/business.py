@@ -1,7 +1,7 @@
-"""Yelp's table of businesses: name, city and categories, to be joined to the reviews.
+"""Read Yelp's table of businesses (name, city, categories) and join it to the reviews.
 
-Read are `yelp_academic_dataset_business.json` (one JSON object a line), compressed or not, or as a member of Yelp's own
-archive; and CSV. The table is small (150,000 businesses) and is held in memory.
+Supported files: `yelp_academic_dataset_business.json` (one JSON object per line), compressed or not, or as a member of
+Yelp's archive; and CSV. The table is small (150,000 businesses) and is kept in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUSINESS: dict[str, pl.DataType] = {
     "city": pl.String(),
     "categories": pl.String(),
 }
-"""Columns that a review gets from its business. `categories` are separated by ", ", as Yelp writes them."""
+"""Columns that a review gets from its business. `categories` are separated by ", ", as in Yelp's file."""
 
 LIMITS, LAYERS = Limits(), 4
 FIELDS = ("business_id", "name", "city", "categories")
@@ -41,12 +41,12 @@ KEY = "business_id"
 
 @dataclass(frozen=True)
 class Businesses:
-    """The table, a row per business.
+    """The table, with one row per business.
 
     Args:
         table: Columns business_id and those of `BUSINESS`.
-        repeated: Records whose business_id stands again further down; the last one counts.
-        without_id: Records that no review can name.
+        repeated: Number of records whose business_id occurs again later; the last one is used.
+        without_id: Number of records without a business_id.
     """
 
     table: pl.DataFrame
@@ -54,11 +54,11 @@ class Businesses:
     without_id: int
 
     def join(self, reviews: pl.DataFrame) -> pl.DataFrame:
-        """Return the reviews, in their order, with the columns of `BUSINESS`: null where the business is not known."""
+        """Return the reviews, in their order, with the columns of `BUSINESS`: null if the business is unknown."""
         return reviews.join(self.table, on=KEY, how="left", maintain_order="left")
 
     def unmatched(self, reviews: pl.DataFrame) -> int:
-        """Return how many of the reviews name no business of the table."""
+        """Return the number of reviews whose business is not in the table."""
         return reviews.height - reviews.join(self.table, on=KEY, how="semi").height
 
     def facts(self, unmatched: int) -> dict[str, int]:
@@ -73,7 +73,7 @@ def read_businesses(path: Path) -> Businesses:
     """Read the table of businesses.
 
     Raises:
-        Unreadable: The file is missing, damaged, or a line of it is no JSON object; names the line.
+        Unreadable: The file is missing or damaged, or a line is not a JSON object; the error gives the line.
         MissingColumn: No record has a business_id.
         EmptyInput: There are no records, or the archive has no such member.
     """
@@ -106,7 +106,7 @@ _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    """Open the content, whatever it is packed in, and turn what the unpacking libraries raise into our errors."""
+    """Open the content of a file, packed or not, and convert errors of the unpacking libraries to ours."""
     try:
         with path.open("rb") as file:
             room = LIMITS.room(os.fstat(file.fileno()).st_size)
@@ -183,7 +183,7 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def _text(value: Any, field: str, path: Path, number: int) -> str | None:
-    """Return a field as text; older editions write the categories as a list."""
+    """Return a field as text; older editions of the dataset have the categories as a list."""
     if value is None or isinstance(value, str):
         return value
     if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
@@ -199,7 +199,7 @@ def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
     if not content.strip():
         return pl.DataFrame(schema=dict.fromkeys(FIELDS, pl.String)), []
     try:
-        content.decode()  # polars takes some of what is no text for the name of a column
+        content.decode()  # polars would accept some invalid bytes as the name of a column
         frame = pl.read_csv(content, infer_schema=False)
     except (UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise Unreadable(

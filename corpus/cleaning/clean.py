@@ -1,8 +1,8 @@
-"""Typed parts → one cleaned table with its split: the normal form, and the duplicate filter.
+"""Clean typed parts into one table: apply the normal form, assign the splits and drop duplicates.
 
-Rows stand in the order of the splits, and within a split in that of their places (see `corpus.splitting.split`), that
-is like a shuffle, but the same for any order of the input. Nothing is held in memory but a batch for each thread, a
-slice of the order, and some numbers for each review (`corpus.duplicates.keys`, `corpus.cleaning.slices`).
+Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
+the same for any order of the input. Memory holds only a batch for each thread, one slice of the order, and a few
+numbers per review (`corpus.duplicates.keys`, `corpus.cleaning.slices`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from corpus.splitting.split import SPLITS, places
 from models.text.normal_form import NormalForm
 
 SLICE_BYTES = 64 << 20
-"""About how much text is sorted at a time."""
+"""Approximate bytes of text sorted at a time."""
 
 BATCH_ROWS = 20_000
-"""Reviews that a thread cleans at a time."""
+"""Number of reviews that a thread cleans at a time."""
 
 Report = Callable[[int, int], None]
-"""Called with how many reviews have been worked on, and how many that will be: each once in every pass."""
+"""Progress callback: reviews done, and reviews in total, where each review counts once in every pass."""
 
 
 def prepare(
@@ -58,37 +58,37 @@ def prepare(
     report: Report | None = None,
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Clean an ingested dataset, split it and drop duplicates; writes `folder/clean.parquet` and its leak certificate.
+    """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
 
-    The same reviews give the same bytes, in whatever order and however cut into parts they come.
+    The same reviews give the same bytes, for any order of the input and any cut into parts.
 
     Args:
-        dataset_folder: What `corpus.ingestion.ingest.ingest` wrote.
-        folder: Where to write; needs space for about three times the text while it works.
+        dataset_folder: The folder that `corpus.ingestion.ingest.ingest` wrote.
+        folder: Output folder; it needs space for about three times the text during the work.
         clean: The normal form.
         split: Shares, salt, and what stays together.
         selection: Languages wanted; default: all.
         duplicates: What counts as a near-duplicate, if anything does.
         business: Yelp's table of businesses.
-        report: Told the progress.
-        threads: Threads that clean and compare; 0: one for each core.
+        report: Called with the progress.
+        threads: Threads that clean and compare; 0: one per core.
 
     Returns:
-        Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the test's ids and texts),
-        `normal_form`. Of those that are not there: `empty` (texts with nothing left), `languages` {code: reviews set
-        aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}. rows + empty + these = the
-        dataset's. `near` {pairs, examined, within: {split: reviews that stay beside a near-duplicate}}, `copies`
-        {split: {groups, reviews}} (reviews that stay and repeat another one of their split; which, says
+        Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
+        split), `normal_form`. Reviews that were dropped: `empty` (nothing left of the text), `languages` {code: reviews
+        set aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}. rows + empty + these =
+        the rows of the data set. `near` {pairs, examined, within: {split: kept reviews that have a near-duplicate}},
+        `copies` {split: {groups, reviews}} (kept reviews that repeat another one of their split; listed in
         copies.parquet), `grouping` {by, without_key, keys, in_two_splits; by month: validation_from, test_from,
-        dates_from_data}; with a table of businesses `business` {businesses, repeated, without_id, unmatched}. `masks`
-        {kind of personal data: how often it was replaced}, `certificate` (digest of the leak certificate).
+        dates_from_data}. With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
+        {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
 
     Raises:
-        EmptyInput: A split would be empty; says why and what to do.
-        CheckFailed: A text, user, business or month of one split stands in another, which must not be.
+        EmptyInput: A split would be empty; the error says why and what to do.
+        CheckFailed: A text, user, business or month is in two splits, which is not allowed.
         ConfigError: A split by month does not begin with a month.
-        Unreadable, MissingColumn: The table of businesses.
-        StoreFull, NotWritable: The disk.
+        Unreadable, MissingColumn: The table of businesses cannot be used.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business) if business else None
@@ -117,7 +117,7 @@ def prepare(
 
 @contextmanager
 def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[Slices]:
-    """Make the slices that are sorted on disk, and remove them when the table is written."""
+    """Yield the slices that are sorted on disk, and remove them when the table is written."""
     work = folder / "slices"
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
@@ -130,7 +130,7 @@ def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[
 
 @dataclass
 class _Counts:
-    """What was met while cleaning, besides what stays."""
+    """Counts of the reviews read, the reviews dropped and the masks written during cleaning."""
 
     read: int = 0
     empty: int = 0
@@ -147,7 +147,7 @@ class _Counts:
 
 
 class _Passes:
-    """Reports how far the work is that goes over the reviews several times."""
+    """A progress counter for work that goes over the reviews several times."""
 
     def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
         scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
@@ -173,7 +173,7 @@ def _clean_all(
     batches: Iterator[pl.DataFrame], slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]],
     threads: int,
 ) -> _Counts:
-    """Clean batch by batch, in several threads but in the order of the input, into the slices."""
+    """Clean the batches in several threads, and add them to the slices in the order of the input."""
     total = _Counts()
     for rows, counts in ordered(make, batches, threads):
         slices.add(rows)
@@ -184,7 +184,7 @@ def _clean_all(
 def _clean(
     batch: pl.DataFrame, form: NormalForm, grouping: Grouping, selection: SelectionConfig
 ) -> tuple[pl.DataFrame, _Counts]:
-    """Return the columns of `ROWS` and the keys of `Slices` for the reviews that are used."""
+    """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used."""
     frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
     some = frame.filter(pl.col("text") != "")
     counts = _Counts(batch.height, batch.height - some.height)
@@ -207,7 +207,7 @@ def _clean(
 def _drop_near(
     repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
 ) -> dict[str, Any]:
-    """Let near-duplicates leave; each text is compared once, however often it occurs."""
+    """Drop near-duplicates; each distinct text is compared once, even if it occurs many times."""
     near = NearDuplicates(work, config, threads)
     start = 0
     for frame in (batch for each in slices for batch in each.select("text").iter_slices(BATCH_ROWS)):

@@ -1,4 +1,4 @@
-"""The table clean.parquet: its columns, and writing it slice by slice in its order."""
+"""Write the table clean.parquet slice by slice, in its order, and define its columns."""
 
 from __future__ import annotations
 
@@ -28,26 +28,29 @@ CLEAN: dict[str, pl.DataType] = {
     "user_id": pl.String(),
     **BUSINESS,
 }
-"""Columns of clean.parquet. `stars` is 0 where the rating is unknown or not a whole number from 1 to 5; `bytes` is the
-UTF-8 length of the cleaned text + 1 for its end; `words` counts what spaces and line breaks separate. The last three
-are null where no table of businesses is given, or the review's business is not in it."""
+"""Columns of clean.parquet.
+
+`stars` is 0 where the rating is unknown or not a whole number from 1 to 5. `bytes` is the UTF-8 length of the cleaned
+text + 1 for its end. `words` counts the pieces between spaces and line breaks. The last three columns are null if no
+table of businesses is given or the business of the review is not in it.
+"""
 
 ROWS = tuple(name for name in CLEAN if name != "split" and name not in BUSINESS)
-"""What is known of a review before its side and its business are looked up."""
+"""Columns that are known before the split and the business of a review are looked up."""
 
 ROW_GROUP = 50_000
-"""Rows that are read at once; a split passes over the groups of the others."""
+"""Rows that are read at once; a reader of one split skips the row groups of the others."""
 
 
 COPIES_FILE = "copies.parquet"
-"""Beside clean.parquet: review_id, split and group of the reviews that repeat another one of their split."""
+"""File next to clean.parquet: review_id, split and group of the reviews that repeat another one of their split."""
 
 
 def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """Write which reviews of clean.parquet repeat each other within their split, and return how many by split.
+    """Write the reviews of clean.parquet that repeat each other within their split, and return their number by split.
 
     Args:
-        folder: Where clean.parquet is.
+        folder: Folder of clean.parquet.
         copies: See `corpus.duplicates.keys.Repeats.copies`.
 
     Returns:
@@ -66,17 +69,17 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
 def write_clean(
     folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None, keys: Keys
 ) -> dict[str, Any]:
-    """Write the reviews that stay to `folder/clean.parquet`.
+    """Write the kept reviews to `folder/clean.parquet`.
 
-    The bytes depend on the rows alone, not on how they are cut into slices: all row groups but the last have
-    `ROW_GROUP` rows.
+    The bytes depend only on the rows, not on their cut into slices: all row groups except the last have `ROW_GROUP`
+    rows.
 
     Args:
-        folder: Where to write.
+        folder: Output folder.
         slices: The reviews in their order, each frame of one split, with the column rank.
-        code: (N,) for each review in the order of the slices: 0 if it stays.
-        businesses: Names, cities and categories to be joined.
-        keys: Told which reviews stand in which split.
+        code: (N,) for each review in the order of the slices: 0 if it is kept.
+        businesses: Names, cities and categories to join.
+        keys: Records which reviews are in which split.
 
     Returns:
         Facts: rows, splits, test_digest; with a table of businesses: business.
@@ -95,7 +98,7 @@ def write_clean(
 
 
 def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield a split's name and reviews of it, slice by slice."""
+    """Yield the name of a split and its kept reviews, slice by slice."""
     start = 0
     for frame in slices:
         kept = frame.filter(pl.Series(code[start : start + frame.height] == 0))
@@ -110,7 +113,7 @@ def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.Dat
 
 
 class _Tally:
-    """Counts what goes into the table, on its way."""
+    """A counter of the reviews that pass through to the table."""
 
     def __init__(self, keys: Keys, businesses: Businesses | None) -> None:
         self.keys, self.businesses = keys, businesses
@@ -119,7 +122,7 @@ class _Tally:
         self.digest = hashlib.sha256()
 
     def counted(self, sides: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """Yield the reviews with the column split."""
+        """Yield the reviews with the column split, and count them."""
         for name, frame in sides:
             sums = {"bytes": int(frame["bytes"].sum()), "words": int(frame["words"].sum())}
             self.totals[name].update(reviews=frame.height, **sums)

@@ -1,10 +1,10 @@
-"""Which language a review is written in, by py3langid: offline, naive Bayes over byte n-grams (Lui and Baldwin 2012).
+"""Detect the language of a review with py3langid: offline, naive Bayes over byte n-grams (Lui and Baldwin 2012).
 
-Chosen over lingua 2.1 by measurement. Both recognise all of 196 texts of one, two and four sentences in fourteen
-languages and agree on English reviews; py3langid does about 2,400 reviews a CPU second in 60 MiB more memory (4.5 MB
-installed), lingua about 310 in 1.2 GiB (96 MB), and lingua's mode of lower accuracy errs on 2 of the 196.
+The library was chosen over lingua 2.1 by measurement. Both recognise all of 196 texts of one, two and four sentences in
+fourteen languages, and they agree on English reviews. py3langid does about 2,400 reviews per CPU second in 60 MiB more
+memory (4.5 MB installed), lingua about 310 in 1.2 GiB (96 MB). Lingua's low-accuracy mode errs on 2 of the 196.
 
-The result selects reviews; it is no part of the normal form, so a model does not need the library.
+The result selects reviews. It is not part of the normal form, so a model does not need the library.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 MIN_LETTERS = 20
-"""Texts with fewer letters are too short to tell; a Chinese, Japanese or Korean sign counts as three."""
+"""Texts with fewer letters are too short to detect; a Chinese, Japanese or Korean character counts as three letters."""
 
 CERTAIN = 0.8
-"""The probability from which on an answer counts."""
+"""Lowest probability at which an answer is accepted."""
 
 EXCERPT = 600
-"""So many characters are looked at; more changes no answer and takes longer."""
+"""Number of characters examined; more characters change no answer and take longer."""
 
 _PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in MASKS))
 _NOT_LETTERS = r"[^\pL]"
@@ -38,10 +38,10 @@ _IDEOGRAPHS = r"[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7A3]"
 
 
 def detect(texts: pl.Series) -> pl.Series:
-    """Return the language of each text as an ISO 639-1 code, "" where the text is too short or the answer unsure.
+    """Return the language of each text as an ISO 639-1 code, or "" if the text is too short or the answer uncertain.
 
-    Case is folded first, since capitals throughout mislead the model. The answer depends on the text alone, not on its
-    neighbours.
+    The texts are lower-cased first, because texts in capitals mislead the model. The answer for a text does not depend
+    on the other texts.
 
     Raises:
         ConfigError: The library is missing.
@@ -57,14 +57,14 @@ def detect(texts: pl.Series) -> pl.Series:
 
 
 def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:
-    """Set aside the reviews that are surely in another language than those wanted.
+    """Set aside the reviews that are certainly in a language that is not wanted.
 
     Args:
-        reviews: Columns text and words; a text of fewer than `min_language_words` stays, whatever it seems to be.
-        selection: The languages wanted; none means that all stay.
+        reviews: Columns text and words; a text with fewer than `min_language_words` words is always kept.
+        selection: The wanted languages; none means that all reviews are kept.
 
     Returns:
-        The reviews that stay, and how many of which language were set aside.
+        The kept reviews, and the number of reviews set aside by language.
     """
     if not selection.languages:
         return reviews, Counter()
@@ -90,5 +90,5 @@ def _identifier() -> LanguageIdentifier:
             remedy="pip install 'reviewlm[languages]', or leave selection.languages empty",
         ) from error
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([code for code in identifier.nb_classes if len(code) == 2])  # the others are no ISO 639-1
+    identifier.set_languages([code for code in identifier.nb_classes if len(code) == 2])  # others are not ISO 639-1
     return identifier

@@ -1,4 +1,4 @@
-"""Apply the normal form of `models.text.normal_form` to whole columns: the same tables and patterns, in polars."""
+"""Apply the normal form of `models.text.normal_form` to whole columns, with the same tables and patterns in polars."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from models.text.normal_form import (
 from models.text.rules import Repair
 
 _BEYOND_ASCII = r"[^\n -~]"
-"""What mojibake, invisible characters and other spaces need; most reviews have nothing of it."""
+"""Texts without such a character need no repair of encoding or characters; that is most reviews."""
 _PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
 
 
 def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
-    """Return the normal form of each text: exactly `form.apply`, from the same tables."""
+    """Return the normal form of each text, exactly as `form.apply` does, from the same tables."""
     repair, breaks = (REPAIR,) * form.repair_encoding, form.restore_breaks
     texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (*repair, *CHARACTERS))))
     if form.unescape_entities:
@@ -40,9 +40,10 @@ def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
 
 
 def count_masks(texts: pl.Series) -> dict[str, int]:
-    """Return how often each placeholder stands in *texts*: {"email": n, "url": n, …}.
+    """Return the number of occurrences of each placeholder in *texts*: {"email": n, "url": n, …}.
 
-    What masking wrote is the count in the cleaned texts less that in the raw ones, where somebody may have typed it.
+    An author may have typed a placeholder. So the number written by masking is the count in the cleaned texts minus the
+    count in the raw texts.
     """
     marks = dict.fromkeys(step.replacement for step in MASKS)
     found = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
@@ -63,13 +64,13 @@ def _one_by_one(change: Callable[[str], str]) -> Callable[[pl.Series], pl.Series
 
 
 def _where(texts: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Change the texts in which the pattern is found; most texts need none of the slow steps."""
+    """Change only the texts that contain the pattern; most texts need none of the slow steps."""
     chosen = texts.str.contains(pattern)
     return texts.scatter(chosen.arg_true(), change(texts.filter(chosen))) if chosen.any() else texts
 
 
 def _nfc(texts: pl.Series) -> pl.Series:
-    """Python's Unicode tables, not polars' own, so that both forms agree on characters that are newer than one."""
+    """Normalise to NFC with Python's Unicode tables, as `form.apply` does; those of polars may have another version."""
     change = _one_by_one(lambda text: unicodedata.normalize("NFC", text))
     return _where(texts, _PERHAPS_NOT_NFC, change)
 
@@ -85,7 +86,7 @@ def _unescape(texts: pl.Series) -> pl.Series:
 
 
 def _references(texts: pl.Series) -> dict[str, str]:
-    """Return the character references that occur, and what they stand for; they are few, and cannot overlap."""
+    """Return the character references in the texts with their decoded text; they are few and cannot overlap."""
     found = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
     decoded = {reference: decode_entity(reference) for reference in found}
     return {reference: text for reference, text in decoded.items() if text is not None}

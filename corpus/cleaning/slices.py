@@ -1,7 +1,7 @@
-"""Sorting a table larger than the memory: rows go to slices of the order on disk, each of which is sorted by itself.
+"""Sort a table larger than memory: distribute rows to slices of the order on disk, and sort each slice separately.
 
-The order is that of the splits, and within a split that of the places, which are spread uniformly: so slices of equal
-width hold about equally many reviews. Of the texts' hashes, 16 bytes a review stay in memory.
+The order is by split, and within a split by place. Places are spread uniformly, so slices of equal width hold about the
+same number of reviews. Only the hashes of the texts stay in memory: 16 bytes per review.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 import polars as pl
 
 ORDER = ("place", "text_high", "text_low", "review_id")
-"""What a slice is sorted by. Where all but the review_id are equal, so are the keys held in memory."""
+"""Sort key of a slice. Where all columns except review_id are equal, the keys in memory are equal too."""
 
 
 class Slices:
-    """Rows on their way from the order of the input to that of the splits.
+    """Rows that are sorted from the order of the input into the order of the splits.
 
     Args:
         folder: An empty folder.
-        count: Into how many slices the whole is cut, about.
+        count: Approximate number of slices.
         shares: The expected share of each split, by rank.
-        ranges: From where to where the places of each split go, as shares of 2^64.
+        ranges: First and last place of each split, as shares of 2^64.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Slices:
         self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
+        """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
         rank = rows["rank"].to_numpy()
         place = (rows["place"].to_numpy() >> np.uint64(32)) - self.low[rank]
         within = np.minimum(place * self.counts[rank] // self.width[rank], self.counts[rank] - np.uint64(1))
@@ -48,9 +48,9 @@ class Slices:
             self._keys[which].append(part.select("place", "text_high", "text_low").to_numpy())
 
     def text_hashes(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Return both halves of each text's hash in the order of the rows, and where validation and train begin.
+        """Return both halves of each text's hash in row order, and the rows where validation and train begin.
 
-        To be called once, after the last row was added: what was held for it is given up.
+        Call it once, after the last row was added, because it frees the memory of the hashes.
         """
         sizes = [sum(map(len, found)) for found in self._keys]
         high, low = np.empty(sum(sizes), np.uint64), np.empty(sum(sizes), np.uint64)
@@ -66,7 +66,7 @@ class Slices:
         return high, low, (bounds[0], bounds[1])
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """Yield the slices, sorted, from the first row to the last."""
+        """Yield the sorted slices, from the first to the last."""
         for which in range(len(self._keys)):
             path = self.folder / f"{which:05d}.arrows"
             if path.exists():
@@ -74,7 +74,7 @@ class Slices:
 
 
 def _append(path: Path, rows: pl.DataFrame) -> None:
-    """Add the rows as one Arrow stream to the end of the file: no file stays open, however many slices there are."""
+    """Append the rows as one Arrow stream to the file, so that no file stays open, even with many slices."""
     from pyarrow import ipc
 
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -99,7 +99,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the same rows in frames of exactly *rows* rows, each in one piece; the last one may be shorter."""
+    """Yield the same rows in frames of exactly *rows* rows, each in one chunk; the last frame may be shorter."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)
