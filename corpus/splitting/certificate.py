@@ -1,6 +1,6 @@
-"""The leak certificate as a record: what was compared between the splits of prepared data, and what was found.
+"""Define the leak certificate: the comparisons between the splits of prepared data, and their results.
 
-`corpus.splitting.leaks` makes it and holds data against it.
+`corpus.splitting.leaks` writes certificates and compares data with them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Side:
-    """One split: its reviews, how many different texts they have, and the SHA-256 of their sorted text hashes."""
+    """One split: its reviews, the number of different texts, and the SHA-256 of the sorted text hashes."""
 
     reviews: int
     texts: int
@@ -29,18 +29,19 @@ class Side:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared, and that nothing was found.
+    """A record of the comparisons that found no leak.
 
     Args:
-        sides: By name of the split.
-        test_digest: SHA-256 of the test's ids and texts, the fact of that name of the prepared data.
-        test_reviews: Digest of the test's ids, stars and sizes, by which scores name the reviews that were scored.
-        exact: `pairs` of different sides that were compared, all of them, and `left`, which is 0.
-        near: The same of near-duplicates, where `pairs` are those compared word by word; with `shorter`, the texts
-            of too few words to be one, and the method with its parameters. None where they were not looked for.
+        sides: The sides by name of the split.
+        test_digest: SHA-256 of the ids and texts of the test split, as in the facts of the prepared data.
+        test_reviews: Digest of the ids, stars and sizes of the test split; scores use it to name the scored reviews.
+        exact: `pairs` of texts of different splits that were compared (all of them), and `left`, which is 0.
+        near: The same for near-duplicates, where `pairs` are those compared word by word. Also `shorter`, the number
+            of texts with too few words to be near-duplicates, and the method with its parameters. None if
+            near-duplicates were not searched.
         code: Version of this program.
-        copies: By split, `groups` of reviews that repeat each other within it, and how many `reviews` they are. They
-            are no leak, but no independent evidence either; certificates from before do not say.
+        copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They
+            are not a leak, but not independent evidence either. Certificates of earlier versions do not have it.
     """
 
     sides: dict[str, Side]
@@ -56,7 +57,7 @@ class Certificate:
         """Return the certificate as JSON text with sorted keys."""
         values = asdict(self)
         if not self.copies:
-            del values["copies"]  # so that certificates from before keep their digests
+            del values["copies"]  # so that certificates of earlier versions keep their digests
         return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -64,7 +65,7 @@ class Certificate:
         """Return the certificate that `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: The text is none.
+            ValueError, TypeError, KeyError: The text is not a certificate.
         """
         values = json.loads(text)
         if values["format"] != FORMAT:
@@ -79,7 +80,7 @@ class Certificate:
 
     @property
     def summary(self) -> str:
-        """One sentence."""
+        """Summary of the certificate in one sentence."""
         counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
         if self.near is None:
             said = f"no text of one split stands in another ({counts}); near-duplicates were not looked for"
@@ -96,10 +97,10 @@ class Certificate:
 
 
 def read(folder: Path) -> Certificate:
-    """Return the certificate of a folder as it stands there.
+    """Return the certificate in a folder, without checking it against the data.
 
     Raises:
-        Damaged: There is none, or it cannot be read.
+        Damaged: There is no certificate, or it cannot be read.
     """
     file = folder / CERTIFICATE_FILE
     try:

@@ -1,7 +1,7 @@
-"""What stays together on one side of the split: a review, all reviews of a user or of a business, or a month.
+"""Keep reviews that belong together in one split: by review, user, business or month.
 
-By review, user and business a salted hash of the id decides (`corpus.splitting.split`); by month, two dates do. Either
-way a review's side depends on nothing but the review and the settings, as long as the dates are given.
+By review, user and business a salted hash of the id decides (`corpus.splitting.split`); by month, two dates decide. In
+both cases the split of a review depends only on the review and the settings, provided that the dates are given.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 TRAIN = SPLITS.index("train")
 
 KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
-"""The column that decides, by `split.by`."""
+"""Column that decides the split, by `split.by`."""
 
 
 @dataclass(frozen=True)
 class Months:
-    """Where in time the splits by month begin, and what share of the reviews each of `SPLITS` is expected to get."""
+    """First dates of the splits by month, and the expected share of the reviews in each of `SPLITS`."""
 
     validation_from: date
     test_from: date
@@ -38,21 +38,21 @@ class Months:
     shares: tuple[float, ...] = ()
 
     def ranks(self, dates: pl.Series) -> pl.Series:
-        """Return each date's split as its position in `SPLITS`; reviews without a date are for training."""
+        """Return the split of each date as its position in `SPLITS`; reviews without a date are in train."""
         days = dates.dt.date()
         later = [(days >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
         return (TRAIN - later[0] - later[1]).cast(pl.UInt8).alias("rank")
 
 
 def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
-    """Return the dates between the splits: those of *config*, or else such that the shares are reached.
+    """Return the dates between the splits: those of *config*, otherwise dates that reach the shares.
 
-    The latest months are taken for the test until it has its share of the dated reviews, then those before for the
-    validation. More data then moves the dates; the log says how to freeze them.
+    The latest months go to the test split until it has its share of the dated reviews. The months before go to
+    validation in the same way. Then more data moves the dates; the log says how to fix them in the settings.
 
     Raises:
-        ConfigError: A given date is not the first of a month, so that its month would stand in two splits.
-        EmptyInput: There are not three months with reviews to take dates from.
+        ConfigError: A given date is not the first day of a month, so that its month would be in two splits.
+        EmptyInput: Fewer than three months have reviews, so no dates can be chosen.
     """
     scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
     counts = scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month")).len().collect(engine="streaming")
@@ -82,7 +82,7 @@ def _first_of_month(config: SplitConfig, name: str) -> date:
 
 
 def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date, date]:
-    """Return where validation and test begin; *counts* holds month and len, the latest month first."""
+    """Return the dates on which validation and test begin; *counts* has month and len, the latest month first."""
     if counts.height < len(SPLITS):
         raise EmptyInput(
             "A split by month needs reviews of at least three months", where=where, value=f"{counts.height} month(s)",
@@ -99,11 +99,11 @@ def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date,
 
 
 class Grouping:
-    """The rule of one preparation: which key decides about a review, and on which side the review stands.
+    """The split rule of one preparation: it finds the key of a review and assigns its split.
 
     Args:
         config: Section `split`.
-        dataset_folder: An ingested dataset; for a split by month its dates are read.
+        dataset_folder: An ingested data set; its dates are read for a split by month.
 
     Raises:
         ConfigError, EmptyInput: See `months_of`.
@@ -115,23 +115,23 @@ class Grouping:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """About how large each of `SPLITS` will be, as a share of all reviews."""
+        """Approximate size of each of `SPLITS`, as a share of all reviews."""
         if self.months:
             return self.months.shares
         return (self.config.test, self.config.validation, 1 - self.config.test - self.config.validation)
 
     @property
     def ranges(self) -> list[tuple[float, float]]:
-        """From where to where the places of each of `SPLITS` go: what decides about single reviews is their place."""
+        """Range of the places of each of `SPLITS`, as shares of 2^64; only a split by review limits the places."""
         if self.config.by != "review":
             return [(0.0, 1.0)] * len(SPLITS)
         edges = (0.0, self.config.test, self.config.test + self.config.validation, 1.0)
         return list(pairwise(edges))
 
     def ranks(self, reviews: pl.DataFrame, place: pl.Series) -> pl.Series:
-        """Return each review's split as its position in `SPLITS`; *place* are the `places` of the review_ids.
+        """Return the split of each review as its position in `SPLITS`; *place* holds the `places` of the review_ids.
 
-        A review without the user or business that decides is a group of its own.
+        A review without the deciding user or business is a separate group.
         """
         if self.months:
             return self.months.ranks(reviews["date"])
@@ -141,12 +141,12 @@ class Grouping:
         return ranks(places(reviews.select(key).to_series(), self.config.salt), self.config)
 
     def without_key(self, reviews: pl.DataFrame) -> int:
-        """Return how many reviews lack the key that should decide about them."""
+        """Return the number of reviews without the key that should decide their split."""
         return reviews.select(_key(self.config.by).is_null().sum()).item()
 
     @property
     def remedy(self) -> str:
-        """What helps where a split has no reviews."""
+        """Advice for the user if a split has no reviews."""
         if self.months and not self.months.from_data:
             return "lay split.validation_from and split.test_from into the months that the reviews are of"
         if self.config.by in ("user", "business"):
@@ -154,7 +154,7 @@ class Grouping:
         return "give more (different) reviews, or larger shares: split.validation, split.test"
 
     def facts(self, without_key: int) -> dict[str, Any]:
-        """Return the rule and, for a split by month, the dates under their names in the settings."""
+        """Return the rule and, for a split by month, the dates with their names in the settings."""
         if without_key:
             fate = "are for training" if self.months else "stand where their review_id puts them"
             log.warning("%d reviews have no %s to split by; they %s", without_key, KEYS[self.config.by], fate)
@@ -167,16 +167,16 @@ class Grouping:
 
 
 def _key(by: str) -> pl.Expr:
-    """Return the column that decides; an empty id is none."""
+    """Return the deciding column; an empty id counts as missing."""
     if by == "month":
         return pl.col("date").dt.truncate("1mo")
     return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))
 
 
 class Keys:
-    """Counts the keys on each side of a finished table, and shows that none stands on two.
+    """A count of the keys in each split of a finished table, to show that no key is in two splits.
 
-    A key is held as its 64-bit hash, at most 8 bytes for each review, which is far less than the ids.
+    A key is stored as its 64-bit hash: at most 8 bytes per review, far less than the ids.
     """
 
     def __init__(self, config: SplitConfig) -> None:
@@ -184,13 +184,13 @@ class Keys:
         self.sides: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
 
     def add(self, split: str, reviews: pl.DataFrame) -> None:
-        """Take reviews of one split. Of single reviews nothing is held: each is a row of its own."""
+        """Add reviews of one split. In a split by review nothing is stored, because each row is its own group."""
         if self.by != "review":
             keys = reviews.select(_key(self.by).alias("key")).drop_nulls().to_series().unique()
             self.sides[split].append(keys.hash().to_numpy())
 
     def facts(self) -> dict[str, Any]:
-        """Return `keys` {split: how many} and `in_two_splits`, which `corpus.cleaning.clean.prepare` wants to be 0."""
+        """Return `keys` {split: number} and `in_two_splits`, which must be 0 for `corpus.cleaning.clean.prepare`."""
         if self.by == "review":
             return {"in_two_splits": 0}
         none = np.empty(0, np.uint64)

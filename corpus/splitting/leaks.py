@@ -1,11 +1,12 @@
-"""The leak certificate: a statement, checked by machine, that no text of one split stands in another.
+"""Check that no text is in two splits, and write the result as the leak certificate.
 
-It is made from clean.parquet itself, whatever filter was at work before, and is bound to that file: it names a digest
-of the texts on each side, and of the test reviews that models are scored on. `verify` takes no word of it on trust.
+The check reads clean.parquet itself, independent of the filters that ran before. The certificate is bound to that file:
+it holds a digest of the texts of each split, and of the test reviews on which models are scored. `verify` computes all
+of these again.
 
-Equal texts are found by the first 8 bytes of their SHA-256, of which 8 bytes a review are held in memory; near-equal
-ones by `corpus.duplicates.dedupe`, with the hash functions of the filter: what the certificate promises is that nothing
-of what this method finds was left, and it says which share of the near-duplicates that is.
+Equal texts are found by the first 8 bytes of their SHA-256, which take 8 bytes of memory per review. Near-duplicates
+are found by `corpus.duplicates.dedupe`, with the hash functions of the filter. So the certificate promises that nothing
+that this method can find was left, and it states which share of the near-duplicates the method finds.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 def certify(
     folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None
 ) -> Certificate:
-    """Examine `folder/clean.parquet` and write `folder/leak_certificate.json`, the same with any number of threads.
+    """Check `folder/clean.parquet` and write `folder/leak_certificate.json`; threads do not change the result.
 
-    Takes about 30 bytes a review in memory, and while it works about the size of the texts on the disk of *folder*.
+    It takes about 30 bytes of memory per review, and temporary disk space in *folder* of about the size of the texts.
 
     Args:
-        folder: Of the prepared data.
-        config: What a near-duplicate is.
-        threads: To compare with.
-        copies: What the certificate says of repeats within a split.
+        folder: Folder of the prepared data.
+        config: Definition of near-duplicates.
+        threads: Number of threads for the comparison.
+        copies: Entry of the certificate for repeats within a split.
 
     Raises:
-        CheckFailed: A text of one split stands in another one, exactly or nearly; names the reviews.
-        StoreFull, NotWritable: The disk.
+        CheckFailed: A text is in two splits, exactly or nearly; the error names the reviews.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     with disk_errors(folder):
         log.info("looking through all splits for texts that stand in two of them")
@@ -72,16 +73,16 @@ def certify(
 
 
 def verify(folder: Path, near: bool = False) -> Certificate:
-    """Hold `folder/clean.parquet` against its certificate and return that.
+    """Compare `folder/clean.parquet` with its certificate, and return the certificate.
 
     Args:
-        folder: Of the prepared data.
-        near: Whether to look for near-duplicates again too, which takes as long as the first time; else only equal
-            texts are, and the digests compared.
+        folder: Folder of the prepared data.
+        near: Whether to search for near-duplicates again too, which takes as long as the first time. Otherwise only
+            equal texts are searched and the digests compared.
 
     Raises:
-        Damaged: There is no certificate, it cannot be read, or it is not this file's.
-        CheckFailed: A text of one split stands in another; names the reviews.
+        Damaged: There is no certificate, it cannot be read, or it belongs to another file.
+        CheckFailed: A text is in two splits; the error names the reviews.
     """
     certificate = read(folder)
     texts = _Texts(folder / "clean.parquet")
@@ -101,7 +102,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
         )
     if near and certificate.near:
         names = ("similarity", "shingle", "permutations", "containment", "containment_words")
-        options: dict[str, Any] = {"containment": "none"}  # certificates from before knew no containment
+        options: dict[str, Any] = {"containment": "none"}  # certificates of earlier versions have no containment
         options |= {name: certificate.near[name] for name in names if name in certificate.near}
         config = DuplicatesConfig(**options)
         with tempfile.TemporaryDirectory(prefix="leaks-") as work:
@@ -110,13 +111,13 @@ def verify(folder: Path, near: bool = False) -> Certificate:
 
 
 def reviews_digest(reviews: pl.DataFrame) -> str:
-    """Return what tells one set of reviews from another: their ids, stars and sizes, whatever their order."""
+    """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
     lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class _Texts:
-    """The texts of a prepared table as hashes, and who stands on which side."""
+    """The texts of a prepared table as hashes, and the split of each review."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -135,15 +136,15 @@ class _Texts:
         self.test_reviews = reviews_digest(pl.concat(tests)) if tests else ""
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """Yield the table in its order."""
+        """Yield the table in batches, in its order."""
         from pyarrow import parquet
 
-        with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # it would end as the whole file in memory
+        with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # pre_buffer would load the whole file
             for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 yield pl.DataFrame(pl.from_arrow(batch))
 
     def sides(self) -> dict[str, Side]:
-        """Return what stands on each side."""
+        """Return the record of each split for the certificate."""
         found = {}
         for rank, name in enumerate(SPLITS):
             hashes = np.sort(self.hash_D[self.side_D == rank])
@@ -152,7 +153,7 @@ class _Texts:
         return found
 
     def exact(self) -> dict[str, int]:
-        """Compare all texts of each side with those of the others.
+        """Compare all texts of each split with those of the others.
 
         Raises:
             CheckFailed: Some are equal.
@@ -167,7 +168,7 @@ class _Texts:
         return {"pairs": pairs, "left": 0}
 
     def first_of_each(self) -> np.ndarray:
-        """Return the mask of the reviews that are the first with their text."""
+        """Return a mask of the reviews that are the first ones with their text."""
         mask = np.zeros(len(self.hash_D), bool)
         mask[np.unique(self.hash_D, return_index=True)[1]] = True
         return mask
@@ -186,7 +187,7 @@ class _Texts:
         )
 
     def refuse_near(self, pairs: pl.DataFrame) -> None:
-        """Raise CheckFailed that names some of the *pairs* of rows."""
+        """Raise CheckFailed, with some of the *pairs* of rows in the error."""
         some = pairs.head(EXAMPLES)
         self._leak(
             f"{pairs.height:,} near-duplicates stand in two splits", [*some["a"].to_list(), *some["b"].to_list()]
@@ -194,7 +195,7 @@ class _Texts:
 
 
 def _near(texts: _Texts, config: DuplicatesConfig, work: Path, threads: int) -> dict[str, Any]:
-    """Look for near-duplicates across sides; raise CheckFailed if there are some."""
+    """Search near-duplicates between splits; raise CheckFailed if there are any."""
     near = NearDuplicates(work, config, threads)
     first, start = texts.first_of_each(), 0
     for batch in texts.batches():

@@ -1,6 +1,6 @@
-"""The frozen split: a salted hash of one id alone decides, so a review never moves, however the data grows.
+"""Assign reviews to splits by a salted hash of one id, so that a review never changes its split as data grow.
 
-Which id that is, and the splits by month, stand in `corpus.splitting.grouping`.
+`corpus.splitting.grouping` decides which id is used, and handles splits by month.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from core.config.run_config import SplitConfig
 
 SPLITS = ("test", "validation", "train")
-"""From the most to the least sacred: a duplicate leaves the side that stands later in this tuple.
+"""Splits by priority: a duplicate is dropped from the split that comes later in this tuple.
 
-They also stand in this order in clean.parquet. A split's position in this tuple is its rank."""
+clean.parquet has them in this order. The position of a split in this tuple is its rank."""
 
 
 def places(ids: pl.Series, salt: str) -> pl.Series:
-    """Return each id's place in [0, 2^64), uniformly spread: the first 8 bytes of SHA-256(salt, 0x00, id).
+    """Return the place of each id in [0, 2^64), uniformly spread: the first 8 bytes of SHA-256(salt, 0x00, id).
 
-    SHA-256 and not a library's own hash, since the values must be the same in every later version.
+    It is SHA-256 and not the hash of a library, because the values must be the same in every later version.
     """
     prefix = hashlib.sha256(salt.encode() + b"\x00")
 
@@ -44,7 +44,7 @@ def places(ids: pl.Series, salt: str) -> pl.Series:
 def assign(ids: pl.Series, config: SplitConfig) -> pl.Series:
     """Return "test", "validation" or "train" for each id, by `places` and the shares of *config*.
 
-    The test's share comes first, then the validation's: changing the latter moves nothing into or out of the test.
+    The share of test comes first, then that of validation. So a change of the latter moves nothing into or out of test.
     """
     return ranks(places(ids, config.salt), config).replace_strict(dict(enumerate(SPLITS)), return_dtype=pl.String)
 
@@ -57,10 +57,10 @@ def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
 
 
 def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[pl.DataFrame]:
-    """Yield the reviews of one split of a prepared dataset, in its order, in batches of at most *batch_rows*.
+    """Yield the reviews of one split of a prepared data set, in its order, in batches of at most *batch_rows*.
 
     Args:
-        folder: What `corpus.cleaning.clean.prepare` wrote.
+        folder: The folder that `corpus.cleaning.clean.prepare` wrote.
         split: "train", "validation" or "test".
         batch_rows: Rows per batch.
     """
@@ -68,7 +68,7 @@ def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[p
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
-    with parquet.ParquetFile(folder / "clean.parquet", pre_buffer=False) as file:  # which would end as the whole file
+    with parquet.ParquetFile(folder / "clean.parquet", pre_buffer=False) as file:  # pre_buffer would load the file
         column = file.schema_arrow.names.index("split")
         groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
         for batch in file.iter_batches(batch_rows, row_groups=groups):
@@ -78,6 +78,6 @@ def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[p
 
 
 def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
-    """Return whether a row group may hold reviews of the split; the splits lie one after another in the file."""
+    """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
     statistics = file.metadata.row_group(group).column(column).statistics
     return statistics is None or not statistics.has_min_max or statistics.min <= split <= statistics.max

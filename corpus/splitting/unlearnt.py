@@ -1,7 +1,7 @@
 """Choose the test reviews of an earlier data set that another model has not learnt from.
 
-A review that stands in the training or the validation data of a model says nothing of what the model forgets. It is
-known by its id, or by its exact text in normal form, which may have another id in other data.
+A review from the training or validation data of a model cannot show whether the model loses earlier knowledge. Such a
+review is recognised by its id, or by its exact text in normal form, which may have another id in other data.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ LEARNT = ("train", "validation")
 
 @dataclass(frozen=True)
 class Unlearnt:
-    """Reviews, and how many were left out.
+    """The chosen reviews, and the numbers of those left out.
 
     Args:
-        reviews: Rows of the earlier `clean.parquet`, in its order; at most as many as were asked for.
-        tests: Test reviews of the earlier data set.
-        learnt_ids: Left out because of their id.
-        learnt_texts: Left out because of their text, under another id.
+        reviews: Rows of the earlier `clean.parquet`, in its order; at most the requested number.
+        tests: Number of test reviews in the earlier data set.
+        learnt_ids: Number left out because of their id.
+        learnt_texts: Number left out because of their text, under another id.
     """
 
     reviews: pl.DataFrame
@@ -37,13 +37,13 @@ class Unlearnt:
 
 
 def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int) -> Unlearnt:
-    """Return the test reviews of *earlier* that no training or validation review of *learnt* equals.
+    """Return the test reviews of *earlier* that are not among the training or validation reviews of *learnt*.
 
     Args:
         earlier: Folder of a prepared data set.
-        learnt: Folders of the prepared data sets that the model has learnt from.
-        most: Of more reviews so many are drawn, by a hash of seed and id: the same ones on any machine.
-        seed: Of the draw.
+        learnt: Folders of the prepared data sets from which the model has learnt.
+        most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
+        seed: Seed of the draw.
     """
     tests = pl.read_parquet(earlier / TABLE).filter(pl.col("split") == TEST)
     ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "text"))
@@ -59,7 +59,7 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
 
 
 def _learnt(tests: pl.DataFrame, learnt: Sequence[Path], column: str) -> pl.Series:
-    """Return those values of a column of *tests* that stand in training or validation data, too."""
+    """Return the values of a column of *tests* that also occur in training or validation data."""
     wanted = tests.lazy().select(column).unique()
     found = [
         pl.scan_parquet(folder / TABLE).filter(pl.col("split").is_in(LEARNT)).select(column)
