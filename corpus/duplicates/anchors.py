@@ -1,10 +1,10 @@
-"""Find candidates for containment: a text that stands inside a longer one, such as its first half.
+"""Find candidates for containment: a text inside a longer one, such as its first half.
 
-MinHash finds texts whose sets of shingles are alike as wholes; half a review and the whole one are not. Winnowing
-(Schleimer, Wilkerson and Aiken 2003) takes the fingerprints of runs of words and keeps of every w consecutive ones the
-smallest, the anchor. Two texts that have w consecutive runs in common have an anchor in common, wherever it stands in
-each; a share of 2 / (w + 1) of the runs is kept. Runs are longer than shingles: hardly any text is without "one of
-the", but those that share eight words in a row are few.
+MinHash finds texts whose sets of shingles are similar as a whole, but half a review and the whole review are not.
+Winnowing (Schleimer, Wilkerson and Aiken 2003) computes the fingerprints of runs of words. Of every w consecutive
+fingerprints it keeps the smallest one, the anchor. Two texts with w consecutive runs in common share an anchor,
+wherever these runs are in each text. A share of 2 / (w + 1) of the runs is kept. Runs are longer than shingles: almost
+every text contains "one of the", but few texts share eight words in a row.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from corpus.duplicates.shingles import mix
 
 WINDOW = 16
-"""Shingles in a row that are always noticed: with shingles of three words, 18 equal words."""
+"""Equal shingles in a row that are always found: with shingles of three words, 18 equal words."""
 
 RUN = 6
-"""Shingles of a run: with shingles of three words, eight words."""
+"""Shingles in a run: with shingles of three words, eight words."""
 
 PARTITIONS = 16
-"""Files that the anchors are spread over, by their first bits; one at a time is held in memory."""
+"""Number of files for the anchors, chosen by their first bits; one file at a time is in memory."""
 
 
 _FACTORS = mix(np.arange(1, 4, dtype=np.uint64)) | np.uint64(1)
@@ -32,8 +32,8 @@ class Anchors:
     """The anchors of texts, on disk.
 
     Args:
-        folder: For the files.
-        window: So many equal shingles in a row are always noticed; at least `RUN`.
+        folder: Folder for the files.
+        window: Equal shingles in a row that are always found; at least `RUN`.
         least: Texts with fewer shingles have no anchors.
     """
 
@@ -41,11 +41,11 @@ class Anchors:
         self._folder, self._window, self._least = folder, max(window, RUN), max(least, window, RUN)
 
     def of(self, fingerprints_S: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the anchors (A,) uint64 of D texts and the text (A,) of each, uint32.
+        """Return the anchors (A,) uint64 of D texts and the text (A,) of each anchor, uint32.
 
         Args:
-            fingerprints_S: Of the shingles of all texts, in the order of the text.
-            offsets: (D + 1,) where each text's begin and the last one's end.
+            fingerprints_S: Fingerprints of the shingles of all texts, in the order of the text.
+            offsets: (D + 1,) where the fingerprints of each text begin, and where the last ones end.
         """
         lengths = np.diff(offsets)
         windows = np.where(lengths >= self._least, lengths - self._window + 1, 0)
@@ -61,7 +61,7 @@ class Anchors:
         return smallest[new], text[new]
 
     def append(self, anchors: np.ndarray, texts: np.ndarray) -> None:
-        """Write anchors and the numbers of their texts."""
+        """Append anchors and the numbers of their texts to the files."""
         place = (anchors >> np.uint64(60)).astype(np.uint8)
         for partition in np.unique(place).tolist():
             here = place == partition
@@ -70,14 +70,14 @@ class Anchors:
                     values.tofile(out)
 
     def buckets(self, partition: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return who shares an anchor: members (M,), anchor by anchor and ascending in each, and B + 1 offsets."""
+        """Return texts that share an anchor: members (M,), ordered by anchor and number, and B + 1 bucket offsets."""
         kinds = np.dtype(np.uint64), np.dtype(np.uint32)
         if not self._file(partition, kinds[0]).exists():
             return np.zeros(0, np.int64), np.zeros(1, np.int64)
         anchors, texts = (np.fromfile(self._file(partition, kind), kind) for kind in kinds)
         order = np.lexsort((texts, anchors))
         anchors, texts = anchors[order], texts[order]
-        once = np.ones(len(anchors), bool)  # a text may have an anchor twice
+        once = np.ones(len(anchors), bool)  # a text can have the same anchor twice
         once[1:] = (anchors[1:] != anchors[:-1]) | (texts[1:] != texts[:-1])
         anchors, texts = anchors[once], texts[once].astype(np.int64)
         starts = np.flatnonzero(np.append(True, anchors[1:] != anchors[:-1]))
@@ -90,9 +90,9 @@ class Anchors:
 
 
 def _runs(fingerprints_S: np.ndarray) -> np.ndarray:
-    """Return the fingerprint of each run of `RUN` shingles, (S - RUN + 1,), from its first, middle and last one.
+    """Return the fingerprint of each run of `RUN` shingles, (S - RUN + 1,), from its first, middle and last shingle.
 
-    These have all its words in them where a shingle has three.
+    With shingles of three words, these contain all words of the run.
     """
     last = RUN - 1
     first, middle, final = (fingerprints_S[start : len(fingerprints_S) - last + start] for start in (0, RUN // 2, last))

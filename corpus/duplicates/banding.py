@@ -1,12 +1,12 @@
-"""Locality-sensitive hashing: which bands of a MinHash signature are compared, and who meets in them.
+"""Choose which texts to compare by locality-sensitive hashing: bands of MinHash signatures, and sketches.
 
 Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
 Massive Datasets, 3rd ed., section 3.4.2).
 
-Unlike texts meet seldom, but of n texts n^2 / 2 pairs may: at millions of reviews most of those who meet are nothing
-alike. So who meets is looked at first by a `Sketch`, a byte of each of some values (b-bit minwise hashing: Li and
-Koenig 2010), which costs a thousandth of a comparison of the texts.
+Two different texts seldom share a band, but n texts have n^2 / 2 pairs: with millions of reviews most of the pairs that
+share a band are not similar. So each pair is first checked by a `Sketch`, one byte of each of some values (b-bit
+minwise hashing: Li and Koenig 2010), which costs a thousandth of a comparison of the texts.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from core.errors import ConfigError
 from corpus.duplicates.shingles import mix
 
 SEED = 1
-"""Of the hash functions of MinHash."""
+"""Seed of the hash functions of MinHash."""
 
 RECALL = 0.98
-"""Of pairs exactly as similar as the limit, this share at least is to meet in a band; of more similar ones more do."""
+"""Least share of pairs with exactly the limit's similarity that must share a band; more similar pairs share it more."""
 
 LOWEST_RECALL = 0.95
 
 SKETCH_BYTES = 16
 OVERLOOKED = 0.0005
-"""Of pairs exactly as similar as the limit, this share at most may be overlooked by their sketches."""
+"""Largest share of pairs with exactly the limit's similarity that their sketches may miss."""
 
 
 @dataclass(frozen=True)
 class Bands:
-    """How a signature is cut: *count* bands of *rows* values each."""
+    """The cut of a signature: *count* bands of *rows* values each."""
 
     count: int
     rows: int
 
     def recall(self, similarity: float) -> float:
-        """Return the probability that two texts of this similarity meet in a band."""
+        """Return the probability that two texts of this similarity share a band."""
         return float(1 - (1 - similarity**self.rows) ** self.count)
 
     @classmethod
     def of(cls, config: DuplicatesConfig) -> Bands:
-        """Return the longest bands, which bring the fewest unlike texts together, that still reach `RECALL`.
+        """Return the longest bands that still reach `RECALL`; long bands bring the fewest different texts together.
 
         Raises:
             ConfigError: Even bands of one value would lose more than one pair in twenty.
@@ -64,11 +64,11 @@ class Bands:
         return chosen
 
     def signatures(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the signatures (D, count * rows) as uint64 of D texts.
+        """Return the signatures (D, count * rows) of D texts as uint64.
 
         Args:
-            fingerprints: Of the shingles of all texts (see `corpus.duplicates.shingles`).
-            offsets: (D + 1,) where each text's begin and the last one's end; no text is without one.
+            fingerprints: Fingerprints of the shingles of all texts (see `corpus.duplicates.shingles`).
+            offsets: (D + 1,) where those of each text begin and the last ones end; each text has at least one.
         """
         used = self.count * self.rows
         if len(offsets) <= 1:
@@ -77,47 +77,47 @@ class Bands:
         return mix(np.array(matrix.to_rows(), np.uint64))
 
     def keys(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the keys (count, D) as uint64: texts with equal values in a band have its key in common."""
+        """Return the keys (count, D) as uint64: texts with equal values in a band have the same key for it."""
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
         return mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """A byte of each of *size* values of a signature; two texts are worth comparing if *least* of the bytes agree."""
+    """One byte of each of *size* values of a signature; a pair is worth comparing if *least* of the bytes agree."""
 
     size: int
     least: int
 
     @classmethod
     def of(cls, similarity: float, values: int) -> Sketch:
-        """Return the strictest sketch that overlooks no more than `OVERLOOKED` of the pairs that are so similar."""
+        """Return the strictest sketch that misses at most `OVERLOOKED` of the pairs with this similarity."""
         size = min(SKETCH_BYTES, values)
         strictest = (cls(size, least) for least in range(size, 0, -1))
         return next((one for one in strictest if one.overlooked(similarity) <= OVERLOOKED), cls(size, 0))
 
     def overlooked(self, similarity: float) -> float:
-        """Return the share of pairs of this similarity of whose bytes fewer than *least* agree: a binomial number.
+        """Return the share of pairs of this similarity for which fewer than *least* bytes agree (binomial).
 
-        That values which differ may share a byte is left out: it helps.
+        Different values can have the same byte. This is ignored; it only makes the share smaller.
         """
         equal = range(self.least)
         return sum(comb(self.size, n) * similarity**n * (1 - similarity) ** (self.size - n) for n in equal)
 
     def cut(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the sketches (D, size) as uint8, of values all over the signatures."""
+        """Return the sketches (D, size) as uint8, from values spread over the signatures."""
         chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
         return signature_DP[:, chosen].astype(np.uint8)
 
     def alike(self, left_PS: np.ndarray, right_PS: np.ndarray) -> np.ndarray:
-        """Return which pairs of sketches (P, size) belong to texts worth comparing."""
+        """Return a mask of the pairs of sketches (P, size) whose texts are worth comparing."""
         return np.count_nonzero(left_PS == right_PS, axis=1) >= self.least
 
 
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return who shares a key: members (M,), bucket by bucket and ascending in each, and B + 1 offsets of buckets.
+    """Return texts that share a key: members (M,), ordered by bucket and number, and B + 1 bucket offsets.
 
-    Keys that only one has are left out. Takes about 24 bytes a key.
+    Keys of only one text are left out. It takes about 24 bytes per key.
     """
     order = np.argsort(keys_D, kind="stable")
     sorted_keys = keys_D[order]

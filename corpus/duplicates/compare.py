@@ -1,4 +1,4 @@
-"""Which of the texts that meet in a bucket are compared, and in which order."""
+"""Decide which texts of a bucket are compared, and in which order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from corpus.duplicates.jaccard import Comparison
 
 CROWD = 256
-"""More pairs than this in one bucket are a crowd, which is compared block by block (see `Round`)."""
+"""A bucket with more pairs than this is a crowd, which is compared block by block (see `Round`)."""
 
 NEIGHBOURS = 16
-"""With so many of its own side a text is compared in a crowd."""
+"""Number of texts of its own side with which a text of a crowd is compared."""
 
 STAYS = 255
 _PAIRS_AT_ONCE = 1 << 18
@@ -25,19 +25,19 @@ Near = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Round:
-    """One of the rounds in which texts are compared: a side against the less sacred ones, or each side within itself.
+    """One round of comparisons: the texts of one side with those of later sides, or each side within itself.
 
-    The sides have their rounds from the most sacred on. A text that turns out to be nearly one of a more sacred side
-    leaves, and what leaves is not compared any more. Crowds are compared whole, block by block, by matrix products;
-    since a first small block lets all leave that are alike, ten thousand copies of a form letter cost about one
-    comparison each. Within a side, where near-duplicates stay and are only counted, a text of a crowd is compared with
-    the next `NEIGHBOURS` of its bucket.
+    A side is a split; sides have their rounds in order of priority. A near-duplicate of a text of an earlier side is
+    dropped, and dropped texts are not compared any more. Crowds are compared block by block with matrix products. The
+    first block is small and already drops all similar texts, so ten thousand copies of a form letter cost about one
+    comparison each. Within a side near-duplicates are kept and only counted; there a text of a crowd is compared with
+    the next `NEIGHBOURS` texts of its bucket.
 
     Args:
-        side_D: The side of each text as uint8, 0 for the most sacred.
-        near_D: The side for whose sake each text leaves, else `STAYS`; noted down by `found`.
-        side: The side whose round it is; None for each side within itself.
-        comparison: Compares texts and knows when they are near-duplicates.
+        side_D: The side of each text as uint8, 0 for the highest priority.
+        near_D: For each text the side because of which it is dropped, or `STAYS`; updated during the round.
+        side: The side of this round; None for each side within itself.
+        comparison: Compares texts and decides which are near-duplicates.
     """
 
     def __init__(self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison) -> None:
@@ -49,12 +49,12 @@ class Round:
     def pairs(
         self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
     ) -> Iterator[Near]:
-        """Yield the near-duplicates among those who meet, some at a time.
+        """Yield the near-duplicates among the texts that share buckets, some at a time.
 
         Args:
             members: (M,) texts, bucket by bucket.
             starts: (B + 1,) where the buckets begin and the last one ends.
-            worthwhile: Says which pairs are to be compared, as a mask: not those that have met before.
+            worthwhile: Returns a mask of the pairs to compare, without those compared before.
         """
         members, bucket, begin, end = self._opposite(members, starts)
         crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
@@ -71,9 +71,10 @@ class Round:
             yield from self._crowd(members[low:first], members[first:high])
 
     def _opposite(self, members: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return members, their buckets, and from where to where in *members* those stand that each is compared with.
+        """Return members, their buckets, and for each the range of *members* with which it is compared.
 
-        In a side's round its texts are compared with the less sacred ones of the bucket, else with those behind them.
+        In the round of a side its texts are compared with those of later sides in the bucket. In the round within sides
+        they are compared with the texts of their own side that follow them.
         """
         bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         chosen = self._near_D[members] == STAYS
@@ -97,13 +98,13 @@ class Round:
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
                 similarity, near = self._comparison.table(some, block)
-                best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # near, if any is
+                best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # a near-duplicate has priority
                 yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
 
     def _settled(
         self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
     ) -> Iterator[Near]:
-        """Yield those pairs that are near-duplicates; in a side's round, b leaves."""
+        """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
         self.examined += examined
         if near.any():
             if self._side is not None:
@@ -112,7 +113,7 @@ class Round:
 
 
 def _ranges(members: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:
-    """Yield pairs of each member with those from its begin to its end, some at a time."""
+    """Yield pairs of each member with the members in its range from begin to end, some at a time."""
     counts = end - begin
     ends = np.cumsum(counts)
     start = 0

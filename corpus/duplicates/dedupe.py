@@ -1,16 +1,15 @@
-"""Near-duplicates among millions of texts, by MinHash and locality-sensitive hashing, on disk.
+"""Find near-duplicates among millions of texts by MinHash and locality-sensitive hashing, on disk.
 
     near = NearDuplicates(work, config.duplicates)
     for keys, texts in batches:
         near.add(keys, texts)          # one representative of every exact text
     found = near.pairs(sides)          # sides(keys): 0 for test, 1 for validation, 2 for train
 
-Candidates come from the S-curve of `corpus.duplicates.banding`; those whose sketches are alike are then compared
-exactly, by the Jaccard similarity of their sets of word shingles (`corpus.duplicates.shingles`). A text that stands
-inside a longer one is found by an anchor that both have (`corpus.duplicates.anchors`). A text of fewer than `shingle +
-2` words is never a near-duplicate: "Great food!" says nothing about who wrote it first. What `add` is given goes to
-files; in memory stand 30 to 40 bytes a text while a band is joined, and the maps of 16 more where sketches are looked
-at.
+Candidates come from the S-curve of `corpus.duplicates.banding`. Those with similar sketches are then compared exactly,
+by the Jaccard similarity of their sets of word shingles (`corpus.duplicates.shingles`). A text inside a longer one is
+found by an anchor that both share (`corpus.duplicates.anchors`). A text of fewer than `shingle + 2` words is never a
+near-duplicate: "Great food!" does not show that one author copied another. The input of `add` goes to files. Memory
+holds 30 to 40 bytes per text while a band is joined, and memory maps of 16 more bytes while sketches are read.
 """
 
 from __future__ import annotations
@@ -35,36 +34,36 @@ from corpus.parallel import ordered
 log = logging.getLogger(__name__)
 
 PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
-"""Columns of what `pairs` returns."""
+"""Columns of the table that `pairs` returns."""
 
 MANY = 1_000_000
-"""With more texts than this, to compare them takes long enough for a word of it."""
+"""Above this number of texts the comparison takes minutes, so the log announces it."""
 
 MOST_THREADS = 4
-"""Each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
+"""Largest number of threads: each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
 
 
 class NearDuplicates:
-    """Finds near-duplicates among the texts that it is given.
+    """A search for near-duplicates among the texts given to `add`.
 
     Args:
-        work: A folder of its own for files of about the size of the texts; made anew.
-        config: When two texts are near-duplicates.
-        threads: Threads that `add` hashes with, at most `MOST_THREADS`; they change no result.
+        work: A separate folder for files of about the size of the texts; deleted and created again.
+        config: Definition of near-duplicates.
+        threads: Threads that hash in `add`, at most `MOST_THREADS`; they do not change the result.
 
     Raises:
-        ConfigError: So few permutations find too few of such pairs.
+        ConfigError: The number of permutations is too low to find enough near-duplicates.
     """
 
     def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
         self.bands = Bands.of(config)
         self.sketch = Sketch.of(config.similarity, self.bands.count * self.bands.rows)
         self.texts = 0
-        """Texts long enough to be compared."""
+        """Number of texts that are long enough to compare."""
         self.short = 0
-        """Texts of fewer than `shingle + 2` words, which are not."""
+        """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
-        """Pairs of texts that were compared exactly."""
+        """Number of pairs that were compared exactly."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
         self._nearness = nearness_of(config)
         self._anchors = Anchors(work, min(WINDOW, self._nearness.least), self._nearness.least)
@@ -79,16 +78,16 @@ class NearDuplicates:
 
     @property
     def recall(self) -> float:
-        """The share of pairs just similar enough that are compared."""
+        """Expected share of pairs with exactly the limit's similarity that are compared."""
         least = self._similarity
         return self.bands.recall(least) * (1 - self.sketch.overlooked(least))
 
     def add(self, keys: np.ndarray, texts: pl.Series) -> None:
-        """Take in a batch of different texts.
+        """Add a batch of different texts.
 
         Args:
-            keys: (D,) as uint64, a key of its own for each text.
-            texts: The D texts in their normal form.
+            keys: (D,) as uint64, a unique key for each text.
+            texts: The D texts in normal form.
         """
         words = word_form(texts)
         long = (words.str.count_matches(" ", literal=True) + 1 >= self._least_words).to_numpy()
@@ -110,7 +109,7 @@ class NearDuplicates:
     def _hashed(
         self, words: pl.Series
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Return the bytes of the texts, where each begins and the last ends, sketches, keys in each band, anchors."""
+        """Return the bytes of the texts, their D + 1 offsets, sketches, keys in each band, and anchors."""
         data, offsets = bytes_of(words)
         shingles = self._fingerprints.of(data, offsets)
         signatures = self.bands.signatures(*shingles)
@@ -123,11 +122,11 @@ class NearDuplicates:
         """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
 
         Args:
-            sides: Gives the side of each key as uint8, 0 for the most sacred. Then a text leaves that is nearly one
-                which stays on a more sacred side, and every text that leaves stands in at least one such pair: two that
-                stay are never on different sides. Without it all texts are on one side.
-            within: Whether pairs on the same side, of texts that stay, are wanted too. All are found but in a crowd
-                (see `corpus.duplicates.compare.Round`).
+            sides: Returns the side of each key as uint8, 0 for the highest priority. A text is dropped if it nearly
+                equals a kept text of an earlier side. Each dropped text is in at least one returned pair, and no kept
+                near-duplicates are on different sides. Without it, all texts are on one side.
+            within: Whether to return also pairs of kept texts on the same side. All are found except in a crowd (see
+                `corpus.duplicates.compare.Round`).
         """
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
@@ -144,7 +143,7 @@ class NearDuplicates:
             found.append(pl.DataFrame(columns, schema=PAIRS))
         if not found:
             return pl.DataFrame(schema=PAIRS)
-        return pl.concat(found).unique(["a", "b"]).sort("a", "b")  # a pair may share anchors of several partitions
+        return pl.concat(found).unique(["a", "b"]).sort("a", "b")  # a pair can share anchors of several partitions
 
     def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
         for each in rounds:
@@ -165,14 +164,14 @@ class NearDuplicates:
             yield Round(side_D, near_D, side, comparison)
 
     def _meet(self) -> None:
-        """Write down who meets in each band, once."""
+        """Write the buckets of each band to a file, once."""
         for number in range(self.bands.count):
             if not self._met_file(number).exists():
                 members, starts = buckets(np.fromfile(self._band_file(number), np.uint64))
                 np.savez(self._met_file(number), members=members, starts=starts)
 
     def _worthwhile(self, band: int, pairs: Pairs) -> np.ndarray:
-        """Return the mask of the pairs whose sketches are alike and that have met in no earlier band."""
+        """Return a mask of the pairs with similar sketches that do not share an earlier band."""
         sketches = np.memmap(self._sketch_file, np.uint8, "r").reshape(-1, self.sketch.size)
         new = self.sketch.alike(sketches[pairs[0]], sketches[pairs[1]])
         for number in range(band):
@@ -197,7 +196,7 @@ class NearDuplicates:
 
 
 def nearness_of(config: DuplicatesConfig) -> Nearness:
-    """Return when two texts are near-duplicates."""
+    """Return the rule for near-duplicates that the settings define."""
     if config.containment == "none":
         return Nearness(config.similarity)
     least = max(1, config.containment_words - config.shingle + 1)
@@ -205,7 +204,7 @@ def nearness_of(config: DuplicatesConfig) -> Nearness:
 
 
 def _once(pairs: Pairs) -> np.ndarray:
-    """Return the mask of the first of each pair: two texts may share several anchors."""
+    """Return a mask of the first occurrence of each pair, because two texts can share several anchors."""
     mask = np.zeros(len(pairs[0]), bool)
     numbers = pairs[0].astype(np.uint64) << np.uint64(32) | pairs[1].astype(np.uint64)
     mask[np.unique(numbers, return_index=True)[1]] = True

@@ -15,12 +15,12 @@ _COLUMNS = 4_096
 
 @dataclass(frozen=True)
 class Nearness:
-    """When two sets of shingles are those of near-duplicates.
+    """The rule that decides whether two sets of shingles belong to near-duplicates.
 
     Args:
         similarity: Least Jaccard similarity, |A ∩ B| / |A ∪ B|.
-        containment: Least share of the smaller set that the larger one has, |A ∩ B| / min(|A|, |B|); above 1: never.
-        least: Sets of fewer shingles are contained in others by chance and do not count as such.
+        containment: Least share of the smaller set that is in the larger one, |A ∩ B| / min(|A|, |B|); above 1: never.
+        least: Smaller sets do not count as contained, because that happens by chance.
     """
 
     similarity: float
@@ -31,9 +31,9 @@ class Nearness:
         """Return the Jaccard similarity, as float32, and whether the texts are near-duplicates.
 
         Args:
-            common: How many shingles two texts share.
-            a: How many shingles the first one has.
-            b: How many the second one has.
+            common: Number of shingles that two texts share.
+            a: Number of shingles of the first text.
+            b: Number of shingles of the second text.
         """
         similarity = (common / (a + b - common)).astype(np.float32)
         smaller = np.minimum(a, b)
@@ -42,13 +42,13 @@ class Nearness:
 
 
 class Comparison:
-    """Compares texts exactly, reading their words back from files.
+    """An exact comparison of texts, whose words are read from files.
 
     Args:
         words: File of the word forms, one after another.
-        offsets: File of D + 1 uint64: where each begins, and the last one ends.
-        shingle: Words of a shingle.
-        nearness: When two texts are near-duplicates.
+        offsets: File of D + 1 uint64: where each word form begins, and where the last one ends.
+        shingle: Number of words in a shingle.
+        nearness: Rule for near-duplicates.
     """
 
     def __init__(self, words: Path, offsets: Path, shingle: int, nearness: Nearness) -> None:
@@ -84,7 +84,7 @@ class Comparison:
         return self._nearness.judge(common, sizes[where[: len(a)]], sizes[where[len(a) :]])
 
     def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `pairs` does of all texts a (A,) with all texts b (B,), (A, B) each, by matrix products."""
+        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each, by matrix products."""
         shingles, sizes = self._sets(np.concatenate([a, b]))
         owner = np.repeat(np.arange(len(sizes)), sizes)
         ours = owner < len(a)
@@ -102,7 +102,7 @@ class Comparison:
         return self._nearness.judge(common, sizes[: len(a), None], sizes[None, len(a) :])
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the different shingles of each text, numbered within this call, and how many each has."""
+        """Return the different shingles of each text, numbered within this call, and their number per text."""
         offsets = np.memmap(self._offsets, np.uint64, "r")
         begin, end = offsets[texts].tolist(), offsets[texts + 1].tolist()
         with self._words.open("rb", buffering=0) as file:  # not mapped: pages around each text would stay in memory

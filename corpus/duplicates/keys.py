@@ -1,8 +1,7 @@
-"""Which reviews leave because their text, or nearly their text, stands elsewhere too.
+"""Choose which exact and near duplicates to drop.
 
-Reviews are known here by their number in the final order, in which the splits follow one another from the most sacred
-to the least: of two equal texts the one with the lower number stays. About 40 bytes a review are held while sorting,
-afterwards 5.
+Reviews have their numbers in the final order, in which the splits follow one another by priority. Of two equal texts
+the one with the lower number is kept. Memory: about 40 bytes per review during the sort, then 5.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from scipy.sparse.csgraph import connected_components
 from corpus.splitting.split import SPLITS
 
 REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation")
-"""Why a review leaves: the same text stands in that split, or nearly the same. A review's code is 1 + the position."""
+"""Reasons to drop a review: that split has the same text, or nearly the same. The code is 1 + the position here."""
 
 STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION = 0, 1, 3, 4, 5
 TEST, VALIDATION, TRAIN = range(len(SPLITS))
 LEAVES = {"validation": ("of_test", "near_test"), "train": REASONS}
-"""The reasons that there can be in each split. The test is never touched."""
+"""Possible reasons in each split. No review of the test split is dropped."""
 
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -33,13 +32,13 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 class Repeats:
-    """Who stays and who leaves, of reviews in the order of the splits.
+    """The reviews to keep and to drop, in the order of the splits.
 
-    Test and validation keep what repeats within them: they are samples of what is really written. Validation loses
-    the texts of the test; train loses the texts of both, and of what repeats within it keeps the first.
+    Test and validation keep repeats within the split, because they are samples of real reviews. Validation loses the
+    texts of test. Train loses the texts of both, and keeps only the first of equal texts within train.
 
     Args:
-        high: One half of each text's hash (N,) UInt64, in the final order.
+        high: One half of the hash of each text (N,) UInt64, in the final order.
         low: The other half.
         bounds: The numbers of the first review of the validation and of the train split.
     """
@@ -51,7 +50,7 @@ class Repeats:
         numbers = np.arange(len(high), dtype=np.uint32)
         own, best = self.ranks(numbers), self.ranks(self.first)
         self.code = np.where(own > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
-        """Why each review leaves (N,) UInt8: 0 for one that stays, else 1 + the position in `REASONS`."""
+        """The reason to drop each review (N,) UInt8: 0 for a kept one, otherwise 1 + the position in `REASONS`."""
         self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
         self.near_within = dict.fromkeys(SPLITS, 0)
         self.near_pairs = 0
@@ -63,19 +62,19 @@ class Repeats:
         return validation.view(np.uint8) + train.view(np.uint8)
 
     def distinct(self, start: int, stop: int) -> np.ndarray:
-        """Return which of the reviews from *start* to *stop* are the first with their text: each text once."""
+        """Return a mask of the reviews from *start* to *stop* that are the first with their text."""
         return self.first[start:stop] == np.arange(start, stop, dtype=np.uint32)
 
     def drop_near(self, pairs: pl.DataFrame) -> None:
-        """Let the less sacred side of each pair leave, with all reviews of the same text.
+        """Drop the review in the later split of each pair, with all reviews that have the same text.
 
-        It is pairs that decide, not chains of them: where a test text is near to one of train, and that to a second
-        one of train, only the first leaves; and a train text stays that is near to a validation text which leaves
-        itself for the test's sake. What is promised is that no near pair stands in two splits.
+        Pairs decide, not chains of pairs. If a test text is near to one train text, and that one to a second train
+        text, only the first train text is dropped. A train text is kept if the validation text near to it is itself
+        dropped because of test. The promise is that no near-duplicate pair is in two splits.
 
         Args:
-            pairs: Columns a < b (UInt64), the numbers of reviews that `distinct` named; those of pairs within a split
-                only serve for counting.
+            pairs: Columns a < b (UInt64), numbers of reviews chosen by `distinct`; pairs within a split are only
+                counted.
         """
         a, b = (pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b"))
         rank_a, rank_b = self.ranks(a), self.ranks(b)
@@ -89,19 +88,19 @@ class Repeats:
         self.near_pairs = len(a)
 
     def _follow_first(self) -> None:
-        """Let the other reviews of a text leave with the first one."""
+        """Drop the other reviews with the same text as a dropped first one."""
         inherited = self.code[self.first]
         follows = (self.code == STAYS) & (inherited >= NEAR_TEST)
         self.code[follows] = inherited[follows]
 
     def copies(self) -> pl.DataFrame:
-        """Return which reviews that stay in one split repeat each other, exactly or nearly, alone or by a chain.
+        """Return the kept reviews that repeat each other in one split, exactly or nearly, directly or by a chain.
 
-        They are no independent evidence of what models are worth (`evaluation/statistics/groups.py`).
+        They are not independent evidence about the quality of models (`evaluation/statistics/groups.py`).
 
         Returns:
-            split, row (a review's place among those that stay, in all splits together) and group (UInt32); a review
-            that repeats no other is left out. Ascending by row.
+            split, row (position of the review among the kept reviews of all splits) and group (UInt32), ascending by
+            row. A review that repeats no other is left out.
         """
         exact = np.flatnonzero((self.code == STAYS) & (self.first != np.arange(len(self.first)))).astype(np.uint32)
         exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
@@ -125,7 +124,7 @@ class Repeats:
         return slice(edges[rank], edges[rank + 1])
 
     def left(self) -> dict[str, dict[str, int]]:
-        """Return how many reviews leave each split, by reason."""
+        """Return the number of dropped reviews of each split, by reason."""
         counts = {}
         for name, reasons in LEAVES.items():
             found = np.bincount(self.code[self._side(SPLITS.index(name))], minlength=len(REASONS) + 1)
@@ -133,7 +132,7 @@ class Repeats:
         return counts
 
     def kept(self) -> dict[str, int]:
-        """Return how many reviews each split keeps."""
+        """Return the number of kept reviews of each split."""
         return {name: int((self.code[self._side(rank)] == STAYS).sum()) for rank, name in enumerate(SPLITS)}
 
 
@@ -145,7 +144,7 @@ def _first_with_this_text(high: np.ndarray, low: np.ndarray) -> np.ndarray:
         arranged = half[order]
         new[1:] |= arranged[1:] != arranged[:-1]
     start = np.where(new, np.arange(len(order), dtype=np.uint32), np.uint32(0))
-    np.maximum.accumulate(start, out=start)  # where the run of equal texts begins that each stands in
+    np.maximum.accumulate(start, out=start)  # start of the run of equal texts that contains each entry
     first = np.empty(len(order), dtype=np.uint32)
     first[order] = order[start]
     return first

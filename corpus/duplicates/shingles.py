@@ -1,11 +1,11 @@
-"""Texts as sets of word shingles, by fingerprint: what two near-duplicates are compared by.
+"""Convert texts to fingerprints of their word shingles, for the comparison of near-duplicates.
 
-A shingle is a run of k consecutive words, a word a run of letters, marks and digits in lower case, or one sign of a
-script that puts no space between words; a text of fewer than k words is one shingle. A shingle's fingerprint is that of
-its bytes in the word form, where one space parts two words: a polynomial over random values of the bytes modulo 2^64
-(Karp and Rabin, 1987), so that prefix sums give the fingerprint of any stretch at once, mixed by SplitMix64's
-finaliser. Two different shingles share one with probability about 2^-64. The values are the same in every process and
-version.
+A shingle is a run of k consecutive words. A word is a run of letters, marks and digits in lower case, or one character
+of a script without spaces between words. A text of fewer than k words is one shingle. The fingerprint of a shingle is
+that of its bytes in the word form, where one space separates two words: a polynomial over random values of the bytes
+modulo 2^64 (Karp and Rabin, 1987), mixed by the finaliser of SplitMix64. Prefix sums give the fingerprint of any part
+at once. Two different shingles have the same fingerprint with probability about 2^-64. The values are the same in every
+process and version.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 SLICE_BYTES = 1 << 21
-"""Bytes that are fingerprinted at a time, unless one text alone is longer: 32 bytes of memory for each of them."""
+"""Bytes that are fingerprinted at a time (more for one longer text); each takes 32 bytes of memory."""
 
 WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-"""Signs of scripts that put no space between words; where words are counted, each is one."""
+"""Characters of scripts without spaces between words; where words are counted, each is one word."""
 
 _SPACE = ord(" ")
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -28,10 +28,11 @@ _BASE_INVERSE = pow(_BASE, -1, 1 << 64)
 
 
 def word_form(texts: pl.Series) -> pl.Series:
-    """Return the words of each text, in lower case and parted by one space.
+    """Return the words of each text, in lower case and separated by one space.
 
-    Apostrophes vanish ("don't" and "dont" are one word), all else that is no letter, mark or digit parts words. Without
-    the signs of `WITHOUT_SPACES` apart, a whole sentence would be one word, and no two long texts nearly the same.
+    Apostrophes are removed ("don't" and "dont" are one word). Everything else that is not a letter, mark or digit
+    separates words. The characters of `WITHOUT_SPACES` become single words: otherwise a whole sentence would be one
+    word, and no two long texts would be near-duplicates.
     """
     words = texts.str.to_lowercase().str.replace_all("['\u2019]", "")
     words = words.str.replace_all(WITHOUT_SPACES, " $0 ")
@@ -39,7 +40,7 @@ def word_form(texts: pl.Series) -> pl.Series:
 
 
 def slices(words: pl.Series) -> Iterator[pl.Series]:
-    """Cut a batch of word forms into stretches of about `SLICE_BYTES`, at least one text each."""
+    """Yield stretches of about `SLICE_BYTES` of a batch of word forms, with at least one text each."""
     ends = words.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
     start = 0
     while start < len(words):
@@ -50,9 +51,9 @@ def slices(words: pl.Series) -> Iterator[pl.Series]:
 
 
 class Fingerprints:
-    """Turns word forms into fingerprints of their shingles; keeps the powers of the base between calls.
+    """A converter of word forms to fingerprints of their shingles; it keeps powers of the base between calls.
 
-    Several threads may use it at once.
+    Several threads may use it at the same time.
     """
 
     def __init__(self, shingle: int) -> None:
@@ -65,11 +66,11 @@ class Fingerprints:
 
         Args:
             data_N: The UTF-8 bytes of D word forms, one after another.
-            offsets: (D + 1,) where each begins and the last one ends.
+            offsets: (D + 1,) where each word form begins, and where the last one ends.
 
         Returns:
-            Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them: a
-            text of w words has max(1, w - shingle + 1), one without words none.
+            Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them. A
+            text of w words has max(1, w - shingle + 1) fingerprints, a text without words none.
         """
         powers, inverses = self._powers_of_base(len(data_N))
         first, last, shingle_offsets = self._bounds(data_N, offsets)
@@ -82,7 +83,7 @@ class Fingerprints:
         return mix(fingerprints), shingle_offsets
 
     def _bounds(self, data_N: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return first byte and end of each shingle, and each text's offsets into them."""
+        """Return first byte and end of each shingle, and the offsets of each text into them."""
         spaces = np.flatnonzero(data_N == _SPACE)
         filled = offsets[1:] > offsets[:-1]
         starts = np.sort(np.concatenate([offsets[:-1][filled], spaces + 1]), kind="stable")
@@ -103,7 +104,7 @@ class Fingerprints:
 
 
 def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the UTF-8 bytes of texts, one after another, and the D + 1 offsets of the texts in them."""
+    """Return the UTF-8 bytes of texts, one after another, and the D + 1 offsets of the texts in these bytes."""
     array = words.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     offset_D = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
@@ -112,7 +113,7 @@ def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Return the finaliser of SplitMix64 of uint64 values (Steele, Lea and Flood, 2014): a bijection."""
+    """Apply the finaliser of SplitMix64 to uint64 values (Steele, Lea and Flood, 2014): a bijection."""
     values = values ^ (values >> np.uint64(30))
     values *= np.uint64(0xBF58476D1CE4E5B9)
     values ^= values >> np.uint64(27)
