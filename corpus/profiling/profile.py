@@ -1,11 +1,11 @@
-"""What reviews look like in figures that add up: two profiles merge into that of both, and compare with each other.
+"""Profile reviews in figures that can be added and compared: the sum of two profiles is the profile of both.
 
     survey = take_survey(batches, work)        # one pass; memory does not grow with the reviews
-    survey.profile.to_json()                   # about 1 MB, whatever the size of the corpus
+    survey.profile.to_json()                   # about 1 MB for any size of the corpus
     before + after                             # the profile of both
 
-All figures are sums, histograms with fixed edges, or the sketches of `corpus/profiling/sketches.py`: the merge of any
-parts in any order is the profile of the whole, but for words so rare that they are not listed (see `Tally.unlisted`).
+All figures are sums, histograms with fixed edges, or the sketches of `corpus/profiling/sketches.py`. So parts can be
+merged in any order to the profile of the whole, except for words too rare to be listed (see `Tally.unlisted`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from models.text.personal_data import MASKS
 VERSION = 1
 SIDES = tuple(reversed(SPLITS))
 NEW = "new"
-"""The side of reviews that have no split: those that have just come in."""
+"""Name of the side for reviews without a split, that is, new reviews."""
 LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
 """Lower edges of the bins of words per review: 1, 2, … then 8 per doubling. The last bin has no end; bin 0 is below."""
 BATCH_BYTES = 1 << 20
-"""Text that is counted at a time; a single longer review is one batch."""
+"""Bytes of text counted at a time; a single longer review is one batch."""
 FIRST_BYTES = 16 << 10
 COLUMNS: dict[str, pl.DataType] = {
     "text": pl.String(), "stars": pl.Int8(), "bytes": pl.Int32(), "words": pl.Int32(), "date": pl.Datetime("us"),
@@ -44,11 +44,11 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
 PLACEHOLDERS = tuple(dict.fromkeys(step.replacement for step in MASKS))
-"""What the normal form writes in place of personal data (`models/text/normal_form.py`)."""
+"""Placeholders that the normal form writes in place of personal data (`models/text/normal_form.py`)."""
 TALLIES = ("masks", "months", "categories", "cities", "top_words")
 TYPES = ("types", "businesses", "users")
 MONTHS, NAMES = 2_400, 2_000
-"""Months, and categories or cities, that are kept."""
+"""Numbers of months, and of categories or cities, that are kept."""
 
 
 @dataclass
@@ -57,13 +57,13 @@ class Summary:
 
     Args:
         reviews: Number of reviews.
-        words: What white space separates.
-        bytes: UTF-8 bytes of the texts, and one a review for its end.
+        words: Number of words; white space separates words.
+        bytes: UTF-8 bytes of the texts, plus one per review for its end.
         stars: Reviews with unknown rating, 1, …, 5 stars.
         lengths: Reviews by number of words, in bins that begin at 0 and at each of `LENGTH_EDGES`.
-        byte_values: How often each of the 256 byte values occurs in the texts.
-        masks: How often each of `PLACEHOLDERS` occurs.
-        months: Reviews by month ("2015-03"); undated ones are missing.
+        byte_values: Number of occurrences of each of the 256 byte values in the texts.
+        masks: Number of occurrences of each of `PLACEHOLDERS`.
+        months: Reviews by month ("2015-03"), without undated reviews.
         categories: Reviews by category of their business; a review may have several.
         cities: Reviews by city of their business.
         top_words: Counts of the most frequent words of the word unit, punctuation included, case folded.
@@ -88,7 +88,7 @@ class Summary:
     users: TypeSample = field(default_factory=TypeSample)
 
     def add(self, reviews: pl.DataFrame) -> None:
-        """Count reviews, all but their words: these come from `WordCounts`."""
+        """Add the counts of reviews, except for their words, which come from `WordCounts`."""
         self.reviews += reviews.height
         self.words += int(reviews["words"].sum())
         self.bytes += int(reviews["bytes"].sum())
@@ -113,7 +113,7 @@ class Summary:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Characters by class, from the first byte of each; "wide" ones have four bytes, most of them emoji."""
+        """Characters by class, from the first byte of each; "wide" ones have four bytes, most of them are emoji."""
         counts = np.array(self.byte_values)
         letters = int(counts[65:91].sum() + counts[97:123].sum())
         digits, spaces, breaks = int(counts[48:58].sum()), int(counts[32]), int(counts[10])
@@ -124,7 +124,7 @@ class Summary:
         }
 
     def length_quantile(self, share: float) -> float:
-        """Return the words of the review at this share of all, in order of length, within a bin's width (9 %)."""
+        """Return the quantile *share* of the words per review, exact to the width of a bin (9 %)."""
         sums = np.cumsum(self.lengths)
         target = share * sums[-1]
         index = int(np.searchsorted(sums, target))
@@ -138,7 +138,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Summary:
-        """Rebuild what `to_dict` gave."""
+        """Return the summary that `to_dict` wrote."""
         kinds: dict[str, Any] = {**dict.fromkeys(TALLIES, Tally), **dict.fromkeys(TYPES, TypeSample)}
         return cls(**{
             name: kinds[name].from_dict(value) if name in kinds else value for name, value in values.items()
@@ -165,7 +165,7 @@ class Profile:
 
     @classmethod
     def of(cls, batches: Iterable[pl.DataFrame], work: Path | None = None) -> Profile:
-        """Return the profile of reviews: see `take_survey`."""
+        """Return the profile of the reviews, see `take_survey`."""
         return take_survey(batches, work).profile
 
     @property
@@ -185,10 +185,10 @@ class Profile:
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
-        """Rebuild what `to_json` gave.
+        """Return the profile that `to_json` wrote.
 
         Raises:
-            ArtifactError: It is damaged, or of another version, whose figures cannot be compared with these.
+            ArtifactError: It is damaged, or has another version, whose figures cannot be compared with these.
         """
         try:
             content = json.loads(text)
@@ -204,7 +204,7 @@ class Profile:
 
 @dataclass
 class Survey:
-    """All that one pass over the reviews finds: the profile, exact statistics of words, and some reviews of train."""
+    """The results of one pass over the reviews: the profile, exact statistics of words, and some reviews of train."""
 
     profile: Profile
     words: WordStatistics
@@ -212,12 +212,12 @@ class Survey:
 
 
 def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Survey:
-    """Pass once over reviews and return what they look like.
+    """Survey reviews in one pass: profile, statistics of words and sample reviews.
 
     Args:
-        batches: Clean reviews: `text`, and as far as there are such columns bytes, words, stars, date, split,
-            business_id, user_id, categories (names joined by ", ") and city.
-        work: Where a folder for what does not fit into memory is made and removed; None: where the system has its own.
+        batches: Clean reviews: `text` and, if they exist, the columns bytes, words, stars, date, split, business_id,
+            user_id, categories (names joined by ", ") and city.
+        work: Folder for a temporary folder with data that do not fit into memory; None: the system's folder.
 
     Raises:
         EmptyInput: There are no reviews.
@@ -242,7 +242,7 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
 
 
 def _completed(batch: pl.DataFrame) -> pl.DataFrame:
-    """Return the batch with all of `COLUMNS`; what it lacks is null, or counted."""
+    """Return the batch with all of `COLUMNS`; missing ones are counted from the text, or null."""
     missing = {name: kind for name, kind in COLUMNS.items() if name not in batch.columns}
     batch = batch.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
     return batch.select(*COLUMNS).with_columns(
@@ -254,9 +254,9 @@ def _completed(batch: pl.DataFrame) -> pl.DataFrame:
 
 
 def _growing(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Cut the rows anew: each batch has twice the text of the one before, up to `BATCH_BYTES`.
+    """Cut the rows again so that each batch has twice the text of the one before, up to `BATCH_BYTES`.
 
-    The small ones show how the number of words grows at first, the large ones bound the memory.
+    The small batches show the first growth of the number of words; the limit for the large ones bounds the memory.
     """
     waiting: list[pl.DataFrame] = []
     limit = room = FIRST_BYTES
@@ -276,7 +276,7 @@ def _growing(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _sample(reviews: pl.DataFrame, samples: dict[int, list[str]]) -> None:
-    """Keep the first reviews of each rating that are neither very short nor long; the order is like a shuffle."""
+    """Keep the first reviews of each rating that are not very short or long; the order is like a shuffle."""
     for star in range(1, 6):
         found = samples.setdefault(star, [])
         if len(found) < SAMPLES_PER_STAR:

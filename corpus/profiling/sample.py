@@ -1,4 +1,7 @@
-"""A random sample of an ingested data set, the same whatever the order of its files: the reviews with lowest places."""
+"""Draw a random sample of an ingested data set that does not depend on the order of its files.
+
+The sample consists of the reviews with the lowest places, that is, the lowest hashes of their ids.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ def sample_reviews(
     """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
 
     Args:
-        dataset_folder: With `parts/`.
-        reviews: How many at most; texts that are empty once cleaned are left out afterwards.
+        dataset_folder: Folder of the data set, with `parts/`.
+        reviews: Largest number of reviews; texts that are empty after cleaning are left out afterwards.
         form: Normal form of the texts.
-        wanted: Given a part's review_ids, says which may be drawn.
+        wanted: Gets the review_ids of a part, returns which of them may be drawn.
 
     Returns:
         Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id.
@@ -50,8 +53,8 @@ def sample_months(
     """Return at most *reviews* cleaned reviews of each month; those without a date are left out.
 
     Args:
-        dataset_folder: See `sample_reviews`, as *form* and *wanted*.
-        reviews: How many of a month at most.
+        dataset_folder: See `sample_reviews`; the same for *form* and *wanted*.
+        reviews: Largest number of reviews in a month.
 
     Returns:
         The columns of `sample_reviews` and `month` ("2024-05"), by month.
@@ -72,7 +75,7 @@ def month_of() -> pl.Expr:
 
 
 def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
-    """Return the first *reviews* rows of each month, by month and then by the columns *order* (or as they stand)."""
+    """Return the first *reviews* rows of each month, sorted by month and *order* (without *order* in their order)."""
     return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
 
 

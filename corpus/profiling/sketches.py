@@ -1,6 +1,6 @@
-"""Summaries of unbounded lists that stay small and merge: counts of the most frequent names, and a sample of types.
+"""Summarise unbounded lists in small, mergeable form: counts of the most frequent names, and a sample of types.
 
-Both are merged without regard to order or grouping: `a + b == b + a` and `(a + b) + c == a + (b + c)`.
+The result of a merge does not depend on order or grouping: `a + b == b + a` and `(a + b) + c == a + (b + c)`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SAMPLE = 1_024
-"""Types a `TypeSample` holds; the relative standard error of its estimates is 1/√(SAMPLE − 2), about 3 %."""
+"""Types that a `TypeSample` holds; the relative standard error of its estimates is 1/√(SAMPLE − 2), about 3 %."""
 
 
 @dataclass
 class Tally:
-    """How often each name occurs, for at most `capacity` names once it is written down.
+    """The number of occurrences of each name; the saved form has at most `capacity` names.
 
-    Merging never drops a name; `to_dict` does, and raises `unlisted` by the largest count it drops.
+    A merge never drops a name. `to_dict` does, and it increases `unlisted` by the largest count that it drops.
 
     Args:
-        capacity: Names that `to_dict` keeps: the most frequent, of equal ones the alphabetically first.
+        capacity: Number of names that `to_dict` keeps: the most frequent; of equal counts the alphabetically first.
         counts: Name → count.
-        total: Sum of all counts, of names that are not listed too.
-        unlisted: No count here is lower than the truth by more than this; a name that is missing has at most this.
+        total: Sum of all counts, including names that are not listed.
+        unlisted: Largest error: each count is at most this much too low, and the count of a missing name at most this.
     """
 
     capacity: int
@@ -33,7 +33,7 @@ class Tally:
     unlisted: int = 0
 
     def add(self, pairs: Iterable[tuple[str, int]]) -> None:
-        """Count names."""
+        """Add pairs of name and count."""
         for name, count in pairs:
             self.counts[name] = self.counts.get(name, 0) + count
             self.total += count
@@ -51,38 +51,38 @@ class Tally:
         return ranked[:number]
 
     def shortened(self) -> Tally:
-        """Return the tally of at most `capacity` names."""
+        """Return the tally with at most `capacity` names."""
         kept = self.top(self.capacity + 1)
         dropped = kept[self.capacity][1] if len(kept) > self.capacity else 0
         return Tally(self.capacity, dict(kept[: self.capacity]), self.total, self.unlisted + dropped)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values of at most `capacity` names."""
+        """Return JSON values with at most `capacity` names."""
         return asdict(self.shortened())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Tally:
-        """Rebuild what `to_dict` gave."""
+        """Return the tally that `to_dict` wrote."""
         return cls(**values)
 
 
 @dataclass
 class TypeSample:
-    """How many different names there are, and how many occur once, from those with the lowest hashes.
+    """An estimate of the number of different names, and of those that occur once, from the names with lowest hashes.
 
-    The k lowest hashes are a uniform sample of the distinct names, whatever their frequency (Bar-Yossef et al. 2002;
-    estimator (k − 1)/h_k: Beyer et al. 2007). A name that belongs to the sample of the whole belongs to the sample of
-    every part that has it, so counts are exact and a merge equals the sample of the whole.
+    The k lowest hashes are a uniform sample of the distinct names, independent of their frequency (Bar-Yossef et al.
+    2002; estimator (k − 1)/h_k: Beyer et al. 2007). A name in the sample of the whole is also in the sample of every
+    part that contains it. So counts are exact, and a merge equals the sample of the whole.
 
     Args:
-        counts: Hash → how often that name occurs; at most `SAMPLE` of them.
+        counts: Hash → number of occurrences of that name; at most `SAMPLE` entries.
     """
 
     counts: dict[int, int] = field(default_factory=dict)
 
     def add(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Count names, given by their `name_hash`."""
-        # Above the highest hash of a full sample nothing can enter any more.
+        """Add counts of names, given by their `name_hash`."""
+        # In a full sample no hash above the highest one can enter.
         limit = max(self.counts) if len(self.counts) >= SAMPLE else 1 << 64
         for key, count in pairs:
             if key <= limit:
@@ -102,27 +102,27 @@ class TypeSample:
 
     @property
     def types(self) -> int:
-        """Number of different names: exact below `SAMPLE`, else estimated."""
+        """Number of different names: exact below `SAMPLE`, otherwise estimated."""
         if self.exact:
             return len(self.counts)
         return round((SAMPLE - 1) * 2.0**64 / (max(self.counts) + 1))
 
     @property
     def hapaxes(self) -> int:
-        """Number of names that occur once, estimated as `types` is."""
+        """Number of names that occur once, estimated in the same way as `types`."""
         once = sum(1 for count in self.counts.values() if count == 1)
         return round(self.types * once / max(1, len(self.counts)))
 
     def to_dict(self) -> dict[str, int]:
-        """Return JSON values: hashes in hexadecimal, since not every reader of JSON knows 64-bit integers."""
+        """Return JSON values; hashes are hexadecimal, because not every JSON reader supports 64-bit integers."""
         return {f"{key:016x}": count for key, count in sorted(self.counts.items())}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, int]) -> TypeSample:
-        """Rebuild what `to_dict` gave."""
+        """Return the sample that `to_dict` wrote."""
         return cls({int(key, 16): count for key, count in values.items()})
 
 
 def name_hash(name: str) -> int:
-    """Return 64 bits that are the same for a name on every machine and in every version."""
+    """Return a 64-bit hash of the name that is the same on every machine and in every version."""
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -1,7 +1,7 @@
-"""Exact counts of all words of a corpus in bounded memory.
+"""Count all words of a corpus exactly, in bounded memory.
 
-Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded,
-so that out-of-vocabulary shares are those of a word vocabulary of that size.
+Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded.
+So the out-of-vocabulary shares are those of a word vocabulary of the same size.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from models.tokens.type_counts import TypeCounts
 from models.tokens.words import cut, folded
 
 ENDS = {"one_star": 1, "five_stars": 5}
-"""Columns and ratings of the two ends of the scale."""
+"""Columns and ratings of the two ends of the rating scale."""
 LISTED = 10_000
-"""Most frequent words listed of each side."""
+"""Number of most frequent words listed for each side."""
 
 
 class _Occurrences(TypeCounts):
-    """Sums, and in the column `first` the lowest number of all rows of a word.
+    """The sums of counts, with the lowest batch number of each word in the column `first`.
 
     The sums have 32 bits, which halves the memory: enough for words that occur 4 billion times.
     """
@@ -42,11 +42,11 @@ class _Occurrences(TypeCounts):
 
 
 class WordCounts:
-    """Counts words batch by batch, within a `with` block.
+    """A counter of words, batch by batch, within a `with` block.
 
     Args:
-        sides: What is counted apart, e.g. "train", "validation", "test". The first is what vocabularies are made from.
-        work: Folder for temporary files; the system's where None.
+        sides: Names of the groups counted separately, e.g. "train", "validation", "test". Vocabularies use the first.
+        work: Folder for temporary files; None: the system's folder.
     """
 
     def __init__(self, sides: Sequence[str], work: Path | None = None) -> None:
@@ -64,8 +64,8 @@ class WordCounts:
     def add(self, texts: pl.Series, side: str, stars: pl.Series) -> None:
         """Count the words of reviews of one side.
 
-        Each call ends at a point of the curve of types over tokens. One and five stars are told apart in the first
-        side only.
+        Each call adds a point to the curve of types over tokens. Reviews of one and five stars are counted separately
+        only in the first side.
         """
         counts = self._count(texts, side, stars)
         self.tokens.update(counts.select(pl.col(*self._columns).sum()).to_dicts()[0])
@@ -81,7 +81,7 @@ class WordCounts:
         return counts.group_by("word").agg(**columns, first=pl.lit(len(self._ends), pl.Int32))
 
     def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
-        """Return the statistics of all that was counted, and of each side its most frequent words and its types."""
+        """Return the statistics of all words, and for each side its most frequent words and its types."""
         found = _Findings(self._sides, self.tokens)
         for table in self._table.parts():
             found.add(table)
@@ -89,7 +89,7 @@ class WordCounts:
 
 
 class _Findings:
-    """What is kept of the tables of counts while they pass by."""
+    """The results collected from the tables of counts, one table at a time."""
 
     def __init__(self, sides: Sequence[str], tokens: Mapping[str, int]) -> None:
         self._sides, self._tokens = sides, tokens
@@ -100,14 +100,14 @@ class _Findings:
         self.samples = {name: TypeSample() for name in sides}
 
     def add(self, table: pl.DataFrame) -> None:
-        """Take one table of `WordCounts.tables`."""
+        """Add one table of `TypeCounts.parts`."""
         words = table.drop("first").with_columns(pl.col(*self._sides, *ENDS).cast(pl.Int64))
         hashes = [name_hash(word) for word in table["word"].to_list()]
         for name in self._sides:
             self._count(name, words[name])
             self.samples[name].add((key, count) for key, count in zip(hashes, words[name], strict=True) if count)
             seen = words.filter(pl.col(name) > 0)
-            # A tie goes to the alphabet, as in the word vocabulary.
+            # Ties are sorted alphabetically, as in the word vocabulary.
             best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])
             self._tops[name] = best.head(max(OOV_SIZES))
         total = words.select(pl.sum_horizontal(self._sides).alias("all")).to_series()
@@ -126,7 +126,7 @@ class _Findings:
         self._hapaxes[name] += int((counts == 1).sum())
 
     def statistics(self, ends: list[int]) -> WordStatistics:
-        """Return what was found, given the tokens counted at the end of each call."""
+        """Return the statistics, given the number of tokens at the end of each call of `WordCounts.add`."""
         tokens = {name: self._tokens[name] for name in self._sides}
         base, *others = self._sides
         rest = {name: tokens[name] for name in others}

@@ -1,4 +1,4 @@
-"""What exact word counts say of a corpus: OOV by vocabulary size, Zipf's and Heaps' laws, contrasting words."""
+"""Compute statistics from exact word counts: OOV by vocabulary size, Zipf's and Heaps' laws, contrasting words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import polars as pl
 
 OOV_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 PER_DECADE = 12
-"""Points of a curve per factor of ten."""
+"""Points of a curve for each factor of ten."""
 ZIPF_RANKS = (10, 1_000)
-"""Ranks between which the exponent is fitted: the first few words follow no power law, and it grows beyond a few
-thousand (Ferrer i Cancho and Solé 2001)."""
+"""Ranks between which the exponent is fitted.
+
+The first few words follow no power law, and the exponent grows beyond a few thousand (Ferrer i Cancho and Solé 2001).
+"""
 HEAPS_FROM = 10_000
-"""Tokens from which K and β are fitted, where there are more than ten times as many."""
+"""Number of tokens from which K and β are fitted, if there are more than ten times as many."""
 PRIOR_TOKENS = 10_000
 """Size of the prior of `contrast`, in tokens."""
 CONTRASTS = 20
@@ -30,7 +32,7 @@ Point = tuple[int, int]
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y ≈ factor · x^exponent, fitted by least squares to log y over log x between *low* and *high*.
+    """The law y ≈ factor · x^exponent, fitted by least squares to log y over log x between *low* and *high*.
 
     `error` is the root mean square of log10 y − log10 fit: 0.01 is about 2 %.
     """
@@ -42,23 +44,24 @@ class PowerLaw:
     error: float
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """Return the fitted values."""
+        """Return the fitted values at *x*."""
         return self.factor * x**self.exponent
 
 
 @dataclass(frozen=True)
 class WordStatistics:
-    """Figures of the exact counts of all words.
+    """Statistics from the exact counts of all words.
 
     Args:
-        tokens: Words of each side, repeats included; punctuation and line breaks are words too.
+        tokens: Words of each side, including repeats; punctuation and line breaks are words too.
         types: Different words of each side, and of "all".
         hapaxes: Words that occur once.
         oov: {"validation": [(size, share of its tokens that are not among the *size* most frequent words of train)]};
-            the last size is all words of train. The first side stands where train stands here.
+            the last size is all words of train. Without splits, the first side takes the place of train.
         zipf: (rank, count) over all sides.
         heaps: (tokens seen, types seen) in the order of the file.
-        contrast: (word, z, count in 1-star reviews of train, count in 5-star ones), from most "1 star" (z < 0) on.
+        contrast: (word, z, count in 1-star reviews of train, count in 5-star ones), starting with the words most
+            typical of 1 star (z < 0).
     """
 
     tokens: dict[str, int]
@@ -71,12 +74,12 @@ class WordStatistics:
 
     @property
     def zipf_law(self) -> PowerLaw | None:
-        """Counts over ranks; the exponent is negative. None for too few words."""
+        """Fit of counts over ranks, with a negative exponent; None if there are too few words."""
         return fit_power_law(self.zipf, *ZIPF_RANKS)
 
     @property
     def heaps_law(self) -> PowerLaw | None:
-        """Types over tokens: K is the factor, β the exponent."""
+        """Fit of types over tokens: K is the factor, β the exponent."""
         enough = bool(self.heaps) and self.heaps[-1][0] > 10 * HEAPS_FROM
         return fit_power_law(self.heaps, HEAPS_FROM if enough else 1)
 
@@ -86,7 +89,7 @@ class WordStatistics:
 
     @classmethod
     def from_json(cls, text: str) -> WordStatistics:
-        """Rebuild what `to_json` gave."""
+        """Return the statistics that `to_json` wrote."""
         values = json.loads(text)
         oov = {side: _pairs(curve) for side, curve in values.pop("oov").items()}
         contrast = [tuple(row) for row in values.pop("contrast")]
@@ -99,7 +102,7 @@ def _pairs(rows: Iterable[Sequence[Any]]) -> list[Any]:
 
 
 def fit_power_law(points: Sequence[Point], low: int, high: int | None = None) -> PowerLaw | None:
-    """Fit a power law to the points with low ≤ x ≤ high; None where there are fewer than three."""
+    """Fit a power law to the points with low ≤ x ≤ high; return None if there are fewer than three."""
     used = [(x, y) for x, y in points if x >= low and (high is None or x <= high) and y > 0]
     if len(used) < 3:
         return None
@@ -119,7 +122,7 @@ def zipf_points(spectrum: Mapping[int, int]) -> list[Point]:
     """Return (rank, count) at log-spaced ranks.
 
     Args:
-        spectrum: Count → how many words occur that often.
+        spectrum: Count → number of words that occur that often.
     """
     counts = sorted((count for count in spectrum if count), reverse=True)
     ends = np.cumsum([spectrum[count] for count in counts])
@@ -132,7 +135,7 @@ def heaps_points(ends: Sequence[int], firsts: Mapping[int, int]) -> list[Point]:
 
     Args:
         ends: Tokens seen at the end of each batch.
-        firsts: Number of a batch → how many words were first seen in it.
+        firsts: Number of a batch → number of words first seen in it.
     """
     points: list[Point] = []
     types, wanted = 0, 1.0
@@ -147,13 +150,13 @@ def heaps_points(ends: Sequence[int], firsts: Mapping[int, int]) -> list[Point]:
 def out_of_vocabulary(
     top: pl.DataFrame, tokens: Mapping[str, int], known: Mapping[str, int], types: int
 ) -> dict[str, list[tuple[int, float]]]:
-    """Return the share of each side's tokens that are not among the most frequent words of train, by their number.
+    """Return the share of each side's tokens that are not among the n most frequent words of train, for several n.
 
     Args:
         top: The most frequent words of train, in order, with a column of counts for each other side.
-        tokens: Of each other side; one without any has no curve.
-        known: Tokens of each other side that occur in train at all.
-        types: Different words of train: the last size.
+        tokens: Number of tokens of each other side; a side without tokens has no curve.
+        known: Tokens of each other side that occur in train.
+        types: Different words of train, used as the last size.
     """
     sizes = [size for size in OOV_SIZES if size < types]
     curves: dict[str, list[tuple[int, float]]] = {}
@@ -166,10 +169,11 @@ def out_of_vocabulary(
 
 
 def contrast(counts: pl.DataFrame, low: int, high: int, total: int) -> pl.DataFrame:
-    """Return the words that tell 5-star from 1-star reviews, from most "1 star" to most "5 stars".
+    """Return the words that distinguish 5-star from 1-star reviews, from most "1 star" to most "5 stars".
 
-    Log-odds ratios with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, eq. 16, 20 and 22): the prior
-    is the corpus's own frequencies, worth `PRIOR_TOKENS` tokens, so a word that is rare shows no large contrast.
+    The score is a log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, eq. 16, 20 and
+    22). The prior is the word frequencies of the corpus with the weight of `PRIOR_TOKENS` tokens, so a rare word gets
+    no large contrast.
 
     Args:
         counts: word, one_star, five_stars and prior (count in all reviews).
