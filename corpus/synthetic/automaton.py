@@ -1,17 +1,17 @@
-"""A weighted automaton with registers: templates are compiled to a flat table that both samples and scores texts.
+"""Compile templates to a weighted automaton with registers: a flat table that both samples and scores texts.
 
 A grammar is a dictionary of rules over variables. A rule is a template, a list of templates (`(weight, template)` or
 a plain string of weight 1), or `By(variable, {value: rule})`. Inside a template:
 
-    {rule}             whatever the rule makes
+    {rule}             the text of that rule
     [a|b*3|]           one of these, here with weights 1, 3 and 1 (the last is empty)
-    {!variable}        draw the variable's value now, silently
+    {!variable}        draw the value of the variable now, without writing it
     {variable}         write the value in its form "name";  {variable.form} in another form
     {+variable.form}   {!variable} and {variable.form}
     {variable=value}   give the variable a value
 
-The table has one entry per state, and each choice is one draw from explicit weights: latent choices are enumerable,
-and `corpus/synthetic/grammar_probability.py` sums over all that lead to a given text.
+The table has one entry per state, and each choice is one draw from explicit weights. So the latent choices can be
+enumerated: `corpus/synthetic/grammar_probability.py` sums over all choices that lead to a given text.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from corpus.synthetic.typos import count_eligible
 
 PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
 Rule = Any
-"""str | (weight, str) list | By; recursive, hence not spelled out for the type checker."""
+"""The type str | (weight, str) list | By; it is recursive, so it is not written out for the type checker."""
 
 
 @dataclass(frozen=True)
 class By:
-    """A rule whose form depends on a variable's value; the key "" stands for all values that are not listed."""
+    """A rule that depends on the value of a variable; the key "" is for all values that are not listed."""
 
     variable: str
     rules: Mapping[str, Rule]
@@ -40,16 +40,16 @@ class By:
 
 @dataclass(frozen=True)
 class Domain:
-    """What a variable can be.
+    """The possible values of a variable, with their weights and written forms.
 
     Args:
-        tables: Weights of the values, for each value of the variable `key` ("" where there is no key).
-        forms: For each form the text of each value; "name" is the one that `{variable}` writes.
+        tables: Weights of the values, for each value of the variable `key` ("" if there is no key).
+        forms: For each form the text of each value; `{variable}` writes the form "name".
         key: The variable that decides which table is used.
-        lazy: Whether a scorer should wait for the value to be seen in the text instead of trying all of them. The
-            first thing written of a lazy variable should be a form that tells values apart (else scoring is slow),
-            `key` must not change in between, and no rule may depend on it.
-        initial: The value before anything else is drawn or set.
+        lazy: Whether a scorer should wait until it reads the value in the text, instead of trying all values. The
+            first written form of a lazy variable should differ between values (otherwise scoring is slow), `key` must
+            not change in between, and no rule may depend on the variable.
+        initial: The value before any draw or assignment.
     """
 
     tables: Mapping[str, Mapping[str, float]]
@@ -65,7 +65,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Derivation:
-    """A sampled text before typing errors, and how it came about."""
+    """A sampled text before typing errors, with its values and log-probability."""
 
     text: str
     values: tuple[str, ...]
@@ -79,10 +79,10 @@ class Automaton:
     Args:
         rules: The rules by name; the start is "start".
         domains: The variables, in the order of their registers.
-        typo_rate: Probability that a word which can be mistyped is.
+        typo_rate: Probability that a word is mistyped, for words that can be mistyped.
 
     Raises:
-        ValueError: A template names something unknown, or a weight is not positive.
+        ValueError: A template uses an unknown name, or a weight is not positive.
     """
 
     def __init__(self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0) -> None:
@@ -100,15 +100,15 @@ class Automaton:
         self.start = self._reference("start", 0)
 
     def initial(self, given: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the values of all variables at the beginning."""
+        """Return the values of all variables at the start."""
         return tuple(given.get(name, domain.initial) for name, domain in self.domains.items())
 
     def sample(self, given: Mapping[str, str], uniform: Callable[[], float]) -> Derivation:
         """Draw one text.
 
         Args:
-            given: Values of variables that are set from outside.
-            uniform: Gives the next number from [0, 1).
+            given: Values of variables that the caller sets.
+            uniform: Returns the next number from [0, 1).
         """
         ops, state, eligible, logp = self.ops, self.start, 0, 0.0
         pieces: list[str] = []
@@ -148,7 +148,7 @@ class Automaton:
         return len(self.ops) - 1
 
     def _reference(self, name: str, after: int) -> int:
-        """Return the state where rule *name* begins, if state *after* follows it; shared between equal uses."""
+        """Return the first state of rule *name* if state *after* follows it; equal uses share their states."""
         if name not in self._rules:
             raise ValueError(f"there is no rule or variable {name!r}")
         if (name, after) not in self._memo:
@@ -224,7 +224,7 @@ class Automaton:
 
 
 def _cumulative(weights: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return running sums of the normalised weights (the last beyond 1, out of reach of rounding) and their logs."""
+    """Return running sums of the normalised weights and their logs; the last sum is 2, so rounding cannot matter."""
     if min(weights) <= 0:
         raise ValueError(f"a weight is {min(weights)}; it must be positive")
     whole = float(sum(weights))

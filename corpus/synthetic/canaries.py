@@ -1,12 +1,12 @@
-"""Canaries: texts of random words, planted among the training reviews to see later whether a model knows them by heart.
+"""Plant canaries, texts of random words, among the training reviews to measure later what a model memorises.
 
-After Carlini et al. 2019 ("The Secret Sharer: Evaluating and Testing Unintended Memorization in Neural Networks",
-sections 3 and 4). A canary is a review of k words, each drawn evenly from the most frequent words of the training
-text, so that every vocabulary, of words, parts of words or characters, writes it without `<unk>`, and no word is
-conspicuous by itself. Whatever was never planted and is drawn in the same way is a candidate to compare it with.
+The method is that of Carlini et al. 2019 ("The Secret Sharer: Evaluating and Testing Unintended Memorization in Neural
+Networks", sections 3 and 4). A canary is a review of k words, drawn uniformly from the most frequent words of the
+training text. So every vocabulary (of words, subwords or characters) encodes it without `<unk>`, and no single word is
+unusual. Texts that are drawn in the same way but never planted are candidates for comparison.
 
-Canaries enter where the training reviews become tokens. The cleaned table, its leak certificate, the data checks and
-the other splits know nothing of them; a model cannot tell them from reviews.
+Canaries are added when the training reviews are tokenized. The cleaned table, its leak certificate, the data checks and
+the other splits do not contain them. A model cannot distinguish them from reviews.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ log = logging.getLogger(__name__)
 
 CANARIES_FILE = "canaries.json"
 POOL = 256
-"""Words that canaries are made of: 8 bits each."""
+"""Number of words to draw from: 8 bits per word."""
 FEWEST_WORDS = 50
-"""With fewer words than this to choose from, candidates would often be planted ones."""
+"""Least number of words to draw from; with fewer, candidates would often equal planted canaries."""
 LEAST_COUNT = 10
-"""How often a word must have been counted; more than any vocabulary of ours asks for."""
+"""Least count of a word; more than any of our vocabularies requires."""
 COUNTED_REVIEWS = 50_000
-"""Training reviews whose words are counted; they stand in an order like a shuffle."""
+"""Number of training reviews whose words are counted; their order is like a shuffle."""
 WORD = r"^\p{Ll}{3,}$"
-"""What no normal form and no way of cutting text into words changes."""
+"""Pattern of words that no normal form and no tokenizer changes."""
 PLANTING, PLACES, CANDIDATES = range(3)
-"""Streams of random numbers, each its own."""
+"""Numbers of the independent streams of random numbers."""
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """What was planted, and how more of the kind are drawn.
+    """The planted canaries, and the parameters to draw more texts of the same kind.
 
     Args:
-        words: All that canaries are made of, the most frequent first.
-        length: Words of a canary.
-        stars: Rating of the planted reviews: the commonest of the training reviews.
+        words: All words that can be drawn, the most frequent first.
+        length: Number of words in a canary.
+        stars: Rating of the planted reviews: the most common one of the training reviews.
         texts: The planted canaries.
-        copies: How often each was planted.
-        seed: Of all that is drawn.
-        reviews: Training reviews that they were planted among.
-        why_none: Why there is none, if there is none.
+        copies: Number of copies of each canary.
+        seed: Seed of all draws.
+        reviews: Number of training reviews, without canaries.
+        why_none: Reason if there are no canaries.
     """
 
     words: tuple[str, ...]
@@ -69,12 +69,12 @@ class Canaries:
 
     @property
     def bits(self) -> float:
-        """log2 of the number of possible canaries: no exposure is larger."""
+        """Base-2 logarithm of the number of possible canaries, the upper limit of the exposure."""
         return float(self.length * np.log2(max(len(self.words), 1)))
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """One row for each copy, in the order of the places: place (the review that it stands before), and a review."""
+        """Table of all copies, sorted by place (the number of the review after it), with the columns of a review."""
         generator = np.random.default_rng([self.seed, PLACES])
         numbers = [(i, copy) for i, count in enumerate(self.copies) for copy in range(count)]
         rows = {
@@ -86,7 +86,7 @@ class Canaries:
         return as_reviews(pl.DataFrame(rows, schema=schema), self.stars).sort("place", "review_id")
 
     def planted(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the training reviews with the canaries among them; columns that a canary lacks are null."""
+        """Yield the training reviews with the canaries inserted; columns that a canary does not have are null."""
         start = 0
         for batch in batches:
             here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
@@ -94,14 +94,14 @@ class Canaries:
                 reviews = batch.with_columns(place=pl.int_range(start, start + batch.height, dtype=pl.Int64))
                 known = [name for name in reviews.columns if name in here.columns]
                 canaries = here.select(known).cast(pl.Schema({name: reviews.schema[name] for name in known}))
-                both = [canaries, reviews]  # in this order: each before its review
+                both = [canaries, reviews]  # canaries first, so that the stable sort puts each before its review
                 yield pl.concat(both, how="diagonal").sort("place", maintain_order=True).select(batch.columns)
             else:
                 yield batch
             start += batch.height
 
     def draw(self, count: int) -> list[str]:
-        """Return *count* texts that were never planted, drawn in the same way as those that were."""
+        """Return *count* texts that were never planted, drawn in the same way as the planted ones."""
         generator = np.random.default_rng([self.seed, CANDIDATES])
         planted, found = set(self.texts), list[str]()
         while len(found) < count:
@@ -109,7 +109,7 @@ class Canaries:
         return found[:count]
 
     def facts(self) -> dict[str, Any]:
-        """Return what the manifest says of them."""
+        """Return the facts for the manifest."""
         planted = sum(self.copies)
         return {
             "canaries": len(self.texts),
@@ -129,10 +129,10 @@ class Canaries:
 
     @classmethod
     def load(cls, folder: Path) -> Canaries:
-        """Return what `save` wrote.
+        """Return the canaries that `save` wrote.
 
         Raises:
-            ModelError: (kind "input") The file is not there or cannot be read.
+            ModelError: (kind "input") The file does not exist or cannot be read.
         """
         try:
             values = json.loads((folder / CANARIES_FILE).read_text(encoding="utf-8"))
@@ -146,11 +146,12 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     """Choose canaries for a prepared data set; the same data and settings give the same ones.
 
     Args:
-        clean_folder: What `corpus.cleaning.clean.prepare` wrote.
-        config: How many, how often each, how long, and the share of the training reviews that they may be.
+        clean_folder: The folder that `corpus.cleaning.clean.prepare` wrote.
+        config: Number of canaries, copies of each, length, and their largest share of the training reviews.
 
     Returns:
-        As many as were asked for and may be; none, and why, where the text is too small or has too few frequent words.
+        The requested canaries, as far as the share allows; none, with the reason, if the text is too small or has too
+        few frequent words.
     """
     words, stars, reviews = _survey(clean_folder)
     allowed = int(config.max_canary_share * reviews)
@@ -171,7 +172,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
 
 
 def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
-    """Add the columns stars, bytes and words, as cleaned reviews have them, to review_id and text."""
+    """Add the columns stars, bytes and words of cleaned reviews to a table with review_id and text."""
     return texts.with_columns(
         stars=pl.lit(stars, pl.Int8),
         bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
@@ -180,7 +181,7 @@ def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
 
 
 def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
-    """Return the most frequent words of the training text, its commonest rating, and how many reviews it has."""
+    """Return the most frequent words of the training text, its most common rating, and the number of its reviews."""
     words, stars, reviews = [], np.zeros(6, np.int64), 0
     for batch in iter_split(clean_folder, "train"):
         if reviews < COUNTED_REVIEWS:

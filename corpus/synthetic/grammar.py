@@ -1,12 +1,12 @@
-"""The embedded corpus: reviews from our own seeded stochastic grammar, whose exact probability is known.
+"""Write reviews of the embedded corpus from a seeded stochastic grammar, and compute their exact probability.
 
     from corpus.synthetic.grammar import log_probability, sample_review
     text = sample_review(stars=5, seed=1)
-    log_probability(text, stars=5)      # nats, the end of the review included; no model can do better on average
+    log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
-The grammar's parts: words (`lexicon.py`), variables (`grammar_domains.py`),
-sentences (`grammar_rules*.py`), typing errors (`typos.py`), the engine
-(`automaton.py`) and the forward algorithm (`grammar_probability.py`). Files in Yelp's schema: `synth.py`.
+All modules are in `corpus/synthetic`: words (`lexicon.py`), variables (`grammar_domains.py`), sentences
+(`grammar_rules.py`, `grammar_rules_body.py`), typing errors (`typos.py`), the engine (`automaton.py`), the forward
+algorithm (`grammar_probability.py`), and files in Yelp's schema (`synth.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from corpus.synthetic.grammar_rules_body import FILLERS, ITEMS, SERVICE
 from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible
 
 TYPO_RATE = 0.004
-"""Probability that a word which can be mistyped is."""
+"""Probability that a word is mistyped, for words that can be mistyped."""
 
 
 @cache
@@ -45,7 +45,7 @@ def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[s
 
     Args:
         stars: 1 to 5.
-        uniform: Gives the next number from [0, 1).
+        uniform: Returns the next number from [0, 1).
 
     Returns:
         The text, the values of all variables, and log P(this derivation | stars) in nats, typing errors included.
@@ -61,7 +61,7 @@ def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[s
 
 
 def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> tuple[str, int, float]:
-    """Mistype the word after *gap* eligible ones, and further ones at the known rate."""
+    """Mistype the word after *gap* eligible words, and further words at the known rate."""
     tokens, mistyped, logp = TOKEN.findall(text), 0, 0.0
     for index, token in enumerate(tokens):
         if not eligible(token):
@@ -77,16 +77,16 @@ def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> tuple[str, in
 
 
 def sample_review(stars: int, seed: int) -> str:
-    """Return one review with the given rating; the same for the same seed."""
+    """Return one review with the given rating; equal seeds give equal reviews."""
     return write_review(stars, Random(f"{stars} {seed}").random)[0]
 
 
 def log_probability(text: str, stars: int) -> float | None:
-    """Return log P(text, end | stars) in nats, exactly, or None where the grammar cannot write the text.
+    """Return the exact log P(text, end | stars) in nats, or None if the grammar cannot write the text.
 
     Args:
         text: A review in normal form (`models/text/normal_form.py`).
-        stars: 1 to 5, or 0 where the rating is unknown: then the ratings' shares weigh P(text, end | rating).
+        stars: 1 to 5, or 0 if the rating is unknown: then P(text, end | rating) is averaged with the rating shares.
     """
     if stars:
         return _forward().log_probability(text, {"stars": str(stars)})

@@ -1,4 +1,4 @@
-"""The variables of the embedded corpus: what can be drawn, how likely it is, and the forms in which it is written."""
+"""Define the variables of the embedded corpus: their values, the probabilities of these, and their written forms."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from corpus.synthetic.lexicon import (
 )
 
 STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
-"""Share of each rating, about that of Yelp's open dataset."""
+"""Share of each rating, close to that of Yelp's open dataset."""
 RARE_ITEMS, RARE_PLACES, RARE_PEOPLE, RARE_CITIES = 150, 140, 700, 400
 FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
-"""`has_x` says whether x has come up; only then may a later sentence refer to it."""
+"""Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
 FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
 SERVICE = {"1": (6, 14, 80), "2": (20, 30, 50), "3": (40, 40, 20), "4": (70, 22, 8), "5": (94, 5, 1)}
 TONES = ("love", "fine", "bad")
@@ -88,7 +88,7 @@ def _categories() -> Domain:
 
 
 def _items(block: str, rare: int) -> Domain:
-    """Return what can be had in each category, with the forms that agree in number; a plus marks plurals."""
+    """Return the items of each category, with forms that agree in number; a plus in the lexicon marks plurals."""
     entries = {
         name: split(getattr(category, block)) + (rare_items(name, rare) if rare else [])
         for name, category in CATEGORIES.items()

@@ -1,9 +1,8 @@
-"""The exact probability of a text under an automaton: the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21).
+"""Compute the exact probability of a text by the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21).
 
-A live hypothesis is a place in the automaton together with the values bound so far; its weight is the summed
-probability of all derivations that lead there and write the tokens read so far. A lazy variable stays open until its
-name is read, so that thousands of names cost nothing. Typing errors are undone token by token
-(`corpus/synthetic/typos.py`).
+A hypothesis is a state of the automaton together with the values bound so far. Its weight is the summed probability of
+all derivations that lead there and write the tokens read so far. A lazy variable stays open until its name is read, so
+thousands of names cost almost no time. Typing errors are inverted token by token (`corpus/synthetic/typos.py`).
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from corpus.synthetic.typos import TOKEN, eligible, intended
 Values = tuple[str, ...]
 Changes = tuple[tuple[int, str], ...]
 Hypotheses = dict[tuple[int, Values], float]
-"""Weights by (state, values); within a sequence of tokens the state is the one that follows it."""
+"""Weights by (state, values); inside a sequence of tokens the state is the one after the sequence."""
 _RESCALE = 1e-100
 
 
 class Forward:
-    """Scores texts under one automaton; keeps tables that fill up as texts are scored."""
+    """A scorer of texts under one automaton; it fills caches while it scores."""
 
     def __init__(self, automaton: Automaton) -> None:
         self.automaton = automaton
@@ -38,7 +37,7 @@ class Forward:
         self.vocabulary = self._words()
 
     def log_probability(self, text: str, given: Mapping[str, str]) -> float | None:
-        """Return log P(text, end | given values) in nats, or None where the automaton cannot write the text."""
+        """Return log P(text, end | given values) in nats, or None if the automaton cannot write the text."""
         between: Hypotheses = {(self.automaton.start, self.automaton.initial(given)): 1.0}
         within: dict[tuple[int, int], Hypotheses] = {}
         scale = 0.0
@@ -56,12 +55,12 @@ class Forward:
     def _step(
         self, between: Hypotheses, within: Mapping[tuple[int, int], Hypotheses], meanings: Mapping[str, float]
     ) -> tuple[Hypotheses, dict[tuple[int, int], Hypotheses]]:
-        """Read one token, of which *meanings* gives P(token is written | word is meant).
+        """Read one token; *meanings* gives P(token is written | word is meant).
 
         Args:
-            between: Weights of the hypotheses that stand at a state.
-            within: Weights of those that are writing a sequence of tokens, by (sequence, position): all of a
-                group move on together, whatever state follows.
+            between: Weights of the hypotheses at a state.
+            within: Weights of the hypotheses inside a sequence of tokens, by (sequence, position). The hypotheses of a
+                group advance together, independent of the state that follows.
         """
         new: Hypotheses = {}
         groups: dict[tuple[int, int], Hypotheses] = {}
@@ -82,7 +81,7 @@ class Forward:
     def _options(
         self, state: int, values: Values, meanings: Mapping[str, float]
     ) -> Iterator[tuple[int, tuple[int, Values], float]]:
-        """Yield what a token can begin at a state: (sequence, (state afterwards, values), probability)."""
+        """Yield the sequences that can begin at a state with the token: (sequence, (state after, values), weight)."""
         texts, slots, _ = self._look_ahead(state, values)
         for word, chance in meanings.items():
             for share, sequence, after, changes in texts.get(word, ()):
@@ -100,7 +99,7 @@ class Forward:
                     yield sequence, (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])), chance * share * weight
 
     def _look_ahead(self, state: int, values: Values) -> tuple[dict[str, list[Any]], list[Any], float]:
-        """Return what can be written next: texts by their first word, slots, and the probability of the end."""
+        """Return what a state can write next: texts by their first word, slots, and the probability of the end."""
         key = (state, self._projection(state, values))
         if key not in self._ahead:
             texts: dict[str, list[Any]] = {}
@@ -119,7 +118,7 @@ class Forward:
         return self._ahead[key]
 
     def _silent(self, state: int, values: Values) -> dict[tuple[int, Changes], float]:
-        """Return the writing states (and the end) that can be reached without writing, with summed probabilities."""
+        """Return the writing states (and the end) reachable without writing, with their summed probabilities."""
         op = self.automaton.ops[state]
         if op[0] in (TEXT, SLOT, END):
             return {(state, ()): 1.0}
@@ -149,7 +148,7 @@ class Forward:
         return reached
 
     def _projection(self, state: int, values: Values) -> Values:
-        """Return the part of the values that decides what `_silent` finds from a state on."""
+        """Return the part of the values that decides the result of `_silent` for a state."""
         return tuple([values[variable] for variable in self._read_from(state)])
 
     def _read_from(self, state: int) -> tuple[int, ...]:
@@ -167,7 +166,7 @@ class Forward:
         return self._reads[state]
 
     def _first(self, op: tuple[Any, ...], values: Values) -> dict[str, list[tuple[float, str, int]]]:
-        """Return by first word what an open variable can turn out to be: (probability, value, sequence)."""
+        """Return the possible values of an open variable by first word: (probability, value, sequence)."""
         name, form = op[4], op[5]
         domain = self.automaton.domains[name]
         key = values[self.automaton.variables[domain.key]] if domain.key else ""
@@ -187,7 +186,7 @@ class Forward:
         return self._ids[text]
 
     def _meanings(self, token: str) -> dict[str, float]:
-        """Return P(token is written | word is meant) for every word for which that is not zero."""
+        """Return P(token is written | word is meant) for each word for which it is not zero."""
         if token not in self._meant:
             rate = self.automaton.typo_rate
             meant = {token: 1.0 - rate if eligible(token) else 1.0}
@@ -197,7 +196,7 @@ class Forward:
         return self._meant[token]
 
     def _words(self) -> frozenset[str]:
-        """Return all tokens that the automaton can mean."""
+        """Return all tokens that the automaton can intend to write."""
         words: set[str] = set()
         for op in self.automaton.ops:
             texts = [op[1]] if op[0] == TEXT else [text for text, _ in op[2].values()] if op[0] == SLOT else []

@@ -1,10 +1,10 @@
-"""The sentences of the embedded corpus (notation: `corpus/synthetic/automaton.py`).
+"""Define the sentences of the embedded corpus (notation: `corpus/synthetic/automaton.py`).
 
-What makes it learnable in layers: words within a phrase (a trigram's job), agreement and names across a sentence, and
-what only a memory helps with: the dish, person, place, company, party size, waiting time, price, town and occasion
-come up early, are chosen from dozens to thousands of alternatives, and come back sentences later. The tone of food and
-service is drawn once per review from the star rating and holds to the end.
-Every part of a review but the first begins with its own separator `{sep}`.
+The text can be learnt in layers: first words within a phrase (a trigram is enough), then agreement and names across a
+sentence, then facts that need memory. The dish, person, place, company, party size, waiting time, price, town and
+occasion appear early, are chosen from dozens to thousands of alternatives, and come back sentences later. The tone of
+food and service is drawn once per review from the star rating, and stays the same to the end.
+Every part of a review except the first begins with its own separator `{sep}`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""More sentences of the embedded corpus: what was had, how the service was, and everything around it.
+"""Define more sentences of the embedded corpus: food and other goods, service, and the circumstances of the visit.
 
-See `corpus/synthetic/grammar_rules.py` for what the parts are for.
+`corpus/synthetic/grammar_rules.py` explains the purpose of the parts.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ SERVICE: dict[str, Rule] = {
 
 
 FILLERS: dict[str, Rule] = {
-    # Each of the four comes once in a plan at most, so that nobody says the same thing twice.
+    # Each of these four rules occurs at most once in a plan, so that no review repeats a statement.
     "around": "[*3|{look}*4|{look}{parking}*1.5|{parking}*2|{music}*1.5|{look}{music}]",
     "inside": By("kind", {"food": "[*2|{menu}*2|{portions}*2|{neighbor}*2|{portions}{neighbor}*1.5|{menu}{portions}]",
                           "care": "[*2|{room}*2|{hours}*2|{chair}*2|{room}{chair}*1.5|{hours}{room}]"}),

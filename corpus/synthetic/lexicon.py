@@ -1,7 +1,7 @@
-"""The word material of the embedded corpus: what can be ordered, who serves, where; common words and a Zipf tail.
+"""Provide the words of the embedded corpus: items, staff, places, common words, and rare names with a Zipf tail.
 
-Each category lists its usual items by falling popularity (a plus marks plurals), then the syllables and nouns from
-which its rare ones are made up. Ranks follow Zipf's law with Mandelbrot's shift, weight(r) = 1 / (r + 2)^1.05.
+Each category lists its usual items, the most popular first (a plus marks plurals), then the syllables and nouns from
+which its rare items are composed. Ranks follow Zipf's law with Mandelbrot's shift, weight(r) = 1 / (r + 2)^1.05.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EXPONENT, SHIFT = 1.05, 2.0
 
 @dataclass(frozen=True)
 class Category:
-    """The words of one kind of business: templates say `{category.spot}`; items become the dishes of a review."""
+    """The words of one kind of business; templates use e.g. `{category.spot}`, and dishes are the items of a review."""
 
     kind: str
     weight: float
@@ -196,12 +196,12 @@ CITY_ENDS = "ville ton field dale wood brook port haven ford view burg side cres
 
 
 def zipf(values: list[str]) -> dict[str, float]:
-    """Return weights by rank, most popular first."""
+    """Return weights by rank, with the most popular value first."""
     return {value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)}
 
 
 def words(block: str) -> list[str]:
-    """Return the words of a block."""
+    """Return the words of a block, separated by white space."""
     return block.split()
 
 
@@ -211,7 +211,7 @@ def split(block: str) -> list[str]:
 
 
 def made_up(syllables: str, count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)) -> list[str]:
-    """Return distinct pronounceable words; the same for the same arguments on every platform."""
+    """Return distinct pronounceable words; equal arguments give equal words on every platform."""
     source, draw, words = syllables.split(), Random(seed), dict[str, None]()
     while len(words) < count:
         length = lengths[int(draw.random() * len(lengths))]
@@ -222,7 +222,7 @@ def made_up(syllables: str, count: int, seed: str, lengths: tuple[int, ...] = (2
 
 
 def rare_items(name: str, count: int) -> list[str]:
-    """Return made-up items of a category, e.g. "khapra curry"."""
+    """Return composed items of a category, e.g. "khapra curry"."""
     category, draw = CATEGORIES[name], Random(f"items of {name}")
     nouns = split(category.nouns)
     return [f"{word} {nouns[int(draw.random() * len(nouns))]}" for word in made_up(category.syllables, count, name)]

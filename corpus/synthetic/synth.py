@@ -1,10 +1,10 @@
-"""Files of the embedded corpus in the schema of Yelp's open dataset: one JSON object a line.
+"""Write files of the embedded corpus in the schema of Yelp's open dataset: one JSON object per line.
 
     from corpus.synthetic.synth import write_reviews
     write_reviews(Path("reviews.jsonl"), reviews=20_000, seed=1, malformed=0.001, duplicates=0.005, workers=2)
 
-Lines are made in chunks, and each chunk has its own random streams: the same seed gives the same bytes for any number
-of workers, and the first chunks of a long file are those of a short one.
+Lines are written in chunks, and each chunk has its own random streams. So a seed gives the same bytes for any number of
+workers, and the first chunks of a long file equal those of a short file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.processes.children import deaf_to_the_terminal, end_with_parent
 from corpus.synthetic.grammar import STARS, automaton, write_review
 
 CHUNK = 2_000
-"""Lines of a chunk; part of what a seed means."""
+"""Lines in a chunk; another value gives other files for the same seed."""
 USERS = 200_000
 FIRST_DAY, DAYS = np.datetime64("2015-01-01T00:00:00"), 2_922
 MALFORMED = ("truncated", "stars in words", "no text", "invalid UTF-8", "empty text", "not an object")
@@ -44,23 +44,23 @@ def write_reviews(
     workers: int = 1,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write a file of reviews; it appears under its name only when it is whole.
+    """Write a file of reviews; it appears under its name when it is complete.
 
     Args:
         out: The file, usually `*.jsonl`.
-        reviews: Lines in all, malformed ones and duplicates included.
-        seed: Same seed, same bytes.
-        malformed: Share of lines that no reader should take for a review (see `MALFORMED`).
-        duplicates: Share of lines that repeat an earlier text, half of them with its review_id too.
-        workers: Processes; changes nothing but the time.
-        report: Called with the lines written so far and in all.
+        reviews: Number of lines, including malformed ones and duplicates.
+        seed: Equal seeds give equal bytes.
+        malformed: Share of lines that no reader should accept as a review (see `MALFORMED`).
+        duplicates: Share of lines that repeat an earlier text; half of them also repeat its review_id.
+        workers: Number of processes; it changes only the time.
+        report: Called with the lines written so far and in total.
 
     Returns:
-        reviews, bytes and sha256 of the file, and how many of its lines are malformed and duplicates.
+        reviews, bytes and sha256 of the file, and the numbers of malformed lines and duplicates.
 
     Raises:
         ConfigError: A number is out of its range.
-        StoreFull, NotWritable: From the operating system, as ours.
+        StoreFull, NotWritable: The disk is full or not writable.
     """
     _check(reviews, malformed, duplicates, workers)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
@@ -76,7 +76,7 @@ def write_reviews(
 def make_chunk(
     index: int, lines: int, seed: int, malformed: float = 0.0, duplicates: float = 0.0
 ) -> tuple[bytes, tuple[int, int, int]]:
-    """Return the lines of one chunk, and how many there are, malformed and duplicates among them."""
+    """Return the lines of one chunk, and the numbers of all, malformed and duplicate lines."""
     texts, columns, faults = (np.random.default_rng([seed, index, stream]) for stream in range(3))
     fields = _Columns(columns, index, lines)
     uniform = _uniforms(texts).__next__
@@ -88,7 +88,7 @@ def make_chunk(
         fate, detail = fates[row]
         if made and fate < duplicates:
             review = made[int(detail * 2 * len(made)) % len(made)]
-            # One half is the very same review again, the other the same text posted anew.
+            # Half of the duplicates are the same review again, the others the same text as a new review.
             written.append(orjson.dumps(review if detail < 0.5 else fields.repost(review, row)))
             twice += 1
             continue
@@ -104,12 +104,12 @@ def make_chunk(
 
 
 class _Columns:
-    """Everything of a chunk's reviews but the text, drawn at once."""
+    """All fields of a chunk's reviews except the text, drawn at once."""
 
     def __init__(self, draw: np.random.Generator, index: int, lines: int) -> None:
         self._ids = _review_ids(draw, index * CHUNK, lines)
         self._stars = draw.choice(np.arange(1, 6), lines, p=list(STARS.values())).tolist()
-        # Zipf's law by the inverse of its continuous form: user number = USERS^u.
+        # Inverse of the continuous form of Zipf's law: user number = USERS^u.
         self._users = (USERS ** draw.random(lines)).astype(int).tolist()
         self._dates = _dates(draw, lines)
         self._votes = (draw.geometric([0.5, 0.75, 0.65], (lines, 3)) - 1).tolist()
@@ -132,12 +132,12 @@ class _Columns:
         }
 
     def repost(self, review: dict[str, Any], row: int) -> dict[str, Any]:
-        """Return the same text under another review_id and date."""
+        """Return the same text with another review_id and date."""
         return {**review, "review_id": self._ids[row], "date": self._dates[row]}
 
 
 def _spoil(review: dict[str, Any], detail: float) -> bytes:
-    """Return a line that is not a review, each way as likely."""
+    """Return a line that is not a review; all kinds of `MALFORMED` are equally likely."""
     way, rest = divmod(detail * len(MALFORMED), 1)
     kind = MALFORMED[int(way)]
     if kind == "stars in words":
@@ -165,11 +165,11 @@ def _chunks(
         for job in jobs:
             yield make_chunk(*job)
         return
-    # Fresh processes, since a fork would copy the locks of threads that other libraries have started.
+    # Spawn new processes, because a fork would copy the locks of threads that other libraries have started.
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
         rest, waiting = iter(jobs), list[Future[Any]]()
         try:
-            # Only a few chunks are under way at a time, so that memory stays bounded however long the file.
+            # Only a few chunks are in progress at a time, so memory stays bounded for files of any length.
             with deaf_to_the_terminal():
                 waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
             while waiting:
@@ -178,7 +178,7 @@ def _chunks(
                 with deaf_to_the_terminal():
                     waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
         finally:
-            if waiting:  # who gave up does not wait for what nobody will read
+            if waiting:  # the caller stopped early: do not wait for chunks that nobody will read
                 for process in active_children():
                     process.kill()
 
@@ -189,7 +189,7 @@ def _uniforms(draw: np.random.Generator) -> Iterator[float]:
 
 
 def _review_ids(draw: np.random.Generator, first: int, lines: int) -> list[str]:
-    """Return ids of 22 characters, all different: 8 random bytes and the line's number times an odd constant."""
+    """Return unique ids of 22 characters: 8 random bytes and the line number times an odd constant."""
     numbers = np.arange(first, first + lines, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     raw = np.stack([draw.integers(0, 2**64, lines, dtype=np.uint64), numbers], 1).astype("<u8").tobytes()
     return [base64.urlsafe_b64encode(raw[at : at + 16])[:22].decode() for at in range(0, len(raw), 16)]
@@ -201,7 +201,7 @@ def _hashed_id(name: str) -> str:
 
 
 def _dates(draw: np.random.Generator, lines: int) -> list[str]:
-    """Return moments from 2015 to 2022, their density growing linearly from a third of what it is in the end."""
+    """Return timestamps from 2015 to 2022; the density grows linearly from a third of its final value."""
     moment = (np.sqrt(1 + 8 * draw.random(lines)) - 1) / 2
     seconds = (moment * DAYS * 86_400).astype(np.int64)
     return [text.replace("T", " ") for text in np.datetime_as_string(FIRST_DAY + seconds).tolist()]

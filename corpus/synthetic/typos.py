@@ -1,8 +1,8 @@
-"""Typing errors at a known rate: a memoryless channel from intended words to written ones.
+"""Simulate typing errors at a known rate: a memoryless channel from intended words to written ones.
 
-Only words of four or more lower-case ASCII letters are ever mistyped, each independently with the same probability.
-A mistyped word loses a letter, doubles one or swaps two neighbours; its first letter stays. All outcomes of a word
-and their probabilities can be listed, so that the channel can be inverted exactly (`intended`).
+Only words of four or more lower-case ASCII letters are mistyped, each independently with the same probability. A
+mistyped word loses a letter, doubles one, or swaps two neighbours; its first letter stays. All outcomes of a word and
+their probabilities can be listed, so the channel can be inverted exactly (`intended`).
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from functools import lru_cache
 from itertools import accumulate
 
 TOKEN = re.compile(r"[\w'-]+|[^\w'-]")
-"""A text is a sequence of these: words (with apostrophes and hyphens), and every other character by itself."""
+"""Pattern of the tokens of a text: words (with apostrophes and hyphens), and every other character by itself."""
 KINDS = {"drop": 0.45, "swap": 0.3, "double": 0.25}
 _ELIGIBLE = re.compile(r"[a-z]{4,}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def eligible(token: str) -> bool:
-    """Say whether a token can be mistyped at all."""
+    """Return whether a token can be mistyped."""
     return _ELIGIBLE.fullmatch(token) is not None
 
 
 def count_eligible(text: str) -> int:
-    """Return how many tokens of a text can be mistyped."""
+    """Return the number of tokens of a text that can be mistyped."""
     return sum(map(eligible, TOKEN.findall(text)))
 
 
 @lru_cache(maxsize=100_000)
 def corruptions(word: str) -> dict[str, float]:
-    """Return every way of mistyping a word with its probability, given that it is mistyped; they sum to 1."""
+    """Return all possible errors of a word with their probabilities, given that it is mistyped; they sum to 1."""
     outcomes: dict[str, list[str]] = {
         "drop": [word[:i] + word[i + 1 :] for i in range(1, len(word))],
         "double": [word[: i + 1] + word[i:] for i in range(1, len(word))],
@@ -58,14 +58,14 @@ def _cumulative(word: str) -> tuple[list[float], list[str]]:
 
 
 def corrupt(word: str, uniform: float) -> str:
-    """Return the mistyped word that a number drawn uniformly from [0, 1) stands for."""
+    """Return the mistyped word selected by a number drawn uniformly from [0, 1)."""
     cumulative, surfaces = _cumulative(word)
     return surfaces[min(bisect_right(cumulative, uniform), len(surfaces) - 1)]
 
 
 def intended(surface: str, vocabulary: Container[str]) -> dict[str, float]:
     """Return the words of the vocabulary that can be mistyped as *surface*, with P(surface | word, mistyped)."""
-    # The first letter never changes, so only what follows it has to be undone.
+    # The first letter never changes, so only the rest has to be inverted.
     candidates = {surface[:i] + surface[i + 1 :] for i in range(1, len(surface))}
     candidates.update(
         surface[:i] + surface[i + 1] + surface[i] + surface[i + 2 :] for i in range(1, len(surface) - 1)
