@@ -107,7 +107,7 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
 
 
 def _row_bytes() -> pl.Expr:
-    """Return an expression for all fields of a row as bytes; lengths and numbers come first, so rows cannot collide."""
+    """Return an expression for a row as bytes; lengths and numbers come first, so different rows differ in bytes."""
     texts = [name for name in FIELDS if name in ("review_id", "user_id", "business_id", "text")]
     numbers = [pl.col(name).str.len_bytes() for name in texts]
     numbers += [pl.col(name).to_physical() for name in FIELDS if name not in texts]

@@ -48,7 +48,7 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
     """Return the dates between the splits: those of *config*, otherwise dates that reach the shares.
 
     The latest months go to the test split until it has its share of the dated reviews. The months before go to
-    validation in the same way. Then more data moves the dates; the log says how to fix them in the settings.
+    validation in the same way. In this case new data moves the dates; the log says how to fix them in the settings.
 
     Raises:
         ConfigError: A given date is not the first day of a month, so that its month would be in two splits.
