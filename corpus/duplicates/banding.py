@@ -4,7 +4,7 @@ Two texts of Jaccard similarity s agree in one value of their signatures with pr
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
 Massive Datasets, 3rd ed., section 3.4.2).
 
-Two different texts seldom share a band, but n texts have n^2 / 2 pairs: with millions of reviews most of the pairs that
+Two dissimilar texts seldom share a band, but n texts have n^2 / 2 pairs: with millions of reviews most pairs that
 share a band are not similar. So each pair is first checked by a `Sketch`, one byte of each of some values (b-bit
 minwise hashing: Li and Koenig 2010), which costs a thousandth of a comparison of the texts.
 """
@@ -25,13 +25,13 @@ SEED = 1
 """Seed of the hash functions of MinHash."""
 
 RECALL = 0.98
-"""Least share of pairs with exactly the limit's similarity that must share a band; more similar pairs share it more."""
+"""Least share of pairs just at the similarity limit that must share a band; for more similar pairs it is higher."""
 
 LOWEST_RECALL = 0.95
 
 SKETCH_BYTES = 16
 OVERLOOKED = 0.0005
-"""Largest share of pairs with exactly the limit's similarity that their sketches may miss."""
+"""Largest share of pairs just at the similarity limit that their sketches may miss."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Bands:
 
     @classmethod
     def of(cls, config: DuplicatesConfig) -> Bands:
-        """Return the longest bands that still reach `RECALL`; long bands bring the fewest different texts together.
+        """Return the longest bands that still reach `RECALL`; long bands bring the fewest dissimilar texts together.
 
         Raises:
             ConfigError: Even bands of one value would lose more than one pair in twenty.

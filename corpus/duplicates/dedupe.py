@@ -78,7 +78,7 @@ class NearDuplicates:
 
     @property
     def recall(self) -> float:
-        """Expected share of pairs with exactly the limit's similarity that are compared."""
+        """Expected share of pairs just at the similarity limit that are compared."""
         least = self._similarity
         return self.bands.recall(least) * (1 - self.sketch.overlooked(least))
 
