@@ -1,4 +1,4 @@
-"""Gradients that are too large are shortened before the step.
+"""Clip gradients that are too large before the optimiser step.
 
 Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1 (the norm of the
 whole gradient); Mikolov 2012, "Statistical language models based on neural networks", section 3.3.2 (each entry).
@@ -17,13 +17,13 @@ from torch.nn.utils import get_total_norm
 
 @dataclass(frozen=True)
 class Clipped:
-    """What was done to a gradient.
+    """The result of clipping a gradient.
 
     Args:
-        norm: Of the whole gradient after scaling and before anything was cut.
-        by_value: At least one entry was cut.
-        by_norm: The whole was shortened, after entries had been cut.
-        factor: What the gradient is still to be multiplied by.
+        norm: Of the whole gradient, after scaling and before clipping.
+        by_value: At least one entry was clipped.
+        by_norm: The whole gradient was shortened, after entries had been clipped.
+        factor: The caller must still multiply the gradient by this.
     """
 
     norm: float
@@ -35,9 +35,9 @@ class Clipped:
 def scale_and_clip(
     parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
 ) -> Clipped:
-    """Multiply all gradients by *scale*, cut entries beyond ± *value*, then shorten the whole to *norm* if longer.
+    """Multiply all gradients by *scale*, clip entries to ± *value*, then shorten the whole gradient to *norm* if longer.
 
-    Where the norm is not finite the gradients are left alone. Without *value* it is one pass over the gradients.
+    If the norm is not finite, the gradients are not changed. Without *value* this takes one pass over the gradients.
     """
     parameters = list(parameters)
     clipped = measure_and_cut(parameters, scale, norm, value)
@@ -47,14 +47,14 @@ def scale_and_clip(
 
 
 def multiply(parameters: Iterable[nn.Parameter], factor: float) -> None:
-    """Multiply all gradients."""
+    """Multiply all gradients by *factor*."""
     torch._foreach_mul_([parameter.grad for parameter in parameters if parameter.grad is not None], factor)
 
 
 def measure_and_cut(
     parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
 ) -> Clipped:
-    """Do as `scale_and_clip`, but leave it to the caller to multiply all gradients by the result's `factor`."""
+    """Do the same as `scale_and_clip`, but the caller must multiply all gradients by the result's `factor`."""
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length = float(get_total_norm(grads, foreach=True)) * scale
     if not math.isfinite(length):

@@ -1,10 +1,10 @@
-"""The rules of `optimizers.py` on the same model, data and budget of tokens, each at several rates.
+"""Compare the optimisers of `optimizers.py` on the same model, data and token budget, each at several learning rates.
 
-Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order. What
-differs is the rule, its rate, and where a rule is defined by it also the rest: "gd" takes one step per epoch, from all
-windows at once, and "nt_asgd" keeps its rate constant. No weight decays, because a decoupled decay grows with the rate,
-and the rates of rules differ by a factor of a thousand; all other options are those of the model, but for the constants
-of rules that a trial's rule does not have: these are at their defaults.
+Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order.
+Trials differ in the optimiser and its rate. Two optimisers need more: "gd" takes one step per epoch, from all windows
+at once, and "nt_asgd" keeps its rate constant. Weight decay is 0 in all trials, because a decoupled decay grows with
+the rate, and the rates differ by a factor of a thousand. All other options are the model's own, except constants that
+the trial's optimiser does not have: these are at their defaults.
 """
 
 from __future__ import annotations
@@ -37,37 +37,37 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "adagrad": (0.1, 0.3, 1.0), "adadelta": (16.0, 64.0, 256.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
     "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
 }  # fmt: skip
-"""Rates that are tried where no others are asked for."""
+"""Rates to try when the caller gives none."""
 EVALUATIONS = 12
 SAME: Mapping[str, Any] = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh"}
-"""Options of training that all trials have, whatever the model's own are; rule, rate and epochs are a trial's."""
+"""Training options that are the same in all trials and replace the model's own; optimiser, rate and epochs vary."""
 OWN: Mapping[str, tuple[str, ...]] = {
     "gd": ("batch", "micro_batch", "carry", "random_window"), "nt_asgd": ("schedule", "ema"),
 }  # fmt: skip
-"""Options that a rule is defined by, so that the model's own have no part in its trials."""
+"""Options that an optimiser fixes itself, so that the model's own values have no effect in its trials."""
 LOST = ("diverged", "memory")
 """Kinds of errors after which the other trials go on."""
 TOGETHER = 256
 """Windows of the full batch whose activations are in memory at a time."""
 HELD_OUT_TOKENS = 20_000
-"""Held-out tokens that every evaluation scores, about."""
+"""Held-out tokens that every evaluation scores, approximately."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One fit.
+    """The result of one fit.
 
     Args:
-        optimizer: The rule.
+        optimizer: Its name.
         rate: Peak learning rate; NaN where the range test found none.
-        tokens: Seen at each evaluation.
+        tokens: Tokens seen at each evaluation.
         nats: On validation, per token, at each evaluation.
         updates: Steps taken.
         seconds: Spent on updates.
-        divergences: Times that it went back to a good state with half the rate.
+        divergences: Times that the fit went back to a good state with half the rate.
         parameters: Of the model.
-        diverged: It was given up, and only the points until then are known.
-        failure: Why there is no result, where something else than divergence ended it or its range test.
+        diverged: The fit was given up; only the points before that are known.
+        failure: Why there is no result, if the fit or its range test ended by something else than divergence.
     """
 
     optimizer: str
@@ -83,18 +83,18 @@ class Trial:
 
     @property
     def final(self) -> float:
-        """Validation nats per token at the end; infinite where it diverged or failed."""
+        """Validation nats per token at the end; infinite if the fit diverged or failed."""
         return math.inf if self.diverged or self.failure or not self.nats else self.nats[-1]
 
     @property
     def outcome(self) -> str:
-        """The final nats, or what happened instead."""
+        """The final nats, or "failed" or "diverged"."""
         return "failed" if self.failure else f"{self.final:.3f}" if math.isfinite(self.final) else "diverged"
 
 
 @dataclass(frozen=True)
 class OptimizerComparison:
-    """All trials.
+    """The results of all trials.
 
     Args:
         trials: In the order in which they were run.
@@ -110,14 +110,14 @@ class OptimizerComparison:
 
     @property
     def best(self) -> tuple[Trial, ...]:
-        """The trial of each rule that ends lowest, best rule first."""
+        """The trial of each optimiser with the lowest final nats, best optimiser first."""
         names = dict.fromkeys(trial.optimizer for trial in self.trials)
         own = [min((t for t in self.trials if t.optimizer == name), key=lambda t: t.final) for name in names]
         return tuple(sorted(own, key=lambda trial: trial.final))
 
 
 def first_reviews(stream: TokenStream, tokens: int) -> TokenStream:
-    """Return a stream of the first reviews that have about so many tokens to predict together; at least one review."""
+    """Return a stream of the first reviews that have about *tokens* tokens to predict; at least one review."""
     scored_D = np.asarray(stream.offsets[1:]) - 2 * np.arange(1, len(stream) + 1)
     reviews = min(len(stream), max(1, int(np.searchsorted(scored_D, tokens, "right"))))
     if reviews == len(stream):
@@ -128,13 +128,13 @@ def first_reviews(stream: TokenStream, tokens: int) -> TokenStream:
 
 
 def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: float, stream: TokenStream) -> NeuralSpec:
-    """Return the options of one trial; see the module's head for what is the same in all and what is not."""
+    """Return the options of one trial; the module docstring says which are the same in all trials."""
     own: dict[str, Any] = {}
     if optimizer == "gd":
         windows = max(1, -(-(len(stream.ids) - 1) // spec.training.window))
         own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
     if optimizer == "nt_asgd":
-        own = {"schedule": "constant", "ema": 0.0}  # it has an average of its own
+        own = {"schedule": "constant", "ema": 0.0}  # NT-ASGD has its own average
     same = {**SAME, "epochs": epochs}
     with as_written():
         training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
@@ -152,24 +152,23 @@ def compare(
     rates: Mapping[Optimizer, Sequence[float] | None],
     tell: Callable[[OptimizerComparison], Any] = lambda found: None,
 ) -> OptimizerComparison:
-    """Fit one model by every rule at every rate.
+    """Fit one model with every optimiser at every rate.
 
-    A trial that diverges, for which memory does not suffice or whose range test finds no rate is a result; the others
-    go on.
+    A trial that diverges, runs out of memory or whose range test finds no rate is a result; the others go on.
 
     Args:
         spec: The model; its `training` gives batch, window, schedule, clipping, number format and seed.
         vocabulary: Of both streams.
-        train: Training reviews, all of which are read in an epoch: take `first_reviews` of a large stream.
+        train: Training reviews. Every epoch reads all of them, so use `first_reviews` for a large stream.
         validation: Held-out reviews.
-        context: Work folder, emptied of each trial after it; device, threads, listener.
+        context: Work folder (each trial's files are deleted after it), device, threads, listener.
         epochs: Of every trial.
-        rates: By rule; None lets the range test choose one.
-        tell: Called after every trial with all there are so far.
+        rates: By optimiser; None: the range test chooses one.
+        tell: Called after every trial with all results so far.
 
     Raises:
-        ModelError: "input" for an unknown rule, an empty stream or another vocabulary's; that of the last trial where
-            all of them failed.
+        ModelError: "input" for an unknown optimiser, an empty stream or another vocabulary's; the error of the last
+            trial if all of them failed.
     """
     if unknown := [name for name in rates if name not in ALL]:
         raise ModelError(f"there is no optimiser named {unknown[0]!r}; there are {', '.join(ALL)}", "input")
@@ -198,7 +197,7 @@ def compare(
 
 
 def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, context: FitContext) -> float:
-    """Return what the range test suggests; that of SGD for full batches, whose sweep would take many epochs."""
+    """Return the rate that the range test suggests; for "gd" that of SGD, because a sweep over full batches is too long."""
     rule: Optimizer = "sgd" if optimizer == "gd" else optimizer
     chosen = trial_spec(spec, rule, spec.training.learning_rate, 1.0, train)
     return find_rate(chosen, train, device=context.device, threads=context.threads).suggestion

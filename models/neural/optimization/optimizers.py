@@ -1,25 +1,25 @@
-"""The rules by which a gradient becomes a step, each written out from its equation.
+"""Implement the optimisers, each written out from its equation.
 
-Symbols, the same in all of them; every operation is meant entry by entry:
+The symbols are the same in all of them; every operation is entry by entry:
 
     θ  weights            g  gradient of the loss (a mean over tokens) by θ, after clipping
     η  learning rate      γ, ρ, β1, β2  decays of averages of the past, in [0, 1)
     ε  a small number that keeps a quotient finite
 
-`torch.optim` has all of them too, and the tests hold each against its counterpart there. The exception is "adamw",
-which is torch's own fused AdamW: it is the default, and the time that it takes counts.
+`torch.optim` has all of them too, and the tests compare each with its counterpart there. The exception is "adamw",
+which is torch's own fused AdamW: it is the default, so its speed matters.
 
-What differs between text books and programs:
+Text books and programs differ in these points:
 
-- Momentum. Some lecture notes print v ← γ v − η g and then θ ← θ − v. The two minus signs make the step climb; it is
-  either θ ← θ + v with that v, or θ ← θ − v with v ← γ v + η g.
-- Where η stands. With v ← γ v + g, θ ← θ − η v a new η acts on the whole velocity at once, with v ← γ v + η g,
-  θ ← θ − v only on the gradients to come. At a constant η both are the same. Here, as in torch: the former.
-- Where ε stands. Papers and lectures have √(v + ε), torch √v + ε for AdaGrad, RMSprop and Adam. Here, as in torch: the
-  latter, but for AdaDelta. With ε² in the root in place of ε the step is longer, by a factor of at most √2 and of at
-  most 1 + ε/√v.
-- What stochastic means. Batch gradient descent, stochastic and mini-batch gradient descent are one rule. They differ in
-  how many examples g is a mean over: all of them, one, or some.
+- Momentum. Some lecture notes print v ← γ v − η g and then θ ← θ − v. The two minus signs make the step climb. Correct
+  is either θ ← θ + v with that v, or θ ← θ − v with v ← γ v + η g.
+- Position of η. With v ← γ v + g, θ ← θ − η v, a new η changes the whole velocity at once. With v ← γ v + η g,
+  θ ← θ − v, it changes only later gradients. At a constant η both are the same. This module, like torch, uses the first.
+- Position of ε. Papers and lectures have √(v + ε); torch has √v + ε for AdaGrad, RMSprop and Adam. This module, like
+  torch, uses √v + ε, except for AdaDelta. With ε² under the root in place of ε outside it, the step is longer, by a
+  factor of at most √2 and of at most 1 + ε/√v.
+- Meaning of "stochastic". Batch, stochastic and mini-batch gradient descent are one rule. They differ in how many
+  examples g is a mean over: all of them, one, or some.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from ...specs import TrainingSpec
 from .weight_penalty import penalise
 
 Memory = dict[str, Tensor]
-"""What a rule remembers of one parameter."""
+"""The tensors that a rule remembers for one parameter."""
 Group = dict[str, Any]
 """Parameters that share their constants: "lr" (η), "weight_decay", and those of the rule."""
 
 
 class Rule(torch.optim.Optimizer):
-    """θ ← θ − Δ, where Δ is what a subclass makes of the gradient; before that the weights may decay by themselves.
+    """Base class: θ ← θ − Δ, where a subclass computes Δ from the gradient; weight decay is applied before.
 
-    The decay is decoupled from the rule: θ ← (1 − η · weight_decay) θ (Loshchilov & Hutter 2019, algorithm 2, with η in
-    it as torch has it). It grows with η: what suits AdamW's η = 0.003 is far too much for an η of 1.
+    The decay is decoupled from the rule: θ ← (1 − η · weight_decay) θ (Loshchilov & Hutter 2019, algorithm 2, with η
+    included as in torch). It grows with η: a decay that suits AdamW's η = 0.003 is far too large for an η of 1.
 
     Args:
         parameters: Tensors, or groups of them with their own "weight_decay".
@@ -78,19 +78,19 @@ class Rule(torch.optim.Optimizer):
 
     @abstractmethod
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
-        """Return Δ, of the gradient's shape, and bring the memory up to date; the gradient stays as it is."""
+        """Return Δ, of the gradient's shape, and update the memory; the gradient is not changed."""
         raise NotImplementedError
 
 
 def remembered(memory: Memory, name: str, g: Tensor) -> Tensor:
-    """Return a tensor of the memory, to be changed in place; 0 at first."""
+    """Return a tensor of the memory, to be changed in place; it is 0 at first."""
     if name not in memory:
         memory[name] = torch.zeros_like(g)
     return memory[name]
 
 
 class SGD(Rule):
-    """Gradient descent (Cauchy 1847); with g of a few examples it is stochastic (Robbins & Monro 1951).
+    """Gradient descent (Cauchy 1847); with g over a few examples it is stochastic (Robbins & Monro 1951).
 
     Δ = η g
     """
@@ -101,7 +101,7 @@ class SGD(Rule):
 
 
 class Momentum(Rule):
-    """The heavy ball (Polyak 1964): steps that agree add up, to 1/(1 − γ) times their length at most.
+    """The heavy-ball method (Polyak 1964): steps in the same direction add up, to at most 1/(1 − γ) times their length.
 
     v ← γ v + g
     Δ = η v
@@ -117,13 +117,13 @@ class Momentum(Rule):
 
 
 class Nesterov(Momentum):
-    """Nesterov's accelerated gradient: the gradient is that of the place to which the momentum alone would lead.
+    """Nesterov's accelerated gradient: the gradient is taken at the point that the momentum alone would reach.
 
     v ← γ v + g
     Δ = η (g + γ v)
 
-    Sutskever et al. 2013, eq. 3 and 4, take g at φ = θ − η γ v. The weights kept here are φ, so that no second set is
-    needed; then the same course reads as above.
+    Sutskever et al. 2013, eq. 3 and 4, take g at φ = θ − η γ v. This class keeps φ as the weights, so that it needs no
+    second set; the same method then has the equations above.
     """
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
@@ -133,7 +133,7 @@ class Nesterov(Momentum):
 
 
 class AdaGrad(Rule):
-    """Each weight has a rate of its own, that falls with all it has been through (Duchi, Hazan & Singer 2011).
+    """AdaGrad (Duchi, Hazan & Singer 2011): each weight has its own rate, which falls with the sum of its squared gradients.
 
     G ← G + g²
     Δ = η g / (√G + ε)
@@ -149,7 +149,7 @@ class AdaGrad(Rule):
 
 
 class RMSprop(Rule):
-    """AdaGrad that forgets: the mean of squares is an exponential one (Tieleman & Hinton 2012, lecture 6.5, slide 29).
+    """AdaGrad with an exponential mean of squares instead of a sum (Tieleman & Hinton 2012, lecture 6.5, slide 29).
 
     v ← γ v + (1 − γ) g²
     Δ = η g / (√v + ε)
@@ -174,7 +174,7 @@ class AdaDelta(Rule):
     u ← ρ u + (1 − ρ) δ²
     Δ = η δ                      Zeiler has no η: it is 1
 
-    u starts at 0, so the first step is about √(ε / (1 − ρ)) long: ε decides how slowly it starts.
+    u starts at 0, so the first step has a length of about √(ε / (1 − ρ)): ε decides how slowly training starts.
     """
 
     def __init__(
@@ -194,13 +194,13 @@ class AdaDelta(Rule):
 
 
 class AdamSimplified(Rule):
-    """Adam as lectures shorten it, without the correction of the averages that start at 0.
+    """Adam as many lectures print it, without bias correction of the averages that start at 0.
 
     m ← β1 m + (1 − β1) g
     v ← β2 v + (1 − β2) g²
     Δ = η m / (√v + ε)
 
-    Its first step is (1 − β1)/√(1 − β2) times that of Adam: 3.2 times with 0.9 and 0.999, as long with 0.9 and 0.99.
+    Its first step is (1 − β1)/√(1 − β2) times that of Adam: 3.2 times with 0.9 and 0.999, the same with 0.9 and 0.99.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class AdamSimplified(Rule):
         return group["lr"] * m / (v.sqrt() + group["eps"])
 
     def moments(self, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor]:
-        """Return m and v (the very tensors) with the new gradient in them."""
+        """Return m and v (the stored tensors) after adding the new gradient."""
         beta1, beta2 = group["beta1"], group["beta2"]
         m = remembered(memory, "m", g).mul_(beta1).add_((1 - beta1) * g)
         v = remembered(memory, "v", g).mul_(beta2).add_((1 - beta2) * g * g)
@@ -223,7 +223,7 @@ class AdamSimplified(Rule):
 
 
 class Adam(AdamSimplified):
-    """Adam (Kingma & Ba 2015, algorithm 1): m and v, which start at 0, are divided by what their shares sum to.
+    """Adam (Kingma & Ba 2015, algorithm 1): m and v start at 0 and are divided by the sum of their weights so far.
 
     m̂ = m / (1 − β1^t)
     v̂ = v / (1 − β2^t)
@@ -235,7 +235,7 @@ class Adam(AdamSimplified):
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η m̂ / (√v̂ + ε)."""
         m, v = self.moments(g, memory, group)
-        # The name under which torch keeps a count in float32 whatever the parameters are.
+        # torch keeps a state called "step" in float32 for every number format of the parameters.
         t = memory["step"] = memory.get("step", torch.zeros(())) + 1
         m_hat = m / (1 - group["beta1"] ** t.item())
         v_hat = v / (1 - group["beta2"] ** t.item())
@@ -243,10 +243,10 @@ class Adam(AdamSimplified):
 
 
 def make_optimizer(network: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
-    """Return the rule that `training.optimizer` names, over all parameters of a network that are trained.
+    """Return the optimiser that `training.optimizer` names, over all trainable parameters of a network.
 
-    Its decay acts on matrices only (Loshchilov & Hutter 2019, "Decoupled weight decay regularization"): biases and
-    other vectors are not pulled towards 0.
+    Its decay applies only to matrices (Loshchilov & Hutter 2019, "Decoupled weight decay regularization"); biases and
+    other vectors do not decay.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
@@ -257,11 +257,10 @@ def make_optimizer(network: nn.Module, training: TrainingSpec) -> torch.optim.Op
 
 
 def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Optimizer:
-    """Return the rule that `training.optimizer` names, with the constants of the options.
+    """Return the optimiser that `training.optimizer` names, with the constants of the options.
 
-    "gd" and "sgd" are one rule: for gradient descent over the whole text give as many streams (`batch`) as it has
-    windows.
-    "nt_asgd" is SGD too; what it averages, and from when on, is in `models/neural/training/averaging.py`.
+    "gd" and "sgd" are one rule: for gradient descent over the whole text, set `batch` to the number of windows in the
+    text. "nt_asgd" is SGD too; `models/neural/training/averaging.py` says what it averages, and from when on.
 
     Args:
         groups: Of parameters, each with its "weight_decay".

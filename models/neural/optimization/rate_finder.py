@@ -1,13 +1,13 @@
-"""The learning-rate range test: train a little while the rate rises, and see from where on the loss explodes.
+"""Run the learning-rate range test: train briefly with a rising rate, and find the rate at which the loss explodes.
 
 Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The rate rises exponentially, by the
-same factor at every update, from initial weights and with the options of the fit that it is for: same data, windows,
-rule and clipping. Nothing is kept but the losses.
+same factor at every update. The test uses the initial weights and options of the fit that it is for: same data,
+windows, optimiser and clipping. It keeps only the losses.
 
-What is read from the curve, against the logarithm of the rate:
+It reads three rates from the curve of the loss against the logarithm of the rate:
 
     steepest     where the smoothed loss falls fastest, if it falls at all: plain SGD learns too slowly for that
-    diverged     where it stands half a nat above its lowest value, or the losses end: too much
+    diverged     where the loss is half a nat above its lowest value, or the losses end: too high
     suggestion   a tenth of `diverged`, the peak for a schedule that warms up and cools down; `steepest` where the
                  sweep ended without divergence
 """
@@ -39,24 +39,24 @@ if TYPE_CHECKING:
 
 UPDATES = 150
 SMOOTHING = 0.8
-"""A loss counts for this much less with every update between it and the one that is smoothed, to both sides."""
+"""Weight of a loss in the smoothed curve, per update of distance, in both directions."""
 RISE = 0.5
 """Nats per token above the lowest smoothed loss that count as divergence."""
 FALL = 0.1
-"""Nats per token that the smoothed loss must fall by, so that the place where it does is more than chance."""
+"""Nats per token that the smoothed loss must fall by; a smaller fall may be chance."""
 ENOUGH = 2.0
-"""Nats per token above the lowest loss so far at which the sweep stops, after so many losses in a row."""
+"""Nats per token above the lowest loss so far; the sweep stops after `IN_A_ROW` losses in a row above that."""
 IN_A_ROW = 5
 WITHOUT_PART = (
     "epochs", "warmup", "schedule", "final_rate", "evaluations", "patience", "ema", "spike", "start", "reset",
 )  # fmt: skip
-"""Options of training that a sweep leaves aside: its rate only rises, from initial weights, without validation."""
+"""Training options that a sweep ignores: its rate only rises, from initial weights, without validation."""
 LEAST = 20
-"""Losses that a curve needs."""
+"""Number of losses that a curve needs."""
 RANGES = {"gd": (1e-3, 1e3), "sgd": (1e-3, 1e3), "nt_asgd": (1e-3, 1e3), "momentum": (1e-3, 1e2),
           "nesterov": (1e-3, 1e2), "adadelta": (1e-3, 1e3), "adagrad": (1e-5, 1e1)}  # fmt: skip
 USUAL_RANGE = 1e-5, 1.0
-"""Lowest and highest rate of a sweep; that of rules that divide by the size of the gradient (RMSprop, Adam …)."""
+"""Lowest and highest rate of a sweep, for optimisers that divide by the size of the gradient (RMSprop, Adam …)."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class RateSweep:
     Args:
         rates: Of each update, rising.
         nats: Loss of each update's window.
-        smoothed: The same, smoothed to both sides.
+        smoothed: The same, smoothed in both directions.
         steepest: Rate at which `smoothed` falls fastest; None where it does not fall.
         diverged: The lowest rate that is too high; None where the sweep ended before.
-        in_nats: The losses are nats. False where an estimator is trained with, whose own losses they then are; the
-            limits of this module, which are made for nats, hold for them all the same.
+        in_nats: True if the losses are nats. False if the training loss is an estimator's; the limits of this module
+            were chosen for nats but apply to it too.
     """
 
     rates: tuple[float, ...]
@@ -84,12 +84,12 @@ class RateSweep:
     def suggestion(self) -> float:
         """A peak rate to try first, with two digits."""
         found = self.steepest if self.diverged is None else self.diverged / 10
-        assert found is not None  # `read_curve` refuses a curve that says neither
+        assert found is not None  # `read_curve` refuses a curve that has neither
         return float(f"{found:.2g}")
 
 
 def swept_range(rule: str, lowest: float | None, highest: float | None) -> tuple[float, float]:
-    """Return the first and the last rate of a sweep; None takes what is usual with the rule."""
+    """Return the first and the last rate of a sweep; None uses the optimiser's usual range."""
     usual = RANGES.get(rule, USUAL_RANGE)
     return usual[0] if lowest is None else lowest, usual[1] if highest is None else highest
 
@@ -108,11 +108,11 @@ def exponential_rates(lowest: float, highest: float, updates: int) -> list[float
 
 
 def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
-    """Return what a curve of losses says.
+    """Read the rates of a `RateSweep` from a curve of losses.
 
     Args:
         rates: Of each update.
-        nats: Measured losses; fewer than rates where the next one was not finite or the sweep was stopped as hopeless.
+        nats: Measured losses; fewer than rates if the next one was not finite or the sweep stopped early.
 
     Raises:
         ModelError: kind "diverged": it diverged so early that there is no curve; "input": it neither fell nor rose.
@@ -123,7 +123,7 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
             "diverged",
         )
     hopeless = max(nats[0], min(nats) + ENOUGH)
-    smoothed = _smoothed(np.minimum(nats, hopeless))  # or an explosion would be seen from far before it
+    smoothed = _smoothed(np.minimum(nats, hopeless))  # else an explosion would raise the smoothed losses long before it
     lowest = int(np.argmin(smoothed))
     slope = np.gradient(smoothed, np.log(rates[: len(nats)]))
     falls = smoothed[: lowest + 1].max() - smoothed[lowest] > FALL
@@ -137,7 +137,7 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
 
 
 def _smoothed(nats_N: np.ndarray) -> np.ndarray:
-    """Return at each place the mean of all, weighed by `SMOOTHING` to the power of the distance: no lag."""
+    """Return at each place the mean of all losses, weighted by `SMOOTHING` to the power of the distance: no lag."""
     places = np.arange(len(nats_N))
     weights_NN = SMOOTHING ** np.abs(places[:, None] - places)
     return weights_NN @ nats_N / weights_NN.sum(1)
@@ -156,10 +156,10 @@ def find_rate(
     """Sweep the learning rate of a model from the initial weights of its fit.
 
     Args:
-        spec: Its `training` says rule, batch, window, clipping, penalties and seed; the learning rate and
-            `WITHOUT_PART` have no part.
-        stream: Training reviews; read from the start again where they do not suffice.
-        lowest: First rate; None for what is usual with the rule (`RANGES`).
+        spec: Its `training` gives optimiser, batch, window, clipping, penalties and seed; the learning rate and
+            the options in `WITHOUT_PART` are ignored.
+        stream: Training reviews; read again from the start if there are too few.
+        lowest: First rate; None uses the optimiser's usual range (`RANGES`).
         highest: Last rate.
         updates: Of the whole sweep.
         device: "cpu" or "cuda".
@@ -167,7 +167,7 @@ def find_rate(
         report: Called with the updates done and the last loss.
 
     Raises:
-        ModelError: kind "input": no token to predict, rates that do not rise, or a device that is not there;
+        ModelError: kind "input": no token to predict, rates that do not rise, or a device that does not exist;
             "diverged": at once; "memory".
     """
     require_device(device)
@@ -194,7 +194,7 @@ def _sweep(
     rates: list[float],
     report: Callable[[int, float], Any],
 ) -> list[float]:
-    """Return the losses: fewer than rates where they exploded."""
+    """Return the losses: fewer than rates if they exploded."""
     optimizer, windows = make_optimizer(network, training), _windows(stream, training)
     device = network.output.weight.device
     memory, nats = Memory.empty(network, training.batch, device), list[float]()
@@ -223,7 +223,7 @@ def _windows(stream: TokenStream, training: TrainingSpec) -> Iterator[Window]:
 def _gradient(
     network: Network, memory: Memory, window: Window, training: TrainingSpec, device: torch.device
 ) -> tuple[float, Memory]:
-    """Leave the clipped gradient in the parameters; return the loss (NaN where the gradient is not finite)."""
+    """Put the clipped gradient into the parameters' `.grad`; return the loss (NaN where the gradient is not finite)."""
     x_BT, y_BT = (torch.from_numpy(ids).to(device) for ids in (window.x_BT, window.y_BT))
     network.zero_grad(set_to_none=True)
     micro_batch = training.micro_batch or training.batch

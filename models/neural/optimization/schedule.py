@@ -1,4 +1,4 @@
-"""The learning rate of each update.
+"""Compute the learning rate of each update.
 
 Loshchilov & Hutter 2017, "SGDR", eq. 5 (half a cosine); Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.2
 (linear warm-up); "plateau" is the rule of PyTorch's example word_language_model.
@@ -11,13 +11,13 @@ import math
 from ...specs import TrainingSpec
 
 PLATEAU_FACTOR = 0.25
-"""What the rate of "plateau" is multiplied by where an evaluation does not improve on the best one before."""
+"""Factor on the rate of "plateau" after an evaluation that does not improve on the best one before."""
 
 
 def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
     """Return the rate of update number *update* (from 0) of *updates*: linear warm-up, then down to the final rate.
 
-    "constant" and "plateau" stay at the peak; what "plateau" has lost at evaluations so far is in `Course.plateau`.
+    "constant" and "plateau" stay at the peak; `Course.plateau` holds the factor by which "plateau" has reduced the rate.
     """
     warm = round(training.warmup * updates)
     if update < warm:
@@ -27,7 +27,7 @@ def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
 
 
 def _left(schedule: str, done: float) -> float:
-    """Return what is left of the way from the peak to the final rate, 1 to 0, after a share of the updates."""
+    """Return the remaining share of the way from the peak to the final rate, 1 to 0, after a share of the updates."""
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
     return 1 - done if schedule == "linear" else 1.0

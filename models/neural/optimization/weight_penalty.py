@@ -1,4 +1,4 @@
-"""The penalty λ ‖θ‖² on the weights, which goes through the rule that makes steps of gradients (`optimizers.py`)."""
+"""Add the L2 penalty λ ‖θ‖² to the gradients that an optimiser of `optimizers.py` uses."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def add_penalty_gradient(weights: Iterable[Tensor], l2: float) -> None:
 
 
 def penalise(rule: torch.optim.Optimizer, l2: float) -> None:
-    """Let every step of a rule begin with `add_penalty_gradient`, for the matrices alone, as with the decay.
+    """Begin every step of an optimiser with `add_penalty_gradient`, for the matrices alone, as with weight decay.
 
-    The penalty goes through the rule: momentum gathers it, and AdaGrad, RMSprop and Adam divide it by the size of past
-    gradients, so it pulls least where gradients are large. That is the difference to a decoupled decay; for SGD alone
-    λ is the same as weight_decay = 2 λ. It comes after clipping: the norm that is clipped is that of the data.
+    The penalty goes through the optimiser: momentum accumulates it, and AdaGrad, RMSprop and Adam divide it by the size of
+    past gradients, so it pulls least where gradients are large. A decoupled decay does not do that; only for SGD is λ the
+    same as weight_decay = 2 λ. The penalty comes after clipping: the clipped norm is that of the data's gradient.
     """
 
     def before(rule: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
