@@ -1,16 +1,16 @@
-"""An Elman layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+"""Run an Elman layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
-The equation is that of `cells.elman_cell` with tanh or relu; how the work is divided is told in `sequence.py`.
-torch's own layer costs 1.6 to 2.2 times as much (`benchmarks/layers.py`).
+The equation is that of `cells.elman_cell` with tanh or relu; `sequence.py` explains how the work is divided.
+torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/layers.py`).
 
-Backward, from the last t to the first, the derivative of f taken from its value:
+Backward, from the last t to the first, with the derivative of f computed from its value:
 
     ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
     ∂a_t = ∂h_t ∘ (1 − h_t²)  for tanh,   ∂h_t ∘ [h_t > 0]  for relu
     ∂W_hh = Σ_t ∂a_tᵀ h_{t−1},   ∂W_ih = Σ_t ∂a_tᵀ x_t,   ∂x_t = W_ihᵀ ∂a_t,   ∂b = Σ_t ∂a_t
 
-Products are in the number format asked for, non-linearities in float32 (float64 in float64).
-Shape legend: see `models/base.py`. Time comes first inside.
+Products are in the requested number format, non-linearities in float32 (float64 in float64).
+Shape legend: see `models/base.py`. Inside, time is the first dimension.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def elman_sequence(
     keep_BT: Tensor | None = None,
     relu: bool = False,
 ) -> tuple[Tensor, NetworkState]:
-    """Run an Elman layer over T positions, on the processor.
+    """Run an Elman layer over T positions, on the CPU.
 
     Args:
         x_BTE: Inputs.
         state: (h_BH,) before the first position.
         weights: W_ih (H, E), W_hh (H, H), b_ih (H), b_hh (H).
         dtype: Number format of the matrix products.
-        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
         relu: The non-linearity is relu, not tanh.
 
     Returns:
@@ -62,7 +62,7 @@ def elman_sequence(
 
 
 class _ElmanSequence(torch.autograd.Function):
-    """See `elman_sequence`."""
+    """Autograd function behind `elman_sequence`."""
 
     @staticmethod
     def forward(  # type: ignore[override]

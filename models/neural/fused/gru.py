@@ -1,13 +1,13 @@
-"""A GRU layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+"""Run a GRU layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
-The equations are those of `cells.gru_cell`, cuDNN's form; how the work is divided is told in `sequence.py`. torch's own
-layer costs 2.0 to 2.7 times as much (`benchmarks/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the reset gate lets
-through:
+The equations are those of `cells.gru_cell`, in cuDNN's form; `sequence.py` explains how the work is divided. torch's
+own layer takes 2.0 to 2.7 times as long (`benchmarks/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the reset gate
+multiplies:
 
     n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
     h_t = n_t + z_t ∘ (h_{t−1} − n_t)
 
-Backward, from the last t to the first, ∂a_r, ∂a_z, ∂a_n being the gradients before the non-linearities:
+Backward, from the last t to the first, with the gradients ∂a_r, ∂a_z, ∂a_n before the non-linearities:
 
     ∂h_t = ∂out_t + W_hhᵀ (∂a_r, ∂a_z, ∂q)_{t+1} + z_{t+1} ∘ ∂h_{t+1}
     ∂a_n = ∂h_t ∘ (1 − z_t) ∘ (1 − n_t²)
@@ -15,16 +15,16 @@ Backward, from the last t to the first, ∂a_r, ∂a_z, ∂a_n being the gradien
     ∂a_r = ∂a_n ∘ q_t ∘ r_t(1 − r_t)
     ∂q   = ∂a_n ∘ r_t
 
-The bias b_hn stands inside q_t, so the third gate's gradient is not the same on both sides: the input sees
-(∂a_r, ∂a_z, ∂a_n), the past (∂a_r, ∂a_z, ∂q):
+The bias b_hn is inside q_t, so the third gate's gradient differs on the two sides. The input side gets
+(∂a_r, ∂a_z, ∂a_n), the state side (∂a_r, ∂a_z, ∂q):
 
     ∂W_ih = Σ_t (∂a_r, ∂a_z, ∂a_n)ᵀ x_t,       ∂b_ih = Σ_t (∂a_r, ∂a_z, ∂a_n),   ∂x_t = W_ihᵀ (∂a_r, ∂a_z, ∂a_n)
     ∂W_hh = Σ_t (∂a_r, ∂a_z, ∂q)ᵀ h_{t−1},     ∂b_hh = Σ_t (∂a_r, ∂a_z, ∂q)
 
-Products are in the number format asked for, non-linearities in that of the weights. So is the state that is carried
-from position to position: h_t differs from h_{t−1} by (1 − z_t) ∘ (n_t − h_{t−1}), which bfloat16 would round away
-where z_t is near 1.
-Shape legend: see `models/base.py`; G = 3 H. Time comes first inside.
+Products are in the requested number format, non-linearities in the format of the weights. The state carried from
+position to position is in the format of the weights too: h_t differs from h_{t−1} by (1 − z_t) ∘ (n_t − h_{t−1}),
+and bfloat16 would round that to 0 where z_t is near 1.
+Shape legend: see `models/base.py`; G = 3 H. Inside, time is the first dimension.
 """
 
 from __future__ import annotations
@@ -58,25 +58,25 @@ def gru_sequence(
     dtype: torch.dtype,
     keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
-    """Run a GRU layer over T positions, on the processor.
+    """Run a GRU layer over T positions, on the CPU.
 
     Args:
         x_BTE: Inputs.
         state: (h_BH,) before the first position.
         weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order r, z, n.
         dtype: Number format of the matrix products.
-        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
 
     Returns:
         h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
-        taken once: the way back is written over what the way forward left.
+        computed only once: the backward pass overwrites the values saved by the forward pass.
     """
     h_TBH, h_BH = _GRUSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
     return h_TBH.transpose(0, 1), (h_BH,)
 
 
 class _GRUSequence(torch.autograd.Function):
-    """See `gru_sequence`."""
+    """Autograd function behind `gru_sequence`."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -119,7 +119,7 @@ class _GRUSequence(torch.autograd.Function):
             if t in ctx.forget:
                 dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
         dW_hh, db_hh = weight_gradient(gates_TBG, before_TBH).to(full), bias_gradient(gates_TBG).to(full)
-        gates_TBG[..., 2 * H :] = q_TBH  # from here on as the input sees it
+        gates_TBG[..., 2 * H :] = q_TBH  # from here on the gradients of the input side
         dW_ih, db_ih = weight_gradient(gates_TBG, x_TBE).to(full), bias_gradient(gates_TBG).to(full)
         dx_TBE = input_gradient(gates_TBG, W_ih).to(inputs)
         return dx_TBE.transpose(0, 1), dh_BH + dpast_BH, dW_ih, dW_hh, db_ih, db_hh, None, None

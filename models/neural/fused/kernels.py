@@ -1,13 +1,13 @@
-"""The element-wise work of training on the processor, compiled by numba: each kernel is one pass over its memory.
+"""Compile the element-wise work of training on the CPU with numba: each kernel is one pass over its memory.
 
-A step of a recurrent layer does little arithmetic on many small arrays. Written with torch's operators, every one of
-them is a pass of its own that reads and writes what the next one reads again; a kernel holds the intermediate results
-in registers. A kernel is an ordinary Python function over numpy arrays. numpy has no bfloat16, so arrays of it are
-passed as uint16 and `load` and `store` convert: a bfloat16 is the upper half of a float32. Given float32 or float64
-arrays the very same kernels compute in that format, which is how the tests hold them to 1e-12.
+A step of a recurrent layer does little arithmetic on many small arrays. With torch's operators, every operator is a
+separate pass that writes values which the next one reads again; a kernel keeps the intermediate results in registers.
+A kernel is an ordinary Python function over numpy arrays. numpy has no bfloat16, so such arrays are passed as uint16,
+and `load` and `store` convert: a bfloat16 is the upper half of a float32. Given float32 or float64 arrays, the same
+kernels compute in that format; the tests use that to check them to 1e-12.
 
-All kernels stand in this one file on purpose: numba keeps what it compiled beside the file and compiles anew only when
-this very file changes.
+All kernels are in this one file on purpose: numba keeps compiled code next to the file and compiles again only when
+this file changes.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -24,30 +24,31 @@ from numba.extending import overload
 from torch import Tensor
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-"""Sums may be reordered, always in the same way. Not `nnan`: with it the compiler may drop a NaN in its vector loop and
-keep it in the remainder, so that training that has diverged looks healthy on one processor and not on another. numpy's
-division (`error_model`) has no branch; with one, a loop with a quotient would not fill the processor's vectors."""
+"""The compiler may reorder sums, always in the same way. `nnan` is not set: with it the compiler may drop a NaN in its
+vector loop and keep it in the remainder, so training that has diverged would look healthy on one CPU and not on
+another. numpy's division (`error_model`) has no branch; with a branch, a loop with a quotient would not be vectorised.
+"""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel at its first call, and keep it for other processes where there is a folder to keep it in.
+    """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
-    numba looks for one that can be written to in NUMBA_CACHE_DIR, beside this file and below the user's home.
+    numba looks for a writable folder in NUMBA_CACHE_DIR, next to this file and below the user's home.
     """
     try:
         return njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)(function)
-    except RuntimeError:  # there is none: a read-only installation
+    except RuntimeError:  # no writable folder: a read-only installation
         return njit(fastmath=FAST, error_model="numpy", nogil=True)(function)
 
 
 def view(tensor: Tensor) -> np.ndarray:
-    """Return a tensor of the processor as an array of the same memory; bfloat16 as uint16."""
+    """Return a CPU tensor as a numpy array of the same memory; bfloat16 as uint16."""
     tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def load(value: Any) -> Any:
-    """Return a number of an array, a bfloat16 as float32."""
+    """Return a number of an array; a bfloat16 is converted to float32."""
     return value
 
 
@@ -59,11 +60,11 @@ def _load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 def store(array_N: Any, index: int, value: Any) -> None:
-    """Put a number into an array, rounded to nearest (ties to even) where that holds bfloat16.
+    """Put a number into an array; round to nearest (ties to even) if the array holds bfloat16.
 
-    NaN stays NaN without a branch, which would cost a tenth of a kernel: the carry of the rounding reaches the sign
-    only from 0x7FFF8000 on, and neither a NaN of the processor (0x7FC00000) nor any of bfloat16 (low half 0) lies
-    there.
+    NaN stays NaN without a branch, which would cost a tenth of a kernel's time. The carry of the rounding reaches the sign
+    only from 0x7FFF8000 on; neither a NaN that the CPU produces (0x7FC00000) nor a bfloat16 NaN (low half 0) is in that
+    range.
     """
     array_N[index] = value
 
@@ -85,7 +86,7 @@ _F = np.float32
 
 
 def tanh(x: Any) -> Any:
-    """Return tanh x; of a float32 as a quotient of polynomials (error below 3e-7), which fills the vectors."""
+    """Return tanh x; for a float32 as a quotient of polynomials (error below 3e-7), which the compiler can vectorise."""
     return math.tanh(x)
 
 
@@ -122,13 +123,13 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 @kernel
 def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -> None:
-    """Take step t of an LSTM layer (the equations of `cells.lstm_cell`).
+    """Compute step t of an LSTM layer (the equations of `cells.lstm_cell`).
 
     Args:
         t: Position.
-        gates_TBG: At t, W_ih x_t + b; the gates (i, f, g, o) after their non-linearities are written over it.
+        gates_TBG: At t, W_ih x_t + b; overwritten by the gates (i, f, g, o) after their non-linearities.
         past_BG: W_hh h_{t−1}.
-        c_TBH: c_{t−1} stands at t; c_t is written at t + 1.
+        c_TBH: Holds c_{t−1} at t; c_t is written at t + 1.
         h_TBH: h_t is written at t + 1.
     """
     B, H = c_TBH.shape[1:]
@@ -152,16 +153,16 @@ def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -
 
 @kernel
 def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any, dc_BH: Any) -> None:
-    """Take step t of the way back through an LSTM layer.
+    """Compute step t of the backward pass through an LSTM layer.
 
     Args:
         t: Position.
-        gates_TBG: At t, (i, f, g, o) as `lstm_forward` left them; their gradients before the non-linearities are
-            written over them: with a second array the loop would not fill the vectors.
-        c_TBH: c_{t−1} stands at t, c_t at t + 1.
+        gates_TBG: At t, (i, f, g, o) from `lstm_forward`; overwritten by their gradients before the non-linearities.
+            With a second array the loop would not be vectorised.
+        c_TBH: Holds c_{t−1} at t and c_t at t + 1.
         dout_TBH: Gradient of h_t from the layers above.
         dh_BH: Gradient of h_t from step t + 1.
-        dc_BH: Gradient of c_t from step t + 1; that of c_{t−1} is written over it.
+        dc_BH: Gradient of c_t from step t + 1; overwritten by the gradient of c_{t−1}.
     """
     one = c_TBH.dtype.type(1)
     B, H = c_TBH.shape[1:]
@@ -184,14 +185,14 @@ def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any,
 
 @kernel
 def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any) -> None:
-    """Take step t of a GRU layer (the equations of `cells.gru_cell`).
+    """Compute step t of a GRU layer (the equations of `cells.gru_cell`).
 
     Args:
         t: Position.
-        gates_TBG: At t, W_ih x_t + b_ih; the gates (r, z, n) after their non-linearities are written over it.
+        gates_TBG: At t, W_ih x_t + b_ih; overwritten by the gates (r, z, n) after their non-linearities.
         past_BG: W_hh h_{t−1} + b_hh.
-        q_TBH: The last third of *past_BG*, which the way back needs, is written at t.
-        state_BH: h_{t−1}; h_t is written over it.
+        q_TBH: The last third of *past_BG* is written at t; the backward pass needs it.
+        state_BH: h_{t−1}; overwritten by h_t.
         h_TBH: h_t is written at t + 1.
     """
     B, H = state_BH.shape
@@ -214,17 +215,16 @@ def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any,
 
 @kernel
 def gru_backward(t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, dpast_BH: Any, dh_BH: Any) -> None:
-    """Take step t of the way back through a GRU layer.
+    """Compute step t of the backward pass through a GRU layer.
 
     Args:
         t: Position.
-        gates_TBG: At t, (r, z, n) as `gru_forward` left them; what W_hh h_{t−1} + b_hh has as gradient is written over
-            them.
-        q_TBH: At t, the last third of W_hh h_{t−1} + b_hh; the gradient before the non-linearity of n over it.
-        h_TBH: h_{t−1} stands at t.
+        gates_TBG: At t, (r, z, n) from `gru_forward`; overwritten by the gradient of W_hh h_{t−1} + b_hh.
+        q_TBH: At t, the last third of W_hh h_{t−1} + b_hh; overwritten by the gradient before the non-linearity of n.
+        h_TBH: Holds h_{t−1} at t.
         dout_TBH: Gradient of h_t from the layers above.
-        dpast_BH: Gradient of h_t by way of W_hh from step t + 1.
-        dh_BH: Gradient of h_t by way of z from step t + 1; that of h_{t−1} is written over it.
+        dpast_BH: Gradient of h_t through W_hh from step t + 1.
+        dh_BH: Gradient of h_t through z from step t + 1; overwritten by the gradient of h_{t−1}.
     """
     one = dh_BH.dtype.type(1)
     B, H = dh_BH.shape
@@ -251,7 +251,7 @@ def gru_backward(t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, 
 
 @kernel
 def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> None:
-    """Take step t of an Elman layer (the equation of `cells.elman_cell`).
+    """Compute step t of an Elman layer (the equation of `cells.elman_cell`).
 
     Args:
         t: Position.
@@ -264,7 +264,7 @@ def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> N
     B, H = past_BH.shape
     for b in range(B):
         a_H, past_H, h_H = a_TBH[t, b], past_BH[b], h_TBH[t + 1, b]
-        if relu:  # outside the loop, which would not fill the vectors otherwise
+        if relu:  # outside the loop: inside, the loop would not be vectorised
             for j in range(H):
                 store(h_H, j, max(load(a_H[j]) + load(past_H[j]), zero))  # zero last: NaN stays NaN
         else:
@@ -274,12 +274,12 @@ def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> N
 
 @kernel
 def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da_TBH: Any) -> None:
-    """Take step t of the way back through an Elman layer.
+    """Compute step t of the backward pass through an Elman layer.
 
     Args:
         t: Position.
         relu: The non-linearity is relu, not tanh.
-        h_TBH: h_t stands at t + 1.
+        h_TBH: Holds h_t at t + 1.
         dout_TBH: Gradient of h_t from the layers above.
         dh_BH: Gradient of h_t from step t + 1.
         da_TBH: The gradient before the non-linearity is written at t.
@@ -291,7 +291,7 @@ def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da
         if relu:
             for j in range(H):
                 h, da = load(h_H[j]), load(dout_H[j]) + load(dh_H[j])
-                if h <= zero:  # not where h is NaN; a conditional expression in its place would not fill the vectors
+                if h <= zero:  # False for NaN; a conditional expression instead would not be vectorised
                     da = zero
                 store(da_H, j, da)
         else:

@@ -1,7 +1,7 @@
-"""An LSTM layer over a whole window, forward and backward written out: what trains in bf16 on the processor.
+"""Run an LSTM layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
-The equations are those of `cells.lstm_cell`; how the work is divided is told in `sequence.py`. torch's own layer costs
-1.3 to 1.5 times as much (`benchmarks/layers.py`).
+The equations are those of `cells.lstm_cell`; `sequence.py` explains how the work is divided. torch's own layer takes
+1.3 to 1.5 times as long (`benchmarks/layers.py`).
 
 Backward, with the gates after their non-linearities, from the last t to the first:
 
@@ -11,8 +11,9 @@ Backward, with the gates after their non-linearities, from the last t to the fir
             ∂h_t ∘ tanh c_t ∘ o_t(1 − o_t))
     ∂W_hh = Σ_t ∂a_tᵀ h_{t−1},   ∂W_ih = Σ_t ∂a_tᵀ x_t,   ∂x_t = W_ihᵀ ∂a_t,   ∂b = Σ_t ∂a_t
 
-Products are in the number format asked for, cell states and non-linearities in that of the weights.
-Shape legend: see `models/base.py`; G = 4 H, N = T B. Time comes first inside: a position's rows lie side by side.
+Products are in the requested number format, cell states and non-linearities in the format of the weights.
+Shape legend: see `models/base.py`; G = 4 H, N = T B. Inside, time is the first dimension, so that the rows of one
+position are contiguous in memory.
 """
 
 from __future__ import annotations
@@ -46,25 +47,25 @@ def lstm_sequence(
     dtype: torch.dtype,
     keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
-    """Run an LSTM layer over T positions, on the processor.
+    """Run an LSTM layer over T positions, on the CPU.
 
     Args:
         x_BTE: Inputs.
         state: (h_BH, c_BH) before the first position.
         weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order i, f, g, o.
         dtype: Number format of the matrix products.
-        keep_BT: False where a stream forgets everything before it reads that position; None: nowhere.
+        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
 
     Returns:
         h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
-        taken once: the way back is written over what the way forward left.
+        computed only once: the backward pass overwrites the values saved by the forward pass.
     """
     h_TBH, h_BH, c_BH = _LSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
     return h_TBH.transpose(0, 1), (h_BH, c_BH)
 
 
 class _LSTMSequence(torch.autograd.Function):
-    """See `lstm_sequence`."""
+    """Autograd function behind `lstm_sequence`."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -103,7 +104,7 @@ class _LSTMSequence(torch.autograd.Function):
             dh_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]], dc[ctx.forget[t]] = 0, 0
-                c[t, ctx.forget[t]] = ctx.forgotten[t]  # c_{t−1} as it was: step t − 1 needs it
+                c[t, ctx.forget[t]] = ctx.forgotten[t]  # restore c_{t−1}: step t − 1 needs it
         dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), bias_gradient(gates_TBG).to(full)
         dW_ih = weight_gradient(gates_TBG, x_TBE).to(full)
         dW_hh = weight_gradient(gates_TBG, all_read_before(h_TBH, ctx.forget)).to(full)

@@ -1,13 +1,12 @@
-"""What the recurrent layers that train in bf16 on the processor have in common (`lstm_sequence.py`, `gru_sequence.py`,
-`elman_sequence.py`).
+"""Share the parts of the recurrent layers that train in bf16 on the CPU (`lstm.py`, `gru.py`, `elman.py`).
 
-Such a layer runs over a whole window, forward and backward written out. All that does not depend on the past is done
-for all T positions at once: W_ih x_t, and in the backward pass the gradients of both matrices and of the inputs. Per
-position there remain one product with W_hh, which is laid out once for all of them, and the element-wise part, one
-compiled pass (`kernels.py`). torch's own layers add up the gradients of the matrices position by position. Time comes
-first inside: a position's rows lie side by side.
+Such a layer runs over a whole window, forward and backward written out. All work that does not depend on the previous
+position is done for all T positions at once: W_ih x_t, and in the backward pass the gradients of both matrices and of
+the inputs. Two things remain per position: one product with W_hh, whose weights are packed once for all positions, and
+the element-wise part, one compiled pass (`kernels.py`). torch's own layers add up the gradients of the matrices
+position by position. Inside, time is the first dimension, so that the rows of one position are contiguous in memory.
 
-Where a stream forgets inside a window, copies are masked, never what the layer hands out: h_{t−1} is also the output
+Where a stream is reset inside a window, the code masks copies and not the layer's outputs: h_{t−1} is also the output
 of position t − 1. Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -23,11 +22,11 @@ from ..network import bf16_on_processor
 
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]
-"""By position, the streams that forget everything before it; only positions where there are any."""
+"""By position, the streams that are reset before it; only positions that have any."""
 
 
 def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
-    """Return the map x (rows, I) → x Wᵀ + b (rows, O), the weight laid out once for many calls."""
+    """Return the map x (rows, I) → x Wᵀ + b (rows, O), with the weight packed once for many calls."""
     if weight_OI.dtype == torch.bfloat16 and bf16_on_processor():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
         return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, bias_O, "none", [], "")
@@ -38,7 +37,7 @@ def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> 
 
 
 def rows_that_forget(keep_BT: Tensor | None) -> Forget:
-    """Return by position the streams that forget before it, those where keep_BT is False; None: nowhere."""
+    """Return by position the streams that are reset before it, those where keep_BT is False; None: nowhere."""
     forget: dict[int, list[int]] = {}
     if keep_BT is not None:
         for b, t in (~keep_BT).nonzero().tolist():
@@ -47,12 +46,12 @@ def rows_that_forget(keep_BT: Tensor | None) -> Forget:
 
 
 def read_before(h_TBH: Tensor, t: int, forget: Forget) -> Tensor:
-    """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that forget. *h_TBH* begins before position 0."""
+    """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that are reset. *h_TBH* begins before position 0."""
     return h_TBH[t].index_fill(0, torch.tensor(forget[t]), 0) if t in forget else h_TBH[t]
 
 
 def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
-    """Return `read_before` of every position; a copy only where a stream forgets."""
+    """Return `read_before` of every position; a copy only where a stream is reset."""
     before_TBH = h_TBH[:-1].clone() if forget else h_TBH[:-1]
     for t, rows in forget.items():
         before_TBH[t, rows] = 0
@@ -62,8 +61,8 @@ def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
 def weight_gradient(da_TBG: Tensor, x_TBE: Tensor) -> Tensor:
     """Return the gradient of W (G, E) from those of a_t = W x_t + b.
 
-    oneDNN's bf16 product takes twice as long where its left side is a transposed view. So the inputs are laid out anew,
-    which usually have the fewer columns, and the result is a view.
+    oneDNN's bf16 product takes twice as long if its left operand is a transposed view. So the inputs are copied in
+    transposed order (they usually have fewer columns), and the result is a view.
     """
     da_NG, x_NE = da_TBG.flatten(0, 1), x_TBE.flatten(0, 1)
     if da_NG.dtype != torch.bfloat16:
@@ -72,7 +71,7 @@ def weight_gradient(da_TBG: Tensor, x_TBE: Tensor) -> Tensor:
 
 
 def bias_gradient(da_TBG: Tensor) -> Tensor:
-    """Return the gradient of b (G) from those of a_t = W x_t + b: their sum, taken as a product."""
+    """Return the gradient of b (G) from those of a_t = W x_t + b: their sum, computed as a product."""
     da_NG = da_TBG.flatten(0, 1)
     return (da_NG.new_ones(1, len(da_NG)) @ da_NG)[0]
 
@@ -83,10 +82,12 @@ def input_gradient(da_TBG: Tensor, W_GE: Tensor) -> Tensor:
 
 
 def formats_once(ctx: Any, layer: str) -> tuple[torch.dtype, torch.dtype]:
-    """Return ctx.formats, of the inputs and of the weights; the way back writes over what the way forward left.
+    """Return ctx.formats, of the inputs and of the weights, at the first call only.
+
+    The backward pass overwrites the values saved by the forward pass, so it can run only once.
 
     Raises:
-        RuntimeError: The gradient has been taken before.
+        RuntimeError: The gradient has been computed before.
     """
     if ctx.formats is None:
         raise RuntimeError(f"the gradient of this window of {layer} has been taken before")
