@@ -1,4 +1,4 @@
-"""What a network's device is asked before anything is computed on it: whether it is there, and which formats it has."""
+"""Check that torch can use the requested device, and which number formats it supports."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def require_device(device: str) -> None:
-    """Refuse a device that torch cannot use, and let float32 mean float32 on a GPU.
+    """Refuse a device that torch cannot use, and turn off TF32 so that float32 products are full float32 on a GPU.
 
-    On GPUs since Ampere cuDNN's recurrent layers by default round the factors of float32 products to TF32, which has 10
-    bits of mantissa: a score would differ by far more than 1e-6 from that of the processor. Both switches are set in
-    torch's older way: the newer one (`torch.backends.cudnn.rnn.fp32_precision`) lets every later question in the older
-    way fail, and `torch.backends.cudnn.flags` asks that way.
+    On GPUs since Ampere, cuDNN's recurrent layers round the factors of float32 products to TF32 by default. TF32 has 10
+    bits of mantissa, so a score would differ from the CPU's by far more than 1e-6. Both switches use torch's older API.
+    With the newer one (`torch.backends.cudnn.rnn.fp32_precision`) every later read through the older API fails, and
+    `torch.backends.cudnn.flags` reads through the older API.
 
     Args:
-        device: "cpu", "cuda", or one of several: "cuda:1".
+        device: "cpu", "cuda", or one of several GPUs: "cuda:1".
 
     Raises:
-        ModelError: kind "input": it is a GPU that is not there.
+        ModelError: kind "input": the device is a GPU that does not exist.
     """
     wanted = torch.device(device)
     if wanted.type != "cuda":
@@ -47,10 +47,10 @@ def require_device(device: str) -> None:
 
 @cache
 def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
-    """Return whether cuDNN runs recurrent layers in bfloat16 on a GPU, forward and backward; says so once if not.
+    """Return whether cuDNN runs recurrent layers in bfloat16 on a GPU, forward and backward; log once if it does not.
 
-    Torch hands them over from cuDNN 9.13 on; before, its own kernels, which read position by position, would step in,
-    or there would be none. A tiny layer is run, and the name of what differentiates it says who ran it.
+    Torch passes them to cuDNN from cuDNN 9.13 on. Before that, torch uses its own kernels, which read one position at a
+    time, or has none. The function runs a tiny layer; the name of its autograd node shows which library ran it.
 
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
@@ -75,7 +75,7 @@ def _runs_in_bf16(mode: str, device: torch.device) -> bool:
 
 
 def _was_made_by(name: str, node: Any) -> bool:
-    """Return whether a node of autograd's graph, or one in front of it, has a name that begins so."""
+    """Return whether the name of an autograd node, or of a node it depends on, begins with *name*."""
     if node is None:
         return False
     return type(node).__name__.startswith(name) or any(_was_made_by(name, before) for before, _ in node.next_functions)

@@ -1,8 +1,8 @@
-"""The language-model protocol of `models/base.py` over any `Network`: one implementation for all neural kinds.
+"""Implement the language-model protocol of `models/base.py` for any `Network`, once for all neural kinds.
 
-A network's features after token t predict token t + 1, so the state that is carried between calls holds the features of
-the last token read besides the network's own memory: then a text can be cut anywhere. Before the first token the
-features are 0, and the prediction is what the output biases say.
+A network's features after token t predict token t + 1. So the state carried between calls holds the network's memory
+and the features of the last token read; then a text can be cut anywhere. Before the first token the features are 0,
+and the output biases alone make the prediction.
 Shape legend: see `models/base.py`.
 """
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 NeuralSpec = RecurrentSpec | NPLMSpec
 WEIGHTS = "weights.safetensors"
 POSITIONS = 16_384
-"""Positions whose features are held in memory at a time while scoring; does not change the result."""
+"""Positions whose features are in memory at a time while scoring; does not change the result."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class NeuralState:
-    """What a neural model remembers of B streams: the network's memory, and the features of the last token read."""
+    """The state of B streams: the network's memory, and the features of the last token read."""
 
     network: NetworkState
     features_BE: Tensor
@@ -62,10 +62,10 @@ class NeuralState:
 
 
 class NeuralLM:
-    """A fitted neural language model. Subclasses say how their network is built.
+    """A fitted neural language model. Subclasses define how their network is built.
 
-    Scoring is in float32 whatever the number format of training: the same text gets the same nats (to about 1e-6) in
-    any batch and however it is cut.
+    Scoring is in float32 for every number format of training. The same text gets the same nats (to about 1e-6) in any
+    batch and for any way of cutting it.
 
     Args:
         spec: The options the network was built from.
@@ -80,7 +80,7 @@ class NeuralLM:
     @classmethod
     @abstractmethod
     def build(cls, spec: Any, unigram_counts_V: Tensor) -> Network:
-        """Return the network that *spec* describes, with fresh weights from torch's current random stream."""
+        """Return the network that *spec* describes, with new random weights from torch's current random stream."""
         raise NotImplementedError
 
     def start(self, batch: int) -> NeuralState:
@@ -106,10 +106,10 @@ class NeuralLM:
 
     @torch.no_grad()
     def read(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, Tensor, NeuralState]:
-        """Score T tokens of each stream in one piece, and return the features that predicted them too.
+        """Score T tokens of each stream in one piece, and also return the features that predicted them.
 
         Returns:
-            nats_BT, features_BTE (row [b, t] has read ids[b, :t], its own token not), and the state after all T tokens.
+            nats_BT, features_BTE (row [b, t] has read ids[b, :t], not its own token), and the state after all T tokens.
         """
         if not ids_BT.shape[1]:
             return np.zeros(ids_BT.shape), state.features_BE[:, None][:, :0], state
@@ -122,9 +122,9 @@ class NeuralLM:
 
     @torch.no_grad()
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """Yield the distributions at the positions that are wanted; see `models/predictions.py`.
+        """Yield the distributions at the wanted positions; see `models/predictions.py`.
 
-        The network reads many positions at a time; the output layer works at those that are wanted only.
+        The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
         state = self.start(len(ids_BT))
         width, rows = max(1, POSITIONS // len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
@@ -145,14 +145,14 @@ class NeuralLM:
         return before_BTE, NeuralState(network, after_BTE[:, -1].clone())
 
     def ids_tensor(self, ids: np.ndarray) -> Tensor:
-        """Return ids as an int64 tensor on the model's device; refuse those that the vocabulary does not have."""
+        """Return ids as an int64 tensor on the model's device; refuse ids that are not in the vocabulary."""
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
             known = f"this model knows 0 to {self.vocabulary_size - 1}"
             raise ModelError(f"token ids go from {ids.min()} to {ids.max()}; {known}", "input")
         return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)).to(self.device)
 
     def save(self, folder: Path) -> None:
-        """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights once."""
+        """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights are written once."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
         save_file(tensors, folder / WEIGHTS)
 
@@ -162,7 +162,7 @@ class NeuralLM:
 
         Raises:
             ModelError: kind "bundle": the file is missing or damaged, or belongs to another spec or vocabulary; kind
-                "input": the device is not there.
+                "input": the device does not exist.
         """
         require_device(device)
         _require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
@@ -175,14 +175,14 @@ class NeuralLM:
     def fit(
         cls, spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
     ) -> FitResult:
-        """Train on one stream, choose the best state on the other.
+        """Train on one stream and choose the best state on the other.
 
         Returns:
-            The model, and numbers: parameters, and what `trainer.train` says (tokens, seconds, best perplexity …).
+            The model, and numbers: parameters, and the summary of `trainer.train` (tokens, seconds, best perplexity …).
 
         Raises:
-            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the
-                device is not there; "bundle" where the weights in `context.start` cannot be read or do not fit.
+            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the device
+                does not exist; "bundle" where the weights in `context.start` cannot be read or do not fit.
         """
         from ..streams import unigram_counts
         from .training.trainer import train as run
@@ -203,7 +203,7 @@ class NeuralLM:
 
 
 def _require_weights_for(spec: NeuralSpec, vocabulary_size: int, path: Path) -> None:
-    """Refuse a file that is far too small for the options, before memory is taken for a network of that size.
+    """Refuse a file that is far too small for the options, before memory is allocated for a network of that size.
 
     Raises:
         ModelError: kind "bundle".
@@ -229,7 +229,7 @@ def _fill(network: Network, folder: Path) -> None:
 
 @contextmanager
 def limited_threads(count: int) -> Iterator[None]:
-    """Use *count* threads for matrix products; put the old number back afterwards."""
+    """Use *count* threads for matrix products; restore the old number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, count))
     try:
@@ -240,7 +240,7 @@ def limited_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
-    """Turn torch's complaints about memory, which differ by device, into ours with what can be done."""
+    """Turn torch's out-of-memory errors, which differ by device, into a ModelError that says what to do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

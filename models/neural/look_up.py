@@ -1,8 +1,8 @@
-"""Look-up in embeddings that are tied to the output: the gradient of the rows read joins the output's where it lies.
+"""Look up embeddings tied to the output, and add the gradient of the rows read to the output's gradient in place.
 
-A look-up is the one-hot vector of a word times the matrix of embeddings, so the gradient of the matrix is zero but for
-the rows of the words that were read. The output layer has made a whole matrix of gradients already. torch adds the two
-by writing a third one; for 10,000 words that is more than the rest of the look-up, forward and backward.
+A look-up is the one-hot vector of a word times the embedding matrix. So the gradient of the matrix is zero except in
+the rows of the words that were read. The output layer has already computed a full gradient matrix. torch adds the two
+by writing a third matrix; for 10,000 words that costs more than the rest of the look-up, forward and backward.
 
 Shapes: N positions, V vocabulary entries, E features.
 """
@@ -19,9 +19,10 @@ from torch.autograd.function import once_differentiable
 def look_up(ids_BT: Tensor, weight_VE: Tensor) -> Tensor:
     """Return weight[ids] (B, T, E); `backward` adds the gradient of the rows to `weight.grad` itself.
 
-    Only for training by `backward()`: torch.autograd.grad would not see this part of the gradient. What the weight is
-    used for after the look-up has its gradient there before, since torch works backwards and hands a gradient to a leaf
-    as soon as nothing else is expected there; therefore torch must not know that this function uses the weight.
+    Use it only for training by `backward()`: torch.autograd.grad would miss this part of the gradient. torch runs
+    backward from the end, so the gradient of the weight's later uses is already in `weight.grad` when this function adds
+    to it. That holds only if torch expects no more gradients for the weight; therefore torch must not see that this
+    function uses the weight.
     """
     tracked = torch.empty(0, requires_grad=torch.is_grad_enabled())
     return _LookUp.apply(tracked, ids_BT, (weight_VE,))

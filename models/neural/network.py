@@ -1,7 +1,7 @@
-"""What the trainer and the language-model protocol ask of any neural network in this package.
+"""Define the interface of a neural network that the trainer and the language-model protocol use.
 
 A network turns token ids into features; its output layer (`models/neural/output/`) turns features into
-probabilities. Recurrent and feed-forward models differ only in how they make features, so one trainer and one
+probabilities. Recurrent and feed-forward models differ only in how they compute features, so one trainer and one
 `NeuralLM` serve all of them. Shape legend: see `models/base.py`.
 """
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from .output import OutputLayer, Precision
 
 NetworkState = tuple[torch.Tensor, ...]
-"""What a network remembers of B streams: tensors whose dimension 1 counts the streams, e.g. h_LBH."""
+"""The network's memory of B streams: tensors whose dimension 1 counts the streams, e.g. h_LBH."""
 
 EMBEDDING_STD = 0.05
-"""Of initial embeddings and output rows: so small that the first logits are nearly equal, and the untrained model
-starts at log V (or at its bias)."""
+"""Standard deviation of initial embeddings and output rows. It is so small that the first logits are nearly equal, and
+the untrained model starts at log V (or at the distribution of its output bias).
+"""
 STREAMS = 1
 """The dimension of every state tensor that counts the streams."""
 log = logging.getLogger(__name__)
@@ -32,10 +33,10 @@ log = logging.getLogger(__name__)
 
 @cache
 def bf16_on_processor() -> bool:
-    """Return whether the processor has instructions for products in bfloat16; says so once where it has none.
+    """Return whether the CPU has instructions for products in bfloat16; log once if it has none.
 
-    Without them (x86 with AVX2 only, for one) oneDNN refuses such products, and torch's own take 8 times as long as
-    those in float32 for 1,000 rows and 60 times as long for a step of 20 streams (measured with AVX2 alone allowed).
+    Without them (for example x86 with AVX2 only) oneDNN refuses such products. torch's own take 8 times as long as those
+    in float32 for 1,000 rows, and 60 times as long for a step of 20 streams (measured with AVX2 alone allowed).
     """
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return True
@@ -44,16 +45,16 @@ def bf16_on_processor() -> bool:
 
 
 class Network(nn.Module):
-    """Base of all neural language models: reads tokens, keeps a state, hands features to its output layer.
+    """Base class of all neural language models: reads tokens, keeps a state, gives features to its output layer.
 
-    In training mode dropout is on and products run in the number format of `precision`; in evaluation mode there is no
-    dropout and all is float32, so that a score depends neither on the batch nor on where a text is cut.
+    In training mode dropout is on and products run in the number format of `precision`. In evaluation mode there is no
+    dropout and all is float32, so a score depends neither on the batch nor on where a text is cut.
 
     Attributes:
         output: The output layer: loss, nats and log-probabilities of features.
-        precision: The number format of matrix products in training mode that is asked for; see `products`.
+        precision: The requested number format of matrix products in training mode; see `products`.
         last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
-            their gradient: of recurrent networks in training mode, where the recipe penalises them; else None.
+            their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else None.
     """
 
     output: OutputLayer
@@ -77,7 +78,7 @@ class Network(nn.Module):
 
         Args:
             ids_BT: int64.
-            state: What `start` or an earlier call returned.
+            state: The result of `start` or of an earlier call.
 
         Returns:
             features_BTE (float32): row [b, t] has read ids[b, :t+1] and predicts ids[b, t+1]; and the new state.
@@ -86,7 +87,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def reset(self, state: NetworkState, keep_B: torch.Tensor) -> NetworkState:
-        """Return the state with the streams whose keep_B (bool) is False put back to their start."""
+        """Return the state in which streams whose keep_B (bool) is False are back at their start."""
         fresh, keep_B = self.start(len(keep_B), state[0].device), keep_B.to(state[0].device)
         return tuple(
             torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new)
@@ -95,7 +96,7 @@ class Network(nn.Module):
 
 
 def detach(state: NetworkState) -> NetworkState:
-    """Return the same numbers without their history: the cut of truncated back-propagation through time."""
+    """Return the same numbers without their gradient history: the cut of truncated BPTT."""
     return tuple(tensor.detach() for tensor in state)
 
 

@@ -1,12 +1,12 @@
-"""Neural probabilistic language model (Bengio, Ducharme, Vincent & Jauvin 2003, equation 1).
+"""Build the neural probabilistic language model (Bengio, Ducharme, Vincent & Jauvin 2003, equation 1).
 
     x_t = (C[w_t], C[w_{t−1}], …, C[w_{t−n+1}])         features of the last n words, the nearest first
     y = b + W x_t + U tanh(d + H x_t)                   W x is the optional direct connection
     p(w_{t+1} | w_{t−n+1} … w_t) = softmax(y)
 
-The output layer holds [W U] as one matrix and sees the features (x_t, tanh(d + H x_t)), or only the second part without
-direct connections; so any output layer of this package works. A context never reaches back over `<bos>`:
-what lies before it reads as `<bos>` too. Shape legend: see `models/base.py`; n = words of context.
+The output layer holds [W U] as one matrix and reads the features (x_t, tanh(d + H x_t)), or only the second part
+without direct connections. So any output layer of this package works. A context never reaches back past `<bos>`:
+words before it are replaced by `<bos>`. Shape legend: see `models/base.py`; n = words of context.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .output import build_output
 
 
 class NPLMNetwork(Network):
-    """Features of the last n words.
+    """A feed-forward network over the last n words.
 
     Args:
         spec: Architecture, objective and number format.
-        unigram_counts_V: How often each entry is predicted in the training text: initial output bias and head.
+        unigram_counts_V: How often each entry is predicted in the training text: sets the initial output bias and head.
 
     Attributes:
         embedding: C.
@@ -48,11 +48,14 @@ class NPLMNetwork(Network):
         self.output = build_output(spec.objective, rows, unigram_counts_V, tied=False)
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
-        """Return n − 1 words of nothing but `<bos>` for each stream, the latest last: ids of shape (n − 1, B)."""
+        """Return n − 1 words `<bos>` for each stream, the latest last: ids of shape (n − 1, B)."""
         return (torch.full((self.context - 1, batch), BOS, dtype=torch.int64, device=device),)
 
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """See `Network.forward`; under "bf16" the hidden layer runs in bfloat16 while training."""
+        """Read T tokens of each stream; see `Network.forward`.
+
+        Under "bf16" the hidden layer runs in bfloat16 while training.
+        """
         past_BS = torch.cat([state[0].T, ids_BT], 1)
         words_BTn = past_BS.unfold(1, self.context, 1).flip(-1)
         seen_BTn = (words_BTn == BOS).cumsum(-1) > 0
@@ -66,7 +69,7 @@ class NPLMNetwork(Network):
 
 
 class NPLM(NeuralLM):
-    """The kind "nplm"."""
+    """The model of kind "nplm"."""
 
     @classmethod
     def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:

@@ -1,9 +1,9 @@
-"""How a machine says that its memory does not suffice: every device, and each of its libraries, has words of its own.
+"""Recognise out-of-memory errors of every device and library that torch uses.
 
-Torch has a type of error for what its own allocator of a GPU is refused. What the driver refuses ("CUDA error: out of
+Torch has its own error type only for refusals by its own GPU allocator. Refusals by the driver ("CUDA error: out of
 memory"), cuBLAS (CUBLAS_STATUS_ALLOC_FAILED), cuDNN (CUDNN_STATUS_ALLOC_FAILED, since version 9
-CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) and NCCL ("Cuda failure 2 'out of memory'", on a later line) is a
-RuntimeError like any other.
+CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) and NCCL ("Cuda failure 2 'out of memory'", on a later line) are
+a plain RuntimeError.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory does not suffice: a GPU's, the processor's, or Python's own."""
+    """Return whether an error means that memory does not suffice: on a GPU, on the CPU, or in Python itself."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_BY_ALLOCATORS)
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says in one line; its type where it says nothing."""
+    """Return the first line of an error's message; its type where the message is empty."""
     return str(error).partition("\n")[0] or type(error).__name__

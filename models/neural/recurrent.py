@@ -1,14 +1,14 @@
-"""Recurrent language models (Mikolov et al. 2010): embedding, L recurrent layers, softmax tied to the embedding.
+"""Build recurrent language models (Mikolov et al. 2010): embedding, L recurrent layers, softmax tied to the embedding.
 
     x_t = C[w_t]                              look-up, the same as the one-hot vector times C
-    x_t = C[w_t] + C[s]                       with `remind`: s is the star token that was read last
+    x_t = C[w_t] + C[s]                       with `remind`: s is the star token read last
     h_t^1 = cell(x_t, h_{t−1}^1), h_t^l = cell(h_t^{l−1}, h_{t−1}^l)
     y_t = P h_t^L                             only where H differs from E and the output is tied
     p(w_{t+1} | w_1 … w_t) = softmax(C y_t + b)
 
-So s is the star token of the review, which stands at its beginning. At the `<bos>` before that token, where a stream
-holds several reviews, it is still that of the review before: nothing scored is predicted there, but it enters the
-memory. Training with `carry = "review"` forgets it there. Shape legend: see `models/base.py`.
+So s is the star token at the beginning of the review. Where a stream holds several reviews, s at the `<bos>` before
+that token is still the star token of the previous review. No scored token is predicted there, but s enters the memory.
+Training with `carry = "review"` resets s there. Shape legend: see `models/base.py`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from .output import build_output
 class RecurrentNetwork(Network):
     """Embedding, L recurrent layers with dropout around each, projection where needed, output layer.
 
-    The layers hold parameters of the same names and shapes whether `spec.cells` is "own" or "fused", so weights trained
-    with one load into the other and give the same numbers.
+    The layers have parameters of the same names and shapes for `spec.cells` "own" and "fused". So weights trained with one
+    load into the other and give the same numbers.
 
     Args:
         spec: Architecture, objective and number format.
-        unigram_counts_V: How often each entry is predicted in the training text: initial output bias and head.
+        unigram_counts_V: How often each entry is predicted in the training text: sets the initial output bias and head.
 
     Attributes:
         layers: L modules, each with weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and more with `layer_norm`).
@@ -79,7 +79,7 @@ class RecurrentNetwork(Network):
         self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied)
 
     def _output_weight(self, spec: RecurrentSpec) -> nn.Parameter:
-        """Return the embedding itself, or rows of their own (V, H) that need no projection."""
+        """Return the embedding itself, or separate rows (V, H) that need no projection."""
         if spec.tied:
             return cast(nn.Parameter, self.embedding.weight)
         rows_VH = torch.empty(self.embedding.num_embeddings, spec.hidden)
@@ -93,10 +93,11 @@ class RecurrentNetwork(Network):
         return *(zeros,) * CELLS[self.kind].states, stars_1B
 
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """See `Network.forward`; under "bf16" the layers and the projection run in bfloat16 while training.
+        """Read T tokens of each stream; see `Network.forward`.
 
-        With `training.carry = "review"`, a stream that reads `<bos>` while training forgets everything before it. In
-        evaluation the state goes on, as the contract of `LanguageModel` says; reviews are scored from fresh states.
+        Under "bf16" the layers and the projection run in bfloat16 while training. With `training.carry = "review"`, a stream
+        that reads `<bos>` while training is reset to the zero state. In evaluation the state goes on, as the contract of
+        `LanguageModel` says; reviews are scored from fresh states.
         """
         bf16 = self.products == "bf16"
         *memory, stars_1B = state
@@ -117,19 +118,19 @@ class RecurrentNetwork(Network):
         return features_BTE.to(dtype), state
 
     def _weights(self, layer: nn.Module) -> Weights:
-        """Return what a layer computes with in this call; while training, some recurrent weights may be dropped."""
+        """Return the weights a layer uses in this call; while training, some recurrent weights may be dropped."""
         weights = dict(layer.named_parameters())
         return drop_weights(weights, self.weight_drop) if self.training else weights
 
     def _kept(self, ids_BT: Tensor) -> Tensor | None:
-        """Return False where a stream forgets everything before it reads a position; None where no stream does."""
+        """Return a mask, False where a stream is reset before it reads a position; None if no stream is."""
         if not (self.training and self.forgets):
             return None
         keep_BT = ids_BT != BOS
         return None if bool(keep_BT.all()) else keep_BT
 
     def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
-        """Return the embeddings of the words, with `remind` those of the stars added; some words may be dropped."""
+        """Return the embeddings of the words, plus those of the stars with `remind`; some words may be dropped."""
         mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
         x_BTE = self._look_up(ids_BT, mask_V1)
         if not self.remind:
@@ -142,10 +143,10 @@ class RecurrentNetwork(Network):
         return x_BTE if mask_V1 is None else x_BTE * mask_V1[ids_BT]
 
     def _adds_rows(self) -> bool:
-        """Return whether the gradient of the rows read may be added to the output's where that lies (`look_up`).
+        """Return whether the gradient of the rows read may be added in place to the output's gradient (`look_up`).
 
-        The exact formats do without, since there the gradient may be asked for without the output's; so does a GPU,
-        which would add rows that are read twice in no certain order.
+        That is so only for bf16 products with float32 weights on the CPU. In the exact formats a caller may ask for this
+        gradient without the output's. A GPU would add rows that are read twice in no fixed order.
         """
         weight_VE = self.embedding.weight
         fast = self.products == "bf16" and weight_VE.dtype == torch.float32 and weight_VE.device.type == "cpu"
@@ -159,12 +160,12 @@ def _given(value: float | None, otherwise: float) -> float:
 def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:
     """Return at each position the star token that the stream has read last, 0 for none.
 
-    At a `<bos>` that is the star token of the review before it, unless the stream forgets that review there.
+    At a `<bos>` that is the star token of the review before it, unless the stream is reset there.
 
     Args:
         ids_BT: Tokens.
         before_B: The star token read before them, 0 for none.
-        keep_BT: False where a stream forgets what it has read before the position; None forgets nowhere.
+        keep_BT: False where a stream is reset before the position; None: no stream is.
     """
     position_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     is_star_BT = (ids_BT >= STARS[0]) & (ids_BT <= STARS[-1])
@@ -179,7 +180,7 @@ def _stack(layers: Sequence[NetworkState]) -> NetworkState:
 
 
 class RecurrentLM(NeuralLM):
-    """The kinds "rnn", "gru" and "lstm"."""
+    """The models of the kinds "rnn", "gru" and "lstm"."""
 
     @classmethod
     def build(cls, spec: RecurrentSpec, unigram_counts_V: Tensor) -> Network:

@@ -1,7 +1,7 @@
-"""Options of the neural models; read without torch, as all of `models/specs.py`, which hands them on.
+"""Define the options of the neural models, importable without torch; `models/specs.py` re-exports them.
 
-The four choices of a recipe stay apart: data (`VocabularySpec`), architecture (the fields of a model's spec),
-objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `training_spec.py`).
+The four choices of a recipe are separate: data (`VocabularySpec`), architecture (the fields of a model's spec),
+objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/training/spec.py`).
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ def require_size(name: str, value: int, most: int) -> None:
 
 @dataclass(frozen=True)
 class ObjectiveSpec:
-    """The output layer and loss of a neural model: always exactly normalised cross-entropy.
+    """The output layer and loss of a neural model; the probabilities are always exactly normalised.
 
     Args:
         output: "softmax" over all entries; "two_level": a softmax over the `head` most frequent entries and one for
             "the tail", then a softmax within the tail; "adaptive": the same with several tails, cut at `cutoffs`, whose
-            features shrink; "hierarchical": a Huffman tree of binary choices, with rows of its own. All are exactly
+            features shrink; "hierarchical": a Huffman tree of binary choices, with separate rows. All are exactly
             normalised.
-        head: Of "two_level" and "adaptive": number of entries in the head.
-        chunk: Positions whose logits are held in memory at a time; does not change the result beyond rounding.
-        cutoffs: Of "adaptive": ranks above `head` at which a further tail begins; () is one tail.
-        shrink: Of "adaptive": the features of the k-th tail (from 1) are 1/shrink^k of E, and its shorter rows are its
-            own, also where the head's are tied to the embedding; 1 keeps features whole and rows tied.
-        estimator: What training minimises: "exact" cross-entropy, or for "softmax" only "sampled" (sampled softmax)
-            or "nce" (noise-contrastive estimation). Evaluation is always exact.
-        samples: Of "sampled" and "nce": shared negatives per update.
+        head: For "two_level" and "adaptive": number of entries in the head.
+        chunk: Positions whose logits are in memory at a time; does not change the result beyond rounding.
+        cutoffs: For "adaptive": ranks above `head` at which a further tail begins; () is one tail.
+        shrink: For "adaptive": the k-th tail (from 1) uses features of size E / shrink^k and its own shorter rows, also
+            where the head's rows are tied to the embedding. 1 keeps features whole and rows tied.
+        estimator: The training loss: "exact" cross-entropy, or (only for "softmax") "sampled" (sampled softmax) or "nce"
+            (noise-contrastive estimation). Evaluation is always exact.
+        samples: For "sampled" and "nce": shared negatives per update.
 
-    An option that has no part beside the others is refused away from its default (`models/options.py`).
+    An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -72,7 +72,7 @@ class ObjectiveSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Where the options have a part that have none here; see `models/options.py`."""
+        """Options without effect here, each with where it has one; see `models/options.py`."""
         idle = {}
         if self.output not in HEADED:
             idle["head"] = one_of("output", HEADED)
@@ -95,31 +95,32 @@ class RecurrentSpec:
         hidden: H.
         embedding: E. Where it differs from H, a linear layer projects H to E before the tied output; an untied
             output has rows of size H.
-        nonlinearity: Of the "rnn" kind; the others have none to choose.
-        cells: "fused" uses torch.nn's layer, or where it trains in bf16 on the processor ours of
-            `models/neural/fused/sequence.py`; "own" the equations of `models/neural/layers/cells.py`. The same but for
-            rounding.
+        nonlinearity: For the "rnn" kind; the other kinds have no choice.
+        cells: "fused" uses torch.nn's layer, or, for training in bf16 on the CPU, the layers of
+            `models/neural/fused/`; "own" uses the equations of `models/neural/layers/cells.py`. The results are equal
+            up to rounding.
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
-        variational: One dropout mask for all positions of a window instead of one per position. A window that is read
-            in pieces draws anew for each (`models/neural/layers/dropout.py`); so do the masks below that hold for a
-            window.
-        remind: Add the embedding of the review's star token to every input, so that a wanted rating is not forgotten
-            along a review; False leaves the star token to the recurrent memory alone.
+        variational: Use one dropout mask for all positions of a window instead of one per position. A window that is
+            read in pieces gets a new mask for each piece (`models/neural/layers/dropout.py`). So do the other masks
+            below that are drawn per window.
+        remind: Add the embedding of the review's star token to every input, so that the model does not lose the wanted
+            rating along a review. False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.
         training: Optimisation.
-        form: Of the "gru" kind: "cudnn" resets after the matrix product with the state, "cho" before it (Cho et al.
-            2014, the form of most text books; own cells only).
+        form: For the "gru" kind: "cudnn" applies the reset gate after the matrix product with the state, "cho" before
+            it (Cho et al. 2014, the form of most text books; needs cells "own").
         embedding_dropout: Share of the vocabulary whose embedding is zeroed in a window (Gal & Ghahramani 2016).
-        input_dropout: On the embeddings that enter the first layer; None takes `dropout`.
-        output_dropout: On the last layer's output; None takes `dropout`.
+        input_dropout: On the embeddings that enter the first layer; None uses `dropout`.
+        output_dropout: On the last layer's output; None uses `dropout`.
         weight_drop: Share of the recurrent weights zeroed in a window (DropConnect; Merity et al. 2017).
-        layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; own cells only).
+        layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; needs cells "own").
         forget_bias: Initial bias of the forget gate of the "lstm" kind.
-        recurrent_start: Initial recurrent matrix of each gate: "usual" is uniform in ±1/√H, and of the relu network the
-            identity; "uniform", also there; "orthogonal", which keeps lengths (Saxe, McClelland & Ganguli 2014);
-            "identity" (Le, Jaitly & Hinton 2015), of the "rnn" kind: where there are gates, keeping is their work.
-        bidirectional: Refused for a language model, which must not see the words that it is to predict.
+        recurrent_start: Initial recurrent matrix of each gate. "usual": uniform in ±1/√H, but the identity for the relu
+            network. "uniform": uniform for the relu network too. "orthogonal": keeps lengths (Saxe, McClelland & Ganguli
+            2014). "identity" (Le, Jaitly & Hinton 2015): only for the "rnn" kind, because gated cells keep their state
+            by their gates.
+        bidirectional: Refused for a language model, which must not see the words that it predicts.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -181,7 +182,7 @@ class NPLMSpec:
     Args:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration.
-        context: Words looked back at (the order minus one).
+        context: Words of context (the order minus one).
         embedding: E.
         hidden: H.
         direct: Keep the direct connection W from the words' features to the output.
@@ -213,6 +214,6 @@ class NPLMSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Options of its training that have no part; see `models/options.py`."""
+        """Training options without effect in this model; see `models/options.py`."""
         names = ("training.backprop", "training.activation_penalty", "training.temporal_penalty")
         return dict.fromkeys(names, "in a recurrent network")
