@@ -1,11 +1,11 @@
-"""A bidirectional recurrent encoder (Schuster & Paliwal 1997), for classifiers and taggers.
+"""Encode sequences in both directions (Schuster & Paliwal 1997), for classifiers and taggers.
 
     f_t = cell(x_t, f_{t−1})          t = 1 … n, from the beginning
-    b_t = cell'(x_t, b_{t+1})         t = n … 1, from the end of that very sequence
-    h_t = (f_t, b_t)                  which is also the input of the next layer
+    b_t = cell'(x_t, b_{t+1})         t = n … 1, from the end of the same sequence
+    h_t = (f_t, b_t)                  also the input of the next layer
 
-It is no language model: b_t has read x_{t+1}, the word that would be predicted from h_t, so a "next-word" loss falls to
-nothing without anything having been learnt (`tests/models/neural/test_bidirectional.py` shows it fall).
+This is not a language model: b_t has read x_{t+1}, the word that would be predicted from h_t. So a "next-word" loss
+falls to 0 although nothing is learnt (`tests/models/neural/test_bidirectional.py` shows it).
 `RecurrentSpec.bidirectional` is therefore refused. Shape legend: see `models/base.py`; n = length of a sequence.
 """
 
@@ -31,11 +31,11 @@ class BidirectionalEncoder(nn.Module):
         hidden: H of each direction; the outputs have 2 H entries.
         layers: L.
         cells: "fused" or "own".
-        dropout: On the outputs of all layers but the last, while training; in [0, 1).
-        options: Further ones of `make_layer`.
+        dropout: On the outputs of all layers except the last, while training; in [0, 1).
+        options: Further options of `make_layer`.
 
     Raises:
-        ModelError: kind "input": the dropout is outside of its range.
+        ModelError: kind "input": the dropout is out of range.
 
     Attributes:
         forwards: L layers that read from the beginning.
@@ -63,12 +63,12 @@ class BidirectionalEncoder(nn.Module):
         """Read whole sequences.
 
         Args:
-            x_BTE: Inputs; what lies at and after a sequence's length is padding, whatever it holds.
+            x_BTE: Inputs; positions at and after a sequence's length are padding with any content.
             lengths_B: int64, from 1 to T.
 
         Returns:
-            h_BTH (B, T, 2 H): what both directions of the last layer know at each position, 0 in the padding; and
-            (B, 2 H): what each direction has read at its end, that is f_n and b_1, a summary of the sequence.
+            h_BTH (B, T, 2 H): the outputs of both directions of the last layer at each position, 0 in the padding; and
+            (B, 2 H): the last state of each direction, f_n and b_1, a summary of the sequence.
 
         Raises:
             ModelError: kind "input": there is no sequence, a length is not between 1 and T, or there is not one per
@@ -91,9 +91,9 @@ class BidirectionalEncoder(nn.Module):
 
 
 def _positions(lengths_B: Tensor, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each position goes when every sequence is turned round within its length, and which are inside.
+    """Return the index map that reverses every sequence within its length, and the mask of positions inside it.
 
-    Turning round twice is no change; padding stays where it is, so it comes last in both directions.
+    Reversing twice changes nothing; padding does not move, so it comes last in both directions.
     """
     batch, length = x_BTE.shape[:2]
     if not batch:

@@ -1,10 +1,10 @@
-"""The recurrent cells, equation by equation; `own_layer.py` runs one over time.
+"""Define the recurrent cells, equation by equation; `own_layer.py` runs one over time.
 
 Notation: x_t input, h_t hidden state, c_t cell state, σ the logistic function, ∘ the element-wise product. Every cell
-has two affine maps per gate, W_ih x_t + b_ih from the input and W_hh h_{t−1} + b_hh from the past; the gates' rows
-are stacked in one matrix each, in the order that torch.nn uses, so that parameters are interchangeable with
-`torch.nn.RNN`, `GRU` and `LSTM`. What comes from the input does not depend on the past, so it is computed for
-all positions in one matrix product; the cells below receive it ready made as a_t = W_ih x_t + b_ih.
+has two affine maps per gate, W_ih x_t + b_ih from the input and W_hh h_{t−1} + b_hh from the state. The gates' rows
+are stacked in one matrix each, in the order of torch.nn, so that parameters are interchangeable with `torch.nn.RNN`,
+`GRU` and `LSTM`. The input's part does not depend on earlier positions, so it is computed for all positions in one
+matrix product; the cells below get it as a_t = W_ih x_t + b_ih.
 
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
@@ -22,7 +22,7 @@ from ..network import NetworkState
 Affine = Callable[[Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[Tensor, NetworkState], NetworkState]
 Weights = Mapping[str, Tensor]
-"""Of one layer, by torch.nn's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0."""
+"""The weights of one layer, by torch.nn's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0."""
 Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -40,7 +40,7 @@ def matmul_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
 
 
 def einsum_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
-    """Return the same with the sum over e spelled out: a_g = Σ_e W_ge x_e + b_g."""
+    """Return the same with the sum over e written out: a_g = Σ_e W_ge x_e + b_g."""
     return torch.einsum("...e,ge->...g", x_NE, W_GE) + b_G
 
 
@@ -52,7 +52,7 @@ def elman_cell(
     affine: Affine = matmul_affine,
     f: Activation = torch.tanh,
 ) -> NetworkState:
-    """One step of the simple recurrent network (Elman 1990).
+    """Take one step of the simple recurrent network (Elman 1990).
 
         h_t = f(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh)
 
@@ -60,7 +60,7 @@ def elman_cell(
         a_BH: W_ih x_t + b_ih.
         state: (h_BH,) = h_{t−1}.
         W_HH: W_hh, with its bias b_H = b_hh.
-        affine: How an affine map is written; does not change the result beyond rounding.
+        affine: Implementation of an affine map; does not change the result beyond rounding.
         f: The non-linearity.
 
     Returns:
@@ -73,7 +73,7 @@ def elman_cell(
 def gru_cell(
     a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
 ) -> NetworkState:
-    """One step of the gated recurrent unit in the form of cuDNN and torch; gates in the order r, z, n.
+    """Take one step of the gated recurrent unit in the form of cuDNN and torch; gates in the order r, z, n.
 
         r_t = σ(W_ir x_t + b_ir + W_hr h_{t−1} + b_hr)            reset
         z_t = σ(W_iz x_t + b_iz + W_hz h_{t−1} + b_hz)            keep
@@ -81,15 +81,15 @@ def gru_cell(
         h_t = (1 − z_t) ∘ n_t + z_t ∘ h_{t−1}
 
     Cho et al. (2014) reset the state before the matrix product (`cho_gru_cell`); the form here needs one product with
-    h_{t−1} for all three gates. Cho's z keeps the old state, as here. Where the
-    update gate u is defined the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1} (Chung et al. 2014), u = 1 − z:
-    u = 0, that is z = 1, leaves the state exactly as it was.
+    h_{t−1} for all three gates. As in Cho's paper, z keeps the old state. Chung et al. (2014) define the update gate u
+    the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1}, so u = 1 − z: u = 0, that is z = 1, leaves the state exactly
+    as it was.
 
     Args:
         a_BG: (W_ir x_t + b_ir, W_iz x_t + b_iz, W_in x_t + b_in), G = 3 H.
         state: (h_BH,) = h_{t−1}.
         W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
-        affine: How an affine map is written; does not change the result beyond rounding.
+        affine: Implementation of an affine map; does not change the result beyond rounding.
 
     Returns:
         (h_t,).
@@ -111,7 +111,7 @@ def cho_gru_cell(
     affine: Affine = matmul_affine,
     candidate: Affine | None = None,
 ) -> NetworkState:
-    """One step of the gated recurrent unit as it was published (Cho et al. 2014, equations 5 to 8).
+    """Take one step of the gated recurrent unit as it was published (Cho et al. 2014, equations 5 to 8).
 
         r_t = σ(W_ir x_t + b_ir + W_hr h_{t−1} + b_hr)             reset
         z_t = σ(W_iz x_t + b_iz + W_hz h_{t−1} + b_hz)             keep
@@ -125,8 +125,8 @@ def cho_gru_cell(
         a_BG: As in `gru_cell`.
         state: (h_BH,) = h_{t−1}.
         W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
-        affine: How an affine map is written; does not change the result beyond rounding.
-        candidate: The same of the candidate's map, where it differs (`layer_norm.py`).
+        affine: Implementation of an affine map; does not change the result beyond rounding.
+        candidate: Implementation of the candidate's map, if it differs (`layer_norm.py`).
 
     Returns:
         (h_t,).
@@ -149,26 +149,26 @@ def lstm_cell(
     affine: Affine = matmul_affine,
     f: Activation = torch.tanh,
 ) -> NetworkState:
-    """One step of long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
+    """Take one step of the LSTM (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
 
     Gates in the order i, f, g, o:
 
         i_t = σ(W_ii x_t + b_ii + W_hi h_{t−1} + b_hi)        write
-        f_t = σ(W_if x_t + b_if + W_hf h_{t−1} + b_hf)        keep (its opposite erases)
-        g_t = tanh(W_ig x_t + b_ig + W_hg h_{t−1} + b_hg)     what would be written
+        f_t = σ(W_if x_t + b_if + W_hf h_{t−1} + b_hf)        keep (1 − f erases)
+        g_t = tanh(W_ig x_t + b_ig + W_hg h_{t−1} + b_hg)     candidate to write
         o_t = σ(W_io x_t + b_io + W_ho h_{t−1} + b_ho)        read
         c_t = f_t ∘ c_{t−1} + i_t ∘ g_t
         h_t = o_t ∘ tanh(c_t)
 
-    With f = 1 and i = 0 the cell state stays exactly as it is, for ever: the gradient along c neither vanishes nor
-    explodes, which is the point of the construction.
+    With f = 1 and i = 0 the cell state never changes: the gradient along c neither vanishes nor explodes, which is the
+    purpose of the design.
 
     Args:
-        a_BG: What the input contributes to the four gates, G = 4 H.
+        a_BG: The input's part of the four gates, G = 4 H.
         state: (h_BH, c_BH) = h_{t−1}, c_{t−1}.
         W_GH: W_hi, W_hf, W_hg, W_ho one above the other, with their biases b_G.
-        affine: How an affine map is written; does not change the result beyond rounding.
-        f: What the cell state goes through before it is read; other than tanh in `layer_norm.py`.
+        affine: Implementation of an affine map; does not change the result beyond rounding.
+        f: The function applied to the cell state before it is read; not tanh in `layer_norm.py`.
 
     Returns:
         (h_t, c_t).
@@ -181,17 +181,17 @@ def lstm_cell(
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of cell: its equations, and what layers must know of them.
+    """A kind of cell: its equations, and the facts that layers need.
 
     Args:
-        step: One step, called as the functions above are.
+        step: One step, called like the functions above.
         gates: Gates whose rows are stacked.
-        states: Tensors that are remembered.
-        fused: The layer of torch.nn that computes the same; None where there is none: then it has own cells only.
-        normed: How many gates are normalised together by `layer_norm.py`, in the order of their rows; () normalises
-            no product, only what goes through f.
+        states: Number of state tensors.
+        fused: The layer of torch.nn that computes the same; None if there is none: then only cells "own" work.
+        normed: Numbers of gates that `layer_norm.py` normalises together, in the order of their rows; () normalises
+            no product, only the argument of f.
         squash: Whether `step` takes an f, with a normalisation right before it.
-        candidate: Whether `step` takes the map of its last gate apart, which then is the last of `normed`.
+        candidate: Whether `step` takes the map of its last gate separately; that gate is then the last of `normed`.
     """
 
     step: Callable[..., NetworkState]
@@ -209,13 +209,13 @@ CELLS = {
     "gru_cho": Cell(cho_gru_cell, 3, 1, None, normed=(2, 1), candidate=True),
     "lstm": Cell(lstm_cell, 4, 2, nn.LSTM, normed=(4,), squash=True),
 }
-"""The register of cells: one more entry is all that a layer of another cell needs, plain or normalised.
+"""The register of cells: one more entry is enough for a layer of another cell, plain or normalised.
 
-It is named for its kind, one of several forms for kind and form (`cell_name`). A language model needs the kind in
-`RecurrentSpec`, too, which is read without torch and so says by itself which cells torch has no fused layer for.
+The key is the kind, with the form added if there are several (`cell_name`). A language model also needs the kind in
+`RecurrentSpec`. That spec is read without torch, so it lists itself the cells without a fused layer in torch.
 """
 
 
 def cell_name(kind: str, form: str = "cudnn") -> str:
-    """Return the name in `CELLS` of a kind of cell in one of its forms; "cudnn" is that of torch and has no suffix."""
+    """Return the name in `CELLS` of a kind of cell in one of its forms; "cudnn" is torch's form and has no suffix."""
     return kind if form == "cudnn" else f"{kind}_{form}"

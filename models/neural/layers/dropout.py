@@ -1,12 +1,12 @@
-"""Dropout with Bernoulli masks: of features (per position or locked), of whole words, of recurrent weights.
+"""Draw Bernoulli masks for dropout: of features (per position or locked), of whole words, of recurrent weights.
 
-All are for training only; whoever calls them leaves them out in evaluation. What is kept is multiplied by 1 / (1 − p),
-so that the expected value is that of evaluation.
+All are for training only; callers skip them in evaluation. Kept values are multiplied by 1 / (1 − p), so that the
+expected value is that of evaluation.
 
-Masks are drawn once per call of the network, so "a window" below is what one call reads. A window is read in pieces
-where not all streams are read at a time (`TrainingSpec.micro_batch`) and, with k2 > k1, where the next window's past
-begins and where a stream forgot all (`tbptt.read_window`). Each piece draws masks of its own, and so
-does a past that is read again.
+Masks are drawn once per call of the network, so "a window" below is the tokens of one call. A window is read in pieces
+if not all streams are read at a time (`TrainingSpec.micro_batch`). With k2 > k1 it is also cut where the next window's
+past begins and where a stream was reset (`tbptt.read_window`). Each piece draws its own masks, and so does a past that
+is read again.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -25,8 +25,8 @@ LEVELS = 1 << 16
 def kept(shape: torch.Size, share: int, device: torch.device) -> Tensor:
     """Return a bool mask whose entries are False with chance share / LEVELS, independently.
 
-    Four entries are cut from each 64-bit random number: on the processor, drawing one number per entry (as
-    `torch.nn.functional.dropout` does) takes twice as long for the whole layer, forward and backward.
+    Four entries come from each 64-bit random number. On the CPU, drawing one number per entry (as
+    `torch.nn.functional.dropout` does) makes the whole layer take twice as long, forward and backward.
     """
     words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64, device=device)
     bits = words.random_(-(2**63), None).view(torch.int16)[: shape.numel()]
@@ -34,12 +34,12 @@ def kept(shape: torch.Size, share: int, device: torch.device) -> Tensor:
 
 
 def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
-    """Return 0 with chance p and 1 / (1 − p) otherwise, each entry drawn by itself; None (nothing drawn) for p = 0.
+    """Return 0 with chance p and 1 / (1 − p) otherwise, independently for each entry; None (nothing drawn) for p = 0.
 
     Args:
         shape: Of the mask.
         p: In [0, 1).
-        like: Gives the device, and the number format where it is wider than float32: 1 / (1 − p) rounded to bfloat16
+        like: Gives the device, and the number format if it is wider than float32: 1 / (1 − p) rounded to bfloat16
             would shift the mean.
     """
     share = min(round(p * LEVELS), LEVELS - 1)
@@ -50,7 +50,9 @@ def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
 
 
 class Dropout(nn.Module):
-    """Zero a random share p of the features while training; multiply the rest by 1 / (1 − p). Nothing in evaluation.
+    """Dropout of features: in training, a random share p is zeroed and the rest multiplied by 1 / (1 − p).
+
+    In evaluation it does nothing.
 
     Args:
         p: Share of features dropped, in [0, 1).
@@ -58,7 +60,7 @@ class Dropout(nn.Module):
             the "locked" dropout of AWD-LSTM), instead of an independent one per position (Srivastava et al. 2014).
 
     Raises:
-        ModelError: kind "input": p is outside of its range.
+        ModelError: kind "input": p is out of range.
     """
 
     def __init__(self, p: float, variational: bool = False) -> None:
@@ -76,8 +78,9 @@ class Dropout(nn.Module):
 
 
 def word_mask(embedding_VE: Tensor, p: float) -> Tensor | None:
-    """Return a mask (V, 1) over the entries of the vocabulary: a word is dropped wherever it stands (Gal & Ghahramani
-    2016; Merity et al. 2017, section 4.3). None for p = 0.
+    """Return a mask (V, 1) over the entries of the vocabulary that drops a word at all its positions; None for p = 0.
+
+    Gal & Ghahramani 2016; Merity et al. 2017, section 4.3.
     """
     return bernoulli_mask(torch.Size((len(embedding_VE), 1)), p, embedding_VE)
 
@@ -85,8 +88,8 @@ def word_mask(embedding_VE: Tensor, p: float) -> Tensor | None:
 def drop_weights(weights: Weights, p: float) -> Weights:
     """Return the weights of a layer with a share p of the recurrent ones, weight_hh_l0 (G, H), zeroed.
 
-    DropConnect (Wan et al. 2013) on the hidden-to-hidden matrix (Merity et al. 2017, section 2): one mask serves all
-    positions and streams of a window. The parameters stay as they are, and get their gradients through the mask.
+    DropConnect (Wan et al. 2013) on the hidden-to-hidden matrix (Merity et al. 2017, section 2): one mask is used for
+    all positions and streams of a window. The parameters do not change, and get their gradients through the mask.
     """
     W_GH = weights["weight_hh_l0"]
     mask_GH = bernoulli_mask(W_GH.shape, p, W_GH)

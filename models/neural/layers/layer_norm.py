@@ -1,8 +1,8 @@
-"""Layer normalisation inside the recurrent cells (Ba, Kiros & Hinton 2016).
+"""Normalise layers inside the recurrent cells (Ba, Kiros & Hinton 2016).
 
-    LN(v; g, b) = g ∘ (v − μ) / sqrt(σ² + ε) + b        μ and σ² of the entries of v itself         (paper: equation 3)
+    LN(v; g, b) = g ∘ (v − μ) / sqrt(σ² + ε) + b        μ and σ² over the entries of v              (paper: equation 3)
 
-It stands in three places of the cells of `cells.py`, as in the paper's equation 4 and its supplement (20 to 22 for the
+The cells of `cells.py` use it in three places, as in the paper's equation 4 and its supplement (20 to 22 for the
 LSTM, 23 to 25 for the GRU); the biases of the two affine maps are the b of their normalisations:
 
     rnn    h_t = f(LN(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh; g, s))
@@ -12,7 +12,7 @@ LSTM, 23 to 25 for the GRU); the biases of the two affine maps are the b of thei
            n = tanh(LN(W_in x_t; …) + σ(r) ∘ LN(W_hn h_{t−1}; …))                        over H entries each
            in Cho's form n = tanh(LN(W_in x_t; …) + LN(W_hn (σ(r) ∘ h_{t−1}); …))
 
-The memory c_t itself is not normalised, only what is read of it, so that it can still be kept for ever.
+The cell state c_t itself is not normalised, only the value read from it, so that it can still be kept unchanged.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -29,7 +29,7 @@ from .cells import Activation, Affine, Weights, matmul_affine
 from .own_layer import OwnLayer, over_time
 
 EPSILON = 1e-5
-"""ε of LN: keeps a vector of equal entries finite; torch.nn.LayerNorm has the same."""
+"""ε of LN: avoids a division by 0 for a vector of equal entries; torch.nn.LayerNorm has the same value."""
 
 
 def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
@@ -44,9 +44,9 @@ def normed(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
     """Return the affine map whose product is normalised before the bias is added: LN(W x; gain, b), part by part.
 
     Args:
-        affine: How the product is written.
+        affine: Implementation of the product.
         gain_G: Of the rows of W.
-        sizes: How many rows are normalised together, from first to last.
+        sizes: Numbers of rows that are normalised together, from first to last.
     """
 
     def run(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
@@ -58,13 +58,13 @@ def normed(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
 
 
 class NormedLayer(OwnLayer):
-    """An own layer whose cell is normalised; arguments as of `OwnLayer`.
+    """A layer of `OwnLayer` with a normalised cell; arguments as in `OwnLayer`.
 
     Attributes:
-        gain_ih_l0: g of what comes from the input (G), where a product is normalised (LSTM, GRU); at first 1.
-        gain_hh_l0: g of what comes from the past (G), of the same; at first 1.
-        gain_l0: g of what goes through f (H): the Elman cell's sum, the LSTM's cell state; at first 1.
-        shift_l0: s of the same; at first 0.
+        gain_ih_l0: g of the input's part (G), where a product is normalised (LSTM, GRU); initially 1.
+        gain_hh_l0: g of the state's part (G), for the same cells; initially 1.
+        gain_l0: g of the argument of f (H): the Elman cell's sum, the LSTM's cell state; initially 1.
+        shift_l0: s of the same; initially 0.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class NormedLayer(OwnLayer):
         if (squash := self.squash) is not None:
             options["f"] = lambda v_BH: squash(layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"]))
         if self.cell.candidate:
-            # Two products: of the state for the gates, of the state that was reset for the candidate.
+            # Two products: with the state for the gates, with the reset state for the candidate.
             *gates, candidate = self.sizes
             gain_gates, gain_candidate = weights["gain_hh_l0"].split([sum(gates), candidate])
             options["affine"] = normed(self.affine, gain_gates, gates)

@@ -1,7 +1,7 @@
-"""A layer that runs a cell of `cells.py` over time.
+"""Run a cell of `cells.py` over time.
 
-It computes what torch.nn's fused layers compute, where there are any (`tests/models/neural/test_neural_cells.py` holds
-them to 1e-12); it is here to be read, changed and checked, and slower by the Python loop over time.
+It computes the same as torch.nn's fused layers, where these exist (`tests/models/neural/test_neural_cells.py` checks
+that to 1e-12). It is meant for reading, changing and checking, and is slower because of the Python loop over time.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -26,10 +26,10 @@ def over_time(
     """Take one step per position.
 
     Args:
-        step: Turns what the input contributes (B, G) and a state into the next state.
-        a_BTG: What the input contributes at each position.
+        step: Maps the input's part (B, G) and a state to the next state.
+        a_BTG: The input's part at each position.
         state: Before the first position, tensors (B, H).
-        keep_BT: False where a stream forgets everything before it reads position t: its state is 0 there.
+        keep_BT: False where a stream is reset before it reads position t: its state is 0 there.
 
     Returns:
         h_BTH, every hidden state; and the last state.
@@ -69,7 +69,7 @@ class OwnLayer(nn.Module):
         cell: An entry of `CELLS`.
         inputs: Size E of x_t.
         hidden: Size H of h_t.
-        nonlinearity: A key of `ACTIVATIONS`; of the "rnn" cell only.
+        nonlinearity: A key of `ACTIVATIONS`; only for the "rnn" cell.
         affine: `matmul_affine` or `einsum_affine`.
     """
 
@@ -95,7 +95,7 @@ class OwnLayer(nn.Module):
         Args:
             x_BTE: Inputs.
             state: Tensors (B, H): (h,) or, for the LSTM, (h, c).
-            keep_BT: See `over_time`; None forgets nowhere.
+            keep_BT: See `over_time`; None resets nowhere.
             weights: Used in place of the layer's own parameters.
 
         Returns:

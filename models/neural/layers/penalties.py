@@ -1,10 +1,13 @@
-"""Penalties on what the last recurrent layer puts out (Merity, McCann & Socher 2017, "Revisiting activation
-regularization for language RNNs", equations 1 and 2, with the mean square for the norm as in their program).
+"""Penalise the outputs of the last recurrent layer: activation regularisation (AR, TAR).
+
+Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs", equations 1 and 2, with the mean
+square instead of the norm, as in their program.
 
     AR  = α mean(m ⊙ h_t)²                       outputs after dropout, so that they stay small
     TAR = β mean(h_t − h_{t+1})²                 outputs before dropout, so that they change slowly
 
-The means run over all streams, positions and units. They are part of what training minimises, not of what is reported.
+The means are over all streams, positions and units. The penalties are part of the training objective, not of the
+reported figures.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ def wanted(training: TrainingSpec) -> bool:
 
 
 def activation_penalty(training: TrainingSpec, activations: Activations | None) -> Tensor:
-    """Return α mean(h²) + β mean((h_t − h_{t+1})²), a scalar; of a single position the second is 0.
+    """Return α mean(h²) + β mean((h_t − h_{t+1})²), a scalar; for a single position the second term is 0.
 
     Raises:
         ModelError: kind "input": the network has no recurrent layer.

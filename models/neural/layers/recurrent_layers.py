@@ -1,7 +1,7 @@
-"""Recurrent layers, torch.nn's fused ones and our own, behind one call that is given the weights.
+"""Create and run recurrent layers, torch.nn's fused ones and our own, through one call that takes the weights.
 
-A layer holds the parameters; what it computes with is handed to it, so that weights can be changed for one window
-(`dropout.drop_weights`) without touching the parameters that an optimiser and a checkpoint see.
+A layer holds the parameters; the weights it computes with are an argument. So weights can be changed for one window
+(`dropout.drop_weights`) without changing the parameters that an optimiser and a checkpoint see.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -22,14 +22,14 @@ from .layer_norm import NormedLayer
 from .own_layer import OwnLayer, unroll
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-"""Of every fused layer, in the order in which torch's functions take them."""
+"""Names of every fused layer's parameters, in the order of torch's functions."""
 
 
 @cache
 def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
-    """Return our own layers that train in bf16 on the processor, by torch.nn's name of the fused one (`mode`).
+    """Return our own layers for training in bf16 on the CPU, by torch.nn's name of the fused one (`mode`).
 
-    They are imported here because they need numba, which a model that is only asked does without.
+    They are imported here because they need numba, which a model does not need for scoring.
     """
     from ..fused.elman import elman_sequence
     from ..fused.gru import gru_sequence
@@ -45,7 +45,7 @@ STARTS: dict[str, Callable[[Tensor], object]] = {
     "orthogonal": nn.init.orthogonal_,
     "identity": nn.init.eye_,
 }
-"""Initial recurrent matrices, each gate's own; "usual" leaves what `make_layer` has drawn."""
+"""Initial recurrent matrices, applied to each gate; "usual" keeps the values that `make_layer` has drawn."""
 
 
 def make_layer(
@@ -64,11 +64,11 @@ def make_layer(
         inputs: E.
         hidden: H.
         cells: "own" or "fused".
-        nonlinearity: Of the "rnn" kind.
-        form: Of the "gru" kind; "cho" needs own cells.
-        forget_bias: Of the "lstm" kind: b_if + b_hf at the start.
-        layer_norm: See `layer_norm.py`; needs own cells.
-        start: Of the recurrent matrices; a key of `STARTS`.
+        nonlinearity: For the "rnn" kind.
+        form: For the "gru" kind; "cho" needs cells "own".
+        forget_bias: For the "lstm" kind: initial b_if + b_hf.
+        layer_norm: See `layer_norm.py`; needs cells "own".
+        start: Initial recurrent matrices; a key of `STARTS`.
 
     Raises:
         ValueError: torch has no such fused layer.
@@ -106,17 +106,17 @@ def run_layer(
 ) -> tuple[Tensor, NetworkState]:
     """Run an own or fused layer over T positions.
 
-    A fused LSTM repacks its weights at each call, so one step of it on the processor takes 2 to 6 times as long as
-    the equations written out (batch 1, H 320 and 640): single steps of generation go through those. So does a window
-    in which a stream forgets, which the fused layers cannot do. Where a layer trains in bf16 on the processor, ours of
-    `sequences` is the fused one.
+    A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
+    equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
+    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16 on the CPU,
+    the layers of `sequences` are used.
 
     Args:
-        layer: What `make_layer` returned.
-        weights: The layer's parameters by name, or what stands in for them.
+        layer: The result of `make_layer`.
+        weights: The layer's parameters by name, or replacements for them.
         x_BTE: Inputs.
         state: Tensors (B, H) before the first position.
-        keep_BT: False where a stream forgets everything before it reads position t; None forgets nowhere.
+        keep_BT: False where a stream is reset before it reads position t; None resets nowhere.
 
     Returns:
         h_BTH, every hidden state; and the last state.
@@ -134,20 +134,20 @@ def run_layer(
 
 
 def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
-    """Return whether a layer trains on the processor with products in bf16, as those of `sequences` do fastest."""
+    """Return whether a layer trains on the CPU with products in bf16; then the layers of `sequences` are fastest."""
     on_processor = x_BTE.device.type == "cpu" and layer.training and torch.is_grad_enabled()
     return on_processor and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
-    """Return the cell that says what a fused layer computes, and the options of its steps."""
+    """Return the cell with the equations of a fused layer, and the options of its steps."""
     if isinstance(layer, nn.RNN):
         return CELLS["rnn"], {"f": ACTIVATIONS[layer.nonlinearity]}
     return CELLS[layer.mode.lower()], {}
 
 
 def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-    """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the weights given."""
+    """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the given weights."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
     dtype = _own_format(layer.mode, x_BTE.device)
     x_BTE = x_BTE if dtype is None else x_BTE.to(dtype)
@@ -162,10 +162,10 @@ def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: Networ
 
 
 def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
-    """Return the number format to cast a fused layer to in place of autocast; None where autocast is off or does well.
+    """Return the number format to cast a fused layer to in place of autocast; None if autocast is off or not on a GPU.
 
-    On a GPU autocast casts cuDNN's recurrent layers to float16 whatever format it is asked for (torch's
-    AutocastRNN.cpp), and a sum of gradients over a whole window does not fit into that: it ends at 65,504.
+    On a GPU, autocast casts cuDNN's recurrent layers to float16 for every requested format (torch's AutocastRNN.cpp).
+    A sum of gradients over a whole window does not fit into float16, which ends at 65,504.
     """
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
