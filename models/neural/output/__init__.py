@@ -1,8 +1,8 @@
-"""Output layers: from features to log-probabilities, loss and gradient.
+"""Map features to log-probabilities, loss and gradient: the output layers.
 
 Evaluation is always exactly normalised. Loss and gradient are computed together, some rows at a time
-(`cross_entropy.py`): memory does not grow with N times V, and the backward pass only scales what is there.
-`docs/outputs.md` compares them.
+(`cross_entropy.py`). So memory does not grow with N times V, and the backward pass only scales the stored gradient.
+`docs/outputs.md` compares the layers.
 """
 
 from .adaptive import AdaptiveOutput as AdaptiveOutput

@@ -1,7 +1,7 @@
-"""Softmaxes over levels of frequency: a head, and one or more tails behind it; exactly normalised.
+"""Compute softmaxes over levels of frequency: a head, and one or more tails behind it; exactly normalised.
 
 The head is a softmax over the most frequent entries and one entry for each tail. A tail is a softmax over its own
-entries, and p(w) = p(tail | h) p(w | tail, h). Only the 10-16 % of tokens in a tail pay for a second level.
+entries, and p(w) = p(tail | h) p(w | tail, h). Only the 10-16 % of tokens in a tail need a second level.
 
 `AdaptiveOutput`: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4.3. `TwoLevelOutput` is the
 same with one tail and whole features; classes as in Goodman 2001, "Classes for fast maximum entropy training".
@@ -24,7 +24,7 @@ from .base import OutputLayer
 from .cross_entropy import Gradients, in_format, level_gradients, level_nats
 
 ROWS_STD = 0.05
-"""Of the initial rows of a tail that shrinks, as of embeddings: see `models/neural/network.py`."""
+"""Standard deviation of the initial rows of a tail that shrinks, as for embeddings: see `models/neural/network.py`."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class _Level:
 class AdaptiveOutput(OutputLayer):
     """Head softmax over the most frequent entries and the tails, then a softmax within the tail.
 
-    With `shrink` above 1 the k-th tail (from 1) sees P_k h of E / shrink^k features, by a matrix of its own, and has
-    rows of its own: rows of another length cannot be an embedding's. The head's rows stay those of `weight`.
+    With `shrink` above 1 the k-th tail (from 1) reads P_k h with E / shrink^k features, where P_k is its own matrix. It
+    also has its own rows, because rows of another length cannot be an embedding's. The head's rows stay those of
+    `weight`.
 
     Args:
         weight: One row per entry, in the order of ids; may be the embedding's own. With `head_only` one row per entry
-            of the head, in the order of `order_P`: there is no use for the others where tails have rows of their own.
-        bias_V: First values of the bias: log-frequencies.
+            of the head, in the order of `order_P`: the other rows are not needed if tails have their own.
+        bias_V: Initial bias: log-frequencies.
         order_P: All predicted ids, most frequent first; the first `head` are the head.
         cuts: Ranks at which the tails begin, and P: at least two, the first is the size of the head.
         shrink: See above.
@@ -92,12 +93,12 @@ class AdaptiveOutput(OutputLayer):
 
     @staticmethod
     def _tail_rows(rows_KE: Tensor) -> Tensor:
-        """Return the first values of `tail_weight` in the shape that bundles hold."""
+        """Return the initial `tail_weight` in the shape that bundles store."""
         return rows_KE
 
     @staticmethod
     def _index(layer: AdaptiveOutput, _: object = None) -> None:
-        """Derive from the order: each id's rank, and each tail as a plain range where ids are sorted by frequency."""
+        """Compute from the order each id's rank, and each tail as a slice where its ids are consecutive."""
         order_P = layer.order_P
         layer.rank_V[order_P] = torch.arange(len(order_P), device=order_P.device)
         layer._ranges = []
@@ -106,13 +107,13 @@ class AdaptiveOutput(OutputLayer):
             layer._ranges.append(slice(int(order_P[low]), int(order_P[high - 1]) + 1) if in_order else None)
 
     def _of_tail(self, k: int, tensor_VX: Tensor) -> Tensor:
-        """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where that can be."""
+        """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where possible."""
         if (within := self._ranges[k]) is not None:
             return tensor_VX[within]
         return tensor_VX.index_select(0, self.order_P[self.cuts[k] : self.cuts[k + 1]])
 
     def _head_rows(self) -> Tensor:
-        """Return which rows of `weight` belong to the head."""
+        """Return the indices of the rows of `weight` that belong to the head."""
         ids = self.order_P[: self.head]
         return torch.arange(self.head, device=ids.device) if self.head_only else ids
 
@@ -132,12 +133,12 @@ class AdaptiveOutput(OutputLayer):
         return head, tails
 
     def _own(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return projection (S, E) and rows (C, S) of the k-th tail (from 0) of a layer that shrinks."""
+        """Return projection (S, E) and rows (C, S) of the k-th tail (from 0), for `shrink` above 1."""
         project_SE, rows_CS = (self.get_parameter(f"{name}_{k + 1}").detach() for name in ("project", "rows"))
         return project_SE, rows_CS
 
     def _features(self, k: int, h_ME: Tensor) -> Tensor:
-        """Return what the k-th tail (from 0) sees."""
+        """Return the features that the k-th tail (from 0) reads."""
         if not self.shrinks:
             return h_ME
         return in_format(F.linear(h_ME, in_format(self._own(k)[0], h_ME.dtype)), h_ME.dtype)
@@ -187,7 +188,7 @@ class AdaptiveOutput(OutputLayer):
         return Gradients(first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *own))
 
     def _clear(self, grad_XE: Tensor) -> None:
-        """Write zeros where no level writes."""
+        """Write zeros to the rows that no level writes."""
         if not self.shrinks:
             grad_XE[self.given_V.nonzero()[:, 0]] = 0
         elif not self.head_only:
@@ -196,7 +197,7 @@ class AdaptiveOutput(OutputLayer):
     def _tail_gradients(self, k: int, tail: _Level, h_ME: Tensor, classes_M: Tensor, grad_XE: Tensor) -> Gradients:
         """Return the gradients of the k-th tail (from 0): of its bias, and of projection and rows where it shrinks.
 
-        Those of whole rows are written to their place in grad_XE.
+        Gradients of whole rows are written to their place in grad_XE.
         """
         dtype = grad_XE.dtype
         if self.shrinks:
@@ -236,7 +237,7 @@ class TwoLevelOutput(AdaptiveOutput):
 
     Args:
         weight: (V, E), one row per entry, in the order of ids; may be the embedding's own.
-        bias_V: First values of the bias: log-frequencies.
+        bias_V: Initial bias: log-frequencies.
         order_P: All predicted ids, most frequent first; the first `head` are the head.
         head: Entries in the head.
         chunk: Rows whose logits are in memory at a time.

@@ -1,4 +1,4 @@
-"""What all output layers share: which rows are scored, and loss and gradient made together.
+"""Define the base class of all output layers: selection of scored rows, loss and gradient in one pass.
 
 Shapes: N positions, V vocabulary entries, E features.
 """
@@ -27,7 +27,7 @@ Precision = Literal["bf16", "float32"]
 
 
 class _LossAndGradient(torch.autograd.Function):
-    """Loss and gradient in one go: forward has the gradient ready, backward only scales it."""
+    """Loss and gradient in one pass: forward computes the gradient, backward only scales it."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -43,20 +43,20 @@ class _LossAndGradient(torch.autograd.Function):
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if not ctx.gradients:
             raise RuntimeError("the gradient of this loss was handed over by an earlier backward(): call `loss` again")
-        # Handed over, not shared: autograd copies all weights' gradients where somebody else still holds them.
+        # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
-        # The trainer asks for the sum itself (scale 1): a pass over all weights saved. On a GPU the look would wait.
+        # The trainer uses scale 1: skipping the product saves a pass over all weights. On a GPU, item() would wait.
         if scale.device.type != "cpu" or scale.item() != 1:
             features_NE, parameters = features_NE * scale, [grad * scale for grad in parameters]
         return None, features_NE, None, None, *parameters
 
 
 class OutputLayer(nn.Module):
-    """Features to the distribution of the next token. Made by `build_output`.
+    """Base class: from features to the distribution of the next token. Created by `build_output`.
 
     Args:
-        weight: One row of features per entry, or per whatever else the layer chooses between.
-        bias: One number per row that is in use.
+        weight: One row of features per entry, or per choice if the layer does not choose between entries.
+        bias: One number per row in use.
         entries: V.
         chunk: Rows whose logits are in memory at a time.
 
@@ -78,23 +78,23 @@ class OutputLayer(nn.Module):
 
     @property
     def reports_nats(self) -> bool:
-        """Whether `loss` is now the sum of −log p in nats, whose exponential is a perplexity.
+        """Whether `loss` currently is the sum of −log p in nats, whose exponential is a perplexity.
 
         False for the estimators while they train: their losses can be compared with each other, not with nats.
         """
         return True
 
     def loss(self, features_NE: Tensor, targets_N: Tensor, precision: Precision = "float32") -> tuple[Tensor, int]:
-        """Return the loss (scalar, a sum over rows, with the gradient of the sum) and how many rows were scored.
+        """Return the loss (scalar, a sum over rows, with the gradient of the sum) and the number of scored rows.
 
-        It is the sum of −log p(target) in nats, except that an estimator in training mode returns its own loss; see
-        `reports_nats`.
+        The loss is the sum of −log p(target) in nats, except that an estimator in training mode returns its own loss;
+        see `reports_nats`.
 
         Args:
-            features_NE: Any floating dtype; its gradient comes back in the same.
-            targets_N: Right ids; −1 is not scored.
-            precision: Format of the matrix products. In bf16 what lies between them is bf16 too; sums within a row
-                and the gradients of the parameters are float32.
+            features_NE: Any floating dtype; the gradient has the same.
+            targets_N: Target ids; −1 is not scored.
+            precision: Format of the matrix products. In bf16 the values between products are bf16 too; sums within a
+                row and the gradients of the parameters are float32.
 
         Raises:
             ModelError: A target is a given id, whose probability is 0.
@@ -136,11 +136,11 @@ class OutputLayer(nn.Module):
         raise NotImplementedError
 
     def training_gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
-        """Return what `loss` minimises, in the form of `gradients`; estimators override it."""
+        """Return the training loss of each row and its gradients, like `gradients`; estimators override it."""
         return self.gradients(h_NE, targets_N)
 
     def one_update(self) -> AbstractContextManager[None]:
-        """Return a block in which all calls of `loss` share what is drawn for one update; estimators override it."""
+        """Return a context in which all calls of `loss` share the samples of one update; estimators override it."""
         return nullcontext()
 
     def _scored_rows(self, targets_N: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From options and word counts to an output layer."""
+"""Build an output layer from options and word counts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 def build_output(
     objective: ObjectiveSpec, weight: nn.Parameter, unigram_counts_V: np.ndarray | Tensor, tied: bool = True
 ) -> OutputLayer:
-    """Make the output layer of a neural model; equal arguments give equal shapes, whatever the counts.
+    """Build the output layer of a neural model; equal arguments give equal shapes for any counts.
 
     Args:
         objective: Kind of output, its options, rows per chunk.
         weight: (V, E); may be the embedding's own weight (tied).
         unigram_counts_V: How often each entry is predicted in the training stream. The bias starts at the logarithm
             of these frequencies (0.5 added to each count), so that training starts from the unigram model.
-        tied: Somebody else uses the weight too, so that it stays whole. Otherwise an adaptive softmax that shrinks
-            keeps the head's rows only; its tails have rows of their own.
+        tied: The weight is also used by another layer, so it stays whole. Otherwise an adaptive softmax that shrinks
+            keeps only the head's rows; its tails have their own rows.
 
     Raises:
         ModelError: The counts are not one per row of the weight, or too few for a tree.
@@ -63,11 +63,11 @@ def build_output(
 
 
 def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
-    """Return the predicted ids, most frequent first, within a tail in their own order.
+    """Return the predicted ids, most frequent first; within a tail they are sorted by id.
 
-    The order within a tail means nothing; where ids are sorted by frequency already, a tail then is a plain range of
-    rows, which need not be copied together. `<unk>` and `<eos>`, whose ids lie before all others, stand in the head
-    however rare they are.
+    The order within a tail has no meaning. If ids are already sorted by frequency, a tail is then a slice of rows,
+    which needs no copy. `<unk>` and `<eos>`, whose ids come before all others, are always in the head, however rare
+    they are.
     """
     rank = counts_V[predicted].clone()
     rank[[index for index, token in enumerate(predicted.tolist()) if token in (UNK, EOS)]] = torch.inf
@@ -78,7 +78,7 @@ def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
 
 
 def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
-    """Return whether a second level is worth its cost; say so where it is not."""
+    """Return whether a second level is worth its cost; log it if not."""
     tail = predicted - objective.head
     if tail >= max(2, objective.head // 4):
         return True
@@ -89,7 +89,7 @@ def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
 
 
 def _cuts(objective: ObjectiveSpec, predicted: int) -> Sequence[int]:
-    """Return the ranks where the tails begin, and the end; cutoffs beyond the vocabulary are left out, and said so."""
+    """Return the ranks where the tails begin, and the end; cutoffs beyond the vocabulary are dropped and logged."""
     beyond = [cut for cut in objective.cutoffs if cut >= predicted]
     if beyond:
         log.info("adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond)

@@ -1,12 +1,12 @@
-"""Cross-entropy of one softmax, with its gradient computed in the same pass.
+"""Compute the cross-entropy of one softmax, and its gradient in the same pass.
 
-With p = softmax(logits), d(−log p_y)/d logits = p − y (y one-hot), so the gradient is written over the probabilities
-and no (N, C) matrix is kept for a backward pass. The other modules of this package make output layers of it.
+With p = softmax(logits), d(−log p_y)/d logits = p − y (y one-hot). So the gradient overwrites the probabilities, and
+no (N, C) matrix is kept for a backward pass. The other modules of this package build output layers from this one.
 
-In bf16 every pass over the N times C logits reads and writes 2 bytes instead of 4: the product adds the bias, the
-softmax is taken of its result (exponentials and sums are float32 inside), and p − y goes into the next products as it
-is. A logit has 8 significant bits then. The largest bias is subtracted from all, which changes no probability, so that
-these bits are spent on differences.
+In bf16 every pass over the N times C logits reads and writes 2 bytes instead of 4. The product adds the bias, the
+softmax uses its result (exponentials and sums are float32 inside), and p − y is an input of the next products without a
+conversion. A logit then has 8 significant bits. The largest bias is subtracted from all logits. That changes no
+probability and leaves these bits for the differences.
 
 Shapes: N positions, E features, C entries of this softmax.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TINY = 1e-30
-"""Below this a probability is too near to the smallest float32 for its logarithm to be taken."""
+"""Below this a probability is too close to the smallest float32 to take its logarithm."""
 FEATURE_MULTIPLE = 32
 """The number of features of bf16 matrices is a multiple of this; see `in_format`."""
 
@@ -37,7 +37,7 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return −log softmax(logits)[n, classes[n]] (N, float32 at least) and the probabilities (N, C).
 
     Adding a constant to a row changes nothing ("+log C"): torch subtracts the row's maximum m before it takes
-    exponentials. Where p_y underflows all the same, −log p_y is (m − logit_y) − log p_max, which stays finite.
+    exponentials. If p_y still underflows, −log p_y is computed as (m − logit_y) − log p_max, which stays finite.
     """
     p_NC = torch.softmax(logits_NC, 1)
     dtype = torch.promote_types(p_NC.dtype, torch.float32)
@@ -63,15 +63,15 @@ def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tenso
 def level_gradients(
     h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int, grad_CE: Tensor
 ) -> Gradients:
-    """Cross-entropy of one softmax together with the gradient of its sum, `chunk` rows at a time.
+    """Return the cross-entropy of one softmax and the gradient of its sum, `chunk` rows at a time.
 
     Args:
         h_NE: Features; the matrix products run in their dtype.
         weight_CE: Rows of the level's entries, same dtype.
         bias_C: float32 or float64; −inf for entries that must have probability 0.
-        classes_N: Index of the right entry of each row, in [0, C).
+        classes_N: Index of the target entry of each row, in [0, C).
         chunk: Rows whose logits are in memory at a time.
-        grad_CE: The gradient of the weight is written here (the bias's dtype); without columns for the features of 0
+        grad_CE: The gradient of the weight is written here (the bias's dtype), without columns for the zero features
             that `in_format` may have added.
     """
     features = grad_CE.shape[1]
@@ -86,7 +86,7 @@ def level_gradients(
         delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # p − y; scatter_add_ in bf16 is a slow pass
         grad_b_C += delta_NC.sum(0)
         torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + chunk])
-        if i == 0:  # not added to zeros: three passes over all weights less
+        if i == 0:  # instead of adding to zeros: saves three passes over all weights
             grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:, :features])
         else:
             grad_CE += torch.mm(delta_NC.t(), part_NE)[:, :features]
@@ -96,9 +96,10 @@ def level_gradients(
 
 
 def in_format(matrix_RE: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a matrix in the number format of the products; in bf16 with features of 0 up to a multiple of 32.
+    """Return a matrix in the number format of the products; in bf16 padded with zero features to a multiple of 32.
 
-    They change no product, and rows that begin at multiples of 64 bytes make products up to a quarter faster (E 650).
+    These features change no product. Rows that begin at multiples of 64 bytes make products up to a quarter faster (E
+    650).
     """
     missing = -matrix_RE.shape[1] % FEATURE_MULTIPLE
     if dtype != torch.bfloat16 or not missing:

@@ -1,4 +1,4 @@
-"""Hierarchical softmax: a word is a sequence of binary choices from the root of a tree to its leaf.
+"""Compute the hierarchical softmax: a word is a sequence of binary choices from the root of a tree to its leaf.
 
     p(w | h) = Π over the inner nodes n on the path of w of σ(s_n (w_n h + b_n))          s_n = 1 or −1
 
@@ -26,22 +26,22 @@ from .huffman import huffman_tree, tree_levels, tree_paths
 class HierarchicalOutput(OutputLayer):
     """Binary choices along a Huffman tree of the unigram counts; the given ids are not in the tree.
 
-    Work is a few numbers per node of a path, no product of large matrices: it is done in the format of the weights
-    whatever the precision.
+    The work is a few numbers per node of a path and no product of large matrices. So it always uses the number format
+    of the weights, for every `precision`.
 
     Args:
-        rows: (V, E): the first P − 1 are the first values of the inner nodes' rows. They belong to no word, so they
-            cannot be an embedding's.
+        rows: (V, E): the first P − 1 are the initial rows of the inner nodes. They belong to no word, so they cannot be
+            an embedding's.
         counts_V: How often each entry is predicted.
         chunk: Rows whose paths are in memory at a time.
 
     Attributes:
         weight: (I, E), one row per inner node, level by level from the root.
-        bias: (I); at first the log-odds of the counts below, so that training starts from the unigram model.
-        tree: (I, 2), the children of each inner node; see `huffman.py`. In the state, as the counts are not.
+        bias: (I); initially the log-odds of the counts below, so that training starts from the unigram model.
+        tree: (I, 2), the children of each inner node; see `huffman.py`. Saved in the state, because the counts are not.
 
     Raises:
-        ModelError: There are not two entries to choose between.
+        ModelError: There are fewer than two entries to choose between.
     """
 
     tree: Tensor
@@ -66,7 +66,7 @@ class HierarchicalOutput(OutputLayer):
 
     @staticmethod
     def _index(layer: HierarchicalOutput, _: object = None) -> None:
-        """Derive from the tree: its levels, each id's leaf and each leaf's path."""
+        """Compute from the tree its levels, each id's leaf and each leaf's path."""
         children, device = layer.tree.cpu().numpy(), layer.tree.device
         layer._levels = tree_levels(children)
         starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
@@ -74,7 +74,7 @@ class HierarchicalOutput(OutputLayer):
         layer.leaf_V = (~layer.given_V).cumsum(0) - 1
 
     def path_lengths(self, targets_N: Tensor) -> Tensor:
-        """Return the number of binary choices that each target costs (N)."""
+        """Return the number of binary choices for each target (N)."""
         return self.starts.diff()[self.leaf_V[targets_N]]
 
     def _paths(self, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +87,7 @@ class HierarchicalOutput(OutputLayer):
         return rows_F, self.nodes[at_F], self.signs[at_F]
 
     def _own_format(self, h_NE: Tensor) -> Tensor:
-        """Return the features in the format of the weights, without those that bf16 products may have added."""
+        """Return the features in the format of the weights, without the padding that bf16 products may have added."""
         return h_NE[:, : self.weight.shape[1]].to(self.weight.dtype)
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class HierarchicalOutput(OutputLayer):
         return nats_N
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
-        """See `OutputLayer.gradients`; d(−log σ(s x))/dx = −s σ(−s x), and only nodes on the paths are touched."""
+        """See `OutputLayer.gradients`; d(−log σ(s x))/dx = −s σ(−s x), computed only for nodes on the paths."""
         h_NE, weight_IE, bias_I = self._own_format(h_NE), self.weight.detach(), self.bias.detach()
         nats_N, grad_NE = bias_I.new_zeros(len(targets_N)), torch.zeros_like(h_NE)
         grad_IE, grad_I = torch.zeros_like(weight_IE), torch.zeros_like(bias_I)
@@ -118,7 +118,7 @@ class HierarchicalOutput(OutputLayer):
 
     @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:
-        """See `OutputLayer.logp`; from the root down, one level of the tree at a time."""
+        """See `OutputLayer.logp`; computed from the root down, one level of the tree at a time."""
         choices_IN = torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]
         leaves = len(self.bias) + 1
         logp_XN = choices_IN.new_zeros(2 * leaves - 1, len(features_NE))

@@ -1,10 +1,10 @@
-"""Huffman's tree over word counts: the code with the shortest mean length, and what a softmax over it needs.
+"""Build Huffman's tree over word counts, the code with the shortest mean length, with paths for a softmax over it.
 
 Huffman 1952, "A method for the construction of minimum-redundancy codes"; as output of a network: Mikolov et al. 2013,
-"Distributed representations of words and phrases", section 2.1. The mean code length lies between the entropy of the
+"Distributed representations of words and phrases", section 2.1. The mean code length is between the entropy of the
 counts in bits and one more.
 
-P leaves, I = P − 1 inner nodes, F the lengths of all codes together. A child below P is a leaf, another one the inner
+P leaves, I = P − 1 inner nodes, F the sum of all code lengths. A child below P is a leaf; any other child is the inner
 node (child − P). Inner nodes are numbered level by level from the root, which is 0.
 """
 
@@ -20,7 +20,7 @@ class Paths(NamedTuple):
     """The inner nodes from the root to each leaf (in no order), those of all leaves one after another.
 
     Attributes:
-        starts: (P + 1), where each leaf's part begins.
+        starts: (P + 1), the index where each leaf's part begins.
         nodes: (F), inner nodes.
         signs: (F), 1 where the path takes the first child, −1 where it takes the second.
     """
@@ -33,8 +33,9 @@ class Paths(NamedTuple):
 def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
     """Return the children of each inner node (I, 2), the more frequent first; equal counts give equal trees.
 
-    Of equal counts leaves are joined before inner nodes and leaves of a higher index first, so that no code is longer
-    than it must be. Time is that of sorting: joined nodes come out in the order of their counts (van Leeuwen 1976).
+    Among equal counts, leaves are joined before inner nodes, and leaves of a higher index first, so that no code is
+    longer than necessary. The time is that of sorting, because joined nodes are created in the order of their counts
+    (van Leeuwen 1976).
     """
     leaves = deque(sorted(range(len(counts_P)), key=lambda leaf: (counts_P[leaf], -leaf)))
     weights = [int(count) for count in counts_P]
@@ -80,7 +81,7 @@ def tree_levels(children_I2: np.ndarray) -> list[slice]:
 
 
 def tree_paths(children_I2: np.ndarray) -> Paths:
-    """Return the path of every leaf: all leaves climb to the root together."""
+    """Return the path of every leaf; the code follows all leaves to the root at the same time."""
     leaves = len(children_I2) + 1
     parent_X, sign_X = np.full(2 * leaves - 1, -1), np.zeros(2 * leaves - 1)
     for side, sign in ((0, 1.0), (1, -1.0)):

@@ -1,15 +1,16 @@
-"""Estimators of the softmax's gradient that look at a few sampled entries instead of all; for training only.
+"""Estimate the softmax's gradient from a few sampled entries instead of all; for training only.
 
-Both share S negatives among all positions of an update, in however many parts it is read (`one_update`); of several
-ranks each draws its own. They are drawn with replacement from Q(w) ∝ count(w)^0.75 (Mikolov et al. 2013, "Distributed
-representations of words and phrases", section 2.2). With s the logit of the exact softmax:
+Both estimators share S negatives among all positions of an update, for any number of parts in which it is read
+(`one_update`). With several ranks, each draws its own. They are drawn with replacement from Q(w) ∝ count(w)^0.75
+(Mikolov et al. 2013, "Distributed representations of words and phrases", section 2.2). With s the logit of the exact
+softmax:
 
 `SampledSoftmaxOutput`, importance sampling of the normaliser (Bengio & Senécal 2003, "Quick training of probabilistic
 neural nets by importance sampling"; Jean et al. 2015, "On using very large target vocabulary", eq. 9 and 10):
 
     loss = −s(y) + log(exp s(y) + Σ over samples j ≠ y of exp(s(j) − log(S Q(j))))
 
-The sum's mean is the exact normaliser, so loss and gradient approach the exact ones as S grows.
+The mean of the sum is the exact normaliser, so loss and gradient approach the exact ones as S grows.
 
 `NCEOutput`, noise-contrastive estimation (Gutmann & Hyvärinen 2010; Mnih & Teh 2012, "A fast and simple algorithm for
 training neural probabilistic language models", eq. 8, with the normaliser fixed at 1):
@@ -44,7 +45,7 @@ class Negatives:
     Attributes:
         ids_U: Different ids.
         times_U: How often each was drawn.
-        place_V: Where an id stands in ids_U; U where it was not drawn.
+        place_V: The index of an id in ids_U; U where it was not drawn.
     """
 
     ids_U: Tensor
@@ -53,12 +54,12 @@ class Negatives:
 
 
 class _EstimatedOutput(SoftmaxOutput):
-    """A softmax that is exact but for the gradient it is trained with; its state is that of `SoftmaxOutput`.
+    """A softmax that is exact except for its training gradient; its state is that of `SoftmaxOutput`.
 
     Args:
         weight: (V, E), one row per entry; may be the embedding's own.
-        bias_V: First values of the bias.
-        counts_V: How often each entry is predicted; one that never is counts as if it were once.
+        bias_V: Initial bias.
+        counts_V: How often each entry is predicted; a count of 0 is treated as 1.
         samples: S.
         chunk: Positions whose logits are in memory at a time.
     """
@@ -79,18 +80,18 @@ class _EstimatedOutput(SoftmaxOutput):
 
     @property
     def reports_nats(self) -> bool:
-        """See `OutputLayer.reports_nats`: not while training."""
+        """See `OutputLayer.reports_nats`: False while training."""
         return not self.training
 
     def draw(self, samples: int) -> Tensor:
-        """Return ids (S) drawn from Q with replacement, by torch's random stream (so that a restart draws them too)."""
+        """Return ids (S) drawn from Q with replacement, from torch's random stream, so that a restart repeats them."""
         uniform_S = torch.rand(samples, dtype=torch.float64, device=self.cumulative_V.device)
-        # Scaled to the last sum, which rounding may leave just below 1; `right` skips ids without probability.
+        # Scaled to the last sum, which may be just below 1 after rounding; `right` skips ids without probability.
         return torch.searchsorted(self.cumulative_V, uniform_S * self.cumulative_V[-1], right=True)
 
     @contextmanager
     def one_update(self) -> Iterator[None]:
-        """See `OutputLayer.one_update`: the first call of `loss` draws, the others use what it drew."""
+        """See `OutputLayer.one_update`: the first call of `loss` draws the samples, the others reuse them."""
         self._shares = True
         try:
             yield
@@ -137,7 +138,7 @@ class _EstimatedOutput(SoftmaxOutput):
         return Gradients(loss_N, grad_NE, (grad_VE, grad_V))
 
     def _expected(self, ids_X: Tensor) -> Tensor:
-        """Return log(S Q(w)), the logarithm of how often an id is drawn on average."""
+        """Return log(S Q(w)), the logarithm of the expected number of draws of an id."""
         return (self.noise_V[ids_X] * self.samples).log().to(self.bias.dtype)
 
     @abstractmethod
@@ -149,14 +150,14 @@ class _EstimatedOutput(SoftmaxOutput):
 
 
 class SampledSoftmaxOutput(_EstimatedOutput):
-    """Trained on a normaliser that is summed over the target and weighted samples; a sampled target is left out."""
+    """The estimator whose normaliser is a sum over the target and weighted samples; a sampled target is left out."""
 
     def _estimate(
         self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
     ) -> tuple[Tensor, Tensor, Tensor]:
         times_U = negatives.times_U.to(others_NU.dtype)
         weighted_NU = others_NU + (times_U.log() - self._expected(negatives.ids_U))
-        # One column more, in front, so that a target that was not drawn masks nothing: it is written afterwards.
+        # Column 0 is extra: a target that was not drawn masks it, and it is overwritten afterwards.
         logits_NX = torch.cat([own_N[:, None], weighted_NU], 1)
         hit_N1 = (negatives.place_V[targets_N, None] + 1) % logits_NX.shape[1]
         logits_NX.scatter_(1, hit_N1, -torch.inf)
@@ -166,7 +167,7 @@ class SampledSoftmaxOutput(_EstimatedOutput):
 
 
 class NCEOutput(_EstimatedOutput):
-    """Trained to tell the target from samples of Q; a sampled target counts as noise, as the theory has it."""
+    """The estimator that learns to tell the target from samples of Q; as in the theory, a sampled target is noise."""
 
     def _estimate(
         self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives

@@ -1,4 +1,4 @@
-"""One softmax over all entries.
+"""Compute one softmax over all entries.
 
 Shapes: N positions, V vocabulary entries, E features.
 """
@@ -18,7 +18,7 @@ class SoftmaxOutput(OutputLayer):
 
     Args:
         weight: (V, E), one row per entry; may be the embedding's own.
-        bias_V: First values of the bias: log-frequencies.
+        bias_V: Initial bias: log-frequencies.
         chunk: Rows whose logits are in memory at a time.
     """
 
