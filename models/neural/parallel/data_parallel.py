@@ -1,15 +1,15 @@
-"""Data-parallel training: several processes ("ranks") that train one network on one batch.
+"""Train one network on one batch in several processes ("ranks").
 
-Each rank reads its rows of every window of the batch, `Ranks.rows`. What it adds up (the gradients of sums over tokens,
-the nats, the scored tokens) is added up over the ranks before it is divided, clipped and stepped with, so the course of
-the training is that of one process with the same batch, to rounding. All ranks hold the same weights and moments, each
-its own rows of what is remembered of the streams, and its own random stream for dropout and samples.
+Each rank reads its rows of every window of the batch, `Ranks.rows`. The ranks add up their gradients (of sums over
+tokens), nats and scored tokens before these are divided, clipped and used for a step. So the course of the training is
+that of one process with the same batch, to rounding. All ranks hold the same weights and moments. Each has its own rows
+of the streams' memory, and its own random stream for dropout and samples.
 
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
-All gradients travel in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
-Between processes of one machine it lies in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
+All gradients are sent in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
+Between processes of one machine it is in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
 
-Only the rank that leads, number 0, reads and writes files. What it read is handed to the others.
+Only the leading rank, number 0, reads and writes files. It sends the content to the others.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ..out_of_memory import is_out_of_memory
 from .shared_sum import SharedSum, reserve
 
 PEER = "peer"
-"""Kind of the error of a rank that is well itself but cannot go on without another one."""
+"""Error kind of a rank that works itself but cannot go on without another one."""
 RANK_STREAM = 13
-"""Keeps the seeds of the ranks apart from other uses of the same seed."""
+"""Part of the ranks' seeds, so that they differ from other uses of the same seed."""
 Thing = TypeVar("Thing")
 
 
 class Ranks:
-    """One process by itself: nobody to agree with.
+    """A single process without others.
 
     Attributes:
         rank: Number of this process, from 0.
@@ -46,19 +46,19 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process reads and writes files and tells how it goes."""
+        """Whether this process reads and writes files and reports progress."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """Return this rank's rows of a batch: as many as the others', or one more."""
+        """Return this rank's rows of a batch: the same number as the others', or one more."""
         return slice(batch * self.rank // self.size, batch * (self.rank + 1) // self.size)
 
     def most_rows(self, batch: int) -> int:
-        """Return the rows of the rank that has most."""
+        """Return the largest number of rows of a rank."""
         return -(-batch // self.size)
 
     def seed(self, seed: int) -> int:
-        """Return what this rank's random stream is seeded with; that of the first rank is *seed* itself."""
+        """Return the seed of this rank's random stream; for the first rank it is *seed* itself."""
         if self.leads:
             return seed
         return int(np.random.SeedSequence([seed, RANK_STREAM, self.rank]).generate_state(1, np.uint64)[0] >> 1)
@@ -68,35 +68,34 @@ class Ranks:
         return list(numbers)
 
     def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace all gradients by their sums over the ranks; one that no rank has stays None."""
+        """Replace all gradients by their sums over the ranks; a gradient that no rank has stays None."""
 
     def decided(self, yes: bool) -> bool:
-        """Return what the leading rank says, on every rank."""
+        """Return the leading rank's *yes*, on every rank."""
         return bool(self.total([float(yes and self.leads)])[0])
 
     def same(self, thing: Thing) -> Thing:
-        """Return what the leading rank gives, on every rank."""
+        """Return the leading rank's *thing*, on every rank."""
         return thing
 
     def gather(self, thing: Thing) -> list[Thing]:
-        """Return what every rank gives, in the order of the ranks, on the leading rank; nothing elsewhere."""
+        """Return the *thing* of every rank, in rank order, on the leading rank; an empty list on the others."""
         return [thing]
 
 
 class Group(Ranks):
-    """The processes of a process group that is open.
+    """The processes of an open process group.
 
-    Every method is called by all ranks in the same order. Each raises ModelError of kind "peer" where another rank is
-    gone.
+    All ranks call every method in the same order. Each method raises ModelError of kind "peer" if another rank is gone.
 
     Args:
-        parameters: What is trained; all ranks get the leading one's values.
+        parameters: The trained parameters; all ranks get the leading one's values.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
-        # Behind the gradients one number for each: how many ranks have it.
+        # After the gradients, one number for each: how many ranks have it.
         length = sum(sizes) + len(sizes)
         self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
         self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
@@ -108,7 +107,7 @@ class Group(Ranks):
             torch._foreach_copy_(list(parameters), self.pieces)
 
     def _share(self, length: int) -> SharedSum | None:
-        """Return shared memory for the flat buffer; None where there is none, or ranks are on several machines."""
+        """Return shared memory for the flat buffer; None if there is none, or ranks are on several machines."""
         path = self.same(reserve(self.size, length) if self.leads else "")
         if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
             found = None
@@ -116,7 +115,7 @@ class Group(Ranks):
             found = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
             found.meet()
         if path and self.leads:
-            os.unlink(path)  # the memory stays until the last rank ends, in whatever way
+            os.unlink(path)  # the system frees the memory when the last rank ends, also by a crash
         return found
 
     def total(self, numbers: Sequence[float]) -> list[float]:
@@ -127,7 +126,7 @@ class Group(Ranks):
 
     @torch.no_grad()
     def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        """See `Ranks.add_up`. The gradients lie in the flat buffer afterwards: valid until the next call."""
+        """See `Ranks.add_up`. The gradients are in the flat buffer afterwards: valid until the next call."""
         own = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
         if len(own) < len(self.pieces):
             self.flat.zero_()
@@ -157,24 +156,24 @@ class Group(Ranks):
         try:
             what(*arguments)
         except RuntimeError as error:
-            if is_out_of_memory(error):  # its own: no other rank is to blame
+            if is_out_of_memory(error):  # an error of this rank, not of another one
                 raise
             raise ModelError(f"Rank {self.rank} of {self.size} lost another one: {error}", PEER) from error
 
 
 @contextmanager
 def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) -> Iterator[Ranks]:
-    """Yield the ranks of a fit; of more than one, the process group is open within the block.
+    """Yield the ranks of a fit; with more than one, the process group is open within the block.
 
-    Over gloo, and over NCCL what lies on GPUs.
+    Data goes over gloo, and over NCCL if it is on GPUs.
 
     Args:
-        context: `rank`, `ranks` and where they meet.
-        parameters: What is trained, on this rank's device.
+        context: `rank`, `ranks` and the address of the process group.
+        parameters: The trained parameters, on this rank's device.
         batch: Rows to share out.
 
     Raises:
-        ModelError: kind "input": fewer rows than ranks; "peer": the others did not come.
+        ModelError: kind "input": fewer rows than ranks; "peer": the others did not connect.
     """
     if context.ranks == 1:
         yield Ranks()
@@ -201,7 +200,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
 
 
 def own_device(device: str, local_rank: int, ranks: int) -> str:
-    """Return the device of a rank: of several on GPUs, each has one of its own.
+    """Return the device of a rank: on GPUs, each of several ranks has its own.
 
     Args:
         device: "cpu" or "cuda".

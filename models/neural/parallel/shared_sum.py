@@ -1,8 +1,8 @@
-"""The sum of a vector over processes of one machine, in memory that they share.
+"""Sum a vector over processes of one machine in shared memory.
 
-Gloo sends vectors through sockets, also within a machine, which copies them more often. Here each process writes its
-vector into a row of its own. When all have, each adds up one part of all rows; when all parts are there, each copies
-the whole into its row. All get the same bits: the rows are added in the order of the ranks.
+Gloo sends vectors through sockets even within a machine, which copies them more often. Here each process writes its
+vector into its own row. When all have written, each adds up one part of all rows. When all parts are ready, each copies
+the whole sum into its row. All get the same bits: the rows are added in the order of the ranks.
 
 Shapes: R ranks, N numbers.
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 MEMORY = Path("/dev/shm")
-"""Where files are memory (Linux)."""
+"""Folder whose files are in memory (Linux)."""
 
 
 class SharedSum:
     """One process's view of the shared memory.
 
     Args:
-        path: Of the file; it may be unlinked once all processes are here.
+        path: Of the file; it may be unlinked once all processes have opened it.
         rank: Of this process.
         size: R.
         length: N.
@@ -42,7 +42,7 @@ class SharedSum:
 
     @torch.no_grad()
     def add_up(self) -> None:
-        """Replace every process's row by the sum of all; until the next call it is that process's own to change."""
+        """Replace every process's row by the sum of all; until the next call the process may change its row."""
         self.meet()
         first, *others = (row_N[self.part] for row_N in self.rows_RN)
         total = self.sum_N[self.part].copy_(first)
@@ -53,9 +53,9 @@ class SharedSum:
 
 
 def reserve(size: int, length: int) -> str:
-    """Return the path of a new file with room for the vectors of *size* ranks and their sum; "" where there is none.
+    """Return the path of a new file with space for the vectors of *size* ranks and their sum; "" if there is none.
 
-    The room is taken here and now: a process that writes to shared memory that is not there is killed.
+    The space is allocated at once: a process that writes to shared memory without space is killed.
     """
     try:
         number, path = tempfile.mkstemp(prefix="reviewlm-", dir=MEMORY)
