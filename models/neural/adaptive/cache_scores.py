@@ -1,6 +1,6 @@
-"""How like a position of a stream is to those before it: the sums behind the continuous cache (`neural_cache.py`).
+"""Compute the similarity sums of the continuous cache (`neural_cache.py`), each position against the earlier ones.
 
-Shapes: see `models/base.py`; K tokens remembered at most, L = K + T, S values of θ, W windows, C positions compared
+Shapes: see `models/base.py`; at most K tokens remembered, L = K + T, S values of θ, W windows, C positions compared
 at a time with M remembered ones.
 """
 
@@ -17,18 +17,18 @@ from torch import Tensor
 from ...cache.counts import NONE
 
 PAIRS = 1 << 22
-"""Comparisons of features with remembered ones that are held in memory at a time."""
+"""Pairs of current and remembered features that are in memory at a time."""
 WIDTH = 256
-"""Positions that are compared at a time: the remembered ones of each overlap."""
+"""Positions compared at a time: their remembered tokens overlap."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What T positions of B streams may look back at. Position t stands at K + t of L = K + T.
+    """The tokens that T positions of B streams may look back at. Position t is at index K + t of L = K + T.
 
     Args:
-        keys_BL: Ids; NONE for those that are never remembered.
-        since_BL: For each position the first one that it remembers.
+        keys_BL: Ids; NONE for tokens that are never remembered.
+        since_BL: For each position the first index that it remembers.
         features_BLE: Row [b, l] predicted keys_BL[b, l].
     """
 
@@ -41,17 +41,17 @@ class Memory:
 def cache_nats(
     memory: Memory, query_BTE: Tensor, thetas: Sequence[float], windows: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare the features of T positions with those remembered, some positions at a time.
+    """Compare the features of T positions with the remembered ones, some positions at a time.
 
     Args:
-        memory: What they may look back at; L = K + T.
+        memory: The tokens to look back at; L = K + T.
         query_BTE: Features of the positions.
-        thetas: S of them.
-        windows: W of them, rising.
+        thetas: S values of θ.
+        windows: W window lengths, rising.
 
     Returns:
-        −log p_cache of the token at each position (S, W, B, T), float64, infinite where it is not remembered (not a
-        number where nothing is); and how many tokens are remembered there (W, B, T).
+        −log p_cache of the token at each position (S, W, B, T), float64: infinite if that token is not remembered, NaN
+        if no token is; and the number of tokens remembered there (W, B, T).
     """
     batch, tokens, _ = query_BTE.shape
     before = memory.keys_BL.shape[1] - tokens
@@ -76,9 +76,9 @@ def _sums(
     memory: Memory, query_BCE: Tensor, thetas: Sequence[float], windows: Sequence[int], place_C: np.ndarray, first: int,
     number_WBC: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return log Σ exp(θ h · h_i) over the remembered tokens that are the one at each place, and over all (S, W, B, C).
+    """Return log Σ exp(θ h · h_i) over remembered tokens equal to the one at each place, and over all (S, W, B, C).
 
-    How many they are is written to number_WBC. Each window adds what it has over the one before it.
+    The number of remembered tokens is written to number_WBC. Each window adds its share beyond the window before it.
     """
     features_BME = memory.features_BLE[:, first : place_C[-1]]
     keys_BM, place_M = memory.keys_BL[:, first : place_C[-1]], np.arange(first, place_C[-1])
@@ -101,7 +101,7 @@ def _sums(
 
 
 def _highest(likeness_BCM: Tensor, shut_BCM: Tensor) -> Tensor:
-    """Return the likeness of the most alike of those that are not shut (B, C, 1), 0 where all are."""
+    """Return the highest similarity among entries that are not masked (B, C, 1), 0 where all are masked."""
     if not likeness_BCM.shape[2]:
         return likeness_BCM.new_zeros(*likeness_BCM.shape[:2], 1)
     highest_BC1 = likeness_BCM.masked_fill(shut_BCM, -torch.inf).amax(2, keepdim=True)
@@ -111,14 +111,14 @@ def _highest(likeness_BCM: Tensor, shut_BCM: Tensor) -> Tensor:
 def _log_sums(
     theta: float, below_BCM: Tensor, highest_BC: Tensor, shut_BCM: Tensor, same_BCM: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return log Σ exp(θ likeness) over the same ones, and over all; (B, C) float64, −∞ where there is none.
+    """Return log Σ exp(θ similarity) over equal tokens, and over all; (B, C) float64, −∞ where there is none.
 
     Args:
-        theta: θ; however large, no product overflows, since the highest likeness is subtracted before and not after.
-        below_BCM: Likeness less the highest one.
-        highest_BC: The highest one of those that are not shut.
-        shut_BCM: True for what is not remembered.
-        same_BCM: True for the token that is asked for.
+        theta: θ. No product overflows for any θ, since the highest similarity is subtracted before the multiplication.
+        below_BCM: Similarity minus the highest one.
+        highest_BC: The highest similarity that is not masked.
+        shut_BCM: True for tokens that are not remembered.
+        same_BCM: True for tokens equal to the one at the position.
     """
     weight_BCM = (theta * below_BCM).masked_fill_(shut_BCM, -torch.inf).exp_()
     all_BC, same_BC = weight_BCM.sum(2), (weight_BCM * same_BCM).sum(2)

@@ -1,15 +1,15 @@
-"""Dynamic evaluation: a neural model whose weights go on learning from the very text that it is asked about.
+"""Adapt a neural model to the text that it scores, by gradient steps on that text (dynamic evaluation).
 
 A stream is read in segments: one token that has been read, and the n that follow it. All n are predicted with the
-weights as they are; then the gradient of their mean nats, through these n tokens, changes the weights
-(`models/neural/adaptive/dynamic_rule.py`), and the last of them is read again, as the first of the next segment. So no
-token's probability depends on itself or on what comes later, and every distribution sums to 1 as exactly as the static
-model's. The memory of the network is carried; what was read before a segment is not read again with the new weights.
+current weights. Then the gradient of their mean nats, through these n tokens, changes the weights
+(`models/neural/adaptive/dynamic_rule.py`). The last token is read again, as the first of the next segment. So no
+token's probability depends on itself or on later tokens, and every distribution sums to 1 as exactly as the static
+model's. The network's memory is carried on; text before a segment is not read again with the new weights.
 
-Every stream has weights of its own, starting from the static ones: streams are read one by one, whatever the batch, and
-each answers as if it were alone. The begin of a document puts the weights back to the static ones unless the spec says
-"across" (the memory of the network goes on, as in the static model). A state of B streams holds up to B copies of all
-weights. Beyond `KEPT_BYTES` the weights of a stream are dropped, and learnt again from its tokens when it goes on.
+Every stream has its own weights, starting from the static ones. Streams are read one by one for any batch, and each
+gives the same answers as if it were alone. The beginning of a document resets the weights to the static ones unless the
+spec says "across" (the network's memory goes on, as in the static model). A state of B streams holds up to B copies of
+all weights. Beyond `KEPT_BYTES` the weights of a stream are dropped, and learnt again from its tokens when it goes on.
 
 B. Krause, E. Kahembwe, I. Murray and S. Renals (2018), "Dynamic evaluation of neural sequence models", ICML;
 T. Mikolov, M. Karafiát, L. Burget, J. Černocký and S. Khudanpur (2010), "Recurrent neural network based language
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 
 FACTS, STATISTICS = "dynamic.json", "root_mean_squares.safetensors"
 READ = 256
-"""Tokens whose distributions are held at a time; changes nothing."""
+"""Tokens whose distributions are in memory at a time; does not change the result."""
 KEPT_BYTES = 1 << 30
-"""Of adapted weights that a state holds at most after `score` or `step`; those of one stream in any case."""
+"""Most bytes of adapted weights that a state holds after `score` or `step`; those of one stream are always kept."""
 
 
 @dataclass(frozen=True)
 class DynamicState:
-    """What is remembered of B streams, each for itself."""
+    """The state of B streams, each independent of the others."""
 
     streams: tuple[Stream, ...]
 
@@ -74,7 +74,7 @@ class DynamicLM:
     """A neural model under dynamic evaluation.
 
     Args:
-        spec: Segment, and whether documents are told apart.
+        spec: Segment length, and whether adaptation goes on across documents.
         part: The static model with its spec; never changed.
         rate: η.
         decay: λ.
@@ -96,7 +96,7 @@ class DynamicLM:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The models it is made of: one."""
+        """The static model, as the only part."""
         return (self.part,)
 
     def start(self, batch: int) -> DynamicState:
@@ -104,18 +104,18 @@ class DynamicLM:
         return DynamicState((self.reader.start(),) * batch)
 
     def score(self, ids_BT: np.ndarray, state: DynamicState) -> tuple[np.ndarray, DynamicState]:
-        """Read T tokens of each stream; see `LanguageModel.score`. A segment costs about what training on it does."""
+        """Read T tokens of each stream; see `LanguageModel.score`. A segment costs about as much as training on it."""
         nats_BT, after, held = np.zeros(ids_BT.shape), [], set[int]()
-        self.model.ids_tensor(ids_BT)  # complains of unknown ones before anything is read
+        self.model.ids_tensor(ids_BT)  # refuses unknown ids before anything is read
         for row, stream in enumerate(state.streams):
             nats_BT[row], stream = self.reader.read(np.asarray(ids_BT[row], np.int64), stream)
             after.append(self._kept(stream, held))
         return nats_BT, DynamicState(tuple(after))
 
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """Yield the distributions at the positions that are wanted; see `models/predictions.py`.
+        """Yield the distributions at the wanted positions; see `models/predictions.py`.
 
-        Costs what `score` costs and one more pass over each segment, where steps would read every segment many times.
+        This costs one more pass over each segment than `score`. Single steps would read every segment many times.
         """
         self.model.ids_tensor(ids_BT)
         for row, (ids_T, wanted_T) in enumerate(zip(ids_BT, wanted_BT, strict=True)):
@@ -127,9 +127,9 @@ class DynamicLM:
                     yield Predictions(np.full(len(places_N), row), begin + places_N, logp_NV)
 
     def step(self, ids_B: np.ndarray, state: DynamicState) -> tuple[Tensor, DynamicState]:
-        """Read one token of each stream; see `LanguageModel.step`. What there is of the segment is read again.
+        """Read one token of each stream; see `LanguageModel.step`. The current segment is read again from its start.
 
-        Streams that are one and the same until now, and read the same token, are read once.
+        Streams that are the same object and read the same token are read once.
         """
         self.model.ids_tensor(ids_B)
         known: dict[tuple[int, int], int] = {}
@@ -146,11 +146,11 @@ class DynamicLM:
         return logp_BV, DynamicState(tuple(different[number][1] for number in which_B))
 
     def _kept(self, stream: Stream, held: set[int]) -> Stream:
-        """Return the stream, its own weights dropped where those of others leave no room for them.
+        """Return the stream, without its own weights if those of other streams already use up `KEPT_BYTES`.
 
         Args:
             stream: Just read.
-            held: Identities of the weights that are kept; grows.
+            held: Identities of the weights that are kept; new ones are added.
         """
         weights = stream.segment.weights if stream.segment else None
         if weights is None or id(weights) in held:
@@ -161,7 +161,7 @@ class DynamicLM:
         return stream
 
     def save(self, folder: Path) -> None:
-        """Write rate and decay into `dynamic.json`, the root mean squares if any, and the static model below."""
+        """Write rate and decay into `dynamic.json`, the root mean squares if any, and the static model below it."""
         if self.rms is not None:
             save_file({name: r.cpu().contiguous() for name, r in zip(self._names(), self.rms, strict=True)},
                       folder / STATISTICS)  # fmt: skip
@@ -210,12 +210,12 @@ class DynamicLM:
     def tuned(cls, spec: DynamicSpec, part: Part, train: TokenStream, validation: TokenStream) -> FitResult:
         """Choose the rate that makes held-out text most probable at the first decay, then the decay at that rate.
 
-        The summary: rate and decay, the tokens they were chosen on, and perplexities there, adapting and static: the
-        former flatters, by as much as two numbers can.
+        The summary has rate and decay, the number of tokens they were chosen on, and perplexities on these tokens,
+        adapting and static. The adapting one is optimistic, because two numbers were chosen on the same tokens.
 
         Raises:
             ModelError: kind "input": no held-out token, or the part is not a neural model; kind "diverged": no rate
-                leaves finite nats.
+                gives finite nats.
         """
         texts = list(held_out(validation, spec.tuning_tokens, spec.across))
         network = twin(neural_model(part, "dynamic evaluation").network)
@@ -238,7 +238,7 @@ class DynamicLM:
 
 
 def mean_nats(model: LanguageModel, texts: Sequence[Batch]) -> float:
-    """Return nats per token of held-out text, infinite where they are not a number."""
+    """Return nats per token of held-out text, infinite where they are not finite."""
     nats = [model.score(text.ids_BT, model.start(len(text.ids_BT)))[0][text.scored_BT] for text in texts]
     mean = float(np.concatenate(nats).mean())
     return mean if isfinite(mean) else inf

@@ -1,4 +1,4 @@
-"""How a piece of text changes the weights of a network in dynamic evaluation: gradient, step, way back.
+"""Update the weights of a network in dynamic evaluation: gradient, step, decay towards the static weights.
 
 With the weights W, the static ones W_s, the gradient g of the mean nats of a segment, rate η and decay λ,
 
@@ -6,11 +6,10 @@ With the weights W, the static ones W_s, the gradient g of the mean nats of a se
     rms    W  ←  W − η g / (r + ε)  +  min(1, λ r / mean(r)) (W_s − W)
 
 r is the root mean square of each weight's gradient on the training text, over minibatches of 100 segments side by side,
-and mean(r) its mean over all weights. A weight whose gradients are large there takes smaller steps, and goes back
-faster.
+and mean(r) its mean over all weights. A weight with large gradients there takes smaller steps and decays faster.
 
 B. Krause, E. Kahembwe, I. Murray and S. Renals (2018), "Dynamic evaluation of neural sequence models", ICML: stochastic
-gradient descent, its global prior, and the rules that divide and decay by RMS. There as here all weights change.
+gradient descent, its global prior, and the rules that divide and decay by RMS. All weights change, as in the paper.
 
 Shapes: see `models/base.py`; N positions.
 """
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
     from ...streams import TokenStream
 
 Weights = tuple[Tensor, ...]
-"""One tensor for each parameter of a network, in their order."""
+"""One tensor for each parameter of a network, in the network's order."""
 SIDE_BY_SIDE = 100
-"""Segments of a minibatch of the statistics; their size depends on it."""
+"""Segments of a minibatch of the statistics r; the size of r depends on it."""
 
 
 class Rule:
-    """Steps and the way back.
+    """The update rule: gradient step and decay towards the static weights.
 
     Args:
         static: W_s.
@@ -63,8 +62,8 @@ class Rule:
 
         Args:
             weights: Changed.
-            gradients: Of the sum of nats; None where no token was scored: then the weights only go back.
-            positions: Of the segment: what the sum is divided by.
+            gradients: Of the sum of nats; None where no token was scored: then the weights only decay.
+            positions: Of the segment; the sum is divided by this.
         """
         own = list(weights)
         if self.decay and self.pull is not None:
@@ -85,9 +84,9 @@ def _pull(rms: Weights, decay: float) -> list[Tensor]:
 
 
 def twin(network: Network) -> Network:
-    """Return a network of the same weights (the very same memory) whose parameters may be pointed elsewhere.
+    """Return a network that shares the weights' memory and whose parameters may be replaced by other tensors.
 
-    Its embeddings hand over the gradients of the rows that were read only.
+    Its embeddings return sparse gradients: only the rows that were read.
     """
     shared: dict[int, object] = {id(own): nn.Parameter(own.detach()) for own in network.parameters()}
     copied = copy.deepcopy(network, shared).eval()
@@ -98,12 +97,12 @@ def twin(network: Network) -> Network:
 
 
 def weights_of(network: Network) -> Weights:
-    """Return the weights that a network computes with now; not a copy."""
+    """Return the current weights of a network, not copies."""
     return tuple(own.detach() for own in network.parameters())
 
 
 def use(network: Network, weights: Weights) -> None:
-    """Let a network compute with these very tensors."""
+    """Make a network compute with these tensors themselves, not copies."""
     for own, weight in zip(network.parameters(), weights, strict=True):
         own.data = weight
 
@@ -119,8 +118,8 @@ def gradients_of(network: Network, features_NE: Tensor, targets_N: Tensor) -> tu
     """Return −log p of each target (N, 0 where it is −1), and the gradient of their sum for each parameter.
 
     Args:
-        network: Whose output layer predicts the targets.
-        features_NE: Made by the network with gradients enabled.
+        network: Its output layer predicts the targets.
+        features_NE: Computed by the network with gradients enabled.
         targets_N: Ids; −1 is not scored. If none is scored, there is no gradient: None.
     """
     nats_N = features_NE.new_zeros(len(targets_N))
@@ -146,7 +145,7 @@ def _dense(parameter: nn.Parameter) -> Tensor:
 
 
 def targets_of(ids: Tensor) -> Tensor:
-    """Return the ids with −1 for those that are given and never predicted."""
+    """Return the ids, with −1 for those that are given and never predicted."""
     return ids.masked_fill(torch.isin(ids, torch.tensor(GIVEN, device=ids.device)), NOT_SCORED)
 
 
@@ -155,9 +154,9 @@ def root_mean_squares(network: Network, train: TokenStream, segment: int, tokens
 
     Args:
         network: A twin, with the static weights.
-        train: Read from its begin, in lanes side by side whose state is carried from minibatch to minibatch.
+        train: Read from its beginning, in lanes side by side whose state is carried from minibatch to minibatch.
         segment: Tokens of a segment.
-        tokens: About so many are read, at least one minibatch.
+        tokens: Number of tokens to read, approximately; at least one minibatch is read.
 
     Raises:
         ModelError: kind "input": the text is shorter than a segment.

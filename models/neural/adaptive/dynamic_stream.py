@@ -1,4 +1,4 @@
-"""How a stream of text is read under dynamic evaluation (`dynamic.py`), segment by segment.
+"""Read a stream of text under dynamic evaluation (`dynamic.py`), segment by segment.
 
 Shapes: see `models/base.py`; here one stream at a time.
 """
@@ -23,12 +23,12 @@ NO_IDS = np.zeros(0, np.int64)
 
 @dataclass(frozen=True)
 class Segment:
-    """Where a stream stands.
+    """The current position of a stream: its weights, memory and partly read segment.
 
     Args:
         weights: The stream's own; None: the static ones.
-        memory: The network's, before the first of `ids`.
-        ids: What has been read of the segment: the last token of the one before it, and up to n − 1 after that.
+        memory: The network's memory before the first of `ids`.
+        ids: The tokens of the segment read so far: the last token of the segment before, and up to n − 1 after that.
     """
 
     weights: Weights | None
@@ -38,12 +38,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream: where it stands, and what can be read again to get there.
+    """One stream: its position, and the tokens to read again to get there.
 
     Args:
-        origin: The network's memory where the weights were the static ones, before the first of `history`.
+        origin: The network's memory before the first of `history`, where the weights were the static ones.
         history: Ids read since then.
-        segment: Where it stands; None: to be found by reading `history` again.
+        segment: The position; None: find it by reading `history` again.
     """
 
     origin: NetworkState
@@ -57,19 +57,19 @@ class Stream:
 
 
 def _nowhere(count: int, segment: Segment | None) -> None:
-    """Nobody looks on."""
+    """Ignore the segment."""
 
 
 class StreamReader:
-    """Reads streams one by one; all that differs between them is in the `Stream`.
+    """Reader of streams, one at a time; all that differs between streams is in the `Stream`.
 
-    Threads that ask at the same time take turns, since they share one network whose weights are exchanged.
+    Threads that call it at the same time take turns, since they share one network whose weights are replaced.
 
     Args:
         model: The static model; never changed.
-        rule: What a segment does to the weights.
+        rule: Changes the weights after a segment.
         length: n, predicted tokens of a segment.
-        across: Whether the begin of a document leaves the weights as they are.
+        across: Whether the beginning of a document leaves the weights as they are.
     """
 
     def __init__(self, model: NeuralLM, rule: Rule, length: int, across: bool) -> None:
@@ -92,8 +92,8 @@ class StreamReader:
 
         Args:
             ids_T: Tokens.
-            wanted_T: Positions asked for (bool); none of them opens a stream or a document.
-            stream: Where it stands.
+            wanted_T: Wanted positions (bool); none of them opens a stream or a document.
+            stream: Before these tokens.
         """
         found: list[tuple[np.ndarray, np.ndarray]] = []
         done = 0
@@ -117,9 +117,10 @@ class StreamReader:
     def _read(
         self, ids_T: np.ndarray, stream: Stream, look: Callable[[int, Segment | None], None] = _nowhere
     ) -> tuple[np.ndarray, Stream]:
-        """Read tokens; *look* is told how many are read next, and of which segment they are the last before it learns.
+        """Read tokens piece by piece; *look* is called for each piece before the weights learn from it.
 
-        A token that follows nothing is of none.
+        *look* gets the number of tokens of the piece, and the segment that ends with them. The segment is None for
+        tokens that follow nothing.
         """
         segment = self._segment(stream)
         origin, history, nats = stream.origin, stream.history, []
@@ -138,13 +139,13 @@ class StreamReader:
 
     @torch.no_grad()
     def next_logp(self, stream: Stream) -> Tensor:
-        """Return log p of the token that comes next, (V,) float32; the stream has read at least one."""
+        """Return log p of the next token, (V,) float32; the stream has read at least one."""
         with self.turn:
             features_1TE, _ = self._forward(self._segment(stream))
             return self.network.output.logp(features_1TE[:, -1])[0]
 
     def _segment(self, stream: Stream) -> Segment:
-        """Return where a stream stands, read again if need be."""
+        """Return the position of a stream; read its history again if needed."""
         if stream.segment is not None:
             return stream.segment
         return self._read_on(stream.history, Segment(None, stream.origin, NO_IDS))[1]
@@ -152,9 +153,9 @@ class StreamReader:
     def _read_on(
         self, ids_T: np.ndarray, segment: Segment, look: Callable[[int, Segment | None], None] = _nowhere
     ) -> tuple[np.ndarray, Segment]:
-        """Read tokens without a border of documents among them; *look* as in `_read`."""
+        """Read tokens that cross no document border; *look* as in `_read`."""
         nats_T, at, own = np.zeros(len(ids_T)), 0, False
-        if not len(segment.ids) and len(ids_T):  # it follows nothing: there is nothing to learn from it
+        if not len(segment.ids) and len(ids_T):  # no token before it, so no gradient
             look(1, None)
             nats_T[:1], segment, at = self._first_nats(ids_T[:1]), replace(segment, ids=ids_T[:1]), 1
         while at < len(ids_T):
@@ -171,7 +172,7 @@ class StreamReader:
 
     @torch.no_grad()
     def _first_nats(self, ids_1: np.ndarray) -> np.ndarray:
-        """Return −log p of a token before which nothing has been read: what the output biases say."""
+        """Return −log p of the first token of a stream, which the output biases alone predict."""
         if ids_1[0] in GIVEN:
             return np.zeros(1)
         use(self.network, self.rule.static)
@@ -186,31 +187,31 @@ class StreamReader:
 
     @torch.no_grad()
     def _memory_after(self, segment: Segment, empty: int) -> NetworkState:
-        """Return the network's memory after a segment and so many documents of a `<bos>` and nothing else.
+        """Return the network's memory after a segment and *empty* documents of a single `<bos>` each.
 
-        These are what a batch is padded with: read in one go, where each by itself would cost a pass of the network.
+        Batches are padded with such documents. They are read in one pass, because one pass for each would be slow.
         """
         memory = self._forward(segment)[1] if len(segment.ids) else segment.memory
         return self._forward(Segment(None, memory, np.full(empty, BOS)))[1] if empty else memory
 
     @torch.no_grad()
     def _nats(self, segment: Segment) -> np.ndarray:
-        """Return −log p of all tokens of a segment but its first."""
+        """Return −log p of all tokens of a segment except its first."""
         features_1NE, _ = self._forward(replace(segment, ids=segment.ids[:-1]))
         return _numpy(self.network.output.nats(features_1NE[0], self._targets(segment)))
 
     def _learnt(self, segment: Segment, own: bool) -> tuple[np.ndarray, Segment]:
-        """Return −log p of all tokens of a whole segment but its first, and the next segment with changed weights.
+        """Return −log p of all tokens of a whole segment except its first, and the next segment with changed weights.
 
         Args:
             segment: One token and the n that follow it.
-            own: Nobody else holds its weights: they may be changed in place.
+            own: The segment's weights are not shared and may be changed in place.
         """
         with differentiable():
             features_1NE, memory = self._forward(replace(segment, ids=segment.ids[:-1]))
             nats_N, gradients = gradients_of(self.network, features_1NE[0], self._targets(segment))
         weights = segment.weights
-        if gradients is not None or weights is not None:  # static weights have nowhere to go back to
+        if gradients is not None or weights is not None:  # without a gradient, static weights do not change
             weights = weights if own and weights else tuple(w.clone() for w in weights or self.rule.static)
             self.rule.apply(weights, gradients, self.length)
         return _numpy(nats_N), Segment(weights, detach(memory), segment.ids[-1:])
@@ -220,7 +221,7 @@ class StreamReader:
 
 
 def _begins(ids_T: np.ndarray) -> np.ndarray:
-    """Return where documents begin; of several `<bos>` in a row the first one only."""
+    """Return the positions where documents begin; of several `<bos>` in a row only the first one."""
     is_begin_T = ids_T == BOS
     return np.flatnonzero(is_begin_T & ~np.concatenate([[False], is_begin_T[:-1]]))
 

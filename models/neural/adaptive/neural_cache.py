@@ -1,4 +1,4 @@
-"""The continuous cache: a neural model that looks up what followed when it was last in a like state.
+"""Add a continuous cache to a neural model: raise the words that followed earlier positions with similar features.
 
 The stream itself is the memory: pairs of features h_i, which predicted token w_{i+1}, and that token. Before the next
 token, with the features h_t and the last n pairs,
@@ -7,14 +7,14 @@ token, with the features h_t and the last n pairs,
     p(w | h_t)        =  (1 − λ) p_static(w | h_t)  +  λ p_cache(w | h_t)                                equation (4)
 
 E. Grave, A. Joulin and N. Usunier (2017), "Improving neural language models with a continuous cache", ICLR. With θ = 0
-it is the unigram cache of `models/cache/lm.py`, of which this is a kind: λ depends on how many tokens are remembered,
-and is chosen by EM. θ and n are the pair of candidates that makes held-out text most probable.
+it is the unigram cache of `models/cache/lm.py`. As in that cache, λ depends on the number of tokens remembered and is
+chosen by EM. θ and n are the pair of candidates that makes held-out text most probable.
 
-The features are those that the network's output layer sees. Nothing of the network changes. Given tokens (begin, stars)
-are not remembered; the begin of a document empties the memory unless the spec says "across". A stream's state takes
-n · E numbers at most, and no more than it has read.
+The features are those that the network's output layer reads. The network itself does not change. Given tokens (begin,
+stars) are not remembered; the beginning of a document empties the memory unless the spec says "across". A stream's
+state takes n · E numbers at most, and no more than it has read.
 
-Shapes: see `models/base.py`; K tokens remembered at most, L = K + T.
+Shapes: see `models/base.py`; at most K tokens remembered, L = K + T.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ if TYPE_CHECKING:
 
 
 LANES = 16
-"""Continuous streams side by side on which the parameters are chosen where documents are not told apart: the matrix
-products of a recurrent network are several times faster for many streams than for one."""
+"""Continuous streams side by side on which the parameters are chosen if memory goes on across documents: the matrix
+products of a recurrent network are several times faster for many streams than for one.
+"""
 HALVINGS = 24
-"""Of the range of λ when pairs of θ and n are compared: to 1e-7."""
+"""Halvings of the range of λ when pairs of θ and n are compared: to 1e-7."""
 LARGEST = 700.0
-"""Nats that a cache may be better by than the static model, so that no ratio is too large for a number."""
+"""Limit, in nats, on the gain of a cache over the static model, so that no ratio overflows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class NeuralCacheState:
 
     Args:
         part: The static model's state.
-        recent_BK: Ids; NONE for what is not remembered.
+        recent_BK: Ids; NONE for tokens that are not remembered.
         features_BKE: Row [b, k] predicted recent_BK[b, k].
     """
 
@@ -68,7 +69,7 @@ class NeuralCacheState:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The states of the models it is made of: one."""
+        """The state of the static model, as the only part."""
         return (self.part,)
 
     def take(self, rows: Sequence[int]) -> Self:
@@ -79,7 +80,7 @@ class NeuralCacheState:
 
     @classmethod
     def join(cls, states: Sequence[Self]) -> Self:
-        """Return one state of all streams, one after another; they may have read more or less."""
+        """Return one state of all streams, one after another; they may have read different numbers of tokens."""
         parts = [state.part for state in states]
         longest = max(state.recent_BK.shape[1] for state in states)
         pairs = [(state, longest - state.recent_BK.shape[1]) for state in states]
@@ -92,7 +93,7 @@ class NeuralCacheLM(CacheLM):
     """A static neural model with a continuous cache on top.
 
     Args:
-        spec: Candidates, and whether documents are told apart.
+        spec: Candidates, and whether the cache goes on across documents.
         part: The static model with its spec.
         weights_RP: 1 − λ and λ for each range of tokens remembered; see `models/cache/lm.py`.
         theta: θ.
@@ -111,7 +112,7 @@ class NeuralCacheLM(CacheLM):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the columns of an attribution are called."""
+        """The names of the columns of an attribution."""
         return self.part.name, "continuous cache"
 
     def start(self, batch: int) -> NeuralCacheState:  # type: ignore[override]
@@ -120,14 +121,17 @@ class NeuralCacheLM(CacheLM):
         return NeuralCacheState(part, np.zeros((batch, 0), np.int64), part.features_BE[:, None][:, :0])
 
     def step(self, ids_B: np.ndarray, state: NeuralCacheState) -> tuple[Tensor, NeuralCacheState]:  # type: ignore[override]
-        """Read one token of each stream; see `LanguageModel.step`. Costs the static model's step and O(K E) more."""
+        """Read one token of each stream; see `LanguageModel.step`.
+
+        This adds O(K E) to the cost of the static model's step.
+        """
         logp_BV, part = self.network_model.step(ids_B, state.part)
         memory = self._memory(np.asarray(ids_B, np.int64)[:, None], state.part.features_BE[:, None], state)
         after = self._after_reading(memory, part)
         remembered_BK = after.recent_BK != NONE
         score_BK = self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE).double()
         shut_BK = torch.from_numpy(~remembered_BK).to(score_BK.device)
-        # Where nothing is remembered all scores are −∞ and their softmax is not a number: that is masked, nothing else.
+        # Where nothing is remembered all scores are −∞ and their softmax is NaN: the last mask removes that.
         share_BK = torch.softmax(score_BK.masked_fill(shut_BK, -torch.inf), 1).masked_fill(shut_BK, 0.0).cpu().numpy()
         weights_BP = self._weights(remembered_BK.sum(1)[:, None])
         amount_BK = share_BK * weights_BP[:, 1:]
@@ -144,7 +148,7 @@ class NeuralCacheLM(CacheLM):
         return np.stack([static_BT, nats_BT], -1), number_1BT[0][..., None], self._after_reading(memory, part)
 
     def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> Memory:
-        """Return what is remembered before and while these tokens are read."""
+        """Return the tokens remembered before and while these tokens are read."""
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         features_BLE = torch.cat([state.features_BKE, before_BTE], 1)
         return Memory(self._keys(ids_BL), self._since(ids_BL), features_BLE)
@@ -154,11 +158,11 @@ class NeuralCacheLM(CacheLM):
         forgotten_BL = np.arange(memory.keys_BL.shape[1]) < memory.since_BL[:, -1:]
         recent_BK = np.where(forgotten_BL, NONE, memory.keys_BL)[:, first:]
         features_BKE = memory.features_BLE[:, first:]
-        # After a long text, a view would keep the features of all of it; after a single token it keeps one more.
+        # A view would keep the features of the whole text in memory; after a single token that is only one more.
         return NeuralCacheState(part, recent_BK, features_BKE.clone() if first > 1 else features_BKE)
 
     def save(self, folder: Path) -> None:
-        """Write weights, θ and n into `cache.json` and the static model into a folder of its own below it."""
+        """Write weights, θ and n into `cache.json` and the static model into a sub-folder."""
         chosen = {"weights": self.weights_RP.tolist(), "theta": self.theta, "window": self.window}
         write_facts(folder / FACTS, {**chosen, "parts": save_parts(folder, [self.part])})
 
@@ -212,7 +216,7 @@ class NeuralCacheLM(CacheLM):
     def _candidates(self, validation: TokenStream) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
         """Yield each θ and n with −log p of static model and cache (T, 2) and the ranges (T,) of the held-out tokens.
 
-        The features are compared once for all of them.
+        The features are compared once for all candidates.
         """
         assert isinstance(self.spec, NeuralCacheSpec)
         thetas, windows = self.spec.thetas, sorted(self.spec.windows)
@@ -233,7 +237,7 @@ class NeuralCacheLM(CacheLM):
 def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
     """Return the least mean nats that one λ for all tokens can reach, −log((1 − λ) p_static + λ p_cache).
 
-    The mean is convex in λ: where its slope is 0 is found by halving.
+    The mean is convex in λ, so bisection finds where its slope is 0.
     """
     gain_T = np.expm1(np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST))  # p_cache / p_static − 1
     low, high = 0.0, 1.0 - LEAST_STATIC

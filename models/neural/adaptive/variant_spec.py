@@ -1,7 +1,7 @@
-"""Options of variants of a fitted neural model that adapt to the text they read; no numpy or torch, as `specs.py`.
+"""Define the options of adaptive variants of a fitted neural model, importable without numpy or torch.
 
-Both change what is said of a text while it is read. Their figures are those of an adapting model and stand under a name
-of their own, never in the place of the static model's.
+Both variants change their predictions of a text while they read it. Their figures are those of an adapting model and
+are stored under a separate name, never in place of the static model's.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class NeuralCacheSpec:
 
     Args:
         name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration; that of the part.
-        part: Name of the static neural model, which stands before it in the configuration.
-        thetas: Flatness of the cache's distribution, candidates: 0 counts words, more (up to 1e6) wants like contexts.
-        windows: Tokens it looks back at, candidates. The best pair on held-out text is taken.
-        across: Remember across the begin of a document, where one stream holds several; then it is also tuned on the
-            held-out text as one continuous stream. False forgets there. Evaluation starts every review from a fresh
-            state either way.
-        tuning_tokens: About so many held-out tokens choose theta, window and weights.
+        vocabulary: Name of the vocabulary in the configuration; the same as the part's.
+        part: Name of the static neural model, which comes before it in the configuration.
+        thetas: Candidates for θ: 0 counts words; larger values (up to 1e6) weight similar contexts more.
+        windows: Candidates for the number of tokens to look back at. The best pair on held-out text is used.
+        across: Remember across the beginning of a document, where one stream holds several; then the parameters are
+            also chosen on the held-out text as one continuous stream. False empties the memory there. Evaluation starts
+            every review from a fresh state either way.
+        tuning_tokens: Number of held-out tokens, approximately, that choose theta, window and weights.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -51,12 +51,12 @@ class NeuralCacheSpec:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the models it is made of: one."""
+        """The name of the static model, as the only part."""
         return (self.part,)
 
     @property
     def order(self) -> int:
-        """Words are remembered one by one, as in a unigram cache."""
+        """Always 1: words are remembered one by one, as in a unigram cache."""
         return 1
 
 
@@ -69,19 +69,20 @@ class DynamicSpec:
 
     Args:
         name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration; that of the part.
-        part: Name of the static neural model, which stands before it in the configuration.
+        vocabulary: Name of the vocabulary in the configuration; the same as the part's.
+        part: Name of the static neural model, which comes before it in the configuration.
         rule: "sgd", or "rms": steps divided by the root mean square of the gradients on the training text.
         segment: Tokens between two updates; the gradient flows back through these.
-        rates: Learning rates, candidates; () takes those that suit the rule.
-        decays: How far the weights go back to the static ones at each update, candidates. The best rate is looked for
-            at the first decay, then the best decay at that rate.
-        epsilon: Of "rms": added to the root mean square.
-        statistics_tokens: Of "rms": about so many training tokens are read for the root mean square.
-        across: Go on adapting across the begin of a document, where one stream holds several; then rate and decay are
-            also chosen on the held-out text as one continuous stream. False forgets there. Evaluation starts every
-            review from a fresh state either way.
-        tuning_tokens: About so many held-out tokens choose rate and decay; each candidate reads them all.
+        rates: Candidate learning rates; () uses the rule's defaults.
+        decays: Candidates for the share of the way that the weights go back to the static ones at each update. The best
+            rate is chosen at the first decay, then the best decay at that rate.
+        epsilon: For "rms": added to the root mean square.
+        statistics_tokens: For "rms": number of training tokens, approximately, read for the root mean square.
+        across: Go on adapting across the beginning of a document, where one stream holds several; then rate and decay
+            are also chosen on the held-out text as one continuous stream. False resets the weights there. Evaluation
+            starts every review from a fresh state either way.
+        tuning_tokens: Number of held-out tokens, approximately, that choose rate and decay; each candidate reads them
+            all.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -114,22 +115,22 @@ class DynamicSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Where the options have a part that have none here; see `models/options.py`."""
+        """Options without effect here, each with where it has one; see `models/options.py`."""
         return {} if self.rule == "rms" else dict.fromkeys(("epsilon", "statistics_tokens"), one_of("rule", ("rms",)))
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the models it is made of: one."""
+        """The name of the static model, as the only part."""
         return (self.part,)
 
     @property
     def candidate_rates(self) -> tuple[float, ...]:
-        """The learning rates that are tried."""
+        """The learning rates to try."""
         return self.rates or RATES[self.rule]
 
 
 def _require_candidates(name: str, values: Sequence[float], least: float = 0, most: float = inf) -> None:
-    """Refuse an empty list of candidates, repeated ones, and numbers that are not finite or outside of the range."""
+    """Refuse an empty list of candidates, repeated ones, and numbers that are not finite or out of range."""
     fits = bool(values) and all(least <= value <= most and isfinite(value) for value in values)
     upper = f" and at most {most:g}" if isfinite(most) else ""
     require(fits, name, values, f"one or more finite numbers, each at least {least}{upper}")

@@ -1,4 +1,4 @@
-"""What the variants of a fitted neural model share: the model itself, and the held-out text that they are tuned on."""
+"""Give the variants of a fitted neural model their static model and the held-out text for tuning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..lm import NeuralLM
 
 SHORTEST = 4_000
-"""Tokens of a lane at least: so that its begin, where little is remembered, weighs little."""
+"""Least tokens of a lane, so that its beginning, where little is remembered, has little weight."""
 
 
 def neural_model(part: Part, variant: str) -> NeuralLM:
@@ -35,12 +35,12 @@ def neural_model(part: Part, variant: str) -> NeuralLM:
 
 
 def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) -> Iterator[Batch]:
-    """Yield about *limit* held-out tokens: whole reviews side by side, or the begin of the text as continuous streams.
+    """Yield about *limit* held-out tokens: whole reviews side by side, or the start of the text as continuous streams.
 
     Args:
         stream: Held-out text.
-        limit: Tokens at most, given ones among them; of whole reviews about so many.
-        continuous: Cut at no border of documents.
+        limit: For continuous streams, most tokens, given ones included; for whole reviews, approximate number.
+        continuous: Ignore the borders of documents.
         lanes: Continuous streams side by side, of equal length, none shorter than `SHORTEST`.
 
     Raises:
