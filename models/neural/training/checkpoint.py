@@ -1,14 +1,14 @@
-"""Restart points and the journal of a fit: what makes a killed training go on as if nothing had happened.
+"""Write and read checkpoints and the journal of a fit, so that a killed training resumes with the same result.
 
 A checkpoint is two files in one folder, `NUMBER.safetensors` (all tensors) and `NUMBER.json` (all numbers and the
-checksum of the tensors). Each is written under another name and renamed; the JSON file comes last, so its presence
-means that the checkpoint is complete. One that does not match its checksums is skipped in favour of the one before.
-Nothing is pickled. Not flushed to the disk: a process that dies loses nothing by that, and after a power cut the
-checksum finds what is torn.
+checksum of the tensors). Each is written under another name and then renamed. The JSON file comes last, so its presence
+means that the checkpoint is complete. A checkpoint that does not match its checksums is skipped in favour of the one
+before. Nothing is pickled. Files are not flushed to the disk: if the process dies, nothing is lost, and after a power
+cut the checksum detects torn files.
 
 The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, "time": seconds since 1970, NAME: value,
-…}. A checkpoint records the journal's length, and going on from it cuts the journal there: no point is doubled. A
-line with "settled": true is the last one of a good checkpoint: no divergence takes back what stands before it.
+…}. A checkpoint records the journal's length. Resuming cuts the journal there, so that no point is doubled. A line with
+"settled": true is the last one of a good checkpoint: no divergence removes the lines before it.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The restart points below one folder, numbered as they are written.
+    """The checkpoints below one folder, numbered as they are written.
 
-    Two kinds: those of an evaluation ("good": training may fall back on them when it diverges) and those written
-    because some time has passed. The two newest good ones and the newest of all are kept.
+    There are two kinds. Those of an evaluation are "good": training may go back to them when it diverges. Others are
+    written because some time has passed. The two newest good ones and the newest of all are kept.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
-        """Write a checkpoint; once this returns, it survives the death of the process."""
+        """Write a checkpoint; after the return it survives the death of the process."""
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
@@ -70,12 +70,12 @@ class Checkpoints:
     def load(
         self, check: Callable[[Checkpoint], None] = lambda found: None, good: bool = False
     ) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole (with *good*: the newest good one), or None.
+        """Return the newest checkpoint that is complete (with *good*: the newest good one), or None.
 
-        A damaged one, or one for which *check* raises ValueError, is reported and deleted, and the one before is tried;
-        one that cannot be read is reported and left.
+        A damaged one, or one for which *check* raises ValueError, is logged and deleted, and the one before is tried.
+        One that cannot be read is logged and kept.
         """
-        for torn in self.folder.glob("*.part"):  # what a kill has left
+        for torn in self.folder.glob("*.part"):  # left by a killed process
             torn.unlink()
         for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
             if good and body and not body["good"]:
@@ -87,7 +87,7 @@ class Checkpoints:
             except (OSError, SafetensorError, ValueError) as error:
                 log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
                 if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
-                    self._delete(number)  # what the system could not read just now may be whole
+                    self._delete(number)  # a file that cannot be read now may be complete
         return None
 
     def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:
@@ -124,7 +124,7 @@ class Checkpoints:
 
 
 class Journal:
-    """Appends measurements to `metrics.jsonl` in a folder."""
+    """Writer of measurements, which it appends to `metrics.jsonl` in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
@@ -138,18 +138,18 @@ class Journal:
         self.length += len(line.encode())
 
     def size(self) -> int:
-        """Return the bytes that are in the file, also those of an earlier attempt."""
+        """Return the bytes in the file, including those of an earlier attempt."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, length: int) -> None:
-        """Forget all that was written after the first *length* bytes."""
+        """Remove all that was written after the first *length* bytes."""
         with self.path.open("ab") as file:
             file.truncate(length)
         self.length = length
 
 
 def stored_once(network: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict (the very tensors) without second names of the same one: a tied output's rows."""
+    """Return the state dict (the tensors themselves) with tied tensors only under their first name."""
     unique: dict[int | str, tuple[str, Tensor]] = {}
     for name, tensor in network.state_dict().items():
         # Empty tensors all have address 0 without being the same.
@@ -158,22 +158,22 @@ def stored_once(network: nn.Module) -> dict[str, Tensor]:
 
 
 def network_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return copies (on the processor) of all weights and buffers, a tensor with two names (tied) only once."""
+    """Return copies (on the CPU) of all weights and buffers; a tensor with two names (tied) only once."""
     return {name: tensor.to("cpu", copy=True) for name, tensor in stored_once(network).items()}
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `network_tensors` returned.
+    """Load the result of `network_tensors` into a network.
 
     Raises:
         ValueError: As `require_weights`.
     """
     require_weights(network, tensors)
-    network.load_state_dict(dict(tensors), strict=False)  # a second name of a tied tensor is missing, as it should be
+    network.load_state_dict(dict(tensors), strict=False)  # the second name of a tied tensor is missing on purpose
 
 
 def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless the tensors are those of a network: none missing, none too many, each of its shape."""
+    """Raise ValueError unless the tensors are exactly those of a network, each of its shape."""
     own = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if own != given:
@@ -182,13 +182,13 @@ def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's moments and step counts as "INDEX.NAME" (the very tensors, not copies)."""
+    """Return the optimiser's moments and step counts as "INDEX.NAME" (the tensors themselves, not copies)."""
     moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in moments.items() for name, value in entry.items()}
 
 
 def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned; the parameter groups stay as they are."""
+    """Restore the result of `optimizer_tensors`; the parameter groups do not change."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
@@ -197,13 +197,13 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 def random_tensors(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of torch's random streams: the processor's, and the GPU's where that is used."""
+    """Return the states of torch's random streams: the CPU's, and the GPU's where that is used."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
 def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put back what `random_tensors` returned."""
+    """Restore the result of `random_tensors`."""
     torch.set_rng_state(tensors["cpu"])
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"], device)
@@ -215,7 +215,7 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of one prefix under their own names."""
+    """Return the tensors of one prefix under their names without it."""
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
 
 

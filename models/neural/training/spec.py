@@ -1,4 +1,4 @@
-"""Options of how a neural model is fitted; read without torch, as all of `models/specs.py`, which hands them on."""
+"""Define the options of neural training, importable without torch; `models/specs.py` re-exports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Optimizer = Literal[
     "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
     "nt_asgd",
 ]  # fmt: skip
-"""How a gradient becomes a step; the rules are explained in `models/neural/optimization/optimizers.py`."""
+"""Names of the optimisers, which `models/neural/optimization/optimizers.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
 TO_A_FINAL_RATE = ("cosine", "linear")
@@ -19,7 +19,7 @@ TO_A_FINAL_RATE = ("cosine", "linear")
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How a neural model is fitted: optimiser, schedule, truncated back-propagation through time.
+    """Options of a neural fit: optimiser, schedule, truncated BPTT.
 
     Args:
         epochs: Passes over the training tokens; a fraction is allowed.
@@ -28,40 +28,40 @@ class TrainingSpec:
         backprop: k2, tokens through which the gradient flows back; None means k2 = k1.
         learning_rate: Peak of the schedule.
         warmup: Share of all updates in which the rate rises linearly from 0.
-        final_rate: Of the schedules "cosine" and "linear": share of the peak at the end of the decay.
+        final_rate: For the schedules "cosine" and "linear": share of the peak at the end of the decay.
         weight_decay: Decoupled decay of weight matrices.
-        beta1: Of "adamw", "adam" and "adam_simplified": decay of the gradient mean.
-        beta2: Of the same: decay of the squared-gradient mean.
-        clip: Largest norm of the gradient; None ("none" in a preset) leaves it as it is.
-        reset: Of `carry` "stream": chance per window and stream of starting from the zero state, so that a stream's
+        beta1: For "adamw", "adam" and "adam_simplified": decay of the gradient mean.
+        beta2: For the same: decay of the squared-gradient mean.
+        clip: Largest norm of the gradient; None ("none" in a preset) does not clip.
+        reset: For `carry` "stream": chance per window and stream of starting from the zero state, so that a stream's
             start is trained too.
-        evaluations: Times that validation perplexity is measured; the best of these states is the result.
+        evaluations: Number of measurements of validation perplexity; the best of these states is the result.
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
-            float32 on a processor that has no instructions for bfloat16.
-        seed: Of initialisation, dropout and order.
+            float32 on a CPU that has no instructions for bfloat16.
+        seed: For initialisation, dropout and order.
         optimizer: A rule of `models/neural/optimization/optimizers.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
-        l2: λ of the penalty λ‖θ‖² of the weight matrices, whose gradient 2 λ θ, unlike `weight_decay`, goes through the
-            rule; it is added after clipping.
-        schedule: How the rate goes down after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or
-            "plateau": divided by 4 where validation has not improved, as word_language_model does.
+        l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
+            optimiser; it is added after clipping.
+        schedule: Decay of the rate after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or "plateau":
+            divided by 4 after an evaluation without improvement, as word_language_model does.
         clip_value: Largest absolute value of an entry of the gradient, applied before `clip`.
-        random_window: Draw the length of each window anew, the rate scaled with it (AWD-LSTM): mostly about `window`,
+        random_window: Draw a new length for each window and scale the rate with it (AWD-LSTM): mostly about `window`,
             5 % of the time about half of it.
         carry: "stream": the state goes on from one review to the next of its stream; "review": every review starts
             from the zero state, packed one after another without padding.
-        micro_batch: Streams read at a time, their gradients summed before the update; None reads all. Changes memory,
-            not the result beyond rounding and the draws of dropout. Halved where memory does not suffice.
-        ema: Decay of an exponential average of the weights, which is what is evaluated and kept; 0 averages nothing.
+        micro_batch: Streams read at a time; their gradients are summed before the update. None reads all. Changes
+            memory, not the result beyond rounding and the draws of dropout. Halved when memory does not suffice.
+        ema: Decay of an exponential average of the weights, which is evaluated and kept; 0 averages nothing.
         activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
         temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        spike: A window's training loss that rises so many nats per token above its running mean (a window's share is
-            1/100) counts as divergence; None leaves only numbers that are not finite.
-        start: "fresh" weights, or those of the "champion" where it has the same shape and vocabulary.
+        spike: Rise of a window's training loss above its running mean, in nats per token, that counts as divergence (a
+            window has a share of 1/100 in the mean). None: only numbers that are not finite count.
+        start: "fresh" weights, or those of the "champion" if it has the same shape and vocabulary.
         patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
             before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
 
-    An option that has no part beside the others is refused away from its default (`models/options.py`).
+    An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -124,7 +124,7 @@ class TrainingSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Where the options have a part that have none here; see `models/options.py`."""
+        """Options without effect here, each with where it has one; see `models/options.py`."""
         idle = {}
         if self.optimizer not in WITH_MOMENTUM:
             idle["momentum"] = one_of("optimizer", WITH_MOMENTUM)

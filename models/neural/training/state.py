@@ -1,9 +1,9 @@
-"""Everything that changes while a network is trained: what a restart point holds, all of it and nothing else.
+"""Hold everything that changes while a network is trained, for the trainer and its checkpoints.
 
-Weights, best weights, the optimiser's moments, averages of the weights, what is remembered of the streams, torch's
-random streams and the numbers of the course. What is not in here follows from the options and the number of updates.
-Of several ranks each has its rows of what is remembered, and its random streams; a checkpoint holds those of all, so
-that it can be gone on from with another number of ranks.
+That is: weights, best weights, the optimiser's moments, averages of the weights, the memory of the streams, torch's
+random streams and the training metrics. Everything else follows from the options and the number of updates. Each rank
+has its own rows of the memory and its own random streams. A checkpoint holds those of all ranks, so that training can
+resume with another number of ranks.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
 
 
 class TrainingState:
-    """The state of one training, at its start until a checkpoint is filled in.
+    """The state of one training; it is the initial state until `fill` loads a checkpoint.
 
     Args:
         network: With its initial weights.
         training: The recipe.
-        ranks: Those that train it together.
+        ranks: The processes that train the network together.
 
     Attributes:
-        rows: Of the batch, that this rank reads.
-        network: As the optimiser sees it.
-        parameters: Those of its parameters that are trained.
+        rows: The rows of the batch that this rank reads.
+        network: The network as the optimiser sees it.
+        parameters: The parameters that are trained.
         optimizer: Turns gradients into steps.
-        memory: What is remembered of the streams.
+        memory: The memory of the streams.
         average: Of the weights; None where nothing is averaged.
         trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
-        course: Numbers.
-        best: The best weights on validation, averaged ones where there is an average.
+        course: Training metrics.
+        best: The best weights on validation, averaged ones if there is an average.
     """
 
     def __init__(self, network: Network, training: TrainingSpec, ranks: Ranks | None = None) -> None:
@@ -73,20 +73,20 @@ class TrainingState:
         self.forget()
 
     def forget(self) -> None:
-        """Start all streams anew: the start of an epoch."""
+        """Reset the memory of all streams at the start of an epoch."""
         self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
 
     def after_step(self) -> None:
-        """Take the new weights into the average, once it has begun."""
+        """Add the new weights to the average, once it has begun."""
         if self.average is not None and (self.trigger is None or self.trigger.fired):
             self.average.update()
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Put the averaged weights into the network within a block, where there is an average."""
+        """Put the averaged weights into the network within a block, if there is an average."""
         return nullcontext() if self.average is None else self.average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name: for a checkpoint. All ranks call it; it is empty on those that do not lead."""
+        """Return all tensors by name, for a checkpoint. All ranks call it; only the leading rank gets a result."""
         found = self.ranks.gather((_on_processor(self.memory.tensors()), random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
@@ -101,11 +101,11 @@ class TrainingState:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return all numbers as JSON values: for a checkpoint."""
+        """Return all numbers as JSON values, for a checkpoint."""
         return {"course": asdict(self.course), "trigger": self.trigger.facts() if self.trigger else None}
 
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
-        """Return what a checkpoint must agree in with this training on these streams (JSON values)."""
+        """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
         return {
             "training": asdict(self.training),
             "shapes": [list(parameter.shape) for parameter in self.parameters],
@@ -118,7 +118,7 @@ class TrainingState:
             require_weights(self.network, without_prefix(name, found.tensors))
 
     def fill(self, found: Checkpoint) -> None:
-        """Put back what `tensors` and `facts` returned."""
+        """Restore the results of `tensors` and `facts`."""
         tensors = found.tensors
         self.course = Course(**found.facts["course"])
         self.best = without_prefix("best", tensors)
@@ -131,7 +131,7 @@ class TrainingState:
         self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
         if random := without_prefix(_stream(self.ranks.rank), tensors):
             set_random(random, self.device)
-        else:  # there were fewer ranks
+        else:  # the checkpoint has fewer ranks
             torch.manual_seed(self.ranks.seed(self.training.seed))
 
     def random(self) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ class TrainingState:
         return random_tensors(self.device)
 
     def set_random(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `random` returned."""
+        """Restore the result of `random`."""
         set_random(tensors, self.device)
 
 

@@ -1,8 +1,8 @@
-"""One update: a window's gradient, and the step that is made of it.
+"""Make one update: compute a window's gradient and take an optimiser step.
 
-The two parts stand apart: `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
-(`window_gradient.py`), `TrainingStep.apply` divides them by streams × positions, so that every token weighs the same,
-also in a window that is partly padding, clips (`clipping.py`) and steps.
+The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
+(`window_gradient.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
+division gives every token the same weight, also in a window that is partly padding.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 
 class Divergence(Exception):
-    """The loss or the gradient is not a finite number, or the loss has risen at once by more than `training.spike`."""
+    """Divergence: loss or gradient is not finite, or the loss has risen at once by more than `training.spike`."""
 
 
 class TrainingStep:
-    """Updates the state of a training by one window.
+    """One update of a training's state by one window.
 
     Args:
         state: Changed in place.
         training: The recipe.
         updates: In the whole training.
-        record: Takes figures of the journal.
+        record: Writes figures to the journal.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class TrainingStep:
         self.state, self.training, self.updates, self.record = state, training, updates, record
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
-        """Read one window and take one step; a window without a scored token only moves the memory on.
+        """Read one window and take one step; a window without a scored token only updates the memory.
 
         Args:
             window: The next one.
-            keep_B: False for streams that forget all before this window; None where all remember.
+            keep_B: False for streams that are reset before this window; None where none is.
 
         Raises:
             Divergence: No step is taken.
@@ -66,10 +66,10 @@ class TrainingStep:
             self.apply(sums, *window.y_BT.shape)
 
     def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
-        """Add up the gradient of this rank's rows; the sums that are returned are those of all ranks.
+        """Add up the gradient of this rank's rows; the returned sums are those of all ranks.
 
-        Where memory does not suffice (on one rank or more), it is done again with half as many streams at a time. The
-        second attempt starts from the same memory of the streams and the same random state.
+        If memory does not suffice (on one rank or more), repeat with half as many streams at a time. The repetition
+        starts from the same memory of the streams and the same random state.
         """
         state, random = self.state, self.state.random()
         while True:
@@ -85,13 +85,13 @@ class TrainingStep:
             failed, nats, tokens = state.ranks.total([float(bool(said)), own.nats, own.tokens])
             if not failed:
                 return Sums(nats, round(tokens)), after
-            # Only here, where the error is gone, has it let go of what had been computed.
+            # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             self._halve_micro_batch(said or "on another rank")
             state.set_random(random)
 
     def _halve_micro_batch(self, said: str) -> None:
         course = self.state.course
-        self.state.network.last_layer = None  # it holds on to all that was computed before it
+        self.state.network.last_layer = None  # it keeps the whole graph before it in memory
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
         most = self.state.ranks.most_rows(self.training.batch)
@@ -101,12 +101,12 @@ class TrainingStep:
                     "to rounding and the draws of dropout", said, course.micro_batch)
 
     def apply(self, sums: Sums, streams: int, positions: int) -> None:
-        """Make the sums a mean over all positions, clip it and take a step.
+        """Divide the sums by the number of positions, clip the result and take a step.
 
         Args:
             sums: Of the window whose gradient is in `.grad`.
             streams: B.
-            positions: T of the window; where that is not the usual one, the rate is scaled with it (AWD-LSTM).
+            positions: T of the window; if it is not the usual length, the rate is scaled with it (AWD-LSTM).
 
         Raises:
             Divergence: No step is taken.
@@ -131,10 +131,10 @@ class TrainingStep:
 
 
 def take_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
-    """Take a step with the gradients times *factor*; what is in `.grad` afterwards is of no more use.
+    """Take a step with the gradients times *factor*; afterwards `.grad` must not be used.
 
-    Torch's fused AdamW divides by a number while it reads the gradients (as automatic mixed precision wants it): a pass
-    over all gradients is saved. A penalty that is added before the step must find them multiplied already.
+    Torch's fused AdamW can divide by a number while it reads the gradients (for automatic mixed precision). That saves
+    a pass over all gradients. A penalty that is added before the step needs gradients that are already multiplied.
     """
     fused = isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
     if fused and not optimizer._optimizer_step_pre_hooks:

@@ -1,8 +1,8 @@
-"""Truncated back-propagation through time with carried state (Williams & Peng 1990, BPTT(h; h')).
+"""Read windows for truncated back-propagation through time with carried state (Williams & Peng 1990, BPTT(h; h')).
 
 Every k1 tokens there is one update, whose gradient flows back through the last k2 ≥ k1 tokens. The state is carried
 from window to window, its gradient is not. With k2 = k1 a window starts where the last one ended. With k2 > k1 the
-last k2 − k1 tokens are read again, from the state that was saved in front of them, without being scored again.
+last k2 − k1 tokens are read again, from the state that was saved before them, without being scored again.
 
 Shapes: B streams, T = k1 positions of a window, P positions of the past that are read again.
 """
@@ -19,17 +19,17 @@ from torch import Tensor
 from ..network import STREAMS, Network, NetworkState, detach, join
 
 Activations = tuple[Tensor, Tensor]
-"""Outputs of the last layer after dropout and before it, both (B, T, H): what penalties are computed from."""
+"""Outputs of the last layer after dropout and before it, both (B, T, H); penalties are computed from them."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered of B streams between two windows; never changed, so a window can be read again.
+    """The memory of B streams between two windows; never changed, so a window can be read again.
 
     Args:
-        state: The network's, in front of the past.
+        state: The network's state before the past.
         ids_BP: The past: tokens that the next window's gradient flows through.
-        resets: Positions of the past where streams forgot all, and False for those that did (bool, B).
+        resets: Positions of the past where streams were reset, each with False for those streams (bool, B).
     """
 
     state: NetworkState
@@ -38,11 +38,11 @@ class Memory:
 
     @classmethod
     def empty(cls, network: Network, batch: int, device: torch.device) -> Memory:
-        """Return what is remembered before the first window."""
+        """Return the memory before the first window."""
         return cls(network.start(batch, device), torch.zeros(batch, 0, dtype=torch.int64, device=device))
 
     def rows(self, part: slice) -> Memory:
-        """Return what is remembered of some of the streams."""
+        """Return the memory of some of the streams."""
         if part == slice(0, len(self.ids_BP)):
             return self
         state = tuple(tensor.narrow(STREAMS, part.start, part.stop - part.start) for tensor in self.state)
@@ -51,20 +51,20 @@ class Memory:
 
     @classmethod
     def join(cls, parts: Sequence[Memory]) -> Memory:
-        """Return what is remembered of all streams, one after another."""
+        """Return the memory of all streams, one after another."""
         if len(parts) == 1:
             return parts[0]
         resets = {at: torch.cat([part.resets[at] for part in parts]) for at in parts[0].resets}
         return cls(join([part.state for part in parts]), torch.cat([part.ids_BP for part in parts]), resets)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that is remembered, by name: for a checkpoint."""
+        """Return all tensors by name, for a checkpoint."""
         states = {f"state.{index}": tensor for index, tensor in enumerate(self.state)}
         return {"past": self.ids_BP, **states, **{f"reset.{at}": keep_B for at, keep_B in self.resets.items()}}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Memory:
-        """Return what `tensors` was made from."""
+        """Rebuild a memory from the result of `tensors`."""
         own = {name: tensor.to(device) for name, tensor in tensors.items()}
         states = sum(name.startswith("state.") for name in own)
         resets = {int(name[6:]): keep_B for name, keep_B in own.items() if name.startswith("reset.")}
@@ -73,7 +73,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a network made of a window: features (B, T, E) and, where it hands them out, the last layer's outputs."""
+    """The network's outputs for a window: features (B, T, E), and the last layer's outputs or None."""
 
     features_BTE: Tensor
     activations: Activations | None
@@ -90,7 +90,7 @@ def read_window(
         network: Reads the tokens.
         memory: Of these streams, from the window before.
         ids_BT: The tokens that follow those of the last window.
-        keep_B: False for streams that forget all before this window; None where all remember.
+        keep_B: False for streams that are reset before this window; None where none is.
         past: k2 − k1, tokens that the gradient flows back through beyond a window.
     """
     before = memory.ids_BP.shape[1]
@@ -99,7 +99,7 @@ def read_window(
     length = ids_BS.shape[1]
     begin = max(0, length - past)
     state, saved, pieces = memory.state, memory.state, []
-    # Read all, stopping where a stream forgets and where the next window's past begins; remember the state there.
+    # Read in pieces: a piece ends where a stream is reset and where the next window's past begins (save the state).
     for left, right in pairwise(sorted({0, begin, length, *resets})):
         if left in resets:
             state = network.reset(state, resets[left])
@@ -117,6 +117,6 @@ def read_window(
 
 
 def _last(pieces: Sequence[Tensor], before: int) -> Tensor:
-    """Return the positions from *before* on of pieces that stand one after another."""
+    """Return the positions from *before* on of consecutive pieces."""
     whole = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), 1)
     return whole[:, before:] if before else whole

@@ -1,10 +1,10 @@
-"""How near a training comes to what its machine can do: peak memory, and the share of the matrix-product peak.
+"""Measure how well a training uses its machine: peak memory, and the share of the matrix-product peak.
 
 Training on a token takes at least 6 floating-point operations for each weight that its products use: a multiplication
-and an addition forward, twice that backward (for the gradients of inputs and weights). Tokens per second times that
-number, over what plain products in the same number format reach on the same device, is the share (the model FLOPs
-utilisation of Chowdhery et al. 2022, "PaLM", appendix B). Look-ups, element-wise passes, optimiser and whatever is
-computed twice count as no work, so the share falls with them.
+and an addition forward, twice that backward (for the gradients of inputs and weights). The share is tokens per second
+times that number, divided by the speed of plain products in the same number format on the same device. It is the model
+FLOPs utilisation of Chowdhery et al. 2022, "PaLM", appendix B. Look-ups, element-wise passes, optimiser and repeated
+computations do not count as work, so they lower the share.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ..output.hierarchical import HierarchicalOutput
 from ..output.sampled import NCEOutput, SampledSoftmaxOutput
 
 OPERATIONS = 6
-"""For each weight and token: see above."""
+"""Floating-point operations for each weight and token: see above."""
 SIDES = (256, 512, 1024, 2048, 4096)
-"""Of the square matrices that are multiplied, until a product takes `ENOUGH` seconds."""
+"""Sides of the square matrices that are multiplied, until a product takes `ENOUGH` seconds."""
 ENOUGH = 1e-3
 TURNS = 3
 MEGABYTE = 1e6
 
 
 class Meter:
-    """Measures one training.
+    """Measurements of one training.
 
     Args:
         network: In training mode, with its initial weights.
@@ -49,12 +49,12 @@ class Meter:
         self.device, self.products, self.ranks = network.output.weight.device, network.products, ranks
 
     def highest_tokens_per_second(self) -> float:
-        """Return how many tokens a second could be trained on if nothing but products took time, at their peak."""
+        """Return the tokens per second of a training in which only matrix products take time, at their peak speed."""
         dtype = torch.bfloat16 if self.products == "bf16" else torch.float32
         return self.ranks * product_peak(self.device, dtype, torch.get_num_threads()) / self.operations
 
     def peak_memory(self) -> dict[str, float]:
-        """Return the most memory that this process has held, and of a GPU what torch had taken there, in megabytes."""
+        """Return the peak memory of this process and, on a GPU, torch's peak allocation there, in megabytes."""
         of_process = {"peak_memory_megabytes": peak_resident() / MEGABYTE}
         if self.device.type != "cuda":
             return of_process
@@ -62,7 +62,7 @@ class Meter:
 
 
 def weights_used(network: Network) -> float:
-    """Return how many weights the products of one scored token use on average; rows that are looked up do not count."""
+    """Return how many weights the products of one scored token use on average; looked-up rows do not count."""
     looked_up = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     outside = looked_up | {id(parameter) for parameter in network.output.parameters()}
     layers = sum(p.numel() for p in network.parameters() if p.ndim >= 2 and id(p) not in outside)
@@ -71,13 +71,13 @@ def weights_used(network: Network) -> float:
 
 @singledispatch
 def output_weights(output: OutputLayer) -> float:
-    """Return how many weights an output layer's products use for one scored token while it is trained."""
+    """Return how many weights an output layer's products use for one scored token in training."""
     return float(output.weight.numel())
 
 
 @output_weights.register
 def _of_tails(output: AdaptiveOutput) -> float:
-    """The head for all tokens; a tail for its share of them, which the biases tell."""
+    """Count the head for all tokens, and each tail for its share of them, which the biases give."""
     with torch.no_grad():
         head_H = output.bias[output.order_P[: output.head]]
         share_K = torch.cat([head_H, output.tail_bias]).double().softmax(0)[output.head :].tolist()
@@ -96,20 +96,20 @@ def _of_negatives(output: SampledSoftmaxOutput | NCEOutput) -> float:
 
 @output_weights.register
 def _of_choices(output: HierarchicalOutput) -> float:
-    """A path's choices are no product of matrices."""
+    """Return 0: the choices of a path are not a product of matrices."""
     return 0.0
 
 
 @cache
 def product_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """Return the floating-point operations per second of the best product of square matrices, measured once a process.
+    """Return the floating-point operations per second of the fastest product of square matrices, cached per process.
 
-    It takes some tens of milliseconds: sizes double until a product takes one, each is tried a few times.
+    It takes some tens of milliseconds: sizes double until a product takes `ENOUGH` seconds; each is tried a few times.
 
     Args:
         device: On which the products run.
         dtype: Their number format.
-        threads: That torch uses now; another number is another peak.
+        threads: Torch's current number; another number has another peak.
     """
     best = 0.0
     for side in SIDES:
@@ -122,7 +122,7 @@ def product_peak(device: torch.device, dtype: torch.dtype, threads: int) -> floa
         best = max(best, 2 * side**3 / seconds)
         if seconds > ENOUGH:
             break
-    if device.type == "cuda":  # what was taken here is not the training's
+    if device.type == "cuda":  # this memory is not the training's
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     return best
@@ -130,7 +130,7 @@ def product_peak(device: torch.device, dtype: torch.dtype, threads: int) -> floa
 
 @torch.no_grad()
 def _seconds_of_product(side: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the least time of a few products, the first of which only warms up."""
+    """Return the shortest time of a few products; the first one only warms up."""
     a = torch.linspace(-1, 1, side * side, device=device).view(side, side).to(dtype)
     result, least = torch.empty_like(a), math.inf
     for turn in range(1 + TURNS):
@@ -145,9 +145,10 @@ def _seconds_of_product(side: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def peak_resident() -> int:
-    """Return the most bytes of memory that this process has held so far.
+    """Return the peak memory of this process so far, in bytes.
 
-    Linux's VmHWM, which unlike `ru_maxrss` does not remember the process that started this one; elsewhere the latter.
+    On Linux this is VmHWM: unlike `ru_maxrss` it does not include the process that started this one. On other systems
+    it is `ru_maxrss`.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")

@@ -1,10 +1,10 @@
-"""The training loop of all neural models: truncated back-propagation, the best state on held-out reviews.
+"""Run the training loop of all neural models: truncated BPTT, keeping the best state on held-out reviews.
 
-Read `Trainer.run` first: it is the whole course of a fit; one update is in `training_step.py`. Everything random is
-either torch's stream, whose state is in each checkpoint, or derived from (seed, epoch, window); everything else is a
-function of the number of updates. Therefore a fit that was killed at any moment and is started again with the same work
-folder gives the same weights, bit for bit, and the same journal, as long as it stays on the processor and in one class
-of determinism (`determinism.py`); on a GPU it gives them to rounding.
+Read `Trainer.run` first: it is the whole course of a fit; one update is in `step.py`. All randomness is either torch's
+random stream, whose state is in each checkpoint, or derived from (seed, epoch, window). Everything else is a function
+of the number of updates. Therefore a fit that was killed at any moment and started again with the same work folder
+gives the same weights, bit for bit, and the same journal. That holds on the CPU, within one class of determinism
+(`determinism.py`); on a GPU the weights are the same to rounding.
 """
 
 from __future__ import annotations
@@ -38,24 +38,28 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_SECONDS = 60.0
-"""A restart point is also written when so much time has passed; does not change the result."""
+"""A checkpoint is also written when this time has passed; does not change the result."""
 REPORT_SECONDS = 0.5
 JOURNAL_LINES = 200
 """Points of each training curve, at most."""
 BACK_OFFS = 3
 """Times that a diverged training goes back to a good state with half the rate."""
 FINAL_TOKENS = 2_000_000
-"""Held-out tokens that the final figure is measured on, at most."""
+"""Held-out tokens for the final figure, at most."""
 HOPELESS = 1.0
-"""Nats above a guess with equal chances: who guesses in training and was never better on validation learns nothing."""
+"""Nats above uniform guessing.
+
+A training counts as diverged if its running loss is no better than guessing and its best validation loss is more than
+this above guessing.
+"""
 RESET_STREAM = 7
-"""Keeps the draws of state resets apart from other uses of the same seed."""
+"""Part of the seed of state resets, so that their draws differ from other uses of the same seed."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What there is to say of a training; the network itself holds the best weights."""
+    """The figures of a training; the network itself holds the best weights."""
 
     summary: Mapping[str, float]
 
@@ -69,28 +73,28 @@ def train(
 ) -> TrainResult:
     """Train a network in place; afterwards it is in evaluation mode and holds the best weights on validation.
 
-    Goes on from the checkpoints in `context.work` where there are any of this very training.
+    Resumes from the checkpoints in `context.work` if there are any of this same training.
 
     Args:
         network: With its initial weights, on `context.device`.
         train_stream: Training reviews.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
         training: See `TrainingSpec`.
-        context: Work folder (journal, checkpoints), device, listener, and which rank of how many this is.
+        context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks.
 
     Returns:
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
         (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
         it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
-        (train_estimator_loss where an estimator is trained with), clipped_share, value_clipped_share, divergences,
+        (train_estimator_loss if the training loss is an estimator's), clipped_share, value_clipped_share, divergences,
         quantiles of the updates' times, peak memory and share of the matrix-product peak (`Course.machine_figures`),
-        micro_batch (streams read at a time at the end), threads (of which equal bits depend) and class_changes (times
-        that it went on under another class of determinism).
+        micro_batch (streams read at a time at the end), threads (bit-equality depends on it) and class_changes (times
+        that it resumed under another class of determinism).
 
     Raises:
         ModelError: kind "diverged": not finite, or worse than guessing, even at an eighth of the rate;
             kind "input": nothing to train on, or fewer rows in a batch than ranks; kind "peer": another rank is gone.
-        RuntimeError: torch's, where the memory does not suffice for a single stream.
+        RuntimeError: torch's, if the memory does not suffice for a single stream.
     """
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
@@ -101,7 +105,7 @@ def train(
 
 
 class Trainer:
-    """One training; see `train`."""
+    """The training loop and its state; see `train`."""
 
     def __init__(
         self,
@@ -140,7 +144,7 @@ class Trainer:
         return self.state.course
 
     def run(self) -> TrainResult:
-        """Train to the end, wherever that starts, and leave the best weights in the network."""
+        """Train to the end, from the start or a checkpoint, and leave the best weights in the network."""
         self._begin()
         while self.course.updates < self.updates:
             try:
@@ -152,7 +156,7 @@ class Trainer:
         return TrainResult(self._summary())
 
     def _begin(self) -> None:
-        """Go on from the newest checkpoint, or start and write the first one."""
+        """Resume from the newest checkpoint, or start and write the first one."""
         torch.manual_seed(self.ranks.seed(self.training.seed))
         log.info("%s", announcement(determinism_class(self.device, self.ranks.size)))
         if found := self._load():
@@ -164,7 +168,7 @@ class Trainer:
             self._save(good=True)
 
     def _compare_class(self, before: dict[str, str | int]) -> None:
-        """Say so where the bits of the result may not be those of an undisturbed training."""
+        """Warn if the bits of the result may differ from those of an uninterrupted training."""
         now = determinism_class(self.device, self.ranks.size)
         if before != now:
             self.course.class_changes += 1
@@ -172,7 +176,7 @@ class Trainer:
                         "training to rounding only, not to the last bit", in_words(now), in_words(before))
 
     def _epoch(self) -> None:
-        """Train from the window that comes next to the end of its epoch, or to the last update."""
+        """Train from the next window to the end of its epoch, or to the last update."""
         epoch = int(np.searchsorted(self.starts, self.course.updates, "right")) - 1
         start = self.course.updates - int(self.starts[epoch])
         if start == 0:
@@ -187,7 +191,7 @@ class Trainer:
                 return
 
     def _kept(self, epoch: int, index: int) -> Tensor | None:
-        """Return False for the streams whose state is put back to the start before this window (None: for none)."""
+        """Return False for the streams whose state is reset before this window (None: for none)."""
         if index == 0 or self.training.reset == 0 or self.training.carry == "review":
             return None
         draws_B = np.random.default_rng([self.training.seed, epoch, index, RESET_STREAM]).random(self.training.batch)
@@ -195,7 +199,7 @@ class Trainer:
         return None if kept_B.all() else torch.from_numpy(kept_B).to(self.device)
 
     def _observe(self, epoch_ends: bool) -> None:
-        """After an update: journal, evaluation, restart point and news, each where it is due."""
+        """Write journal, evaluation, checkpoint and progress report after an update, each if it is due."""
         done, last = self.course.updates, self.course.updates == self.updates
         if last or done % max(1, self.updates // JOURNAL_LINES) == 0:
             by_value = self.training.clip_value is not None
@@ -219,9 +223,9 @@ class Trainer:
         return self.course.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
 
     def _evaluate(self) -> bool:
-        """Measure on validation and keep the weights if they are the best; False if they are no good to go back to.
+        """Measure on validation and keep the weights if they are the best; return whether training may go back to them.
 
-        With an average of the weights, that is what is measured and kept.
+        If the weights are averaged, the average is measured and kept.
         """
         with self.state.averaged():
             nats, _ = validation_nats(self.network, self.validation_stream, self.limit, ranks=self.ranks)
@@ -241,7 +245,7 @@ class Trainer:
         return good
 
     def _adapt(self, nats: float, improved: bool) -> None:
-        """Let the schedule and the averaging react to an evaluation."""
+        """Update the schedule and the averaging after an evaluation."""
         if self.training.schedule == "plateau" and not improved:
             self.course.plateau *= PLATEAU_FACTOR
         if self.state.trigger is not None and self.state.trigger.observe(nats):
@@ -274,7 +278,7 @@ class Trainer:
         self.state.require_weights(found)
 
     def _back_off(self, error: Divergence) -> None:
-        """Go back to the last good state with half the rate, a few times; then give up."""
+        """Go back to the last good state with half the rate, a few times; then fail."""
         times, rate = self.course.divergences + 1, self.training.learning_rate * self.course.rate_factor
         found = self._load(good=True)
         if times > BACK_OFFS or found is None:
@@ -288,7 +292,7 @@ class Trainer:
         before = self.course
         self._restore(found)
         self.course.divergences, self.course.rate_factor = times, 0.5**times
-        # What was learnt about this machine stays.
+        # Keep the values that describe this machine.
         self.course.micro_batch = min(before.micro_batch, self.course.micro_batch)
         self.course.class_changes, self.course.peaks = before.class_changes, before.peaks
         self._save(good=True)

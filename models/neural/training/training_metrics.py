@@ -1,4 +1,4 @@
-"""The course of a training: how far it has come, what it has measured, and what it says of itself while it runs."""
+"""Collect the metrics of a training: progress, loss, gradient norms, time, memory."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from ..optimization.clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100
-"""Updates that the running mean of the training loss looks back over."""
+"""Updates in the running mean of the training loss."""
 NORMS = 8_192
-"""Gradient norms that are remembered of an epoch, at most; each checkpoint holds them."""
+"""Most gradient norms kept of an epoch; each checkpoint holds them."""
 FINENESS = 1.02
-"""Times of updates are counted in bins of which each reaches this much higher than the one below it."""
+"""Ratio of neighbouring bins in which the times of updates are counted."""
 MEASURED = (
     "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
     "peak_gpu_memory_megabytes", "product_peak_share",
 )  # fmt: skip
-"""Figures of the machine: they go on after a resume, and are no part of what equal trainings have in common."""
+"""Figures of the machine: they go on after a resume, and differ between otherwise equal trainings."""
 
 
 def perplexity(nats: float) -> float:
-    """Return exp(nats); of hopeless values the largest that can be written down."""
+    """Return exp(nats), limited to exp(700) so that the number stays finite."""
     return math.exp(min(nats, 700.0))
 
 
 @dataclass
 class Course:
-    """The numbers of a checkpoint (JSON values); tokens are scored tokens, nats are per token.
+    """The metrics in a checkpoint (JSON values); tokens are scored tokens, nats are per token.
 
-    Where an estimator is trained with (`OutputLayer.reports_nats` is False), all nats of training stand for its loss.
+    If the training loss is an estimator's (`OutputLayer.reports_nats` is False), all training nats are that loss.
 
     Args:
         updates: Windows read so far; each is one update unless nothing in it is scored.
         tokens: Scored so far.
-        seconds: Spent on updates, evaluations not counted.
-        cpu_seconds: Of the processor, all threads of this process together, spent on updates.
+        seconds: Spent on updates, without evaluations.
+        cpu_seconds: CPU time spent on updates, summed over all threads of this process.
         rate_factor: 0.5 to the power of divergences: multiplies the learning rate.
         divergences: Times that the training went back to a good state.
         clipped: Updates whose gradient was shortened to the largest norm.
-        cut: Updates of whose gradient an entry was cut to the largest value.
+        cut: Updates with a gradient entry clipped to the largest value.
         best_nats: Lowest on validation so far.
         best_tokens: Tokens seen when it was measured.
         validation_nats: Latest.
@@ -51,14 +51,14 @@ class Course:
         since: Sums since the last line of the journal.
         norm: Of the latest gradient, before clipping.
         norms: Of the gradients of this epoch: every `norm_stride`-th, so that there are never more than `NORMS`.
-        norms_seen: Gradients of this epoch.
+        norms_seen: Number of gradients in this epoch.
         norm_stride: See `norms`.
-        running_nats: Mean training loss of the latest updates.
-        plateau: What evaluations without improvement have left of the rate.
-        micro_batch: Streams read at a time; memory that does not suffice makes them fewer.
-        class_changes: Times that the training went on under another class of determinism.
-        times: Updates by the time they took: by the exponent, in figures, of the power of `FINENESS` that is nearest.
-        peaks: The most memory held so far, by the name of the figure, also by processes that were killed since.
+        running_nats: Running mean of the training loss.
+        plateau: Factor on the rate after evaluations without improvement.
+        micro_batch: Streams read at a time; halved when memory does not suffice.
+        class_changes: Times that the training resumed under another class of determinism.
+        times: Number of updates by duration; the key is the exponent, as text, of the nearest power of `FINENESS`.
+        peaks: Peak memory so far by the name of the figure, also of processes that were killed since.
     """
 
     updates: int = 0
@@ -86,17 +86,17 @@ class Course:
     peaks: dict[str, float] = field(default_factory=dict)
 
     def rise(self, nats: float, tokens: int, positions: int) -> float:
-        """Return by how many nats per position a window costs more than the latest ones would have; −inf at the start.
+        """Return how many nats per position a window costs more than the running mean predicts; −inf at the start.
 
         Args:
             nats: Sum over the scored tokens of the window.
-            tokens: How many these are.
-            positions: Of the whole window. Those that are not scored count as average, so few tokens are no spike.
+            tokens: Number of scored tokens.
+            positions: Of the whole window. Positions that are not scored count as average, so few tokens make no spike.
         """
         return (nats - self.running_nats * tokens) / positions
 
     def count(self, nats: float, tokens: int, clipped: Clipped) -> None:
-        """Add one update: the sum of its nats, its scored tokens, its gradient's norm and what was clipped of it."""
+        """Add one update: the sum of its nats, its scored tokens, its gradient's norm and clipping."""
         self.tokens += tokens
         self.clipped += clipped.by_norm
         self.cut += clipped.by_value
@@ -118,7 +118,7 @@ class Course:
             self.norms, self.norm_stride = self.norms[::2], 2 * self.norm_stride
 
     def clock(self, seconds: float, cpu_seconds: float) -> None:
-        """Add the time of one update, and the processor's."""
+        """Add the wall-clock time and the CPU time of one update."""
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
         self.since["seconds"] += seconds
@@ -126,7 +126,7 @@ class Course:
         self.times[power] = self.times.get(power, 0) + 1
 
     def step_seconds(self, share: float) -> float:
-        """Return the time within which *share* of the updates so far were done, to 1 %; 0 before the first one."""
+        """Return the time within which *share* of the updates so far finished, to 1 %; 0 before the first one."""
         wanted = share * sum(self.times.values())
         for power in sorted(map(int, self.times)):
             wanted -= self.times[str(power)]
@@ -135,11 +135,11 @@ class Course:
         return 0.0
 
     def machine_figures(self, peaks: Mapping[str, float], highest: float) -> dict[str, float]:
-        """Return what the training so far has made of the machine (`MEASURED`), as figures of journal and summary.
+        """Return the figures of machine use so far (`MEASURED`), for journal and summary.
 
         Args:
-            peaks: The most memory that this process has held, by the name of the figure.
-            highest: Tokens per second if nothing but products took time; see `throughput.py`.
+            peaks: Peak memory of this process, by the name of the figure.
+            highest: Tokens per second if only matrix products took time; see `throughput.py`.
         """
         self.peaks |= {name: max(value, self.peaks.get(name, 0.0)) for name, value in peaks.items()}
         shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -150,12 +150,12 @@ class Course:
         }
 
     def train_figures(self, rate: float, by_value: bool = False, nats: bool = True) -> dict[str, float]:
-        """Return the means since the last call as figures of the journal (none where nothing was scored).
+        """Return the means since the last call as figures of the journal (none if nothing was scored).
 
         Args:
             rate: The learning rate of the last update.
-            by_value: Entries of the gradient are cut: say how often.
-            nats: False where the training loss is an estimator's, which has a name of its own and no perplexity.
+            by_value: Entries of the gradient are clipped: include the share of such updates.
+            nats: False if the training loss is an estimator's, which has another name and no perplexity.
         """
         since, self.since = self.since, dict.fromkeys(SUMS, 0.0)
         if since["tokens"] == 0:
@@ -181,7 +181,7 @@ class Course:
         return {"gradient_norm/p50": cuts[49], "gradient_norm/p90": cuts[89], "gradient_norm/p99": cuts[98]}
 
     def progress(self, updates: int, total_tokens: int, nats: bool = True) -> Progress:
-        """Return one line of news; figures that are not known yet are left out, as is an estimator's loss."""
+        """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""
         left = self.seconds / max(1, self.updates) * (updates - self.updates)
         known = {
             "perplexity": self._train_now() if nats else math.inf,

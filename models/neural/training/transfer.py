@@ -1,4 +1,4 @@
-"""From one vocabulary to another: rows of embeddings and of output layers, so that a model need not start anew."""
+"""Transfer rows of embeddings and output layers from one vocabulary to another, instead of training them afresh."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ...tokens.words import FIRST
 
 
 def transfer_rows(old: Vocabulary, new: Vocabulary, weights: np.ndarray) -> np.ndarray:
-    """Return a table for the entries of *new*, made of one for the entries of *old*.
+    """Return a table for the entries of *new*, computed from one for the entries of *old*.
 
-    Special tokens, and entries that are the same bytes in both, keep their rows bit for bit, wherever they stand (as
-    fastai's `convert_weights` does by word). A new entry starts from the mean of the rows of what *old* reads in its
-    place; where *old* knows none of it, from the mean of all entries that are not special.
+    Special tokens, and entries that are the same bytes in both, keep their rows bit for bit at any index (as fastai's
+    `convert_weights` does by word). A new entry starts from the mean of the rows of the entries that *old* reads in its
+    place. If *old* has none of them, it starts from the mean of all entries that are not special.
 
     Args:
         old: Vocabulary of the fitted model.
@@ -22,7 +22,7 @@ def transfer_rows(old: Vocabulary, new: Vocabulary, weights: np.ndarray) -> np.n
         weights: Shape (V_old, …): embeddings, output weights or output biases.
 
     Raises:
-        ModelError: kind "input": *weights* has another number of rows than *old* has entries.
+        ModelError: kind "input": *weights* does not have one row for each entry of *old*.
     """
     if len(weights) != old.size:
         raise ModelError(f"the table has {len(weights)} rows, but the old vocabulary {old.size} entries", "input")
@@ -41,7 +41,7 @@ def transfer_rows(old: Vocabulary, new: Vocabulary, weights: np.ndarray) -> np.n
 
 
 def _pieces(old: Vocabulary, ids: dict[bytes, int], entry: bytes) -> list[int]:
-    """Return what the old vocabulary reads where the new one reads *entry*: known entries only."""
+    """Return the tokens that the old vocabulary reads where the new one reads *entry*: known entries only."""
     try:
         read = old.encode(entry.decode()).tolist()
     except UnicodeDecodeError:  # a part of a character

@@ -1,4 +1,4 @@
-"""Nats per token on held-out reviews: each review from a fresh state, every token scored once, float32."""
+"""Measure nats per token on held-out reviews: each review from a fresh state, every token scored once, float32."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def validation_nats(
 ) -> tuple[float, int]:
     """Return the mean of −log p in nats per scored token, and the number of scored tokens.
 
-    Equal arguments on the same device and thread count give the same number to the last bit. The network is in the
-    same mode (training or not) afterwards, and no random numbers are drawn.
+    Equal arguments on the same device and thread count give the same number to the last bit. Afterwards the network is
+    in the same mode (training or not) as before, and no random numbers are drawn.
 
     Args:
-        network: Scored as it is, without dropout.
+        network: Scored without dropout.
         stream: Held-out reviews.
-        limit: Score only about so many tokens: reviews evenly spaced over the whole stream.
-        positions: Read at a time, of one review or of several side by side: bounds memory, and is halved where that
-            does not suffice. Does not change the result beyond rounding.
-        ranks: Share the work out; each returns the figure of all.
+        limit: Score only about this number of tokens: reviews evenly spaced over the whole stream.
+        positions: Read at a time, of one review or of several side by side. Limits memory, and is halved if memory does
+            not suffice. Does not change the result beyond rounding.
+        ranks: Share the work; each returns the figure of all.
 
     Raises:
-        RuntimeError: torch's, where the memory does not suffice for a single position.
+        RuntimeError: torch's, if the memory does not suffice for a single position.
     """
     ranks = ranks or Ranks()
     was_training = network.training
@@ -60,8 +60,9 @@ def validation_nats(
 def validation_limit(total_tokens: int, evaluations: int) -> int:
     """Return the held-out tokens to score at each evaluation.
 
-    Scoring a token takes about a third of the time of training on it, so 15 % of the tokens in between make
-    evaluations cost about 5 % of the time; bounded so that small fits are still measured well and large ones not long.
+    Scoring a token takes about a third of the time of training on it, so 15 % of the training tokens between two
+    evaluations make evaluations cost about 5 % of the time. The limits keep the figure precise for small fits and the
+    time short for large ones.
     """
     return max(20_000, min(200_000, int(0.15 * total_tokens / evaluations)))
 
@@ -69,7 +70,7 @@ def validation_limit(total_tokens: int, evaluations: int) -> int:
 def _score_with_less(
     network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int
 ) -> tuple[float, int]:  # fmt: skip
-    """Return the sum of nats, and how many positions at a time the memory sufficed for."""
+    """Return the sum of nats, and the number of positions at a time for which memory sufficed."""
     while True:
         try:
             return _score(network, x_BT, y_BT, positions), positions
@@ -77,7 +78,7 @@ def _score_with_less(
             if not is_out_of_memory(error) or positions == 1:
                 raise
             said = first_line(error)
-        # Only here, where the error is gone, has it let go of what had been computed.
+        # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
         if network.output.weight.is_cuda:
             torch.cuda.empty_cache()
         positions = -(-min(positions, x_BT.size) // 2)
@@ -86,7 +87,7 @@ def _score_with_less(
 
 @torch.no_grad()
 def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
-    """Return the sum of nats of some reviews; no more than so many positions are read at a time."""
+    """Return the sum of nats of some reviews; at most *positions* positions are read at a time."""
     device, nats = network.output.weight.device, 0.0
     length = x_BT.shape[1]
     rows = max(1, positions // max(1, length))
@@ -112,7 +113,7 @@ def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:
 
 
 def _batches(stream: TokenStream, chosen: np.ndarray, positions: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield tokens (padded with 0) and the tokens that follow them (−1: given or padding), reviews of like length."""
+    """Yield tokens (padded with 0) and the tokens that follow (−1: given or padding), reviews of similar length."""
     group: list[np.ndarray] = []
     for index in chosen:
         document = np.asarray(stream.document(int(index)), dtype=np.int64)

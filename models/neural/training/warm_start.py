@@ -1,7 +1,7 @@
-"""Where a warm start finds its weights: the network inside a bundle that is the very function of another spec.
+"""Find the weights for a warm start: a network inside a bundle that computes the same function as another spec.
 
-Only what a network computes must agree (kind, sizes, output layer, vocabulary). How it was or will be trained may
-differ, dropout included, and so may options that have no part in it.
+Only the options that define the computed function must agree (kind, sizes, output layer, vocabulary). Training options
+may differ, dropout included, and so may options without effect in the network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest
     """Return the folder of weights that a fit of *spec* can start from, or None and the reason.
 
     Args:
-        bundle: Of any kind; the parts of a mixture, a cache or an adapting model are looked through, however deep.
+        bundle: Of any kind; the parts of a mixture, a cache or an adaptive model are searched at any depth.
         spec: Of the network to be fitted.
         vocabulary_digest: Of its vocabulary.
 
@@ -65,14 +65,14 @@ def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, Rec
 
 
 def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec) -> list[str]:
-    """Return what stands in the way, e.g. "hidden 640 instead of 320"."""
+    """Return the options that differ, e.g. "hidden 640 instead of 320"."""
     wanted, found = _function(ours), _function(theirs)
     names = [name for name in wanted | found if wanted.get(name) != found.get(name)]
     return [f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in names]
 
 
 def _function(spec: RecurrentSpec | NPLMSpec) -> dict[str, Any]:
-    """Return the options that say what the network computes, by full name."""
+    """Return the options that define what the network computes, by full name."""
     options = asdict(without_idle(spec))
     objective = {f"objective.{name}": value for name, value in options.pop("objective").items()}
     return {name: value for name, value in {**options, **objective}.items() if name not in FREE}

@@ -1,7 +1,7 @@
-"""The gradient of one window: read it, some streams at a time, and add up the gradients of the sum of its nats.
+"""Compute the gradient of one window: read it, some streams at a time, and add up the gradients of its summed nats.
 
-What is added up are sums over tokens, never means: they are divided once, by the positions of the whole window, so a
-token weighs the same in whatever part of the window it stands and however many scored tokens the parts have.
+The code adds up sums over tokens, not means. The sums are divided once, by the positions of the whole window. So a
+token has the same weight in every part of the window, for any number of scored tokens in the parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .tbptt import Memory, read_window
 
 @dataclass(frozen=True)
 class Sums:
-    """What a window gave, next to the gradients: the sum of the nats of its scored tokens, and how many these are."""
+    """The sums of a window, apart from the gradients: nats of its scored tokens, and their number."""
 
     nats: float
     tokens: int
@@ -33,16 +33,16 @@ def add_gradients(
 
     Args:
         network: In training mode.
-        memory: What is remembered of the streams; it is not changed, so the window can be read again.
+        memory: Of the streams; it is not changed, so the window can be read again.
         x_BT: Tokens read.
         y_BT: Tokens that follow them; −1 is not scored.
-        keep_B: False for streams that forget all before this window; None where all remember.
+        keep_B: False for streams that are reset before this window; None where none is.
         training: Penalties, k1 and k2.
-        micro_batch: Streams read at a time. Only their activations are in memory; dropout draws masks of
-            its own for each part; an estimator of the output layer draws once for all parts.
+        micro_batch: Streams read at a time. Only their activations are in memory. Dropout draws separate masks for each
+            part; an estimator of the output layer draws once for all parts.
 
     Returns:
-        The sums, without penalties, and what is remembered after the window.
+        The sums, without penalties, and the memory after the window.
     """
     past = (training.backprop or training.window) - training.window
     nats, tokens, memories = torch.zeros((), dtype=torch.float64, device=x_BT.device), 0, []
