@@ -1,8 +1,8 @@
 """Fit a classifier or tagger: shuffled batches of whole sequences, the best of several states on held-out examples.
 
-Optimiser, schedule, clipping and number format are those of the language models' recipe (`TrainingSpec`). The gradient
-of an update is that of the mean loss over the sequences of the batch, or over those of its positions that are asked
-for; it flows through whole sequences.
+Optimiser, schedule, clipping and number format are those of the language models' recipe (`TrainingSpec`). An update
+uses the gradient of the mean loss over the batch: over its sequences, or over its positions that have a target. The
+gradient flows through whole sequences.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .spec import LabellingSpec
 
 
 class Fitted(NamedTuple):
-    """The model of the best evaluation, and numbers: parameters, updates, and what `Labeller.measure` said of it."""
+    """The model of the best evaluation, and numbers: parameters, updates, and the result of `Labeller.measure`."""
 
     model: Labeller
     summary: dict[str, float]
@@ -42,17 +42,17 @@ def fit(
     start: RecurrentNetwork | None = None, vocabulary_digest: str = "", device: str = "cpu", threads: int = 1,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Fitted:  # fmt: skip
-    """Train on some examples, choose the state with the least mean loss on others.
+    """Train on some examples, choose the state with the lowest mean loss on others.
 
     Equal arguments give equal weights on the same machine.
 
     Args:
         spec: Task, architecture, loss, recipe.
         entries: V of the vocabulary that made the ids.
-        train: Examples to learn from; every one is read once in an epoch.
-        validation: Examples to choose by, `training.evaluations` times, evenly spaced over the updates.
-        start: A language model's network, whose embedding and recurrent layers are where training starts.
-        vocabulary_digest: Kept with the model.
+        train: Training examples; every one is read once in an epoch.
+        validation: Examples for choosing the state, `training.evaluations` times, evenly spaced over the updates.
+        start: A language model's network; training starts from its embedding and recurrent layers.
+        vocabulary_digest: Stored with the model.
         device: "cpu" or "cuda".
         threads: For matrix products.
         report: Called after each evaluation with its figures; steps are tokens read.
@@ -120,13 +120,13 @@ def update_once(
     network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: Batch, targets: np.ndarray, spec: LabellingSpec,
     update: int,
 ) -> None:  # fmt: skip
-    """Take one step along the mean over what is asked; a batch in which nothing is asked takes none.
+    """Take one step along the mean gradient over all targets; a batch without targets takes none.
 
     Args:
         network: In training mode.
         optimizer: With the rate of this update.
         batch: Sequences.
-        targets: What `LabelledSequences.of_rows` says of them.
+        targets: The result of `LabelledSequences.of_rows` for them.
         spec: The network's.
         update: Its number, from 0.
 
@@ -150,7 +150,7 @@ def update_once(
 def asked_features(
     network: LabellingNetwork, batch: Batch, targets: np.ndarray, spec: LabellingSpec
 ) -> tuple[Tensor, Tensor]:
-    """Return the features of what is asked for, and the targets there (float of numbers, int64 of labels)."""
+    """Return the features that have a target, and the targets (float for numbers, int64 for labels)."""
     device = network.embedding.weight.device
     ids_BT, lengths_B = (torch.from_numpy(array).to(device) for array in (batch.ids_BT, batch.lengths_B))
     features_NF = network(ids_BT, lengths_B)

@@ -1,11 +1,11 @@
-"""Heads: from features to scores, a loss and an answer. The same head serves a classifier and a tagger.
+"""Map features to scores, a loss and an answer; the same head serves a classifier and a tagger.
 
     probability     s = W h + b        p = softmax(s)          answer argmax s      cross-entropy
     margin          s = W h + b        not normalised          answer argmax s      hinge, hinge_sum, ranking
     number          f = w h + b                                answer f             squared error
 
 The classifier's features are the trunk's summary of a sequence, the tagger's those of each position.
-A margin head of two labels keeps one row, s = (0, f): then the multiclass hinge losses are exactly the binary one, and
+A margin head for two labels has one row, s = (0, f): then the multiclass hinge losses equal the binary one, and
 f ranks too. Shapes: N examples, F features, K labels.
 """
 
@@ -27,7 +27,7 @@ MULTICLASS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hinge": losses.hin
 
 
 class Head(nn.Module):
-    """Base of all heads.
+    """Base class of all heads.
 
     Args:
         features: F.
@@ -44,13 +44,13 @@ class Head(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features_NF: Tensor) -> Tensor:
-        """Return the scores (N, K); of a number head (N, 1)."""
+        """Return the scores (N, K); for a number head (N, 1)."""
         scores_NK: Tensor = self.linear(features_NF.to(self.linear.weight.dtype))
         return scores_NK
 
     @abstractmethod
     def loss(self, scores_NK: Tensor, targets_N: Tensor) -> Tensor:
-        """Return the loss of each example (N), 0 or more, from the scores and what is right.
+        """Return the loss of each example (N), 0 or more, from the scores and the targets.
 
         Raises:
             ModelError: kind "input": the targets' shape or values do not fit.
@@ -64,12 +64,12 @@ class Head(nn.Module):
 
 
 class ProbabilityHead(Head):
-    """softmax(W h + b), trained by maximum likelihood.
+    """The head softmax(W h + b), trained by maximum likelihood.
 
     Args:
         features: F.
-        counts_K: How often each label is right in training. b starts at the logarithm of these frequencies (0.5 added
-            to each count), so that training starts from the share of each label.
+        counts_K: How often each label is the target in training. b starts at the logarithm of these frequencies (0.5
+            added to each count), so that training starts from the share of each label.
     """
 
     def __init__(self, features: int, counts_K: Tensor) -> None:
@@ -83,12 +83,12 @@ class ProbabilityHead(Head):
         return losses.cross_entropy(scores_NK, targets_N)
 
     def answers(self, scores_NK: Tensor) -> Tensor:
-        """Return argmax s (N), of equal scores the first."""
+        """Return argmax s (N); of equal scores the first."""
         return scores_NK.argmax(1)
 
 
 class MarginHead(Head):
-    """Scores that are not normalised, trained by the lead of the right one.
+    """A head with scores that are not normalised, trained by the margin of the target's score.
 
     Args:
         features: F.
@@ -120,16 +120,16 @@ class MarginHead(Head):
         return losses.ranking(self(real_NF)[:, -1], self(corrupted_NF)[:, -1])
 
     def answers(self, scores_NK: Tensor) -> Tensor:
-        """Return argmax s (N), of equal scores the first; of two labels the second where f > 0."""
+        """Return argmax s (N); of equal scores the first; for two labels the second where f > 0."""
         return scores_NK.argmax(1)
 
 
 class NumberHead(Head):
-    """f = w h + b, trained by squared error.
+    """The head f = w h + b, trained by squared error.
 
     Args:
         features: F.
-        mean: Of the targets in training: where b starts, the best answer that knows nothing.
+        mean: Of the targets in training: the first value of b, the best constant answer.
     """
 
     def __init__(self, features: int, mean: float) -> None:
@@ -146,12 +146,12 @@ class NumberHead(Head):
 
 
 def make_head(spec: LabellingSpec, features: int, targets_N: np.ndarray) -> Head:
-    """Return the head of a spec; equal specs give equal shapes, whatever the targets.
+    """Return the head of a spec; equal specs give equal shapes for any targets.
 
     Args:
         spec: Loss and labels.
         features: F.
-        targets_N: Right answers in training (no `NOT_SCORED` among them), for the first bias.
+        targets_N: Targets in training (without `NOT_SCORED`), for the first bias.
     """
     if spec.numbers:
         return NumberHead(features, float(targets_N.mean()) if len(targets_N) else 0.0)

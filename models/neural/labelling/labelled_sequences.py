@@ -1,6 +1,6 @@
-"""Labelled sequences as data: token ids one after another, where each sequence begins, and what is right.
+"""Store labelled sequences: token ids of all sequences, the offset of each sequence, and the targets.
 
-The form is that of a token stream (`models/streams.py`), so memory-mapped ids may be handed on as they are.
+The form is that of a token stream (`models/streams.py`), so memory-mapped ids can be passed without a copy.
 Shapes: D sequences, P positions of all of them, B sequences of a batch, T positions of the longest of these.
 """
 
@@ -20,7 +20,7 @@ from ..output import NOT_SCORED
 from .spec import LabellingSpec
 
 POOL = 50
-"""Batches whose sequences are sorted by length together, so that little is padded and yet the order is random."""
+"""Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
 
 
 class Batch(NamedTuple):
@@ -37,11 +37,11 @@ class Sequences:
 
     Args:
         ids_P: Whole numbers, all sequences one after another.
-        offsets: Where each begins, and the end (D + 1).
+        offsets: The position where each begins, and the end (D + 1).
 
     Raises:
-        ModelError: kind "input": no sequence, an empty one (its number is told), ids that are no whole numbers, offsets
-            that do not fit.
+        ModelError: kind "input": no sequence, an empty one (the message names it), ids that are not whole numbers,
+            offsets that do not fit.
     """
 
     ids_P: np.ndarray
@@ -75,7 +75,7 @@ class Sequences:
         return np.diff(self.offsets)
 
     def require(self, entries: int) -> None:
-        """Refuse ids that a vocabulary of so many entries does not have, and star tokens, which give the answer away.
+        """Refuse ids outside a vocabulary of *entries* entries, and star tokens, which reveal the answer.
 
         A review's stream begins with `<bos> <stars_k>`; see `without_stars`.
 
@@ -101,7 +101,7 @@ class Sequences:
         return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
 
     def batch(self, rows_B: np.ndarray) -> Batch:
-        """Return the chosen sequences side by side, each once or more often, in the order given.
+        """Return the chosen sequences side by side, in the order given; a sequence may be chosen more than once.
 
         Raises:
             ModelError: kind "input": none is chosen.
@@ -115,7 +115,7 @@ class Sequences:
         return Batch(rows_B, ids_BT, lengths_B)
 
     def positions(self, rows_B: np.ndarray) -> np.ndarray:
-        """Return where in `ids_P` all positions of the chosen sequences are, sequence after sequence."""
+        """Return the indices in `ids_P` of all positions of the chosen sequences, sequence after sequence."""
         lengths_B = self.lengths[rows_B]
         before_B = np.cumsum(lengths_B) - lengths_B
         return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
@@ -123,7 +123,7 @@ class Sequences:
     def by_length(self, positions: int) -> Iterator[Batch]:
         """Yield all sequences in batches of at most *positions* padded positions, or of one sequence; longest first.
 
-        They are sorted by length, so that little is padded; `Batch.rows_B` says which they are.
+        They are sorted by length, so that padding is short; `Batch.rows_B` has their numbers.
         """
         order = np.argsort(-self.lengths, kind="stable")
         first = 0
@@ -133,7 +133,7 @@ class Sequences:
             first += count
 
     def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
-        """Yield the numbers of all sequences once, *size* at a time, in random order, those of like length together."""
+        """Yield the numbers of all sequences once, *size* at a time, in random order, similar lengths together."""
         order, groups = draw.permutation(len(self)), []
         for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
             pool = order[first:last]
@@ -143,14 +143,14 @@ class Sequences:
             yield groups[index]
 
     def place(self, position: int) -> str:
-        """Return in words where a position of `ids_P` is."""
+        """Describe in words a position of `ids_P`."""
         row = int(np.searchsorted(self.offsets, position, side="right")) - 1
         return f"sequence {row}, position {position - self.offsets[row]}"
 
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """Sequences and what is right of each, or of each of their positions.
+    """Sequences, and a target for each sequence or for each of their positions.
 
     Args:
         sequences: D sequences of P positions.
@@ -183,7 +183,7 @@ class LabelledSequences:
 
         Raises:
             ModelError: kind "input": see `Sequences.require`; not one target for each sequence or position; a label
-                that the spec does not have, a number that is not finite (both with their place); nothing is asked.
+                that the spec does not have, a number that is not finite (both with their place); no target at all.
         """
         self.sequences.require(entries)
         tagging, targets = spec.task == "tagging", self.targets
@@ -210,5 +210,5 @@ class LabelledSequences:
         return np.arange(len(self.targets)) if spec.numbers else np.flatnonzero(self.targets != NOT_SCORED)
 
     def of_rows(self, spec: LabellingSpec, rows_B: np.ndarray) -> np.ndarray:
-        """Return the targets of some sequences, one per sequence or, for tagging, one per position of them."""
+        """Return the targets of some sequences: one per sequence or, for tagging, one per position."""
         return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]

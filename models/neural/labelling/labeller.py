@@ -1,4 +1,4 @@
-"""A fitted classifier or tagger: answers, scores, error rate, and a folder of data to keep it in.
+"""Use a fitted classifier or tagger: answers, scores, error rate, saving and loading.
 
 The folder holds `weights.safetensors` and `labeller.json` (options, V, digest of the vocabulary, SHA-256 of the
 weights), which is written last. Nothing is pickled.
@@ -48,7 +48,7 @@ class Labeller:
 
     @torch.no_grad()
     def scores(self, sequences: Sequences) -> np.ndarray:
-        """Return the scores (N, K; float32) of each sequence or, for tagging, position; of numbers K is 1.
+        """Return the scores (N, K; float32) of each sequence or, for tagging, each position; for numbers K is 1.
 
         Raises:
             ModelError: kind "input": see `Sequences.require`.
@@ -71,7 +71,7 @@ class Labeller:
         """Return the probability of each label (N, K; float32); each row sums to 1.
 
         Raises:
-            ModelError: kind "input": the model has a margin or a number, which are no probabilities.
+            ModelError: kind "input": the model has a margin or number head, which gives no probabilities.
         """
         if not isinstance(self.network.head, ProbabilityHead):
             raise ModelError(f"a model of the loss {self.spec.loss!r} has no probabilities: ask for scores", "input")
@@ -80,7 +80,7 @@ class Labeller:
     def measure(self, examples: LabelledSequences) -> dict[str, float]:
         """Return the mean loss by name, and "error_rate" (the mean 0/1 loss) or "root_mean_square" of the errors.
 
-        Every sequence, or for tagging every position that is asked for, weighs the same.
+        Every sequence, or for tagging every position with a target, has the same weight.
 
         Raises:
             ModelError: kind "input": see `LabelledSequences.require`.
@@ -95,7 +95,7 @@ class Labeller:
         return {self.spec.loss: mean, "error_rate": float(losses.zero_one(scores_NK, targets_N).mean())}
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder, which is made if need be."""
+        """Write the model into a folder, which is created if needed."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).unlink(missing_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
@@ -112,16 +112,16 @@ class Labeller:
 
     @classmethod
     def load(cls, folder: Path, vocabulary_digest: str | None = None, device: str = "cpu") -> Self:
-        """Open what `save` wrote.
+        """Open a model written by `save`.
 
         Args:
             folder: The model's folder.
-            vocabulary_digest: Of the vocabulary that makes the ids; None does not look.
-            device: Where the network is put.
+            vocabulary_digest: Of the vocabulary that makes the ids; None skips the check.
+            device: Device of the network.
 
         Raises:
             ModelError: kind "bundle": not a labeller, newer than this version, damaged, or of another vocabulary;
-                "input": the device is not there.
+                "input": the device does not exist.
         """
         require_device(device)
         with stored(f"{folder} is no classifier or tagger that can be read: it"):
@@ -141,7 +141,7 @@ class Labeller:
 
 
 def _empty(spec: LabellingSpec, entries: int) -> LabellingNetwork:
-    """Return a network whose weights are filled in next; the random stream stays where it is."""
+    """Return a network whose weights are filled in later; the random stream does not change."""
     nothing: np.ndarray = np.zeros(0, np.float64 if spec.numbers else np.int64)
     with torch.random.fork_rng(devices=[]):
         return LabellingNetwork(spec, entries, nothing)

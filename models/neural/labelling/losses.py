@@ -1,6 +1,6 @@
-"""Losses of labels, rankings and numbers: one value per example, none below 0, with the gradient of autograd.
+"""Compute losses of labels, rankings and numbers: one value per example, none below 0, with the gradient of autograd.
 
-s are the scores of one example, y its right label, K the number of labels, σ = ±1 a binary label, f a single score.
+s are the scores of one example, y its true label, K the number of labels, σ = ±1 a binary label, f a single score.
 
     cross-entropy    −log softmax(s)_y
     hinge, binary    max(0, 1 − σ f)                         Cortes & Vapnik 1995, "Support-vector networks"
@@ -13,15 +13,17 @@ s are the scores of one example, y its right label, K the number of labels, σ =
     squared error    (f − y)²
     0/1              1 if argmax s ≠ y, else 0
 
-Course notes sometimes write the hinge, 0/1 and squared losses with a minus in front. That is a slip: minimising
-−max(0, 1 − σ f) would drive σ f to −∞, that is, every answer to be wrong.
+Course notes sometimes write the hinge, 0/1 and squared losses with a minus in front. That is an error: minimising
+−max(0, 1 − σ f) would drive σ f to −∞ and make every answer wrong.
 
-With margin m = s_y − max_{k≠y} s_k, hinge = max(0, 1 − m): it is 0 where the right label leads by 1 or more, hinge_sum
-exactly there too, and 0/1 ≤ hinge ≤ hinge_sum ≤ (K − 1) hinge. For K = 2 both are the binary loss of f = s_1 − s_0.
-`torch.nn.MultiMarginLoss` is hinge_sum / K. An error costs −log softmax(s)_y ≥ log 2, so 0/1 ≤ cross-entropy / log 2.
+With the margin m = s_y − max_{k≠y} s_k, hinge = max(0, 1 − m). It is 0 where the true label leads by 1 or more;
+hinge_sum is 0 in exactly the same cases, and 0/1 ≤ hinge ≤ hinge_sum ≤ (K − 1) hinge. For K = 2 both are the binary
+loss of f = s_1 − s_0. `torch.nn.MultiMarginLoss` is hinge_sum / K. A wrong answer costs −log softmax(s)_y ≥ log 2, so
+0/1 ≤ cross-entropy / log 2.
 
-The 0/1 loss is piecewise constant: its gradient is 0 wherever there is one, so it is reported and not trained by.
-At a kink the gradient is one of the subgradients: 0 where the margin holds exactly, and of equal rivals the first's.
+The 0/1 loss is piecewise constant: its gradient is 0 wherever it exists, so it is reported and not used for training.
+At a kink the gradient is one of the subgradients: 0 where the margin is exactly 1, and the first one's among equal
+rivals.
 
 Shapes: N examples, K labels.
 """
@@ -35,7 +37,7 @@ from torch.nn import functional as F
 from ...base import ModelError
 
 MARGIN = 1.0
-"""By how much the right score must lead. Another one is the same as another scale of the scores."""
+"""Required lead of the true label's score. Another value is the same as another scale of the scores."""
 
 
 def cross_entropy(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
@@ -70,12 +72,12 @@ def binary_hinge(f_N: Tensor, signs_N: Tensor) -> Tensor:
 
 
 def hinge(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """Return max(0, 1 + max_{k≠y} s_k − s_y) of each example (N); arguments and errors as of `cross_entropy`."""
+    """Return max(0, 1 + max_{k≠y} s_k − s_y) of each example (N); arguments and errors as in `cross_entropy`."""
     return (MARGIN - margins(scores_NK, labels_N)).clamp_min(0)
 
 
 def hinge_sum(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """Return Σ_{k≠y} max(0, 1 + s_k − s_y) of each example (N); arguments and errors as of `cross_entropy`."""
+    """Return Σ_{k≠y} max(0, 1 + s_k − s_y) of each example (N); arguments and errors as in `cross_entropy`."""
     _require_labels(scores_NK, labels_N)
     short_NK = (MARGIN + scores_NK - scores_NK.gather(1, labels_N[:, None])).clamp_min(0)
     return short_NK.masked_fill(_right(scores_NK, labels_N), 0.0).sum(1)
@@ -86,7 +88,7 @@ def ranking(real_N: Tensor, corrupted_N: Tensor) -> Tensor:
 
     Args:
         real_N: Scores that must be higher by 1 or more.
-        corrupted_N: Those of what was made from the real ones.
+        corrupted_N: Scores of the corrupted versions of the real examples.
 
     Raises:
         ModelError: kind "input": shapes do not agree.
@@ -99,7 +101,7 @@ def squared_error(numbers_N: Tensor, targets_N: Tensor) -> Tensor:
     """Return (f − y)² of each example (N).
 
     Raises:
-        ModelError: kind "input": shapes do not agree (torch would silently compare each with each).
+        ModelError: kind "input": shapes do not agree (torch would silently broadcast them).
     """
     _require_same(numbers_N, targets_N, "targets")
     return (numbers_N - targets_N.to(numbers_N.dtype)).square()
@@ -108,14 +110,14 @@ def squared_error(numbers_N: Tensor, targets_N: Tensor) -> Tensor:
 def zero_one(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
     """Return 1.0 where argmax s is not the label, else 0.0 (N, no gradient); its mean is the error rate.
 
-    Of equal scores the first counts as the answer. Errors as of `cross_entropy`.
+    Of equal scores the first counts as the answer. Errors as in `cross_entropy`.
     """
     _require_labels(scores_NK, labels_N)
     return (scores_NK.detach().argmax(1) != labels_N).to(scores_NK.dtype)
 
 
 def margins(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """Return s_y − max_{k≠y} s_k of each example (N): below 0 where the answer is wrong. Errors as of `hinge`."""
+    """Return s_y − max_{k≠y} s_k of each example (N): below 0 where the answer is wrong. Errors as in `hinge`."""
     _require_labels(scores_NK, labels_N)
     rivals_N = scores_NK.masked_fill(_right(scores_NK, labels_N), -torch.inf).max(1).values
     return scores_NK.gather(1, labels_N[:, None])[:, 0] - rivals_N

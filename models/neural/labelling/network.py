@@ -1,8 +1,8 @@
-"""The network of a classifier or tagger: embedding, recurrent encoder, head.
+"""Build the network of a classifier or tagger: embedding, recurrent encoder, head.
 
     x_t = C[w_t]
     h_t = encoder(x)_t                  from the beginning, or with `bidirectional` from both ends
-    classification                      features: what each direction has read at its end (h_n; of two f_n and b_1)
+    classification                      features: the last state of each direction (h_n; bidirectional: f_n and b_1)
     tagging                             features: h_t of every position
 
 Shapes: see `models/base.py`; F = features: H, or 2 H of a bidirectional encoder; N = sequences, or positions of all.
@@ -29,7 +29,7 @@ from .spec import LabellingSpec
 
 
 class ForwardEncoder(nn.Module):
-    """L layers that read from the beginning; arguments and results as of `BidirectionalEncoder`, with H for 2 H.
+    """L layers that read from the beginning; arguments and results as in `BidirectionalEncoder`, with H for 2 H.
 
     The parameters have the names and shapes of a recurrent language model's `layers`.
     """
@@ -48,7 +48,7 @@ class ForwardEncoder(nn.Module):
         """Read whole sequences.
 
         Args:
-            x_BTE: Inputs; what lies at and after a sequence's length is padding, whatever finite numbers it holds.
+            x_BTE: Inputs; positions at and after a sequence's length are padding with any finite numbers.
             lengths_B: int64, from 1 to T.
 
         Returns:
@@ -71,10 +71,10 @@ class LabellingNetwork(nn.Module):
     Args:
         spec: Task, architecture and loss.
         entries: V of the vocabulary.
-        targets_N: Right answers in training, for the head's first bias.
+        targets_N: Targets in training, for the head's first bias.
 
     Attributes:
-        encoder: From the beginning, or from both ends.
+        encoder: Reads from the beginning, or from both ends.
         head: See `heads.py`.
     """
 
@@ -96,12 +96,12 @@ class LabellingNetwork(nn.Module):
         """Read whole sequences.
 
         Args:
-            ids_BT: int64; what lies at and after a sequence's length is padding, whatever it holds.
+            ids_BT: int64; positions at and after a sequence's length are padding with any ids.
             lengths_B: int64, from 1 to T.
 
         Returns:
             features_NF: (B, F) for classification; for tagging those of all positions, sequence after sequence,
-            without the padding.
+                without the padding.
 
         Raises:
             ModelError: kind "input": no sequence, or not one length between 1 and T for each.
@@ -115,10 +115,10 @@ class LabellingNetwork(nn.Module):
         return cast(Tensor, self.dropout(features_NF.to(self.embedding.weight.dtype)))
 
     def take_over(self, trained: RecurrentNetwork) -> None:
-        """Copy embedding and recurrent layers of a language model: a start that has read more text than has labels.
+        """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.
 
         Raises:
-            ModelError: kind "input": this network reads from the end too, which no language model does; or a shape
+            ModelError: kind "input": this network also reads from the end, which no language model does; or a shape
                 differs.
         """
         if not isinstance(self.encoder, ForwardEncoder):
@@ -138,7 +138,7 @@ class LabellingNetwork(nn.Module):
 
 
 def inside(lengths_B: Tensor, positions: int) -> Tensor:
-    """Return which of T positions are no padding (B, T)."""
+    """Return a mask (B, T), True for positions that are not padding."""
     return torch.arange(positions, device=lengths_B.device) < lengths_B[:, None]
 
 

@@ -1,4 +1,4 @@
-"""Options of classifiers and taggers; read without torch."""
+"""Define the options of classifiers and taggers, importable without torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...options import require, require_types
 from ...specs import KINDS, RecurrentSpec, TrainingSpec
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
-"""What training minimises; the formulas are in `losses.py`."""
+"""Names of the training losses; the formulas are in `losses.py`."""
 OF_STREAMS = (
     "window", "backprop", "reset", "random_window", "carry", "micro_batch", "ema", "activation_penalty",
     "temporal_penalty", "spike", "start",
 )  # fmt: skip
-"""Options of `TrainingSpec` that have no part here: whole sequences are read, and the gradient flows through all."""
+"""Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 NO_GRADIENT = (
     "'hinge', 'hinge_sum' or 'cross_entropy': the 0/1 loss counts wrong answers, so a small change of the weights "
     "changes nothing, its gradient is 0 wherever it has one and no step would ever move a weight. Those losses lie "
@@ -28,29 +28,28 @@ class LabellingSpec:
 
     Args:
         labels: Names of the K labels, in the order of their numbers; () where the answer is a number.
-        task: "classification": one answer per sequence, from what the trunk has read at its end(s); "tagging": one per
-            position.
+        task: "classification": one answer per sequence, from the trunk's last state(s); "tagging": one per position.
         loss: "cross_entropy" has a probability head; "hinge" (Crammer & Singer; for two labels the binary hinge loss)
-            and "hinge_sum" (Weston & Watkins) have a margin head; "squared_error" has a number for an answer, as the
+            and "hinge_sum" (Weston & Watkins) have a margin head; "squared_error" answers with a number, such as the
             stars of a review. "zero_one" is refused: it has no gradient to train by.
-        bidirectional: Read from the end too (Schuster & Paliwal 1997); the features are then 2 H. A language model may
-            not do that, a classifier or tagger sees the whole text anyway.
+        bidirectional: Read from the end too (Schuster & Paliwal 1997); the features are then 2 H. A language model must
+            not do that; a classifier or tagger sees the whole text in any case.
         kind: The cell, one of those of `RecurrentSpec`.
         layers: L.
         hidden: H, of each direction.
         embedding: E.
         dropout: On embeddings, between layers, and on the features that enter the head.
-        cells: "fused" or "own", as of `RecurrentSpec`; so are the five that follow.
-        nonlinearity: Of the "rnn" kind.
-        form: Of the "gru" kind.
-        layer_norm: Needs own cells.
-        forget_bias: Of the "lstm" kind.
+        cells: "fused" or "own", as in `RecurrentSpec`; so are the next five options.
+        nonlinearity: For the "rnn" kind.
+        form: For the "gru" kind.
+        layer_norm: Needs cells "own".
+        forget_bias: For the "lstm" kind.
         recurrent_start: Initial recurrent matrices.
         training: Optimisation; `batch` counts sequences, `epochs` passes over them. Options that only make sense for
-            endless streams (`OF_STREAMS`) are refused away from their defaults.
+            endless streams (`OF_STREAMS`) must keep their defaults.
 
     Raises:
-        ValueError: An option is out of range, or has no part here.
+        ValueError: An option is out of range, or has no effect here.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -94,7 +93,7 @@ class LabellingSpec:
         return self.loss == "squared_error"
 
     def _require_trunk(self) -> None:
-        """Refuse what no recurrent network can be: a language model's spec knows it."""
+        """Refuse options that no recurrent network can have, by building a language model's spec from them."""
         shared = {entry.name for entry in fields(RecurrentSpec)} & {entry.name for entry in fields(self)}
         RecurrentSpec(**{name: getattr(self, name) for name in shared - {"training", "bidirectional"}})
 
@@ -115,10 +114,10 @@ def to_dict(spec: LabellingSpec) -> dict[str, Any]:
 
 
 def from_dict(options: dict[str, Any]) -> LabellingSpec:
-    """Rebuild a spec from `to_dict`.
+    """Rebuild a spec from the result of `to_dict`.
 
     Raises:
-        ValueError: An option is not known, or out of range.
+        ValueError: An option is unknown or out of range.
     """
     _require_known(LabellingSpec, options)
     _require_known(TrainingSpec, options["training"])
