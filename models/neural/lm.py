@@ -152,7 +152,7 @@ class NeuralLM:
         return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)).to(self.device)
 
     def save(self, folder: Path) -> None:
-        """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights are written once."""
+        """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights only once."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
         save_file(tensors, folder / WEIGHTS)
 
@@ -181,8 +181,8 @@ class NeuralLM:
             The model, and numbers: parameters, and the summary of `trainer.train` (tokens, seconds, best perplexity …).
 
         Raises:
-            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the device
-                does not exist; "bundle" where the weights in `context.start` cannot be read or do not fit.
+            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the
+                device does not exist; "bundle" where the weights in `context.start` cannot be read or do not fit.
         """
         from ..streams import unigram_counts
         from .training.trainer import train as run

@@ -20,9 +20,9 @@ def look_up(ids_BT: Tensor, weight_VE: Tensor) -> Tensor:
     """Return weight[ids] (B, T, E); `backward` adds the gradient of the rows to `weight.grad` itself.
 
     Use it only for training by `backward()`: torch.autograd.grad would miss this part of the gradient. torch runs
-    backward from the end, so the gradient of the weight's later uses is already in `weight.grad` when this function adds
-    to it. That holds only if torch expects no more gradients for the weight; therefore torch must not see that this
-    function uses the weight.
+    backward from the end and writes the gradient of a leaf as soon as it expects no more contributions. So the gradient
+    of the weight's later uses is already in `weight.grad` when this function adds to it. Therefore torch must not see
+    that this function uses the weight.
     """
     tracked = torch.empty(0, requires_grad=torch.is_grad_enabled())
     return _LookUp.apply(tracked, ids_BT, (weight_VE,))

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 def bf16_on_processor() -> bool:
     """Return whether the CPU has instructions for products in bfloat16; log once if it has none.
 
-    Without them (for example x86 with AVX2 only) oneDNN refuses such products. torch's own take 8 times as long as those
-    in float32 for 1,000 rows, and 60 times as long for a step of 20 streams (measured with AVX2 alone allowed).
+    Without them (for example x86 with AVX2 only) oneDNN refuses such products. torch's own take 8 times as long as
+    those in float32 for 1,000 rows, and 60 times as long for a step of 20 streams (measured with AVX2 alone allowed).
     """
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return True
@@ -54,7 +54,8 @@ class Network(nn.Module):
         output: The output layer: loss, nats and log-probabilities of features.
         precision: The requested number format of matrix products in training mode; see `products`.
         last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
-            their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else None.
+            their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else
+            None.
     """
 
     output: OutputLayer

@@ -34,8 +34,8 @@ from .output import build_output
 class RecurrentNetwork(Network):
     """Embedding, L recurrent layers with dropout around each, projection where needed, output layer.
 
-    The layers have parameters of the same names and shapes for `spec.cells` "own" and "fused". So weights trained with one
-    load into the other and give the same numbers.
+    The layers have parameters of the same names and shapes for `spec.cells` "own" and "fused". So weights trained with
+    one load into the other and give the same numbers.
 
     Args:
         spec: Architecture, objective and number format.
@@ -95,9 +95,9 @@ class RecurrentNetwork(Network):
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`.
 
-        Under "bf16" the layers and the projection run in bfloat16 while training. With `training.carry = "review"`, a stream
-        that reads `<bos>` while training is reset to the zero state. In evaluation the state goes on, as the contract of
-        `LanguageModel` says; reviews are scored from fresh states.
+        Under "bf16" the layers and the projection run in bfloat16 while training. With `training.carry = "review"`, a
+        stream that reads `<bos>` while training is reset to the zero state. In evaluation the state goes on, as the
+        contract of `LanguageModel` says; reviews are scored from fresh states.
         """
         bf16 = self.products == "bf16"
         *memory, stars_1B = state
@@ -145,8 +145,8 @@ class RecurrentNetwork(Network):
     def _adds_rows(self) -> bool:
         """Return whether the gradient of the rows read may be added in place to the output's gradient (`look_up`).
 
-        That is so only for bf16 products with float32 weights on the CPU. In the exact formats a caller may ask for this
-        gradient without the output's. A GPU would add rows that are read twice in no fixed order.
+        That is so only for bf16 products with float32 weights on the CPU. In the exact formats a caller may ask for
+        this gradient without the output's. A GPU would add rows that are read twice in no fixed order.
         """
         weight_VE = self.embedding.weight
         fast = self.products == "bf16" and weight_VE.dtype == torch.float32 and weight_VE.device.type == "cpu"

@@ -42,8 +42,8 @@ class ObjectiveSpec:
         cutoffs: For "adaptive": ranks above `head` at which a further tail begins; () is one tail.
         shrink: For "adaptive": the k-th tail (from 1) uses features of size E / shrink^k and its own shorter rows, also
             where the head's rows are tied to the embedding. 1 keeps features whole and rows tied.
-        estimator: The training loss: "exact" cross-entropy, or (only for "softmax") "sampled" (sampled softmax) or "nce"
-            (noise-contrastive estimation). Evaluation is always exact.
+        estimator: The training loss: "exact" cross-entropy, or (only for "softmax") "sampled" (sampled softmax) or
+            "nce" (noise-contrastive estimation). Evaluation is always exact.
         samples: For "sampled" and "nce": shared negatives per update.
 
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
@@ -117,9 +117,9 @@ class RecurrentSpec:
         layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; needs cells "own").
         forget_bias: Initial bias of the forget gate of the "lstm" kind.
         recurrent_start: Initial recurrent matrix of each gate. "usual": uniform in ±1/√H, but the identity for the relu
-            network. "uniform": uniform for the relu network too. "orthogonal": keeps lengths (Saxe, McClelland & Ganguli
-            2014). "identity" (Le, Jaitly & Hinton 2015): only for the "rnn" kind, because gated cells keep their state
-            by their gates.
+            network. "uniform": uniform for the relu network too. "orthogonal": keeps lengths (Saxe, McClelland &
+            Ganguli 2014). "identity" (Le, Jaitly & Hinton 2015): only for the "rnn" kind, because gated cells keep
+            their state by their gates.
         bidirectional: Refused for a language model, which must not see the words that it predicts.
     """
 

@@ -62,9 +62,9 @@ def _load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 def store(array_N: Any, index: int, value: Any) -> None:
     """Put a number into an array; round to nearest (ties to even) if the array holds bfloat16.
 
-    NaN stays NaN without a branch, which would cost a tenth of a kernel's time. The carry of the rounding reaches the sign
-    only from 0x7FFF8000 on; neither a NaN that the CPU produces (0x7FC00000) nor a bfloat16 NaN (low half 0) is in that
-    range.
+    NaN stays NaN without a branch, which would cost a tenth of a kernel's time. The carry of the rounding reaches the
+    sign only from 0x7FFF8000 on; neither a NaN that the CPU produces (0x7FC00000) nor a bfloat16 NaN (low half 0) is in
+    that range.
     """
     array_N[index] = value
 
@@ -86,7 +86,7 @@ _F = np.float32
 
 
 def tanh(x: Any) -> Any:
-    """Return tanh x; for a float32 as a quotient of polynomials (error below 3e-7), which the compiler can vectorise."""
+    """Return tanh x; for a float32 as a quotient of polynomials (error below 3e-7), which vectorises."""
     return math.tanh(x)
 
 

@@ -46,7 +46,10 @@ def rows_that_forget(keep_BT: Tensor | None) -> Forget:
 
 
 def read_before(h_TBH: Tensor, t: int, forget: Forget) -> Tensor:
-    """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that are reset. *h_TBH* begins before position 0."""
+    """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that are reset.
+
+    *h_TBH* begins before position 0.
+    """
     return h_TBH[t].index_fill(0, torch.tensor(forget[t]), 0) if t in forget else h_TBH[t]
 
 

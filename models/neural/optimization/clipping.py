@@ -35,9 +35,10 @@ class Clipped:
 def scale_and_clip(
     parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
 ) -> Clipped:
-    """Multiply all gradients by *scale*, clip entries to ± *value*, then shorten the whole gradient to *norm* if longer.
+    """Multiply all gradients by *scale*, clip entries to ± *value*, then shorten the whole gradient to *norm*.
 
-    If the norm is not finite, the gradients are not changed. Without *value* this takes one pass over the gradients.
+    Only a longer gradient is shortened. If the norm is not finite, the gradients are not changed. Without *value* this
+    takes one pass over the gradients.
     """
     parameters = list(parameters)
     clipped = measure_and_cut(parameters, scale, norm, value)

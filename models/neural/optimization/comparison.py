@@ -197,7 +197,7 @@ def compare(
 
 
 def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, context: FitContext) -> float:
-    """Return the rate that the range test suggests; for "gd" that of SGD, because a sweep over full batches is too long."""
+    """Return the rate that the range test suggests; for "gd" that of SGD, whose sweep takes fewer epochs."""
     rule: Optimizer = "sgd" if optimizer == "gd" else optimizer
     chosen = trial_spec(spec, rule, spec.training.learning_rate, 1.0, train)
     return find_rate(chosen, train, device=context.device, threads=context.threads).suggestion

@@ -14,7 +14,8 @@ Text books and programs differ in these points:
 - Momentum. Some lecture notes print v ← γ v − η g and then θ ← θ − v. The two minus signs make the step climb. Correct
   is either θ ← θ + v with that v, or θ ← θ − v with v ← γ v + η g.
 - Position of η. With v ← γ v + g, θ ← θ − η v, a new η changes the whole velocity at once. With v ← γ v + η g,
-  θ ← θ − v, it changes only later gradients. At a constant η both are the same. This module, like torch, uses the first.
+  θ ← θ − v, it changes only later gradients. At a constant η both are the same. This module, like torch, uses the
+  first.
 - Position of ε. Papers and lectures have √(v + ε); torch has √v + ε for AdaGrad, RMSprop and Adam. This module, like
   torch, uses √v + ε, except for AdaDelta. With ε² under the root in place of ε outside it, the step is longer, by a
   factor of at most √2 and of at most 1 + ε/√v.
@@ -133,7 +134,7 @@ class Nesterov(Momentum):
 
 
 class AdaGrad(Rule):
-    """AdaGrad (Duchi, Hazan & Singer 2011): each weight has its own rate, which falls with the sum of its squared gradients.
+    """AdaGrad (Duchi, Hazan & Singer 2011): each weight's rate falls with the sum of its squared gradients.
 
     G ← G + g²
     Δ = η g / (√G + ε)

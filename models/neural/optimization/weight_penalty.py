@@ -20,9 +20,9 @@ def add_penalty_gradient(weights: Iterable[Tensor], l2: float) -> None:
 def penalise(rule: torch.optim.Optimizer, l2: float) -> None:
     """Begin every step of an optimiser with `add_penalty_gradient`, for the matrices alone, as with weight decay.
 
-    The penalty goes through the optimiser: momentum accumulates it, and AdaGrad, RMSprop and Adam divide it by the size of
-    past gradients, so it pulls least where gradients are large. A decoupled decay does not do that; only for SGD is λ the
-    same as weight_decay = 2 λ. The penalty comes after clipping: the clipped norm is that of the data's gradient.
+    The penalty goes through the optimiser: momentum accumulates it, and AdaGrad, RMSprop and Adam divide it by the size
+    of past gradients, so it pulls least where gradients are large. A decoupled decay does not do that; only for SGD is
+    λ the same as weight_decay = 2 λ. The penalty comes after clipping: the clipped norm is that of the data's gradient.
     """
 
     def before(rule: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
