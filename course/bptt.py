@@ -1,8 +1,8 @@
-"""Back-propagation through time of the Elman language model, derived by hand (Rumelhart et al. 1986; Werbos 1990).
+"""Derive and compute back-propagation through time of the Elman language model by hand.
 
-The trainer does not use this module: torch's autograd makes the same gradients for any cell
-(`tests/models/neural/test_bptt.py` shows that they are equal). It is here to be read, and `min_char_rnn.py` trains
-with it. Plain NumPy, one sequence.
+Rumelhart et al. 1986; Werbos 1990. The trainer does not use this module: torch's autograd computes the same gradients
+for any cell (`tests/models/neural/test_bptt.py` shows that they are equal). The module is meant for reading, and
+`min_char_rnn.py` trains with it. Plain NumPy, one sequence.
 
 Forward, for t = 1 … T, with w_t the word read, y_t the next word, onehot(y) its indicator vector and J in nats:
 
@@ -13,24 +13,25 @@ Forward, for t = 1 … T, with w_t the word read, y_t the next word, onehot(y) i
     p_t = softmax(z_t)
     J   = Σ_t −log p_t[y_t]
 
-Backward. The word's loss first, where softmax and logarithm cancel: with ∂p_i/∂z_j = p_i (δ_ij − p_j),
+Backward. The word's loss comes first, where softmax and logarithm cancel: with ∂p_i/∂z_j = p_i (δ_ij − p_j),
 
     ∂J/∂z_t = p_t − onehot(y_t)                                                                       (1)
 
-A hidden state acts on J twice: through its own word, and through the next hidden state. So, from last t to first,
+A hidden state affects J in two ways: through its own word, and through the next hidden state. So, from last t to first,
 
     ∂J/∂h_t = Vᵀ ∂J/∂z_t + Uᵀ ∂J/∂a_{t+1}              with ∂J/∂a_{T+1} = 0                            (2)
     ∂J/∂a_t = (1 − h_t²) ∘ ∂J/∂h_t                      since tanh' = 1 − tanh²                         (3)
 
-Every parameter is shared by all steps, so its gradient is the sum of what each step contributes:
+Every parameter is shared by all steps, so its gradient is the sum over the steps:
 
     ∂J/∂V = Σ_t ∂J/∂z_t h_tᵀ         ∂J/∂c = Σ_t ∂J/∂z_t                                              (4)
     ∂J/∂W = Σ_t ∂J/∂a_t x_tᵀ         ∂J/∂U = Σ_t ∂J/∂a_t h_{t−1}ᵀ         ∂J/∂b = Σ_t ∂J/∂a_t          (5)
     ∂J/∂C[w] = Σ_{t: w_t = w} Wᵀ ∂J/∂a_t               only the rows of words that were read            (6)
 
-Over ℓ steps, (2) and (3) multiply by ℓ matrices Uᵀ diag(1 − h²). Where the largest singular value of each stays below
-s < 1, an effect ℓ steps away fades at least like s to the ℓ; the gradient can explode only where it exceeds 1.
-Computing the gradient does not cure either; gates (`cells.py`) and clipping (`trainer.py`) do.
+Over ℓ steps, (2) and (3) multiply by ℓ matrices Uᵀ diag(1 − h²). If the largest singular value of each stays below
+s < 1, an effect ℓ steps away falls at least like s to the ℓ; the gradient can explode only if it exceeds 1. An exact
+gradient does not solve either problem; gates (`models/neural/layers/cells.py`) and clipping
+(`models/neural/optimization/clipping.py`) do.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Elman:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the backward pass needs of the forward pass: h_0 … h_T as (T + 1, H), and p_1 … p_T as (T, N)."""
+    """The forward pass's values for the backward pass: h_0 … h_T as (T + 1, H), and p_1 … p_T as (T, N)."""
 
     h: np.ndarray
     p: np.ndarray
@@ -100,7 +101,7 @@ def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray) -> tuple[float, Memory]:
-    """Return J in nats, summed over the T targets, and what `backward` needs.
+    """Return J in nats, summed over the T targets, and the values that `backward` needs.
 
     Args:
         model: Parameters.

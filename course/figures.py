@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
-    """Draw the mean of ‖∂J(i)/∂h(j)‖ over the distance i − j, each curve in units of its own value at distance 1.
+    """Draw the mean of ‖∂J(i)/∂h(j)‖ over the distance i − j, each curve relative to its own value at distance 1.
 
     Curves with "untrained" in their names are dashed, in the colour of the trained one of that name. Bands reach from
     the first to the last decile of the pairs.
@@ -55,7 +55,7 @@ def learning_figure(curves: Mapping[str, Sequence[Point]], title: str, chance: f
 
     Args:
         curves: By name.
-        title: What was to be learned.
+        title: Title of the figure, which names the task.
         chance: Share that guessing answers right.
     """
     figure, axes = canvas(8.6, 4.8)

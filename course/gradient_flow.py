@@ -1,25 +1,27 @@
-"""How far back a gradient reaches: ‖∂J(i)/∂h(j)‖ by the distance ℓ = i − j.
+"""Measure how far back a gradient reaches: ‖∂J(i)/∂h(j)‖ by the distance ℓ = i − j.
 
-J(i) = −log p(w_{i+1} | w_1 … w_i) is the loss at position i, h(j) the memory that the network hands from position j to
+J(i) = −log p(w_{i+1} | w_1 … w_i) is the loss at position i, h(j) the memory that the network passes from position j to
 position j + 1. By the chain rule
 
     ∂J(i)/∂h(j) = [∏_{k=j+1…i} ∂h(k)/∂h(k−1)]ᵀ ∂J(i)/∂h(i)                                            (1)
 
-is a product of ℓ Jacobian matrices (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013, equations 3–5). Of
+is a product of ℓ Jacobian matrices (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013, equations 3–5). In
 a linear network h(t) = W_h h(t−1) + W_x x(t) each of them is W_h. With W_h = Q Λ Q⁻¹,
 
     (W_hᵀ)^ℓ = Q⁻ᵀ Λ^ℓ Qᵀ                                                                              (2)
 
-and its largest eigenvalue λ₁ (in absolute value, ρ = |λ₁|) wins: the norm goes like ρ^ℓ, so its logarithm is a line of
-slope log ρ. Below ρ = 1 the gradient vanishes, above it explodes. A tanh multiplies each factor by diag(1 − h²) ≤ 1,
-a ReLU by a diagonal of zeros and ones. Their largest singular value is at most 1, so the norm of the product is at most
-σ₁^ℓ, σ₁ being the largest singular value of W_h. The product with them may still be larger than that of W_h alone: of
-W = (1 −1; 1 −1) the square is 0, while diag(1, 0) W is its own square. The gates of the LSTM and the GRU add a way on
-which the factor is diag(f) (diag(z)), and f near 1 keeps the product from shrinking.
+and its largest eigenvalue λ₁ (in absolute value, ρ = |λ₁|) dominates: the norm goes like ρ^ℓ, so its logarithm is a
+line of slope log ρ. Below ρ = 1 the gradient vanishes, above it explodes. A tanh multiplies each factor by
+diag(1 − h²) ≤ 1, a ReLU by a diagonal of zeros and ones. The largest singular value of these diagonals is at most 1, so
+the norm of the product is at most σ₁^ℓ, where σ₁ is the largest singular value of W_h. The product with them may still
+be larger than that of W_h alone: for W = (1 −1; 1 −1) the square is 0, while diag(1, 0) W is its own square. The gates
+of the LSTM and the GRU add a path on which the factor is diag(f) (diag(z)), and f near 1 keeps the product from
+shrinking.
 
-Nothing here is an estimate: reverse-mode differentiation gives (1) exactly, for any network whose memory is a tuple of
-tensors, in float64, since after a hundred steps float32 may be at its smallest number. Of the LSTM "h" is ∂J(i)/∂h(j)
-with c(j) held, "c" ∂J(i)/∂c(j) with h(j) held, and "all" the norm of both together, which compares with other cells.
+The results are exact, not estimates: reverse-mode differentiation computes (1) for any network whose memory is a tuple
+of tensors. It uses float64, since after a hundred steps float32 may underflow. For the LSTM, "h" is ∂J(i)/∂h(j) with
+c(j) constant, "c" is ∂J(i)/∂c(j) with h(j) constant, and "all" is the norm of both together, which can be compared with
+other cells.
 Shape legend: see `models/base.py`; D distances, N pairs of a stream and a position i.
 """
 
@@ -46,11 +48,11 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
 
 MEMORIES = ("h", "c")
-"""What the tensors of a recurrent network's memory are called, in the order of its state."""
+"""Names of the tensors of a recurrent network's memory, in the order of its state."""
 
 
 class Decay(NamedTuple):
-    """The line log norm = a + slope · ℓ that fits best: `half_length` tokens halve the norm (inf: it does not fall)."""
+    """The best-fitting line log norm = a + slope · ℓ; `half_length` tokens halve the norm (inf: it does not fall)."""
 
     slope: float
     half_length: float
@@ -58,7 +60,7 @@ class Decay(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """Norms of one memory's gradient.
+    """Norms of the gradient with respect to one memory tensor.
 
     Args:
         norms_ND: Row n is one stream and position i, column d the distance ℓ = d + 1; float64.
@@ -78,15 +80,15 @@ class GradientFlow:
         return mean_D
 
     def quantile_D(self, share: float) -> np.ndarray:
-        """Return the norm that *share* of the pairs stay below, at each distance."""
+        """Return, at each distance, the norm below which *share* of the pairs are."""
         quantile_D: np.ndarray = np.quantile(self.norms_ND, share, axis=0)
         return quantile_D
 
     def decay(self, first: int = 1, last: int | None = None) -> Decay:
         """Fit a line to the logarithm of the mean norm over the distances *first* to *last* by least squares.
 
-        Distances at which every gradient is exactly 0 are left out; where fewer than two remain, nothing is known to
-        pass at all: the slope is −inf and the half-length 0.
+        Distances at which every gradient is exactly 0 are left out. If fewer than two remain, the slope is −inf and the
+        half-length 0: no gradient is known to pass.
         """
         mean_D = self.mean_D[first - 1 : last]
         there_D = mean_D > 0
@@ -102,21 +104,21 @@ class GradientFlow:
 
 
 def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[str, GradientFlow]:
-    """Measure ‖∂J(i)/∂h(j)‖ for the distances 1 … D, at every position i that has so many before it.
+    """Measure ‖∂J(i)/∂h(j)‖ for the distances 1 … D, at every position i with at least D positions before it.
 
     Each stream starts from the network's own start. Targets that are never predicted (`<bos>`, stars) are left out.
 
     Args:
         network: Any network with a recurrent memory; neither changed nor moved. Dropout is off.
-        ids_BT: Tokens; there must be at least D + 2 of each stream, and one more for each further position i.
+        ids_BT: Tokens; each stream needs at least D + 2, and one more for each further position i.
         distances: D.
 
     Returns:
-        "h" for the first tensor of the memory, "c" for the second one where there is one; then also "all".
+        "h" for the first tensor of the memory, "c" for the second one if there is one; then also "all".
 
     Raises:
-        ModelError: kind "input": too few tokens, ids outside the vocabulary, nothing to predict, or a network that
-            hands no real numbers on.
+        ModelError: kind "input": too few tokens, ids outside the vocabulary, nothing to predict, or a network whose
+            state has no real numbers (no recurrent memory).
     """
     _check(network, ids_BT, distances)
     frozen = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
@@ -149,7 +151,7 @@ def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
 
 
 def _watched(state: NetworkState) -> list[Tensor]:
-    """Return the tensors of real numbers in a state, each remembered by autograd from here on."""
+    """Return the tensors of real numbers in a state, each tracked by autograd from here on."""
     memories = [tensor for tensor in state if tensor.is_floating_point()]
     return [tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in memories]
 
@@ -158,10 +160,10 @@ def _norms(network: Network, features_BE: Tensor, following_B: Tensor, past: Seq
     """Return the norms of one position's gradients, (n, D, M): n streams that are scored, M tensors of memory.
 
     Args:
-        network: Its output layer makes the loss.
+        network: Its output layer computes the loss.
         features_BE: After position i.
         following_B: The tokens that follow.
-        past: The memory handed on at i − 1, i − 2, … i − D.
+        past: The memory passed on at i − 1, i − 2, … i − D.
     """
     given_B = torch.isin(following_B, torch.tensor(sorted(GIVEN)))
     nats, _ = network.output.loss(features_BE, following_B.masked_fill(given_B, NOT_SCORED), "float32")
@@ -190,10 +192,10 @@ def each_cell(hidden: int, embedding: int, seed: int = 1) -> dict[str, Recurrent
 
 
 def beginnings(stream: TokenStream, length: int, count: int) -> np.ndarray:
-    """Return the first *length* tokens of up to *count* reviews that have as many, evenly spaced (B, T) int64.
+    """Return the first *length* tokens of up to *count* reviews that are that long, evenly spaced (B, T) int64.
 
     Raises:
-        ModelError: kind "input": no review is so long.
+        ModelError: kind "input": no review is long enough.
     """
     lengths_D = np.diff(np.asarray(stream.offsets))
     long = np.flatnonzero(lengths_D >= length)
@@ -205,7 +207,7 @@ def beginnings(stream: TokenStream, length: int, count: int) -> np.ndarray:
 
 
 class UnitActivity(NamedTuple):
-    """How the units of one ReLU layer behave on data.
+    """The behaviour of the units of one ReLU layer on data.
 
     `dead_share` of the units are 0 at every position, so no gradient ever reaches their weights; `zero_share` of all
     activations are 0.
@@ -224,7 +226,7 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
     Args:
         network: The network of *spec*; neither changed nor moved. Dropout is off.
         spec: Must be of the "rnn" kind with nonlinearity "relu".
-        ids_BT: Tokens; a unit counts as dead only if all of them leave it at 0.
+        ids_BT: Tokens; a unit counts as dead only if it is 0 for all of them.
 
     Raises:
         ModelError: kind "input": another kind of network, or no tokens.

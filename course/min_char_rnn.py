@@ -1,9 +1,9 @@
-"""The smallest recurrent language model that learns: characters, one tanh layer, nothing but NumPy.
+"""Train a minimal recurrent language model in NumPy: characters, one tanh layer.
 
-After an idea of Karpathy's ("The unreasonable effectiveness of recurrent neural networks", 2015); the mathematics is
-that of `bptt.py`, whose embedding is the identity here: a character is read as its one-hot vector. The text is read
-window by window with the hidden state carried on and its gradient cut; every entry of the gradient is clipped, and
-Adagrad (Duchi et al. 2011) takes the step:
+After an idea of Karpathy's ("The unreasonable effectiveness of recurrent neural networks", 2015). The mathematics is
+that of `bptt.py`, with the identity as embedding: a character is read as its one-hot vector. The text is read window by
+window; the hidden state is carried on, its gradient is cut. Every entry of the gradient is clipped, and Adagrad (Duchi
+et al. 2011) takes the step:
 
     g ← min(max(∂J/∂θ, −5), 5)
     m ← m + g²
@@ -26,23 +26,23 @@ from course.bptt import Elman, backward, forward, step
 from models.base import ModelError
 
 TRAINED = "W", "U", "b", "V", "c"
-"""All parameters but C, which stays the identity."""
+"""All parameters except C, which stays the identity."""
 INITIAL_STD = 0.01
 EPSILON = 1e-8
 SMOOTHING = 0.999
-"""Decay of the average that is shown of the loss."""
+"""Decay of the displayed average of the loss."""
 DIVERGED = "training has diverged, a smaller learning rate is needed"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """The progress of a training.
 
     Args:
         updates: Windows read.
-        nats: Smoothed loss in nats per character; begins at log N, that of guessing.
+        nats: Smoothed loss in nats per character; starts at log N, the loss of guessing.
         h: Hidden state after the last window (H).
-        following: Index of the character that comes next in the text, not read yet.
+        following: Index of the next character in the text, not read yet.
     """
 
     updates: int
@@ -52,12 +52,12 @@ class Progress:
 
 
 class CharacterModel:
-    """The parameters and the characters they are about.
+    """The parameters of a character model and its characters.
 
     Args:
-        text: Every character that occurs in it is known, no other.
+        text: The model knows exactly the characters that occur in it.
         hidden: H.
-        seed: Of the initial weights.
+        seed: For the initial weights.
 
     Raises:
         ModelError: kind "input": fewer than two different characters, so that there is nothing to predict.
@@ -98,7 +98,7 @@ class CharacterModel:
             first: Index of the character that is read before the first one is drawn.
             h: State before it is read (H).
             count: Characters to draw.
-            rng: Draws them.
+            rng: Random generator for the draws.
 
         Raises:
             ModelError: kind "diverged": the weights give no distribution.
@@ -115,14 +115,14 @@ class CharacterModel:
 
 
 def clip_entries(gradient: Elman, limit: float) -> None:
-    """Bring every entry of the gradient into [−limit, limit], in place."""
+    """Clip every entry of the gradient to [−limit, limit], in place."""
     for name in TRAINED:
         entries = getattr(gradient, name)
         np.clip(entries, -limit, limit, out=entries)
 
 
 class Adagrad:
-    """Steps that become smaller where gradients have been large, entry by entry.
+    """Adagrad: entry by entry, steps become smaller where gradients have been large.
 
     Args:
         parameters: Changed in place.
@@ -144,11 +144,11 @@ class Adagrad:
 def train(
     model: CharacterModel, text: str, window: int = 25, rate: float = 0.1, clip: float = 5.0
 ) -> Iterator[Progress]:
-    """Read the text over and over, one update per window; yields after each update and never ends by itself.
+    """Read the text again and again, one update per window; yield after each update, without end.
 
     Args:
         model: Changed in place.
-        text: At its end, training goes on from its beginning with a state of 0.
+        text: After its end, training goes on from its beginning with a state of 0.
         window: T.
         rate: η of Adagrad.
         clip: Largest absolute value of an entry of the gradient, which is that of the sum over the window.
@@ -166,7 +166,7 @@ def train(
         for begin in range(0, len(ids) - 1, window):
             targets = ids[begin + 1 : begin + 1 + window]
             words = ids[begin : begin + len(targets)]
-            with np.errstate(all="ignore"):  # what they would warn of ends in a loss that is not finite
+            with np.errstate(all="ignore"):  # overflows end in a loss that is not finite, checked below
                 loss, memory = forward(model.parameters, words, targets, h)
                 if not isfinite(loss):
                     raise ModelError(f"update {updates + 1}: the loss is {loss:g}: {DIVERGED}", "diverged")
@@ -179,7 +179,7 @@ def train(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train on a file, and show from time to time what the model has learnt; ends after `--updates` or by Ctrl-C."""
+    """Train on a file and print samples from time to time; end after `--updates` or by Ctrl-C."""
     parser = argparse.ArgumentParser("python -m course.min_char_rnn", description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, help="any text in UTF-8")
     for name, default, meaning in (

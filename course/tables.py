@@ -1,4 +1,4 @@
-"""Tables of gradient norms and of the toy tasks, as rows for the terminal, for CSV and for tracking."""
+"""Build tables of gradient norms and of the toy tasks, as rows for the terminal, for CSV and for tracking."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gradient_table(flows: Mapping[str, GradientFlow]) -> list[dict[str, Any]]:
 
 
 def learning_table(learned: Mapping[str, Learned]) -> list[dict[str, Any]]:
-    """Return one row per network that was taught a task."""
+    """Return one row per network that was trained on a task."""
     return [
         {
             "network": name, "exact": one.final.exact, "answers": one.final.answers, "nats": one.final.nats,

@@ -1,21 +1,21 @@
-"""Two tasks that only a memory solves, as data: binary addition and the recall of a symbol after a lag.
+"""Generate data for two tasks that need memory: binary addition, and recall of a symbol after a lag.
 
-Both are sequence tagging: at every step the network reads one symbol and may be asked for one. They reach it as token
-ids, so that any network of this package can be trained on them (`toy_training.py`).
+Both are sequence tagging: at every step the network reads one symbol and may have to output one. Symbols are token
+ids, so that any network of this package can be trained on the tasks (`toy_training.py`).
 
 Addition by a serial adder, a finite automaton of two states. Two numbers of n bits arrive one bit of each at a
-time, the least significant first, and the bit of their sum is asked for at once:
+time, the least significant first. At each step the network must output the bit of their sum:
 
     sum_t = a_t ⊕ b_t ⊕ carry_t            carry_{t+1} = 1 if at least two of a_t, b_t, carry_t are 1
 
-The answer at t depends on all bits before it, but only through one bit of memory, the carry. A carry made at bit s is
-still felt at bit t if a and b differ everywhere in between: the chance of that halves with every bit, so long carries
-are rare in training and are where a network that only learned short ones fails.
+The answer at t depends on all bits before it, but only through one bit of memory, the carry. A carry from bit s still
+affects bit t if a and b differ everywhere in between. The chance of that halves with every bit, so long carries are
+rare in training, and a network that learned only short ones fails there.
 
 Recall (Hochreiter & Schmidhuber 1997, section 5.2; the copy task of Arjovsky, Shah & Bengio 2016 for more than one
-symbol). Symbols to be kept arrive first, then distractors drawn at random, and `lag` steps after each symbol the
-network is asked for it. Between the two, the answer is nowhere but in the memory, and the only gradient that can teach
-the network to keep it has to come through `lag` steps.
+symbol). The symbols to remember come first, then random distractors; `lag` steps after each symbol the network must
+output it. In between, the answer is only in the memory, and the only gradient that can teach the network to keep it
+must come through `lag` steps.
 
 Shapes: B examples, T steps.
 """
@@ -37,18 +37,18 @@ BITS = range(3, 16)
 
 
 class Examples(NamedTuple):
-    """What is read at each step, ids_BT, and what is asked for, targets_BT (−1: nothing), both int64."""
+    """The ids read at each step, ids_BT, and the wanted outputs, targets_BT (−1: none), both int64."""
 
     ids_BT: np.ndarray
     targets_BT: np.ndarray
 
 
 class Task(Protocol):
-    """Endless training examples, and held-out ones."""
+    """A source of endless training examples and of held-out ones."""
 
     @property
     def entries(self) -> int:
-        """Token ids in use: the size of the vocabulary."""
+        """Number of token ids in use: the size of the vocabulary."""
         ...
 
     def train(self, draw: np.random.Generator, count: int) -> Examples:
@@ -62,7 +62,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Addition:
-    """Sums of two numbers of `bits` bits; n bits are read in n + 1 steps, the last of which brings out the last carry.
+    """Sums of two numbers of `bits` bits; n bits are read in n + 1 steps, and the last step outputs the last carry.
 
     A quarter of all pairs (a, b), chosen by `seed`, is held out: training never sees them.
 
@@ -79,7 +79,7 @@ class Addition:
 
     @property
     def entries(self) -> int:
-        """Four pairs of bits that are read, two bits that are written."""
+        """Number of token ids in use: four pairs of input bits and two output bits, above the special ids."""
         return FIRST + 6
 
     def train(self, draw: np.random.Generator, count: int) -> Examples:
@@ -109,19 +109,19 @@ class Addition:
         return Examples(FIRST + read_BT, FIRST + 4 + ((a_B1 + b_B1) >> step_T & 1))
 
     def longest_carry(self, pairs: np.ndarray) -> np.ndarray:
-        """Return for each pair over how many bits its longest carry is remembered: 0 where no two ones meet."""
+        """Return for each pair the number of bits over which its longest carry lasts: 0 if there is no carry."""
         a, b = pairs >> self.bits, pairs & (2**self.bits - 1)
         carry, run, longest = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
         for bit in range(self.bits):
             x, y = a >> bit & 1, b >> bit & 1
             passed_on = carry & (x ^ y)
             carry = (x & y) | passed_on
-            run = np.where(passed_on == 1, run + 1, carry)  # a carry that is made anew starts its own run
+            run = np.where(passed_on == 1, run + 1, carry)  # a newly made carry starts a new run
             longest = np.maximum(longest, run)
         return longest
 
     def _is_held_out(self, pairs: np.ndarray) -> np.ndarray:
-        """Hash a pair to one of four shares (the mixing function of splitmix64, Steele, Lea & Flood 2014)."""
+        """Return whether a pair's hash falls into the held-out quarter (splitmix64; Steele, Lea & Flood 2014)."""
         with np.errstate(over="ignore"):
             z = pairs.astype(np.uint64) + np.uint64((self.seed * 0x9E3779B97F4A7C15) % 2**64)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -136,11 +136,11 @@ class Recall:
     """Keep `length` symbols over `lag` steps of distractors.
 
     Args:
-        lag: Steps from a symbol to the question for it.
-        length: Symbols to be kept; 1 is recall, more is the copy task.
-        symbols: Different symbols; guessing is right 1/symbols of the time.
-        distractors: Different symbols that fill the lag, drawn at random; 1 leaves it blank.
-        seed: Of the held-out examples.
+        lag: Steps from a symbol to its wanted output.
+        length: Number of symbols to keep; 1 is recall, more is the copy task.
+        symbols: Number of different symbols; guessing is right 1/symbols of the time.
+        distractors: Number of different symbols that fill the lag, drawn at random; 1 leaves it blank.
+        seed: For the held-out examples.
 
     Raises:
         ModelError: kind "input": a number out of range.
@@ -164,7 +164,7 @@ class Recall:
 
     @property
     def entries(self) -> int:
-        """Symbols, distractors and the question mark."""
+        """Number of token ids in use: symbols, distractors and the question mark, above the special ids."""
         return FIRST + self.symbols + self.distractors + 1
 
     def train(self, draw: np.random.Generator, count: int) -> Examples:
@@ -178,5 +178,5 @@ class Recall:
         return Examples(FIRST + ids_BT, targets_BT)
 
     def held_out(self, count: int) -> Examples:
-        """Return examples of a random stream of their own: distractors make each of them new."""
+        """Return examples from a separate random stream; their random distractors make them new."""
         return self.train(np.random.default_rng([self.seed, 0x4E1D]), count)

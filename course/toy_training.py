@@ -1,7 +1,6 @@
 """Train a recurrent network on a task of `toy_tasks.py`, with the schedule, clipping and optimiser of all fits.
 
-What the initial weights do to what can be learned is the point of these tasks: `forget_bias` of the LSTM, and
-`recurrent_start` of all.
+The tasks show how the initial weights affect learning: `forget_bias` of the LSTM, and `recurrent_start` of all cells.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 CHECKED = 1_000
-"""Held-out examples that are looked at during training, and after it ten times as many."""
+"""Number of held-out examples scored during training; ten times as many are scored after it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network to teach.
+    """A network to train.
 
     Args:
-        cell: Kind, non-linearity, initial weights; what else a small network needs comes from `toy_spec`.
+        cell: Kind, non-linearity, initial weights; `toy_spec` adds the other options of a small network.
         learning_rate: Peak of the schedule, found for this kind.
     """
 
@@ -69,13 +68,13 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of it.
+    """The result of a training.
 
     Args:
-        network: As trained last, in evaluation mode.
+        network: After the last update, in evaluation mode.
         curve: On `CHECKED` held-out examples.
         final: On ten times as many.
-        updates: Updates made, fewer than allowed where everything was right before.
+        updates: Updates made, fewer than allowed if everything was right before.
         seconds: CPU time of the updates and the curve.
     """
 
@@ -87,13 +86,13 @@ class Learned:
 
 
 def toy_spec(case: Case, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
-    """Return the options of a small network for these tasks: rows of output of its own, no dropout, float32.
+    """Return the options of a small network for these tasks: untied output rows, no dropout, float32.
 
     Args:
         case: Cell, rate and further options.
         hidden: H, and the size of the embedding.
         batch: Examples per update.
-        seed: Of initial weights and examples.
+        seed: For initial weights and examples.
     """
     training = TrainingSpec(
         batch=batch, learning_rate=case.learning_rate, weight_decay=0.0, precision="float32", seed=seed
@@ -111,11 +110,11 @@ def learn(
     Equal arguments give equal results on the same machine.
 
     Args:
-        task: Makes the examples.
+        task: Generates the examples.
         spec: Architecture, and of its training: batch, rate, warm-up, final rate, clip, decay, seed.
-        updates: At most so many.
+        updates: Most updates to make.
         every: Updates between two points of the curve.
-        report: Called with each of them.
+        report: Called with each point.
 
     Raises:
         ModelError: kind "input": no updates; kind "diverged": a loss or gradient is not finite.
@@ -144,7 +143,7 @@ def learn(
 
 @torch.no_grad()
 def measure(network: Network, examples: Examples, update: int = 0) -> Point:
-    """Return how well a network answers; its mode is the same afterwards."""
+    """Return the network's scores on examples; its mode does not change."""
     was_training = network.training
     network.eval()
     nats, right = [], []
