@@ -1,4 +1,4 @@
-"""Train one network on one batch in several processes ("ranks").
+"""Train one network data-parallel: several processes ("ranks") share each batch.
 
 Each rank reads its rows of every window of the batch, `Ranks.rows`. The ranks add up their gradients (of sums over
 tokens), nats and scored tokens before these are divided, clipped and used for a step. So the course of the training is
