@@ -45,6 +45,12 @@ VersionInput = Annotated[
 ]
 Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read every stored result whole before it is used.")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")
+]
+TopP = Annotated[
+    float, typer.Option("--top-p", min=0, max=1, help="Sample only from the likeliest words with this sum of p.")
+]
 Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
 Result = TypeVar("Result")
 BRANCHES: dict[str, type[ReviewLMError]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Json, Model, Preset, Set, Stars, checked, configured, opened
+from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
 from reviewlm.text_scores import show_scores, sum_of_scores
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def generate(
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Below 1: likelier words more often.")] = 0.8,
+    temperature: Temperature = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1, help="Sum of the likeliest words kept.")] = 0.95,
+    top_p: TopP = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:

@@ -18,7 +18,7 @@ from core.errors import BundleError, ConfigError, disk_errors
 from core.output import ANOTHER_PLACE, require_folder
 from reviewlm import terminal
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.options import Json, checked, complaint, configured
+from reviewlm.options import Json, Temperature, TopP, checked, complaint, configured
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
@@ -232,9 +232,9 @@ def generate(
     arpa: Arpa = None, binary: Binary = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Lines to write.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Below 1: likelier words more often.")] = 1.0,
+    temperature: Temperature = 1.0,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1, help="Sum of the likeliest words kept.")] = 1.0,
+    top_p: TopP = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest line, in words.")] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     as_json: Json = False,
