@@ -1,4 +1,4 @@
-"""Two models beside each other: found, measured on the same test reviews, and put into one document."""
+"""Compare two models: find them, measure both on the same test reviews, write one Markdown document."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def compare(
     """Compare two models on the same test reviews.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file; empty: the settings of the newer version.
-        input: Files, folders or globs of reviews; none: the data of the newer version.
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the settings of the newer version.
+        input: Files, folders or globs of reviews. None: the data of the newer version.
         overrides: Settings as `key=value`.
         first: Number or alias of a registered version, or the name of a model of this configuration.
-        second: The same of the other model.
+        second: The other model, in the same form.
     """
     chosen = settings_of((first, second), preset, input or [], overrides or [])
     config = chosen.config

@@ -1,4 +1,4 @@
-"""New reviews against the champion: have they drifted? An event tells whoever waits for it, such as a retraining."""
+"""Test new reviews for drift against the champion's data. Drift emits an event that can start a retraining."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tasks.tracking.track import parent_run
 def drift(
     preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None
 ) -> dict[str, Any]:
-    """Read new reviews and compare those that the champion's data do not have with those that they have.
+    """Ingest reviews and compare those that are not in the champion's data with those that are.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file; empty: the champion's own settings.
-        input: Files, folders or globs of reviews; none: those that the champion was made from, as they are now.
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the champion's input files, read in their current state.
         overrides: Settings as `key=value`, e.g. `drift.false_alarm=0.05`.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config

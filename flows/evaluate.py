@@ -1,4 +1,4 @@
-"""Fitted models → scores on the same test reviews, figures, samples, and the table that compares them."""
+"""Evaluate fitted models: score the same test reviews, compute figures, draw samples, build the comparison table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ from tasks.fitting.fit import Fitted
 
 @flow(name="evaluate", persist_result=False)
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
-    """Return the measured models, ordered as fitted, with table, floor and samples."""
+    """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     measured = [measure.submit(config, model, prepared).result() for model in fitted]
     return compare_models.submit(config, prepared, measured, parent_run_id).result()

@@ -1,4 +1,4 @@
-"""Prediction apart from training: reviews from a registered version, given nothing but where the registry is."""
+"""Generate reviews with a registered version, separately from training. Only the registry is needed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def generate(
     model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None,
     prompt: str = "", temperature: float = 0.8, top_p: float = 0.95, max_tokens: int = 200, seed: int = 1,
 ) -> dict[str, Any]:
-    """Let a registered version write reviews.
+    """Generate reviews with a registered version.
 
     Args:
         model: An alias, a number, the name of a registered model, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`.
-        tracking_uri: The registry; empty means the one in the home folder.
-        n: How many reviews.
-        stars: Their rating, 1 to 5; none means as in the training data.
-        prompt: How each begins.
-        temperature: Below 1 for likelier words, above 1 for bolder ones.
-        top_p: Only the likeliest words that together have this probability.
-        max_tokens: A review that has not ended by then is cut.
+        tracking_uri: Address of the registry. Empty: the one in the home folder.
+        n: Number of reviews.
+        stars: Star rating of the reviews, 1 to 5. None: drawn as in the training data.
+        prompt: Text that each review begins with.
+        temperature: Sampling temperature. Below 1: likelier words. Above 1: less likely words.
+        top_p: Nucleus sampling: draw only from the likeliest words that together have this probability.
+        max_tokens: Maximum length of a review in tokens. A longer review is cut there.
         seed: Equal seeds give equal reviews.
     """
     config = RunConfig(execution=ExecutionConfig(tracking_uri=tracking_uri))

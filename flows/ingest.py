@@ -1,4 +1,4 @@
-"""Raw files, or the embedded corpus, → a checked data set of typed Parquet parts."""
+"""Ingest raw files or the embedded corpus into a checked data set of typed Parquet parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.stage import store_of
 
 @flow(name="ingest", persist_result=False)
 def ingest(config: RunConfig) -> Artifact:
-    """Return the data set; a critical finding of the suite "raw" stops here, before anything is trained."""
+    """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     synthetic = None if config.source.input else synthesise.submit(config).result()
     dataset = ingest_files.submit(config, synthetic).result()
     check_table.submit(config, "raw", dataset).result()
@@ -24,14 +24,14 @@ def ingest(config: RunConfig) -> Artifact:
 
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:
-    """Return the data set of the version that decides, as it was then; what the store has lost is read again."""
+    """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
     known = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
     return ingest(chosen.config) if known is None else known
 
 
 @flow(name="replay", persist_result=False)
 def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
-    """Return a data set with the records that came back from its quarantine (see `corpus.quarantine.replay`)."""
+    """Return the data set with the records recovered from its quarantine (see `corpus.quarantine.replay`)."""
     dataset = replay_quarantine.submit(config, quarantined, fixed).result()
     check_table.submit(config, "raw", dataset).result()
     return dataset

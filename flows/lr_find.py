@@ -1,4 +1,4 @@
-"""The range test of a model's learning rate, on its own prepared data."""
+"""Run a learning-rate range test of one model on its prepared data."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def lr_find(
     model: str = "", out: str = "", lowest: float | None = None, highest: float | None = None,
     updates: int = 150, track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what a range test suggests; its picture and numbers lie in *out*.
+    """Return the result of a learning-rate range test; write its plot and numbers to *out*.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`.
-        model: Name of a neural model of the configuration; "" takes the only one there is.
-        out: Folder to write to; "" is lr-find/MODEL.
-        lowest: First rate; none takes what is usual with the model's optimiser.
-        highest: Last rate.
-        updates: Of the sweep, each at a higher rate.
+        model: Name of a neural model of the configuration. "": the only neural model there is.
+        out: Output folder. "": lr-find/MODEL.
+        lowest: First learning rate. None: the usual one of the model's optimiser.
+        highest: Last learning rate. None: as for *lowest*.
+        updates: Number of updates in the test, each at a higher rate.
         track: Write the range test to MLflow.
     """
     config = resolve(preset, input, overrides)

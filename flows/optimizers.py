@@ -1,4 +1,4 @@
-"""One model fitted by every optimiser, on prepared data of a configuration."""
+"""Compare optimisers: fit one model with each of them on the prepared data of a configuration."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ def optimizers(
     rates: dict[str, list[float] | None] | None = None, model: str = "", size: int = 64, tokens: int = 60_000,
     epochs: float = 3.0, out: str = "", track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the comparison; its table and pictures lie in *out*.
+    """Return the comparison of the optimisers; write its table and plots to *out*.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`.
-        rates: Rates to try by rule, none for the one of a range test; none at all for every rule at its usual rates.
-        model: Name of a neural model of the configuration; "" takes the only one there is.
-        size: Units and embedding of the one layer that is trained; 0 takes the model as it is configured.
-        tokens: Training tokens of an epoch, about.
-        epochs: Of every trial.
-        out: Folder to write to; "" is optimizers/MODEL.
+        rates: Learning rates to try, by optimiser. None for one optimiser: the rate that a range test suggests. None
+            for the whole argument: every optimiser at its usual rates.
+        model: Name of a neural model of the configuration. "": the only neural model there is.
+        size: Hidden units and embedding size of a one-layer version of the model. 0: the model as configured.
+        tokens: Approximate number of training tokens in an epoch.
+        epochs: Number of epochs of each trial.
+        out: Output folder. "": optimizers/MODEL.
         track: Write the comparison to MLflow.
     """
     config = resolve(preset, input, overrides)

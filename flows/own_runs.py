@@ -1,7 +1,7 @@
-"""The flow runs of a command in Prefect: ended as Crashed with their process, which a server does not notice.
+"""End a command's Prefect flow runs as Crashed when their process ends, because the server does not notice that.
 
-A worker sees to the runs that it starts. Those of the command line carry a tag with the name of their process instead:
-an interrupted process ends its own, and the next run ends those of a killed one.
+A Prefect worker handles the runs that it starts. Runs of the command line carry a tag with the name of their process
+instead. An interrupted process ends its own runs. The next run ends those of a killed process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def ended_with_process() -> Iterator[None]:
-    """Tag the flow runs of the block, and end them where this process is interrupted."""
+    """Tag the flow runs of the block with this process, and end them if the process is interrupted."""
     own = this_process()
     interrupts.at_interrupt(lambda: end_runs(lambda process: process == own, "Interrupted"))
     with tags(f"{PREFIX}{own}"):
@@ -35,14 +35,14 @@ def ended_with_process() -> Iterator[None]:
 
 
 def end_left_runs() -> None:
-    """End the flow runs whose process is gone; where the server cannot be asked, the next run does it."""
+    """End the flow runs whose process is gone. If the server does not answer, the next run does it."""
     with suppress(Exception):
         if ended := end_runs(is_gone, "Killed: the process that made this run is gone"):
             log.info("%d flow runs that a killed process had left were ended in Prefect", ended)
 
 
 def end_runs(concerns: Callable[[str], bool], why: str) -> int:
-    """Set the open flow runs of the processes in question to Crashed, and return how many there were."""
+    """Set the open flow runs of all processes that *concerns* selects to Crashed, and return their number."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
     with get_client(sync_client=True) as client:
         left = [run for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state)) if concerns(_of(run))]
@@ -52,5 +52,5 @@ def end_runs(concerns: Callable[[str], bool], why: str) -> int:
 
 
 def _of(run: Any) -> str:
-    """Return the name of the process that made a flow run, empty where it has none."""
+    """Return the name of the process that made a flow run; empty if the run has no such tag."""
     return next((tag.removeprefix(PREFIX) for tag in run.tags if tag.startswith(PREFIX)), "")

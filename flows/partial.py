@@ -1,6 +1,6 @@
-"""The pipeline up to a stage: what the command line's verbs and the `train` deployment run.
+"""Run the pipeline up to a given stage, for the command line's verbs and the `train` deployment.
 
-Each is a whole flow of its own that takes finished stages from the store.
+Each function is a complete flow. It takes finished stages from the store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Arguments = list[str] | None
 
 @flow(name="ingest-only", persist_result=False)
 def ingest_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Read and check the input; return rows, quarantined, parts, digest and dates."""
+    """Ingest and check the input; return row count, quarantine count, parts, digest and dates."""
     return describe_dataset(ingest(resolve(preset, input, overrides)))
 
 
@@ -33,21 +33,21 @@ def ingest_only(preset: str = "small", input: Arguments = None, overrides: Argum
 def replay_only(
     preset: str = "", input: Arguments = None, overrides: Arguments = None, fixed: str = ""
 ) -> dict[str, Any]:
-    """Read a quarantine again, or the corrected file *fixed*; return the new data set."""
+    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set."""
     chosen, dataset = quarantined(preset, input or [], overrides or [])
     return describe_dataset(replay(chosen.config, dataset, Path(fixed) if fixed else None))
 
 
 @flow(name="prepare-only", persist_result=False)
 def prepare_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run up to the token streams; return their sizes."""
+    """Run the pipeline up to the token streams; return their sizes."""
     config = resolve(preset, input, overrides)
     return describe_prepared(prepare(config, ingest(config)))
 
 
 @flow(name="train", persist_result=False)
 def train_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
+    """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
     config = resolve(preset, input, overrides)
     with parent_run(config, "train") as run_id:
         return describe_fitted(train(config, prepare(config, ingest(config)), run_id), run_id)
@@ -55,7 +55,7 @@ def train_only(preset: str = "small", input: Arguments = None, overrides: Argume
 
 @flow(name="evaluate-only", persist_result=False)
 def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run up to the table that compares the models; the registry is not touched."""
+    """Run the pipeline up to the comparison of the models; do not change the registry."""
     config = resolve(preset, input, overrides)
     with parent_run(config, "evaluate") as run_id:
         dataset = ingest(config)
@@ -67,10 +67,10 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
 
 @flow(name="promote-only", persist_result=False)
 def promote_only(preset: str = "", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Hold the best model of a configuration against the champion; what is not in the store yet is made first.
+    """Compare the best model of a configuration with the champion; build first what the store does not have yet.
 
-    Without a preset or input they are the champion's own. Where the demo's champion answered, for want of another, a
-    model of the user's files is registered as the user's all the same.
+    Without a preset or input, the champion's own settings and data are used. If the user has no registered model yet,
+    these come from the demo's champion. A model trained on the user's files is still registered as the user's model.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     return run_pipeline(config.with_input(config.source.input)).to_dict()

@@ -1,4 +1,4 @@
-"""Serve Prefect behind the guard (for `uvicorn --factory`): Prefect checks the password, but not the Host header."""
+"""Serve Prefect behind `core.web_guard.Guard`, because Prefect does not check the Host header (`uvicorn --factory`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.web_guard import Application, Guard
 
 
 def application() -> Guard:
-    """Return Prefect's server, API and pages, for requests from its own pages only."""
+    """Return Prefect's server (API and web pages), which accepts requests from its own pages only."""
     from prefect.server.api.server import create_app
 
     return Guard(cast(Application, create_app(final=True)))

@@ -1,4 +1,4 @@
-"""A data set → clean text with its frozen split, vocabularies, and token streams."""
+"""Prepare a data set: clean the text, freeze the split, train vocabularies, write token streams."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tasks.fitting.warm_start import champion_vocabulary
 
 @flow(name="prepare", persist_result=False)
 def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
-    """Return everything the models are fitted and measured on, each part checked."""
+    """Return all data that the models are fitted and measured on, each part checked."""
     clean = clean_and_split.submit(config, dataset).result()
-    # The first is a look-up after `ingest`; it makes the verdict on the raw table part of what the run reports.
+    # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table.submit(config, *what).result() for what in (("raw", dataset), ("clean", clean))]
     card = describe_data.submit(config, dataset, clean).result()
     canaries = choose.submit(config, clean).result() if config.audit.canaries else None
-    planted = {"train": canaries}  # in no other split
+    planted = {"train": canaries}  # canaries go into the training split only
     vocabularies, tokens = {}, {}
     for name in vocabularies_in_use(config):
         kept = champion_vocabulary(config, name)

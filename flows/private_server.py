@@ -1,7 +1,8 @@
-"""The Prefect server that a command starts for itself: locked, and a child like all others.
+"""Protect a command's private Prefect server with a password and run it as a child process.
 
-Without a password it answers any page in a browser. As Prefect starts it, the terminal's Ctrl-C that ends a run would
-end the server first, and the run would try for minutes to tell it; and a run that is killed would leave it behind.
+Without a password the server answers any page in a browser. Prefect starts it in the terminal's process group: Ctrl-C
+would end the server before the run, and the run would try for minutes to reach it. A killed run would leave the server
+running.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from core.processes.children import start_child
 
 
 def prepare_private_server() -> None:
-    """Prepare for the server that Prefect starts with the first flow, unless one is named already."""
+    """Prepare for the server that Prefect starts with the first flow, unless the settings name a server."""
     lock_private_server()
     start_as_child()
 
 
 def lock_private_server() -> None:
-    """Give the server that Prefect is going to start, and this process, a password; call it before the first flow.
+    """Set a password for the server that Prefect will start and for this process; call it before the first flow.
 
-    Does nothing where a server is named already: the settings of the user, or of `reviewlm ui`, are in force then.
+    Do nothing if a server is already named: then the settings of the user or of `reviewlm ui` apply.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
@@ -38,21 +39,21 @@ def lock_private_server() -> None:
 
 
 def start_as_child() -> None:
-    """Have the server end with this process, and not hear the terminal; nothing where no server will be started."""
+    """Make the server end with this process and ignore the terminal. Do nothing if Prefect will start no server."""
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():
-        from prefect.server.api import server  # takes a second, and Prefect will need it
+        from prefect.server.api import server  # imported here because it takes a second; Prefect needs it anyway
 
         server.subprocess = _Children()  # type: ignore[assignment]
 
 
 class _Children:
-    """Stands in for the module `subprocess` where Prefect starts its server: what to run is Prefect's own affair."""
+    """Replacement for the module `subprocess` in Prefect's code that starts the server. Prefect chooses the command."""
 
     @staticmethod
     def Popen(args: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start the server, whose command line begins with Python's own name."""
+        """Start the server as a child; the first item of *args* is the Python executable and is dropped."""
         return start_child(args[1:], **options)
 
     def __getattr__(self, name: str) -> Any:

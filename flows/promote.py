@@ -1,4 +1,4 @@
-"""The best model on validation → a registered version, and the alias `champion` only if it wins the gate."""
+"""Register the best model on validation, and move the alias `champion` to it only if it passes the gate."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tasks.promotion.score_now import score_challenger, score_champion
 def promote(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
 ) -> Promotion:
-    """Return the decision; a refused promotion is no error."""
+    """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     challenger = choose_challenger.submit(config, prepared, evaluated).result()
     registered: int | None = None
 
     def judge() -> Promotion:
         nonlocal registered
         champion = score_champion.submit(config, prepared, challenger).result()
-        # Another gate may meanwhile have made an equal bundle champion, and nothing is registered any more: the version
-        # of the first round is settled all the same, or it would be the challenger for ever.
+        # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
+        # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
         version = register.submit(config, prepared, challenger, champion).result() or registered
         registered = version
         scored = score_challenger.submit(config, prepared, challenger, version).result()

@@ -1,4 +1,4 @@
-"""A registered version made again from its raw files, in a home folder of its own, and compared byte by byte."""
+"""Reproduce a registered version from its raw files in a separate home folder, and compare it byte by byte."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def reproduce(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
     version: str = "champion", home: str = "", tolerance: float = 0.01,
 ) -> dict[str, Any]:
-    """Make a registered version again and say whether it came out the same; nothing is registered or promoted.
+    """Reproduce a registered version and report whether it is the same; register and promote nothing.
 
     Args:
-        preset: Names the registry; what the version is made with is its own record.
-        input: Where to look for raw files that do not lie any more where they lay; they are known by their SHA-256.
+        preset: Names the registry. The version is built with the settings in its own record.
+        input: Where to look for raw files that were moved. They are recognised by their SHA-256.
         overrides: Settings as `key=value`.
         version: An alias, a number, or a `models:/…` address.
-        home: A folder for the artifacts, which stay there; it must hold no store yet. Empty: one that is removed.
-        tolerance: By how much figures may differ, relative, where machine or libraries are others than then.
+        home: Folder that keeps the artifacts; it must not contain a store. Empty: a temporary folder.
+        tolerance: Allowed relative difference of figures if the machine or the libraries have changed.
 
     Raises:
-        BundleError: No such version, or the weights that it started from are gone.
+        BundleError: There is no such version, or the weights that it started from are gone.
         Unreadable: A raw file has changed or is gone.
         Damaged: The record was changed.
     """
@@ -53,7 +53,7 @@ def reproduce(
 
 @contextmanager
 def _fresh_home(home: str) -> Iterator[Path]:
-    """Yield a folder without a store: what lay in one would be compared instead of made again."""
+    """Yield a folder without a store: artifacts of an existing store would be reused instead of built again."""
     if not home:
         with tempfile.TemporaryDirectory(prefix="reviewlm-reproduce-") as temporary:
             yield Path(temporary)

@@ -1,4 +1,4 @@
-"""New reviews → champions scored again month by month, and on the frozen benchmark set: do they age?"""
+"""Score champions again on new reviews, month by month, and on the frozen benchmark set, to detect decay."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def rescore(
     preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
     versions: str = "champion",
 ) -> dict[str, Any]:
-    """Score the champion on the reviews of each month that it was not made from; keep the curve in MLflow.
+    """Score the champion by month on reviews it was not trained on; log the curve to MLflow.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file; empty: the champion's own settings.
-        input: Files, folders or globs of reviews, new ones among them; none: where the champion's own lay.
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs that include new reviews. None: the champion's own input paths.
         overrides: Settings as `key=value`, e.g. `rescore.month_reviews=5000`.
-        versions: "champion", or "all" for every version that was ever champion.
+        versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     chosen = choose_versions.submit(config, versions).result()

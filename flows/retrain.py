@@ -1,4 +1,4 @@
-"""The whole pipeline in order: ingest → prepare → train → evaluate → promote."""
+"""Run the whole pipeline: ingest → prepare → train → evaluate → promote."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tasks.tracking.track import parent_run
 def retrain(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
 ) -> dict[str, Any]:
-    """Turn reviews into a registered model, re-using every stage whose inputs have not changed.
+    """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
     """
     return run_pipeline(resolve(preset, input, overrides)).to_dict()
@@ -46,7 +46,7 @@ def run_pipeline(config: RunConfig) -> Summary:
     with recorded_stages(), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
-        drift = measure_drift.submit(config, dataset, run_id).result()  # for people; the gate only notes it
+        drift = measure_drift.submit(config, dataset, run_id).result()  # for the user; the gate only records it
         prepared = prepare(config, dataset)
         log_card.submit(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id).result()
         fitted = train(config, prepared, run_id)

@@ -1,4 +1,4 @@
-"""Small fits → a stored prediction of the whole fit's loss → the whole fit → whether it held."""
+"""Predict a model's loss with a scaling law: small fits, stored prediction, whole fit, check of the prediction."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tasks.tracking.track import parent_run
 def scaling(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
 ) -> dict[str, Any]:
-    """Foretell the loss of a model's whole fit, store that, and check it.
+    """Predict the loss of a model's whole fit from small fits, store the prediction, and check it.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `scaling.model=lstm`.
     """
     plan = plan_scaling(resolve(preset, input, overrides))
@@ -57,7 +57,7 @@ def scaling(
 
 @flow(name="fit-small-ones", persist_result=False)
 def fit_small_ones(plan: ScalingPlan, prepared: Prepared, parent_run_id: str) -> list[SmallFit]:
-    """Fit all small models, as many side by side as the configuration has workers."""
+    """Fit all small models in parallel, one per worker of the configuration."""
     with interruptible_fits():
         futures = [fit_small.submit(plan.config, one, prepared, parent_run_id) for one in small_fits(plan, prepared)]
         found = [future.result() for future in futures]

@@ -1,4 +1,4 @@
-"""Many fits of one model with other options, side by side: the best are fitted again with fresh seeds."""
+"""Sweep the options of one model in parallel trials, then fit the best trials again with fresh seeds."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from tasks.search.trial import run_seed, run_trial
 from tasks.tracking.track import parent_run
 
 WAIT_SECONDS = 1.0
-"""Between two looks at what other processes do."""
+"""Pause in seconds between two checks of what other processes do."""
 
 
 @flow(name="sweep", persist_result=False)
 def sweep(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
 ) -> dict[str, Any]:
-    """Search the space of the section `sweep`; what an earlier, interrupted run has finished is not done again.
+    """Search the space of the section `sweep`; continue after the trials of an earlier, interrupted run.
 
-    Several runs with the same parameters work on the same study side by side, e.g. on several workers of a pool.
+    Several runs with the same parameters share one study and work in parallel, e.g. on several workers of a pool.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews; none means the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
     plan = plan_sweep(resolve(preset, input, overrides))
     prepared = prepare(plan.config, ingest(plan.config))
     study = open_study(plan, prepared)
     with ExitStack() as stack:
-        with study.lock("parent"):  # of runs that begin together one opens the MLflow run, and all go on with it
+        with study.lock("parent"):  # of runs that start together, one opens the MLflow run; the others reuse it
             run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
             study.remember(PARENT, run_id)
         stack.enter_context(database_errors(study.folder))
@@ -54,10 +54,10 @@ def sweep(
 
 @flow(name="fit-trials", persist_result=False)
 def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
-    """Fit trials, as many side by side as the configuration has workers, until there are as many as wanted."""
+    """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number."""
     running: list[PrefectFuture[Any]] = []
     with study.joined(), ExitStack() as stack:
-        stack.callback(lambda: wait(running))  # else the trials that still run would count as those of a dead process
+        stack.callback(lambda: wait(running))  # otherwise trials that still run would be taken for a dead process's
         with interruptible_fits():
             while True:
                 while len(running) < plan.config.execution.workers and (asked := study.ask()) is not None:
@@ -66,7 +66,7 @@ def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str)
                     done = next(as_completed(list(running)))
                     running.remove(done)
                     done.result()
-                elif study.busy():  # another process is at it; should it die, its trial is ours
+                elif study.busy():  # another process fits a trial; if it dies, take the trial over
                     time.sleep(WAIT_SECONDS)
                     study.give_up_dead()
                 else:
@@ -75,7 +75,7 @@ def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str)
 
 @flow(name="fit-finalists", persist_result=False)
 def fit_finalists(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
-    """Fit the best trials with seeds that the search has not seen."""
+    """Fit the best trials again with seeds that the search has not used."""
     best, confidence = finalists_of(plan, study), plan.config.sweep.confidence
     with interruptible_fits():
         fits = {

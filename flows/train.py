@@ -1,4 +1,4 @@
-"""Token streams → one fitted model per spec of the configuration, each with its MLflow run."""
+"""Train the models: fit one model per spec of the configuration, each with its own MLflow run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tasks.tracking.track import log_inputs
 def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Return the fitted models in the configuration's order.
 
-    The baseline is fitted first, then the costly ones; those that are made of others as soon as these are ready.
+    Fit the baseline first, then the others, the most expensive first. A model with parts, such as a mixture, is
+    fitted as soon as its parts are.
     """
     waiting = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
     running: dict[str, PrefectFuture[Any]] = {}
@@ -37,7 +38,7 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
-    """Fit the models, as many side by side as the configuration has workers."""
+    """Fit the models in parallel, one per worker of the configuration."""
     log_inputs(config, prepared, parent_run_id)
     runner: Any = ThreadPoolTaskRunner(max_workers=config.execution.workers)
     return fit_models.with_options(task_runner=runner)(config, prepared, parent_run_id)
