@@ -1,4 +1,4 @@
-"""The report of a run: written to the home folder, and shown in MLflow and Prefect."""
+"""Write the report of a run to the home folder, log it to MLflow and link it in Prefect."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def make_report(
 ) -> str:  # fmt: skip
     """Write the report of a run and return its path.
 
-    A run whose models are scored and whose champion is chosen is not lost because its report cannot be drawn: then a
-    warning says why, and the path is empty.
+    If writing fails, log a warning with the reason and return an empty path: the models are scored and the champion is
+    chosen, so the run must not fail.
     """
     future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id)
     future.wait()
@@ -58,7 +58,7 @@ def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
     run_id: str,
 ) -> str:  # fmt: skip
-    """Write `reports/<run>/report.html` with its figures, log both to the flow's run, and show where it is."""
+    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id)
     pictures = pictures_of(results)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
@@ -76,10 +76,10 @@ def write_report(
 
 
 def write_files(results: RunResults, pictures: Sequence[Picture], folder: Path, name: str) -> Path:
-    """Write a report and its figures to *folder*/*name*, let *folder*/latest point there, and return the page's path.
+    """Write a report and its figures to *folder*/*name*, link *folder*/latest to it, and return the report's path.
 
     Raises:
-        StoreFull, NotWritable: The disk.
+        StoreFull, NotWritable: The disk is full, or the folder cannot be written.
     """
     place = folder / name
     with disk_errors(folder):
@@ -94,7 +94,7 @@ def write_files(results: RunResults, pictures: Sequence[Picture], folder: Path, 
 
 
 def _point_to(folder: Path, name: str) -> None:
-    """Let *folder*/latest point to a report; not every file system has such pointers, and nothing depends on it."""
+    """Link *folder*/latest to a report. Ignore file systems without symbolic links: no code depends on this one."""
     pointer = folder / f".{LATEST}.{os.getpid()}"
     with suppress(OSError):
         pointer.unlink(missing_ok=True)

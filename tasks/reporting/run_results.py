@@ -1,4 +1,4 @@
-"""What is known of a finished run, gathered from its artifacts for the report and the model card."""
+"""Gather the results of a finished run from its artifacts, for the report and the model card."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def results_of(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
     run_id: str,
 ) -> RunResults:  # fmt: skip
-    """Return everything that a report of this run can show.
+    """Return all results that a report of this run can show.
 
     Args:
-        config: Of the run.
-        dataset: What was ingested.
-        prepared: What was made of it.
-        evaluated: The models, measured.
-        promotion: What came of the gate; None where it was not asked.
-        run_id: MLflow run of the flow.
+        config: Configuration of the run.
+        dataset: The ingested data set.
+        prepared: The data prepared from it.
+        evaluated: The measured models.
+        promotion: Result of the gate; None if the gate was not run.
+        run_id: Id of the flow's MLflow run.
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
     floor = evaluated.floor
@@ -120,7 +120,7 @@ def _run(config: RunConfig, run_id: str) -> dict[str, str]:
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
-    """Return what makes this run again, and what follows a version back to its files."""
+    """Return the commands that repeat this run, and those that trace its version back to its source files."""
     command = command_line(config, "run" if promotion else "evaluate")
     if command is None:
         return ()
@@ -132,5 +132,5 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
 
 
 def command_line_of(verb: str, config: RunConfig) -> str:
-    """Return a verb that finds the registered model by its preset."""
+    """Return the command line of a verb; the preset tells it which registered model to use."""
     return f"reviewlm {verb} --preset {config.preset}"

@@ -1,4 +1,4 @@
-"""What a flow gives back to a person or a program: plain dictionaries for the command line's JSON."""
+"""Summarise the result of a flow as plain dictionaries, for the command line's JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OBSERVED_FIGURES = (
     "hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature", "effective_context",
 )
 LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
-"""Columns of the comparison table that are no figures."""
+"""Columns of the comparison table that do not hold figures."""
 WORST_COLUMNS = (
     "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
     "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "looked_at",
@@ -32,7 +32,7 @@ WORST_COLUMNS = (
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished run of the pipeline."""
+    """Summary of a finished run of the pipeline."""
 
     models: list[dict[str, Any]]
     floor: dict[str, Any] | None
@@ -55,7 +55,7 @@ class Summary:
 
 
 def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "") -> Summary:
-    """Return the summary of a whole run; *report* is the path of its page, if there is one."""
+    """Return the summary of a whole run; *report* is the path of its report, empty if there is none."""
     stages = stages_of_this_run()
     return Summary(
         **_compared(config, evaluated),
@@ -72,17 +72,17 @@ def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run
 
 
 def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
-    """Return the table of models with intervals, their differences, the worst slices and the floor."""
+    """Return the models with confidence intervals, their differences, the worst slices and the grammar floor."""
     return {**_compared(config, evaluated), "mlflow_run_id": run_id, "report": report}
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
-    """Return what ingestion came to."""
+    """Return the facts of an ingested data set, with digest and folder."""
     return {**dataset.facts, "digest": dataset.digest, "folder": dataset.path}
 
 
 def describe_drift(artifact: Artifact | None) -> dict[str, Any]:
-    """Return the verdict on new reviews; `compared` is false where there was nothing to compare with."""
+    """Return the result of the drift test; `compared` is false if there was nothing to compare."""
     if artifact is None:
         return {"compared": False, "drifted": [], "sentence": "nothing to compare: see the log"}
     return {"compared": True, **artifact.facts, "digest": artifact.digest, "folder": artifact.path}
@@ -109,7 +109,7 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
 
 
 def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
-    """Return the models with intervals, their differences and the worst of their slices."""
+    """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
     comparison = evaluated.comparison
     rows = {row["model"]: row for row in comparison.table.to_dicts()}
     facts = comparison.artifact.facts
@@ -124,7 +124,7 @@ def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
 
 
 def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one model with the figures of its row in the comparison table: x_lo and x_hi beside x."""
+    """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
     observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
     return {
         "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
