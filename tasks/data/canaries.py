@@ -1,4 +1,4 @@
-"""Canaries for the audit of what models know by heart: chosen once for a data set, planted where it becomes tokens."""
+"""Choose the canaries that test whether a model memorises: once per data set; tokenization plants them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.stage import finished, run_stage, show_facts
 
 CANARIES_VERSION = 1
 CANARIES_INPUT = "canaries"
-"""Name of the canaries among the inputs of a token stream that holds some."""
+"""Name of the canaries among the inputs of a token stream that contains them."""
 OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
 
 
 @task(name="canaries", cache_policy=NO_CACHE, persist_result=False)
 def choose(config: RunConfig, clean: Artifact) -> Artifact:
-    """Choose the texts that are planted among the training reviews; the manifest says how many there are."""
+    """Choose the texts to plant among the training reviews; the manifest records their number."""
 
     def make(work: Path) -> dict[str, Any]:
         canaries = choose_canaries(clean.folder, config.audit)

@@ -1,4 +1,4 @@
-"""The data card of a prepared data set, and the table of what the vocabularies make of its text."""
+"""Draw the data card of a prepared data set, and tabulate the fertility of the vocabularies on its text."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def _reviews(folder: Path, report: Any) -> Iterator[pl.DataFrame]:
 
 
 def profile_of(card: Artifact) -> Profile:
-    """Return the profile that a data card is drawn from."""
+    """Return the profile that the data card shows."""
     return Profile.from_json((card.folder / PROFILE_FILE).read_text(encoding="utf-8"))
 
 
 def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping[str, str]) -> pl.DataFrame:
-    """Return what each vocabulary makes of each split, from the facts of the token streams.
+    """Return fertility and out-of-vocabulary share of each vocabulary on each split, from the token streams' facts.
 
-    Tokens are those of the text; the end token of a review is left out, as is the byte that stands for it.
+    Only tokens of the text count: the end token of a review and the byte counted for it are left out.
 
     Args:
-        tokens: By vocabulary and split.
+        tokens: Token streams by vocabulary and split.
         units: Unit of each vocabulary.
 
     Returns:
@@ -102,7 +102,7 @@ def log_card(
     config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]],
     vocabularies: Mapping[str, Artifact], parent_run_id: str,
 ) -> None:
-    """Copy the data card into the MLflow run, and show there and in Prefect what the vocabularies make of the text."""
+    """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
     units = {name: str(artifact.facts["unit"]) for name, artifact in vocabularies.items()}
     table = fertility_table(tokens, units)
     tracker = tracker_of(config)

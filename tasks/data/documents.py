@@ -1,7 +1,7 @@
-"""What is known of the test reviews besides their text and scores: date, categories, and which are not independent.
+"""Collect facts about the test reviews besides text and scores: date, categories, groups of dependent reviews.
 
-Reviews that were drawn together are one group: all of a user, or of a business, where the split keeps those together.
-Another reason why reviews belong together is a function in `GROUPINGS`.
+Reviews that the split drew together are one group: all reviews of one user or of one business. Each reason why reviews
+form groups is one function in `GROUPINGS`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from corpus.splitting.grouping import KEYS
 from evaluation.statistics.groups import GROUP, united
 
 Grouping = Callable[[Artifact, pl.DataFrame], pl.Series | None]
-"""From prepared data and their test reviews (columns of clean.parquet) to a key of each review, null where it has none;
-None where this grouping says nothing of these data. The name of the series is shown to people."""
+"""Function from prepared data and their test reviews (columns of clean.parquet) to one key per review; null: no key.
+It returns None if the grouping does not apply to these data. The name of the series is shown to the user."""
 
 
 def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
-    """Return the user or business by which the data were split: groups of them were drawn, not reviews.
+    """Return the user or business of each review if the data were split by user or business, else None.
 
-    A split by review draws reviews, and one by month takes all of the latest: neither makes groups.
+    Such a split draws whole groups of reviews. A split by review draws single reviews, and a split by month takes all
+    of the latest reviews: neither makes groups.
     """
     by = clean.facts.get("grouping", {}).get("by", "review")
     if by not in ("user", "business"):
@@ -32,9 +33,9 @@ def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
 
 
 def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
-    """Return the group of reviews that repeat each other within the test, exactly or nearly; None where there are none.
+    """Return the group of each test review that has exact or near-duplicates in the test split; None if none has.
 
-    Data that were prepared before copies were written down have none.
+    Data that an older version prepared have no record of copies: also None.
     """
     file = clean.folder / COPIES_FILE
     if not file.exists():
@@ -50,10 +51,10 @@ GROUPINGS: tuple[Grouping, ...] = (split_key, copies)
 
 
 def documents_of(clean: Artifact) -> pl.DataFrame:
-    """Return review_id, date, categories, user_id, business_id and, if any is known, `group` of the test reviews.
+    """Return review_id, date, categories, user_id, business_id and, if a grouping applies, `group` of the test reviews.
 
     Args:
-        clean: Prepared data. Its split and its duplicates decide, not those of today's configuration.
+        clean: Prepared data. Groups follow its own split and duplicates, not the current configuration.
     """
     columns = ["review_id", "date", "categories", "user_id", "business_id"]
     table = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test").select(columns).collect()
@@ -62,7 +63,7 @@ def documents_of(clean: Artifact) -> pl.DataFrame:
 
 
 def grouped_by(clean: Artifact, documents: pl.DataFrame) -> str:
-    """Return what makes test reviews one group, in words; empty where each is its own."""
+    """Return the reasons why test reviews form groups, as text; empty if each review is its own group."""
     return " and ".join(key.name for key in _keys(clean, documents))
 
 

@@ -1,4 +1,4 @@
-"""Have the reviews that came since the champion was trained drifted away from its own? The verdict, and the event."""
+"""Test the reviews that came since the champion was trained for drift; log the verdict and emit an event."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ DRIFT_VERSION = 4
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 EVENT = "reviewlm.drift.flagged"
-"""What a deployment's trigger waits for; see prefect.yaml."""
+"""Name of the Prefect event that triggers a deployment; see prefect.yaml."""
 
 
 @task(name="drift", cache_policy=NO_CACHE, persist_result=False)
 def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Any:
-    """Hold the reviews of *dataset* that the champion's data do not have against those that they have.
+    """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
-        config: Limits and sample sizes are in its section `drift`.
-        dataset: As ingested.
+        config: Its section `drift` has limits and sample sizes.
+        dataset: The ingested data set.
         parent_run_id: The MLflow run that gets the report.
-        announce: Emit an event where drift is found for the first time; a run that retrains anyway does not.
+        announce: Emit an event if drift is found for the first time. A run that retrains anyway does not need it.
 
     Returns:
-        The artifact with the report; None where there is nothing to compare: no champion yet, its data are not in
-        this store, or hardly any review is new. The log says which.
+        The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data
+        are missing or damaged, or too few reviews are new. The log gives the reason.
     """
     version = registry_of(config).alias(CHAMPION)
     known = _data_of(config, version)
@@ -68,7 +68,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
         return None
     try:
         folder = registry_of(config).bundle_folder(version)
-    except BundleError as error:  # the gate refuses it too, and says what to do
+    except BundleError as error:  # the gate will refuse it too, with a remedy
         log.warning("drift: champion v%d cannot be asked: %s", version.version, error)
         return None
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
@@ -91,7 +91,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
 
     try:
         built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
-    except (EmptyInput, BundleError) as error:  # too few to compare, or a damaged champion, must not end a retraining
+    except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return None
     _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
@@ -99,10 +99,10 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
 
 
 def known_ids(store: Store, known: Artifact) -> np.ndarray:
-    """Return the sorted hashes of all review_ids of a data set; they mean something in this process only.
+    """Return the sorted hashes of all review_ids of a prepared data set; the hashes are valid in this process only.
 
-    Reviews that were set aside when the data set *known* was prepared, such as duplicates, are no news either; they are
-    known as long as the store has what was prepared.
+    Reviews that were removed when *known* was prepared, such as duplicates, are not new either. They are included as
+    long as the store still has the ingested data set.
     """
     files = [known.folder / "clean.parquet"]
     digest = known.manifest["inputs"].get("dataset", "")
@@ -128,7 +128,7 @@ def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
 
 
 def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
-    """Return the prepared data set that the champion was trained on."""
+    """Return the prepared data set that the champion was trained on; None, with a log line, if it cannot be found."""
     if version is None:
         log.info("drift: there is no champion yet, so nothing to compare with")
         return None
@@ -142,7 +142,7 @@ def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
 def _report(
     config: RunConfig, bundle: Bundle, known: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
 ) -> tuple[DriftReport, dict[str, float]]:
-    """Return the figures of all reviews together and the counts of odd ones; the oddest are written as a table."""
+    """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
@@ -159,7 +159,7 @@ def _report(
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
-    """Return the first reviews of the splits, which lie in the order of a hash: a random sample."""
+    """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
     found: list[pl.DataFrame] = []
     for split in splits:
         for batch in iter_split(clean_folder, split, count):
@@ -170,7 +170,7 @@ def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFr
 
 
 def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:
-    """Return the champion's scores of some reviews, in their order; the token stream is thrown away."""
+    """Return the champion's scores of *rows*, in their order; delete the temporary token stream."""
     folder.mkdir()
     write_stream(folder, bundle.vocabulary, [rows])
     scores = score_stream(bundle, TokenStream.open(folder), report=lambda done, total: report(done))
@@ -179,7 +179,7 @@ def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[.
 
 
 def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, announce: bool) -> None:
-    """Show the report in Prefect and MLflow; drift that was not known before is an event that may start a run."""
+    """Show the report in Prefect and MLflow; with *announce*, emit an event for drift, which may start a run."""
     facts = artifact.facts
     log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The data family of a run, and of a registered version, also of one from before versions had such tags."""
+"""Determine the data family of a run and of a registered version, even if the version is older than family tags."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data.
 
     Args:
-        config: Has the name, or the input that it follows from.
-        clean: The prepared data, whose data set names its source files.
+        config: Has the family name, or the input that the name follows from.
+        clean: The prepared data; their data set lists the source files.
     """
     dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
     hashes: list[str] = []
@@ -35,15 +35,16 @@ def family_of_run(config: RunConfig, clean: Artifact) -> Family:
 
 
 def family_of_version(config: RunConfig, version: Version, folder: Path | None) -> Family:
-    """Return the family of a registered version: what its tags say, else what the record of its lineage says.
+    """Return the family of a registered version from its tags, or else from its lineage record.
 
-    A version from before there were families has no such tag. Its record names the configuration that it was made with;
-    one that is even older has its fit in the store, as long as that was not cleared. Of any other nothing is known.
+    A version that is older than families has no such tag. Its lineage record has the configuration it was made with. An
+    even older version has no record; then the record is gathered from its fit, if the store still has it. Otherwise the
+    family is not known.
 
     Args:
-        config: Names the store.
-        version: With its tags.
-        folder: Of its bundle; None where that is gone.
+        config: Locates the store.
+        version: The version with its tags.
+        folder: Folder of its bundle; None if the bundle is gone.
     """
     if FAMILY_TAG in version.tags or folder is None:
         return Family.of_tags(version.tags)
@@ -56,9 +57,9 @@ def family_of_version(config: RunConfig, version: Version, folder: Path | None) 
 
 
 def warn_of_other_family(config: RunConfig) -> None:
-    """Say at the start of a run that the gate will refuse its models, where their data are of another family.
+    """Warn at the start of a run if the gate will refuse its models because their data family differs.
 
-    Hours of training would come to nothing, and what to do about it is a setting.
+    Otherwise hours of training would be wasted. The user can prevent it with a setting.
     """
     registry = registry_of(config)
     champion = registry.alias(CHAMPION)
@@ -66,7 +67,7 @@ def warn_of_other_family(config: RunConfig) -> None:
         return
     try:
         theirs = family_of_version(config, champion, registry.bundle_folder(champion))
-    except BundleError:  # lost: the gate says what to do
+    except BundleError:  # bundle lost: the gate will give the remedy
         theirs = family_of_version(config, champion, None)
     ours = family_name(config.source.family, bool(config.source.input))
     if theirs.name != ours:

@@ -1,7 +1,7 @@
-"""Raw input, or the embedded corpus where none is given → typed Parquet parts and a quarantine.
+"""Ingest raw files, or the embedded corpus if none are given, into typed Parquet parts and a quarantine.
 
-Every source file is an artifact of its own (stage "read"), so that of a growing folder only what is new is read. The
-data set (stage "ingest") is made of those artifacts and of the records that were replayed from their quarantines.
+Every source file is a separate artifact (stage "read"). So only the new files of a growing folder are read. The data
+set (stage "ingest") combines these artifacts with the records that were replayed from their quarantines.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ READ_VERSION = 2
 INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
 REPLAYS = "replays"
-"""Folder below the home that holds what came back from quarantine; it is data, not a result that could be rebuilt."""
+"""Folder in the home folder with the records replayed from quarantine. These are data and cannot be rebuilt."""
 
 
 @task(name="synthesise", cache_policy=NO_CACHE, persist_result=False)
 def synthesise(config: RunConfig) -> Artifact:
-    """Write the embedded corpus; every run without `--input` says that it is synthetic."""
+    """Write the embedded synthetic corpus, for a run without `--input`, and log that it is synthetic."""
     log.info("no input was given: the reviews are synthetic, written by the embedded grammar")
     options = config.source.synthetic
 
@@ -58,7 +58,7 @@ def synthesise(config: RunConfig) -> Artifact:
 
 @task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
-    """Read the files that are new, and make one data set of all; raw files enter by the SHA-256 of their bytes."""
+    """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
     files = {synthetic.folder / SYNTHETIC_FILE: SYNTHETIC_FILE} if synthetic else source_names(config.source.input)
     memory = store_of(config).root / ".files"
     sources = [identify(path, name, memory) for path, name in files.items()]
@@ -69,7 +69,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
 
 
 def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
-    """Return the artifact of every source file, by SHA-256 of the file."""
+    """Return the artifact of every source file, keyed by the SHA-256 of the file."""
     read: dict[str, Built] = {}
     records = size = 0
     with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
@@ -81,12 +81,12 @@ def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Bui
 
 
 def _after(report: Report, records: int, size: int) -> Report:
-    """Return the progress of a file that is read after so many records and bytes of others."""
+    """Return the progress report for one file, offset by the *records* and bytes (*size*) of the files before it."""
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
 def read_file(config: RunConfig, source: Source, report: Report) -> Built:
-    """Return the artifact of one source file: its typed parts, and its quarantine."""
+    """Return the artifact of one source file: its typed parts and its quarantine."""
     def make(work: Path) -> dict[str, Any]:
         facts = read_source(source, work, config.source, report).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
@@ -99,13 +99,13 @@ def read_file(config: RunConfig, source: Source, report: Report) -> Built:
 def make_data_set(
     config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact], new: Sequence[str]
 ) -> Built:
-    """Return the data set of sources that have been read.
+    """Return the data set built from sources that have been read.
 
     Args:
-        config: Whose store is used.
+        config: Locates the store and the replays.
         sources: All source files, in order.
         read: Their artifacts, by SHA-256 of the file.
-        new: Names of the sources that were read just now; told in the facts of this run, part of no result.
+        new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """
     replays = {digest: replays_of(config.home / REPLAYS, digest) for digest in read}
 
@@ -129,10 +129,10 @@ def _input_name(index: int, source: Listed) -> str:
 
 @task(name="replay", cache_policy=NO_CACHE, persist_result=False)
 def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None = None) -> Artifact:
-    """Read a data set's quarantine again, or what a person corrected of it, and make the data set anew.
+    """Replay a data set's quarantine, or a file with corrected records (*fixed*), and build the data set again.
 
     Raises:
-        EmptyInput: The data set was made by an older version of the code, whose records cannot be replayed.
+        EmptyInput: The data set was made by an older version of the code; its records cannot be replayed.
     """
     store = store_of(config)
     if dataset.manifest["version"] != INGEST_VERSION:
@@ -154,14 +154,14 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
 
 
 def _path_now(store: Store, read: Artifact) -> Path:
-    """Return where a source file lies; the embedded corpus is in this store, also where the home was copied since."""
+    """Return the path of a source file; find the embedded corpus in this store even if the home folder was copied."""
     path = Path(read.facts["path"])
     own = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
     return own if own.is_file() else path
 
 
 def _news(new: Sequence[str], count: int) -> str:
-    """Say which source files were read just now."""
+    """Return a sentence that names the source files read in this run."""
     if not new:
         return f"None of the {count} source files is new."
     some = ", ".join(f"`{name}`" for name in new[:10]) + (" …" if len(new) > 10 else "")
@@ -169,12 +169,12 @@ def _news(new: Sequence[str], count: int) -> str:
 
 
 def replay_file(home: Path, name: str) -> Path:
-    """Return the file of a replay that is an input of an artifact: "replay:SHA-256 of the source:number".
+    """Return the file of a replay from the name of an artifact's input, "replay:SHA-256 of the source:number".
 
-    The name may come from a record in a registry, so that it is not joined to a path before it is one.
+    The name may come from a record in a registry, so its form is checked before it is joined to a path.
 
     Raises:
-        Damaged: It names no replay.
+        Damaged: The name has another form.
     """
     if (parts := re.fullmatch(r"replay:([0-9a-f]{64}):([0-9]{1,9})", name)) is None:
         raise Damaged("A record names a replay that cannot be one", value=name, remedy="do not use this record")

@@ -1,4 +1,4 @@
-"""Checks, cleaning with the frozen split, vocabularies, and memory-mapped token streams."""
+"""Check data, clean and split it, train vocabularies, and write memory-mapped token streams."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything the models are fitted and measured on."""
+    """All data that the models are fitted and measured on."""
 
     clean: Artifact
     card: Artifact
@@ -50,10 +50,10 @@ class Prepared:
 
 @task(name="check", cache_policy=NO_CACHE, persist_result=False)
 def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = "") -> Artifact:
-    """Hold a finished artifact against its suite; the verdict is itself an artifact, Data Docs included.
+    """Check a finished artifact with its suite of expectations; the verdict with its Data Docs is an artifact too.
 
     Raises:
-        CheckFailed: A critical expectation failed: with its own words and the report's path.
+        CheckFailed: A critical expectation failed. The error has its message and the report's path.
     """
     label = name or stage
 
@@ -64,7 +64,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
                 report=lambda done, total: tell(done, total=total),
             )
         if report.broken:
-            report.located(work).require()  # raises: a check that judged nothing is no result to keep
+            report.located(work).require()  # raises, so that a check that could not run is not stored
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
         return {
@@ -81,12 +81,12 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 
 
 def read_report(artifact: Artifact) -> CheckReport:
-    """Return the report that a check left, with the full path of its page."""
+    """Return the stored report of a check, with the full path of its page."""
     return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
 
 
 def _checked_table(stage: str, subject: Artifact) -> Path:
-    """Return the file or folder that a suite reads: only the columns that it needs."""
+    """Return the file or folder that the suite of *stage* reads."""
     names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
              "samples": "samples.parquet"}
     return subject.folder / names[stage]
@@ -94,15 +94,15 @@ def _checked_table(stage: str, subject: Artifact) -> Path:
 
 @task(name="clean", cache_policy=NO_CACHE, persist_result=False)
 def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
-    """Bring texts to their normal form, count bytes once, draw the frozen split, and drop what stands in two splits.
+    """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
 
     Raises:
-        Unreadable, MissingColumn: The table of businesses.
+        Unreadable, MissingColumn: The table of businesses cannot be read or lacks a column.
         EmptyInput: A split would be empty.
     """
     sections = ("selection", "duplicates", "split")
     options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
-    options["clean"] = NormalForm(**config.clean.model_dump()).to_dict()  # with the edition of its tables
+    options["clean"] = NormalForm(**config.clean.model_dump()).to_dict()  # includes the edition of its tables
     business = Path(config.source.business) if config.source.business else None
     inputs = {"dataset": dataset.digest}
     if business:
@@ -133,7 +133,7 @@ def _digest_of(business: Path) -> str:
 
 @task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
 def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path | None = None) -> Artifact:
-    """Build one vocabulary from the training split alone; or keep the one in the file *kept* (a warm start)."""
+    """Train one vocabulary on the training split only; for a warm start, take the one in the file *kept* instead."""
     spec = config.vocabulary[name]
     form = NormalForm(**config.clean.model_dump())
 
@@ -158,7 +158,7 @@ def tokenize(
     config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "",
     canaries: Artifact | None = None,
 ) -> Artifact:
-    """Encode one split with one vocabulary, with *canaries* planted in it: the same artifact whoever asks for it."""
+    """Encode one split with one vocabulary and plant *canaries* in it, if any; *label* does not change the artifact."""
     with converted_errors(vocabulary_file):
         vocabulary = Vocabulary.load(Path(vocabulary_file))
 
@@ -186,6 +186,6 @@ def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFr
 
 
 def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
-    """Return the names of the vocabularies that some model wants, in the configuration's order."""
+    """Return the names of the vocabularies that at least one model uses, in the configuration's order."""
     wanted = {spec.vocabulary for spec in config.models}
     return [name for name in config.vocabulary if name in wanted]
