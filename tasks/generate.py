@@ -1,4 +1,4 @@
-"""Reviews written by a registered version: all it needs is the registry."""
+"""Generate reviews with a registered version; only the registry is needed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @task(name="generate", cache_policy=NO_CACHE, persist_result=False)
 def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any) -> dict[str, Any]:
-    """Return the version that answered and its reviews, which the UI shows, too.
+    """Generate reviews with a registered version, show them in the UI, and return them with the version's number.
 
     Args:
-        config: Says where the registry is.
-        reference: An alias, a number, or a whole `models:/…` address.
-        n: How many reviews.
-        stars: 1 to 5, 0 for unknown, None for as in the training data.
+        config: Its settings locate the registry.
+        reference: An alias, a number, or a full `models:/…` address.
+        n: Number of reviews.
+        stars: 1 to 5; 0: unknown; None: drawn as in the training data.
         sampling: prompt, temperature, top_k, top_p, max_tokens, seed of `models.sampling.generate`.
     """
     bundle, version = open_version(config, reference)

@@ -1,4 +1,4 @@
-"""Progress of long stages: a live bar on a terminal, plain lines elsewhere, and a Prefect progress artifact."""
+"""Report progress of long stages: a live bar on a terminal, otherwise log lines; also a Prefect progress artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LINE_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
-"""Below both, nothing is said of the time left: a first step compiles and warms up, and is no measure of the others."""
+"""Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second")
 Report = Callable[..., None]
 
@@ -32,11 +32,11 @@ _users = 0
 
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Report]:
-    """Yield `report(done, figures, total)`, which may be called as often as one likes.
+    """Yield `report(done, figures, total)`; the caller may call it as often as it likes.
 
     Args:
-        label: What is being done.
-        total: Size of the work in *unit*.
+        label: Name of the work, shown with the bar.
+        total: Amount of work in *unit*.
         unit: "reviews", "bytes" or "tokens".
     """
     line = _Line(label, max(total, 1), unit)
@@ -58,7 +58,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
 
 @contextmanager
 def _terminal() -> Iterator[Progress | None]:
-    """Yield the one live display of this process (several stages may share it), or None without a terminal."""
+    """Yield the live display of this process, shared by all its stages; None without a terminal."""
     global _bars, _users
     if not sys.stderr.isatty():
         yield None
@@ -85,7 +85,7 @@ def _terminal() -> Iterator[Progress | None]:
 
 
 class _Line:
-    """The same news as log lines and as a Prefect progress artifact, each only now and then."""
+    """Progress as log lines and as a Prefect progress artifact, each at most once per interval."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
@@ -103,23 +103,23 @@ class _Line:
             self._show_in_prefect(share, self.news(done, figures))
 
     def news(self, done: int, figures: Mapping[str, float]) -> str:
-        """Return speed, time left and figures in words."""
+        """Return speed, remaining time and figures as text."""
         speed = self._speed(done, figures)
         if done < EARLY_SHARE * self.total and self._elapsed() < EARLY_SECONDS:
             return f"{speed}{_show(figures)}"
         left = self._elapsed() * max(0, self.total - done) / max(done, 1)
-        left = figures.get("seconds_left", left)  # a trainer that was taken up again knows better
+        left = figures.get("seconds_left", left)  # a resumed trainer gives a better estimate
         return f"{speed}, {_duration(left)} left{_show(figures)}"
 
     def figures(self, done: int, figures: Mapping[str, float]) -> str:
-        """Return speed and figures in words; the bar shows the rest."""
+        """Return speed and figures as text; the bar shows the rest."""
         return self._speed(done, figures) + _show(figures)
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self.started, 1e-9)
 
     def _speed(self, done: int, figures: Mapping[str, float]) -> str:
-        """Return the work per second: in reviews where they are counted, also of a file that is measured in bytes."""
+        """Return the speed as text: in tokens or reviews per second if these are counted, else in *unit* per second."""
         elapsed = self._elapsed()
         if "tokens_per_second" in figures:
             return f"{figures['tokens_per_second']:,.0f} tokens/s"
@@ -133,12 +133,12 @@ class _Line:
                 self.artifact = create_progress_artifact(share, slug(f"{self.label}-progress"), news)
             else:
                 update_progress_artifact(self.artifact, share, news)
-        except Exception as error:  # a bar that cannot be drawn must not end hours of work
+        except Exception as error:  # a failed display must not end hours of work
             log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
 
 
 def _duration(seconds: float) -> str:
-    """Return 45 s, 3 min 20 s or 2 h 5 min."""
+    """Return seconds as text: "45 s", "3 min 20 s" or "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -147,7 +147,7 @@ def _duration(seconds: float) -> str:
 
 
 def slug(key: str) -> str:
-    """Return a key that Prefect accepts for an artifact: lower-case letters, digits and dashes."""
+    """Return *key* in the form that Prefect accepts for artifacts: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
 
 

@@ -1,7 +1,7 @@
-"""What all stages share: identity, reuse, conversion of errors, and what the UI shows.
+"""Run a stage: find or build its artifact, convert errors, show the result in the Prefect UI.
 
-A task resolves its inputs, calls `run_stage` with a pure function of another room, and gets back an artifact. Prefect's
-own result cache is off, since the store is the one truth about what is finished.
+A task resolves its inputs and calls `run_stage` with a function of another room. `run_stage` returns an artifact.
+Prefect's own result cache is off, so that only the store decides what is finished.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
 
 WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
-"""Stages that go through all reviews in batches of columns, in this process."""
+"""Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
 
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError,
@@ -52,7 +52,7 @@ def store_of(config: RunConfig) -> Store:
 
 @contextmanager
 def converted_errors(where: str | Path = "") -> Iterator[None]:
-    """Turn `models`' own error into the project's, once, at this border."""
+    """Convert a `ModelError` of `models` into the project's error for it, with *where* as its place."""
     try:
         yield
     except ModelError as error:
@@ -69,7 +69,7 @@ def run_stage(
     label: str = "",
     resumable: bool = False,
 ) -> Built:
-    """Return the stage's artifact, built only where it is not there already; the log says which, by *label*."""
+    """Return the stage's artifact; build it only if the store does not have it. The log line shows *label*."""
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
@@ -87,7 +87,7 @@ def run_stage(
 
 @contextmanager
 def recorded_stages() -> Iterator[None]:
-    """Remember, for `stages_of_this_run`, which stages are built and which re-used within this block."""
+    """Record which stages are built or reused within this block, for `stages_of_this_run`."""
     token = _stages.set([])
     try:
         yield
@@ -96,12 +96,12 @@ def recorded_stages() -> Iterator[None]:
 
 
 def stages_of_this_run() -> list[tuple[str, bool]]:
-    """Return (stage, reused) of every artifact asked for since `recorded_stages` began."""
+    """Return (stage, reused) for every artifact requested since `recorded_stages` began."""
     return list(_stages.get() or [])
 
 
 def finished(built: Built, result: Any = None) -> Any:
-    """Return what a task returns: *result*, or else the artifact; a reused one as the state "Reused", for the UI."""
+    """Return *result*, or the artifact, as a task's result; wrap a reused one in the state "Reused" for the UI."""
     result = built.artifact if result is None else result
     if not built.reused:
         return result
@@ -109,13 +109,13 @@ def finished(built: Built, result: Any = None) -> Any:
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-    """Show rows as a table artifact of the current run; outside a run there is nothing to show it in."""
+    """Show rows as a table artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
         create_table_artifact(key=slug(key), table=[dict(row) for row in rows], description=description)
 
 
 def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
-    """Show an artifact's facts (scalars only) as a table, with where it lies and whether it was reused."""
+    """Show an artifact's facts (scalars only) as a table, with its folder and whether it was reused."""
     facts = flat(artifact.facts)
     how = "reused" if reused else f"built in {artifact.manifest.get('seconds', 0)} s"
     description = f"**{stage}** `{artifact.digest}`, {how}. {note}\n\nFolder: `{artifact.path}`"
@@ -123,7 +123,7 @@ def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> 
 
 
 def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested facts under dotted names; lists are left out."""
+    """Flatten nested facts to dotted names, without lists."""
     found: dict[str, Any] = {}
     for name, value in facts.items():
         if isinstance(value, Mapping):
@@ -134,14 +134,14 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def show_markdown(key: str, markdown: str, description: str = "") -> None:
-    """Show a markdown artifact of the current run."""
+    """Show a Markdown artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
         create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
 
 
 @cache
 def git_commit() -> str:
-    """Return the commit of the code that runs, or "" outside a checkout."""
+    """Return the git commit of the running code, or "" outside a checkout."""
     try:
         return subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
