@@ -1,4 +1,4 @@
-"""The audit of a model: when it may be skipped, and what MLflow sees of it. See `evaluation/writing/audit.py`."""
+"""Run the audit stage of a model and log it to MLflow; the audit itself is in `evaluation/writing/audit.py`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
 
 
 def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str) -> Built:
-    """Return the audit of a bundle: its samples, and how they and the canaries are related to the training text.
+    """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
 
     Args:
-        config: Section `audit`.
-        bundle_folder: Of the model.
+        config: Its section `audit` has the options.
+        bundle_folder: Folder of the model's bundle.
         prepared: The data that it was trained on.
         tokens: The training stream in the model's vocabulary.
-        label: For the log.
+        label: Name in the log.
     """
     reference = reference_of(config, prepared.clean).artifact
     planted = prepared.canaries
@@ -41,7 +41,7 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
     def make(work: Path) -> dict[str, Any]:
         bundle = load_bundle(bundle_folder, device_of(config))
         canaries = Canaries.load(planted.folder) if planted else None
-        text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without the ends of reviews
+        text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
             return audit(
                 bundle,
@@ -60,7 +60,7 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
 
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:
-    """Return what all models of a data set are audited against, made for the first of them."""
+    """Return the audit reference of a data set: built for the first model, reused for all others."""
     options = config.audit.model_dump(mode="json", include={"max_words"})
 
     def make(work: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
 
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
-    """Write an audit's figures, in one batch, and its tables to a model's MLflow run."""
+    """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
     tracker.log_metrics(run_id, {f"audit/{name}": value for name, value in figures_of_audit(artifact.facts).items()})
     for file in (SAMPLES_FILE, *TABLES):
         table = pl.read_parquet(artifact.folder / file)
@@ -79,5 +79,5 @@ def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
 
 
 def figures_of_audit(facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures that apply."""
+    """Return the audit figures that have a value."""
     return {name: float(value) for name, value in facts.items() if value is not None}

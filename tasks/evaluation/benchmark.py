@@ -1,4 +1,4 @@
-"""Every champion on one frozen set of reviews: figures that stay comparable while data and champions change."""
+"""Score every champion on one frozen benchmark set, so that figures stay comparable while data and models change."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
 def measure_benchmark(config: RunConfig, run_id: str) -> dict[str, Any]:
-    """Score every version that was ever champion and has no figure yet on the frozen set, which is frozen if need be.
+    """Score current and former champions that have no figure yet on the benchmark set; freeze it if there is none.
 
     Args:
-        config: Says which set to freeze, see `RescoreConfig`.
-        run_id: The MLflow run that gets the figure of the whole history.
+        config: Names the set to freeze, see `RescoreConfig`.
+        run_id: The MLflow run that gets the plot and table of the whole history.
     """
     registry, tracker = registry_of(config), tracker_of(config)
     store = BenchmarkStore(tracker, config.promotion.model_name)
@@ -59,10 +59,10 @@ def measure_benchmark(config: RunConfig, run_id: str) -> dict[str, Any]:
 
 
 def frozen_benchmark(config: RunConfig, store: BenchmarkStore, crowned: list[Version]) -> Benchmark:
-    """Return the frozen set; where there is none, freeze the named file or test reviews of the first champion's data.
+    """Return the frozen set; if there is none, freeze the named file or test reviews of the first champion's data.
 
     Raises:
-        ReviewLMError: The named file is not the set that is frozen.
+        ReviewLMError: The named file differs from the set that was frozen.
         EmptyInput: There is nothing to freeze: no champion yet, or its data are not in this store.
     """
     known, named = store.find(), config.rescore.benchmark
@@ -95,7 +95,7 @@ def _first_test_reviews(config: RunConfig, crowned: list[Version]) -> tuple[pl.D
             remedy="name a file of reviews: --set rescore.benchmark=FILE",
         )
     most = config.rescore.benchmark_reviews
-    rows = pl.concat(list(iter_split(data.folder, "test", most))).head(most)  # which lie in the order of a hash
+    rows = pl.concat(list(iter_split(data.folder, "test", most))).head(most)  # a random sample: rows are in hash order
     return rows.select(COLUMNS), f"test reviews of {data.digest}"
 
 
@@ -105,7 +105,7 @@ def _data_of(config: RunConfig, version: Version) -> Artifact | None:
 
 
 def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str, Any] | None:
-    """Return a version's figures; None, with a warning, where its bundle is gone or damaged."""
+    """Return a version's figures; None, with a warning, if its bundle is lost or damaged, or a score is infinite."""
     try:
         folder = registry_of(config).bundle_folder(version)
         with converted_errors(folder):
@@ -130,7 +130,7 @@ def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str,
 
 
 def _in_training(config: RunConfig, benchmark: Benchmark, version: Version) -> int | None:
-    """Return how many reviews of the set the version was trained on; None where its data are not in this store."""
+    """Return the number of benchmark reviews that the version was trained on; None if its data are not stored here."""
     if (data := _data_of(config, version)) is None:
         return None
     ids = benchmark.reviews["review_id"].to_list()

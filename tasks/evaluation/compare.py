@@ -1,4 +1,4 @@
-"""What compares the models of a run: table, intervals, differences, slices, and the documents beside them."""
+"""Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Evaluated:
 
     @property
     def floor(self) -> dict[str, Any] | None:
-        """Facts of the grammar's floor under the test reviews; None where there is none."""
+        """Facts of the floor: the cost of the test reviews under the grammar; None if no grammar wrote them."""
         return self.comparison.floor
 
     def named(self, name: str) -> Measured:
-        """Return the model of this name."""
+        """Return the model with this name."""
         return next(model for model in self.models if model.name == name)
 
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
-    """Put the models beside each other, and log it: table, differences, slices, bars by stars, the floor."""
+    """Compare the models and log the result: table, differences, slices, bar chart by stars, floor."""
     comparison = compare(config, prepared, measured)
     tracker = tracker_of(config)
     _log_comparison(tracker, comparison, parent_run_id)
@@ -73,7 +73,7 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
 
 
 def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> None:
-    """Write tables to the run of the flow, and every figure of every model in one batch."""
+    """Log the tables to the flow's run, and all figures of all models in one batch."""
     tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
               "worst_slices": comparison.worst}  # fmt: skip
     for name, table in tables.items():
@@ -86,7 +86,7 @@ def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> No
 
 
 def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> None:
-    """Write a model's intervals, gap and cost to its own run, unless the run has these very ones."""
+    """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
     run_id, digest = model.fitted.run_id, comparison.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
@@ -100,12 +100,12 @@ def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> 
 
 
 def _group(name: str, model: Measured) -> str:
-    """Return of which reviews a figure or an end of its interval is: all of the test set, or the observed ones."""
+    """Return the group of reviews that a figure or interval bound belongs to: "test" (all) or "observed"."""
     return "observed" if name.removesuffix("_lo").removesuffix("_hi") in model.observed.facts else "test"
 
 
 def numbers_of(row: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a row of the comparison table; yes and no become 1 and 0, what is missing is left out."""
+    """Return the numbers of a comparison row; booleans become 1 and 0, missing values are left out."""
     return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
 
 
@@ -115,13 +115,13 @@ def _quoted_samples(model: Measured) -> str:
 
 
 def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None:
-    """Draw the bars by stars; every other figure is the report's (`tasks/reporting/report.py`)."""
+    """Draw the bar chart by stars; all other plots belong to the report (`tasks/reporting/report.py`)."""
     slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
     tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
 
 
 def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
-    """Copy the Data Docs of the checks into the run, and say what they found."""
+    """Copy the Data Docs of the checks into the run, and tag the run with their results."""
     tracker = tracker_of(config)
     for artifact in checks:
         report = read_report(artifact)

@@ -1,4 +1,4 @@
-"""What a fitted model costs: parameters, size on disk, seconds of fitting and of scoring; read from the manifests."""
+"""Read the cost of fitted models from manifests: parameters, size on disk, seconds of fitting and scoring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_FIT = {
     "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
     "product_peak_share": "product_peak_share",
 }
-"""What the fit itself has measured, under the names of its summary."""
+"""Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
 COSTS = (
     "parameters",
     "megabytes",
@@ -32,14 +32,14 @@ COSTS = (
 
 
 def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
-    """Return by name of model what it costs; None where it was not recorded.
+    """Return the cost of each model by name; None for figures that were not recorded.
 
     Returns:
-        parameters (of a model that is made of others: of its parts), megabytes (10^6 bytes of the bundle), fit_seconds
-        (wall time of the fit's stage, and of those of its parts), fit_cpu_seconds (of the processor, in updates, parts
-        included), trained_tokens_per_second, of neural models quantiles of the updates' times, peak memory and share
-        of the matrix-product peak (`models/neural/training/throughput.py`), score_seconds and tokens_per_second (of
-        scoring the test reviews), seconds_per_million_tokens (its reciprocal).
+        parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (wall
+        time of the fit stage, parts included), fit_cpu_seconds (processor time of the updates, parts included),
+        trained_tokens_per_second; for neural models quantiles of the update times, peak memory, and share of the
+        matrix-product peak (`models/neural/training/throughput.py`); score_seconds and tokens_per_second (of scoring
+        the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
     own = {model.name: {"parameters": _summary(model).get("parameters"), **_cost(model)} for model in measured}
@@ -49,15 +49,16 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
 def with_parts(
     name: str, own: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
 ) -> dict[str, float | None]:
-    """Return the parameters and fit times of a model together with those of its parts, each part counted once.
+    """Return parameters and fit times of a model including its parts, each part counted once.
 
     Args:
-        name: Of the model.
-        own: By name of model, its own parameters, fit_seconds and fit_cpu_seconds, as far as they are known.
-        parts: By name of model, the names of the models that it is made of.
+        name: Name of the model.
+        own: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
+        parts: By model name, the names of its parts.
 
     Returns:
-        None for what is not known of one of them. Updates, whose processor time is fit_cpu_seconds, only networks have.
+        parameters, fit_seconds, fit_cpu_seconds; None if the value of a part is not known. fit_cpu_seconds sums only
+        the models that have it: it is the processor time of updates, and only networks have updates.
     """
     whole = _within(name, parts)
 
@@ -73,7 +74,7 @@ def with_parts(
 
 
 def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a model and all that it is made of, parts of parts too, each once."""
+    """Return the names of a model and of all its parts, at any depth, each once."""
     inner = [one for part in parts.get(name, ()) for one in _within(part, parts)]
     return list(dict.fromkeys([name, *inner]))
 
@@ -82,7 +83,7 @@ def _cost(model: Measured) -> dict[str, float | None]:
     manifest, summary = model.fitted.artifact.manifest, _summary(model)
     bundle = [entry["bytes"] for name, entry in manifest["files"].items() if name.startswith(f"{BUNDLE_FOLDER}/")]
     facts = model.test.facts
-    # A stage that measured its own scoring says so; else its wall time, loading included, is all that is known.
+    # Without `score_seconds` in the facts, use the stage's wall time, which includes loading the model.
     seconds = facts.get("score_seconds") or model.test.manifest.get("seconds")
     speed = facts["tokens"] / seconds if seconds else None
     return {

@@ -1,4 +1,4 @@
-"""Scores, figures and samples of one model: the same stage for n-gram and network, champion and challenger."""
+"""Score one model, observe it and draw samples; the stages are the same for n-gram models and networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 @dataclass(frozen=True)
 class Measured:
-    """A fitted model: scores on both held-out splits, samples, what it expects of single tokens, and its audit."""
+    """Fitted model with its scores on both held-out splits, samples, token-level observations and audit."""
 
     fitted: Fitted
     test: Artifact
@@ -53,7 +53,7 @@ class Measured:
 
 @task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
-    """Score one model on the validation and the test split, observe it, let it write, and audit what it writes."""
+    """Score one model on the validation and test splits, draw samples, observe token predictions, run the audit."""
     tokens = prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(fitted.spec.name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
@@ -76,7 +76,7 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
-    """Return the scores of a bundle on a token stream: one stage for n-gram, network, champion and challenger."""
+    """Return the scores of a bundle on a token stream; champion and challenger go through this same stage."""
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
 
     def make(work: Path) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
-    """Return reviews that a bundle wrote for each star rating, and its suggestions for the prompts."""
+    """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     chosen = config.evaluation
     names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
 
@@ -118,18 +118,18 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:
-    """Return the rows of a score artifact: one per review."""
+    """Return the rows of a score artifact, one per review."""
     return pl.read_parquet(artifact.folder / SCORES_FILE)
 
 
 def figures_of_artifact(artifact: Artifact) -> Figures:
-    """Return the figures of a score artifact, added up from its rows."""
+    """Return the figures of a score artifact, summed from its rows."""
     labels = {name: artifact.facts[name] for name in LABELS}
     return figures_of(scores_of(artifact), **labels)
 
 
 def _log_once(tracker: Tracker, model: Measured) -> None:
-    """Write the figures unless the run has these very ones: not even if an attempt was cut off before or within."""
+    """Log the figures unless the run has their tag, which is set last: an interrupted attempt is repeated."""
     measured = (model.test, model.validation, model.samples, model.observed, model.audit)
     stamp = " ".join(artifact.digest for artifact in measured)
     if not tracker.has_tag(model.fitted.run_id, MEASURED_TAG, stamp):
@@ -140,10 +140,10 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
 
 
 def _log_figures(tracker: Tracker, model: Measured) -> None:
-    """Write test and validation figures, per-star slices and samples to the model's MLflow run."""
+    """Log test and validation figures, per-star slices, samples and audit to the model's MLflow run."""
     run = model.fitted.run_id
-    # Under a name of its own: "validation/perplexity" is the curve that the trainer draws, step by step. So are the
-    # figures of the observed test reviews, which are a sample: their nll is not the logarithm of "test/perplexity".
+    # "final_validation" because "validation/perplexity" is the trainer's curve by step. "observed" because these test
+    # reviews are a sample: their nll is not the logarithm of "test/perplexity".
     stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
     by_star = {f"stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
     for name, split, artifact, facts in (

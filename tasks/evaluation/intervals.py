@@ -1,4 +1,4 @@
-"""The stage of intervals: every figure of a run's models with its interval; differences, gaps to the floor, slices."""
+"""Estimate confidence intervals of a run's models: figures, differences, gaps to the floor, slices."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The models of a run beside each other.
+    """Comparison of the models of a run.
 
     Args:
         table: One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front.
-        floor: Facts of the floor; None where there is none.
-        artifact: Holds the intervals, differences and slices as Parquet.
+        floor: Facts of the floor; None if there is none.
+        artifact: Has the intervals, differences and slices as Parquet files.
     """
 
     table: pl.DataFrame
@@ -55,22 +55,22 @@ class Comparison:
 
     @property
     def differences(self) -> pl.DataFrame:
-        """See `evaluation.statistics.intervals.ComparedScores.difference_table`."""
+        """Paired differences, see `evaluation.statistics.intervals.ComparedScores.difference_table`."""
         return pl.read_parquet(self.artifact.folder / DIFFERENCES_FILE)
 
     @property
     def slices(self) -> pl.DataFrame:
-        """See `evaluation.statistics.slice_table.SLICES`."""
+        """Figures by slice, see `evaluation.statistics.slice_table.SLICES`."""
         return pl.read_parquet(self.artifact.folder / SLICES_FILE)
 
     @property
     def worst(self) -> pl.DataFrame:
-        """See `evaluation.statistics.slice_table.worst_slices`."""
+        """Worst slices, see `evaluation.statistics.slice_table.worst_slices`."""
         return pl.read_parquet(self.artifact.folder / WORST_FILE)
 
 
 def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Comparison:
-    """Put the models of a run beside each other; says so in the log where one is below the floor."""
+    """Compare the models of a run; log a warning for each model below the floor."""
     floor = estimate_floor(config, prepared).artifact
     artifact = estimate_intervals(config, prepared, measured, floor).artifact
     for name in artifact.facts["below_floor"]:
@@ -96,7 +96,7 @@ def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifac
 
 
 def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
-    """Return what each model is compared with: the name in the configuration where that is the same for all."""
+    """Return the baseline of each model; only the configured name if it is the baseline of all."""
     ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
     own = own_baselines(ways, parts, config.baseline)
@@ -104,7 +104,7 @@ def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
 
 
 def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
-    """Return what the test reviews cost the grammar that wrote them; empty facts where it has not written them."""
+    """Return the floor: the cost of the test reviews under the grammar; no facts if the grammar did not write them."""
 
     def make(work: Path) -> dict[str, Any]:
         columns = ("review_id", "text", "stars", "bytes")
@@ -119,7 +119,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
 
 
 def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
-    """Return intervals, paired differences and slices of the models of a run, all of it from the test reviews."""
+    """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
     chosen = config.evaluation
     sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
     limits = {"min_reviews": chosen.min_slice_reviews, "length_bins": chosen.length_bins}
@@ -155,7 +155,7 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
 
 
 def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: Baseline) -> dict[str, Any]:
-    """Write the slices and the worst of them; returns how many there are by dimension, and how many were left out."""
+    """Write all slices and the worst ones; return the numbers of slices and of slices left out, by dimension."""
     slices = pl.concat(each.table for each in sliced)
     slices.write_parquet(work / SLICES_FILE)
     worst_slices(slices, baseline).write_parquet(work / WORST_FILE)

@@ -1,4 +1,4 @@
-"""What a model expects at every position of some test reviews: scores of tokens, usefulness, calibration, context."""
+"""Observe a model at every token of a sample of test reviews: scores, usefulness, calibration, use of context."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 def observe_bundle(
     config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
 ) -> Built:
-    """Return what a bundle expects at each token of the observed test reviews.
+    """Return token scores, usefulness, calibration and effective context of a bundle on the observed test reviews.
 
     Args:
-        config: How many reviews, which contexts.
-        bundle_folder: The model.
-        tokens: Streams of its vocabulary, by split.
-        scores: Of this bundle on the test split.
-        label: Shown in the log.
+        config: Number of reviews, and the context lengths.
+        bundle_folder: Folder of the model's bundle.
+        tokens: Token streams in its vocabulary, by split.
+        scores: Scores of this bundle on the test split.
+        label: Name in the log.
     """
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 
@@ -63,7 +63,7 @@ def observe_bundle(
 
 
 def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
-    """Write the reliability table; return calibration error and nats per token, without and with the temperature."""
+    """Write the reliability table; return calibration error and nats per token, with and without temperature."""
     correct_N = (rows["rank"] == 1).fill_null(False).to_numpy()
     confidence_N, tempered_N = rows["confidence"].to_numpy(), rows["tempered_confidence"].to_numpy()
     table = reliability(confidence_N, correct_N)

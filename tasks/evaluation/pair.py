@@ -1,4 +1,4 @@
-"""Two models found, measured now on the same test reviews, and put beside each other."""
+"""Compare two models: find them, measure both on the same test reviews, and log the comparison."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from tracking.registry.version_settings import no_such_model, version_called
 
 FIT_PREFIX = "fit/"
 FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
-"""Of a fit's summary, under the names of `tasks.evaluation.cost.COSTS`."""
+"""Cost figures of a fit: name in `tasks.evaluation.cost.COSTS` → name in the fit's summary."""
 MARKDOWN_FILE = "comparison.md"
 log = logging.getLogger(__name__)
 
 
 @task(name="compare two", task_run_name="compare {first} {second}", cache_policy=NO_CACHE, persist_result=False)
 def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
-    """Measure two models on the test reviews of this configuration, and log what came of it.
+    """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
         config: The configuration.
-        prepared: Its data.
+        prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
-        second: The same of the other one.
-        parent_run_id: The MLflow run.
+        second: The other model, in the same form.
+        parent_run_id: The MLflow run that gets the comparison.
 
     Raises:
         ConfigError: There is no such version, alias or model.
@@ -62,11 +62,11 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
 
 
 def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
-    """Return a model, scored on the test reviews, with its samples; what was scored before is taken from the store.
+    """Return a model with scores on the test reviews, samples and cost; reuse stored scores and samples.
 
     Raises:
         ConfigError: There is no such version, alias or model.
-        BundleError: It cannot be opened.
+        BundleError: The model cannot be opened.
     """
     found = version_called(config, name)
     if found is not None:
@@ -94,7 +94,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
 
 
 def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, Fitted]:
-    """Return the fit of a model of this configuration and those of all its parts, by name, from the store."""
+    """Return the stored fits of a model of this configuration and of all its parts, by name."""
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
         raise no_such_model(config, name)
@@ -111,7 +111,7 @@ def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, 
 
 
 def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
-    """Return what MLflow was told of the cost of a version's fit; None each where its run is gone (`mlflow gc`)."""
+    """Return the cost of a version's fit as logged to MLflow; all None if its run was deleted (`mlflow gc`)."""
     try:
         metrics = tracker_of(config).metrics(run_id) if run_id else {}
     except ReviewLMError as error:
@@ -119,12 +119,12 @@ def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
             raise
         metrics = {}
     own = _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
-    # What a run's comparison recorded counts the parts of a model too.
+    # Prefer "cost/…", which the run's comparison logged: it includes the parts of a model.
     return {name: metrics.get(f"cost/{name}", value) for name, value in own.items()}
 
 
 def _cost(summary: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the figures of a fit's summary that say what it cost; None for those that it lacks."""
+    """Return the cost figures of a fit's summary; None for missing ones."""
     return {name: summary.get(known) for name, known in FIT_COSTS.items()}
 
 
@@ -148,7 +148,7 @@ def _verdicts(pair: Pair) -> list[str]:
 
 
 def write_markdown(pair: Pair, folder: Path) -> Path:
-    """Write the comparison as a document below *folder* and return its path."""
+    """Write the comparison as a Markdown file to *folder* and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [character if character.isalnum() or character in "-_." else "-" for character in f"{pair.a}--{pair.b}"]
     file = folder / f"{''.join(letters)}.md"

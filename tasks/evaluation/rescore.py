@@ -1,4 +1,4 @@
-"""Champions scored again on the reviews of each month that they were not made from: do they age?"""
+"""Score champions again, month by month, on reviews that they were not trained on, to measure decay."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Aged:
-    """A version and what became of it."""
+    """Registered version with its decay."""
 
     version: int
     decay: Decay
@@ -53,7 +53,7 @@ class Aged:
 
 @task(name="choose versions", cache_policy=NO_CACHE, persist_result=False)
 def choose_versions(config: RunConfig, versions: str) -> list[Version]:
-    """Return the versions to score: the champion first, and with *versions* = "all" every former champion after it.
+    """Return the versions to score: the champion, followed by every former champion if *versions* is "all".
 
     Raises:
         ConfigError: *versions* is neither "champion" nor "all".
@@ -72,9 +72,10 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
 
 @task(name="rescore", task_run_name="rescore v{version.version}", cache_policy=NO_CACHE, persist_result=False)
 def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Aged | None:
-    """Score a version on its held-out reviews and on those of *dataset* that it has never seen, month by month.
+    """Score a version, month by month, on its held-out reviews and on reviews of *dataset* that are new to it.
 
-    None, with a warning, where its data or its bundle are not here: without them nobody knows what is new to it.
+    Return None, with a warning, if its data or its bundle are missing: without its data it is unknown which reviews are
+    new to it.
     """
     digest = version.tags.get(DATA_TAG, "")
     known = store_of(config).find_usable("prepare", digest) if digest else None
@@ -96,13 +97,13 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
 
 
 def _reviews_of(config: RunConfig, folder: Path, known: Artifact, dataset: Artifact) -> pl.DataFrame:
-    """Return held-out and new reviews with month and part; of each month the first by a hash of their ids."""
+    """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
     form = _form(folder)
     most = config.rescore.month_reviews
     new = sample_months(dataset.folder, most, form, unknown_to(known_ids(store_of(config), known)))
     new, _ = in_languages(new, config.selection)
     held_out: list[pl.DataFrame] = []
-    for batch in iter_split(known.folder, "test"):  # which lie in the order of a hash
+    for batch in iter_split(known.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
         held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), most)]
     parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]
@@ -123,7 +124,7 @@ def _form(folder: Path) -> NormalForm:
 
 
 def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
-    """Return what says of review_ids which of them are not among the sorted hashes *seen* (`drift.known_ids`)."""
+    """Return a function that tells which review_ids are not among the hashes *seen* (`tasks.data.drift.known_ids`)."""
 
     def wanted(review_ids: pl.Series) -> pl.Series:
         hashes = review_ids.hash(seed=1).to_numpy()
@@ -134,7 +135,7 @@ def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
 
 
 def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:
-    """Return one row of sums per review, with month and part; a month that was scored already is not scored again."""
+    """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     @cache
     def bundle() -> Bundle:
         with converted_errors(folder):
@@ -154,14 +155,14 @@ def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version:
 def score_reviews(
     config: RunConfig, folder: Path, bundle: Callable[[], Bundle], reviews: pl.DataFrame, label: str
 ) -> pl.DataFrame:
-    """Return a bundle's scores of a few reviews, kept under the digests of both.
+    """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
     Args:
-        config: Where the store is.
-        folder: Of the bundle.
-        bundle: Opens it, if need be.
+        config: Locates the store.
+        folder: Folder of the bundle.
+        bundle: Opens the bundle; called only if the scores are not stored.
         reviews: Columns review_id, text, stars, bytes, words.
-        label: For the log.
+        label: Name in the log.
     """
     def make(work: Path) -> dict[str, Any]:
         opened = bundle()
@@ -180,7 +181,7 @@ def score_reviews(
 
 @task(name="decay", cache_policy=NO_CACHE, persist_result=False)
 def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, Any]:
-    """Keep curve, table and metrics (step = year and month, 202405) in MLflow; return the champion's verdict."""
+    """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict."""
     tracker = tracker_of(config)
     champion = aged[0]
     table = pl.concat([one.decay.table.insert_column(0, pl.lit(one.version).alias("version")) for one in aged])
