@@ -1,4 +1,4 @@
-"""Whose data and settings a flow or a verb about a version takes; nothing of Prefect is imported for it."""
+"""Resolve the data and settings of a command about a registered version, without importing Prefect."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tracking.registry.version_settings import settings_of as settings_of
 from tracking.registry.versions import CHAMPION as CHAMPION
 
 DATA = ("source.input", "source.synthetic", "source.business")
-"""Settings that say which data are meant."""
+"""Prefixes of the settings that choose the data."""
 
 
 def quarantined(preset: str, input: Sequence[str], overrides: Sequence[str]) -> tuple[VersionSettings, Artifact]:
-    """Return settings and data set: those that are given, or else the champion's; without a champion the only one.
+    """Return the given settings and data set, or the champion's; without a champion, the only data set of the store.
 
     Raises:
         ConfigError: There is no champion, and there are several data sets.
-        EmptyInput: There is no such data set in the store.
+        EmptyInput: The data set is not in the store.
     """
-    # A limit of the section may change what is read again, but not which files are meant.
+    # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
     same_data = [one for one in overrides if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
     try:
         chosen = settings_of(preset=preset, input=input, overrides=overrides)

@@ -1,4 +1,4 @@
-"""What the store knows of a fitted model's making, gathered into the record that goes with the registered version."""
+"""Gather from the store how a fitted model was built, as the lineage record of a registered version."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MADE_BY = {
     "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
     "validation": "tokens",
 }
-"""Stages by the name that others know their artifacts by."""
+"""Stage of an artifact by its name among the inputs of later stages."""
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 class Gathering:
-    """Walks from an artifact to all that it was made of; every step and source is met once.
+    """Walk from an artifact back through all its inputs, which collects every step and source once.
 
     Args:
-        config: Of the home folder whose store is read.
+        config: Locates the home folder and its store.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -45,7 +45,7 @@ class Gathering:
         self._vocabularies = list(self.store.all("vocabulary"))
 
     def add(self, artifact: Artifact) -> str:
-        """Add an artifact behind all that it was made of, and return its key."""
+        """Add an artifact after all its inputs, and return its key."""
         key = f"{artifact.stage}/{artifact.digest}"
         if key not in self.steps:
             made_by = {}
@@ -55,12 +55,12 @@ class Gathering:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
                     made_by[name] = self.add(maker)
-            self.store.check(artifact)  # some come from lists, for which nobody has looked into the files
+            self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
             self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
         return key
 
     def _maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
-        """Return the artifact that an input is, None where it came from outside or has left the store."""
+        """Return the artifact behind an input; None if it came from outside or was removed from the store."""
         stage = artifact.stage
         if stage in ("tokens", "score", "samples", "fit"):
             if name == "vocabulary":
@@ -74,16 +74,16 @@ class Gathering:
         return self.store.find(MADE_BY[name], value) if name in MADE_BY else None
 
     def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
-        """Return the newest of equal vocabularies; of other data one is taken only where none of these data is there.
+        """Return the newest vocabulary with this digest, preferably trained on the data *clean*.
 
-        Different data may give equal vocabularies, of letters say.
+        Different data may give equal vocabularies, for example of letters.
         """
         equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
         own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
         return next(iter([*own, *equal]), None)
 
     def _source(self, artifact: Artifact, name: str, value: str) -> Source:
-        """Describe what came from outside; what cannot be told is of kind "unknown", and no reason to stop."""
+        """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             return Source("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
@@ -99,7 +99,7 @@ class Gathering:
 
 
 def _by_file(store: Store, stage: str, file: str) -> dict[str, Artifact]:
-    """Return the artifacts of a stage by the SHA-256 of one of their files; of equal ones the newest."""
+    """Return the artifacts of a stage by the SHA-256 of one of their files; for equal hashes the newest."""
     found = reversed(list(store.all(stage)))
     return {one.manifest["files"][file]["sha256"]: one for one in found if file in one.manifest["files"]}
 
@@ -109,7 +109,7 @@ def _size(path: Path) -> int:
 
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
-    """Return the single values of an artifact's facts, and of a fit its model's options."""
+    """Return the scalar facts of an artifact; for a fit, also the options of its model."""
     kept = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
     if artifact.stage == "fit":
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
@@ -118,12 +118,12 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
-    """Return the record of a fitted model.
+    """Return the lineage record of a fitted model.
 
     Args:
-        config: That it was made with; its home folder holds the store.
-        fit: The model's artifact.
-        measured: Scores and samples of it.
+        config: The configuration of its run; its home folder contains the store.
+        fit: The fit's artifact.
+        measured: Artifacts with the model's scores and samples.
     """
     gathering = Gathering(config)
     key = gathering.add(fit)
@@ -137,9 +137,9 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
 
 
 def keep_lineage(config: RunConfig, model_uri: str, measured: Measured) -> str:
-    """Put the record of a measured model beside its logged model, before that is registered, and return its root.
+    """Attach the lineage record of a measured model to its logged model before registration, and return its root.
 
-    A model that is registered already keeps its record: the root stands on that version.
+    A model that is already registered keeps its record, because its version is tagged with the root.
     """
     artifacts = (measured.test, measured.validation, measured.samples)
     lineage = lineage_of(config, measured.fitted.artifact, artifacts)
@@ -149,10 +149,10 @@ def keep_lineage(config: RunConfig, model_uri: str, measured: Measured) -> str:
 
 
 def recorded(config: RunConfig, bundle: Path) -> Lineage:
-    """Return the record of a version by its bundle: its own, or, of an older version, what the store still knows.
+    """Return the lineage record of a version by its bundle; for an older version without one, gather it from the store.
 
     Raises:
-        ArtifactError: The version has no record and its fit has left the store.
+        ArtifactError: The version has no record and its fit is not in the store.
         Damaged: The record was changed.
     """
     if (own := record_of(bundle)) is not None:
@@ -181,8 +181,8 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, 
     """Return a registered version's record, the folder of its bundle, and its number.
 
     Raises:
-        BundleError: No such version, or its files are gone.
-        ArtifactError, Damaged: See `recorded`; also where the record is not the one that the version's tag names.
+        BundleError: There is no such version, or its files are gone.
+        ArtifactError, Damaged: See `recorded`; also if the record does not match the root in the version's tag.
     """
     _, found = find(config, reference)
     record = recorded(config, found.folder)

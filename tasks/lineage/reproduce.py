@@ -1,4 +1,4 @@
-"""A registered version made again, stage by stage in a home folder of its own, each held against the record of it."""
+"""Reproduce a registered version stage by stage in a separate home folder, and compare each with its record."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from tasks.tracking.track import registry_of
 
 log = logging.getLogger(__name__)
 ON_DISK = ("file", "replay", "business")
-"""Kinds of sources that are files of their own."""
+"""Kinds of sources that are files on disk."""
 
 
 def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]:
-    """Return where the raw files lie now, by SHA-256: where they lay then, or among the files *given*.
+    """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
 
     Raises:
-        Unreadable: One has changed, or is gone, and none of those given has its bytes.
-        ArtifactError: The record does not tell where an input came from.
+        Unreadable: A file has changed or is gone, and no given file has its bytes.
+        ArtifactError: The record does not say where an input came from.
     """
     found: dict[str, Path] = {}
     others = list(source_names(given)) if given else []
@@ -73,15 +73,15 @@ def _lost(source: Source) -> Unreadable:
 
 
 def configuration_of(lineage: Lineage) -> RunConfig:
-    """Return the recorded configuration with no other models than the version's own and its parts.
+    """Return the recorded configuration, reduced to the version's own model and its parts.
 
     Raises:
-        ConfigError: This code does not know a setting of then; it names the commit that did.
+        ConfigError: The current code does not know a recorded setting; the error names the version's commit.
     """
     values = deepcopy(lineage.configuration)
     specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
-    # Names are labels: a fit that was there already may have been made under another one, which its bundle has kept.
+    # Take the model names from the fits: a reused fit may have been built under another name, kept in its bundle.
     values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}
     try:
         with as_written():
@@ -95,7 +95,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
 
 
 def executed(config: RunConfig, step: Step) -> RunConfig:
-    """Return the configuration with the device, threads and processes that a step was made with."""
+    """Return the configuration with the device, threads and processes that built a recorded step."""
     then, machine = step.environment.get("execution", {}), step.environment.get("machine", {})
     cores, gpus = machine.get("cores", 1), machine.get("gpus", [])
     device = then.get("device", "auto")
@@ -109,13 +109,13 @@ def executed(config: RunConfig, step: Step) -> RunConfig:
 
 
 class Reproduction:
-    """Makes the steps of a record again, in their order; `REVIEWLM_HOME` must be the new home folder by then.
+    """Reproduction of the steps of a record, in their order; `REVIEWLM_HOME` must be set to the new home folder.
 
     Args:
         lineage: The record.
-        sources: Where the raw files lie, from `find_sources`.
-        bundle: Folder of the version's bundle; a vocabulary that was kept from an earlier champion is in it.
-        weights: Where a network started from, by SHA-256 of the weights.
+        sources: Paths of the raw files, from `find_sources`.
+        bundle: Folder of the version's bundle; it contains a vocabulary that was kept from an earlier champion.
+        weights: Folders of start weights, by SHA-256 of the weights.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Reproduction:
         }
 
     def make(self, step: Step) -> Compared:
-        """Make one step again, of what was made again before, and compare."""
+        """Build one step again from the steps reproduced before, and compare it with its record."""
         artifact = self._makers[step.stage](executed(self.config, step), step)
         self.made[step.key] = artifact
         return compare(step, step_of(artifact, {}, facts_of(artifact)), self.lineage.label(step))
@@ -142,7 +142,7 @@ class Reproduction:
         return self.made[step.made_by[name]]
 
     def _synthesise(self, config: RunConfig, step: Step) -> Artifact:
-        # Its own options: where files were given, the configuration may have others for the corpus that they equal.
+        # Use the step's own options. If the run was given the corpus as files, the configuration may differ from them.
         source = config.source.model_copy(update={"synthetic": SyntheticConfig(**step.options)})
         return _built(synthesise.fn(config.model_copy(update={"source": source})))
 
@@ -196,7 +196,7 @@ class Reproduction:
             start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
         vocabulary = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
         clean = self._clean()
-        # A fit looks at no data card; it is not made again.
+        # A fit does not use the data card, so it is not reproduced; *clean* takes its place.
         prepared = Prepared(clean, clean, {spec.vocabulary: vocabulary}, {spec.vocabulary: tokens})
         plan = FitPlan(spec, inputs, digests, start)
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
@@ -215,10 +215,10 @@ class Reproduction:
 
 
 def _built(result: Any) -> Artifact:
-    """Return what a stage's task has built; one that was there already would say nothing about making it again.
+    """Return the artifact that a stage's task has built; refuse a reused one, which would prove nothing.
 
     Raises:
-        ReviewLMError: It was there.
+        ReviewLMError: The artifact was reused.
     """
     if not isinstance(result, Artifact):
         raise ReviewLMError("A stage was found instead of made again", cause="the home folder is not a new one")
@@ -228,12 +228,12 @@ def _built(result: Any) -> Artifact:
 def steps_again(
     reproduction: Reproduction, make: Callable[[Step], Compared], platform: Sequence[str]
 ) -> list[Compared]:
-    """Make the steps again, in order; on the same platform what comes behind the first that differs is left out.
+    """Reproduce the steps in order; on the same platform stop after the first step that differs.
 
     Args:
-        reproduction: Of the record.
-        make: Makes one step, e.g. `reproduction.make`.
-        platform: How the platform differs from the one of then; none: not at all.
+        reproduction: The reproduction of the record.
+        make: Reproduces one step, e.g. `reproduction.make`.
+        platform: Differences between the recorded platform and the current one; empty if there are none.
     """
     compared: list[Compared] = []
     for step in reproduction.lineage.steps:
@@ -245,7 +245,7 @@ def steps_again(
 
 @task(name="make again", task_run_name="make {step.stage} again", cache_policy=NO_CACHE, persist_result=False)
 def make_again(reproduction: Reproduction, step: Step) -> Compared:
-    """Make one step of a version again and compare it with the record."""
+    """Reproduce one step of a version and compare it with the record."""
     began = time()
     compared = reproduction.make(step)
     log.info(
@@ -256,10 +256,10 @@ def make_again(reproduction: Reproduction, step: Step) -> Compared:
 
 
 def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
-    """Return the folders of the weights that networks of this version started from, by SHA-256.
+    """Return the folders of the start weights of this version's networks, by SHA-256.
 
     Raises:
-        BundleError: No registered version holds them any more.
+        BundleError: No registered version has the weights any more.
     """
     found: dict[str, Path] = {}
     wanted = {source.sha256 for source in lineage.sources if source.kind == "weights"}
@@ -285,7 +285,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
 
 @task(name="show verdict", cache_policy=NO_CACHE, persist_result=False)
 def show_verdict(verdict: Mapping[str, Any]) -> None:
-    """Show in Prefect what came of it."""
+    """Show the result of the reproduction in Prefect."""
     rows = [
         {"stage": step["stage"], "of": step["label"], "equal": step["equal"], "files": ", ".join(step["files"][:3])}
         for step in verdict["steps"]
