@@ -1,4 +1,4 @@
-"""What a verb has found out about models, as one run in MLflow: figures, tables and pictures."""
+"""Log what a verb has measured on models as one MLflow run: figures, tables and plots."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def track(
     """Write a finished run to MLflow and return its id.
 
     Args:
-        config: Says where MLflow is.
-        name: Of the run.
-        settings: What was asked, as parameters.
-        metrics: Figures by name; infinite ones are left to the tables.
-        tables: Rows by the name of their file.
-        figures: Pictures by the name of their file.
+        config: Locates MLflow.
+        name: Name of the run.
+        settings: Settings of the verb, logged as parameters.
+        metrics: Figures by name; infinite ones are not logged as metrics, only in the tables.
+        tables: Rows by file name.
+        figures: Plots by file name.
     """
     tracker = tracker_of(config)
     run = tracker.start_run(name, {**run_tags(git_commit=git_commit()), "reviewlm.kind": "memory"})

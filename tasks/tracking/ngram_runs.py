@@ -1,4 +1,4 @@
-"""A comparison of n-gram models in MLflow: a parent run with tables and pictures, a child run for every model."""
+"""Log a comparison of n-gram models to MLflow: a parent run with tables and plots, a child run for each model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NAME = "ngram compare"
 def track(config: RunConfig, found: Comparison, settings: Mapping[str, Any]) -> str:
     """Write the comparison to MLflow and return the id of its parent run.
 
-    Every estimator is a run of its own, with its discounts and other parameters, counts of counts, n-grams per order,
-    size, speed and perplexity. An infinite perplexity is shown as the largest number there is, beside the number of
-    events that made it so.
+    Each estimator gets a child run with its discounts and other parameters, counts of counts, n-grams per order, size,
+    speed and perplexity. An infinite perplexity is shown as the largest number, next to the number of events with
+    probability zero.
     """
     import polars as pl
 

@@ -1,4 +1,4 @@
-"""What a model's MLflow run says it was made with."""
+"""Collect the parameters that a model's MLflow run shows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OBJECTIVES = {
     "neural_cache": {"output": "theta, window and weights tuned on validation"},
     "dynamic": {"output": "rate and decay tuned on validation"},
 }
-"""Of kinds of models that have no output layer of their own."""
+"""Objective by model kind, for kinds without an output layer."""
 
 
 def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
-    """Return the four choices of a recipe, each its own section: data, architecture, objective, optimiser."""
+    """Return the parameters in four sections: data, architecture, objective, optimiser."""
     architecture = asdict(spec)
     objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
     optimiser = architecture.pop("training", {})

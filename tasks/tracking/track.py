@@ -1,8 +1,8 @@
-"""What the pipeline tells MLflow: one parent run per flow run, one child run per fitted model.
+"""Log the pipeline to MLflow: one parent run per flow run, one child run per fitted model.
 
-MLflow is a view of the store: nothing is read back from it but the id of the run that describes a fit, the registry's
-aliases and the bundles of registered versions. So it may be away for a while: what it is told waits on this disk
-(`tracking/runs/delivery.py`). A flow needs it at its start, where a wrong address is found out, and for the registry.
+MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
+aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
+(`tracking/runs/delivery.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ JOURNAL = "metrics.jsonl"
 NOTE_LENGTH = 7_500
 FIT_TAG = "reviewlm.fit"
 DATA_TAG = "data"
-"""Of a registered version: the digest of the prepared data set that its model was trained on."""
+"""Tag of a registered version: the digest of the prepared data set that its model was trained on."""
 
 
 def tracker_of(config: RunConfig) -> Tracker:
-    """Return the tracker of a configuration: SQLite in the home folder unless a tracking URI is given."""
+    """Return the tracker of a configuration; it uses SQLite in the home folder unless a tracking URI is given."""
     config.home.mkdir(parents=True, exist_ok=True)
     return tracker_at(config)
 
 
 def registry_of(config: RunConfig) -> Registry:
-    """Return the model registry of a configuration; a flow waits for it, and until MLflow has all that waits for it.
+    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has all waiting writes.
 
     Raises:
-        TrackingUnavailable: MLflow does not come back within `execution.tracking_patience` seconds.
+        TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
     """
     tracker = tracker_of(config)
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
@@ -66,16 +66,15 @@ def registry_of(config: RunConfig) -> Registry:
 
 
 def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
-    """Return the configuration with the registered model that a reference means
-    (`tracking.logged_models.opening.locate`).
+    """Return the configuration with the registered model of a reference (`tracking.logged_models.opening.locate`).
 
-    For flows that ask about a version. One that registers a version goes by the configured name alone.
+    Use it in flows that read a version. A flow that registers a version uses the configured name only.
     """
     return about(config, reference)
 
 
 def prefect_tags() -> dict[str, str]:
-    """Return the tags that lead from an MLflow run to its Prefect flow run; empty outside a flow."""
+    """Return the tags that link an MLflow run to its Prefect flow run; empty outside a flow."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return {}
@@ -85,7 +84,7 @@ def prefect_tags() -> dict[str, str]:
 
 
 def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
-    """Return whether a failed task may be tried again: only where MLflow could not be reached."""
+    """Return whether Prefect may retry a failed task: only if MLflow could not be reached."""
     try:
         state.result()
     except Exception as error:
@@ -101,15 +100,15 @@ def prefect_link() -> str:
 
 @contextmanager
 def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
-    """Open the MLflow run of a flow run; it ends FINISHED, or FAILED (KILLED) with the error in its description.
+    """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    *known* is the run that an earlier flow run has left and that this one goes on with, if it is still there.
+    *known* is the run of an earlier flow run; it is reopened if it still exists.
 
     Raises:
         TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
     """
     tracker = tracker_of(config)
-    tracker.wait(config.execution.tracking_patience)  # a wrong address is found out now, not after hours
+    tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_abandoned(tracker)
     about = {"reviewlm.preset": config.preset}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
@@ -130,13 +129,13 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
 
 
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
-    """Show a link to the MLflow run among the flow run's artifacts in Prefect."""
+    """Add a link to the MLflow run to the flow run's artifacts in Prefect."""
     if FlowRunContext.get() is not None:
         create_link_artifact(link=tracker.link(run_id), link_text="MLflow run", key="mlflow-run")
 
 
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
-    """Append a paragraph to a run's description, unless it says so already; nothing where MLflow is away."""
+    """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
     with suppress(TrackingUnavailable):
         said = tracker.tag(run_id, NOTE)
         if text and text not in said:
@@ -145,12 +144,12 @@ def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
 
 @contextmanager
 def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """End a run as FAILED, or as KILLED where it was interrupted, if the block does not come to its end."""
+    """End a run as FAILED if the block raises, or as KILLED if it was interrupted."""
     try:
         yield
     except BaseException as error:
-        failed = isinstance(error, Exception) and not interrupted()  # an ended fit, a lost server follow from it
-        with suppress(ReviewLMError):  # an MLflow that is away must not hide what happened
+        failed = isinstance(error, Exception) and not interrupted()  # an interrupt causes exceptions too
+        with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
             tracker.set_tags(run_id, {NOTE: f"{note}\n\n{prefect_link()}".strip()})
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
@@ -161,7 +160,7 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 @dataclass
 class ModelRun:
-    """The MLflow run of one fit: new, or the one that described it the first time."""
+    """MLflow run of one fit: a new one, or (*known*) the finished one that already describes the fit."""
 
     tracker: Tracker
     run_id: str
@@ -169,11 +168,11 @@ class ModelRun:
 
     @property
     def link(self) -> str:
-        """The run's page."""
+        """Address of the run's page."""
         return self.tracker.link(self.run_id)
 
     def forward(self, journal: Path, settled: bool = True) -> None:
-        """Send what is new in the journals of a fit; while they are written, only what no divergence can take back."""
+        """Send new points of a fit's journals; with *settled*, only points that a later divergence cannot take back."""
         for file in (journal, journal.with_name(SYSTEM_JOURNAL)):
             if not self.known and file.is_file():
                 self.tracker.log_journal(self.run_id, file, settled)
@@ -193,14 +192,14 @@ class ModelRun:
 def open_model_run(
     config: RunConfig, spec: ModelSpec, digest: str, prepared: Prepared, parent_run_id: str, there: bool
 ) -> Iterator[ModelRun]:
-    """Yield the run that describes the fit *digest*: a finished one is linked, else a child run is started.
+    """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
 
-    A finished run whose logged model has lost its files is not linked: the gate could score nothing of it, and would
-    refuse this model for ever. The fit is described, and its model logged, anew.
+    A finished run is not linked if the files of its logged model are gone: the gate could not score that model and
+    would always refuse it. Then a new run describes the fit and logs the model again.
 
-    A fit that is not *there* and will be built anew gets a new run too: its bundle may differ from the one that the old
-    run logged, and what the gate measures must be what is registered. But the run of a fit that was killed goes on with
-    the fit.
+    A fit that is not in the store (*there* is false) also gets a new run. Its new bundle may differ from the one that
+    the old run logged, and the gate must measure the bundle that is registered. If the fit was killed, its run is
+    reopened and continued.
     """
     tracker = tracker_of(config)
     finished_run = _found(tracker, digest, "FINISHED") if there else None
@@ -229,12 +228,12 @@ def open_model_run(
 
 
 def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
-    """Return a token stream as `Tracker.log_datasets` takes it: table, name, digest, what it is used for."""
+    """Return a token stream in the form of `Tracker.log_datasets`: table, name, digest, context (the split)."""
     return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
 
 
 def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
-    """Record the prepared reviews, and every token stream, as inputs of a flow's run."""
+    """Log the prepared reviews and every token stream as inputs of a flow's run."""
     streams = [
         dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
     ]
@@ -254,7 +253,7 @@ def _new_model_run(
 
 
 def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
-    """Return the run of a fit that was killed, set to RUNNING and below this flow's run; None where there is none."""
+    """Reopen the run of a killed fit as a child of this flow's run and return its id; None if there is none."""
     run_id = _found(tracker, digest, "KILLED")
     if run_id is None or not reopen_run(tracker, run_id):
         return None
@@ -262,7 +261,7 @@ def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_
         tracker.log_params(run_id, parameters)
     except TrackingUnavailable:
         raise
-    except ReviewLMError:  # its settings differ in what does not belong to the fit, e.g. its name
+    except ReviewLMError:  # settings outside the fit's digest differ, e.g. the name
         tracker.end_run(run_id, "KILLED")
         return None
     tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags()})
@@ -270,21 +269,21 @@ def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_
 
 
 def _found(tracker: Tracker, digest: str, status: str) -> str | None:
-    """Return the newest run of a fit, None where there is none, or MLflow is away."""
+    """Return the newest run of a fit with a status; None if there is none or MLflow does not answer."""
     with suppress(TrackingUnavailable):
         return tracker.find_run(FIT_TAG, digest, status)
     return None
 
 
 def _is_whole(tracker: Tracker, run_id: str) -> bool:
-    """Return whether the model that a finished run logged still has its files; True where MLflow is away."""
+    """Return whether the logged model of a finished run still has its files; True if MLflow does not answer."""
     with suppress(TrackingUnavailable):
         return has_bundle(tracker, tracker.tag(run_id, MODEL_URI_TAG))
     return True
 
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:
-    """Return a model run's description: what it is, what it came to on the test reviews, and where it was made."""
+    """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
     made_of = f", made of {', '.join(parts)}" if (parts := parts_of(spec)) else ""
     said = (
         f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
