@@ -124,7 +124,7 @@ def _form(folder: Path) -> NormalForm:
 
 
 def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
-    """Return a function that tells which review_ids are not among the hashes *seen* (`tasks.data.drift.known_ids`)."""
+    """Return a function that marks review_ids not in *seen*, the sorted hashes from `tasks.data.drift.known_ids`."""
 
     def wanted(review_ids: pl.Series) -> pl.Series:
         hashes = review_ids.hash(seed=1).to_numpy()
