@@ -1,8 +1,8 @@
-"""What a challenger has learnt from besides the data of today: a warm start takes weights that other data have made.
+"""Trace the training data behind a challenger's start weights, and look for current test reviews in them.
 
-The leak certificate speaks of the data of today alone. Where the split's salt, its shares or the groups of
-near-duplicates have changed since the start weights were trained, a test review of today may have been a training
-review of then. So the chain of start weights is followed, parts of mixtures too, to every prepared data set.
+The leak certificate covers only the current data. With a warm start, earlier data have shaped the weights too. If the
+split's salt, its shares or the groups of near-duplicates have changed since then, a current test review may have been a
+training review. So follow the chain of start weights, parts of mixtures included, to every prepared data set.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 @dataclass(frozen=True)
 class Past:
-    """What is known of the data behind a model's start weights.
+    """Result of the search in the data behind a model's start weights.
 
     Args:
-        clean: Whether no test review of today was a training review of then; nothing earlier is clean.
-        detail: A sentence about it; empty where the model started from fresh weights.
+        clean: Whether no current test review was a training review of earlier data; true if there are no earlier data.
+        detail: A sentence about it; empty if there are no earlier data.
     """
 
     clean: bool
@@ -44,12 +44,12 @@ class Past:
 
 
 def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
-    """Look for the test reviews of today among all that a bundle's start weights were trained on.
+    """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
     Args:
-        config: Names the store and the registry.
-        clean: The prepared data of today, whose own splits the leak certificate compares.
-        bundle: Of the challenger.
+        config: Locates the store and the registry.
+        clean: The current prepared data; the leak certificate compares their own splits.
+        bundle: Folder of the challenger's bundle.
     """
     data, problems = _followed(config, bundle)
     earlier = [digest for digest in data if digest != clean.digest]
@@ -73,12 +73,12 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
 
 
 def learnt_from(config: RunConfig, bundle: Path) -> list[str]:
-    """Return the digests of all prepared data that a bundle, its parts and its start weights have learnt from."""
+    """Return the digests of all prepared data that a bundle, its parts and its start weights were trained on."""
     return _followed(config, bundle)[0]
 
 
 def _followed(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
-    """Return the digests of all prepared data behind a bundle, its own first, and what could not be followed."""
+    """Return the digests of all prepared data behind a bundle, its own first, and problems in tracing them."""
     known = _Known(config)
     waiting, seen, data, problems = [bundle], set[str](), dict[str, None](), []
     while waiting:
@@ -97,7 +97,7 @@ def _followed(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
 
 
 class _Known:
-    """Bundles by what is in them: those of the store's fits, then those of the registered versions."""
+    """Index of bundles by the hashes of their files: first the store's fits, then the registered versions."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.store = config, store_of(config)
@@ -112,23 +112,23 @@ class _Known:
                     self.weights.setdefault(entry["sha256"], fit)
                 elif Path(name).name == WEIGHTS:
                     within.setdefault(entry["sha256"], fit)
-        self.weights = within | self.weights  # a network's own fit tells more than a mixture that holds a copy
+        self.weights = within | self.weights  # prefer a network's own fit to a mixture with a copy of its weights
 
     def parents(self, told: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
-        """Yield of a bundle's `spec.json` each part and the start weights, with the bundle that they are from."""
+        """Yield each part and the start weights named in a bundle's `spec.json`, with their bundle folder or None."""
         for name, digest in told.get("parts", {}).items():
             yield f"weights of part '{name}'", self._stored(self.bundles, digest) or self._registered(digest, SPEC)
         if start := told.get(INPUT):
             yield f"start weights {start[:16]}", self._stored(self.weights, start) or self._registered(start, WEIGHTS)
 
     def _stored(self, fits: dict[str, Artifact], sha256: str) -> Path | None:
-        """Return the bundle of a fit; None where there is no such fit, or it is damaged, which is logged."""
+        """Return the bundle folder of a stored fit; None if there is no such fit or it is damaged (logged)."""
         fit = fits.get(sha256)
         whole = fit and self.store.find_usable(fit.stage, fit.digest)
         return whole.folder / BUNDLE_FOLDER if whole else None
 
     def _registered(self, sha256: str, file: str) -> Path | None:
-        """Return the bundle of the newest version with a file of that name and hash; None where there is none."""
+        """Return the bundle folder of the newest version that has a file with this name and hash; None if none has."""
         registry = registry_of(self.config)
         for version in registry.versions():
             try:
@@ -141,7 +141,7 @@ class _Known:
 
 
 def _learnt(then: Artifact, clean: Artifact) -> list[str]:
-    """Return the ids of the test reviews of today that were training reviews of then, sorted."""
+    """Return the sorted ids of the test reviews of *clean* that are training reviews of *then*."""
     train, test = (
         pl.scan_parquet(artifact.folder / "clean.parquet").filter(pl.col("split") == split).select("review_id")
         for artifact, split in ((then, "train"), (clean, "test"))

@@ -1,4 +1,4 @@
-"""Both models scored on the champion's own frozen test reviews: does the challenger know what the champion knew?"""
+"""Score champion and challenger on the champion's own frozen test reviews, to detect a loss on older data."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def score_champion_reviews(
 ) -> ChampionReviews | None:
     """Score champion and challenger on the test reviews of the data that the champion was trained on.
 
-    Reviews that the challenger has learnt from are left out. Where all others are among its own test reviews, their
-    scores are there already. None where the rule does not apply: there is no champion that could be measured, it is the
-    challenger itself, or the policy sets no limit.
+    Leave out reviews that the challenger was trained or validated on. If the rest are all test reviews of this run,
+    reuse their scores. Return None if the rule does not apply: there is no champion that can be measured, the champion
+    is the challenger itself, or the policy sets no limit.
     """
     if champion is None or champion.scored is None or config.promotion.max_champion_loss is None:
         return None
@@ -76,7 +76,7 @@ def score_champion_reviews(
 
 
 def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact]) -> Artifact:
-    """Return the chosen reviews as an artifact that is tokenized like prepared data: all of them are test reviews."""
+    """Return the chosen reviews as an artifact with only a test split, so that it is tokenized like prepared data."""
     options = {"most": config.promotion.champion_reviews, "seed": config.evaluation.seed}
     inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
 
@@ -92,7 +92,7 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact])
 def _scores(
     config: RunConfig, chosen: Artifact, scored: Scored, champion: Champion, version: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the scores of challenger and champion on the chosen reviews, made before or now."""
+    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing."""
     assert champion.scored is not None
     assert champion.folder is not None
     known = (scored.rows, champion.scored.rows)
@@ -108,7 +108,7 @@ def _scores(
 
 
 def _scored_on(config: RunConfig, folder: Path, chosen: Artifact, who: str) -> tuple[pl.DataFrame, Artifact]:
-    """Return the scores of a bundle on the chosen reviews, and these as tokens of its vocabulary."""
+    """Return the scores of a bundle on the chosen reviews, and the reviews' token stream in its vocabulary."""
     label = f"{who} on the champion's reviews"
     with converted_errors(folder):
         tokens = tokenize.submit(config, str(folder / VOCABULARY_FILE), TEST, chosen, label).result()
@@ -123,7 +123,7 @@ def _data_of(champion: Champion) -> str:
 
 
 def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> list[Artifact]:
-    """Return the prepared data that the challenger has learnt from: those of today, and those of its start weights."""
+    """Return the prepared data that the challenger has learnt from: the current data and those of its start weights."""
     found = {prepared.clean.digest: prepared.clean}
     for digest in learnt_from(config, challenger.fitted.bundle):
         if digest not in found and (then := store_of(config).find("prepare", digest)):
@@ -132,7 +132,7 @@ def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> l
 
 
 def _lost(config: RunConfig, champion: Champion, what: str) -> str:
-    """Say that the champion's data are gone, and what to do."""
+    """Log that the champion's data are gone, and return the problem with its remedy."""
     problem = f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}"
     log.warning("%s", problem)
     lineage = f"`reviewlm lineage {config.promotion.model_name}/{champion.version}`"

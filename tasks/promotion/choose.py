@@ -1,4 +1,4 @@
-"""Which model of a run is tried: the best on validation, unless the gate must refuse it whatever its test scores."""
+"""Choose the challenger of a run: the best model on validation that the gate need not refuse for other reasons."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
     retry_condition_fn=tracking_was_away,
 )
 def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
-    """Return the model with the fewest open bits per byte on the validation split; the test split has no say.
+    """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 
-    One that the gate must refuse for what is known before any test score is passed over for the next best. Where all
-    are such, the best is tried all the same: the gate then says why.
+    Skip models that the gate must refuse regardless of test scores. If that is true of all models, return the best one;
+    the gate then gives the reasons.
 
     Raises:
-        TrackingUnavailable: The registry, which knows the champion, does not answer.
+        TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
     ranked = ranking(evaluated)
     champion = _champion_folder(config)
@@ -50,26 +50,26 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
 
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
-    """Return the models of a run, the best on the validation split first; infinite figures last."""
+    """Return the models of a run ordered by open bits per byte on validation, best first, infinite figures last."""
     figures = {model.name: figures_of_artifact(model.validation).open_bits_per_byte for model in evaluated.models}
     return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
 
 
 def best_allowed(config: RunConfig, evaluated: Evaluated) -> Measured:
-    """Return the best model on validation among those that adapt as the policy wants; among all where none does."""
+    """Return the best model on validation among those that adapt as the policy wants; if none does, among all."""
     ranked, wanted = ranking(evaluated), config.promotion.adaptation
     allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted))
     return next(allowed, ranked[0])
 
 
 def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
-    """Return why the gate must refuse a model whatever it scores on the test reviews; empty where it need not.
+    """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason.
 
     Args:
         config: Has the policy.
-        prepared: The data of today.
-        model: That might be tried.
-        champion: Folder of the champion's bundle; None where there is none, or it cannot be opened.
+        prepared: The current data.
+        model: Candidate for the challenger.
+        champion: Folder of the champion's bundle; None if there is no champion or its bundle cannot be opened.
     """
     policy, bundle = config.promotion, model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
@@ -86,7 +86,7 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: P
 def passed_over(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Path | None
 ) -> tuple[str, ...]:
-    """Return a sentence about each model that is better on validation than the challenger and was not tried."""
+    """Return a sentence about each model that is better on validation than the challenger but was skipped."""
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {model.name: hopeless(config, prepared, model, champion) for model in better}
@@ -95,7 +95,7 @@ def passed_over(
 
 
 def _champion_folder(config: RunConfig) -> Path | None:
-    """Return the folder of the champion's bundle, None where there is none that can be read; the gate says more."""
+    """Return the folder of the champion's bundle; None if there is none that can be read (the gate reports why)."""
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     if version is None:

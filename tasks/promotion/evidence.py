@@ -1,4 +1,4 @@
-"""What the gate's decision rests on, gathered now: leaks, checks, drift, audit, a model asked in a fresh process."""
+"""Gather the evidence for the gate's decision: leaks, checks, drift, audit, a smoke test in a fresh process."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def gather_evidence(
     champion: Champion | None, version: int | None, drift: Artifact | None,
     champion_reviews: ChampionReviews | None = None,
 ) -> Evidence:  # fmt: skip
-    """Return all that is known of challenger and champion.
+    """Return the evidence about challenger and champion.
 
     Args:
-        config: Section `evaluation` has the draws of the bootstrap, `promotion` the policy.
-        prepared: The data, with their certificate and checks.
-        evaluated: All models of the run, the baseline among them.
-        challenger: The model that would be champion.
-        scored: Its scores.
+        config: Section `evaluation` has the number of bootstrap draws, `promotion` the policy.
+        prepared: The data, with leak certificate and checks.
+        evaluated: All models of the run, including the baseline.
+        challenger: The challenger.
+        scored: The challenger's scores.
         champion: The champion with its scores, if there is one.
-        version: Of the registered challenger; None if it is the champion itself.
-        drift: What the stage "drift" found, if it ran.
-        champion_reviews: What `score_champion_reviews` found.
+        version: Number of the registered challenger; None if the challenger is the champion itself.
+        drift: Artifact of the stage "drift", if it ran.
+        champion_reviews: Result of `score_champion_reviews`.
     """
     facts = challenger.test.facts
     baseline, documents = _baseline(config, evaluated, challenger), documents_of(prepared.clean)
@@ -88,9 +88,9 @@ def gather_evidence(
 
 
 def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> Measured:
-    """Return the challenger's own baseline: one that adapts for one that adapts, where the run has such a one.
+    """Return the challenger's baseline: for an adapting challenger an adapting baseline, if the run has one.
 
-    Otherwise it is the configuration's: what an adapting model must beat at least.
+    Otherwise return the configured baseline, which an adapting model must beat at least.
     """
     own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
     return evaluated.named(own or config.baseline)
@@ -123,7 +123,7 @@ def _data(
 
 
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
-    """Return whether all data checks passed, None where there were none, and how many they are."""
+    """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
     detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
     return all(report.passed for report in reports) if reports else None, detail
@@ -131,7 +131,7 @@ def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What the leak certificate of the prepared data says, and of which test reviews it is."""
+    """Result of the leak certificate of the prepared data, with the digest of the test reviews that it covers."""
 
     free: bool | None
     detail: str
@@ -139,7 +139,7 @@ class Leaks:
 
 
 def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
-    """Hold the prepared data against its leak certificate, now."""
+    """Verify the prepared data against their leak certificate, now."""
     if not (clean.folder / CERTIFICATE_FILE).exists():
         return Leaks(None, "the prepared data has no leak certificate")
     try:
@@ -154,14 +154,14 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
 
 
 def with_past(leaks: Leaks, past: Past) -> Leaks:
-    """Return what the certificate says together with what is known of the challenger's start weights."""
+    """Return the certificate's result combined with the search in the data behind the start weights."""
     if not past.clean:
         return Leaks(False, past.detail if leaks.free else f"{leaks.detail}; {past.detail}", leaks.test)
     return replace(leaks, detail="; ".join(part for part in (leaks.detail, past.detail) if part))
 
 
 def _other_data(clean: Artifact, champion: Champion | None) -> str:
-    """Return a remark where the champion has learnt from data that the certificate does not speak of."""
+    """Return a remark if the champion was trained on data that the certificate does not cover; else empty."""
     if champion is None or champion.folder is None:
         return ""
     spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
@@ -171,11 +171,11 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
 
 
 def unfair(challenger: Path, champion: Path | None) -> str:
-    """Return what a challenger need not model and the champion must; nobody pays for it in the figures.
+    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
 
     Args:
-        challenger: Folder of its bundle.
-        champion: The same; None where there is none, or it is lost.
+        challenger: Folder of the challenger's bundle.
+        champion: Folder of the champion's bundle; None if there is no champion or its bundle is lost.
     """
     if champion is None:
         return ""
@@ -184,7 +184,7 @@ def unfair(challenger: Path, champion: Path | None) -> str:
         return ""
     if theirs.normal_form != ours.normal_form:
         return "the section 'clean' has changed: the champion was trained on another normal form of the text"
-    if ours.whole:  # what its vocabulary folds away is paid for
+    if ours.whole:  # its figures include the cost of folded case and spacing
         return ""
     if theirs.whole or (_folds(ours) and not _folds(theirs)):
         return (
@@ -195,12 +195,12 @@ def unfair(challenger: Path, champion: Path | None) -> str:
 
 
 def _folds(vocabulary: Vocabulary) -> bool:
-    """Return whether case and spacing are free in the figures: only where a vocabulary has no price for them."""
+    """Return whether case and spacing are free in the figures: the vocabulary folds them and has no price for them."""
     return not vocabulary.whole and vocabulary.spec.lowercase
 
 
 def _served(config: RunConfig, challenger: Measured, version: int | None) -> dict[str, Any]:
-    """Ask the registered model for words, a review and a score in a fresh process and a foreign folder."""
+    """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
     size = {"megabytes": megabytes(challenger.fitted.bundle)}
     if version is None:
         return {"smoke_detail": "nothing new was registered", **size}
@@ -211,17 +211,17 @@ def _served(config: RunConfig, challenger: Measured, version: int | None) -> dic
 
 
 def megabytes(folder: Path) -> float:
-    """Return the size of all files of a folder in millions of bytes."""
+    """Return the size of all files of a folder in megabytes (10^6 bytes)."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def _audit(challenger: Measured) -> Mapping[str, float]:
-    """Return the numbers among the facts of the audit of what the challenger writes."""
+    """Return the numbers among the facts of the challenger's audit."""
     return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
 
 
 def count_models(config: RunConfig, spec: ModelSpec) -> list[str]:
-    """Return the names of the n-gram models that a model is, or is made of at any depth."""
+    """Return the names of the n-gram models among a model and its parts, at any depth."""
     if isinstance(spec, NGramSpec):
         return [spec.name]
     known = {one.name: one for one in config.models}
@@ -229,6 +229,6 @@ def count_models(config: RunConfig, spec: ModelSpec) -> list[str]:
 
 
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
-    """Return what the test reviews cost the grammar that wrote them; None where it did not."""
+    """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
     floor = estimate_floor(config, prepared).artifact
     return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None

@@ -1,4 +1,4 @@
-"""From the best model to a decision: register it, score champion and challenger now, and move the alias or not."""
+"""Register the challenger, apply the gate's policy to the evidence, and move the alias if the challenger passes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of the gate."""
+    """Result of the gate."""
 
     challenger: str
     version: int | None
@@ -51,11 +51,11 @@ class Promotion:
 )
 @during("register")
 def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
-    """Register the challenger as a new version; the champion itself is not registered again, unless it is lost."""
+    """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
     digest = bundle_digest(challenger.fitted.bundle)
     if champion is not None and champion.digest == digest and not champion.problem:
         return None
-    registry, tracker = registry_of(config), tracker_of(config)  # after the first of them MLflow has all that waited
+    registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
     run_id = tracker.known_id(challenger.fitted.run_id)
     uri = tracker.tag(run_id, "reviewlm.model_uri")
     tags = {
@@ -66,7 +66,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     }
     family = family_of_run(config, prepared.clean).tags()
     number = registry.register(uri, run_id, tags | family)
-    tag_version(registry, number, family)  # of a version that an earlier run registered, under another family say
+    tag_version(registry, number, family)  # for a version of an earlier run, e.g. with another family
     return number
 
 
@@ -80,7 +80,7 @@ def decide(
     champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
     champion_reviews: ChampionReviews | None = None,
 ) -> Promotion:
-    """Apply the policy to evidence measured now, write the outcome on the version, and move the alias if it passed."""
+    """Apply the policy to current evidence, write the outcome to the version, and move the alias if it passed."""
     evidence = gather_evidence(
         config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
@@ -108,6 +108,6 @@ def decide(
 
 
 def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:
-    """Return when both were scored, as tags: a decision itself has no clock in it, so that equal evidence is equal."""
+    """Return the times of scoring as tags; the decision has none, so that equal evidence gives equal decisions."""
     times = {"gate/challenger scored": scored.at}
     return times | ({"gate/champion scored": champion.scored.at} if champion and champion.scored else {})

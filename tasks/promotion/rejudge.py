@@ -1,4 +1,4 @@
-"""A decision of the gate holds against the champion that was scored; if another took its place, it is made anew."""
+"""Re-run the gate if the champion changed while it was being scored."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tracking.registry.registry import ChampionChanged
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5
-"""Each further one means that yet another gate has promoted within the time of one scoring."""
+"""Maximum number of decisions. Each retry means that another gate promoted a model during one scoring."""
 Judged = TypeVar("Judged")
 
 
 def until_settled(judge: Callable[[], Judged]) -> Judged:
-    """Return what *judge* decides: it scores the champion of now and settles; it is asked again if that changes.
+    """Return the result of *judge*, which scores the current champion and decides; retry if the champion changes.
 
     Raises:
-        ChampionChanged: The champion has changed under each of `ATTEMPTS` decisions.
+        ChampionChanged: The champion changed during each of `ATTEMPTS` decisions.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:

@@ -1,4 +1,4 @@
-"""Scores for the gate: made now, from the bundles as they are registered, and held against those that the store has."""
+"""Score registered bundles for the gate now, and compare the scores with the stored ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.tracking.track import DATA_TAG, registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 
 BUNDLE_TAG = "bundle"
-"""Of a registered version: the digest of its bundle when it was registered."""
+"""Tag of a registered version: the digest of its bundle at registration."""
 log = logging.getLogger(__name__)
 
 
@@ -42,13 +42,13 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Scored:
-    """A model's scores on the test reviews.
+    """Scores of a model on the test reviews.
 
     Args:
         rows: See `evaluation.scoring.score.score_stream`.
-        departure: See `evaluation.gate.evidence.departure`; None where the rows are the stored ones.
-        problem: Why they could not be made now; empty where they could.
-        at: When, in UTC.
+        departure: See `evaluation.gate.evidence.departure`; None if the rows are the stored ones.
+        problem: Why the model could not be scored now; empty if it could.
+        at: Time of scoring, in UTC.
     """
 
     rows: pl.DataFrame = field(repr=False)
@@ -59,9 +59,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion of now, scored on the challenger's test reviews; with a problem it has neither folder nor scores.
+    """Current champion, scored on the challenger's test reviews; with a problem it has neither folder nor scores.
 
-    `family` and `data` say which data it was trained on: of what kind, and the digest of the prepared data set.
+    `family` is the family of its training data, `data` the digest of its prepared data set.
     `pays`: see `evaluation.gate.evidence.Evidence.champion_pays`.
     """
 
@@ -81,9 +81,9 @@ class Champion:
     retry_condition_fn=tracking_was_away,
 )
 def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) -> Champion | None:
-    """Score the registered champion on the test reviews of this run; None where there is none yet.
+    """Score the registered champion on the test reviews of this run; return None if there is no champion.
 
-    A champion whose bundle is gone or damaged is no error here: the gate says what to do about it.
+    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
     """
     version: Version | None = registry_of(config).alias(CHAMPION)
     if version is None:
@@ -104,7 +104,7 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
     label = f"champion v{version.version}"
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
-        if digest == bundle_digest(challenger.fitted.bundle):  # nothing will be decided by its scores
+        if digest == bundle_digest(challenger.fitted.bundle):  # same bundle: no decision depends on its scores
             artifact = score_bundle(config, folder, tokens, label).artifact
             scored = Scored(scores_of(artifact))
         else:
@@ -116,7 +116,7 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
 
 
 def _priced_streams(prepared: Prepared, challenger: Measured) -> Iterator[tuple[Path, Path]]:
-    """Yield the run's vocabularies and test streams; none where the challenger itself leaves free what it folds."""
+    """Yield the run's vocabularies and test streams, if the challenger's vocabulary has a price for folded text."""
     if Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
         for name, artifact in prepared.vocabularies.items():
             if name in prepared.tokens:
@@ -124,7 +124,7 @@ def _priced_streams(prepared: Prepared, challenger: Measured) -> Iterator[tuple[
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> tuple[Artifact, Scored]:
-    """Return a bundle's scores in the store and those that count: made now, also where the store had them already."""
+    """Return a bundle's stored scores and its current ones; `score_now` gives the latter if the former were reused."""
     built = score_bundle(config, folder, tokens, label)
     fresh = not built.reused
     return built.artifact, (
@@ -135,15 +135,15 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
 def with_surface(
     bundle: Path, rows: pl.DataFrame, streams: Iterable[tuple[Path, Path]]
 ) -> tuple[pl.DataFrame, bool]:
-    """Return the scores of a bundle with a price for what its vocabulary folds away, and whether they have one.
+    """Return a bundle's scores with the price of the text that its vocabulary folds, and whether they have that price.
 
-    A vocabulary of an earlier version has none of its own. What it costs to write folded text as it was depends on no
-    model, so the price of another vocabulary of words that folds alike serves as well, if there is one.
+    A vocabulary of an earlier version has no price. The cost of restoring folded text does not depend on the model, so
+    the price of another word vocabulary with the same folding is used, if there is one.
 
     Args:
-        bundle: Its folder.
+        bundle: Folder of the bundle.
         rows: Its scores.
-        streams: Vocabularies, and the same reviews as token streams of each.
+        streams: Pairs of a vocabulary file and the folder of the same reviews' token stream in that vocabulary.
     """
     theirs = Vocabulary.load(bundle / VOCABULARY_FILE)
     if theirs.whole:
@@ -161,10 +161,10 @@ def with_surface(
 
 
 def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
-    """Return the test reviews in a bundle's own vocabulary: its tokens are just another artifact.
+    """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
 
     Raises:
-        BundleError: The vocabulary is not the one that the model was trained with: nobody should tokenize by it.
+        BundleError: The vocabulary is not the one that the model was trained with, so it must not be used.
     """
     file = bundle / VOCABULARY_FILE
     digest = Vocabulary.load(file).digest
@@ -182,9 +182,9 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
     retry_condition_fn=tracking_was_away,
 )
 def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured, version: int | None) -> Scored:
-    """Score what was registered: that, and not the fit that it was copied from, is what would be served.
+    """Score the registered challenger, because the registered bundle is served, not the fit that it was copied from.
 
-    A bundle that does not open is no error here: the stored scores come back, with the problem, and the gate refuses.
+    A bundle that does not open is not an error here: return the stored scores with the problem; the gate refuses it.
     """
     if version is None:
         return Scored(scores_of(challenger.test))
@@ -201,7 +201,7 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
 
 
 def _as_registered(folder: Path, registered: str) -> str:
-    """Return the digest of a bundle, which must be the one that was *registered* if that is known."""
+    """Return the digest of a bundle; raise BundleError if the digest *registered* is known and differs."""
     digest = bundle_digest(folder)
     if registered and digest != registered:
         raise BundleError(
@@ -211,13 +211,13 @@ def _as_registered(folder: Path, registered: str) -> str:
 
 
 def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:
-    """Score a bundle anew, or, where the policy says so, take the stored scores after a look at their bytes.
+    """Score a bundle now; if the policy does not ask for it, verify and return the stored scores instead.
 
-    The store is told nothing: what it has of this bundle on these tokens is only compared.
+    The new scores are compared with the stored ones and are not stored.
 
     Raises:
-        BundleError: The bundle does not open, or answers differently from when it was saved.
-        Damaged: The stored scores are not what was stored.
+        BundleError: The bundle does not open, or its probe texts score differently from when it was saved.
+        Damaged: The stored scores have changed since they were stored.
     """
     if not config.promotion.rescore:
         store_of(config).verify(stored)
