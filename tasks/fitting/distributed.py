@@ -1,16 +1,16 @@
-"""The shards of an n-gram fit on a Dask cluster: one that is there, or a local one for the time of the fit.
+"""Run the shards of an n-gram fit on a Dask cluster: an existing one, or a local one for the time of the fit.
 
-Arrays that workers read are files in a folder that all of them see: written once, never changed, opened as memory maps.
-What a worker makes of its shard comes back through Dask, and the process that fits puts it in its place. So no file has
-two writers, which file systems between machines do not get right; the price is that every result passes through one
-process. It holds no more results at a time than two per worker.
+Arrays that workers read are files in a shared folder. A file is written once, never changed, and opened as a memory
+map. A worker's result returns through Dask, and the fitting process puts it in its place. So no file has two writers,
+which network file systems do not handle correctly. The price is that every result passes through one process, which
+holds at most two results per worker thread at a time.
 
-Client and, where no address is given, cluster live in the process that fits: it holds what is put together, and they
-end with it. Shards are plain Dask tasks, far too many and too short to be Prefect's; Prefect's runner for Dask starts
-or finds the cluster.
+The client runs in the fitting process, and so does the cluster if no address is given: both end with that process.
+Shards are plain Dask tasks, because they are too many and too short for Prefect tasks. Prefect's Dask runner starts or
+finds the cluster.
 
-A shard whose worker dies is done again by another. The fit ends with an error where a shard has taken several workers
-with it, no worker is left, or the scheduler is gone; the folder goes with it.
+If a worker dies, another worker repeats its shard. The fit ends with an error if a shard has killed several workers, no
+worker is left, or the scheduler is gone; the folder is deleted with the fit.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 FOLDER = "dask-"
-"""How the folders of shared arrays begin; what is left of them may be deleted when nobody fits."""
+"""Prefix of the folders of shared arrays; remaining folders may be deleted when no fit is running."""
 
 INSTALL = "pip install 'reviewlm[dask]'"
 CONNECT_SECONDS = 20
 PATIENCE_SECONDS = 60.0
-"""So long no worker may be there before a fit is given up."""
+"""Seconds without any worker after which a fit is given up."""
 
 _LOOK_SECONDS = 2.0
 LARGE = 1 << 16
-"""Bytes from which on an array lies in a file, and does not travel with the step."""
+"""Size in bytes from which an array is shared as a file instead of being pickled with the step."""
 
 
 @contextmanager
 def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngine]:
-    """Open an engine (`models.ngram.engine`) that does shards on a Dask cluster.
+    """Open an engine (`models.ngram.engine`) that runs shards on a Dask cluster.
 
     Args:
-        address: Of the scheduler; "" starts a cluster on this machine.
-        processes: Of that cluster's workers.
-        folder: Where the folder of shared arrays is made; every worker must see it under this name.
+        address: Address of the scheduler; "" starts a cluster on this machine.
+        processes: Number of worker processes of the local cluster.
+        folder: Parent of the folder of shared arrays; every worker must see it under the same path.
 
     Raises:
         ModelError: Dask is not installed, or the scheduler does not answer.
-        OSError: The folder cannot be written; so says the engine too when it is full.
+        OSError: The folder cannot be written; the engine raises it too if the disk is full.
     """
     require_dask()
     from prefect_dask import DaskTaskRunner
@@ -68,12 +68,12 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
     logging.getLogger("prefect.task_runner.dask").setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an error
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # relevant problems are raised as errors
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=folder.resolve(), ignore_cleanup_errors=True) as shared:
         local = {
             "n_workers": processes, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",
-            # Whoever can talk to a cluster can run code in it: with TLS and keys of its own only this process can.
+            # A client of a cluster can run code in it. With TLS and temporary keys only this process is a client.
             "security": True,
             "local_directory": shared, "silence_logs": logging.CRITICAL, "memory_limit": 0,
         }  # fmt: skip
@@ -89,21 +89,21 @@ def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngi
 
 
 def require_dask() -> None:
-    """Complain where Dask is not installed.
+    """Raise an error if Dask is not installed.
 
     Raises:
-        ModelError: It is not.
+        ModelError: `prefect-dask` is not installed.
     """
     if find_spec("prefect_dask") is None:
         raise ModelError(f"the engine 'dask' needs the package prefect-dask: {INSTALL}", kind="input")
 
 
 class DaskEngine:
-    """Does shards on the workers of a cluster; see `models.ngram.engine.Engine`.
+    """Engine that runs shards on the workers of a Dask cluster; see `models.ngram.engine.Engine`.
 
     Args:
-        client: Connected to the scheduler.
-        folder: For shared arrays; seen by all workers.
+        client: Dask client, connected to the scheduler.
+        folder: Folder for shared arrays; all workers must see it.
     """
 
     def __init__(self, client: Client, folder: Path) -> None:
@@ -113,10 +113,10 @@ class DaskEngine:
         self._files = 0
 
     def share(self, array: np.ndarray) -> np.ndarray:
-        """Write the array into a file of its own and return a read-only map of it; the file goes when the map does.
+        """Write the array to a separate file and return a read-only memory map; the file is deleted with the map.
 
         Raises:
-            OSError: The folder has no room.
+            OSError: The disk is full.
         """
         if len(array) == 0:
             return array
@@ -128,15 +128,15 @@ class DaskEngine:
         return shared
 
     def path(self, array: np.ndarray) -> str | None:
-        """Return the file of a shared array; None for any other array."""
+        """Return the file path of a shared array; None for any other array."""
         return self._paths.get(id(array))
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
-        """Do the shards on workers, in any order, and place each as it comes.
+        """Run the shards on workers, in any order, and call *place* with each result as it arrives.
 
         Raises:
-            ModelError: Workers died again and again, or are all gone; the scheduler is gone; a worker does not see
-                the folder or lacks our code.
+            ModelError: Workers died repeatedly, or are all gone; the scheduler is gone; a worker does not see the
+                folder or lacks our code.
         """
         step, left, waiting = self._new("step"), iter(range(shards)), dict[Any, int]()
         content, kept = _pickled(work, self)
@@ -157,7 +157,7 @@ class DaskEngine:
             kept.clear()
 
     def _new(self, kind: str) -> Path:
-        self._files += 1  # never the same name twice: nobody must find an older file's contents
+        self._files += 1  # never reuse a name: a worker must not read an older file's contents
         return self.folder / f"{self._files}.{kind}"
 
     def _forget(self, number: int, path: Path) -> None:
@@ -165,14 +165,14 @@ class DaskEngine:
         path.unlink(missing_ok=True)
 
     def _threads(self) -> int:
-        """Return how many shards the workers do at a time; 0 where nobody answers."""
+        """Return the number of worker threads of the cluster; 0 if the scheduler does not answer."""
         try:
             return sum(self.client.nthreads().values())
         except (OSError, ValueError, RuntimeError):
             return 0
 
     def _finished(self, waiting: list[Future]) -> list[Future]:
-        """Wait until something is done, or nothing can be any more."""
+        """Wait for at least one done future and return all done ones; raise ModelError if none can finish any more."""
         from concurrent.futures import CancelledError
 
         from distributed import wait
@@ -226,7 +226,7 @@ class DaskEngine:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes of arrays where they lie, large ones in files, which last as long as *kept*."""
+    """Pickler that writes shared and large arrays as file paths; files of large arrays exist as long as *kept*."""
 
     def __init__(self, file: io.BytesIO, engine: DaskEngine) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
@@ -234,7 +234,7 @@ class _Pickler(pickle.Pickler):
         self.kept: list[np.ndarray] = []
 
     def reducer_override(self, value: Any) -> Any:
-        """Replace an array by the opening of its file."""
+        """Replace an array that has a file by a call that maps the file."""
         if not isinstance(value, np.ndarray):
             return NotImplemented
         path = self.engine.path(value)
@@ -256,5 +256,5 @@ def _mapped(path: str) -> np.ndarray:
 
 
 def _run(step: str, shard: int) -> Any:
-    """Do a shard; on a worker. Nothing is kept between shards: opening maps takes a millisecond."""
+    """Run one shard on a worker. Nothing is cached between shards: mapping the files takes only a millisecond."""
     return pickle.loads(Path(step).read_bytes())(shard)

@@ -1,4 +1,4 @@
-"""One artifact per model: its bundle, its journal of metrics, and its MLflow run."""
+"""Fit the models: one artifact per model with its bundle and its journal of metrics, and one MLflow run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model: its options, its artifact, and the MLflow run that describes it."""
+    """Fitted model: its spec, its artifact, and the MLflow run that describes it."""
 
     spec: ModelSpec
     artifact: Artifact
@@ -52,7 +52,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """All that a fit's identity depends on, and where it begins."""
+    """Everything that determines a fit's digest, with its starting point."""
 
     spec: ModelSpec
     inputs: dict[str, str]
@@ -61,21 +61,21 @@ class FitPlan:
 
     @property
     def digest(self) -> str:
-        """Of the fitted model's artifact."""
+        """Digest of the fitted model's artifact."""
         return Store.digest("fit", FIT_VERSION, identity(self.spec), self.inputs)
 
 
 class EnoughSeen(Exception):
-    """Raised by a listener that wants no more of a fit: its process is ended, and nothing of it is kept."""
+    """Raised by a listener to stop a fit: its process is ended and its files are deleted."""
 
 
 @task(name="fit", task_run_name="fit {spec.name}", cache_policy=NO_CACHE, persist_result=False)
 def fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
 ) -> Any:
-    """Fit one model in a process of its own; a finished fit is taken from the store and its run linked.
+    """Fit one model in a child process; if the store has the fit, reuse it and link its MLflow run.
 
-    *parts* are the fitted models that it is made of, by name: a mixture of the very same bundles is not fitted again.
+    *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.
     """
     plan = plan_fit(config, spec, prepared, parts)
     there = _is_there(config, plan.digest)
@@ -91,10 +91,10 @@ def fit(
 def plan_fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
 ) -> FitPlan:
-    """Return what a fit depends on; a warm start is resolved here.
+    """Return the plan of a fit; a warm start is resolved here.
 
     Raises:
-        TrackingUnavailable: Whether there is a champion to start from cannot be told.
+        TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
     """
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
@@ -108,13 +108,13 @@ def build_fit(
     config: RunConfig, plan: FitPlan, prepared: Prepared, listen: Callable[[Path], None],
     parts: Mapping[str, Fitted] | None = None,
 ) -> Built:
-    """Return a planned fit's artifact, fitted in a process of its own where the store does not have it.
+    """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
 
-    *listen* is called at every news with the path of the journal, which need not be there yet.
+    *listen* is called at every progress message with the path of the journal, which may not exist yet.
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
-        EnoughSeen: From *listen*.
+        EnoughSeen: Raised by *listen*.
     """
     spec, digest = plan.spec, plan.digest
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
@@ -135,7 +135,7 @@ def build_fit(
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
                 summary = run_job(job, _both(report, listen, work / JOURNAL))
-            except (EnoughSeen, Diverged):  # from its last state it would diverge again
+            except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     _remove(leftover)
                 raise
@@ -143,7 +143,7 @@ def build_fit(
             _remove(leftover)
         return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
-    trained = hasattr(spec, "training")  # only such a fit leaves checkpoints
+    trained = hasattr(spec, "training")  # only such a fit writes checkpoints
     return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained)
 
 
@@ -152,39 +152,39 @@ def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
-    """Return the address of the Dask scheduler that helps with a fit, "" for one of its own, None for no Dask."""
+    """Return the address of the Dask scheduler for a fit, "" for a local cluster, None for a fit without Dask."""
     wanted = spec.kind == "ngram" and config.execution.ngram_engine == "dask"
     return config.execution.dask_address if wanted else None
 
 
 def gpu_slot(device: str) -> AbstractContextManager[Any]:
-    """Wait for one of the slots of the limit `gpu`, which `make ui` creates; work on the processor needs none."""
+    """Wait for a slot of Prefect's concurrency limit `gpu`, which `make ui` creates; on the CPU do nothing."""
     return concurrency("gpu", occupy=1) if device == "cuda" else nullcontext()
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:
-    """Return whether the fit will be taken from the store."""
+    """Return whether the fit will be reused from the store."""
     return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", digest) is not None
 
 
 def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
-    """Return the fitted models that a model is made of (most are of none), by name; None while one is not fitted yet.
+    """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet.
 
     Args:
         spec: The model.
-        fitted: The models that are fitted, by name.
+        fitted: The models that are already fitted, by name.
     """
     names = parts_of(spec)
     return {name: fitted[name] for name in names} if all(name in fitted for name in names) else None
 
 
 def bundle_digest(folder: Path) -> str:
-    """Return the digest that `models.bundles.bundle.load_bundle` gives a bundle, without opening its model."""
+    """Return the digest of a bundle, as `models.bundles.bundle.load_bundle` gives it, without opening the model."""
     return sha256_of_file(folder / SPEC)
 
 
 def relative_cost(spec: ModelSpec) -> float:
-    """Return roughly how long a fit takes, in no unit: the longest are started first, so that workers end together."""
+    """Return the rough relative duration of a fit; the longest fits start first so that the workers end together."""
     training = getattr(spec, "training", None)
     return 0.0 if training is None else training.epochs * getattr(spec, "hidden", 1)
 
@@ -195,12 +195,12 @@ def device_of(config: RunConfig) -> str:
 
 
 def threads_of(config: RunConfig) -> int:
-    """Return the threads of one fit: as configured, or the cores shared out among the workers."""
+    """Return the number of threads of one fit: as configured, or the cores divided by the workers."""
     return config.execution.threads or max(1, available_cores() // config.execution.workers)
 
 
 def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
-    """Return the processes of one fit: as configured, or as many as there are GPUs; 1 for models without a gradient."""
+    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient."""
     training = getattr(spec, "training", None)
     if training is None:
         return 1
@@ -209,7 +209,7 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
 
 
 def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that moves the bar and points to the journal."""
+    """Return a listener that updates the progress bar and calls *listen* with the journal."""
 
     def both(news: dict[str, Any]) -> None:
         report(news["step"], news["figures"], total=news["total"])
@@ -219,7 +219,7 @@ def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Call
 
 
 def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Return what forwards a journal to MLflow, but not at every news."""
+    """Return a listener that forwards the journal to MLflow at most every `FORWARD_SECONDS`."""
     forwarded = time.monotonic()
 
     def listen(journal: Path) -> None:
@@ -228,7 +228,7 @@ def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
             forwarded = time.monotonic()
             try:
                 forward(journal)
-            except TrackingUnavailable as error:  # the journal keeps what MLflow misses; a fit goes on without it
+            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
                 log.warning("%s; its figures follow later", error.what)
 
     return listen

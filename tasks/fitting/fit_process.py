@@ -1,10 +1,10 @@
-"""A fit's process, or its processes: started, listened to, and ended with whoever wanted it.
+"""Run a fit in child processes, stream their progress, stop them when the parent exits.
 
-Several processes ("ranks") train one network together (`models/neural/parallel/data_parallel.py`). They are started
-here and not by torchrun, whose variables they get: each has a standard input, output and error of its own, so it is
-known which rank said what and how each one ended; the lifeline and the news are those of a single process; and there is
-no agent between them, which would take a second and 220 MiB to import torch. They meet in a file, so no port has to be
-free.
+Several processes ("ranks") can train one network together (`models/neural/parallel/data_parallel.py`). They get
+torchrun's environment variables but are started here, not by torchrun, for three reasons. Each rank has its own
+standard input, output and error, so it is known what each rank wrote and how it ended. Lifeline and progress messages
+work as for a single process. And there is no agent process, which would take a second and 220 MiB to import torch. The
+ranks meet in a file, so no free port is needed.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 from tasks.stage import converted_errors
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
-"""Of the C library's allocator (glibc; others do not look at it). By itself it takes blocks over 32 MiB from the system
-and gives them back at once: gradients of that size would be fetched anew, page by page, at every update. That took 12
-of the 95 ms of an update with 20,000 entries of 650 features. Who sets these variables is obeyed."""
+"""Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
+system and returns them at once, so gradients of that size would be allocated again, page by page, at every update. That
+took 12 of the 95 ms of an update with 20,000 entries of 650 features. Values set by the user win."""
 WORKER = "tasks.fitting.fit_worker"
 KILLED = -9
-"""Exit code of a process that the system killed."""
+"""Exit code of a process that was killed by SIGKILL."""
 PATIENCE = 5.0
-"""Seconds that a rank which lost another one waits for that one's own words."""
+"""Seconds to wait, after a rank has lost another rank, for that rank's own error."""
 _interrupted = threading.Event()
 _running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(eq=False)
 class _Rank:
-    """One process of a fit, the file with its standard error, and its last word (empty: it said none)."""
+    """One process of a fit, the file with its standard error, and its last message (empty if there was none)."""
 
     number: int
     process: subprocess.Popen[str]
@@ -56,15 +56,15 @@ class _Rank:
 
 
 def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job of `tasks.fitting.fit_worker` in processes of its own (`job["ranks"]`, or one) and return the fit's
-    summary.
+    """Run a job of `tasks.fitting.fit_worker` in child processes (`job["ranks"]`, default 1); return the fit's summary.
 
-    Where one of them fails, the others are ended at once.
+    If one process fails, the others are ended at once.
 
     Raises:
-        FitError, InputError: What the model itself said.
-        OSError: What the operating system said to it, e.g. that the disk is full.
-        RankFailed: A process died without a word, e.g. killed for want of memory.
+        FitError, InputError: The error of the model itself.
+        OSError: An error of the operating system in the process, e.g. that the disk is full.
+        OutOfMemory: The memory did not suffice.
+        RankFailed: A process died without a message, e.g. killed for lack of memory, or the ranks lost each other.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
@@ -77,12 +77,12 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
 
 
 def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
-    """Return the environment of a fit's process: its threads, its rank, and an allocator that keeps what it has.
+    """Return the environment of a fit's process: threads, rank, and an allocator that keeps freed memory.
 
-    On a GPU also the one size of cuBLAS's buffers with which cuDNN's recurrent layers and products repeat their sums.
+    On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic.
     """
     threads, size, number = str(job["threads"]), str(job.get("ranks", 1)), str(rank)
-    # All ranks are on this machine, whose name need not be known to any server of names.
+    # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if job.get("device") == "cuda" else {}
     ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
@@ -93,7 +93,7 @@ def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
 
 
 def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[None]:
-    """Sample what the processes of a fit use of the machine, in the fit's folder."""
+    """Sample the resource use of a fit's processes into the fit's folder."""
     seconds = job.get("system_metrics_seconds", 0.0)
     if not seconds:
         return nullcontext()
@@ -103,7 +103,7 @@ def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[
 
 @contextmanager
 def interruptible_fits() -> Iterator[None]:
-    """End the fits where the block is interrupted: their threads cannot be, and the flow would wait for them."""
+    """Kill the running fits if the block is interrupted, because the flow waits for their uninterruptible threads."""
     _interrupted.clear()
     try:
         yield
@@ -117,13 +117,13 @@ def interruptible_fits() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Return whether fits are being ended because someone interrupted what wanted them."""
+    """Return whether fits are being ended because the flow or the process was interrupted."""
     return _interrupted.is_set() or interrupts.pending()
 
 
 @contextmanager
 def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
-    """Start the processes of a job; none is left after the block."""
+    """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
         for number in range(job.get("ranks", 1)):
@@ -151,9 +151,9 @@ def _kill(ranks: list[_Rank]) -> None:
 
 
 def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
-    """Pass on progress and log messages until all have ended, or one has failed; return that one.
+    """Forward progress and log messages until all ranks have ended or one has failed; return a failed rank or None.
 
-    A rank that only lost another one is not it, unless the other one says nothing for some seconds.
+    A rank that only lost another rank is returned only if the other one reports no failure within `PATIENCE` seconds.
     """
     news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]] = SimpleQueue()
     for rank in ranks:
@@ -178,7 +178,7 @@ def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Ra
 
 
 def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -> None:
-    """Put a process's news into the queue and None at its end; keep its last word."""
+    """Put a process's messages into the queue, and None at its end; keep its final message in *rank*."""
     with rank.process.stdout or open(os.devnull) as stdout:
         for line in stdout:
             try:
@@ -194,7 +194,7 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
 
 
 def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
-    """Raise what a failed process said, or that it said nothing."""
+    """Raise the error that a failed process reported, or an error that it reported none."""
     name, last, size = job["spec"]["name"], rank.last, job.get("ranks", 1)
     which = f"rank {rank.number} of {size}"
     if "errno" in last:
@@ -202,7 +202,7 @@ def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
     if last.get("kind") == "peer":
         raise RankFailed(f"The processes that fitted '{name}' lost each other", where=which, cause=last["error"])
     if "error" in last:
-        # What all ranks agree on is nobody's fault.
+        # All ranks diverge together, so do not name a single rank.
         said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
         with converted_errors(name):
             raise ModelError(said, last["kind"])

@@ -1,13 +1,12 @@
-"""One fit in a process of its own: `python -m tasks.fitting.fit_worker JOB.json`.
+"""Run one fit in a separate process: `python -m tasks.fitting.fit_worker JOB.json`.
 
-A process per fit keeps its threads and memory to itself, lets several fits use several cores, and turns a kill by the
-operating system into an error with a sentence instead of the end of the whole flow. News go to standard output as JSON
-lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
+A process per fit has its own threads and memory, lets several fits use several cores, and turns a kill by the operating
+system into an error message instead of the end of the whole flow. Messages go to standard output as JSON lines:
+{"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
 `tasks/fitting/fit_process.py` starts it as a child that ends with its parent (`core/processes/child.py`).
 
-Several processes may train one network together ("ranks", `models/neural/parallel/data_parallel.py`). Which one this is
-and how many there are stand in the variables that torchrun sets: `torchrun --nproc-per-node 2 -m
-tasks.fitting.fit_worker JOB.json`.
+Several processes may train one network together ("ranks", `models/neural/parallel/data_parallel.py`). Rank and number
+of ranks come from the variables that torchrun sets: `torchrun --nproc-per-node 2 -m tasks.fitting.fit_worker JOB.json`.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 def run(job: dict[str, Any]) -> dict[str, float]:
     """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
 
-    Of several ranks the first one saves; the others return nothing.
+    With several ranks, only rank 0 saves; the others return an empty summary.
     """
     spec = spec_from_dict(job["spec"])
     vocabulary = Vocabulary.load(Path(job["vocabulary"]))
@@ -58,22 +57,22 @@ def run(job: dict[str, Any]) -> dict[str, float]:
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
-    # No figure that differs from run to run: equal fits give equal bundles.
+    # No facts that differ from run to run, so that equal fits give equal bundles.
     facts = {**job["facts"], "stars_prior": stars_prior(train)}
     save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
 
 
 def ranks_of_environment() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitContext:
-    """Return the context of this rank.
+    """Return the fit context of this rank.
 
     Raises:
-        ModelError: kind "input": the model has no gradient to share, or there is no device for this rank.
+        ModelError: kind "input": the model has no gradient to share, or this rank has no device.
     """
     if not hasattr(spec, "training"):
         raise ModelError(f"'{spec.name}' is of kind '{spec.kind}'; only neural models are trained by several", "input")
@@ -85,7 +84,7 @@ def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitCont
 
 
 def _engine(job: dict[str, Any]) -> AbstractContextManager[Any]:
-    """Return what does the shards of an n-gram fit: Dask where the job has its address ("" for a local cluster)."""
+    """Return the engine for n-gram shards: Dask if the job has an address ("": local cluster), else None."""
     address = job.get("dask")
     return nullcontext() if address is None else dask_engine(address, job["threads"], Path(job["work"]))
 
@@ -100,16 +99,16 @@ def _say(message: dict[str, Any]) -> None:
 
 
 class _LogToParent(logging.Handler):
-    """Sends log messages the way of the news: the terminal and the Prefect UI show them."""
+    """Handler that sends log messages to the parent process, for the terminal and the Prefect UI."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one message."""
+        """Send one log message."""
         _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
 
 
 def main() -> int:
-    """Run the job named on the command line; the exit code is 0, or 6 with the error as the last line."""
-    if os.environ.get("RANK", "0") == "0":  # the others would say the same
+    """Run the job named on the command line; return exit code 0, or 6 with the error as the last line of output."""
+    if os.environ.get("RANK", "0") == "0":  # other ranks would log the same
         logging.getLogger("models").addHandler(_LogToParent())
         logging.getLogger("models").setLevel(logging.INFO)
     try:
@@ -117,7 +116,7 @@ def main() -> int:
     except ModelError as error:
         _say({"error": str(error), "kind": error.kind})
         return 6
-    except BaseException as error:  # a library's panic is no Exception
+    except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
             _say({"error": f"the memory does not suffice ({first_line(error)}); {LOWER}", "kind": "memory"})
         elif (number := _errno_of(error)) is not None:
@@ -129,7 +128,7 @@ def main() -> int:
 
 
 def _errno_of(error: BaseException) -> int | None:
-    """Return the number of an error of the disk, else None; safetensors has it only in the text."""
+    """Return the errno of a disk error, else None; safetensors gives the number only in its text."""
     if not isinstance(error, OSError | SafetensorError):
         return None
     found = re.search(r"os error (\d+)", str(error))

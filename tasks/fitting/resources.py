@@ -1,8 +1,8 @@
-"""What a fit uses of the machine, sampled beside it: processor, memory and, where there is one, the GPU.
+"""Sample the resource use of a fit while it runs: processor, memory and, if there is one, the GPU.
 
-The samples go into a journal of their own next to the trainer's, so they reach MLflow the same way: in batches, each
-once, also after a kill and a resume. (MLflow's own monitor needs its fluent interface and counts its steps from 0
-again.) Names that begin with "system/" stand on a page of their own in the MLflow UI. Steps are seconds of the fit.
+The samples go into a separate journal next to the trainer's. So they reach MLflow the same way: in batches, each sample
+once, also after a kill and a resume. (MLflow's own monitor needs its fluent interface, and restarts its steps at 0.)
+The MLflow UI shows names that begin with "system/" on a separate page. Steps are seconds of the fit.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def sampled(file: Path, pids: Sequence[int], seconds: float, gpu: bool = False) -> Iterator[None]:
-    """Append a sample to *file* every so many seconds while the block runs, and one at its end.
+    """Append a sample to *file* every *seconds* seconds while the block runs, and one at its end.
 
     Args:
-        file: JSON lines; it goes on after the last step that it has.
-        pids: Processes of the fit.
-        seconds: Between two samples; 0 for none at all.
-        gpu: Whether to ask for the GPUs too.
+        file: JSON lines file; sampling continues after its last step.
+        pids: Process ids of the fit.
+        seconds: Seconds between two samples; 0: no sampling.
+        gpu: Whether to sample the GPUs too.
     """
     if not seconds:
         yield
@@ -54,18 +54,18 @@ def _sample(sampler: Sampler, seconds: float, ended: threading.Event) -> None:
         while not ended.wait(seconds):
             sampler.take()
         sampler.take()
-    except OSError as error:  # a fit does not fail for want of a chart
+    except OSError as error:  # a missing chart must not fail the fit
         log.warning("the use of the machine is not sampled any more: %s", error)
 
 
 class Sampler:
-    """Writes samples to a journal.
+    """Writer of resource samples to a journal.
 
     Args:
-        file: JSON lines. A line that a kill has torn is cut off.
-        pids: Processes of the fit; one that has ended counts nothing.
-        gpu: Whether to ask for the GPUs too.
-        clock: Seconds.
+        file: JSON lines file; an incomplete last line, left by a kill, is removed.
+        pids: Process ids of the fit; processes that have ended count as 0.
+        gpu: Whether to sample the GPUs too.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Sampler:
         self._processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         self._last = _last_step(file)
         self._began = clock() - max(self._last, 0)
-        psutil.cpu_percent()  # its first answer means nothing; later ones are since the last call
+        psutil.cpu_percent()  # the first value is meaningless; later ones cover the time since the last call
         for process in self._processes:
             _percent(process)
 
     def take(self) -> None:
-        """Write one sample; none where not a whole second has passed since the last one."""
+        """Write one sample, unless less than a second has passed since the last one."""
         step = int(self._clock() - self._began)
         if step <= self._last:
             return
@@ -102,7 +102,7 @@ class Sampler:
 
 
 def gpu_figures() -> dict[str, float]:
-    """Return use and memory of each GPU to be seen, as the driver's own tool says; nothing where it does not answer."""
+    """Return utilisation and memory of each visible GPU from nvidia-smi; empty if it does not answer."""
     try:
         said = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True).stdout
         return parse_gpus(said, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -112,10 +112,10 @@ def gpu_figures() -> dict[str, float]:
 
 
 def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
-    """Read lines "index, percent, MiB"; *visible* are the indices that count, as in CUDA_VISIBLE_DEVICES.
+    """Parse lines "index, percent, MiB"; *visible* has the indices to keep, in the form of CUDA_VISIBLE_DEVICES.
 
     Raises:
-        ValueError: A line has another form.
+        ValueError: A line has a different form.
     """
     chosen = {name.strip() for name in visible.split(",")} if visible else None
     figures = {}
@@ -128,7 +128,7 @@ def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
 
 
 def _percent(process: psutil.Process) -> float:
-    """Percent of one core since the last call."""
+    """Return the processor use since the last call, in percent of one core; 0 if the process has ended."""
     try:
         return float(process.cpu_percent())
     except psutil.Error:
@@ -143,7 +143,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _last_step(file: Path) -> int:
-    """Return the last step of a journal, −1 if it has none, and cut off a line without its end."""
+    """Return the last step of a journal, −1 if it has none; remove an incomplete last line."""
     if not file.is_file():
         return -1
     text = file.read_bytes()

@@ -1,8 +1,8 @@
-"""Warm starts: `training.start = "champion"` resolved to weights on this disk, and to a digest that the fit depends on.
+"""Resolve a warm start (`training.start = "champion"`) to weights on disk and a digest that the fit depends on.
 
-A model that starts from the champion reads text with the champion's vocabulary: weights mean nothing with another.
-Where there is no champion yet, it is lost, or it has no such network, the fit starts fresh, and the reason is told: a
-scheduled run must get through its first week, and the week in which the model was changed.
+A model that starts from the champion uses the champion's vocabulary, because the weights are valid for that one only.
+If there is no champion yet, its bundle is lost, or it has no matching network, the fit starts with fresh weights and
+logs the reason. A scheduled run must succeed in its first week, and in the week in which the model is changed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tasks.tracking.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
 
 INPUT = "start"
-"""Name under which the starting weights are an input of a fit."""
+"""Name of the start weights among the inputs of a fit."""
 START_TAG = "reviewlm.start"
-"""Tag of an MLflow run that says where its fit began."""
+"""Tag of an MLflow run with the starting point of its fit."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a fit begins: folder and SHA-256 of the weights (none: fresh ones), and a sentence about it."""
+    """Starting point of a fit: folder and SHA-256 of the weights (empty: fresh weights), and a sentence about it."""
 
     folder: Path | None = None
     digest: str = ""
@@ -45,15 +45,14 @@ class Start:
 
 
 def wants_champion(spec: ModelSpec) -> bool:
-    """Return whether a model is to start from the champion's weights."""
+    """Return whether a model is configured to start from the champion's weights."""
     return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
 
 
 def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
-    """Return the digest of the champion's bundle where a model starts from it; "" otherwise, or where there is none.
+    """Return the digest of the champion's bundle if a model starts from it; "" if it does not or there is no champion.
 
-    Fits of other options than *spec* has may find weights in that bundle that *spec* does not, so what they all begin
-    from is the whole of it.
+    Fits with other options than *spec* may match other networks of that bundle, so the digest covers the whole bundle.
 
     Raises:
         TrackingUnavailable: The registry does not answer.
@@ -64,20 +63,20 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     version = registry.alias(CHAMPION)
     try:
         return "" if version is None else sha256_of_file(registry.bundle_folder(version) / SPEC)
-    except (BundleError, OSError):  # lost: each fit starts fresh and says why
+    except (BundleError, OSError):  # bundle lost: each fit starts fresh and logs why
         return ""
 
 
 def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:
-    """Return where a fit begins; its digest belongs to the fit's inputs.
+    """Return the starting point of a fit; its digest is one of the fit's inputs.
 
-    The champion may be what this very fit made, on these very tokens. Then the fit is not done again on top of itself,
-    but begins where it began, so that the store has it.
+    The champion may be the result of this same fit on the same tokens. Then return the original starting point, so that
+    the fit is found in the store and not trained further from its own weights.
 
     Args:
-        config: Names the registry.
-        spec: Of the model to be fitted.
-        vocabulary: With which its tokens were made.
+        config: Locates the registry.
+        spec: Spec of the model to fit.
+        vocabulary: Artifact of the vocabulary of its tokens.
         inputs: All other inputs of the fit.
 
     Raises:
@@ -96,7 +95,7 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         if folder is None:
             return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
         digest = _weights_as_saved(bundle, folder / WEIGHTS)
-    except BundleError as error:  # the gate refuses to replace it unasked, and says what to do
+    except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
     if (own := _inputs_of(store_of(config), digest, spec, inputs)) is not None:
         return Start(None, own.get(INPUT, ""), f"champion v{version.version} is this very fit")
@@ -108,7 +107,7 @@ def _weights_as_saved(bundle: Path, weights: Path) -> str:
     """Return the SHA-256 of a bundle's weights.
 
     Raises:
-        BundleError: They are gone, or not those that were saved.
+        BundleError: The weights are gone or have changed since they were saved.
     """
     try:
         told = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
@@ -130,7 +129,7 @@ def _fresh(spec: ModelSpec, reason: str) -> Start:
 
 
 def _inputs_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the inputs of the stored fit of *spec* on *inputs* that made these weights; None where there is none."""
+    """Return the inputs of the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
     for fit in store.all("fit"):
         made, options = fit.manifest["inputs"], fit.manifest["options"]
         entry = fit.manifest["files"].get(WEIGHTS_FILE, {})
@@ -141,7 +140,7 @@ def _inputs_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str,
 
 
 def _as_stored(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as JSON gives them back: lists for tuples."""
+    """Return options in the form that JSON returns them: tuples become lists."""
     return {
         name: _as_stored(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for name, value in options.items()
@@ -149,10 +148,10 @@ def _as_stored(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
-    """Return the champion's vocabulary file where a model that uses vocabulary *name* starts from the champion.
+    """Return the champion's vocabulary file if a model that uses vocabulary *name* starts from the champion, else None.
 
-    None where no model does, and where none could: there is no champion or it is lost, the vocabulary's options or the
-    normal form of the text have changed, or the champion holds no such network.
+    Also return None if no model can: there is no champion or it is lost, the vocabulary's options or the normal form of
+    the text have changed, or the champion has no matching network.
     """
     specs = [spec for spec in config.models if spec.vocabulary == name and wants_champion(spec)]
     if not specs:
