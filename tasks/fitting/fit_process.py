@@ -40,7 +40,7 @@ WORKER = "tasks.fitting.fit_worker"
 KILLED = -9
 """Exit code of a process that was killed by SIGKILL."""
 PATIENCE = 5.0
-"""Seconds to wait, after a rank has lost another rank, for that rank's own error."""
+"""Seconds to wait for a lost rank's own error after another rank reported the loss."""
 _interrupted = threading.Event()
 _running: set[subprocess.Popen[str]] = set()
 

@@ -1,7 +1,7 @@
-"""The range test of learning rates and the comparison of optimisers, on a configuration's own data and model.
+"""Run the learning-rate range test and the comparison of optimisers on a configuration's data and model.
 
-Neither is a stage: nothing of the store is changed, no fit depends on them, and what they find is written to a folder
-that the user names.
+Neither is a stage: they do not change the store, no fit depends on them, and their results go to a folder that the user
+names.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def find_learning_rate(
     config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
     lowest: float | None, highest: float | None, updates: int, track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sweep the learning rate of a model; write `lr_find.json` and `lr_find.png`, and return what they say.
+    """Run a learning-rate range test of a model; write `lr_find.json` and `lr_find.png`, and return the result.
 
-    With *track* also a run of MLflow.
+    With *track*, also log an MLflow run.
     """
     from models.neural.optimization.rate_finder import find_rate
 
@@ -91,10 +91,11 @@ def compare_optimizers(
     config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
     rates: Mapping[str, Sequence[float] | None] | None, tokens: int, epochs: float, track: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit one model by several rules; write table, JSON and pictures, and return the comparison with the files.
+    """Fit one model with several optimisers; write table, JSON and plots; return the comparison and the file paths.
 
-    Table and JSON are written after every trial, so that nothing is lost where it is interrupted.
-    *rates* are those to try by rule, none for the one of a range test; none at all for every rule at its usual rates.
+    Table and JSON are written after every trial, so that an interrupt loses no finished trial. *rates* has the learning
+    rates to try by optimiser; None for one optimiser: the rate of a range test; None for *rates*: every optimiser at
+    its usual rates.
     """
     from models.neural.optimization.comparison import GRID, compare, first_reviews
 
@@ -129,7 +130,7 @@ def compare_optimizers(
 
 @contextmanager
 def _files_in(out: Path, found: Mapping[str, Any]) -> Iterator[None]:
-    """Turn disk errors into ours, and log what was found then: it stands nowhere else."""
+    """Convert disk errors into the project's errors, and then log *found*, which exists in no file."""
     try:
         with disk_errors(out, "free some space, or name another place"):
             yield
@@ -139,7 +140,7 @@ def _files_in(out: Path, found: Mapping[str, Any]) -> Iterator[None]:
 
 
 def track_rates(config: RunConfig, spec: RecurrentSpec | NPLMSpec, sweep: RateSweep) -> str:
-    """Write a range test to MLflow: losses by update, what was read from them, the picture; return the run's id."""
+    """Log a range test to MLflow (losses by update, suggested rate, plot) and return the run's id."""
     tracker = tracker_of(config)
     run = tracker.start_run(f"{RANGE_TEST} {spec.name}", {**run_tags(git_commit=git_commit()),
                                                         "reviewlm.kind": RANGE_TEST})  # fmt: skip
@@ -159,7 +160,7 @@ def track_rates(config: RunConfig, spec: RecurrentSpec | NPLMSpec, sweep: RateSw
 
 
 def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: OptimizerComparison) -> str:
-    """Write a comparison to MLflow: a parent run with table and pictures, a child for every trial; return its id."""
+    """Log a comparison to MLflow (a parent run with table and plots, a child run per trial); return the parent's id."""
     tracker = tracker_of(config)
     kind = {"reviewlm.kind": NAME}
     parent = tracker.start_run(NAME, {**run_tags(git_commit=git_commit()), **kind})
@@ -183,7 +184,7 @@ def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: O
 
 
 def of_size(spec: RecurrentSpec | NPLMSpec, size: int) -> RecurrentSpec | NPLMSpec:
-    """Return the model with one layer of so many units and as large an embedding; 0 leaves it as it is."""
+    """Return the model with one layer of *size* hidden units and an embedding of that size; 0: the model unchanged."""
     if not size:
         return spec
     small: dict[str, Any] = {"hidden": size, "embedding": size}

@@ -1,7 +1,7 @@
-"""A scaling fit: small fits of a model, what they foretell of the whole one, and whether it came true.
+"""Predict a model's whole fit from small fits with a scaling law, and check the prediction.
 
-The prediction is an artifact of the store, made before the whole fit begins and never changed. All predictions that
-were ever made, with the fits that they spoke of, are the archive on which the intervals' coverage is measured.
+The prediction is an artifact of the store. It is made before the whole fit begins and is never changed. All stored
+predictions, with the fits they predict, are the archive on which the coverage of the intervals is measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScalingPlan:
-    """The model whose whole fit is foretold, and the configuration with this one model."""
+    """Model whose whole fit is predicted, and the configuration with only this model."""
 
     base: RecurrentSpec | NPLMSpec
     config: RunConfig
@@ -46,7 +46,7 @@ class ScalingPlan:
 
 @dataclass(frozen=True)
 class Small:
-    """A small fit: which share of the whole one's epochs, with which seed."""
+    """Small fit: its share of the whole fit's epochs, its seed and its spec."""
 
     share: float
     seed: int
@@ -55,7 +55,7 @@ class Small:
 
 @dataclass(frozen=True)
 class SmallFit:
-    """A finished small fit."""
+    """Finished small fit."""
 
     small: Small
     digest: str
@@ -63,13 +63,13 @@ class SmallFit:
     nats: float
 
     def as_row(self) -> dict[str, Any]:
-        """Return what a table shows."""
+        """Return the fit as a table row."""
         row = {"share": self.small.share, "seed": self.small.seed, "tokens": self.tokens, "nats": self.nats}
         return row | {"perplexity": perplexity(self.nats)}
 
 
 def plan_scaling(config: RunConfig) -> ScalingPlan:
-    """Check a scaling fit before any work; a ConfigError says what is wrong."""
+    """Check the configuration of a scaling fit before any work; raise ConfigError if it is wrong."""
     base = chosen_model(config, config.scaling.model, "scaling.model")[1]
     if wants_champion(base):
         log.warning("'%s' starts from the champion; the law of a scaling fit is that of fresh weights", base.name)
@@ -77,10 +77,10 @@ def plan_scaling(config: RunConfig) -> ScalingPlan:
 
 
 def small_fits(plan: ScalingPlan, prepared: Prepared) -> list[Small]:
-    """Return the small fits, the largest first; those of too few updates are left out.
+    """Return the small fits, largest first; leave out those with fewer than `min_updates` updates.
 
     Raises:
-        ConfigError: Fewer than three sizes are left.
+        ConfigError: Fewer than three shares remain.
     """
     options, training = plan.config.scaling, plan.base.training
     updates = whole_tokens(plan, prepared) / (training.batch * training.window)
@@ -101,14 +101,14 @@ def small_fits(plan: ScalingPlan, prepared: Prepared) -> list[Small]:
 
 
 def whole_tokens(plan: ScalingPlan, prepared: Prepared) -> float:
-    """Return the tokens that the whole fit will read, repeats included."""
+    """Return the number of tokens that the whole fit will read, over all epochs."""
     return plan.base.training.epochs * int(prepared.tokens[plan.base.vocabulary]["train"].facts["tokens"])
 
 
 @task(name="small fit", task_run_name="share {small.share} seed {small.seed}", cache_policy=NO_CACHE,
       persist_result=False)  # fmt: skip
 def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id: str) -> SmallFit | None:
-    """Fit a share of the model's epochs; None if it failed."""
+    """Fit the model for a share of its epochs; return None if the fit failed."""
     values = {"share": small.share, "seed": small.seed}
     name = f"share {small.share:.4g} seed {small.seed}"
     with trial_run(config, prepared, small.spec, values, name, parent_run_id) as run:
@@ -121,10 +121,10 @@ def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id
 
 @task(name="predict", cache_policy=NO_CACHE, persist_result=False)
 def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], parent_run_id: str) -> Artifact:
-    """Foretell the whole fit's loss; the prediction is stored and logged before that fit begins.
+    """Predict the whole fit's loss from the small fits; store and log the prediction before the whole fit begins.
 
     Raises:
-        FitError: The small fits follow no such law, or too few of them came to an end.
+        FitError: The small fits do not follow a scaling law, or too few of them finished.
     """
     config, options = plan.config, plan.config.scaling
     size, whole = whole_tokens(plan, prepared), plan_fit(config, plan.base, prepared).digest
@@ -154,7 +154,7 @@ def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], par
 
 
 def prediction_of(artifact: Artifact) -> Prediction:
-    """Return the prediction that an artifact holds."""
+    """Return the prediction stored in an artifact."""
     facts = artifact.facts
     numbers = {name: float(facts[name]) for name in ("size", "nats", "low", "high", "coverage")}
     return Prediction(**numbers, law=Law(**facts["law"]))
@@ -164,7 +164,7 @@ def prediction_of(artifact: Artifact) -> Prediction:
 def check_prediction(
     plan: ScalingPlan, artifact: Artifact, fits: Sequence[SmallFit], parent_run_id: str
 ) -> dict[str, Any] | None:
-    """Hold the stored prediction against the whole fit; None where there is no such fit yet."""
+    """Compare the stored prediction with the whole fit and log the outcome; return None if there is no such fit yet."""
     if (outcome := outcome_of(plan.config, artifact)) is None:
         return None
     tracker, found = tracker_of(plan.config), prediction_of(artifact)
@@ -175,7 +175,7 @@ def check_prediction(
 
 
 def outcome_of(config: RunConfig, artifact: Artifact) -> dict[str, Any] | None:
-    """Return what the fit came to that a prediction spoke of; None where it has not been made, or is damaged."""
+    """Return the outcome of the fit that a prediction is about; None if that fit is missing or damaged."""
     fit = store_of(config).find_usable("fit", artifact.facts["fit"])
     if fit is None:
         return None
@@ -185,9 +185,9 @@ def outcome_of(config: RunConfig, artifact: Artifact) -> dict[str, Any] | None:
 
 
 def archive(config: RunConfig) -> dict[str, Any]:
-    """Return how many of all stored predictions can be checked, and how many of these held.
+    """Return the numbers of stored predictions, of checkable ones, and of those whose fit is inside the interval.
 
-    Only those count that were stored before the fit that they speak of.
+    Only predictions that were stored before their fit count.
     """
     made = [artifact for artifact in store_of(config).all("prediction") if not artifact.facts["fit_was_there"]]
     outcomes = [outcome for artifact in made if (outcome := outcome_of(config, artifact)) is not None]

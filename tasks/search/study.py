@@ -1,11 +1,13 @@
-"""A sweep's memory: an Optuna study in a SQLite file, which survives kill -9 and is shared by all who work on it.
+"""Store the trials of a sweep in an Optuna study: a SQLite file that survives kill -9 and is shared by processes.
 
-SQLite and not Optuna's journal file: a line of that which a kill cut short makes the file unreadable at the next one.
-Each process that works on a study holds a lock file of its own, which the system lets go of when the process dies. So
-a trial whose owner is dead is known at once; its values are asked for again, and its fit goes on from its checkpoint.
+SQLite is used instead of Optuna's journal file: if a kill cuts a line of the journal short, the next line makes the
+file unreadable. Each process that works on a study holds its own lock file, which the system releases when the process
+dies. So a trial of a dead process is detected at once: its values are queued again, and its fit continues from its
+checkpoint.
 
-The sampler is the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023), seeded anew for each trial by
-its number: a sweep with one worker that was killed and taken up again asks what the undisturbed one would have asked.
+The sampler is the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023). It is seeded for each trial
+by the trial's number. So a sweep with one worker that is killed and resumed draws the same trials as an undisturbed
+one.
 """
 
 from __future__ import annotations
@@ -40,13 +42,13 @@ STATES = {
     TrialState.RUNNING: "running", TrialState.WAITING: "waiting",
 }  # fmt: skip
 IMPORTANCE_TRIALS = 4
-"""Finished trials that a statement on importance needs, at least."""
+"""Minimum number of finished trials with different losses for computing importances."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @contextmanager
 def database_errors(folder: Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn errors of a study's database, and those of *others*, into ours."""
+    """Convert errors of a study's database, and exceptions of the types *others*, into ArtifactError."""
     expected: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, *others)
     try:
         yield
@@ -63,17 +65,17 @@ def database_errors(folder: Path, *others: type[Exception]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as it stands.
+    """Snapshot of a trial.
 
     Args:
-        number: In the order of asking, from 0.
+        number: Position in the order of asking, from 0.
         state: "complete", "pruned", "failed" or "running".
-        values: Of the options searched.
-        nats: Validation loss per token of a complete trial.
+        values: Values of the searched options.
+        nats: Validation loss per token (nats) of a complete trial.
         reached: Validation loss at each evaluation, numbered from 1.
         reason: Why it failed or was pruned.
-        facts: What the fit says of itself.
-        run_id: Its MLflow run.
+        facts: Summary of the fit.
+        run_id: Id of its MLflow run.
     """
 
     number: int
@@ -87,7 +89,7 @@ class Trial:
 
 
 class Asked:
-    """A trial that this process works on."""
+    """Trial that this process is fitting."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
@@ -96,30 +98,30 @@ class Asked:
         self.run_id: str = trial.user_attrs.get(RUN, "")
 
     def describe(self, run_id: str) -> None:
-        """Remember the MLflow run that shows this trial."""
+        """Store the id of the MLflow run that shows this trial."""
         if run_id != self.run_id:
             self.run_id = run_id
             self._trial.set_user_attr(RUN, run_id)
 
     def report(self, evaluation: int, nats: float) -> None:
-        """Remember the validation loss of one evaluation."""
+        """Store the validation loss (nats per token) of one evaluation."""
         self._trial.report(nats, evaluation)
 
     def hopeless(self) -> bool:
-        """Return whether the pruner has seen enough of this trial."""
+        """Return whether the pruner wants to end this trial."""
         return self._trial.should_prune()
 
 
 class Study:
-    """One sweep's trials, shared with other processes.
+    """Trials of one sweep, shared with other processes.
 
     Args:
-        folder: Made where it is not there; holds the database and the locks.
+        folder: Folder of the database and the locks; created if missing.
         options: Numbers of trials, pruner, seed.
-        dimensions: What is searched.
+        dimensions: The search space.
 
     Raises:
-        ArtifactError: The folder cannot be written to, or its database is damaged or of another version of Optuna.
+        ArtifactError: The folder cannot be written, or its database is damaged or from another version of Optuna.
     """
 
     def __init__(self, folder: Path, options: SweepConfig, dimensions: Mapping[str, Dimension]) -> None:
@@ -128,7 +130,7 @@ class Study:
         self._owner = f"{uuid4().hex}.owner"
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with database_errors(folder, RuntimeError), self._asking():  # that is Optuna's of another version
+        with database_errors(folder, RuntimeError), self._asking():  # RuntimeError: other Optuna version
             storage = optuna.storages.RDBStorage(
                 f"sqlite:///{folder.absolute() / DATABASE}", engine_kwargs={"connect_args": {"timeout": 60}}
             )
@@ -138,7 +140,7 @@ class Study:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """Work on the study within this block: trials asked for here belong to this process while it lives."""
+        """Join the study for this block: trials asked for here belong to this process as long as it runs."""
         with FileLock(self.folder / self._owner):
             try:
                 self.give_up_dead()
@@ -147,7 +149,7 @@ class Study:
                 (self.folder / self._owner).unlink(missing_ok=True)
 
     def ask(self) -> Asked | None:
-        """Return the next trial to fit, None where there are as many as wanted."""
+        """Return the next trial to fit; None if the study has the wanted number of trials."""
         with self._asking():
             trials = self._study.get_trials(deepcopy=False)
             begun = [trial for trial in trials if _counts(trial)]
@@ -159,46 +161,46 @@ class Study:
         return Asked(trial)
 
     def complete(self, asked: Asked, nats: float, facts: Mapping[str, float]) -> None:
-        """End a trial with its validation loss."""
+        """Mark a trial as complete, with its validation loss (nats per token)."""
         asked._trial.set_user_attr(FACTS, {name: value for name, value in facts.items() if isfinite(value)})
         self._study.tell(asked.number, nats)
 
     def prune(self, asked: Asked, reason: str) -> None:
-        """End a trial that is not worth going on with."""
+        """Mark a trial as pruned."""
         asked._trial.set_user_attr(REASON, reason)
         self._study.tell(asked.number, state=TrialState.PRUNED)
 
     def fail(self, asked: Asked, reason: str) -> None:
-        """End a trial that could not be fitted."""
+        """Mark a trial as failed."""
         asked._trial.set_user_attr(REASON, reason)
         self._study.tell(asked.number, state=TrialState.FAIL)
 
     def give_back(self, asked: Asked) -> None:
-        """Let someone else, or a later run, fit this trial: it was interrupted."""
+        """Queue an interrupted trial again, for another process or a later run."""
         with self._asking():
             trial = self._study.get_trials(deepcopy=False)[asked.number]
             if not trial.state.is_finished():
                 self._again(trial)
 
     def give_up_dead(self) -> None:
-        """Ask again for the trials of processes that are dead."""
+        """Queue the trials of dead processes again."""
         with self._asking():
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if not self._lives(trial.user_attrs.get(OWNER, "")):
                     self._again(trial)
 
     def busy(self) -> bool:
-        """Return whether some trial is being fitted."""
+        """Return whether any trial is being fitted."""
         return bool(self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def trials(self) -> list[Trial]:
-        """Return all trials but those that were interrupted (and asked for again), by number."""
+        """Return all trials by number, without interrupted attempts (whose values were queued again)."""
         return [_trial(trial) for trial in self._study.get_trials(deepcopy=False) if _counts(trial)]
 
     def importances(self) -> dict[str, float]:
         """Return each option's share of the variance of the loss, by fANOVA (Hutter, Hoos & Leyton-Brown 2014).
 
-        Empty where fewer than four trials came to an end, or all with the same loss.
+        Empty if the complete trials have fewer than `IMPORTANCE_TRIALS` different losses.
         """
         losses = {trial.value for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
         if len(losses) < IMPORTANCE_TRIALS:
@@ -207,15 +209,15 @@ class Study:
         return get_param_importances(self._study, evaluator=evaluator, params=list(self.distributions))
 
     def note(self, name: str) -> str:
-        """Return what `remember` was told under this name, "" for nothing."""
+        """Return the note that `remember` stored under this name, "" if there is none."""
         return str(self._study.user_attrs.get(name, ""))
 
     def remember(self, name: str, value: str) -> None:
-        """Keep a note on the study."""
+        """Store a note on the study."""
         self._study.set_user_attr(name, value)
 
     def lock(self, name: str) -> FileLock:
-        """Return a lock that all processes at work on this study share."""
+        """Return a lock that is shared by all processes that work on this study."""
         return FileLock(self.folder / f"{name}.lock")
 
     def _asking(self) -> FileLock:
@@ -240,7 +242,7 @@ class Study:
             return True
 
     def _again(self, trial: FrozenTrial) -> None:
-        """Close an interrupted trial, which counts for nothing, and queue its values."""
+        """Close an interrupted trial, which no longer counts, and queue its values again."""
         optuna.Trial(self._study, trial._trial_id).set_user_attr(INTERRUPTED, True)
         self._study.tell(trial.number, state=TrialState.FAIL)
         if trial.params.keys() == self.distributions.keys():
@@ -254,7 +256,7 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _trial(trial: FrozenTrial) -> Trial:
     about = trial.user_attrs
-    nats = trial.value if trial.state == TrialState.COMPLETE else None  # of a pruned one Optuna keeps the latest
+    nats = trial.value if trial.state == TrialState.COMPLETE else None  # a pruned trial has its latest loss here
     return Trial(
         trial.number, STATES[trial.state], dict(trial.params), nats, dict(trial.intermediate_values),
         about.get(REASON, ""), about.get(FACTS, {}), about.get(RUN, ""),
@@ -278,14 +280,14 @@ def _pruner(options: SweepConfig) -> BasePruner:
 
 
 class _Halving(SuccessiveHalvingPruner):
-    """Successive halving; the interrupted attempt of a trial is no rival of the one that goes on with it."""
+    """Successive halving that ignores interrupted attempts, so that a trial does not compete with its own retry."""
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         return super().prune(_Uninterrupted(study), trial)  # type: ignore[arg-type]
 
 
 class _Uninterrupted:
-    """A study without the attempts that were interrupted."""
+    """View of a study without interrupted attempts."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study

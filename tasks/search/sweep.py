@@ -1,4 +1,4 @@
-"""A sweep from its plan to its result: what is searched for which model, who wins with how much certainty."""
+"""Plan a sweep, open its study, choose the finalists, and summarise the winner with its confidence interval."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """The model whose options are searched, and where.
+    """Plan of a sweep: the model and its search space.
 
     Args:
-        base: The model; what is not searched stays as it is.
-        index: Its place in the configuration's models.
-        dimensions: What is searched, by the option's full name.
-        config: The run's configuration with this one model.
+        base: The model; options that are not searched keep its values.
+        index: Position of the model in the configuration.
+        dimensions: Search space, by the option's full name.
+        config: The run's configuration with only this model.
     """
 
     base: RecurrentSpec | NPLMSpec
@@ -55,19 +55,19 @@ class Plan:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds that the finalists are fitted with: none that the search has used."""
+        """Seeds for the finalists, different from the seed of the search."""
         return [self.base.training.seed + 1 + number for number in range(self.config.sweep.seeds)]
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """One of the best trials, with its losses under seeds that the search has not seen.
+    """One of the best trials, with its losses under seeds that the search has not used.
 
     Args:
-        trial: As the search left it.
-        losses: Validation loss in nats per token under each seed that came to an end.
-        failed: Seeds that did not.
-        interval: Of the mean of the losses; None for fewer than two.
+        trial: The trial after the search.
+        losses: Validation loss (nats per token) of each seed that finished.
+        failed: Number of seeds that failed.
+        interval: Confidence interval of the mean loss; None for fewer than two losses.
     """
 
     trial: Trial
@@ -77,17 +77,17 @@ class Finalist:
 
     @property
     def rank(self) -> tuple[int, float, int]:
-        """What finalists are ordered by, the best first.
+        """Sort key of finalists, best first: fewest failed seeds, then lowest mean loss.
 
-        Options that fail under some seeds are none to rely on, however low the others come out: the fewer seeds failed,
-        the better, then the lower mean. The trial's own loss, which is lucky, counts only where no seed ended.
+        Options that fail under some seeds are unreliable, however low the other losses are. The trial's own loss has a
+        selection bias and counts only if no seed finished.
         """
         own = float("inf") if self.trial.nats is None else self.trial.nats
         return self.failed, fmean(self.losses) if self.losses else own, self.trial.number
 
 
 def plan_sweep(config: RunConfig) -> Plan:
-    """Check a sweep before any work, and warn of pruning that cannot happen.
+    """Check a sweep before any work, and warn if no trial can be pruned.
 
     Raises:
         ConfigError: See `core.config.neural_choice.chosen_model` and `core.config.search_space.parse_space`.
@@ -100,11 +100,11 @@ def plan_sweep(config: RunConfig) -> Plan:
 
 
 def inert_pruning(options: SweepConfig, evaluations: int) -> str:
-    """Return why the pruner of a sweep can end no trial, "" where it can.
+    """Return why the pruner of a sweep can never prune a trial; "" if it can, or if pruning is off.
 
     Args:
-        options: Of the sweep.
-        evaluations: Of each fit.
+        options: Options of the sweep.
+        evaluations: Number of evaluations of each fit.
     """
     if options.pruner == "none":
         return ""
@@ -122,15 +122,15 @@ def inert_pruning(options: SweepConfig, evaluations: int) -> str:
 
 
 def open_study(plan: Plan, prepared: Prepared) -> Study:
-    """Return the study of this model, space, data and start: a new one, or the one that an earlier run has begun.
+    """Return the study of this model, search space, data and champion: a new one, or that of an earlier run.
 
-    How many trials are wanted, and what is done with the best, may differ from run to run; so may what the model has
-    for the options that are searched, e.g. the best values so far. The order of the space's options counts: the
-    sampler draws in that order.
+    The number of trials and the options of the finals may change between runs of one study. So may the model's own
+    values of the searched options, e.g. to the best values so far. The order of the options in the space identifies the
+    study too, because the sampler draws in that order.
 
     Raises:
         ArtifactError: The study of an earlier run cannot be opened.
-        TrackingUnavailable: Which champion the fits start from cannot be told.
+        TrackingUnavailable: The registry does not answer, so the champion that the fits start from is unknown.
     """
     options, champion = plan.config.sweep, champion_digest(plan.config, plan.base)
     tokens = {split: artifact.digest for split, artifact in prepared.tokens[plan.base.vocabulary].items()}
@@ -148,7 +148,7 @@ def open_study(plan: Plan, prepared: Prepared) -> Study:
 
 
 def _not_searched(plan: Plan) -> dict[str, Any]:
-    """Return the model's identity without the options that every trial sets."""
+    """Return the model's identity without the searched options."""
     options = identity(plan.base)
     for name in plan.dimensions:
         section, _, option = name.rpartition(".")
@@ -157,10 +157,10 @@ def _not_searched(plan: Plan) -> dict[str, Any]:
 
 
 def finalists_of(plan: Plan, study: Study) -> list[Trial]:
-    """Return the best trials by validation loss; of those that are the very same model the first.
+    """Return the best trials by validation loss; of trials with the same model only the first.
 
     Raises:
-        FitError: No trial came to an end.
+        FitError: No trial finished.
     """
     trials = study.trials()
     complete = sorted((t for t in trials if t.nats is not None), key=lambda t: (t.nats or 0.0, t.number))
@@ -178,7 +178,7 @@ def finalists_of(plan: Plan, study: Study) -> list[Trial]:
 
 
 def finalist(trial: Trial, losses: Sequence[float | None], confidence: float) -> Finalist:
-    """Return a finalist with the interval of its losses, one for each fresh seed; None stands for one that failed."""
+    """Return a finalist with the confidence interval of *losses*, one loss per fresh seed; None: the seed failed."""
     found = tuple(loss for loss in losses if loss is not None)
     interval = mean_interval(found, confidence) if len(found) > 1 else None
     return Finalist(trial, found, len(losses) - len(found), interval)
@@ -186,7 +186,7 @@ def finalist(trial: Trial, losses: Sequence[float | None], confidence: float) ->
 
 @task(name="summarise sweep", cache_policy=NO_CACHE, persist_result=False)
 def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], parent_run_id: str) -> dict[str, Any]:
-    """Log figures and tables to the sweep's MLflow run, mark the best trial, and return what came of it."""
+    """Log plots and tables to the sweep's MLflow run, mark the best trial, and return the result of the sweep."""
     trials, winner = study.trials(), min(finalists, key=lambda found: found.rank)
     importances = study.importances()
     rows, chosen = [trial_row(trial) for trial in trials], to_write(plan.base, winner.trial.values)
@@ -228,7 +228,7 @@ def _log(
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
-    """Return a trial as a flat row of a table."""
+    """Return a trial as a flat table row."""
     return {
         "trial": trial.number, "state": trial.state, "perplexity": _perplexity(trial.nats),
         "reached": _perplexity(min(trial.reached.values(), default=None)),
@@ -238,7 +238,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 
 def _finalist_row(found: Finalist) -> dict[str, Any]:
-    """Return a finalist as a row; of all finalists of a sweep the columns are the same."""
+    """Return a finalist as a table row; all finalists of a sweep have the same columns."""
     interval = found.interval
     row: dict[str, Any] = {"trial": found.trial.number, "search_perplexity": _perplexity(found.trial.nats)}
     if not found.losses and not found.failed:
@@ -269,7 +269,7 @@ def overrides_of(index: int, values: Mapping[str, Value]) -> list[str]:
 
 
 def toml_of(values: Mapping[str, Value]) -> str:
-    """Return the options as lines of a preset: the model's own first, then its sections."""
+    """Return the options as TOML lines of a preset: first the model's own options, then those of its sections."""
     lines = [f"{name} = {_toml(value)}" for name, value in values.items() if "." not in name]
     for section in sorted({name.partition(".")[0] for name in values if "." in name}):
         inside = [(name.partition(".")[2], value) for name, value in values.items() if name.startswith(f"{section}.")]

@@ -1,7 +1,7 @@
-"""One fit of a sweep: watched while it runs, pruned where it is hopeless, shown as a child of the sweep's MLflow run.
+"""Run one fit of a sweep: watch it, prune it if the pruner says so, show it as a child of the sweep's MLflow run.
 
-Such a run has the options and curves of its fit, but no logged model: hundreds of models that nobody registers are not
-worth their room. The fits themselves lie in the store, so `reviewlm run` with the winner's options takes the bundle
+The child run has the options and curves of the fit, but no logged model, to save the space of hundreds of models that
+are never registered. The fits themselves are in the store, so `reviewlm run` with the winner's options takes the bundle
 from there and logs it.
 """
 
@@ -38,25 +38,25 @@ from tracking.runs.runs import NOTE, Tracker
 
 STATE, TRIAL, BEST = "sweep.state", "sweep.trial", "sweep.best"
 CHAMPION_NOTE = "champion"
-"""Note on a study: the digest of the champion that its fits start from."""
+"""Name of the study's note with the digest of the champion that its fits start from."""
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class TrialRun:
-    """The MLflow run of one fit of a sweep."""
+    """MLflow run of one fit of a sweep."""
 
     tracker: Tracker
     run_id: str
     forwarded: float = 0.0
 
     def begin(self, plan: FitPlan) -> None:
-        """Say where a fit begins that was to start from the champion."""
+        """Tag the run with the starting point of a fit that is configured to start from the champion."""
         if plan.start.note:
             self.tracker.set_tags(self.run_id, {START_TAG: plan.start.note})
 
     def forward(self, journal: Path, now: bool = True) -> None:
-        """Send what is new in the journal, with *now* false only every so often."""
+        """Send new lines of the journal; with *now* false, at most every `FORWARD_SECONDS`."""
         if not journal.is_file() or (not now and time.monotonic() - self.forwarded < FORWARD_SECONDS):
             return
         self.forwarded = time.monotonic()
@@ -80,11 +80,11 @@ def trial_run(
     config: RunConfig, prepared: Prepared, spec: ModelSpec | None, values: Mapping[str, Value], name: str,
     parent_run_id: str, known: str = "",
 ) -> Iterator[TrialRun]:
-    """Yield the run of one fit: a new child of the sweep's run, or the *known* one of an interrupted attempt."""
+    """Yield the run of one fit: a new child of the sweep's run, or the run *known* of an interrupted attempt."""
     tracker = tracker_of(config)
     if known and reopen_run(tracker, known):
         run_id = known
-        tracker.set_tags(run_id, {NOTE: ""})  # what was said when it was interrupted
+        tracker.set_tags(run_id, {NOTE: ""})  # remove the note of the interrupt
     else:
         run_id = tracker.start_run(name, {TRIAL: name, **prefect_tags()}, parent_run_id)
     with ended_on_error(tracker, run_id):
@@ -101,7 +101,7 @@ def run_trial(
     """Fit one trial; a fit that fails or is pruned ends the trial, not the sweep.
 
     Raises:
-        ReviewLMError: What would befall every other trial too, e.g. a full disk; a rerun asks for this trial again.
+        ReviewLMError: An error that concerns every trial, e.g. a full disk; a rerun repeats this trial.
     """
     try:
         try:
@@ -117,7 +117,7 @@ def run_trial(
     except BaseException:
         try:
             study.give_back(asked)
-        except Exception as error:  # a full disk, say, which is what the sweep ends with; the next run asks again
+        except Exception as error:  # e.g. a full disk: raise the first error; the next run repeats the trial
             log.warning("trial %d could not be given back: %s", asked.number, error)
         raise
 
@@ -125,7 +125,9 @@ def run_trial(
 def _fit_trial(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: Asked, run: TrialRun
 ) -> Any:
-    plan, watch = _plan(config, spec, prepared, study), _Watch(asked, run, spec.training.evaluations)  # type: ignore[union-attr]
+    plan, watch = _plan(config, spec, prepared, study), _Watch(
+        asked, run, spec.training.evaluations  # type: ignore[union-attr]
+    )
     run.begin(plan)
     try:
         built = build_fit(config, plan, prepared, watch)
@@ -148,10 +150,11 @@ def _fit_trial(
 
 
 def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) -> FitPlan:
-    """Return what a fit of a sweep depends on.
+    """Return the plan of a fit of a sweep.
 
     Raises:
-        ChampionChanged: Its trials started from another champion: their losses are not to be compared with this one's.
+        ChampionChanged: The sweep's trials started from another champion, so their losses cannot be compared with this
+            fit's.
     """
     plan = plan_fit(config, spec, prepared)
     if champion_digest(config, spec) != study.note(CHAMPION_NOTE):
@@ -166,20 +169,20 @@ def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> Any:
     run.end("failed", reason)
     study.fail(asked, reason)
     log.warning("trial %d failed: %s", asked.number, reason)
-    return Completed(name="Failed", message=reason)  # of the trial, not of the task
+    return Completed(name="Failed", message=reason)  # the trial failed, not the task
 
 
 class _Watch:
-    """Tells the study what a fit reaches on validation, and ends the fit where the study has seen enough."""
+    """Listener that reports a fit's validation losses to the study, and stops the fit if the study prunes it."""
 
     def __init__(self, asked: Asked, run: TrialRun, evaluations: int) -> None:
         self.asked, self.run, self.evaluations, self.seen = asked, run, evaluations, 0
 
     def __call__(self, journal: Path) -> None:
-        """Read the journal of a running fit.
+        """Read new evaluations from the journal of a running fit and report them.
 
         Raises:
-            EnoughSeen: The trial is pruned; at its last evaluation it no longer is, being finished.
+            EnoughSeen: The trial is pruned. It is never pruned at its last evaluation, because it is finished then.
         """
         for evaluation, nats in self._new(journal):
             self.asked.report(evaluation, nats)
@@ -189,7 +192,7 @@ class _Watch:
         self.run.forward(journal, now=False)
 
     def catch_up(self, journal: Path) -> None:
-        """Report what a finished fit has reached."""
+        """Report the remaining evaluations of a finished fit."""
         for evaluation, nats in self._new(journal):
             self.asked.report(evaluation, nats)
 
@@ -207,7 +210,7 @@ def run_seed(
     config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, number: int, values: Mapping[str, Value],
     seed: int, parent_run_id: str,
 ) -> float | None:
-    """Fit a trial's options with another seed; return the validation loss in nats per token, None if it failed."""
+    """Fit a trial's options with another seed; return the validation loss in nats per token, None if the fit failed."""
     spec, name = with_options(base, {**values, "training.seed": seed}), f"trial {number} seed {seed}"
     if loss := study.note(f"{name} nats"):
         return float(loss)
@@ -222,7 +225,7 @@ def run_seed(
 
 
 def fit_shown(config: RunConfig, plan: FitPlan, prepared: Prepared, run: TrialRun) -> Artifact | None:
-    """Fit a model to its end, show it in its run and end that; return the artifact, None if it could not be fitted."""
+    """Fit a model to its end, log it to its run and end the run; return the artifact, None if the fit failed."""
     run.begin(plan)
     try:
         built = build_fit(config, plan, prepared, lambda path: run.forward(path, now=False))
@@ -238,12 +241,12 @@ def fit_shown(config: RunConfig, plan: FitPlan, prepared: Prepared, run: TrialRu
 
 
 def mark_best(config: RunConfig, study: Study, run_id: str) -> None:
-    """Mark the run of the best trial, and no other."""
+    """Tag the run of the best trial, and remove the mark from the previous best."""
     tracker, before = tracker_of(config), study.note(BEST)
     marks = {before: "false"} if before and before != run_id else {}
     for run, best in {**marks, run_id: "true"}.items():
         try:
             tracker.set_tags(run, {BEST: best})
-        except ReviewLMError as error:  # someone has deleted it in MLflow
+        except ReviewLMError as error:  # e.g. the run was deleted in MLflow
             log.warning("a trial's run cannot be marked: %s", error)
     study.remember(BEST, run_id)
