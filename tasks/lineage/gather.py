@@ -30,7 +30,7 @@ BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 class Gathering:
-    """Walk from an artifact back through all its inputs, which collects every step and source once.
+    """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs.
 
     Args:
         config: Locates the home folder and its store.
