@@ -1,4 +1,7 @@
-"""Serve Prefect behind `core.web_guard.Guard`, because Prefect does not check the Host header (`uvicorn --factory`)."""
+"""Serve Prefect behind `core.web_guard.Guard`, for `uvicorn --factory`.
+
+Prefect checks the password itself, but not the Host header.
+"""
 
 from __future__ import annotations
 
