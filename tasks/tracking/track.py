@@ -211,7 +211,7 @@ def open_model_run(
         )
         finished_run, there = None, False
     if finished_run:
-        tracker.set_tags(parent_run_id, {f"core.processes.child.{spec.name}": finished_run})
+        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
     parameters = parameters_of(config, spec, prepared)
@@ -223,7 +223,7 @@ def open_model_run(
         streams = prepared.tokens[spec.vocabulary]
         tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
-        tracker.set_tags(parent_run_id, {f"core.processes.child.{spec.name}": run_id})
+        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
 
 

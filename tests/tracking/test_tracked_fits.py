@@ -94,7 +94,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
         "kind": "ngram", "unit": "word", "preset": config.preset,
     }
-    assert above.data.tags["core.processes.child.kn2"] == run_id
+    assert above.data.tags["reviewlm.child.kn2"] == run_id
     assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
         "word-test", "word-train", "word-validation",
     ]
@@ -186,7 +186,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
     assert version != lost
     assert (registry.bundle_folder(version) / "spec.json").is_file()
-    assert tracker.tag(parent, "core.processes.child.kn2") == second
+    assert tracker.tag(parent, "reviewlm.child.kn2") == second
     assert write_model_run(config, prepared, fitted, parent, there=True) == second
 
 

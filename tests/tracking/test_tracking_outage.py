@@ -86,7 +86,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     [model] = found["models"]
     assert model["status"] == "READY"
     assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
-    assert found["retrain"]["tags"]["core.processes.child.kn5"] == "kn5"
+    assert found["retrain"]["tags"]["reviewlm.child.kn5"] == "kn5"
     assert not tracker.outbox.folder.parent.exists()
 
 

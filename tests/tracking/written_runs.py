@@ -16,7 +16,7 @@ def write_runs(tracker: Tracker, pieces: Path) -> None:
     parent = tracker.start_run("retrain")
     unless = ("reviewlm.fit", "d1", "FINISHED")
     child = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, parent, unless)
-    tracker.set_tags(parent, {"core.processes.child.kn5": child})
+    tracker.set_tags(parent, {"reviewlm.child.kn5": child})
     tracker.log_params(child, {"order": 5, "many": {f"p{number}": number for number in range(120)}})
     tracker.log_datasets(child, [(pl.DataFrame({"a": [1]}), "word-test", "ab" * 16, "test")])
     tracker.log_journal(child, pieces / "metrics.jsonl")
