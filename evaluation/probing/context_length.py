@@ -1,9 +1,9 @@
-"""How much context a model makes use of: its curve of nats by the tokens kept, and the length from which more is idle.
+"""Measure how much context a model uses: cross-entropy by the number of tokens kept, and the effective context length.
 
 The same target tokens are predicted from their last 1, 2, 4, 8 … tokens, each time from the fresh state, and from the
-whole review so far (`evaluation/probing/context_use.py`). The effective context length is the smallest of these at
-which the perplexity is within 1 % of that with all of the context; there is none where even the longest that was tried
-is too short.
+whole review so far (`evaluation/probing/context_use.py`). The effective context length is the smallest of these numbers
+with a perplexity within 1 % of the perplexity with the full context. There is none if even the longest one that was
+tried is too short.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
 
 PER_REVIEW = 10
-"""Target tokens of one review at most: many reviews say more than many tokens of few."""
+"""Maximum number of target tokens per review: many reviews say more than many tokens of few reviews."""
 SCHEMA = pl.Schema({
     "kept": pl.Int64(),
     "nats_per_token": pl.Float64(),
@@ -41,18 +41,18 @@ def context_curve(
 ) -> tuple[pl.DataFrame, int | None]:
     """Return the curve of a model, and its effective context length in tokens.
 
-    Contexts for which the reviews do not have so many targets, with more tokens than that before them, are left out.
+    A context is left out if the reviews do not have enough targets with more tokens than that before them.
 
     Args:
         bundle: Model and vocabulary.
         stream: Held-out reviews as tokens of that vocabulary.
-        contexts: Tokens kept, each 1 or more.
-        tokens: Targets, about.
-        seed: Of the choice of reviews; models of one vocabulary predict the same targets.
+        contexts: Numbers of tokens kept, each 1 or more.
+        tokens: Approximate number of targets.
+        seed: Seed of the choice of reviews; models of one vocabulary predict the same targets.
 
     Returns:
-        `SCHEMA`, by kept ascending and null (all of the review so far) last; rise is nats above those of the full
-        context, error its standard error with reviews as units. Without rows where the reviews are too short for any
+        `SCHEMA`, sorted by kept ascending, with null (all of the review so far) last. rise: nats per token above the
+        full context; error: its standard error with reviews as units. No rows if the reviews are too short for any
         context.
     """
     stream.require(bundle.vocabulary)
@@ -70,17 +70,17 @@ def context_curve(
 
 
 def keeps_rating(spec: ModelSpec, model: LanguageModel) -> bool:
-    """Return whether the star token is put before the kept tokens, so that only words are forgotten.
+    """Return whether the star token is put before the kept tokens, so that only words are removed from the context.
 
-    Not where all there is in the model looks at a window of tokens: it would take what follows a star token for the
-    beginning of a review.
+    False if every part of the model looks at a window of tokens: such a model would take the token after a star token
+    for the beginning of a review.
     """
     parts = getattr(model, "parts", ())
     return any(keeps_rating(part.spec, part.model) for part in parts) if parts else spec.kind not in WINDOWED
 
 
 def _long_enough(stream: TokenStream, contexts: Sequence[int], tokens: int) -> list[int]:
-    """Return the contexts for which there are as many targets as wanted, or else the shortest if it has any."""
+    """Return the contexts with enough targets; if there are none, the shortest context that has any target."""
     lengths_D = np.diff(np.asarray(stream.offsets))
     targets = {kept: int(np.clip(lengths_D - PREFIX - kept - 1, 0, PER_REVIEW).sum()) for kept in sorted({*contexts})}
     found = [kept for kept, count in targets.items() if count >= tokens]

@@ -1,11 +1,11 @@
-"""How much of the context a model uses: perplexity by the number of words that it may still see.
+"""Measure how much of the context a model uses: perplexity by the number of tokens that it may still see.
 
 Every chosen token is predicted several times: from the whole review so far, and from its last k tokens alone, which the
-model reads from its fresh state. All predictions are of the same tokens, so the perplexities compare; each of the
-tokens has more tokens before it than the longest context. (Khandelwal et al. 2018, "Sharp nearby, fuzzy far away",
-truncate in the same way.) Works for every model that keeps the contract of `models/base.py`.
+model reads from its fresh state. All predictions are of the same tokens, so the perplexities can be compared. Each
+chosen token has more tokens before it than the longest context. Khandelwal et al. 2018, "Sharp nearby, fuzzy far away",
+truncate the context in the same way. This works for every model that implements the protocol of `models/base.py`.
 
-N chosen tokens; the rest of the shape legend is that of `models/base.py`.
+N: chosen tokens. The other letters of shapes are explained in `models/base.py`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 CONTEXTS = (1, 2, 5, 10, 20, 50)
 PREFIX = 2
-"""Tokens before the text: `<bos>` and the stars."""
+"""Tokens before the text: `<bos>` and the star token."""
 PER_REVIEW = 40
-"""Tokens chosen of one review, at most."""
+"""Maximum number of tokens chosen from one review."""
 WINDOWED = ("ngram", "nplm")
-"""Kinds that look at so many tokens only: they take what follows a star token for the beginning of a review."""
+"""Models with a fixed window of tokens: they take the token after a star token for the beginning of a review."""
 POSITIONS = 16_384
-"""Positions handed to the model at a time; bounds memory, changes nothing."""
+"""Positions per call of the model; bounds memory, does not change the result."""
 CLOSE = 0.01
-"""A context is long enough where the perplexity is within this share of the full one."""
+"""A context is long enough if its perplexity is above the full one by at most this share."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Kept:
 
     Args:
         context: Tokens kept; None for all.
-        perplexity: Of the chosen tokens.
+        perplexity: Perplexity of the chosen tokens.
         rise: Nats per token above the full context.
         error: Standard error of `rise`, with whole reviews as units.
     """
@@ -56,12 +56,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class ContextUse:
-    """The curve, the full context last.
+    """The curve, with the full context last.
 
     Args:
-        rows: One per context.
-        tokens: Tokens that were predicted.
-        reviews: Reviews that they are of.
+        rows: One row per context.
+        tokens: Number of tokens that were predicted.
+        reviews: Number of reviews that these tokens come from.
     """
 
     rows: tuple[Kept, ...]
@@ -75,7 +75,7 @@ class ContextUse:
 
     @property
     def effective(self) -> int | None:
-        """The smallest context within 1 % of the full perplexity; None if all that were tried are too short."""
+        """Smallest context within 1 % of the full perplexity; None if all contexts that were tried are too short."""
         close = [row.context for row in self.rows[:-1] if row.perplexity <= (1 + CLOSE) * self.full < inf]
         return min((context for context in close if context is not None), default=None)
 
@@ -88,16 +88,17 @@ def context_use(
 
     Args:
         model: Any language model.
-        stream: Held-out reviews of its vocabulary.
+        stream: Held-out reviews as tokens of its vocabulary.
         contexts: Numbers of tokens, each 1 or more.
-        tokens: Predict about so many.
-        keep_rating: Put the star token before the kept tokens, so that only words are forgotten. A model that takes
-            what follows a star token for the beginning of a review (an n-gram model does) should go without.
-        seed: Of the choice of reviews.
-        per_review: Tokens chosen of one review, at most.
+        tokens: Approximate number of tokens to predict.
+        keep_rating: Put the star token before the kept tokens, so that only words are removed from the context. Set it
+            to False for a model that takes the token after a star token for the beginning of a review (an n-gram model
+            does).
+        seed: Seed of the choice of reviews.
+        per_review: Maximum number of tokens chosen from one review.
 
     Raises:
-        ModelError: kind "input": no or wrong contexts, or no review is longer than the longest.
+        ModelError: kind "input": no contexts or wrong ones, or no review is longer than the longest context.
     """
     contexts = sorted({*contexts})
     if not contexts or contexts[0] < 1 or tokens < 1:
@@ -114,7 +115,7 @@ def context_use(
 def chosen_tokens(
     stream: TokenStream, longest: int, tokens: int, seed: int, per_review: int = PER_REVIEW
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return reviews (N,) and places in them (N,), review by review: each has more than *longest* words before it.
+    """Return reviews (N,) and positions (N,), review by review; each has more than *longest* text tokens before it.
 
     Raises:
         ModelError: kind "input": no review has such a token.
@@ -140,7 +141,7 @@ def chosen_tokens(
 
 
 def _full_nats(model: LanguageModel, stream: TokenStream, review_N: np.ndarray, place_N: np.ndarray) -> np.ndarray:
-    """Return the nats of the chosen tokens after all of their reviews so far, several reviews side by side."""
+    """Return the nats of the chosen tokens given all of their reviews so far; several reviews per batch."""
     reviews, which_N = np.unique(review_N, return_inverse=True)
     last_D = np.zeros(len(reviews), np.int64)
     np.maximum.at(last_D, which_N, place_N)
@@ -174,7 +175,7 @@ def _truncated_nats(
 def _nats_at(model: LanguageModel, ids_BT: np.ndarray, rows_N: np.ndarray, places_N: np.ndarray) -> np.ndarray:
     """Return the nats of some tokens of texts that are read from the fresh state.
 
-    A network is spared the output layer of all other positions, which is most of its work.
+    A network computes its output layer only at these positions, which saves most of its work.
     """
     if not isinstance(model, PredictsInBulk):
         return model.score(ids_BT, model.start(len(ids_BT)))[0][rows_N, places_N]
@@ -198,6 +199,6 @@ def _row(context: int | None, nats_N: np.ndarray, full_N: np.ndarray, review_N: 
         return Kept(context, inf if mean > 700 else exp(mean), inf, inf)
     rise_N = nats_N - full_N
     rise = float(rise_N.mean())
-    # Tokens of a review stand or fall together: the sums of whole reviews are what is drawn independently.
+    # Tokens of one review are correlated, so the independent units are the sums over whole reviews.
     sums_R = np.bincount(np.unique(review_N, return_inverse=True)[1], weights=rise_N - rise)
     return Kept(context, exp(min(mean, 700.0)), rise, sqrt(float((sums_R**2).sum())) / len(rise_N))

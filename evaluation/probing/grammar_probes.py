@@ -1,10 +1,10 @@
-"""Probes whose answer is known exactly: drawn from the embedded corpus, checked against its grammar.
+"""Draw probes with a known answer from the embedded corpus, and check them against its grammar.
 
-A review is drawn from the grammar and cut where one of its variables comes up again. Its twin is the same review with
-another value of that variable: what is right in the one is wrong in the other. The grammar gives each of the two a
-probability, and exactly 0 where the other's word follows (`corpus.synthetic.grammar.log_probability`), so a model that
-knew the language could not hesitate. The words in between are the grammar's own. The distance is counted in the drawn
-review, from the last words that gave the answer away.
+A review is drawn from the grammar and cut where one of its variables occurs again. Its twin is the same review with
+another value of that variable: the right word in one is wrong in the other. The grammar gives each of the two a
+probability, and exactly 0 if the other's word follows (`corpus.synthetic.grammar.log_probability`). So a model that
+knows the language would always be certain. The words in between are also written by the grammar. The distance is
+counted in the drawn review, from the last words that determine the answer.
 
     number    The street tacos "were" / was …; "They" / It were delicious; still thinking about "those" / that …
     gender    My wife said "she" / he would love to come back; Maria … "She" / He checked on us often
@@ -33,21 +33,21 @@ AGREEMENT = (
     ("gender", "person", "He", r"(?<=[.!] ){word}(?= (?:checked|explained|made|seemed|had|never) )", ("He", "She")),
     ("gender", "person", "his", r"(?<= rolled ){word}(?= eyes)", ("his", "her")),
 )  # fmt: skip
-"""Kind, variable, its form, where that form stands, and the two words that it can be."""
+"""Kind, variable, its form, pattern of the places where that form occurs, and the two words that it can be."""
 NAMES = (("dish", "dish"), ("company", "who"), ("person", "person"))
-"""Kind and variable of what is called by its name again."""
+"""Kind and variable of names that occur again."""
 
 
 class Swap(NamedTuple):
     """A place of a review that can be probed.
 
     Args:
-        kind: Of the probe.
-        at: Where the text stands that is swapped.
-        old: It.
-        new: What stands there in the twin.
-        name: What is named before, and decides.
-        other: What the twin names instead.
+        kind: Kind of the probe.
+        at: Position of the text that is swapped.
+        old: That text.
+        new: The text that replaces it in the twin.
+        name: The name that was mentioned before and determines the answer.
+        other: The name that replaces it in the twin.
     """
 
     kind: str
@@ -59,11 +59,12 @@ class Swap(NamedTuple):
 
 
 def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
-    """Return the probes of so many drawn reviews, pair by pair; the same for the same arguments.
+    """Return the probes of *reviews* drawn reviews, pair by pair; equal arguments give equal probes.
 
     Args:
-        reviews: Reviews that are drawn. Those of the pipeline's corpus are drawn from streams of their own.
-        seed: Of the draw.
+        reviews: Number of reviews to draw. They are drawn from other random streams than the reviews of the pipeline's
+            corpus.
+        seed: Seed of the draw.
     """
     draw, probes = Random(f"probes {seed}"), list[Probe]()
     variables = list(automaton().variables)
@@ -81,12 +82,12 @@ def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
 
 
 def swaps(text: str, values: Mapping[str, str], draw: Random) -> Iterator[Swap]:
-    """Yield the places of a review at which a value that has come up before decides what follows.
+    """Yield the places of a review where a value that occurred before determines the next word.
 
     Args:
         text: The review.
-        values: Of the grammar's variables.
-        draw: Chooses other values, as likely as in the grammar.
+        values: Values of the grammar's variables.
+        draw: Chooses other values, with the weights of the grammar.
     """
     domains = automaton().domains
     for kind, variable, form, pattern, words in AGREEMENT:
@@ -107,7 +108,7 @@ def swaps(text: str, values: Mapping[str, str], draw: Random) -> Iterator[Swap]:
 
 
 def twin(text: str, swap: Swap) -> tuple[str, str]:
-    """Return the review with the other value in it, before and after the place that is probed."""
+    """Return the review with the other value in it: its text before and after the probed place."""
     mentions = re.compile(rf"\b{re.escape(swap.name)}\b", re.IGNORECASE)
 
     def renamed(part: str) -> str:
@@ -117,7 +118,7 @@ def twin(text: str, swap: Swap) -> tuple[str, str]:
 
 
 def proven(text: str, swap: Swap, stars: int) -> bool:
-    """Return whether the grammar can write a review and its twin, and neither of them with the other's words."""
+    """Return whether the grammar can write a review and its twin, but neither of them with the other's words."""
     (before, after), (first, last) = (text[: swap.at], text[swap.at + len(swap.old) :]), twin(text, swap)
     right = before + swap.old + after, first + swap.new + last
     wrong = before + swap.new + after, first + swap.old + last
@@ -140,7 +141,7 @@ def _probe(kind: str, before: str, right: str, wrong: str, name: str, stars: int
 
 
 def _table(variable: str, name: str) -> Mapping[str, float]:
-    """Return the values that could stand where *name* does, with their weights."""
+    """Return the values that could replace *name*, with their weights."""
     return next((table for table in automaton().domains[variable].tables.values() if name in table), {})
 
 
@@ -153,5 +154,5 @@ def _cased(other: str, like: str) -> str:
 
 
 def _differs(other: str, name: str) -> bool:
-    """Return whether two values part at a word, not where one of them ends."""
+    """Return whether two values differ at a word; False if one only continues the other."""
     return any(one != two for one, two in zip(name.split(" "), other.split(" "), strict=False))

@@ -1,4 +1,4 @@
-"""Tables of what models remember, as rows for the terminal, for CSV and for tracking; and how fast models score."""
+"""Build tables of what models remember, for the terminal, CSV and tracking, and measure how fast models score."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def context_table(
     found: Mapping[str, ContextUse], speeds: Mapping[str, Mapping[str, float | None]]
 ) -> list[dict[str, Any]]:
-    """Return one row per model: perplexity by context kept, the effective context, and its speeds.
+    """Return one row per model: perplexity by context kept, the effective context, and the speeds of the model.
 
     Args:
-        found: By the name of the model.
+        found: Curve by the name of the model.
         speeds: Further columns by the name of the model.
     """
     return [
@@ -40,7 +40,7 @@ def probe_rows(tables: Mapping[str, pl.DataFrame], measure: str) -> list[dict[st
     """Return one row per kind and bin of distances: probes asked (fewest), skipped (most), one figure of each model.
 
     Args:
-        tables: By the name of the model, as `evaluation.probing.probes.table_of` makes them of the same probes.
+        tables: By the name of the model, results of `evaluation.probing.probes.table_of` on the same probes.
         measure: "accuracy", "shift", "probability" or "nats".
     """
     each = {name: {(row["kind"], row["distance"]): row for row in table.to_dicts()} for name, table in tables.items()}
@@ -57,13 +57,13 @@ def probe_rows(tables: Mapping[str, pl.DataFrame], measure: str) -> list[dict[st
 
 
 def scoring_speed(model: LanguageModel, stream: TokenStream, tokens: int = 20_000, side_by_side: int = 16) -> float:
-    """Return how many tokens a model scores in a second of CPU time, whole reviews side by side from a fresh state.
+    """Return how many tokens a model scores per second of CPU time, with whole reviews side by side from a fresh state.
 
     Args:
         model: Any language model.
-        stream: Reviews of its vocabulary.
-        tokens: Stop after so many.
-        side_by_side: Reviews at a time, cut to the shortest of them, so that nothing is padded.
+        stream: Reviews as tokens of its vocabulary.
+        tokens: Stop after this number of tokens.
+        side_by_side: Reviews per batch, cut to the length of the shortest, so that there is no padding.
     """
     lengths_D = np.diff(np.asarray(stream.offsets))
     order = np.argsort(-lengths_D, kind="stable")
@@ -73,7 +73,7 @@ def scoring_speed(model: LanguageModel, stream: TokenStream, tokens: int = 20_00
         width = int(lengths_D[rows].min())
         ids_BT = np.stack([np.asarray(stream.document(int(row)), np.int64)[:width] for row in rows])
         if first == 0:
-            model.score(ids_BT, model.start(len(rows)))  # warms up
+            model.score(ids_BT, model.start(len(rows)))  # warm-up, not timed
         began = process_time()
         model.score(ids_BT, model.start(len(rows)))
         seconds, done = seconds + process_time() - began, done + ids_BT.size

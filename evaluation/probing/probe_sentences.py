@@ -1,6 +1,7 @@
-"""English probes in the manner of reviews (`probes.py` says what a probe is), made of templates and word lists.
+"""Build English probes from templates and word lists, in the style of reviews.
 
-All come in pairs: with another deciding word (or, of the first kind, another beginning) the other answer is right.
+`evaluation/probing/probes.py` explains probes. All probes come in pairs: with another deciding word (or, for the first
+kind, another beginning) the other answer is right.
 
     next word            "Today is a good" day            local: decided by the words just before
     number of the verb   "The waiters near the table" were        attractors of the other number in between
@@ -9,7 +10,7 @@ All come in pairs: with another deciding word (or, of the first kind, another be
     language             "I live in France … and I can speak" French
     rating               five stars: "… the food was" delicious, one star: terrible
 
-Distances grow by filler phrases that say nothing of what is asked.
+Filler phrases increase the distance; they say nothing about the answer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NEXT = (
     ("I can't", "wait"), ("They have a great happy", "hour"), ("The portions were", "huge"),
     ("We asked for the", "check"),
 )  # fmt: skip
-"""Beginnings with a usual next word; two and two are a pair, the right word of the one being wrong for the other."""
+"""Beginnings with a usual next word. Every two entries are a pair: the right word of one is wrong for the other."""
 HEADS = (
     ("waiter", "waiters"), ("server", "servers"), ("table", "tables"), ("dish", "dishes"), ("drink", "drinks"),
     ("burger", "burgers"), ("room", "rooms"), ("cook", "cooks"),
@@ -42,7 +43,7 @@ FILLERS = (
     "on a busy Friday night", "after a long day at work", "with a few friends of ours", "for the first time this year",
     "at the end of the month", "in the middle of the week",
 )  # fmt: skip
-"""Five words each, of no cuisine, country, number or mood."""
+"""Phrases of a few words each, without a cuisine, country, number or mood."""
 CUISINES = (
     ("Mexican", "tacos"), ("Italian", "pasta"), ("Japanese", "sushi"), ("Indian", "naan"), ("Greek", "gyros"),
     ("American", "burger"),
@@ -60,13 +61,13 @@ SENTENCES = (
 
 
 def english_probes() -> list[Probe]:
-    """Return all English probes, always the same ones, in a fixed order."""
+    """Return all English probes, always the same ones in the same order."""
     kinds = (_next_words(), _number(), _marks(), _cuisines(), _languages(), _ratings())
     return [probe for probes in kinds for probe in probes]
 
 
 def distance_of(text: str) -> int:
-    """Return how far the end of a text is from its beginning, in words: 1 for one word."""
+    """Return the number of words in a text: the distance from its beginning to its end."""
     return len(text.split())
 
 
@@ -77,7 +78,7 @@ def _next_words() -> Iterator[Probe]:
 
 
 def _number() -> Iterator[Probe]:
-    """Yield subjects with up to four phrases behind them, whose nouns all have the other number."""
+    """Yield subjects followed by up to four phrases; the nouns of these phrases all have the other number."""
     for index, head in enumerate(HEADS):
         for phrases in range(5):
             chosen = [PLACES[(index + step) % len(PLACES)] for step in range(phrases)]
@@ -91,7 +92,7 @@ def _number() -> Iterator[Probe]:
 
 
 def _marks() -> Iterator[Probe]:
-    """Yield asides that were opened by a bracket or a quotation mark, and must be closed by the same."""
+    """Yield asides opened by a bracket or a quotation mark; they must be closed by the same kind of mark."""
     for (opening, right), (_, wrong) in MARKS:
         for filler in _growing(FILLERS):
             text = f"The place{opening}we came here {filler}".rstrip()
@@ -117,7 +118,7 @@ def _languages() -> Iterator[Probe]:
 
 
 def _ratings() -> Iterator[Probe]:
-    """Yield reviews of one and of five stars; the star token stands right before the text."""
+    """Yield reviews of one and of five stars; the star token comes right before the text."""
     for good, bad in MOODS:
         for stars, right, wrong in ((5, good, bad), (1, bad, good)):
             for filler in _growing(SENTENCES):
@@ -127,7 +128,7 @@ def _ratings() -> Iterator[Probe]:
 
 
 def _growing(fillers: Sequence[str]) -> Iterator[str]:
-    """Yield nothing, one filler, two of them …, started at every other filler in turn."""
+    """Yield an empty string, one filler, two fillers …, starting at every second filler in turn."""
     yield ""
     for count in range(1, len(fillers) + 1):
         for first in range(0, len(fillers), 2):

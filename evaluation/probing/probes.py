@@ -1,15 +1,15 @@
-"""Probes: does a model expect the right word more than the wrong one, when what decides lies d words back?
+"""Probe whether a model prefers the right word to a wrong one when the deciding words are d words back.
 
-A probe is a beginning and two words that may follow: the right one and a wrong one. The model's preference is
-log p(right | beginning) − log p(wrong | beginning) in nats; it passes where that is above 0. Probes come in pairs that
-differ in the deciding words alone: what is right in the one is wrong in the other. So a model that does not look back
-far enough passes one of the two, and the preferences cancel out: half their sum, the shift, says by how many nats the
-deciding words move the odds, however much likelier one of the two answers is anyway. (Linzen, Dupoux & Goldberg 2016,
-Marvin & Linzen 2018 and Gulordava et al. 2018 measure agreement by accuracy.) Beside the odds stands the probability of
-the right word itself, p(right | beginning), among all that may follow.
+A probe is a beginning and two words that may follow: a right one and a wrong one. The model's preference is
+log p(right | beginning) − log p(wrong | beginning) in nats; the model passes if it is above 0. Probes come in pairs
+that differ in the deciding words alone: the right word of one is wrong for the other. So a model that does not look
+back far enough passes one of the two, and the preferences cancel out. Half their sum is the shift: it says by how many
+nats the deciding words change the odds, even if one of the two answers is always more likely. (Linzen, Dupoux &
+Goldberg 2016, Marvin & Linzen 2018 and Gulordava et al. 2018 measure agreement by accuracy.) A second figure is the
+probability of the right word itself, p(right | beginning), among all words that may follow.
 
-The sentences stand in `probe_sentences.py` (English) and are drawn from the embedded corpus in `grammar_probes.py`.
-B probes side by side, T positions.
+English sentences are in `evaluation/probing/probe_sentences.py`; probes drawn from the embedded corpus are in
+`evaluation/probing/grammar_probes.py`. B probes side by side, T positions.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ ANSWERS = {
     "kind": pl.String, "distance": pl.Int64, "pair": pl.String, "beginning": pl.String, "right": pl.String,
     "wrong": pl.String, "preference": pl.Float64, "nats": pl.Float64,
 }  # fmt: skip
-"""Columns of what `probe` returns."""
+"""Columns of the table that `probe` returns."""
 ROUNDED = 9
 """Decimals of figures in nats."""
 BINS = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50)
-"""Where bins of distances begin; the last one is open."""
+"""Lower ends of the bins of distances; the last bin is open."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Probe:
     """One choice between two words.
 
     Args:
-        kind: What is asked, e.g. "number of the verb".
+        kind: What the probe asks, e.g. "number of the verb".
         beginning: The text so far.
-        right: What should follow, as it is written there: a word with the space before it.
-        wrong: What should not.
-        distance: Words from the deciding one to the choice: 1 where it stands right before.
-        stars: Rating that the review is said to have; 0: unknown.
-        pair: Probes of one name are asked together or not at all; "" is a pair of its own.
+        right: The word that should follow, as written in the text: with the space before it.
+        wrong: The word that should not follow.
+        distance: Words from the deciding word to the choice: 1 if it comes right before.
+        stars: Rating of the review; 0: unknown.
+        pair: Probes with the same pair name are asked together or not at all; "" makes a probe a pair alone.
     """
 
     kind: str
@@ -64,10 +64,10 @@ class Probe:
 
 
 class Encoded(NamedTuple):
-    """The streams of both continuations, the tokens that they have in common, and those of them that are given.
+    """Token streams of both continuations, the number of tokens they share, and the number of given tokens.
 
-    A word of several tokens may begin as the other one does, so more may be in common than the beginning. Less of it is
-    given where the word changes how its end is cut into tokens.
+    Two words of several tokens may begin with the same tokens, so more than the beginning may be shared. Fewer tokens
+    of the beginning are given if the word changes how the end of the beginning is tokenized.
     """
 
     right: list[int]
@@ -77,7 +77,7 @@ class Encoded(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a model says to one probe: its preference, and what the right word costs, both in nats."""
+    """A model's answer to one probe, in nats: its preference, and the cost of the right word."""
 
     preference: float | None
     nats: float | None
@@ -89,15 +89,16 @@ def probe(
     """Ask a model all probes.
 
     Args:
-        bundle: Model and vocabulary; the texts are brought into its normal form.
+        bundle: Model and vocabulary; the texts are converted to its normal form.
         probes: See `Probe`.
-        report: Called with the probes done and their number.
+        report: Called with the number of probes done and their total.
 
     Returns:
-        One row per probe, in order, with the columns `ANSWERS`. `preference` is in nats: null where the probe was
-        skipped because the vocabulary lacks a word of its pair, or reads both words as the same; ±inf where the model
-        calls exactly one of them impossible, 0 where both. `nats` is −log p(right | beginning), null where skipped,
-        inf where impossible; with tokens smaller than words that is p of all words that begin so.
+        One row per probe, in order, with the columns `ANSWERS`. `preference` is in nats. It is null if the probe was
+        skipped, because the vocabulary lacks a word of its pair or reads both words as the same; ±inf if the model
+        gives exactly one of them probability 0; 0 if it gives both probability 0. `nats` is −log p(right | beginning):
+        null if skipped, inf if the probability is 0. With tokens smaller than words, p is that of all words that begin
+        so.
 
     Raises:
         EmptyInput: There are no probes.
@@ -126,15 +127,15 @@ def table_of(answers: pl.DataFrame, bins: Sequence[int] = BINS) -> pl.DataFrame:
     """Return one row per kind and bin of distances: probes asked and skipped, and four figures with their errors.
 
     Args:
-        answers: What `probe` returns.
-        bins: Where bins begin, rising.
+        answers: The table that `probe` returns.
+        bins: Lower ends of the bins, ascending.
 
     Returns:
-        kind, distance (where the bin begins), to (where it ends, null: open), probes, skipped, accuracy (a preference
-        of exactly 0 counts as half right) and accuracy_error, shift (mean preference in nats, pairs with an infinite
-        one left out) and shift_error, probability (mean of that of the right word) and probability_error, nats (mean
-        of what the right word costs, inf where one is impossible) and nats_error. Errors are standard errors over
-        pairs. Where all were skipped there are nulls.
+        kind, distance (lower end of the bin), to (upper end, null: open), probes, skipped, accuracy (a preference of
+        exactly 0 counts as half right) and accuracy_error, shift (mean preference in nats, without pairs that have an
+        infinite one) and shift_error, probability (mean probability of the right word) and probability_error, nats
+        (mean cost of the right word, inf if one has probability 0) and nats_error. Errors are standard errors over
+        pairs. The figures are null if all probes were skipped.
     """
     begins = pl.lit(pl.Series(list(bins)))
     ends = [*(begin - 1 for begin in bins[1:]), None]
@@ -170,8 +171,10 @@ def table_of(answers: pl.DataFrame, bins: Sequence[int] = BINS) -> pl.DataFrame:
 
 
 def totals_of(answers: pl.DataFrame) -> dict[str, float]:
-    """Return figures by name for tracking: probes asked and skipped; of each kind that was asked accuracy and shift,
-    and by where each bin of distances begins the probability of the right word and its nats.
+    """Return figures by name for tracking.
+
+    These are: probes asked and skipped; accuracy and shift of each kind that was asked; probability of the right word
+    and its nats by the lower end of each bin of distances.
     """
     figures = {"probes": float(answers["preference"].count()), "skipped": float(answers["preference"].null_count())}
     for (kind,), rows in answers.drop_nulls("preference").group_by("kind", maintain_order=True):
@@ -187,7 +190,7 @@ def totals_of(answers: pl.DataFrame) -> dict[str, float]:
 
 
 def _encode(bundle: Bundle, probes: Sequence[Probe]) -> list[Encoded | None]:
-    """Return the tokens of both continuations of each; None where they cannot be told apart or a word is unknown."""
+    """Return the tokens of both continuations of each probe; None if they are the same or a word is unknown."""
     vocabulary = bundle.vocabulary
     texts = [one.beginning + word for one in probes for word in ("", one.right, one.wrong)]
     tokens = vocabulary.encode_batch([vocabulary.normal_form.apply(text) for text in texts])
@@ -201,12 +204,12 @@ def _encode(bundle: Bundle, probes: Sequence[Probe]) -> list[Encoded | None]:
 
 
 def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two streams begin with alike."""
+    """Return the number of equal tokens at the beginning of two streams."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _answers(bundle: Bundle, some: Sequence[Encoded]) -> Iterable[Answer]:
-    """Score both continuations of some probes side by side, padded with `<bos>`, which costs nothing."""
+    """Score both continuations of some probes side by side, padded with `<bos>`, which costs 0 nats."""
     streams = [stream for one in some for stream in (one.right, one.wrong)]
     ids_BT = np.full((len(streams), max(map(len, streams))), BOS, np.int64)
     for row, stream in zip(ids_BT, streams, strict=True):
@@ -216,6 +219,6 @@ def _answers(bundle: Bundle, some: Sequence[Encoded]) -> Iterable[Answer]:
         costs = [float(nats_T[one.shared : len(stream)].sum()) for nats_T, stream in
                  ((right_T, one.right), (wrong_T, one.wrong))]  # fmt: skip
         difference = 0.0 if math.isinf(costs[0]) and math.isinf(costs[1]) else costs[1] - costs[0]
-        # Rounded: sums of the same terms in another order are no preference.
+        # Rounded, because summing the same terms in another order must not look like a preference.
         nats = float(right_T[one.given : len(one.right)].sum())
         yield Answer(round(difference, ROUNDED) + 0.0, round(nats, ROUNDED) + 0.0)
