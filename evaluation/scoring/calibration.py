@@ -1,14 +1,14 @@
-"""Whether a model means the probabilities that it states: reliability, calibration error, a fitted temperature.
+"""Measure how well a model is calibrated: reliability, expected calibration error (ECE), a fitted temperature.
 
-What is looked at is the model's top entry of each position, of the whole vocabulary with `<unk>` and the end (of equals
-the lowest id): how probable the model calls it (its confidence), and how often it is what was written (its accuracy).
+At each position the model's top entry of the whole vocabulary is examined (`<unk>` and the end token included; ties go
+to the lowest id): its probability is the confidence, and how often it is the written token is the accuracy.
 
     ECE = Σ_b  n_b / N  · | accuracy of bin b − mean confidence of bin b |       bins of equal width over [0, 1]
 
 M. Pakdaman Naeini, G. Cooper and M. Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
-binning", AAAI; 15 bins as in C. Guo, G. Pleiss, Y. Sun and K. Weinberger (2017), "On calibration of modern neural
-networks", ICML, from which temperature scaling is too (section 4.2): p_T(w) ∝ p(w)^(1/T), the whole distribution, one T
-for all positions, chosen to make held-out text most probable.
+binning", AAAI. The number of bins (15) and temperature scaling (section 4.2) are from C. Guo, G. Pleiss, Y. Sun and
+K. Weinberger (2017), "On calibration of modern neural networks", ICML. Temperature scaling is p_T(w) ∝ p(w)^(1/T) over
+the whole distribution, with one T for all positions, chosen to make held-out text most probable.
 
 Shapes: N positions, V vocabulary entries.
 """
@@ -28,22 +28,22 @@ BINS = 15
 LEAST, MOST = 0.05, 20.0
 """Bounds of a temperature."""
 ERRORS = 2.0
-"""A temperature is kept where its gain on the held-out text is above so many standard errors."""
+"""A temperature is kept if its gain on the held-out text is more than this number of standard errors."""
 ROUNDS, CLOSE = 60, 1e-6
-"""Of the search for the temperature: steps at most, and the relative change at which it ends."""
+"""Maximum number of steps of the search for the temperature, and the relative change at which the search ends."""
 LOWEST = -1e4
-"""Nats that stand for log 0: no temperature within bounds gives such an entry any probability."""
+"""Nats used for log 0: no temperature within the bounds gives such an entry any probability."""
 ENTRIES = 1 << 20
-"""Entries that are worked on at a time."""
+"""Entries that are processed at a time."""
 
 
 def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS) -> pl.DataFrame:
-    """Return the reliability table: one row per bin [low, high), the last one with 1.
+    """Return the reliability table: one row per bin [low, high); the last bin includes 1.
 
     Args:
         confidence_N: Probability that the model gave to its top entry.
-        correct_N: Whether that entry is what was written.
-        bins: Of equal width.
+        correct_N: Whether that entry is the written token.
+        bins: Number of bins, of equal width.
 
     Returns:
         bin, low, high, count, mean_probability, mean_accuracy; the means are null in an empty bin.
@@ -66,10 +66,10 @@ def calibration_error(table: pl.DataFrame) -> float:
 
 
 def chance_error(confidence_N: np.ndarray, bins: int = BINS) -> float:
-    """Return the ECE that a model with these confidences has on average if it means every one of them.
+    """Return the mean ECE of a perfectly calibrated model with these confidences.
 
-    It is above 0, since the accuracy of a bin is that of a sample: the sum of the n_b differences has the variance
-    Σ c(1 − c), and the absolute value of a normal variable the mean σ √(2/π).
+    It is above 0, because the accuracy of a bin is measured on a sample. The sum of the n_b differences has the
+    variance Σ c(1 − c), and the absolute value of a normal variable has the mean σ √(2/π).
     """
     bin_N = np.minimum((confidence_N * bins).astype(np.int64), bins - 1)
     variance_K = np.bincount(bin_N, weights=confidence_N * (1 - confidence_N), minlength=bins)
@@ -78,15 +78,15 @@ def chance_error(confidence_N: np.ndarray, bins: int = BINS) -> float:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What was found of a temperature on held-out text.
+    """Result of fitting a temperature on held-out text.
 
     Args:
-        value: T to use: `best`, or 1 where its gain may be chance.
-        best: T at which the text is most probable.
-        nats_before: Nats per token at T = 1, of the tokens that the model calls possible.
+        value: T to use: `best`, or 1 if its gain may be chance.
+        best: T that makes the text most probable.
+        nats_before: Nats per token at T = 1, over the tokens to which the model gives a probability above 0.
         nats_after: The same at `value`.
-        error: Standard error of the gain of `best`, reviews as units.
-        tokens: The text's possible tokens.
+        error: Standard error of the gain of `best`, with reviews as units.
+        tokens: Number of these tokens.
     """
 
     value: float
@@ -98,16 +98,16 @@ class Temperature:
 
 
 def fit_temperature(logp_NV: np.ndarray, target_N: np.ndarray, review_N: np.ndarray) -> Temperature:
-    """Choose the temperature that makes held-out text most probable, or 1 where its gain may be chance.
+    """Choose the temperature that makes held-out text most probable, or 1 if its gain may be chance.
 
-    With β = 1/T the nats of a token are log Σ exp(β log p) − β log p(target): convex in β, so that Newton's method
-    within a bracket finds the minimum, and T = 1 is never better on this text. Tokens that the model calls impossible
-    stay so at any temperature and have no say.
+    With β = 1/T the nats of a token are log Σ exp(β log p) − β log p(target). This is convex in β, so Newton's method
+    within a bracket finds the minimum, and T = 1 is never better on this text. Tokens to which the model gives
+    probability 0 keep it at any temperature and are left out.
 
     Args:
-        logp_NV: Log-probabilities (float32); what is below −10,000 is raised to it, in place.
-        target_N: What was written.
-        review_N: Which review a position is of.
+        logp_NV: Log-probabilities (float32); values below −10,000 are raised to −10,000, in place.
+        target_N: Tokens that were written.
+        review_N: Number of the review of each position.
 
     Raises:
         InputError: There is no position.
@@ -119,7 +119,7 @@ def fit_temperature(logp_NV: np.ndarray, target_N: np.ndarray, review_N: np.ndar
     possible_N = own_N > LOWEST
     if not possible_N.any():
         return Temperature(1.0, 1.0, np.inf, np.inf, 0.0, 0)
-    if not possible_N.all():  # else there is no second copy of the distributions
+    if not possible_N.all():  # only then: indexing copies all distributions
         logp_NV, own_N, review_N = logp_NV[possible_N], own_N[possible_N], review_N[possible_N]
     best = 1 / _sharpest(logp_NV, own_N)
     gain_N = -own_N - tempered(logp_NV, own_N, best)[0]
@@ -134,7 +134,7 @@ def tempered(logp_NV: np.ndarray, own_N: np.ndarray, temperature: float) -> tupl
 
     Args:
         logp_NV: Log-probabilities.
-        own_N: Those of the tokens that were written.
+        own_N: Log-probabilities of the tokens that were written.
         temperature: T.
     """
     top_N = logp_NV.max(1).astype(np.float64)
@@ -144,7 +144,7 @@ def tempered(logp_NV: np.ndarray, own_N: np.ndarray, temperature: float) -> tupl
 
 
 def _sharpest(logp_NV: np.ndarray, own_N: np.ndarray) -> float:
-    """Return the β of the minimum, by Newton's method; a step out of the bracket is replaced by its middle."""
+    """Return the β of the minimum, by Newton's method; a step out of the bracket goes to its middle instead."""
     low, high, beta = 1 / MOST, 1 / LEAST, 1.0
     for _ in range(ROUNDS):
         slope, curvature = _derivatives(logp_NV, own_N, beta)
@@ -177,7 +177,7 @@ def _derivatives(logp_NV: np.ndarray, own_N: np.ndarray, beta: float) -> tuple[f
 
 
 def _relative(logp_NV: np.ndarray, beta: float) -> Iterator[np.ndarray]:
-    """Yield β (log p − the row's largest), some rows at a time: no exponential of it is too small for all of a row."""
+    """Yield β (log p − maximum of the row), some rows at a time; at least one exponential in each row is 1."""
     rows = max(1, ENTRIES // logp_NV.shape[1])
     for first in range(0, len(logp_NV), rows):
         part_MV = logp_NV[first : first + rows] - logp_NV[first : first + rows].max(1, keepdims=True)
@@ -186,7 +186,7 @@ def _relative(logp_NV: np.ndarray, beta: float) -> Iterator[np.ndarray]:
 
 
 def _standard_error(gain_N: np.ndarray, review_N: np.ndarray) -> float:
-    """Return the standard error of a mean over tokens, whole reviews drawn; infinite for a single review."""
+    """Return the standard error of a mean over tokens, with reviews as units; infinite for a single review."""
     which_N = np.unique(review_N, return_inverse=True)[1]
     sums_R = np.bincount(which_N, weights=gain_N - gain_N.mean())
     reviews = len(sums_R)

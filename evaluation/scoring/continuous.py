@@ -1,10 +1,10 @@
-"""Perplexity of a text as one continuous stream: static, with a continuous cache, under dynamic evaluation.
+"""Measure the perplexity of a text as one continuous stream: static, with a continuous cache, under dynamic evaluation.
 
-So the literature measures models that adapt: one stream, read once in the order of the text, its state carried from
-sentence to sentence and from document to document. Such figures are lower than those of reviews that are scored each by
-itself, whatever the model: they compare with each other and with published ones of the same protocol, and with nothing
-else. Each is named for both, its adaptation and the stream. All parameters are chosen on validation text, read the same
-way; the test text has no say.
+The literature measures adaptive models in this way: one stream, read once in the order of the text, with the state
+carried from sentence to sentence and from document to document. Such figures are lower than those of reviews that are
+scored one by one, for every model. They can be compared with each other and with published figures of the same protocol
+only, so the name of each figure includes the adaptation and the stream. All parameters are chosen on validation text,
+which is read in the same way; the test text is not used to choose them.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ if TYPE_CHECKING:
 
 VARIANTS = ("static", "cache", "dynamic")
 CHUNK = 4096
-"""Tokens handed to the model at a time; does not change the result."""
+"""Tokens per call of the model; does not change the result."""
 
 
 @dataclass(frozen=True)
 class ContinuousFigure:
-    """What one way of reading makes of the test text.
+    """Result of one way of reading the test text.
 
     Args:
-        variant: How the model adapts, and that the text was one stream: what the figure stands under.
-        tokens: Scored.
+        variant: Name of the figure: how the model adapts, and that the text was one stream.
+        tokens: Scored tokens.
         nats: −Σ log p.
         chosen: Parameters, by name.
-        validation_perplexity: Of the validation tokens that they were chosen on; None where nothing was chosen.
+        validation_perplexity: Perplexity of the validation tokens on which they were chosen; None if nothing was
+            chosen.
         tuning_seconds: Processor time of choosing.
         seconds: Processor time of reading the test text; static and cache are read together.
     """
@@ -66,7 +67,7 @@ class ContinuousFigure:
         return float(np.exp(self.nats / self.tokens))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it under the names of the table."""
+        """Return all fields under the names of the table."""
         return {
             "variant": self.variant, "perplexity": self.perplexity, "tokens": self.tokens, "nats": self.nats,
             "chosen": ", ".join(f"{name} {value:g}" for name, value in self.chosen.items()) or "nothing",
@@ -86,21 +87,21 @@ def compare_continuous(
     dynamic: DynamicSpec | None = None,
     report: Callable[[ContinuousFigure], None] = lambda figure: None,
 ) -> list[ContinuousFigure]:
-    """Read the test text once for each variant, parameters chosen on the validation text.
+    """Read the test text once for each variant, with parameters chosen on the validation text.
 
     Args:
         bundle: A static neural model.
-        validation: Chooses, read as one stream.
-        test: Measures, read as one stream.
-        train: Of the same model; the rule "rms" of dynamic evaluation needs it.
+        validation: Text that parameters are chosen on, read as one stream.
+        test: Text that is measured, read as one stream.
+        train: Training text of the same model; the rule "rms" of dynamic evaluation needs it.
         variants: Any of `VARIANTS`.
-        cache: Candidates of the cache; `across` is set in any case.
-        dynamic: Candidates of dynamic evaluation; `across` is set in any case.
-        report: Told each figure when it is there.
+        cache: Candidates of the cache; `across` is always set.
+        dynamic: Candidates of dynamic evaluation; `across` is always set.
+        report: Called with each figure when it is ready.
 
     Raises:
-        InputError: A variant is unknown, training text is lacking, or the test text has no token to predict.
-        models.base.ModelError: The bundle holds no neural model, or a stream has another vocabulary.
+        InputError: A variant is unknown, training text is missing, or the test text has no token to predict.
+        models.base.ModelError: The bundle has no neural model, or a stream has another vocabulary.
     """
     if unknown := [name for name in variants if name not in VARIANTS]:
         raise InputError("There is no such variant", value=unknown[0], remedy=", ".join(VARIANTS))
@@ -115,7 +116,7 @@ def compare_continuous(
     for name in variants:
         started = time.process_time()
         if name == "static" and "cache" in variants:
-            continue  # the cache's pass over the text says what the static model said
+            continue  # the cache's pass over the text also gives the static model's nats
         result = _tuned(name, cached, learning, part, validation if train is None else train, validation)
         tuned = time.process_time()
         sums = continuous_nats(bundle.model if result is None else result.model, test)
@@ -146,7 +147,7 @@ def _figure(
     summary = result.summary if result else {}
     chosen = {name: summary[name] for name in CHOSEN if name in summary}
     if result and isinstance(result.model, NeuralCacheLM):
-        # The last range is that of a memory that is full, as it is nearly always in one long stream.
+        # The last range is for a full memory, and in one long stream the memory is nearly always full.
         chosen["lambda"] = float(result.model.weights_RP[-1, 1])
     variant = f"{adaptation_of(result.model if result else static)}, continuous stream"
     return ContinuousFigure(variant, sums.tokens, sums.nats, chosen, summary.get("validation/perplexity"), *seconds)
@@ -154,7 +155,7 @@ def _figure(
 
 @dataclass(frozen=True)
 class Sums:
-    """−Σ log p over the scored tokens of a text, their number, and what the static model in a cache says of them."""
+    """−Σ log p over the scored tokens of a text, their number, and the same sum of the static model inside a cache."""
 
     tokens: int
     nats: float
@@ -162,7 +163,7 @@ class Sums:
 
 
 def continuous_nats(model: LanguageModel, stream: TokenStream) -> Sums:
-    """Read a text as one stream, its state carried; every token that is not given is scored once.
+    """Read a text as one stream with carried state; every token that is predicted is scored once.
 
     Raises:
         InputError: There is no token to predict.
@@ -184,16 +185,16 @@ def continuous_nats(model: LanguageModel, stream: TokenStream) -> Sums:
 
 
 def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:
-    """Return a folder of tokens, or a text file as such: each line a document, brought into the normal form.
+    """Return a folder of tokens as a stream; or tokenize a text file, with each line as a document in the normal form.
 
     Args:
-        path: What `models.streams.write_stream` wrote, or a text, plain, .gz or .zst.
-        vocabulary: Of the model.
-        work: Where the tokens of a text are written.
+        path: A folder written by `models.streams.write_stream`, or a text file, plain, .gz or .zst.
+        vocabulary: Vocabulary of the model.
+        work: Folder that the tokens of a text are written to.
 
     Raises:
-        InputError: It is neither, or cannot be read.
-        EmptyInput: A text without a line.
+        InputError: The path is neither, or cannot be read.
+        EmptyInput: The text has no line.
     """
     if path.is_dir():
         return TokenStream.open(path)
@@ -202,7 +203,7 @@ def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:
             text = file.read().decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError("The text cannot be read", where=path, cause=str(error)) from error
-    # Not at U+2028, U+0085 and their like, which texts contain: `splitlines` would make several documents of one.
+    # Not `splitlines`: it also splits at U+2028, U+0085 and others, which texts contain, and would cut documents.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     texts = [text for line in lines if (text := vocabulary.normal_form.apply(line))]
     if not texts:

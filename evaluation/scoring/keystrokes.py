@@ -1,17 +1,19 @@
-"""Keys that suggestions would have spared the person who typed a review: typing, simulated.
+"""Simulate typing to measure keystroke savings: the keys that suggestions would have saved the author of a review.
 
-The keyboard always shows the few likeliest entries of the vocabulary that begin with what has been typed of the next
-token. Picking one costs one key and writes the rest of it; the typist picks as soon as the right one is shown and that
-is shorter than typing on. A word is offered with the space before it. Keys are bytes of UTF-8, as are the lengths of
-the texts that the spared keys are divided by, so an unknown word, which is never shown, counts as typed in full:
+The keyboard always shows the few most probable entries of the vocabulary that begin with the part of the next token
+that has been typed. Picking one costs one key and writes the rest of it. The typist picks as soon as the right entry is
+shown, if picking needs fewer keys than typing on. A word is offered with the space before it. Keys are bytes of UTF-8,
+and so are the text lengths that the saved keys are divided by. An unknown word is never shown, so it counts as typed in
+full:
 
     keystroke savings = keys spared / bytes of the texts                       1 − keys with suggestions / keys without
 
-K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL: here with one key for a
-pick, and the space that comes with it. Of parts of words the figure is a lower bound: a keyboard would show the words
-that they begin, and the typist here follows the one way in which the vocabulary cuts the text.
+K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL. Here a pick costs one key,
+and the space before the word is included. For parts of words the figure is a lower bound: a real keyboard would show
+the words that begin with these parts, and the simulated typist follows the single way in which the vocabulary cuts the
+text.
 
-Shapes: N positions, V vocabulary entries, P lengths of what has been typed.
+Shapes: N positions, V vocabulary entries, P lengths of the typed part.
 """
 
 from __future__ import annotations
@@ -31,21 +33,21 @@ SHOWN = 3
 LAST = b"\xff"
 """Greater than every byte of UTF-8."""
 CLOSING = frozenset(b".,!?;:)")
-"""Last bytes of punctuation after which a word is written with a space, whatever stands before."""
+"""Last bytes of punctuation: a word after them is written with a space."""
 
 
 class Keyboard:
-    """Shows suggestions of one vocabulary.
+    """Keyboard that shows suggestions from one vocabulary.
 
     Args:
-        vocabulary: Its entries, the special tokens left out, are what may be shown.
+        vocabulary: Its entries, without the special tokens, can be shown.
         shown: Suggestions at a time.
     """
 
     def __init__(self, vocabulary: Vocabulary, shown: int = SHOWN) -> None:
         self.shown = shown
         size, special = vocabulary.size, len(SPECIAL)
-        # Entries of other units have their spaces in them.
+        # Entries of other units contain their spaces.
         self.word_V = vocabulary.word_start_V if vocabulary.unit == "word" else np.zeros(size, bool)
         entries = [b""] * special + [vocabulary.entry(token) for token in range(special, size)]
         self.texts = [b" " + text if word else text for text, word in zip(entries, self.word_V, strict=True)]
@@ -55,11 +57,11 @@ class Keyboard:
         self._known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def spared(self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray) -> np.ndarray:
-        """Return the keys that suggestions spare at each position (N,), at least 0.
+        """Return the number of keys that suggestions save at each position (N,), at least 0.
 
         Args:
-            better_NV: The entries that are shown rather than the target (bool).
-            target_N: The token that was written; special tokens spare nothing.
+            better_NV: The entries that are shown before the target (bool).
+            target_N: The token that was written; special tokens save nothing.
             before_N: The token before it.
         """
         spared_N = np.zeros(len(target_N), np.int64)
@@ -76,11 +78,11 @@ class Keyboard:
         return spared_N
 
     def _ranges(self, token: int, free: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return which sorted entries begin with the first 0, 1, 2 … bytes of a token, from (P,) up to (P,).
+        """Return which sorted entries begin with the first 0, 1, 2 … bytes of a token: from (P,) up to (P,).
 
         Args:
             token: P is the number of keys that typing it takes.
-            free: A word before which no space has to be typed: the line's beginning has it already.
+            free: Whether no space has to be typed before this word.
         """
         if (token, free) not in self._known:
             text = self.texts[token]

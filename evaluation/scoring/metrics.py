@@ -1,16 +1,17 @@
-"""Figures of a model from its scores: perplexities, bits per byte, by stars.
+"""Compute figures of a model from its scores: perplexities, bits per byte, figures by star rating.
 
 Every figure is a ratio of sums over reviews, so reviews of unequal length weigh by their tokens (or bytes), and
-figures of parts add up. Denominators, fixed for all models:
+figures of parts add up. Denominators are the same for all models:
 
-    tokens  tokens of the text + 1 end token a review; never the begin or the star token
+    tokens  tokens of the text + 1 end token per review; never the begin or the star token
     words   words between white space + 1 for the end of a review
     bytes   UTF-8 bytes of the cleaned text + 1 for the end of a review; counted once, by the prepare stage
 
-An unknown word is scored as `<unk>`, which stands for many words at once and is therefore too cheap. The *open*
-figures add what it costs to spell the word (`spelling_nats`), and only they compare models of different vocabularies.
-They pay for what a vocabulary of words folds away, too (case, typographic quotes, spaces; `models/tokens/surface.py`),
-except for vocabularies of earlier versions, which have no price for it: the policies beside the figures say so.
+An unknown word is scored as `<unk>`, which represents many words at once and is therefore too cheap. The *open* figures
+add the cost of spelling the word (`spelling_nats`); only they compare models of different vocabularies. They also
+include the cost of what a vocabulary of words folds away (case, typographic quotes, spaces;
+`models/tokens/surface.py`), except for vocabularies of earlier versions, which have no such price. The policies next to
+the figures say so.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ class Figures:
     Args:
         reviews: Number of reviews.
         tokens: Scored tokens, end tokens included.
-        bytes: UTF-8 bytes, one for each end included.
+        bytes: UTF-8 bytes, including one for each end.
         words: White-space words, without the ends.
         oov: Tokens that are `<unk>`.
         nats: −Σ log p.
-        spelling_nats: What the tokens leave out: the letters of unknown words, case, spaces and quotes.
-        unit: Of the vocabulary: "word", "bpe", "unigram" or "char".
+        spelling_nats: Cost of what the tokens leave out: the letters of unknown words, case, spaces and quotes.
+        unit: Unit of the vocabulary: "word", "bpe", "unigram" or "char".
         vocabulary: Digest of the vocabulary.
-        boundary: Its boundary policy: which tokens stand at the ends of a review.
+        boundary: Boundary policy of the vocabulary: which tokens are at the ends of a review.
         adaptation: "static", or how the model adapts to the text that it is measured on (`models/adaptation.py`).
-        impossible: Reviews to which the model gives probability 0. One makes every figure infinite, and so they stay:
-            to leave it out would reward a model for calling impossible what has happened.
+        impossible: Reviews to which the model gives probability 0. One such review makes every figure infinite. This is
+            intended: leaving it out would reward a model for giving probability 0 to something that happened.
     """
 
     reviews: int
@@ -64,7 +65,7 @@ class Figures:
 
     @property
     def perplexity(self) -> float:
-        """exp(mean nats of a token); compares models of one vocabulary only."""
+        """exp(mean nats per token); compares models of one vocabulary only."""
         return _exp(self.nats, self.tokens)
 
     @property
@@ -74,27 +75,27 @@ class Figures:
 
     @property
     def word_perplexity(self) -> float:
-        """exp(nats of a white-space word), unknown words spelt out."""
+        """exp(nats per white-space word), with unknown words spelt out."""
         return _exp(self.nats + self.spelling_nats, self.words + self.reviews)
 
     @property
     def byte_perplexity(self) -> float:
-        """exp(nats of a byte) = 2^(bits per byte)."""
+        """exp(nats per byte) = 2^(bits per byte)."""
         return _exp(self.nats, self.bytes)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits of a byte of text, unknown words at the price of `<unk>`."""
+        """Bits per byte of text, with unknown words at the price of `<unk>`."""
         return _ratio(self.nats / LN2, self.bytes)
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits of a byte of text, unknown words, case and spaces paid for: it compares models of any vocabularies."""
+        """Bits per byte of text, including unknown words, case and spaces; compares models of any vocabularies."""
         return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
 
     @property
     def bits_per_character(self) -> float | None:
-        """Bits of a token of a character model (a rare character counts as its bytes); None for other units."""
+        """Bits per token of a character model (a rare character counts as its bytes); None for other units."""
         return self.bits_per_token if self.unit == "char" else None
 
     @property
@@ -103,7 +104,7 @@ class Figures:
         return _ratio(self.oov, self.tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return sums and figures under the names that tables, tracking and the command line use."""
+        """Return sums and figures under the names used by tables, tracking and the command line."""
         return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, *LABELS)}
 
 
@@ -113,17 +114,17 @@ RATIOS = (
     "oov_share",
 )
 LABELS = ("unit", "vocabulary", "boundary", "adaptation")
-"""What figures mean something by."""
+"""Properties without which the figures cannot be interpreted."""
 
 
 def figures_of(
     rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "", adaptation: str = STATIC
 ) -> Figures:
-    """Add up the rows that `evaluation.scoring.score.score_stream` gives.
+    """Add up the rows returned by `evaluation.scoring.score.score_stream`.
 
     Args:
         rows: Columns nats, tokens, bytes, oov, spelling_nats, words; one row per review.
-        unit: Of the vocabulary.
+        unit: Unit of the vocabulary.
         vocabulary: Digest of the vocabulary.
         boundary: Boundary policy of the stream.
         adaptation: "static", or how the model adapts.
@@ -137,7 +138,7 @@ def figures_of(
 
 
 def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
-    """Add up the rows that *bundle* scored; unit, vocabulary, boundary policy and adaptation are its own."""
+    """Add up the rows scored by *bundle*; unit, vocabulary, boundary policy and adaptation are taken from it."""
     vocabulary = bundle.vocabulary
     return figures_of(
         rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
@@ -149,8 +150,8 @@ def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
     """Return one row of figures per star rating that occurs (0: unknown), lowest first.
 
     Args:
-        rows: See `figures_of`, with a column stars.
-        whole: Figures of all rows, for unit and vocabulary.
+        rows: See `figures_of`; they also need a column stars.
+        whole: Figures of all rows, for the labels.
     """
     labels = {name: getattr(whole, name) for name in LABELS}
     parts = rows.sort("stars").partition_by("stars", as_dict=True, maintain_order=True)
@@ -159,9 +160,9 @@ def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
 
 
 def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC, whole: bool = True) -> dict[str, str]:
-    """Return what has to be said beside every set of figures to make it mean something.
+    """Return the policies without which a set of figures cannot be interpreted.
 
-    *whole*: whether the open figures pay for all of the text (`Vocabulary.whole`).
+    *whole*: whether the open figures include the cost of all of the text (`Vocabulary.whole`).
     """
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
@@ -189,6 +190,6 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def _exp(nats: float, denominator: float) -> float:
-    """exp(nats / denominator), infinite where it is too large for a float."""
+    """Return exp(nats / denominator), infinite if it is too large for a float."""
     mean = _ratio(nats, denominator)
     return math.exp(mean) if not mean > 700 else math.inf

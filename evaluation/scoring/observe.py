@@ -1,9 +1,9 @@
-"""What a model expects at every position of some reviews: scores of tokens as data, one row per token.
+"""Observe a model's predictions at every position of some reviews, as data with one row per token.
 
-Nats alone say how probable what came was. Here the whole distribution before each token is looked at once, and all that
-is asked about it is written down: the token's rank, the entropy, the top entry's probability, the keys that suggestions
-would have spared, and the same token at the fitted temperature. Tables of usefulness and calibration are sums over the
-rows. A vocabulary's worth of numbers per position is dear, so this is done for a sample.
+Nats alone say how probable the written token was. Here the whole distribution before each token is examined once, and
+all derived facts are stored: the token's rank, the entropy, the top entry's probability, the keys that suggestions
+would have saved, and the nats at the fitted temperature. Tables of usefulness and calibration are sums over the rows.
+A whole distribution per position is expensive, so this is done for a sample of reviews.
 
 Shapes: N positions, V vocabulary entries, B reviews side by side, T positions of a review.
 """
@@ -48,11 +48,11 @@ COLUMNS = pl.Schema({
 })
 """Columns of `token_scores.parquet`."""
 HELD = 1 << 24
-"""Entries of distributions, positions times vocabulary, that are held in memory to fit a temperature: 64 MiB."""
+"""Maximum number of entries (positions times vocabulary) in memory when a temperature is fitted: 64 MiB."""
 LEAST_TOKENS = 64
-"""Tokens that a temperature is fitted on however large the vocabulary is."""
+"""Minimum number of tokens that a temperature is fitted on, for any size of the vocabulary."""
 TOLERANCE = 1e-2
-"""How far a token's nats may be from what the whole distribution says of it, absolutely and relatively."""
+"""Largest difference between a token's nats and the nats from the whole distribution, both absolute and relative."""
 
 
 def observe(
@@ -65,22 +65,22 @@ def observe(
         bundle: Model and vocabulary.
         stream: Reviews as tokens of that vocabulary.
         reviews: Positions of the reviews in the stream, ascending.
-        token_nats: What `score.score_stream` wrote of the same reviews: the nats are taken from there, so that they add
-            up to the scores of the reviews to the last digit.
-        training_counts_V: How often each entry stands in the training text.
-        temperature: For the tempered columns.
-        tokens_per_batch: Positions side by side, padding included; changes nothing beyond rounding.
+        token_nats: The table that `evaluation.scoring.score.score_stream` wrote for the same reviews. The nats are
+            taken from it, so that they add up to the scores of the reviews to the last digit.
+        training_counts_V: How often each entry occurs in the training text.
+        temperature: Temperature of the tempered columns.
+        tokens_per_batch: Positions side by side, padding included; does not change the result beyond rounding.
 
     Returns:
-        `COLUMNS`: position 0 is the first token of the text, the end token is the last; rank 1 is the likeliest entry
-        of the vocabulary (of equals the lowest id comes first), null where the token was called impossible; entropy is
-        that of the distribution, in nats; after_oov says that the token before is `<unk>`; suggestion is the rank
-        without `<unk>`, which nobody would suggest, and null for `<unk>` itself; confidence is the probability of the
-        likeliest entry; keys_spared see `keystrokes.py`.
+        `COLUMNS`. position: 0 is the first token of the text, the end token is the last. rank: 1 is the most probable
+        entry of the vocabulary (ties: the lowest id comes first); null if the token has probability 0. entropy: of the
+        distribution, in nats. after_oov: whether the token before is `<unk>`. suggestion: the rank without `<unk>`,
+        which is never suggested; null for `<unk>` itself. confidence: probability of the top entry. keys_spared: see
+        `evaluation/scoring/keystrokes.py`.
 
     Raises:
         ModelError: kind "input": the stream was made with another vocabulary.
-        ReviewLMError: The nats are not those of these reviews, or the model's distributions say something else.
+        ReviewLMError: The nats are not those of these reviews, or the model's distributions give other nats.
     """
     stream.require(bundle.vocabulary)
     keyboard = Keyboard(bundle.vocabulary)
@@ -103,8 +103,8 @@ def observe(
 def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarray, seed: int) -> Temperature:
     """Fit a temperature on the tokens of held-out reviews.
 
-    Distributions are held in memory, at most `HELD` numbers of them: where the reviews have more, as many reviews as
-    fit are drawn, the last one in part.
+    Distributions are kept in memory, at most `HELD` numbers of them. If the reviews have more, reviews are drawn until
+    the limit is reached; only a part of the last one is used.
 
     Args:
         bundle: Model and vocabulary.
@@ -133,14 +133,14 @@ def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarra
 
 
 def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[Window]:
-    """Yield reviews side by side, none of them cut."""
+    """Yield batches of reviews side by side, without cutting any review."""
     lengths_D = np.diff(np.asarray(stream.offsets))[reviews]
     for rows in batches(np.concatenate([[0], np.cumsum(lengths_D)]), tokens_per_batch):
         yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
 
 
 def _judged(part: Predictions, window: Window, keyboard: Keyboard, temperature: float) -> pl.DataFrame:
-    """Return what is to be said of N positions, with the row of the stream and the position in the stream's review."""
+    """Return all derived columns of N positions, with the row in the stream and the position in the stream's review."""
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
     logp_NV, target_N1 = part.logp_NV, target_N[:, None]
@@ -178,7 +178,11 @@ def _nothing_judged() -> pl.DataFrame:
 
 
 def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
-    """Add the nats that the score stage found; complain where they belong to something else."""
+    """Add the nats from the score stage.
+
+    Raises:
+        ReviewLMError: They are of other reviews, or differ from the nats of the distributions.
+    """
     key = ["review_id", "position"]
     if not found.select(key).equals(token_nats.select(key)):
         raise ReviewLMError(

@@ -1,8 +1,8 @@
-"""Scores of a model on a token stream: one row per review, every token scored once, n-gram and neural alike.
+"""Score a token stream with a model: one row per review, every token scored once, the same way for all models.
 
-Reviews are scored side by side in batches of similar length. A batch is padded at its end with `<bos>`, which no
-model predicts, and each review starts from the model's fresh state: neither the batch size nor the order of the
-reviews changes a number beyond rounding.
+Reviews are scored side by side in batches of similar length. A batch is padded at its end with `<bos>`, which no model
+predicts, and each review starts from the model's fresh state. So neither the batch size nor the order of the reviews
+changes a number beyond rounding.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
 TOKENS_PER_BATCH = 16_384
-"""Positions handed to the model at a time, padding included; bounds the memory."""
+"""Positions per call of the model, padding included; bounds the memory."""
 
 log = logging.getLogger(__name__)
 
 
 class Window(NamedTuple):
-    """Some positions of some reviews. B reviews, T positions; `scored_BT` says which of them count."""
+    """Some positions of some reviews. B reviews, T positions; `scored_BT` marks the scored positions."""
 
     rows_B: np.ndarray
     start: int
@@ -54,22 +54,23 @@ def score_stream(
 ) -> pl.DataFrame:
     """Score every review of a stream.
 
-    Texts are read from the memory-mapped stream batch by batch. What grows with the number of reviews is their row of
-    the result (`docs/evaluation.md` has the bytes), and nothing else does.
+    Texts are read from the memory-mapped stream batch by batch. Only the rows of the result grow with the number of
+    reviews (`docs/evaluation.md` has the bytes).
 
     Args:
         bundle: Model and vocabulary.
         stream: Reviews as tokens of that vocabulary.
-        folder: Where to write the result as `scores.parquet`, if anywhere.
-        observed: Positions in the stream of reviews whose tokens are written one by one, as they were scored, to
+        folder: Folder to write the result to as `scores.parquet`; None writes nothing.
+        observed: Positions in the stream of reviews whose tokens are also written one by one, as they were scored, to
             `token_nats.parquet` in that folder: review_id, position (0 is the first token of the text), nats.
         tokens_per_batch: Positions per call of the model.
-        report: Called after each batch with the reviews done and their total.
+        report: Called after each batch with the number of reviews done and their total.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
-        words, tokens, oov, spelling_nats, surface_nats) and `nats` = −log p(review | stars) of its scored tokens: those
-        of the text and the end token, never the begin or the star token.
+            words,
+        tokens, oov, spelling_nats, surface_nats) and `nats` = −log p(review | stars) of its scored tokens. These are
+        the tokens of the text and the end token, never the begin or the star token.
 
     Raises:
         models.base.ModelError: The stream was made with another vocabulary or boundary policy.
@@ -108,7 +109,7 @@ def record_scores(
         bundle, stream, folder, observed, report: See `score_stream`.
 
     Returns:
-        The figures of all reviews, what tells these reviews from others, and the wall seconds of scoring.
+        The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
     """
     began = perf_counter()
     rows = score_stream(bundle, stream, folder, observed=observed, report=report)
@@ -123,19 +124,19 @@ def record_scores(
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
-    """Return the positions of so many reviews, drawn without replacement, ascending; all where there are fewer.
+    """Return the positions of *reviews* reviews, drawn without replacement, ascending; all of them if there are fewer.
 
-    Streams of the same reviews in the same order, of whatever vocabulary, give the same ones.
+    Streams of the same reviews in the same order give the same positions, with any vocabulary.
     """
     return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
 
 
 def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
-    """Yield positions of reviews, longest first, so many that the padded batch keeps within the bound.
+    """Yield positions of reviews, longest first, in batches whose padded size is within the bound.
 
     Args:
         offsets: (D+1,) first token of each review, and the end.
-        tokens_per_batch: Bound of reviews times the length of the longest; a review longer than that comes alone.
+        tokens_per_batch: Bound of (number of reviews × length of the longest); a longer review is a batch alone.
     """
     lengths_D = np.diff(offsets)
     order_D = np.argsort(-lengths_D, kind="stable")
@@ -149,7 +150,7 @@ def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
 def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Window]:
     """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
 
-    All but the first two tokens of a review, begin and stars, are scored.
+    All tokens of a review are scored, except the first two: begin and stars.
     """
     ids, offsets = np.asarray(stream.ids), np.asarray(stream.offsets)
     first_B1 = offsets[rows_B][:, None]
@@ -168,7 +169,7 @@ def _scores(
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Yield windows and their nats_BT; the state is carried from window to window.
 
-    What is not scored is a token that no model predicts, padding included: by the contract its nats are 0.
+    Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
     width = max(1, width // len(rows_B))
     state = bundle.model.start(len(rows_B))

@@ -1,14 +1,14 @@
-"""What a model knows of the text before a review: three ways to read the same text, three figures with names.
+"""Compare three ways to use the text before a review as context: reset, carry and sliding window.
 
     reset     every review is read from the fresh state; the only policy that the figures of a run follow
-    carry     the reviews are one stream in their order; the state goes on from one to the next
+    carry     the reviews are one stream in their order; the state is carried from one to the next
     sliding   the same stream through a window of W tokens, moved by S: each window is read from the fresh state, and
-              only its last S tokens are scored (of the first one all), so that each token is scored once and has at
-              least W − S tokens before it, of its own review or of those before
+              only its last S tokens are scored (in the first window all), so that each token is scored once and has at
+              least W − S tokens before it, from its own review or from earlier ones
 
-Figures of different policies do not compare: carry and sliding let a model read what others wrote before. An n-gram
-model, whose context never reaches beyond the begin of a review, says the same under all three, if its order is no more
-than W − S + 1: for it the policies are one, and it may stand beside a network under any of them.
+Figures of different policies cannot be compared: carry and sliding let a model read earlier reviews. The context of an
+n-gram model never goes beyond the begin of a review, so it gives the same figure under all three policies if its order
+is at most W − S + 1. Its figure can then be shown next to that of a network under any policy.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
 
 WINDOW, STRIDE = 128, 64
-"""Of the policy "sliding", in tokens."""
+"""Window and stride of the policy "sliding", in tokens."""
 
 
 @dataclass(frozen=True)
 class PolicyFigure:
-    """What a model makes of a text under one policy.
+    """Figure of a model on a text under one policy.
 
     Args:
         policy: "reset", "carry" or "sliding", the latter with window and stride.
-        tokens: Scored, each once.
+        tokens: Scored tokens, each once.
         nats: −Σ log p.
     """
 
@@ -50,19 +50,19 @@ class PolicyFigure:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats of a token)."""
+        """exp(nats per token)."""
         mean = self.nats / self.tokens
         return exp(mean) if mean < 700 else inf
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it under the names of the table."""
+        """Return all fields under the names of the table."""
         return {"policy": self.policy, "perplexity": self.perplexity, "tokens": self.tokens, "nats": self.nats}
 
 
 def state_policies(
     bundle: Bundle, stream: TokenStream, window: int = WINDOW, stride: int = STRIDE
 ) -> list[PolicyFigure]:
-    """Return the figures of reset, carry and sliding, in this order, of the same tokens.
+    """Return the figures of reset, carry and sliding, in this order, for the same tokens.
 
     Args:
         bundle: Model and vocabulary.
@@ -93,7 +93,7 @@ def state_policies(
 
 
 def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride: int) -> tuple[int, float]:
-    """Return how many tokens were scored, and their nats, when a text is read through a sliding window.
+    """Return the number of scored tokens, and their nats, of a text that is read through a sliding window.
 
     Raises:
         InputError: The stride is not between 1 and the window.

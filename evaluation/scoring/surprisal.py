@@ -1,8 +1,8 @@
-"""Surprisal of sample reviews, token by token, as text with a background: the heat-map of the report.
+"""Render the surprisal of sample reviews, token by token, as coloured text: the heat-map of the report.
 
-A token has one of five levels by its bits, −log2 of the probability that the model gave it. A level is a tint *and* the
-strength of the line below the token, so that it can be told without colours and on paper. Resting on a token shows its
-probability and rank.
+A token has one of five levels by its bits, −log2 of the probability that the model gave it. A level is shown by a tint
+and by the thickness of the line below the token, so that it can be read without colours and on paper. The tooltip of a
+token shows its probability and rank.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What one model paid for the tokens of the sample reviews.
+    """Nats of one model on the tokens of the sample reviews.
 
     Args:
-        model: Its name.
-        unit: Of its vocabulary; words are shown with spaces between them.
+        model: Name of the model.
+        unit: Unit of its vocabulary; words are shown with spaces between them.
         tokens: Columns review_id, position, token, nats and rank.
     """
 
@@ -51,18 +51,19 @@ class Reading:
 
 
 def level_of(bits: float) -> int:
-    """Return the level, 0 to 4, of a token that costs so many bits."""
+    """Return the level, 0 to 4, of a token that costs *bits* bits."""
     return sum(bits >= edge for edge in EDGES)
 
 
 def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: int = 60) -> list[str]:
-    """Return the ids of *number* reviews to show, spread evenly over how surprising they are per token.
+    """Return the ids of *number* reviews to show, spread evenly over their surprisal per token.
 
     Args:
         tokens: Columns review_id and nats, of one model.
-        number: How many.
-        fewest: Reviews of fewer tokens show little, and are taken only where there are no others.
-        most: Longer reviews are hard to read, and are taken only where there are no others.
+        number: Number of reviews.
+        fewest: Reviews with fewer tokens show little.
+        most: Reviews with more tokens are hard to read. Reviews outside these two limits are used only if too few
+            reviews are within them.
     """
     reviews = tokens.group_by("review_id").agg(tokens=pl.len(), mean=pl.mean("nats")).sort("mean", "review_id")
     fitting = reviews.filter(pl.col("tokens").is_between(fewest, most))
@@ -72,12 +73,12 @@ def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: in
 
 
 def heat_map(readings: Sequence[Reading], review_ids: Sequence[str], heads: Mapping[str, str] | None = None) -> str:
-    """Return HTML: each review under its heading, below it once for each model, with a legend in front.
+    """Return HTML: a legend, then each review with a heading and its text once per model.
 
     Args:
         readings: One per model, in the order in which they are shown.
-        review_ids: Which reviews; one that a model has not read is left out for that model.
-        heads: What to call a review; its id if it is not there.
+        review_ids: Ids of the reviews; a model that has not read a review is left out for that review.
+        heads: Headings by review id; a missing one becomes "Review" and its number.
     """
     parts = [legend()]
     for number, review_id in enumerate(review_ids, 1):
@@ -90,7 +91,7 @@ def heat_map(readings: Sequence[Reading], review_ids: Sequence[str], heads: Mapp
 
 
 def legend() -> str:
-    """Return what the levels mean."""
+    """Return the HTML legend of the levels."""
     levels = "".join(f'<span class="s{level}">{escape(text)}</span>' for level, text in enumerate(LEGEND))
     return f'<p class="scale">{levels}</p>'
 
@@ -112,7 +113,7 @@ def _token(row: Mapping[str, Any], unit: str) -> str:
 
 
 def shown(token: str, unit: str) -> str:
-    """Return a token as it is shown: signs for what has no ink; of words, without the spaces that stand between."""
+    """Return a token as it is displayed: symbols for invisible characters; words without the spaces around them."""
     if token == END:
         return "∎"
     text = token.strip(" ") or token if unit == "word" else token
