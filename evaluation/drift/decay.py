@@ -1,8 +1,9 @@
-"""How a model ages: its bits per byte on the reviews of each month, against the reviews of the time it was made at.
+"""Measure how a model ages: its bits per byte on the reviews of each month, compared with its own held-out reviews.
 
-The reference is the held-out reviews of the last months of the model's own data, which for a pipeline that runs on
-fresh reviews is the time of its promotion. The months are other reviews, so a difference is not paired: both sides are
-drawn independently, and the interval is that of the differences of the draws (Efron and Tibshirani 1993, chapter 8).
+The reference is the held-out reviews of the last months of the model's own data. For a pipeline that runs on fresh
+reviews, this is the time of its promotion. The months contain other reviews than the reference, so a difference is not
+paired: both sides are drawn independently, and the interval is that of the differences of the draws (Efron and
+Tibshirani 1993, chapter 8).
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ HELD_OUT, NEW = "held out", "new"
 
 @dataclass(frozen=True)
 class Decay:
-    """What became of a model.
+    """How the quality of a model changed over time.
 
     Args:
         table: One row per month and part, see `measure_decay`.
         since: First month of the reference.
         until: Last month of the reference.
         reference: Open bits per byte of the reference.
-        low: Its interval.
-        high: See low.
-        month: The last month that could be judged by, "" for none.
-        change: Its open bits per byte minus those of the reference; NaN for none. Above 0 is worse.
-        change_low: The interval of the change.
-        change_high: See change_low.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        month: The last month with enough new reviews to judge, "" for none.
+        change: Open bits per byte of that month minus those of the reference; NaN for none. Above 0 is worse.
+        change_low: Lower end of the interval of the change.
+        change_high: Upper end of the interval of the change.
     """
 
     table: pl.DataFrame = field(repr=False)
@@ -52,7 +53,7 @@ class Decay:
 
     @property
     def worse(self) -> bool | None:
-        """Whether the last month is worse beyond chance; None where none could be judged by."""
+        """Whether the last month is worse beyond chance; None if no month has enough new reviews."""
         return self.change_low > 0 or self.change == math.inf if self.month else None
 
     @property
@@ -73,14 +74,15 @@ def measure_decay(
 
     Args:
         scores: One row per review: month ("2024-05"), part (HELD_OUT or NEW), nats, spelling_nats, bytes, tokens.
-        fewest: Reviews that a month needs to be judged by, and the reference, which takes in months until it has them.
-        confidence: Of all intervals.
-        resamples: Draws.
+        fewest: Minimum number of reviews in a month to judge it. The reference includes earlier months until it has
+            this number of reviews.
+        confidence: Confidence of all intervals.
+        resamples: Number of draws.
         seed: Equal seeds draw equal reviews.
 
     Returns:
-        Its table has month, part, reviews, tokens, bytes, open_bits_per_byte, lo, hi, change, change_lo, change_hi
-        (against the reference), and judged: whether the month has *fewest* new reviews.
+        The table in it has month, part, reviews, tokens, bytes, open_bits_per_byte, lo, hi, change, change_lo,
+        change_hi (compared with the reference), and judged: whether the month has at least *fewest* new reviews.
 
     Raises:
         EmptyInput: No review is held out.
@@ -110,7 +112,7 @@ def measure_decay(
 
 
 def _since(held_out: pl.DataFrame, fewest: int) -> str:
-    """Return the first of the last months that have *fewest* reviews together; the very first where none do."""
+    """Return the month from which the last months have *fewest* reviews together; the first month if all have fewer."""
     counts = held_out.group_by("month").len().sort("month", descending=True).with_columns(pl.col("len").cum_sum())
     enough = counts.filter(pl.col("len") >= fewest)
     return str(enough["month"][0] if enough.height else counts["month"][-1])
@@ -134,7 +136,7 @@ def _interval(boot: Bootstrap) -> tuple[float, float, float]:
 def _difference(boot: Bootstrap, reference: Bootstrap) -> tuple[float, float, float]:
     value, value_R = boot.figures(_open_bits)
     base, base_R = reference.figures(_open_bits)
-    fewer = boot if boot.units < reference.units else reference  # whose reviews decide how wide the tails must be
+    fewer = boot if boot.units < reference.units else reference  # the smaller sample decides how wide the tails must be
     with np.errstate(invalid="ignore"):
         return value - base, *fewer.ends(value_R - base_R)
 

@@ -1,4 +1,4 @@
-"""Pictures of how models age: by month, and version by version on one set of reviews."""
+"""Draw how models age: by month, and version by version on one set of reviews."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from evaluation.plots.canvas import GREY, PALE, PALETTE, canvas, styles_of
 
 
 def decay_curve(decays: Mapping[str, Decay]) -> Figure:
-    """Draw open bits per byte by month with intervals: held-out reviews hollow, new ones filled, the reference a line.
+    """Draw open bits per byte by month with intervals: held-out reviews hollow, new ones filled, reference as a line.
 
     Args:
-        decays: By name of version; the first is the champion, whose reference is drawn.
+        decays: By name of version; the first is the champion, and its reference is drawn.
     """
     figure, axes = canvas(10.0, 4.8)
     months = sorted({month for decay in decays.values() for month in decay.table["month"]})

@@ -1,11 +1,11 @@
-"""Distances between two distributions given as counts, row by row: the last axis holds the classes."""
+"""Compute distances between two distributions given as counts, row by row; the last axis is the classes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 HALF = 0.5
-"""Added to each class before a logarithm is taken (Jeffreys), so that an empty class makes no infinite figure."""
+"""Added to each class before a logarithm is taken (Jeffreys), so that an empty class gives no infinite figure."""
 
 
 def population_stability(old_RC: np.ndarray, new_RC: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def jensen_shannon(old_RC: np.ndarray, new_RC: np.ndarray) -> np.ndarray:
 
 
 def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
-    """Return what each class adds to the divergence of the shares p and q, in bits."""
+    """Return the contribution of each class to the divergence of the shares p and q, in bits."""
     middle = (p_C + q_C) / 2
 
     def part(x_C: np.ndarray) -> np.ndarray:
@@ -30,5 +30,5 @@ def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
 
 
 def shares(counts_C: np.ndarray) -> np.ndarray:
-    """Return the counts divided by their sum; zeros where there is none."""
+    """Return the counts divided by their sum; zeros if the sum is 0."""
     return counts_C / np.maximum(counts_C.sum(axis=-1, keepdims=True), 1e-12)

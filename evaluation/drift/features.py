@@ -1,4 +1,7 @@
-"""Two samples of reviews in one matrix, so that a figure of either side is a sum of rows, whichever rows it has."""
+"""Pool two samples of reviews in one matrix and test the difference of each figure by permutation.
+
+A figure of either side is a function of sums of rows, so it can be computed for any assignment of rows to sides.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from core.config.run_config import DriftConfig
 from evaluation.drift.divergence import jensen_shannon, jensen_shannon_terms, population_stability, shares
 
 WORDS = 2_000
-"""The commonest words of both samples are compared one by one, all others as one."""
+"""The most frequent words of both samples are compared one by one, all others as one class."""
 
 LENGTHS = (0, 10, 20, 30, 45, 60, 80, 100, 125, 150, 200, 250, 300, 400, 550, 750, 1_000)
 """Lower edges of the classes of review length, in words."""
@@ -24,7 +27,7 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure as a function of the sums of some columns over either side."""
+    """A figure as a function of the sums of some columns over each side."""
 
     name: str
     columns: slice
@@ -34,7 +37,7 @@ class Measure:
 
 
 class Judged(NamedTuple):
-    """A figure as measured, its mean when reviews change sides at random, and how often that gives as much."""
+    """Measured figure, its mean when reviews change sides at random, and the share of draws at least as large."""
 
     measure: Measure
     value: float
@@ -52,7 +55,7 @@ class Pool:
     labels: dict[str, list[str]]
 
     def judge(self, resamples: int, seed: int) -> list[Judged]:
-        """Hold every figure against its permutations."""
+        """Compare every figure with its values under random permutations of the sides."""
         total_F = self.features_NF.sum(axis=0, dtype=np.float64)
         observed = self._values(self.new_N[None, :].astype(np.float32), total_F)
         generator = np.random.default_rng(seed)
@@ -87,7 +90,7 @@ class Pool:
         return known_C, new_C
 
     def moved(self, count: int = 20) -> list[dict[str, float | str]]:
-        """Return the words with the largest part in the divergence: their share per thousand on both sides."""
+        """Return the words that contribute most to the divergence, with their shares per thousand on both sides."""
         measure = next(measure for measure in self.measures if measure.name == "words")
         p_K, q_K = (shares(sums_K) for sums_K in self._sums(measure))
         order = np.argsort(-jensen_shannon_terms(p_K, q_K), kind="stable")[:count]
@@ -98,7 +101,7 @@ class Pool:
 
 
 def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
-    """Pool the samples whose words, lengths, stars and categories are compared."""
+    """Pool the samples for the figures of words, lengths, stars and categories."""
     new_N = np.r_[np.zeros(known.height, bool), np.ones(batch.height, bool)]
     both = [pl.concat([known[name], batch[name]]) for name in ("stars", "words", "text")]
     stars_N = both[0].to_numpy().astype(np.int64)
@@ -126,8 +129,8 @@ def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> P
 
 
 def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
-    """Pool the samples that the champion has scored."""
-    columns = ["oov", "tokens", pl.col("nats") + pl.col("spelling_nats"), "bytes"]  # unknown words are paid for
+    """Pool the samples for the figures that need the champion's scores."""
+    columns = ["oov", "tokens", pl.col("nats") + pl.col("spelling_nats"), "bytes"]  # unknown words spelt out
     both = pl.concat([held_out.select(columns).cast(pl.Float64), batch.select(columns).cast(pl.Float64)])
     new_N = np.r_[np.zeros(held_out.height, bool), np.ones(batch.height, bool)]
 
@@ -145,7 +148,7 @@ def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
 
 
 def _word_counts(texts: pl.Series) -> tuple[list[str], np.ndarray]:
-    """Return the commonest words and counts_NK, whose last column counts all others."""
+    """Return the most frequent words and counts_NK; its last column counts all other words."""
     frame = pl.DataFrame({"row": np.arange(len(texts), dtype=np.int64), "word": texts.str.to_lowercase()})
     words = frame.with_columns(pl.col("word").str.extract_all(r"[\p{L}\p{N}_']+")).explode("word").drop_nulls()
     counts = words.group_by("row", "word").len()
@@ -160,7 +163,10 @@ def _word_counts(texts: pl.Series) -> tuple[list[str], np.ndarray]:
 
 
 def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
-    """Return the commonest categories and flags_NC; a business in several counts in each, one in none as "(none)"."""
+    """Return the most frequent categories and flags_NC.
+
+    A business with several categories counts in each. Other categories, and none, count in the last column.
+    """
     lists = column.fill_null("").str.split(", ").to_list()
     common = pl.Series([name for names in lists for name in names if name]).value_counts(name="n", sort=True)
     names = sorted(common.head(CATEGORIES)[common.columns[0]].to_list())

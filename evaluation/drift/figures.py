@@ -1,4 +1,4 @@
-"""Pictures of a drift report: how far each figure is from its limit, and what moved."""
+"""Draw a drift report: how far each figure is from its limit, and which classes and words moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluation.reports.page import page, paragraph, picture, section, table
 KNOWN, NEW = PALETTE[0], PALETTE[1]
 SHOWN = 15
 FARTHEST = 4.0
-"""Multiples of the limit that are drawn to scale."""
+"""Longest bar that is drawn to scale, as a multiple of the limit."""
 TITLES = {"stars": "Star ratings", "length": "Words per review", "categories": "Categories of the businesses"}
 
 
@@ -25,8 +25,8 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
     """Return the report as one HTML page.
 
     Args:
-        report: What was found.
-        facts: What was compared with what: names, digests, dates.
+        report: The drift report.
+        facts: What was compared: names, digests, dates.
     """
     rows = [
         {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected, "excess": f.excess,
@@ -56,7 +56,7 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
 def verdicts(report: DriftReport) -> Figure:
     """Draw each figure's excess over chance as a multiple of its limit; orange is drifted, blue is not.
 
-    A bar beyond the line that is still blue is what chance alone could do with so few reviews.
+    A blue bar beyond the line is not significant: chance alone can reach it with this number of reviews.
     """
     figure, axes = _canvas(8.5, 1.2 + 0.42 * len(report.figures))
     rows = list(reversed(report.figures))
@@ -75,7 +75,7 @@ def verdicts(report: DriftReport) -> Figure:
 
 
 def histograms(report: DriftReport) -> Figure:
-    """Draw the shares of both samples side by side, one panel per figure that has classes."""
+    """Draw the shares of both samples side by side, with one panel per figure that has classes."""
     names = [name for name in TITLES if name in report.histograms]
     figure = Figure(figsize=(9.0, 2.9 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -85,7 +85,7 @@ def histograms(report: DriftReport) -> Figure:
 
 
 def moved_words(report: DriftReport) -> Figure:
-    """Draw the words that add most to the divergence, with their share on both sides."""
+    """Draw the words that contribute most to the divergence, with their share on both sides."""
     rows = list(reversed(report.moved[:SHOWN]))
     figure, axes = _canvas(8.5, 1.1 + 0.3 * len(rows))
     for place, row in enumerate(rows):
@@ -119,7 +119,7 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
 
 
 def _most(*columns: Sequence[Any]) -> list[list[Any]]:
-    """Return labels and both shares of all classes where they are few, else of those with the largest shares."""
+    """Return labels and both shares of all classes if they are few, otherwise of those with the largest shares."""
     rows = list(zip(*columns, strict=True))
     if len(rows) > 20:
         rows = sorted(rows, key=lambda row: -max(row[1], row[2]))[:SHOWN]

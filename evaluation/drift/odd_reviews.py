@@ -1,12 +1,13 @@
-"""Which reviews are odd to a model that knows the others? Each review's surprise against that of reviews of its length.
+"""Find reviews that are odd to a model, by comparing each review's surprisal with known reviews of similar length.
 
-The surprise is what a review costs, in bits per byte, unknown words spelt out. Short reviews cost more per byte and
-scatter more, so a review is held against those reviews of known origin that are next to it in length: its p-value is
-the share of them, itself counted in, that are at least as surprising (a conformal p-value; Vovk, Gammerman and Shafer
-2005, chapter 2). If it comes from the same source, it is below α with a probability of at most α, whatever the model.
+The surprisal is the cost of a review in bits per byte, with unknown words spelt out. Short reviews cost more per byte
+and vary more, so a review is compared with the reviews of known origin that are closest to it in length. Its p-value is
+the share of them, with the review itself counted too, that are at least as surprising (a conformal p-value; Vovk,
+Gammerman and Shafer 2005, chapter 2). If the review comes from the same source, its p-value is below α with a
+probability of at most α, for any model.
 
-Both ends are odd: foreign, garbled or shuffled text is too surprising; a model's own writing, and what was copied from
-its training text, is too predictable. A fluent text of another model may be neither.
+A review can be odd in two ways. Foreign, garbled or shuffled text is too surprising. A model's own writing, and text
+copied from its training text, is too predictable. A fluent text of another model may be neither.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from core.markdown import literal
 from evaluation.scoring.metrics import LN2
 
 NEIGHBOURS = 400
-"""Known reviews that one is held against; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
+"""Number of known reviews that a review is compared with; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
 MIDDLE_HALF = 1.349
-"""Width of the middle half of a normal distribution, in standard deviations."""
+"""Interquartile range of a normal distribution, in standard deviations."""
 SURPRISING, PREDICTABLE = "too surprising", "too predictable"
 
 
 def surprise(rows: pl.DataFrame) -> np.ndarray:
-    """Return the bits per byte of each review, unknown words spelt out.
+    """Return the bits per byte of each review, with unknown words spelt out.
 
     Args:
-        rows: Columns nats, spelling_nats and bytes, as `evaluation.scoring.score.score_stream` gives them.
+        rows: Columns nats, spelling_nats and bytes, as returned by `evaluation.scoring.score.score_stream`.
     """
     return ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).to_numpy()
 
 
 class Compared(NamedTuple):
-    """N reviews, each against the known ones of its length.
+    """N reviews, each compared with the known ones of its length.
 
     Args:
         above_N: p-value of being too surprising.
         below_N: p-value of being too predictable.
         expected_N: Median of the neighbours, in bits per byte.
-        deviation_N: How far above it, in standard deviations as the middle half of the neighbours gives them. It ranks
-            reviews that are odder than all neighbours, which share the smallest p-value.
+        deviation_N: Distance above the median, in standard deviations estimated from the interquartile range of the
+            neighbours. It ranks reviews that are odder than all neighbours, because these share the smallest p-value.
     """
 
     above_N: np.ndarray
@@ -55,17 +56,17 @@ class Compared(NamedTuple):
 
     @property
     def two_sided_N(self) -> np.ndarray:
-        """p-value of being odd at either end."""
+        """Two-sided p-value: the probability of being odd in either way."""
         return np.minimum(1.0, 2 * np.minimum(self.above_N, self.below_N))
 
 
 def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> Compared:
-    """Hold every review of a batch against known ones.
+    """Compare every review of a batch with known reviews.
 
     Args:
         known: Scored reviews of known origin that the model was not trained on (see `surprise`).
         batch: Scored reviews to be judged.
-        neighbours: Known reviews next in length that each one is held against.
+        neighbours: Number of known reviews closest in length that each review is compared with.
     """
     sizes_R, sizes_N = (rows["bytes"].to_numpy() for rows in (known, batch))
     return compare_values(surprise(known), sizes_R, surprise(batch), sizes_N, neighbours)
@@ -74,11 +75,11 @@ def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOU
 def compare_values(
     known_R: np.ndarray, sizes_R: np.ndarray, found_N: np.ndarray, sizes_N: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> Compared:
-    """Do as `compare` with any figure of a review, given the reviews' sizes in bytes."""
+    """Compare as `compare` does, with any figure of a review, given the reviews' sizes in bytes."""
     order_R = np.argsort(sizes_R, kind="stable")
     sorted_R, lengths_R = known_R[order_R], sizes_R[order_R]
     count = min(neighbours, len(sorted_R))
-    # The middle of all that are just as long.
+    # If several known reviews have the same length, centre on the middle one.
     middle_N = sum(np.searchsorted(lengths_R, sizes_N, side=side) for side in ("left", "right")) // 2
     first_N = np.clip(middle_N - count // 2, 0, len(sorted_R) - count)
     beside_NK = sorted_R[first_N[:, None] + np.arange(count)]
@@ -94,8 +95,8 @@ def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: 
 
     Args:
         known: See `compare`.
-        batch: See `compare`; with review_id, stars and text.
-        count: Rows at most.
+        batch: See `compare`; it also needs review_id, stars and text.
+        count: Maximum number of rows.
         neighbours: See `compare`.
 
     Returns:
@@ -114,12 +115,12 @@ def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: 
 def odd_counts(
     known: pl.DataFrame, batch: pl.DataFrame, level: float, neighbours: int = NEIGHBOURS
 ) -> dict[str, float]:
-    """Return how many reviews of a batch are odd at either end, and how many would be if all were of the same source.
+    """Return how many reviews of a batch are odd in each way, and the number expected if all were of the same source.
 
     Args:
         known: See `compare`.
         batch: See `compare`.
-        level: Chance of a false alarm for each review and end.
+        level: Chance of a false alarm for each review and each way of being odd.
         neighbours: See `compare`.
     """
     found = compare(known, batch, neighbours)
@@ -145,16 +146,16 @@ def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 
 
 
 def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
-    """Return the probability that an odd review has a larger score than a usual one, ties counted half.
+    """Return the probability that an odd review has a larger score than a usual one, with ties counted half.
 
-    That is the area under the ROC curve, as the rank sum of Mann and Whitney (1947) gives it.
+    This is the area under the ROC curve, computed from the rank sum of Mann and Whitney (1947).
     """
     ranks = rankdata(np.concatenate([odd_P, usual_N]))
     return float((ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2) / (len(odd_P) * len(usual_N)))
 
 
 def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
-    """Return the share of odd reviews whose score is above that of all but *share* of the usual ones."""
+    """Return the share of odd reviews with a score above that of all but *share* of the usual ones."""
     allowed = int(share * len(usual_N))
     limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
     return float((odd_P > limit).mean())

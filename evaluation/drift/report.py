@@ -1,10 +1,10 @@
-"""Have new reviews drifted away from those that a model was trained on? Figures, each with its own chance of error.
+"""Test whether new reviews have drifted from the reviews that a model was trained on; each figure has a p-value.
 
-A figure compares two samples of reviews. Any two samples differ, so each figure is held against what it would be if
-both came from one source: reviews change sides at random (a permutation test, Fisher 1935; Good 2005, chapter 3), whole
-reviews and not words, because the words of one review belong together. The test is exact: of batches from the same
-source at most the share `false_alarm` is flagged, over all figures together (Bonferroni). What is surely different but
-too little to matter is left alone by the limits.
+A figure compares two samples of reviews. Any two samples differ, so each figure is compared with its values when both
+samples come from one source: reviews change sides at random (a permutation test, Fisher 1935; Good 2005, chapter 3).
+Whole reviews change sides, not words, because the words of one review belong together. The test is exact: of batches
+from the same source at most the share `false_alarm` is flagged, over all figures together (Bonferroni). The limits
+ignore differences that are significant but too small to matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.markdown import literal
 from evaluation.drift.features import Judged, of_scores, of_texts
 
 FEWEST = 50
-"""Reviews of each sample, at least."""
+"""Minimum number of reviews in each sample."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Figure:
 
     Args:
         name: "stars", "length", "words", "categories", "coverage" or "surprisal".
-        value: As measured.
+        value: The measured value.
         expected: Mean of the same figure between samples of one source, of these sizes.
-        limit: Of value − expected.
-        p_value: Share of same-source samples with at least this value (the measured one counted in).
-        flagged: Above the limit, and surely so.
-        detail: In words.
+        limit: Limit of value − expected.
+        p_value: Share of same-source samples with at least this value (the measured one is counted too).
+        flagged: Whether the figure is above the limit and significant.
+        detail: Description in words.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Figure:
 
     @property
     def excess(self) -> float:
-        """How far the value is above what chance alone gives."""
+        """Difference between the value and its expected value by chance."""
         return self.value - self.expected
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """The figures, what moved, and the two samples that were compared."""
+    """The figures, the words that moved, and the sizes of the two samples."""
 
     figures: tuple[Figure, ...]
     reviews: int
@@ -89,18 +89,18 @@ class DriftReport:
 def compare(
     known: pl.DataFrame, held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig, seed: int = 1
 ) -> DriftReport:
-    """Compare a batch of new reviews with what a model was trained on.
+    """Compare a batch of new reviews with the reviews that a model was trained on.
 
     Args:
-        known: A sample of the model's training reviews: text, stars, words, and categories where there are any.
-        held_out: A sample of reviews of the same source that it was not trained on, scored by it: nats, bytes,
-            tokens, oov. On what it was trained on a model looks better than it is.
-        batch: A sample of the new reviews: all these columns.
+        known: A sample of the model's training reviews: text, stars, words, and categories if there are any.
+        held_out: A sample of reviews of the same source that the model was not trained on, scored by it: nats, bytes,
+            tokens, oov, spelling_nats. Training reviews would make the model look better than it is.
+        batch: A sample of the new reviews, with all these columns.
         config: Limits, the chance of a false alarm, resamples.
-        seed: Of the permutations; equal seeds give equal reports.
+        seed: Seed of the permutations; equal seeds give equal reports.
 
     Raises:
-        EmptyInput: One of the samples is too small to say anything.
+        EmptyInput: One of the samples is too small.
     """
     for name, sample in (("new", batch), ("known", known), ("held-out", held_out)):
         if sample.height < FEWEST:
