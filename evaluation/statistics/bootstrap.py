@@ -1,16 +1,16 @@
-"""Bootstrap over reviews: how sure is a figure, and how sure is it that one model is better than another?
+"""Estimate confidence intervals of figures, and of differences between models, by a bootstrap over reviews.
 
 A figure is a function of sums over reviews (nats, tokens, bytes …), so reviews are drawn with replacement and the
-figure is taken anew for each draw (Efron and Tibshirani 1993, chapters 6 and 13; for language models Koehn 2004).
-Reviews and not tokens are drawn, since the tokens of one review resemble each other. Where reviews resemble each other
-too (of one business, copies of one text), groups of them are drawn (`evaluation/statistics/groups.py`; Davison and
-Hinkley 1997, section 3.8).
+figure is computed again for each draw (Efron and Tibshirani 1993, chapters 6 and 13; for language models Koehn 2004).
+Reviews are drawn, not tokens, because the tokens of one review resemble each other. If reviews resemble each other too
+(of one business, copies of one text), groups of them are drawn (`evaluation/statistics/groups.py`; Davison and Hinkley
+1997, section 3.8).
 
-All figures of all models are taken from the same draws. That makes differences paired: what makes a review hard for
-two models cancels out. And it costs once: a draw is a row of counts, and its sums are a matrix product.
+All figures of all models use the same draws. So differences are paired: a review that is hard for both models cancels
+out. It also saves time: a draw is a row of counts, and its sums are one matrix product for all models.
 
-Intervals are percentile intervals, so that the interval of a perplexity is the exponential of that of its nats. Their
-tails are taken a little further out for few reviews ("expanded percentile interval", Hesterberg 2015, section 3.3).
+Intervals are percentile intervals, so the interval of a perplexity is the exponential of the interval of its nats. For
+few reviews the quantiles are taken slightly further out ("expanded percentile interval", Hesterberg 2015, section 3.3).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 MAX_UNITS = 4_000
-"""Above so many groups, random sets of equally many are drawn instead of single ones. The variance of a sum is
-the same; the spread of its estimate is sqrt(2 / MAX_UNITS), about 2 %; and time no longer grows with the reviews."""
+"""Maximum number of units to draw. Above this number of groups, random sets of equally many groups are drawn instead of
+single groups. The variance of a sum is the same; the relative spread of its estimate is sqrt(2 / MAX_UNITS), about 2 %;
+and time no longer grows with the number of reviews.
+"""
 
 DRAWS_AT_ONCE = 2_000_000
 
@@ -38,12 +40,12 @@ class Interval:
     Args:
         estimate: The figure on all reviews.
         low: Lower end.
-        high: Upper end; both are NaN where the figure is not finite on all reviews or on too many draws, and where
-            there is one group.
+        high: Upper end. Both ends are NaN if the figure is not finite on all reviews or on too many draws, and if there
+            is only one group.
         confidence: Of the two-sided interval: (1 − confidence)/2 lies beyond each end.
-        resamples: Draws taken.
-        reviews: Reviews drawn from.
-        groups: Groups of reviews that were drawn; as many as reviews where each is its own.
+        resamples: Number of draws.
+        reviews: Number of reviews.
+        groups: Number of groups that were drawn from; the number of reviews if each review is a separate group.
     """
 
     estimate: float
@@ -61,23 +63,24 @@ class Bootstrap:
         boot = Bootstrap({"nats": nats_D, "bytes": bytes_D}.items(), confidence=0.95, resamples=10_000, seed=1)
         boot.interval(lambda sums: sums["nats"] / sums["bytes"])
 
-    Memory: 8 bytes a draw and column for the sums, and some 60 MB while they are taken, however many reviews.
+    Memory: 8 bytes per draw and column for the sums, and about 60 MB during the draws, for any number of reviews.
 
     Args:
-        columns: Any keys, each with numbers (D,), one per review; taken one after another, so that not all of them
-            need to be in memory. A column that is not all finite has no draws: what comes of it has no interval.
-        confidence: Of the intervals, in (0, 1).
-        resamples: Draws.
+        columns: Any keys, each with numbers (D,), one per review. They are read one after another, so that not all of
+            them need to be in memory. A column with a number that is not finite has no draws: figures that use it have
+            no interval.
+        confidence: Confidence of the intervals, in (0, 1).
+        resamples: Number of draws.
         seed: Equal seeds draw equal reviews.
-        groups: (D,) number of each review's group; None where each review is its own.
+        groups: (D,) number of each review's group; None if each review is a separate group.
 
     Attributes:
         totals: The sum of each column over all reviews.
         drawn: The sums (R,) of each column over the draws.
-        groups: How many groups there are.
+        groups: Number of groups.
 
     Raises:
-        ValueError: There is no column, no review, or not the same number of reviews in each column.
+        ValueError: There is no column, no review, or the columns have different numbers of reviews.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Bootstrap:
         self.drawn |= dict(zip(units, sums_KR, strict=True))
 
     def figures(self, figure: Callable[[Mapping[Any, Any]], Any]) -> tuple[float, np.ndarray]:
-        """Return a figure on all reviews, and (R,) on each draw; NaN or infinite where a denominator is 0."""
+        """Return a figure on all reviews, and (R,) on each draw; NaN or infinite if a denominator is 0."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             estimate = figure({key: np.float64(total) for key, total in self.totals.items()})
             return float(estimate), np.asarray(figure(self.drawn), np.float64)
@@ -128,7 +131,8 @@ class Bootstrap:
         """Return a figure with its percentile interval.
 
         Args:
-            figure: From sums by key to a number; is also called with arrays of sums and must work elementwise.
+            figure: Function from sums by key to a number. It is also called with arrays of sums and must work
+                elementwise.
         """
         estimate, figure_R = self.figures(figure)
         low, high = self.ends(figure_R) if np.isfinite(estimate) else (np.nan, np.nan)
@@ -137,8 +141,8 @@ class Bootstrap:
     def ends(self, figure_R: np.ndarray) -> tuple[float, float]:
         """Return the ends of the percentile interval of a figure on the draws.
 
-        A slice of few reviews may be empty in a draw. Such draws are left out; where they are more than one in a
-        hundred there is no interval. Nor is there one of a single group, of which all draws are the same.
+        A slice of few reviews may be empty in a draw. Such draws are left out. If they are more than 1 % of the draws,
+        there is no interval. There is also none for a single group, because all draws are the same.
         """
         if self.groups < 2:
             return np.nan, np.nan
@@ -151,11 +155,11 @@ class Bootstrap:
 
 
 def expanded_tail(confidence: float, units: int) -> float:
-    """Return what lies beyond each end of a percentile interval: Φ(−√(n/(n−1)) t), t with n − 1 degrees of freedom.
+    """Return the tail beyond each end of a percentile interval: Φ(−√(n/(n−1)) t), t with n − 1 degrees of freedom.
 
     The plain tail (1 − confidence)/2 makes intervals of n draws too narrow by √((n−1)/n) and by z instead of t
-    (Hesterberg 2015, "What teachers should know about the bootstrap", section 3.3). Of one unit nothing is known but
-    the plain tail.
+    (Hesterberg 2015, "What teachers should know about the bootstrap", section 3.3). For one unit the plain tail is
+    returned.
     """
     tail = (1 - confidence) / 2
     if units < 2:
@@ -172,10 +176,10 @@ def ratio_interval(
     Args:
         numerator_D: One finite number per review, e.g. bits of the challenger − bits of the champion.
         denominator_D: One positive number per review, e.g. bytes.
-        confidence: Of the interval, in (0, 1).
-        resamples: Draws.
+        confidence: Confidence of the interval, in (0, 1).
+        resamples: Number of draws.
         seed: Equal seeds give equal intervals.
-        groups: Number of each review's group; None where each review is its own.
+        groups: Number of each review's group; None if each review is a separate group.
 
     Raises:
         ValueError: There is no review, or a number is not finite.
@@ -188,7 +192,7 @@ def ratio_interval(
 
 
 def _units(reviews: int, groups: np.ndarray | None, generator: np.random.Generator) -> tuple[int, np.ndarray | None]:
-    """Return how many groups there are, and (D,) what each review is drawn with; None where it is drawn alone.
+    """Return the number of groups, and (D,) the unit that each review is drawn with; None if it is drawn alone.
 
     Above `MAX_UNITS` groups, random sets of (almost) equally many groups are drawn.
     """
@@ -202,7 +206,7 @@ def _units(reviews: int, groups: np.ndarray | None, generator: np.random.Generat
 
 
 def _counts(units: int, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield (rows, U): how often each unit stands in a draw of U units, some draws at a time."""
+    """Yield (rows, U): how often each unit occurs in a draw of U units, some draws at a time."""
     at_once = max(1, DRAWS_AT_ONCE // units)
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

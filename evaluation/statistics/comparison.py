@@ -1,4 +1,4 @@
-"""Models beside each other: the comparison table, and by which figures they may be compared at all."""
+"""Compare models in one table, and decide by which figures they may be compared."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
 
 Baseline = str | Mapping[str, str]
-"""Name of the model that all others are compared with, or, by name of model, its own; "" where it has none."""
+"""Name of the model that all others are compared with; or one name per model, "" for a model without a baseline."""
 
 
 def own_baselines(
     adaptations: Mapping[str, str], parts: Mapping[str, Sequence[str]], baseline: str
 ) -> dict[str, str]:
-    """Choose the baseline of each model: a static one for static models, an adapting one for those that adapt.
+    """Choose the baseline of each model: a static one for static models, an adaptive one for adaptive models.
 
-    A model that learns from the text it is measured on answers another question than a static one, so a gain of the one
-    over the other says little. Adapting models are compared with the variant of the baseline that adapts (a cache on
-    it, say): the first that is made of it alone. Without one they have no baseline, and show no gain.
+    A model that learns from the text it is measured on solves another task than a static one, so a gain of one over the
+    other says little. Adaptive models are compared with the variant of the baseline that adapts (for example a cache on
+    top of it): the first one that has only the baseline as a part. Without such a variant they have no baseline and no
+    gain. If the baseline itself adapts, static models are compared with its only part.
 
     Args:
         adaptations: By name of model, "static" or how it adapts.
-        parts: By name of model, the models that it is made of.
+        parts: By name of model, the models that it combines.
         baseline: The one named in the configuration.
 
     Returns:
-        Name of the baseline by name of model; "" where there is none.
+        Name of the baseline by name of model; "" if there is none.
     """
     made_of = {name: tuple(parts.get(name, ())) for name in adaptations}
     adapts = {name: way != STATIC for name, way in adaptations.items()}
@@ -47,19 +48,19 @@ def own_baselines(
 
 
 def baseline_of(baseline: Baseline, model: str) -> str:
-    """Return the name of a model's baseline; "" where it has none."""
+    """Return the name of a model's baseline; "" if it has none."""
     return baseline if isinstance(baseline, str) else baseline.get(model, "")
 
 
 def comparison_table(
     figures: Mapping[str, Figures], kinds: Mapping[str, str] | None = None, baseline: Baseline = ""
 ) -> pl.DataFrame:
-    """Return one row per model: static models, then those that adapt, each best (fewest open bits per byte) first.
+    """Return one row per model: static models, then adaptive ones, each sorted by open bits per byte (lowest first).
 
     Args:
         figures: By name of model; all of the same test reviews.
         kinds: Kind of each model ("ngram", "lstm" …).
-        baseline: The model that `gain` is measured against: 1 − open bits per byte / those of the baseline; null where
+        baseline: The model that `gain` is measured against: 1 − open bits per byte / those of the baseline. Null if
             either is infinite, or a model has no baseline.
 
     Raises:
@@ -85,13 +86,13 @@ def comparison_table(
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that models can be compared by, the less the better, and when that makes sense.
+    """A figure to compare models by (lower is better), and when the comparison is valid.
 
     Args:
-        label: As shown.
-        any_vocabulary: Whether models of different vocabularies may be compared by it: a smaller vocabulary turns more
-            words into `<unk>`, or cuts the text into more tokens.
-        value: The figure.
+        label: Name to show.
+        any_vocabulary: Whether it may compare models of different vocabularies: a smaller vocabulary turns more words
+            into `<unk>`, or cuts the text into more tokens.
+        value: Function that returns the figure.
     """
 
     label: str
@@ -109,6 +110,6 @@ METRICS = {
 
 
 def comparable(name: str, one: Figures, other: Figures) -> bool:
-    """Return whether two models may be compared by a metric; never where they place other tokens at a review's ends."""
+    """Return whether two models may be compared by a metric; never if they use other tokens at the ends of a review."""
     same = one.vocabulary == other.vocabulary
     return one.boundary == other.boundary and (METRICS[name].any_vocabulary or same)

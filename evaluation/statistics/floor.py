@@ -1,8 +1,8 @@
-"""The floor under every model: what the embedded corpus costs the grammar that wrote it, and how far models are above.
+"""Compute the source entropy of the embedded corpus (the floor of all models), and the gap of each model to it.
 
-The grammar knows the exact probability of each of its texts, and by Gibbs' inequality no model can need fewer bits
-for them on average. A model's gap is what it needs more: the mean over reviews of its nats and the grammar's, so an
-estimate of the Kullback–Leibler divergence between the two. Real reviews were written by no grammar and have no floor.
+The grammar knows the exact probability of each of its texts, and by Gibbs' inequality no model can need fewer bits for
+them on average. A model's gap is the mean difference over reviews between its nats and the grammar's. It estimates the
+Kullback–Leibler divergence between the two. Real reviews were not written by a grammar and have no floor.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from core.errors import ReviewLMError
 from evaluation.scoring.metrics import LN2
 
 MIN_EXPLAINED = 0.99
-"""Share of the reviews that the grammar must be able to have made."""
+"""Minimum share of the reviews that the grammar must be able to generate."""
 
 JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
-"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null where it cannot have written it."""
+"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Sums over the reviews that the grammar can have made.
+    """Sums over the reviews that the grammar can generate.
 
     Args:
         reviews: Reviews that were judged.
-        explained: Those that the grammar can have made; the sums are over these.
+        explained: Reviews that the grammar can generate; the sums are over these.
         nats: −Σ log p(text | stars) under the grammar.
-        bytes: UTF-8 bytes, one for each end included.
+        bytes: UTF-8 bytes, including one for each end.
     """
 
     reviews: int
@@ -44,7 +44,7 @@ class Floor:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits of a byte of text that no model can go below, up to the luck of this sample."""
+        """Lower bound of the bits per byte of any model, up to the sampling error of these reviews."""
         return self.nats / LN2 / self.bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,16 +53,16 @@ class Floor:
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
-    """Return what each test review costs the grammar, or None where the grammar cannot have written them.
+    """Return the grammar's nats of each test review, or None if the reviews were not written by the grammar.
 
     Args:
         reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
 
     Returns:
-        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the
-        reviews are beyond the grammar, or there are none; the log says how far it got.
+        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the reviews
+        cannot come from the grammar, or there are no reviews. The log says how many it explained.
     """
-    # Imported late: the grammar is large, and whoever only draws a floor does not need it.
+    # Imported late: the grammar is large, and code that only draws a floor does not need it.
     from corpus.synthetic.grammar import log_probability
 
     nats: list[float | None] = []
@@ -71,7 +71,7 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
         logp = log_probability(text, int(stars or 0))
         nats.append(None if logp is None else -logp)
         missed += logp is None
-        # Real reviews are turned away after a few, not after all.
+        # Stop early: real reviews are recognised after a few of them.
         if missed > (1 - MIN_EXPLAINED) * len(reviews):
             log.info("no floor: the grammar explains %d of the first %d reviews", len(nats) - missed, len(nats))
             return None
@@ -81,20 +81,20 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def floor_of(judged: pl.DataFrame) -> Floor:
-    """Add up what `judged_reviews` returned."""
+    """Add up the rows of `judged_reviews`."""
     explained = judged.drop_nulls("nats")
     return Floor(len(judged), len(explained), float(explained["nats"].sum()), int(explained["bytes"].sum()))
 
 
 def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
-    """Return the grammar's nats (D,) of each scored review, NaN where it was not judged or cannot be explained.
+    """Return the grammar's nats (D,) of each scored review, NaN if it was not judged or cannot be explained.
 
     Args:
         judged: See `judged_reviews`.
-        scores: Columns review_id and bytes; `evaluation.scoring.score.score_stream`.
+        scores: Columns review_id and bytes; see `evaluation.scoring.score.score_stream`.
 
     Raises:
-        ReviewLMError: A review has other bytes in the two tables: they are not of the same text.
+        ReviewLMError: A review has other bytes in the two tables, so they are not of the same text.
     """
     joined = scores.select("review_id", "bytes").join(
         judged, on="review_id", how="left", suffix="_judged", maintain_order="left", validate="1:1"

@@ -1,12 +1,12 @@
 """Group test reviews that are not independent, so that a bootstrap draws groups instead of reviews (cluster bootstrap).
 
 Reviews of one business, or copies of one text, resemble each other: 60 businesses with ten reviews each are not 600
-independent pieces of evidence. Who knows that reviews belong together gives a key for each review; reviews that share a
-key of any kind are one group, directly or by a chain of such pairs (`united`).
+independent observations. The caller gives a key for each review. Reviews that share a key of any kind are one group,
+directly or through a chain of such pairs (`united`).
 
-The interface between the stages is one optional column `group` in the table of what is known of the test reviews
-(`tasks/data/documents.py`): an integer, equal in reviews of one group; null, or no such column: a review is its own
-group.
+The stages exchange groups as one optional column `group` in the table of facts about the test reviews
+(`tasks/data/documents.py`): an integer, equal in reviews of one group. If it is null, or the column is missing, a
+review is a separate group.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def united(*keys: pl.Series) -> pl.Series:
     """Return the group of each review: the connected components of "shares a key" (union–find).
 
     Args:
-        keys: One value per review in each, e.g. the business, and the number of a set of copies. Null is no key.
+        keys: One value per review in each series, e.g. the business, or the number of a set of copies. Null is no key.
 
     Raises:
-        ValueError: There is no series of keys, or they are not of the same length.
+        ValueError: There is no series of keys, or they do not have the same length.
     """
     if not keys or len({len(series) for series in keys}) > 1:
         raise ValueError("groups need at least one series of keys, all of the same length")
@@ -47,12 +47,12 @@ def united(*keys: pl.Series) -> pl.Series:
 
 
 def groups_of(review_ids: pl.Series, documents: pl.DataFrame | None) -> np.ndarray | None:
-    """Return the number of each review's group, 0, 1, 2 …; None where each review is its own.
+    """Return the number of each review's group, 0, 1, 2 …; None if groups are unknown.
 
     Args:
         review_ids: In the order of the result.
-        documents: review_id and, where groups are known, `group`; of these reviews and any others. A review that is
-            missing, or has no group, is its own.
+        documents: review_id and, if groups are known, `group`; for these reviews and any others. A review that is
+            missing, or has no group, is a separate group.
     """
     if documents is None or GROUP not in documents.columns:
         return None
@@ -73,7 +73,7 @@ def effective_number(sizes: np.ndarray) -> float:
 
 
 def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, float]:
-    """Return how many times the variance of a sum is that of independent reviews, and the error of that if it is 1.
+    """Return the variance of a sum relative to that of independent reviews, and its standard error if it is 1.
 
     (Σ over groups of (Σ e)²) / Σ e² (Kish 1965, section 5.4).
 

@@ -1,7 +1,7 @@
-"""Every figure of every model with its interval, and every difference with its own, from the same draws of reviews.
+"""Compute intervals of all figures of all models, and of their differences, from the same draws of reviews.
 
-Intervals of two models overlap long before their difference is doubtful, since both find the same reviews hard: what
-decides between two models is the interval of their difference.
+The intervals of two models can overlap although their difference is certain, because both models find the same reviews
+hard. Decide between two models by the interval of their difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from evaluation.statistics.groups import groups_of
 from models.adaptation import STATIC
 
 Sums = Mapping[Any, Any]
-"""Sums over reviews by the name of a column: one number of each, or one of each draw."""
+"""Sums over reviews by the name of a column: one number each, or one per draw."""
 
 FIGURES: dict[str, Callable[[Sums], Any]] = {
     "perplexity": lambda sums: np.exp(sums["nats"] / sums["tokens"]),
@@ -35,11 +35,11 @@ FIGURES: dict[str, Callable[[Sums], Any]] = {
     "bits_per_character": lambda sums: sums["nats"] / sums["tokens"] / LN2,
     "oov_share": lambda sums: sums["oov"] / sums["tokens"],
 }
-"""The properties of `evaluation.scoring.metrics.Figures`, as functions of sums that are numbers or arrays."""
+"""Properties of `evaluation.scoring.metrics.Figures`, as functions of sums that are numbers or arrays."""
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
 SHARED = ("bytes", "reviews", "gap_bytes")
-"""Columns that every model has for itself, and those that are the same for all."""
+"""`OWN`: columns that each model has separately; `SHARED`: columns that are the same for all models."""
 
 BELOW = 1e-9
 """Bits per byte: a gap this close to 0 is rounding."""
@@ -52,16 +52,16 @@ GAPS: dict[str, Callable[[Sums], Any]] = {
 
 
 class ComparedScores:
-    """The scores of several models on the same reviews, with the draws that all their intervals come from.
+    """The scores of several models on the same reviews, with the draws used for all their intervals.
 
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`; the order of the rows does not matter.
         figures: By name of model; unit, vocabulary and boundary policy decide what may be compared.
-        judged: What the reviews cost the grammar (`evaluation.statistics.floor.judged_reviews`), if it wrote them.
-        confidence: Of the intervals, in (0, 1).
-        resamples: Draws.
+        judged: The grammar's nats of the reviews (`evaluation.statistics.floor.judged_reviews`), if it wrote them.
+        confidence: Confidence of the intervals, in (0, 1).
+        resamples: Number of draws.
         seed: Equal seeds draw equal reviews.
-        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
+        documents: Further facts about the reviews; its column `group`, if any, says which reviews are drawn together.
 
     Raises:
         ReviewLMError: The models were scored on different reviews, or on none.
@@ -90,27 +90,27 @@ class ComparedScores:
         self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
 
     def interval_table(self, baseline: Baseline) -> pl.DataFrame:
-        """Return one row per model: what belongs beside `evaluation.statistics.comparison.comparison_table`.
+        """Return one row per model: the intervals for `evaluation.statistics.comparison.comparison_table`.
 
         Returns:
-            model, and `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap
-            (bits per byte above the floor) and gap_per_token (bits per token) with theirs; below_floor: whether even
-            the upper end of the gap is below 0. Null where there is no interval: the figure is infinite, has no
-            meaning for the unit, or there is one review; and for gaps where there is no floor.
+            model; `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap (bits
+            per byte above the floor) and gap_per_token (bits per token) with their ends; below_floor: whether even the
+            upper end of the gap is below 0. Null if there is no interval: the figure is infinite, has no meaning for
+            the unit, or there is one review. Gaps are also null if there is no floor.
         """
         rows = [self._row(name, baseline_of(baseline, name)) for name in self.figures]
         schema = dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String(), "below_floor": pl.Boolean()}
         return pl.DataFrame(rows, schema)
 
     def difference_table(self, baseline: Baseline) -> pl.DataFrame:
-        """Return the paired differences of each model to its baseline, and to the next better one.
+        """Return the paired differences of each model to its baseline, and to the next better model.
 
-        Static models are compared with static ones, adapting ones with adapting ones.
+        Static models are compared with static ones, adaptive models with adaptive ones.
 
         Returns:
             model, other, relation ("baseline" or "next better"), figure, difference (model − other: below 0 the model
-            is better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi. A pair
-            has no row of a figure that cannot compare it (`evaluation.statistics.comparison.comparable`).
+            is better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi. There is
+            no row for a figure that cannot compare the pair (`evaluation.statistics.comparison.comparable`).
         """
         rows = [
             self._difference(model, other, relation, metric)
@@ -189,16 +189,17 @@ def usefulness_table(
     tokens: Mapping[str, pl.DataFrame], sizes: pl.DataFrame, *, confidence: float, resamples: int, seed: int,
     documents: pl.DataFrame | None = None,
 ) -> pl.DataFrame:  # fmt: skip
-    """Return how useful next-word suggestions are, with intervals; figures as `evaluation.scoring.usefulness` defines
-    them.
+    """Return how useful next-word suggestions are, with intervals.
+
+    The figures are defined in `evaluation.scoring.usefulness`.
 
     Args:
         tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.
         sizes: review_id and bytes of these reviews, and of any others.
-        confidence: Of the intervals.
-        resamples: Draws of the observed reviews.
+        confidence: Confidence of the intervals.
+        resamples: Number of draws of the observed reviews.
         seed: Equal seeds draw equal reviews.
-        documents: What else is known of the reviews; its column `group`, if any, says what is drawn together.
+        documents: Further facts about the reviews; its column `group`, if any, says which reviews are drawn together.
 
     Returns:
         One row per model: model, hit@1, hit@3, hit@5 and mrr (per token) and keystroke_savings (per byte), each with
@@ -237,25 +238,25 @@ def _share(part: Any, whole: Any, sums: Sums) -> Any:
 
 
 def ends(name: str, interval: Interval | None) -> dict[str, float | None]:
-    """Return the ends of an interval as `x_lo` and `x_hi`; null where there is none."""
+    """Return the ends of an interval as `x_lo` and `x_hi`; null if there is none."""
     low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
     return {f"{name}_lo": _finite(low), f"{name}_hi": _finite(high)}
 
 
 def _own(sums: Sums, name: str) -> dict[str, Any]:
-    """Return the sums of one model, and those that all share, under plain names."""
+    """Return the sums of one model, and the sums shared by all, under plain names."""
     own = {column: sums[name, column] for column in OWN if (name, column) in sums}
     return own | {column: sums[column] for column in SHARED if column in sums}
 
 
 def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
-    """Return 1 − a model's figure / another's; NaN where the other's is infinite: of that no share can be saved."""
+    """Return 1 − a model's figure / another's; NaN if the other's is infinite, because the gain is then undefined."""
     base = of(_own(sums, other))
     return 1 - of(_own(sums, name)) / np.where(np.isinf(base), np.nan, base)
 
 
 def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[Any, np.ndarray]:
-    """Return what a model needs more than the grammar, over the reviews that the grammar can have written."""
+    """Return the extra nats of a model compared with the grammar, over the reviews that the grammar can generate."""
     floor_D = floor_nats(judged, rows)
     explained_D = np.isfinite(floor_D)
     open_D = (rows["nats"] + rows["spelling_nats"]).to_numpy()
@@ -273,7 +274,8 @@ def _finite(value: float) -> float | None:
 def flagged_below_floor(table: pl.DataFrame) -> Sequence[str]:
     """Return the models of an interval table that are below the floor beyond noise.
 
-    No model of the text can be. One that is was scored on less than the text (a vocabulary of words that folds case and
-    spacing is), gives probabilities that sum to more than 1, or has seen the test reviews.
+    A correct model of the whole text cannot be below it. A model below the floor was scored on less than the text (for
+    example a vocabulary of words that folds case and spacing), gives probabilities that sum to more than 1, or has seen
+    the test reviews.
     """
     return table.filter(pl.col("below_floor"))["model"].to_list()

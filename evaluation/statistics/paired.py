@@ -1,7 +1,7 @@
-"""Two models beside each other on the same reviews: figures with the interval of their difference, slices, samples.
+"""Compare two models on the same reviews: figures with the interval of their difference, slices, samples.
 
-The difference is paired (`evaluation/statistics/intervals.py`): both models find the same reviews hard, and that
-cancels out. Only figures that can compare the two are shown; why the others are missing is said in the notes.
+The difference is paired (`evaluation/statistics/intervals.py`): both models find the same reviews hard, and this
+cancels out. Only figures that can compare the two models are shown; the notes say why others are missing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Side:
     """One of two models that are compared.
 
     Args:
-        name: As it was asked for, e.g. "champion (version 3)".
-        kind: Of the model.
+        name: Name that the user asked for, e.g. "champion (version 3)".
+        kind: Kind of the model.
         bundle: Digest of its bundle.
-        other_data: Whether it was trained on other data than that which the test reviews were held out of.
+        other_data: Whether it was trained on other data than the data that the test reviews were held out of.
         scores: `evaluation.scoring.score.score_stream` of the test reviews.
-        figures: Added up from the scores.
+        figures: Figures added up from the scores.
         samples: Columns stars, number, text and seed.
-        cost: Figures of what it costs, by name.
+        cost: Figures of its cost, by name.
     """
 
     name: str
@@ -52,19 +52,19 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """What came of the comparison.
+    """Result of the comparison.
 
     Args:
         a: Name of the first model.
         b: Name of the second model.
-        reviews: Test reviews that both were scored on.
-        groups: Groups of them that the intervals were drawn from; as many as reviews where each is its own.
+        reviews: Number of test reviews that both were scored on.
+        groups: Number of groups that the intervals were drawn from; the number of reviews if each is a separate group.
         figures: figure, A, B, difference (B − A) with lo and hi, gain (1 − B / A) with gain_lo and gain_hi, verdict.
         slices: dimension, slice, reviews, A and B (open bits per byte), gain of B with gain_lo and gain_hi, verdict.
         samples: stars, number, A, B (texts written from the same seed).
         costs: cost, A, B.
-        notes: What has to be said beside the tables.
-        confidence: Of the intervals.
+        notes: Remarks to show with the tables.
+        confidence: Confidence of the intervals.
     """
 
     a: str
@@ -83,13 +83,13 @@ class Pair:
         return {"figures": self.figures, "slices": self.slices, "samples": self.samples, "costs": self.costs}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return all fields as plain values."""
         tables = {name: table.to_dicts() for name, table in self.tables().items()}
         return {"a": self.a, "b": self.b, "reviews": self.reviews, "groups": self.groups, "notes": list(self.notes),
                 "confidence": self.confidence, **tables}  # fmt: skip
 
     def to_markdown(self) -> str:
-        """Return a document with all tables."""
+        """Return a Markdown document with all tables."""
         drawn = "reviews" if self.groups == self.reviews else f"{self.groups:,} groups of reviews"
         parts = [
             f"# {literal(self.a)} (A) and {literal(self.b)} (B)",
@@ -108,13 +108,13 @@ class Pair:
 
 
 def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: SliceOptions) -> Pair:
-    """Put two models beside each other.
+    """Compare two models.
 
     Args:
-        a: The one that is compared with.
-        b: The other one.
-        documents: What else is known of the reviews: review_id, date, categories and group, if anything.
-        options: Their baseline is `A`.
+        a: The model that is compared with.
+        b: The other model.
+        documents: Further facts about the reviews, if any: review_id, date, categories and group.
+        options: Options of the slices and intervals; the baseline must be `A`.
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
@@ -151,14 +151,14 @@ def _value(figure: str, side: Side) -> float:
 
 
 def verdict(gain_lo: float | None, gain_hi: float | None) -> str:
-    """Return what the interval of B's gain over A says; the gain of an infinite figure has none."""
+    """Return the verdict of the interval of B's gain over A; the gain of an infinite figure has no interval."""
     if gain_lo is None or gain_hi is None:
         return UNKNOWN
     return BETTER[B] if gain_lo > 0 else BETTER[A] if gain_hi < 0 else UNDECIDED
 
 
 def _slices(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the slices in their order, a row each."""
+    """Return one row per slice, in the order of the table."""
     keys, figure = ("dimension", "slice"), pl.col("open_bits_per_byte")
     a = table.filter(pl.col("model") == A).select(*keys, "reviews", figure.alias(A))
     b = table.filter(pl.col("model") == B).select(*keys, figure.alias(B), "gain", "gain_lo", "gain_hi")
@@ -180,7 +180,7 @@ def _costs(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> pl.D
 
 
 def _notes(a: Side, b: Side) -> list[str]:
-    """Return what the tables do not say by themselves."""
+    """Return facts that the tables do not show."""
     notes = []
     if a.bundle == b.bundle:
         notes.append("Both names mean the same model.")

@@ -1,4 +1,4 @@
-"""Which models are worth a look when quality, size and time all count: those that no other beats in everything."""
+"""Find the Pareto front of models by quality, size and time: those that no other model beats in everything."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 from models.adaptation import STATIC
 
 PARETO = ("open_bits_per_byte", "megabytes", "score_seconds")
-"""Quality, size and cost of the comparison table, less of each being better. The seconds are those of the same text for
-all models: of a token they would favour the vocabularies that cut it into more."""
+"""Columns of the comparison table for quality, size and cost; less is better. The seconds are of the same text for
+all models: seconds per token would favour vocabularies that cut the text into more tokens.
+"""
 
 
 def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PARETO) -> list[bool | None]:
     """Return which rows are on the Pareto front: no other row is at least as good in every measure and better in one.
 
-    Static models are compared with static ones only, and adapting ones with adapting ones.
+    Static models are compared with static ones only, and adaptive models with adaptive ones.
 
     Args:
         rows: Each with a number under every name of *measures*, and `adaptation`; without it a model is static.
-        measures: Names of what is to be small.
+        measures: Names of the columns to minimise.
 
     Returns:
-        None for a row that lacks a finite number: it can neither be placed nor put another in the shade.
+        True or False by row; None for a row that lacks a finite number: it is not placed and dominates no other row.
     """
     points = [tuple(row.get(name) for name in measures) for row in rows]
     placed = [point if all(map(_finite, point)) else None for point in points]

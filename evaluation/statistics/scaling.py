@@ -1,11 +1,11 @@
-"""The loss of a large fit foretold from small ones: L(D) = E + A·D^−α, with an interval that is meant to hold.
+"""Predict the loss of a large fit from small ones with the scaling law L(D) = E + A·D^−α, with an interval.
 
-D counts training tokens read (or parameters), L is validation loss in nats per token: the law of Hestness et al. 2017
-and Kaplan et al. 2020 with the floor E of Hoffmann et al. 2022, eq. 2. A handful of small fits leaves α almost open, so
-no single law is fitted. For each α of a grid the law is linear in E and A, and Bayesian linear regression gives their
-distribution and that of the noise in closed form (Gelman et al. 2013, chapter 14). What is foretold is the mixture of
-all these laws, each weighted by how well it explains the small fits, held to E ≥ 0 and A > 0, plus the noise of one
-fit. Prior: α uniform on the grid, E and A flat, and log σ flat above a least noise.
+D is the number of training tokens read (or of parameters), L is validation loss in nats per token. This is the law of
+Hestness et al. 2017 and Kaplan et al. 2020 with the floor E of Hoffmann et al. 2022, eq. 2. A few small fits leave α
+almost undetermined, so no single law is fitted. For each α of a grid the law is linear in E and A, and Bayesian linear
+regression gives their distribution and that of the noise in closed form (Gelman et al. 2013, chapter 14). The
+prediction is the mixture of all these laws, each weighted by how well it explains the small fits, restricted to E ≥ 0
+and A > 0, plus the noise of one fit. Prior: α uniform on the grid, E and A flat, and log σ flat above a minimum noise.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import numpy as np
 from scipy.stats import t as student
 
 EXPONENTS = np.linspace(0.05, 1.2, 116)
-"""Of the grid. Measured exponents of language models are 0.05 to 0.5; small fits, which still learn quickly, higher."""
+"""Grid of α. Measured exponents of language models are 0.05 to 0.5; those of small fits, which still learn quickly, are
+higher.
+"""
 DRAWS = 40_000
 LEAST_NOISE = 1e-3
-"""Nats per token: equal losses of small fits by chance must not make an interval of no width."""
+"""Minimum noise in nats per token: small fits with equal losses by chance must not give an interval of width 0."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Law:
         floor: E, nats per token.
         scale: A.
         exponent: α.
-        noise: Standard deviation of a fit's loss around it, nats per token.
+        noise: Standard deviation of a fit's loss around the law, nats per token.
     """
 
     floor: float
@@ -47,14 +49,14 @@ class Law:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is foretold of one larger fit.
+    """Prediction for one larger fit.
 
     Args:
         size: Its training tokens (or parameters).
         nats: Median of its validation loss.
         low: Lower end of the interval.
         high: Upper end.
-        coverage: Probability that the loss lies within, e.g. 0.8.
+        coverage: Probability that the loss is inside the interval, e.g. 0.8.
         law: The best single law.
     """
 
@@ -66,24 +68,24 @@ class Prediction:
     law: Law
 
     def holds(self, nats: float) -> bool:
-        """Return whether a loss that was measured later lies within the interval."""
+        """Return whether a loss that was measured later is inside the interval."""
         return self.low <= nats <= self.high
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, perplexities among them."""
+        """Return the fields as plain values, with perplexities added."""
         ends = {f"perplexity_{name}": float(np.exp(getattr(self, name))) for name in ("low", "high")}
         return {**asdict(self), "perplexity": float(np.exp(self.nats)), **ends}
 
 
 def foretell(sizes: Sequence[float], losses: Sequence[float], size: float, coverage: float, seed: int) -> Prediction:
-    """Foretell the loss of a fit from those of smaller ones.
+    """Predict the loss of a fit from the losses of smaller ones.
 
     Args:
         sizes: N training sizes, at least three different ones.
         losses: N validation losses, nats per token.
-        size: Of the fit to come.
-        coverage: Of the interval, in (0, 1).
-        seed: Of the draws; equal seeds give equal intervals.
+        size: Training size of the larger fit.
+        coverage: Coverage of the interval, in (0, 1).
+        seed: Seed of the draws; equal seeds give equal intervals.
 
     Raises:
         ValueError: Fewer than four fits or three sizes, or a number that is not positive and finite; or losses that
@@ -119,7 +121,7 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
 
 
 def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
-    """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); every law bends upwards."""
+    """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); scaling laws bend upwards."""
     x_N3 = np.stack([np.ones_like(logs_N), logs_N, (logs_N - logs_N.mean()) ** 2], 1)
     freedom = len(losses_N) - 3
     inverse_33 = np.linalg.inv(x_N3.T @ x_N3)
@@ -130,7 +132,7 @@ def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class _Regression:
-    """Losses on (1, (D/D₀)^−α): E and the scaled A with their covariance for σ = 1, and the sum of squares left."""
+    """Regression of losses on (1, (D/D₀)^−α): E and scaled A, their covariance for σ = 1, residual sum of squares."""
 
     exponent: float
     mean_2: np.ndarray
@@ -139,10 +141,10 @@ class _Regression:
 
 
 def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[Law], np.ndarray, list[_Regression]]:
-    """Return for each exponent its law, its weight and the regression behind both.
+    """Return for each exponent its law, its weight and the regression of both.
 
-    The weight is the likelihood with E, A and σ integrated out: |XᵀX|^−½ · S^−(N−2)/2, times what the scaling of the
-    column contributes, so that A (and not A·D₀^−α) has the flat prior over the range of losses.
+    The weight is the likelihood with E, A and σ integrated out: |XᵀX|^−½ · S^−(N−2)/2, times the contribution of the
+    column's scale, so that A (and not A·D₀^−α) has the flat prior over the range of losses.
     """
     middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
     least = freedom * LEAST_NOISE**2
@@ -153,7 +155,7 @@ def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[
         inverse_22 = np.linalg.inv(x_N2.T @ x_N2)
         mean_2 = inverse_22 @ (x_N2.T @ losses_N)
         squares = float(((losses_N - x_N2 @ mean_2) ** 2).sum()) + least
-        # Flat in the loss explained between the smallest and the largest fit: a prior that does not know D's unit.
+        # Flat in the loss explained between the smallest and the largest fit: a prior that is independent of D's unit.
         spread = column_N.max() - column_N.min()
         logs.append(0.5 * np.linalg.slogdet(inverse_22)[1] + np.log(spread) - 0.5 * freedom * np.log(squares))
         fits.append(_Regression(float(exponent), mean_2, np.linalg.cholesky(inverse_22), squares))
@@ -166,7 +168,7 @@ def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[
 def _draws(
     fits: Sequence[_Regression], weights_K: np.ndarray, sizes_N: np.ndarray, size: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw losses of the fit to come: an exponent, σ, E and A, then the noise; laws that cannot be are left out."""
+    """Draw losses of the larger fit: an exponent, σ, E and A, then noise; draws with E < 0 or A ≤ 0 are dropped."""
     middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
     drawn = []
     for fit, count in zip(fits, generator.multinomial(DRAWS, weights_K), strict=True):

@@ -1,4 +1,4 @@
-"""How sure is a figure that depends on chance? The same model fitted with several seeds."""
+"""Estimate a figure that depends on the random seed, from the same model fitted with several seeds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class MeanInterval:
     """A mean over seeds with its confidence interval.
 
     Args:
-        mean: Of the figures.
+        mean: Mean of the figures.
         low: Lower end.
         high: Upper end.
         deviation: Standard deviation between seeds.
         confidence: Of the two-sided interval.
-        seeds: How many.
+        seeds: Number of seeds.
     """
 
     mean: float
@@ -36,7 +36,7 @@ def mean_interval(figures: Sequence[float], confidence: float) -> MeanInterval:
 
     Args:
         figures: One per seed, e.g. nats per token.
-        confidence: In (0, 1).
+        confidence: Confidence of the interval, in (0, 1).
 
     Raises:
         ValueError: Fewer than two figures.

@@ -1,8 +1,8 @@
-"""Figures of slices with their intervals, relative to the whole test set and to the baseline; and the worst of them.
+"""Compute figures of slices with intervals, relative to the whole test set and to the baseline, and rank the worst.
 
-All slices of all models come from the same draws of reviews, so a slice is compared with the whole, and a model with
-the baseline, pair by pair. Of many slices some look worse than the baseline by luck: `surely_worse` allows for all
-slices that were looked at (the largest of the standardised deviations of all slices, Romano and Wolf 2005).
+All slices of all models use the same draws of reviews. So the comparison of a slice with the whole, and of a model with
+the baseline, is paired. Of many slices some look worse than the baseline by chance: `surely_worse` corrects for all
+slices that were examined (by the largest of the standardised deviations of all slices, Romano and Wolf 2005).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from evaluation.statistics.slices import Slicing, review_slicings, token_slicing
 
 WORST = 5
 FAMILIES = 2
-"""Slices of reviews and slices of tokens are judged apart, so each may err half as often (Bonferroni)."""
+"""Slices of reviews and of tokens are tested separately, so each family gets half of the error rate (Bonferroni)."""
 BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
 SLICES = pl.Schema(
     {
@@ -34,22 +34,23 @@ SLICES = pl.Schema(
         "surely_worse": pl.Boolean(),
     }
 )
-"""Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`; that of a slice of tokens,
-which has no bytes, is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the baseline's,
-null where the two have different tokens; `excess` is the figure / the model's figure of the whole − 1. Both are null
-where the figure or what it is divided by is infinite."""
+"""Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`. A slice of tokens has no
+bytes, so its figure is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the
+baseline's, null if the two models have different tokens. `excess` is the figure / the model's figure of the whole − 1.
+Both are null if the figure or its divisor is infinite.
+"""
 
 
 @dataclass(frozen=True)
 class SliceOptions:
-    """What is looked at, and how sure its intervals are.
+    """Which slices are reported, and options of their intervals.
 
     Args:
-        baseline: Name of the model that `gain` is measured against; or, by name of model, its own.
-        min_reviews: Smallest slice that is looked at.
-        length_bins: Bins of the length.
-        confidence: Of the intervals.
-        resamples: Draws.
+        baseline: Name of the model that `gain` is measured against; or one name per model.
+        min_reviews: Minimum number of reviews in a reported slice.
+        length_bins: Number of bins of the length.
+        confidence: Confidence of the intervals.
+        resamples: Number of draws.
         seed: Equal seeds draw equal reviews.
     """
 
@@ -63,19 +64,19 @@ class SliceOptions:
 
 @dataclass(frozen=True)
 class Sliced:
-    """The table of slices, and how many slices of each dimension were not looked at (too small, or too many)."""
+    """The table of slices, and the number of slices of each dimension that were left out (too small, or too many)."""
 
     table: pl.DataFrame
     left_out: dict[str, int]
 
 
 def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, options: SliceOptions) -> Sliced:
-    """Return the figures of slices of reviews, a row per model and slice.
+    """Return the figures of slices of reviews, one row per model and slice.
 
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`, all of the same reviews.
-        documents: What else is known of the reviews: review_id, date, categories and group, if anything.
-        options: See there.
+        documents: Further facts about the reviews, if any: review_id, date, categories and group.
+        options: See `SliceOptions`.
 
     Raises:
         ReviewLMError: The models were scored on different reviews, or on none.
@@ -102,18 +103,18 @@ def token_slices(
     tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions,
     documents: pl.DataFrame | None = None,
 ) -> Sliced:  # fmt: skip
-    """Return the figures of slices of tokens, a row per model and slice.
+    """Return the figures of slices of tokens, one row per model and slice.
 
     Args:
         tokens: By name of model: observed tokens with review_id, position, nats, training_count and after_oov; all of
             the same reviews.
         vocabularies: Digest of each model's vocabulary: a gain compares models of one vocabulary only.
-        options: See there.
-        documents: What else is known of the reviews: review_id and group, if anything.
+        options: See `SliceOptions`.
+        documents: Further facts about the reviews, if any: review_id and group.
 
     Returns:
-        A slice's `reviews` are those that have such a token. What was left out is counted for the vocabulary with the
-        most of it.
+        The `reviews` of a slice are those that have such a token. The number of slices left out is that of the
+        vocabulary with the most of them.
     """
     frames: list[pl.DataFrame] = []
     left_out: dict[str, int] = {}
@@ -136,13 +137,13 @@ def token_slices(
 def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
-    By the first only slices of reviews are ranked: rare words and first words are dear to every model, many times more
-    than any reviews are, and would always stand first. A slice whose figure is infinite is the worst by both rules,
-    though it has neither excess nor gain; by the second, unless the baseline's is infinite too.
+    The first rule ranks slices of reviews only: rare words and first words cost every model many times more than any
+    reviews do, and would always rank first. A slice with an infinite figure is the worst by both rules, although it has
+    neither excess nor gain; by the second rule only if the baseline's figure is finite.
 
     Returns:
-        Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: among how many
-        slices of this model each was found.
+        Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: the number of
+        slices of this model that were ranked.
     """
     infinite = pl.coalesce("open_bits_per_byte", "bits_per_token").is_infinite()
     endless = pl.when(infinite).then(math.inf)
@@ -174,7 +175,7 @@ def _finite_for(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
     base = table.select("dimension", "slice", own="model", base=figure)
     keys, rows = ["dimension", "slice", "own"], table.with_columns(_own(table, baseline))
     beside = rows.join(base, on=keys, how="left", maintain_order="left")
-    # Tokens of another vocabulary have no gain anywhere.
+    # If the two models have different vocabularies, no token slice has a gain.
     alike = pl.col("open_bits_per_byte").is_not_null() | pl.col("gain").is_not_null().any().over("model", "dimension")
     return beside.select((pl.col("base").is_finite() & alike).fill_null(False)).to_series()
 
@@ -184,10 +185,10 @@ class _Cut:
 
     Args:
         slicings: All dimensions.
-        review_N: Number of the review of each row; reviews are what is drawn.
-        size_N: What nats are divided by: bytes of a review, or 1 a token.
+        review_N: Number of the review of each row; the bootstrap draws reviews.
+        size_N: Divisor of the nats: bytes of a review, or 1 per token.
         nats: By name of model, nats (N,).
-        groups: Number of the group of each review, by the review's number; None where each is its own.
+        groups: Number of the group of each review, by the review's number; None if each review is a separate group.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class _Cut:
         return np.array([values_N[member_N].sum() for member_N in self.member_NS.T], np.float64)
 
     def figures(self, options: SliceOptions) -> dict[str, dict[str, np.ndarray]]:
-        """Return by model the arrays (S,) of `figure` and `BOUNDED` and `surely_worse`; see `SLICES`."""
+        """Return by model the arrays (S,) of `figure`, `BOUNDED` and `surely_worse`; see `SLICES`."""
         how = {"confidence": options.confidence, "resamples": options.resamples, "seed": options.seed}
         boot = Bootstrap(self._columns(), **how, groups=self.groups)  # type: ignore[arg-type]
         own = {name: baseline_of(options.baseline, name) for name in self.nats}
@@ -234,14 +235,14 @@ class _Cut:
             return boot.figures(lambda sums: sums[who, place] / sums["", place] / LN2)
 
         whole, whole_R = bits(name, "whole")
-        # Nothing is a share of an infinite figure.
+        # A share of an infinite figure is undefined.
         whole, whole_R = whole if np.isfinite(whole) else np.nan, np.where(np.isfinite(whole_R), whole_R, np.nan)
         rows, gains, gains_SR = [], [], []
         with np.errstate(divide="ignore", invalid="ignore"):
             for s in range(len(self.places)):
                 figure, figure_R = bits(name, s)
                 base, base_R = bits(baseline, s) if baseline else (np.nan, np.full_like(figure_R, np.nan))
-                base = base if np.isfinite(base) else np.nan  # of an infinite figure no share can be saved
+                base = base if np.isfinite(base) else np.nan  # a gain over an infinite figure is undefined
                 gains.append(1 - np.float64(figure) / base)
                 gains_SR.append(1 - figure_R / base_R)
                 numbers = (figure, *boot.ends(figure_R), gains[-1], *boot.ends(gains_SR[-1]))
@@ -253,18 +254,18 @@ class _Cut:
 
 
 def surely_below_zero(gain_S: np.ndarray, gains_SR: Sequence[np.ndarray], confidence: float) -> np.ndarray:
-    """Return which gains are below 0 beyond noise, all slices considered together.
+    """Return which gains are below 0 beyond noise, with a correction for testing all slices together.
 
     The upper bound of slice s is gain + c · σ: σ is the deviation of its draws, and c the *confidence* quantile over
     the draws of the largest standardised deviation of any slice (single-step maxT, Romano and Wolf 2005, section 3).
 
     Args:
-        gain_S: Gains on all reviews; NaN where there is none.
-        gains_SR: The draws (R,) of each.
-        confidence: That no slice is called worse by luck, in (0, 1).
+        gain_S: Gains on all reviews; NaN if there is none.
+        gains_SR: The draws (R,) of each gain.
+        confidence: Probability that no slice is called worse by chance, in (0, 1).
 
     Returns:
-        Booleans (S,); False where there is no gain.
+        Booleans (S,); False if there is no gain.
     """
     sure_S = np.zeros(len(gain_S), bool)
     known_SR = {s: gain_R for s, gain_R in enumerate(gains_SR) if np.isfinite(gain_S[s]) and not np.isnan(gain_R).all()}

@@ -1,8 +1,9 @@
-"""Slices of a test set: which reviews, and which tokens, belong together so that their figures may be looked at.
+"""Cut a test set into slices: reviews, and tokens, that are scored as separate groups.
 
-Of reviews: stars, length, month (the year where months are small), category of the business. Of tokens: how often the
-training text has them, where they stand, and whether an unknown word stands before them. A slice is looked at only if
-it has enough reviews; of a dimension with many slices only the largest are, since among many some look bad by luck.
+Reviews are sliced by stars, length, month (year if months are small) and category of the business. Tokens are sliced by
+their frequency in the training text, their position, and whether an unknown word comes before them. A slice is reported
+only if it has enough reviews. Of a dimension with many slices only the largest are reported, because among many slices
+some look bad by chance.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 
 MOST_SLICES = 24
-"""Slices of one dimension that are looked at: the largest."""
+"""Maximum number of reported slices per dimension: the largest ones."""
 
 FREQUENCY_BANDS = (0, 1, 10, 100, 1_000, 10_000)
 POSITION_BANDS = (0, 1, 5, 10, 20, 50, 100)
@@ -28,9 +29,9 @@ class Slicing:
 
     Args:
         dimension: "stars", "length", "month", "category", "frequency", "position" or "after_oov".
-        names: Of its slices, in their order.
+        names: Names of its slices, in their order.
         member_NS: Which row (review or token) belongs to which slice; a row may belong to several, or to none.
-        left_out: Slices that are not looked at: too few reviews, or beyond the largest `MOST_SLICES`.
+        left_out: Number of slices that are not reported: too few reviews, or not among the largest `MOST_SLICES`.
     """
 
     dimension: str
@@ -44,12 +45,12 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
 
     Args:
         reviews: Columns review_id, stars (0: unknown) and words; date (Datetime) and categories (separated by commas)
-            where they are known, null where they are not.
-        min_reviews: Smallest slice that is looked at.
-        length_bins: Into how many bins of about equally many reviews lengths are cut.
+            if they are known, null if they are unknown for a review.
+        min_reviews: Minimum number of reviews in a reported slice.
+        length_bins: Number of length bins, each with about the same number of reviews.
 
     Returns:
-        A slicing per dimension that has slices, or that had some which are left out; rows as in *reviews*.
+        One slicing per dimension that has slices, or that has some which are left out; rows as in *reviews*.
     """
     labels = {
         "stars": reviews.select(star_labels())["stars"],
@@ -78,11 +79,11 @@ def split_categories() -> pl.Expr:
 
 
 def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
-    """Cut tokens by training frequency, by position, and by what stands before them.
+    """Cut tokens by training frequency, by position, and by the token before them.
 
     Args:
         tokens: Columns review_id, position, training_count and after_oov.
-        min_reviews: Smallest slice that is looked at, in reviews that have such a token.
+        min_reviews: Minimum number of reviews that contain a token of the slice.
     """
     after = pl.when(pl.col("after_oov")).then(pl.lit("unknown word")).otherwise(pl.lit("known word"))
     labels = {
@@ -100,16 +101,16 @@ def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
 
 
 def band_names(bands: Sequence[int]) -> list[str]:
-    """Return what bands of whole numbers are called: "0", "1–9", "10–99", "100+"."""
+    """Return the names of bands of whole numbers: "0", "1–9", "10–99", "100+"."""
     closed = pairwise(bands)
     names = [f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in closed]
     return [*names, f"{bands[-1]:,}+"]
 
 
 def length_labels(words: pl.Series, bins: int) -> pl.Series:
-    """Return the bin of each length: bins of about equally many reviews, named by the lengths that occur in them.
+    """Return the bin of each length: bins of about the same number of reviews, named by the lengths that occur in them.
 
-    Equal lengths share a bin, so that there may be fewer bins than asked for.
+    Equal lengths share a bin, so there may be fewer bins than requested.
     """
     lengths_D = words.to_numpy()
     edges = np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins)) if len(lengths_D) else np.zeros(0)
@@ -120,7 +121,7 @@ def length_labels(words: pl.Series, bins: int) -> pl.Series:
 
 
 def month_labels(dates: pl.Series, min_reviews: int) -> pl.Series:
-    """Return the month of each date, "2019-03"; the year, "2019", where no month has *min_reviews* reviews."""
+    """Return the month of each date, "2019-03"; the year, "2019", if no month has *min_reviews* reviews."""
     months = dates.dt.strftime("%Y-%m")
     largest = months.drop_nulls().value_counts()["count"].max()
     return months if largest is None or largest >= min_reviews else dates.dt.strftime("%Y")  # type: ignore[operator]
@@ -131,7 +132,7 @@ def _span(low: int, high: int) -> str:
 
 
 def _in_order(values: pl.Series, labels: pl.Series) -> list[str]:
-    """Return the labels, that of the least value first."""
+    """Return the labels, sorted by the smallest value that has them."""
     return pl.DataFrame({"value": values, "label": labels}).sort("value")["label"].unique(maintain_order=True).to_list()
 
 
@@ -142,7 +143,7 @@ def _banded(values: pl.Series, bands: Sequence[int]) -> pl.Series:
 
 
 def _reviews_of(review_ids: pl.Series, labels: pl.Series) -> dict[str, int]:
-    """Return how many reviews have each label; labels may be lists."""
+    """Return the number of reviews of each label; labels may be lists."""
     frame = pl.DataFrame({"review": review_ids, "label": labels})
     if labels.dtype == pl.List:
         frame = frame.explode("label")

@@ -1,20 +1,20 @@
-"""The interval that the gate decides by: a ratio of sums over groups of reviews, by two ways of the bootstrap.
+"""Compute the confidence intervals that the gate decides by, with two bootstrap methods for ratios of sums.
 
-What may go wrong is one-sided: a model that is no better is promoted. A percentile interval errs there where the
-difference of two models is lopsided (a little better on most reviews, much worse on few), and for two reasons.
+The risk is one-sided: a model that is no better is promoted. A percentile interval makes this error if the difference
+of two models is skewed (a little better on most reviews, much worse on few), for two reasons.
 
-A sample with too few of the bad reviews looks both better and surer than it is. The bootstrap-t (Efron and Tibshirani
-1993, section 12.5; Hall 1988, Annals of Statistics 16:927) measures the deviation of each draw in standard errors of
-that draw, and so allows for it.
+First, a sample with too few of the bad reviews looks both better and more certain than it is. The bootstrap-t (Efron
+and Tibshirani 1993, section 12.5; Hall 1988, Annals of Statistics 16:927) corrects for this: it measures the deviation
+of each draw in standard errors of that draw.
 
-A sample with none of them shows nothing that could be resampled: more than half of the samples of 30 reviews lack what
-happens on one review in fifty. So each draw has one group more, which was not seen. It is as bad as the worst that was
-seen, at least `Ratio.unseen` worse than the whole, and of the size of an effective group. All groups have random
-weights, independent and exponential (Bayesian bootstrap, Rubin 1981, Annals of Statistics 9:130). For groups of equal
-size this is Gaffke's bound for the mean of bounded numbers (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv
-1905.06208); for numbers that are 0 or 1 it is the exact bound of a share (Clopper and Pearson 1934).
+Second, a sample with none of the bad reviews has nothing to resample: more than half of the samples of 30 reviews lack
+an event that happens on one review in fifty. So each draw has one more group, which was not seen. It is as bad as the
+worst group that was seen, at least `Ratio.unseen` worse than the whole, and has the size of an effective group. All
+groups have random weights, independent and exponential (Bayesian bootstrap, Rubin 1981, Annals of Statistics 9:130).
+For groups of equal size this is Gaffke's bound for the mean of bounded numbers (Gaffke 2005; Learned-Miller and Thomas
+2019, arXiv 1905.06208); for numbers that are 0 or 1 it is the exact bound of a share (Clopper and Pearson 1934).
 
-Each end is the outer one of both ways. `python -m benchmarks.gate` measures what is left.
+Each end of the interval is the outer one of both methods. `python -m benchmarks.gate` measures the remaining error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from evaluation.statistics.groups import effective_number
 
 ROUNDING = 1e-13
 MOST_ERRORS = 1_000.0
-"""Standard errors: an interval that is wider says no more, and cannot be read."""
+"""Maximum width in standard errors: a wider interval says no more, and cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Ratio:
 
     Args:
         numerator_D: A finite number for each review.
-        denominator_D: Another one; of any draw of reviews the sum must not be 0.
+        denominator_D: Another number for each review; its sum must not be 0 for any draw of reviews.
         bytes_D: Lengths of the reviews.
-        groups_D: Number of each review's group, 0, 1, 2 …; None where each review is its own.
-        unseen: By how much the ratio of a group that was not seen may be above, or below, that of all; at least it is
-            as far off as the farthest group that was seen.
+        groups_D: Number of each review's group, 0, 1, 2 …; None if each review is a separate group.
+        unseen: How far the ratio of an unseen group may be above, or below, that of all groups; it is always at least
+            as far away as the farthest group that was seen.
     """
 
     numerator_D: np.ndarray
@@ -58,7 +58,7 @@ class Ratio:
 
     @property
     def by_group(self) -> Ratio:
-        """The same ratio with a number for each group instead of each review."""
+        """The same ratio with one number per group instead of per review."""
         if self.groups_D is None:
             return self
         columns = (self.numerator_D, self.denominator_D, self.bytes_D)
@@ -67,16 +67,16 @@ class Ratio:
 
     @property
     def residual_D(self) -> np.ndarray:
-        """Deviations from the estimate, times the denominator, so that near-equal models lose no digits.
+        """Deviations from the estimate, times the denominator, so that almost equal models lose no digits.
 
-        What is rounding is 0: in standard errors of itself it would be anything.
+        Rounding errors are set to 0: divided by their own standard error they could be any number.
         """
         expected_D = self.estimate * self.denominator_D
         residual_D = self.numerator_D - expected_D
         return np.where(np.abs(residual_D) > ROUNDING * np.abs(expected_D), residual_D, 0.0)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Return what has to be summed: the residuals and their squares."""
+        """Return the columns to sum: the residuals, the denominators, and their products."""
         residual_D = self.residual_D
         return {
             "e": residual_D, "x": self.denominator_D, "ee": residual_D**2, "ex": residual_D * self.denominator_D,
@@ -87,14 +87,14 @@ class Ratio:
 def gain_ratio(
     ours_D: np.ndarray, theirs_D: np.ndarray, bytes_D: np.ndarray, groups_D: np.ndarray | None, max_loss: float
 ) -> Ratio:
-    """Return the ratio of two models' nats, of which 1 − ratio is the gain.
+    """Return the ratio of two models' nats; 1 − ratio is the gain.
 
     Args:
         ours_D: Nats of the challenger for each review.
-        theirs_D: Those of the other model.
+        theirs_D: Nats of the other model for each review.
         bytes_D: Lengths of the reviews.
-        groups_D: Number of each review's group; None where each review is its own.
-        max_loss: On a group that was not seen the challenger may need 1 + max_loss times the other's nats.
+        groups_D: Number of each review's group; None if each review is a separate group.
+        max_loss: On an unseen group the challenger may need 1 + max_loss times the other's nats.
     """
     return Ratio(ours_D, theirs_D, bytes_D, groups_D, max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum())))
 
@@ -102,21 +102,21 @@ def gain_ratio(
 def studentised_intervals(
     ratios: Sequence[Ratio], *, confidence: float, resamples: int, seed: int
 ) -> list[Interval]:
-    """Return the hull of the bootstrap-t and the interval with an unseen group, all from the same draws.
+    """Return for each ratio the smallest interval that contains the bootstrap-t one and the one with an unseen group.
 
-    The standard error is that of a ratio estimate (Cochran 1977, equation 6.13). The tails of the bootstrap-t are taken
-    as far out as so many draws need that tell the variance as well as these groups do, see `effective_reviews`. Of one
-    group, of which all draws are the same, there is no interval: its ends are NaN, as those of
-    `evaluation.statistics.bootstrap.Bootstrap` are.
+    All ratios use the same draws. The standard error is that of a ratio estimate (Cochran 1977, equation 6.13). The
+    tails of the bootstrap-t are those for the number of equal reviews whose variance is known as well as that of these
+    groups, see `effective_reviews`. For a single group all draws are the same, so there is no interval: its ends are
+    NaN, as in `evaluation.statistics.bootstrap.Bootstrap`.
 
     Args:
-        ratios: All of the same number of groups.
+        ratios: All with the same number of groups.
         confidence: Of the two-sided intervals, in (0, 1).
-        resamples: Draws.
+        resamples: Number of draws.
         seed: Equal seeds draw equal groups.
 
     Raises:
-        ValueError: There is no review, or not the same number of groups in each ratio.
+        ValueError: There is no review, or the ratios have different numbers of groups.
     """
     if not all(len(one.numerator_D) for one in ratios):
         raise ValueError("a bootstrap needs at least one review")
@@ -143,8 +143,8 @@ def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, flo
 
     Args:
         boot: Draws of `Ratio.columns`, under keys (row, name).
-        row: Of the ratio.
-        tail: What lies beyond each end.
+        row: Number of the ratio.
+        tail: Probability beyond each end.
     """
     sums = {name: boot.drawn[row, name] for name in ("e", "x", "ee", "ex", "xx")}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -154,8 +154,8 @@ def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, flo
     error = float(np.sqrt(boot.totals[row, "ee"]) / boot.totals[row, "x"])
     if not error:
         return 0.0, 0.0
-    # Of models that differ on no group of a draw the deviation is 0/0, and there is none. Where they differ alike on
-    # all groups of a draw it is infinite.
+    # If the models differ on no group of a draw, the deviation is 0/0 and counts as 0. If they differ equally on all
+    # groups of a draw, it is infinite and is clipped.
     bounded_R = np.clip(np.nan_to_num(deviation_R, nan=0.0), -MOST_ERRORS, MOST_ERRORS)
     inner, outer = np.quantile(bounded_R, [tail, 1 - tail])
     return -float(outer) * error, -float(inner) * error
@@ -166,7 +166,7 @@ def _with_an_unseen_group(
 ) -> list[tuple[float, float]]:
     """Return the ends of the Bayesian bootstrap with an unseen group, as deviations from the estimates.
 
-    For the upper end the group is as far above the whole as may be, for the lower end as far below.
+    For the upper end the unseen group is as far above the whole as allowed, for the lower end as far below.
     """
     generator = np.random.default_rng([seed, 1])
     residual_CK = np.stack([one.residual_D for one in ratios], axis=1)
@@ -193,7 +193,7 @@ def _with_an_unseen_group(
 def _weighted(
     residual_CK: np.ndarray, size_CK: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield sums under exponential weights, and the weight (rows, 1) of one group more, some draws at a time."""
+    """Yield sums under exponential weights, and the weight (rows, 1) of one extra group, some draws at a time."""
     at_once = max(1, DRAWS_AT_ONCE // len(size_CK))
     for start in range(0, resamples, at_once):
         weights_RC = generator.standard_exponential((min(at_once, resamples - start), len(size_CK) + 1))
@@ -201,11 +201,11 @@ def _weighted(
 
 
 def effective_reviews(bytes_D: np.ndarray) -> int:
-    """Return how many groups of equal length would tell the variance of their sum as well as these do.
+    """Return the number of reviews of equal length that determine the variance of their sum as well as these groups do.
 
-    (Σ b²)² / Σ b⁴ for lengths b, the degrees of freedom of Satterthwaite (1946) where the difference of two models on a
-    review has a standard deviation that grows with its length. Of Yelp's reviews, some of which are very long, it is a
-    seventh of their number: an interval of 100 of them must be as wide as one of 14 equal ones.
+    (Σ b²)² / Σ b⁴ for lengths b. These are the degrees of freedom of Satterthwaite (1946) if the standard deviation of
+    the difference of two models on a review is proportional to its length. For Yelp's reviews, some of which are very
+    long, it is a seventh of their number: an interval of 100 of them must be as wide as one of 14 equal ones.
     """
     squares_D = np.asarray(bytes_D, np.float64) ** 2
     return max(2, int(squares_D.sum() ** 2 / (squares_D**2).sum()))
