@@ -1,4 +1,4 @@
-"""What the gate decided, and how it is shown: the same lines in terminal, Markdown and JSON."""
+"""Hold the decision of the gate and show it: the same lines in terminal, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import asdict, dataclass
 from core.markdown import literal, table_row
 
 DIGITS = 9
-"""Significant digits kept of a figure, so that a decision is the same text on every machine."""
+"""Significant digits of a stored figure, so that a decision is the same text on every machine."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
 
 
 @dataclass(frozen=True)
 class RuleOutcome:
-    """One rule of the gate.
+    """Outcome of one rule of the gate.
 
     Args:
-        name: The rule.
-        passed: True, False, or None where the rule does not apply.
-        detail: A sentence that says why.
-        value: What was measured, if it is a number.
-        limit: What it was held against.
+        name: Name of the rule.
+        passed: True, False, or None if the rule does not apply.
+        detail: A sentence that gives the reason.
+        value: The measured value, if it is a number.
+        limit: The limit that the value is compared with.
     """
 
     name: str
@@ -44,23 +44,23 @@ class RuleOutcome:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the challenger becomes champion, and every rule with its outcome.
+    """Whether the challenger becomes champion, and the outcome of every rule.
 
     Args:
-        promote: True only if no rule failed.
+        promote: True if and only if no rule failed.
         reason: One sentence.
         rules: In the order in which they are applied.
-        metric: What the models were compared by.
+        metric: The figure that the models were compared by.
         challenger: Digest of its bundle.
-        champion: Digest of its bundle; None where there was none.
+        champion: Digest of its bundle; None if there was none.
         test_set: Digest of the test reviews that both were scored on.
         figures: Numbers of both models and of their difference.
-        challenger_scores: SHA-256 of its scores that were decided by, see `evaluation.gate.gate.scores_digest`.
-        champion_scores: The same of the champion; None where it has none.
-        passed_over: Why models that are better on validation were not tried, a sentence each.
-        warnings: Where the stated chance of error is not guaranteed, a sentence each.
-        champion_reviews: Digests of the champion's own test reviews and of both models' scores of them; None where
-            none were scored.
+        challenger_scores: SHA-256 of its scores used for the decision, see `evaluation.gate.gate.scores_digest`.
+        champion_scores: The same of the champion; None if it has no scores.
+        passed_over: Why models that are better on validation were not tried, one sentence each.
+        warnings: Cases where the stated chance of error is not guaranteed, one sentence each.
+        champion_reviews: Digests of the champion's own test reviews and of both models' scores of them; None if none
+            were scored.
     """
 
     promote: bool
@@ -83,21 +83,21 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        """Return the decision that `to_json` wrote."""
+        """Read the decision that `to_json` wrote."""
         values = json.loads(text)
         rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
         told = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
         return cls(**{**values, "rules": rules, **told})
 
     def to_markdown(self) -> str:
-        """Return a heading, the table of rules and what was compared, as Markdown."""
+        """Return a heading, the table of rules and the compared models, as Markdown."""
         table = ["| rule | outcome | value | limit | why |", "|---|---|---:|---:|---|"]
         table += map(table_row, self.rows())
         facts = [f"- {literal(line)}" for line in self._facts()]
         return "\n".join([f"### {literal(self.headline)}", "", *table, "", *facts, ""])
 
     def to_text(self) -> str:
-        """Return the same for a terminal, in aligned columns."""
+        """Return the same facts for a terminal, in aligned columns."""
         rows = [["rule", "outcome", "value", "limit", "why"], *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
@@ -126,10 +126,10 @@ class Decision:
 
 
 def rounded(value: float | None) -> float | None:
-    """Return a finite number with nine significant digits; None for what JSON cannot hold."""
+    """Return a finite number with nine significant digits; None for numbers that JSON does not allow."""
     return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
 
 
 def shown(value: float | None) -> str:
-    """Return a figure as it is shown."""
+    """Return a figure as text for tables."""
     return "–" if value is None else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""What a decision of the gate rests on: scores made now, and what was found out about both models."""
+"""Hold the evidence of a gate decision: current scores of both models, and facts about them and their data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from models.adaptation import STATIC
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the registered model takes in a fresh process, in milliseconds.
+    """Latency of the registered model in a fresh process, in milliseconds.
 
     Args:
         p50: Median time of a suggestion of next words.
-        p95: 95 % of the suggestions come within it.
-        word: Of a written review, by word, on average.
+        p95: 95 % of the suggestions take at most this time.
+        word: Mean time per word of a written review.
     """
 
     p50: float
@@ -29,17 +29,17 @@ class Latency:
 
 @dataclass(frozen=True)
 class ChampionReviews:
-    """Scores of both models on the champion's own frozen test reviews, those of the data that it was trained on.
+    """Scores of both models on the champion's own frozen test reviews, from the data that it was trained on.
 
     Args:
-        reviews: How many there are.
-        learnt_ids: Left out because their id stands in the challenger's training or validation data.
-        learnt_texts: Left out because their text does, under another id.
-        same: Whether they are the challenger's test reviews: then nothing was scored twice.
-        challenger: Rows of `evaluation.scoring.score.score_stream`; None where nothing was scored.
+        reviews: Number of these reviews.
+        learnt_ids: Reviews left out because their id is in the challenger's training or validation data.
+        learnt_texts: Reviews left out because their text is in that data under another id.
+        same: Whether they are the challenger's test reviews: then they were not scored a second time.
+        challenger: Rows of `evaluation.scoring.score.score_stream`; None if no review was scored.
         champion: The same of the champion, on the same reviews.
-        documents: What else is known of them: review_id and, where reviews belong together, `group`.
-        problem: Why the two could not be scored on them; empty where they could.
+        documents: Further facts about them: review_id and, if reviews are not independent, `group`.
+        problem: Why the two models could not be scored on them; empty if they could.
     """
 
     reviews: int = 0
@@ -53,62 +53,62 @@ class ChampionReviews:
 
     @property
     def left(self) -> int:
-        """Reviews that the challenger has not learnt from."""
+        """Number of reviews that the challenger has not learnt from."""
         return self.reviews - self.learnt_ids - self.learnt_texts
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a decision rests on.
+    """All facts that a decision uses.
 
     Args:
-        challenger: Rows of `evaluation.scoring.score.score_stream`, scored now.
+        challenger: Rows of `evaluation.scoring.score.score_stream`, scored for this decision.
         challenger_digest: Digest of the challenger's bundle.
         challenger_test: Digest of the test reviews that it was scored on.
-        champion: The same of the champion; None where there is none yet.
-        champion_digest: See above.
-        champion_test: See above.
-        champion_problem: Why the champion cannot be measured, its files being gone or damaged; empty where it can.
+        champion: Rows of the champion; None if there is no champion yet, or it cannot be measured.
+        champion_digest: Digest of the champion's bundle.
+        champion_test: Digest of the test reviews that the champion was scored on.
+        champion_problem: Why the champion cannot be measured (its files are missing or damaged); empty if it can.
         family: The data that the challenger was trained on.
-        champion_family: The same of the champion.
-        champion_reviews: How both do on the champion's own test reviews; None where that was not measured.
-        challenger_departure: Largest relative difference, over reviews, between the nats of `challenger` and those
-            that the store has of the same bundle on the same tokens; None where the rows are the stored ones.
+        champion_family: The data that the champion was trained on.
+        champion_reviews: Scores of both models on the champion's own test reviews; None if that was not measured.
+        challenger_departure: Largest relative difference, over reviews, between the nats of `challenger` and those that
+            the store has of the same bundle on the same tokens; None if the rows are the stored ones.
         champion_departure: The same of the champion.
-        score_problem: Why the challenger could not be scored now; empty where it was.
-        reviews: What else is known of the test reviews: review_id, date, categories where there are any, and `group`
-            where reviews are not independent (`evaluation/statistics/groups.py`).
-        grouped_by: What makes reviews one group, in words; empty where each review is its own.
+        score_problem: Why the challenger could not be scored for this decision; empty if it was.
+        reviews: Further facts about the test reviews: review_id, date and categories if there are any, and `group` if
+            reviews are not independent (`evaluation/statistics/groups.py`).
+        grouped_by: Description of what makes reviews one group; empty if each review is a separate group.
         challenger_adaptation: "static", or how the challenger adapts to the text that it is scored on.
         champion_adaptation: The same of the champion.
         baseline: Rows of the baseline named in the configuration, on the same reviews.
         baseline_adaptation: "static", or how the baseline adapts to the text that it is scored on.
-        baseline_name: Its name.
+        baseline_name: Name of the baseline.
         baseline_digest: Digest of its bundle.
-        checks_passed: Whether the data checks passed; None where they were not run.
-        checks_detail: What they said.
-        leak_free: Whether a certificate, verified now, says that no review of the test set stands in the training data,
-            exactly or nearly; None where there is none.
-        leak_detail: What it said, and what is known of the champion's training data.
-        leak_test: Digest of the test reviews that it is of, to be compared with those that were scored.
-        drift: Whether the newest reviews differ from those that the champion knows, or why that is not known.
-        floor: What the test reviews cost the grammar that wrote them (`evaluation.statistics.floor.judged_reviews`);
-            None where no grammar did.
-        folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not charge for.
-        unfair: Why the challenger has an advantage that the figures do not charge for (it folds case where the
-            champion does not, say); empty where it has none.
-        champion_pays: Whether the champion's figures pay for all of the text. They do not, and are too good by that,
-            where neither its vocabulary nor the run has a price for what it folds away.
-        smoke_passed: Whether the registered model answered in a fresh process; None where it was not asked.
-        smoke_detail: What it said.
-        latency: How long it took; None where that was not measured.
-        megabytes: Of the bundle's files, in millions of bytes.
-        audit: Facts of the audit of what the challenger writes, see `tasks/evaluation/audit.py`; None where there was
-            none.
-        counts: Name of the n-gram model that the challenger is, or is made of among others; empty where it has none.
-        passed_over: A sentence about each model of the run that is better on validation and was not tried.
-        resamples: Draws of the bootstrap.
-        seed: Of the bootstrap.
+        checks_passed: Whether the data checks passed; None if they were not run.
+        checks_detail: Message of the data checks.
+        leak_free: Whether a leak certificate, verified for this decision, says that no review of the test set is in the
+            training data, neither exactly nor as a near-duplicate; None if there is no certificate.
+        leak_detail: Message of the certificate, and what is known about the champion's training data.
+        leak_test: Digest of the test reviews that the certificate is about; it is compared with the scored ones.
+        drift: Whether the newest reviews differ from those that the champion was trained on, or why that is unknown.
+        floor: The grammar's nats of the test reviews (`evaluation.statistics.floor.judged_reviews`); None if they were
+            not written by the grammar.
+        folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not include.
+        unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
+            champion does not); empty if it has none.
+        champion_pays: Whether the champion's figures include the cost of all of the text. They do not, and are too
+            good, if neither its vocabulary nor the run has a price for the folded text.
+        smoke_passed: Whether the registered model answered in a fresh process; None if this was not tested.
+        smoke_detail: Message of the smoke test.
+        latency: Latency of the registered model; None if it was not measured.
+        megabytes: Size of the bundle's files, in millions of bytes.
+        audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
+            was no audit.
+        counts: Name of the n-gram model that the challenger is or contains as a part; empty if there is none.
+        passed_over: One sentence about each model of the run that is better on validation and was not tried.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the bootstrap.
     """
 
     challenger: pl.DataFrame
@@ -154,17 +154,17 @@ class Evidence:
 
     @property
     def challenger_named(self) -> str:
-        """The name that the challenger's figures stand under."""
+        """Name of the challenger in the table of figures."""
         return _named("challenger", self.challenger_adaptation)
 
     @property
     def champion_named(self) -> str:
-        """The name that the champion's figures stand under."""
+        """Name of the champion in the table of figures."""
         return _named("champion", self.champion_adaptation)
 
     @property
     def other_adaptation(self) -> str:
-        """What has to be said where one of the two adapts and the other does not, or otherwise; else empty."""
+        """Remark for the case that the two models adapt in different ways; empty if they adapt in the same way."""
         if self.champion_digest is None or self.challenger_adaptation == self.champion_adaptation:
             return ""
         return f"the challenger's figures are {self.challenger_adaptation}, the champion's {self.champion_adaptation}"
@@ -175,15 +175,15 @@ def _named(who: str, adaptation: str) -> str:
 
 
 def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
-    """Return by how much two scorings of one bundle on the same reviews differ at most, relative to a review's nats.
+    """Return the largest relative difference in a review's nats between two scorings of one bundle.
 
-    Infinite where they are not of the same reviews, or where only one of them calls a review impossible.
+    Infinite if they are not of the same reviews, or if only one of them gives a review probability 0.
     """
     both = now.select("review_id", "nats").join(
         stored.select("review_id", "nats"), on="review_id", how="full", suffix="_stored"
     )
     ours_D, theirs_D = both["nats"].to_numpy(), both["nats_stored"].to_numpy()  # null becomes NaN
-    same_D = ours_D == theirs_D  # infinite ones too
+    same_D = ours_D == theirs_D  # also true if both are infinite
     with np.errstate(invalid="ignore", divide="ignore"):
         apart_D = np.where(same_D, 0.0, np.abs(ours_D - theirs_D) / np.maximum(np.abs(theirs_D), 1e-9))
     return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))

@@ -1,10 +1,12 @@
-"""The gate: policy + evidence → decision. Pure; whoever calls it moves the alias.
+"""Decide whether a challenger becomes champion: policy + evidence → decision.
 
-A challenger becomes champion only if no rule fails. Both models must have been scored now, on the same frozen test
-reviews, and are compared by open bits per byte, which no vocabulary makes look better by hiding words behind `<unk>`,
-or by folding case (`models/tokens/surface.py` prices what it drops). A tie keeps the champion; a figure that is not a
-number never promotes; evidence that is missing counts against the challenger. The rules are in `evaluation/rules/`,
-what they are for and how often they err in docs/promotion.md.
+This is a pure function; the caller moves the alias.
+
+A challenger becomes champion only if no rule fails. Both models must have been scored for this decision, on the same
+frozen test reviews. They are compared by open bits per byte: a vocabulary cannot improve this figure by replacing words
+with `<unk>` or by folding case (`models/tokens/surface.py` computes the price of the folded text). A tie keeps the
+champion. A figure that is not a number never promotes. Missing evidence counts against the challenger. The rules are in
+`evaluation/gate/rules/`; docs/promotion.md explains their purpose and how often they err.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
     """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
     case = Case.of(policy, evidence)
     rules = tuple(rule(case) for rule in RULES)
-    # Of a challenger that is the champion there is nothing else to say.
+    # If the challenger is the champion, the first failed rule is enough.
     failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
     return Decision(
         promote=not failed,
@@ -48,10 +50,10 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
 
 
 def scores_digest(rows: pl.DataFrame) -> str:
-    """Return the SHA-256 of what a decision takes from a model's scores, whatever the order of the reviews.
+    """Return the SHA-256 of the scores that a decision uses, independent of the order of the reviews.
 
     Args:
-        rows: Columns review_id, stars, bytes, nats and spelling_nats; the last two enter with all their bits.
+        rows: Columns review_id, stars, bytes, nats and spelling_nats; the last two are included with all their bits.
     """
     ordered = rows.sort("review_id")
     told = ordered.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
@@ -62,7 +64,7 @@ def scores_digest(rows: pl.DataFrame) -> str:
 
 
 def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
-    """Return what tells the scores on the champion's own test reviews from others; None where there are none."""
+    """Return digests that identify the scores on the champion's own test reviews; None if there are no scores."""
     found = evidence.champion_reviews
     if found is None or found.challenger is None or found.champion is None or found.champion.is_empty():
         return None

@@ -1,7 +1,7 @@
-"""The rules of the gate, in the order in which they are applied and shown.
+"""Define the rules of the gate, in the order in which they are applied and shown.
 
-A rule is a function from a `Case` to a `RuleOutcome`. A new one is a function in one of these modules, a line here,
-its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
+A rule is a function from a `Case` to a `RuleOutcome`. To add a rule, write a function in one of these modules, and add
+a line here, its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
 """
 
 from __future__ import annotations

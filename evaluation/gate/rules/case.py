@@ -1,4 +1,4 @@
-"""Policy and evidence of one decision, and what several rules need to know of them."""
+"""Combine policy and evidence of one decision, and compute the figures that several rules need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NO_CHAMPION = "there is no champion yet"
 MORE_REVIEWS = "to tell, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
-"""Columns by which the reviews of two tables of scores are told to be the same."""
+"""Columns that must be equal for two tables of scores to be of the same reviews."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Case:
 
     @classmethod
     def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
-        """Sort the rows by review: their order must not decide which reviews are drawn, nor a last digit."""
+        """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
         champion, baseline = (
             None if rows is None else rows.sort("review_id") for rows in (evidence.champion, evidence.baseline)
         )
@@ -54,12 +54,12 @@ class Case:
 
     @property
     def identical(self) -> bool:
-        """Whether the challenger is the champion itself, and not made again in the place of a lost one."""
+        """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
         return self.evidence.challenger_digest == self.evidence.champion_digest and not self.lost
 
     @property
     def lost(self) -> str:
-        """Why the champion that there is cannot be measured; empty where it can, or where there is none."""
+        """Why the existing champion cannot be measured; empty if it can, or if there is none."""
         return self.evidence.champion_problem if self.evidence.champion_digest is not None else ""
 
     @cached_property
@@ -69,23 +69,23 @@ class Case:
 
     @cached_property
     def champion(self) -> Figures:
-        """Sums over the champion's rows; only rules that know there are some ask."""
+        """Sums over the champion's rows; used only by rules that know that there are rows."""
         return figures_of(self.champion_rows)
 
     @property
     def champion_rows(self) -> pl.DataFrame:
-        """The champion's rows; none where it has none."""
+        """The champion's rows; an empty table if there are none."""
         rows = self.evidence.champion
         return self.evidence.challenger.clear() if rows is None else rows
 
     @cached_property
     def baseline(self) -> Figures | None:
-        """Sums over the baseline's rows; None where there are none."""
+        """Sums over the baseline's rows; None if there are none."""
         return None if self.evidence.baseline is None else figures_of(self.evidence.baseline)
 
     @cached_property
     def groups_D(self) -> np.ndarray | None:
-        """Number of each review's group; None where each review is its own."""
+        """Number of each review's group; None if each review is a separate group."""
         return groups_of(self.evidence.challenger["review_id"], self.evidence.reviews)
 
     @cached_property
@@ -96,20 +96,20 @@ class Case:
 
     @property
     def groups(self) -> int:
-        """How many groups of reviews there are, which are taken for independent."""
+        """Number of groups of reviews; groups are treated as independent."""
         return len(self.group_bytes)
 
     @cached_property
     def effective_groups(self) -> float:
-        """How many groups of equal size carry as much evidence."""
+        """Number of groups of equal size that carry as much evidence."""
         return effective_number(self.group_bytes) if self.groups else 0.0
 
     @cached_property
     def least_gain(self) -> float:
-        """Smallest gain that can be sure on so many groups, even if it is the same on every review.
+        """Smallest gain that can be sure with this number of groups, even if it is the same on every review.
 
-        The weight of one unseen group among n is Beta(1, n), of which 1 − α^(1/n) is the quantile 1 − α: so much of the
-        text may be worse by `max_review_loss`.
+        The weight of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
+        This share of the text may be worse by `max_review_loss`.
         """
         if not self.groups:
             return 1.0
@@ -123,7 +123,7 @@ class Case:
 
     @cached_property
     def problem(self) -> str:
-        """Why the two cannot be compared review by review; empty if they can."""
+        """Why the two models cannot be compared review by review; empty if they can."""
         evidence = self.evidence
         if evidence.champion is None:
             return self.lost or NO_CHAMPION
@@ -143,9 +143,9 @@ class Case:
 
     @cached_property
     def beyond(self) -> str:
-        """Why no interval is needed: the champion calls a test review impossible and the challenger none; else empty.
+        """Why no interval is needed: only the champion gives a test review probability 0; otherwise empty.
 
-        A champion with a score that is no number at all (NaN) is not meant: of it nothing is known.
+        Empty also if a score of the champion is not a number (NaN), because then the review's probability is unknown.
         """
         if self.problem or not np.isfinite(open_nats(self.evidence.challenger)).all():
             return ""
@@ -160,17 +160,17 @@ class Case:
 
     @cached_property
     def interval(self) -> Gain | None:
-        """The gain with its interval, paired by review; None where it cannot be computed, as of one group of reviews.
+        """The gain with its interval, paired by review; None if it cannot be computed (e.g. one group of reviews).
 
         Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
-        margin where the whole interval is, so that one interval serves every margin.
+        margin if the whole interval is above it, so one interval is enough for every margin.
         """
         return None if self.problem or not self.finite else self.gain_over(self.champion_rows)
 
     def gain_over(self, other: pl.DataFrame) -> Gain | None:
         """Return the gain over another model's finite scores of the same reviews, in the order of their ids.
 
-        None of fewer than two groups of reviews, where there is no interval.
+        None if there are fewer than two groups of reviews, because then there is no interval.
         """
         columns = open_nats(self.evidence.challenger), open_nats(other), self._bytes
         found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
@@ -178,9 +178,10 @@ class Case:
 
     @cached_property
     def champion_loss(self) -> Interval | None:
-        """Share of bits that the challenger needs on top of the champion's, on the champion's own test reviews.
+        """Share of bits that the challenger needs in addition to the champion's, on the champion's own test reviews.
 
-        None without such scores, where they are not finite or not of the same reviews, and below two groups of them.
+        None if there are no such scores, if they are not finite or not of the same reviews, or with fewer than two
+        groups.
         """
         found = self.evidence.champion_reviews
         if found is None or found.challenger is None or found.champion is None:
@@ -197,9 +198,9 @@ class Case:
 
     @cached_property
     def floor_gap(self) -> Interval | None:
-        """Open bits per byte above the floor, paired by review; None without a floor or with scores not finite.
+        """Open bits per byte above the floor, paired by review; None without a floor or if a score is not finite.
 
-        Nor is there one where fewer than two reviews were judged.
+        Also None if fewer than two groups of reviews were judged.
         """
         ours_D = open_nats(self.evidence.challenger)
         if self.evidence.floor is None or not np.isfinite(ours_D).all():
@@ -215,7 +216,7 @@ class Case:
         return self.evidence.challenger["bytes"].to_numpy()
 
     def _interval(self, ratio: Ratio) -> Interval | None:
-        """Return Σ numerator / Σ denominator with its interval; None below two groups, where there is none."""
+        """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""
         if len(ratio.by_group.numerator_D) < 2:
             return None
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
@@ -223,21 +224,21 @@ class Case:
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
-    """Return nats (D,) of each review, unknown words spelt out."""
+    """Return nats (D,) of each review, with unknown words spelt out."""
     return (rows["nats"] + rows["spelling_nats"]).to_numpy()
 
 
 def said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
-    """Return the outcome of a test that was made elsewhere; one that was not made has failed."""
+    """Return the outcome of a test that was run outside the gate; a test that was not run fails."""
     if passed is None:
         return RuleOutcome(name, False, detail or f"there is no result of the {name}")
     return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
 
 
 def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
-    """Hold a value against its limit: None of a limit decides nothing, of a value it has failed; so has NaN.
+    """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
 
-    *detail* says what was measured, or why nothing was.
+    *detail* describes the measured value, or why it is missing.
     """
     if limit is None:
         return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)

@@ -1,4 +1,4 @@
-"""Say where the chance of error that the policy states is not guaranteed; a caution refuses nothing."""
+"""Warn if the policy's stated chance of error is not guaranteed; a caution never refuses a challenger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from evaluation.statistics.groups import design_effect, groups_of
 IDS = {"user": "user_id", "business": "business_id"}
 PLURAL = {"user": "users", "business": "businesses"}
 RESEMBLANCE, SURE = 1.1, 2.0
-"""How many times the variance must be before it is worth a word (an interval that is wider by a twentieth), and by how
-many standard errors it must be beyond chance."""
+"""Ratio of variances from which a warning is given (an interval that is wider by about 5 %), and the number of standard
+errors by which the ratio must be beyond chance.
+"""
 
 
 def cautions(case: Case) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ def cautions(case: Case) -> tuple[str, ...]:
 
 
 def _worse_than_allowed_for(case: Case, loss_D: np.ndarray) -> Iterator[str]:
-    """Warn of reviews on which the challenger is worse than is allowed for on reviews that were not seen."""
+    """Warn of reviews with a larger loss of the challenger than the policy assumes for unseen reviews."""
     most = case.policy.max_review_loss
     if worse := int((loss_D > most).sum()):
         yield (
@@ -43,9 +44,10 @@ def _worse_than_allowed_for(case: Case, loss_D: np.ndarray) -> Iterator[str]:
 
 
 def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
-    """Warn where reviews of one user, or of one business, resemble each other but are not one group.
+    """Warn if reviews of one user, or of one business, resemble each other but are not one group.
 
-    Of two ways to group reviews the variances add up, less that of single reviews (Cameron, Gelbach and Miller 2011).
+    For two ways of grouping reviews, the variances add up, minus the variance of single reviews (Cameron, Gelbach and
+    Miller 2011).
     """
     residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
     known = case.evidence.reviews
@@ -69,13 +71,13 @@ def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl
 
 
 def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
-    """Return whether every group of the first kind is a part of one of the second kind."""
+    """Return whether every group of the first grouping is inside one group of the second grouping."""
     outer_D = np.arange(len(inner_D)) if outer_D is None else outer_D
     return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1
 
 
 def _not_sure(case: Case, other: pl.DataFrame, times: float) -> str:
-    """Say so where a gain that is sure would not be with so many times the variance."""
+    """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
     gain = case.interval if case.evidence.champion is not None else case.gain_over(other)
     margin = case.policy.min_relative_gain if case.evidence.champion is not None else case.policy.min_gain_over_baseline
     if gain is None or gain.low <= margin:

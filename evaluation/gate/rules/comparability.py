@@ -1,4 +1,4 @@
-"""Can the two be compared at all, and are the figures those of what would be served?"""
+"""Check that the two models can be compared, and that the figures are those of the model that would be served."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, Case, open_nats
 
 DEPARTURE = 1e-3
-"""Relative, of the nats of one review between two scorings of one bundle: as `models.bundles.bundle.PROBE_TOLERANCE`.
-Number formats round differently from machine to machine; a changed rule or weight does more."""
+"""Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
+`models.bundles.bundle.PROBE_TOLERANCE`. Number formats round differently from machine to machine; a changed rule or
+weight makes a larger difference.
+"""
 
 
 def another_model(case: Case) -> RuleOutcome:
@@ -29,7 +31,7 @@ def another_model(case: Case) -> RuleOutcome:
 
 
 def champion_at_hand(case: Case) -> RuleOutcome:
-    """Refuse where there is a champion that cannot be measured: nobody knows what would be given up."""
+    """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
     name = "champion at hand"
     if case.evidence.champion_digest is None:
         return RuleOutcome(name, None, NO_CHAMPION)
@@ -41,7 +43,7 @@ def champion_at_hand(case: Case) -> RuleOutcome:
 
 
 def scored_now(case: Case) -> RuleOutcome:
-    """Refuse figures that were not made for this decision, or that are not those which the store shows."""
+    """Refuse figures that were not computed for this decision, or that differ from those in the store."""
     name, evidence = "scored now", case.evidence
     if case.identical:
         return RuleOutcome(name, None, "of the champion itself there is nothing to score")
@@ -67,7 +69,7 @@ def _or_infinite(departure: float | None) -> float:
 
 
 def same_test_reviews(case: Case) -> RuleOutcome:
-    """Refuse to compare unless both were scored on the same reviews, each once."""
+    """Refuse unless both models were scored on the same reviews, each review once."""
     name = "same test reviews"
     if case.evidence.champion is None and (case.evidence.champion_digest is None or case.lost):
         return RuleOutcome(name, None, case.problem)
@@ -78,7 +80,10 @@ def same_test_reviews(case: Case) -> RuleOutcome:
 
 
 def same_family(case: Case) -> RuleOutcome:
-    """Refuse a challenger of other data than the champion's: better on its own text, it may be worthless on theirs."""
+    """Refuse a challenger trained on another family of data than the champion.
+
+    It may be better on its own text and worthless on the champion's.
+    """
     name, ours, theirs = "same data family", case.evidence.family, case.evidence.champion_family
     if case.evidence.champion_digest is None:
         return RuleOutcome(name, None, NO_CHAMPION)
@@ -97,7 +102,7 @@ def same_family(case: Case) -> RuleOutcome:
 
 
 def same_reading(case: Case) -> RuleOutcome:
-    """Refuse a challenger that needs to model less of the text, unless the policy allows it."""
+    """Refuse a challenger that has to model less of the text, unless the policy allows it."""
     name, unfair = "same reading of the text", case.evidence.unfair
     if case.evidence.champion_digest is None:
         return RuleOutcome(name, None, NO_CHAMPION)
@@ -112,10 +117,10 @@ def same_reading(case: Case) -> RuleOutcome:
 
 
 def same_adaptation(case: Case) -> RuleOutcome:
-    """Refuse a challenger that adapts in another way than the policy names; say where the champion's way is another.
+    """Refuse a challenger that adapts in another way than the policy names; report if the champion adapts differently.
 
-    The latter decides nothing: each review is scored from the fresh state, by a proper distribution. But a static model
-    hardly ever beats one that adapts, so the way out is said too.
+    A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
+    distribution. But a static model hardly ever beats an adaptive one, so the remedy is shown too.
     """
     name, way = "same adaptation", case.evidence.challenger_adaptation
     if why := unwanted_adaptation(way, case.policy.adaptation):
@@ -129,7 +134,7 @@ def same_adaptation(case: Case) -> RuleOutcome:
 
 
 def unwanted_adaptation(way: str, wanted: str) -> str:
-    """Return why a model that adapts in this way may not be challenger; empty where it may.
+    """Return why a model that adapts in this way may not be challenger; empty if it may.
 
     Args:
         way: "static", or how it adapts to the review that it is measured on.
@@ -141,7 +146,7 @@ def unwanted_adaptation(way: str, wanted: str) -> str:
 
 
 def enough_reviews(case: Case) -> RuleOutcome:
-    """Refuse to decide by a handful of independent groups of reviews, and say what gain so many can show."""
+    """Refuse to decide with too few independent groups of reviews, and show the smallest gain that they can prove."""
     count, limit = case.groups, case.policy.min_test_reviews
     grouped = case.groups_D is not None
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if grouped else ""
@@ -154,10 +159,10 @@ def enough_reviews(case: Case) -> RuleOutcome:
 
 
 def finite_figures(case: Case) -> RuleOutcome:
-    """Refuse figures that are no numbers, whosever they are.
+    """Refuse figures that are not finite numbers, of either model.
 
-    But a champion that calls a review impossible does not stand in the way of a challenger that calls none so: by any
-    proper score it is the worse one.
+    Exception: a champion that gives a review probability 0 does not block a challenger that gives none probability 0.
+    By any proper score the champion is worse.
     """
     if case.beyond:
         return RuleOutcome("finite figures", True, case.beyond)
@@ -168,7 +173,7 @@ def finite_figures(case: Case) -> RuleOutcome:
 
 
 def _not_finite(who: str, rows: pl.DataFrame) -> str:
-    """Say of how many reviews the score is no finite number: probability 0, as maximum likelihood has it, or NaN."""
+    """Say how many reviews have no finite score: probability 0 (possible with maximum likelihood) or NaN."""
     nats_D = open_nats(rows)
     impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
     counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []

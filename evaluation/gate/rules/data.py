@@ -1,4 +1,4 @@
-"""Are the data fit to decide by?"""
+"""Check that the data are good enough to base a decision on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from evaluation.gate.rules.case import Case, said
 
 
 def data_checks(case: Case) -> RuleOutcome:
-    """Refuse where a suite of expectations failed or none was run."""
+    """Refuse if a suite of expectations failed or none was run."""
     return said("data checks", case.evidence.checks_passed, case.evidence.checks_detail)
 
 
 def leak_certificate(case: Case) -> RuleOutcome:
-    """Refuse unless a certificate, verified now and of these very test reviews, says that none is in the training."""
+    """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
     name, evidence = "leak certificate", case.evidence
     if not case.policy.require_leak_certificate:
         return RuleOutcome(name, None, f"the policy asks for none; {evidence.leak_detail or 'nothing is known'}")
@@ -25,8 +25,8 @@ def leak_certificate(case: Case) -> RuleOutcome:
 
 
 def drift(case: Case) -> RuleOutcome:
-    """Say whether the new reviews differ from those that the champion knows; it decides nothing.
+    """Report whether the new reviews differ from those that the champion was trained on; never fails.
 
-    Drift is a reason to retrain, not one to keep a champion of the past.
+    Drift is a reason to retrain, not a reason to keep an old champion.
     """
     return RuleOutcome("drift", None, case.evidence.drift or "it is not known whether the reviews have drifted")

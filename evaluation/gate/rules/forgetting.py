@@ -1,8 +1,8 @@
-"""Is the challenger's gain paid for by what the champion knew?
+"""Check that the challenger has not forgotten the champion's data in exchange for its gain.
 
-Both models are scored on the challenger's test reviews, which are drawn from the challenger's data. If those are other
-data than the champion's, a model that knows nothing of what the champion was trained for may be far better on them. So
-both are scored on the champion's own frozen test reviews too.
+Both models are scored on the challenger's test reviews, which come from the challenger's data. If this is other data
+than the champion's, a model that knows nothing about the champion's data may be far better on these reviews. So both
+models are also scored on the champion's own frozen test reviews.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from evaluation.gate.rules.case import NO_CHAMPION, Case, change, open_nats
 def no_forgetting(case: Case) -> RuleOutcome:
     """Refuse a challenger that is surely worse, by more than the limit, on the champion's own test reviews.
 
-    Surely: the whole interval of the loss lies above the limit. So an equal model is hardly ever refused, and one that
-    is worse by much is, if there are enough reviews to tell.
+    "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
+    a much worse model is refused if there are enough reviews.
     """
     name, limit, found = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
     if why := _not_applicable(case):
@@ -55,7 +55,7 @@ def _not_applicable(case: Case) -> str:
 
 
 def _about(case: Case, scored: int) -> str:
-    """Say which reviews these are, and how many were left out."""
+    """Return which reviews were used, and how many were left out."""
     found = case.evidence.champion_reviews
     assert found is not None
     drawn = f"{scored} drawn of " if scored < found.left else ""
@@ -66,7 +66,7 @@ def _about(case: Case, scored: int) -> str:
 
 
 def _not_finite(case: Case, about: str) -> RuleOutcome | None:
-    """Refuse scores that are no numbers; but a champion that calls a review impossible has nothing to lose there."""
+    """Refuse scores that are not numbers; pass if only the champion gives a review probability 0."""
     found, name = case.evidence.champion_reviews, "no forgetting"
     assert found is not None
     assert found.challenger is not None

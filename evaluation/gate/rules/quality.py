@@ -1,4 +1,4 @@
-"""Is the challenger better, by enough, and surely so?"""
+"""Check that the challenger is better, by enough, and surely so."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ ROUNDING = 1e-9
 
 
 def not_below_floor(case: Case) -> RuleOutcome:
-    """Refuse a model that needs surely fewer bits than the process that wrote the text: no true model can.
+    """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot.
 
-    But one whose vocabulary folds case and spacing without a price for them is not charged for all of the text.
+    The rule does not apply to a model whose vocabulary folds case and spacing without a price, because its figures do
+    not include all of the text.
     """
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
@@ -32,9 +33,9 @@ def not_below_floor(case: Case) -> RuleOutcome:
 
 
 def better_than_baseline(case: Case) -> RuleOutcome:
-    """Refuse a model that is not surely better than the simple one named in the configuration.
+    """Refuse a model that is not surely better than the baseline named in the configuration.
 
-    Without a champion this is the rule that a first one has to pass, so it asks for as much certainty as the others.
+    Without a champion this rule decides about the first model, so it requires as much certainty as the others.
     """
     name, who, limit = "better than the baseline", case.evidence.baseline_name, case.policy.min_gain_over_baseline
     if case.evidence.baseline_digest == case.evidence.challenger_digest:
@@ -56,7 +57,7 @@ def better_than_baseline(case: Case) -> RuleOutcome:
 
 
 def better_than_champion(case: Case) -> RuleOutcome:
-    """Refuse a gain below the wanted one; a tie keeps the champion."""
+    """Refuse a gain below the required one; a tie keeps the champion."""
     name, limit = "better than the champion", case.policy.min_relative_gain
     if case.problem:
         return RuleOutcome(name, None, case.problem)
@@ -67,7 +68,7 @@ def better_than_champion(case: Case) -> RuleOutcome:
 
 
 def surely_better(case: Case) -> RuleOutcome:
-    """Refuse a gain whose interval reaches down to the wanted one: chance alone may have done it."""
+    """Refuse a gain whose interval includes gains at or below the required one, because it may be chance."""
     name, limit = "surely better", case.policy.min_relative_gain
     if case.problem:
         return RuleOutcome(name, None, case.problem)
@@ -80,7 +81,7 @@ def surely_better(case: Case) -> RuleOutcome:
 
 
 def _interval(case: Case, gain: Gain, limit: float) -> str:
-    """Say how sure a gain is; where only more reviews could make it sure, say so."""
+    """Return how sure a gain is; if only more reviews could make it sure, add this remedy."""
     detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
     remedy = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
     return detail + _verdict(gain, limit) + remedy

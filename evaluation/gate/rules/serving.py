@@ -1,4 +1,4 @@
-"""Can the registered model be used, fast and small enough?"""
+"""Check that the registered model answers, and is fast and small enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def smoke_test(case: Case) -> RuleOutcome:
 
 
 def latency(case: Case) -> RuleOutcome:
-    """Refuse a model that keeps a writer waiting for its suggestions."""
+    """Refuse a model that is too slow with its suggestions."""
     name, found, limit = "latency", case.evidence.latency, case.policy.max_latency_ms
     if found is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
@@ -27,7 +27,7 @@ def latency(case: Case) -> RuleOutcome:
 
 
 def size(case: Case) -> RuleOutcome:
-    """Refuse a bundle that is too large for where it is to be served."""
+    """Refuse a bundle that is larger than the limit."""
     found = case.evidence.megabytes
     detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
     return at_most("size", found, case.policy.max_megabytes, detail)

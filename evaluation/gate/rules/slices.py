@@ -1,14 +1,13 @@
-"""Is any group of reviews paid for by the gain of the others?
+"""Check that no slice of reviews gets surely and much worse, even if the model is better overall.
 
-A slice has failed if it is worse by more than the policy allows *and* chance alone would hardly have done it. The first
-alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent worse. The second
-alone would refuse them too, for losses that are sure and too small to matter.
+A slice fails if it is worse by more than the policy allows *and* this is very unlikely to be chance. The first
+condition alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent worse.
+The second condition alone would also refuse them, for losses that are sure but too small to matter.
 
-How sure: the loss is a ratio of sums, Σ ours / Σ theirs − 1, of which the linearised variance is known (Cochran 1977,
-Sampling Techniques, equation 6.13; of groups of reviews, where reviews are not independent), and the lower end of its
-one-sided interval by Student's t must be above 0. All
-slices together are given the chance of error that the whole policy has, (1 − confidence) / 2, each its equal part
-(Bonferroni), so that more slices do not mean more false alarms.
+Certainty: the loss is a ratio of sums, Σ ours / Σ theirs − 1. Its linearised variance is known (Cochran 1977, Sampling
+Techniques, equation 6.13; computed over groups of reviews if reviews are not independent). The lower end of its
+one-sided interval by Student's t must be above 0. All slices together get the chance of error of the whole policy,
+(1 − confidence) / 2, in equal parts (Bonferroni), so that more slices do not mean more false alarms.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from evaluation.gate.rules.case import Case, change, open_nats
 from evaluation.statistics.slices import split_categories, star_labels
 
 BANDS = (25, 50, 100, 200)
-"""Ends of the bands of length, in words."""
+"""Upper ends of the bands of length, in words."""
 BAND_NAMES = (
     f"1 to {BANDS[0]} words", *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
     f"over {BANDS[-1]} words",
@@ -35,7 +34,7 @@ KEYS = ["dimension", "slice"]
 
 
 def no_slice_worse(case: Case) -> RuleOutcome:
-    """Refuse a challenger that is surely and by too much worse on some slice."""
+    """Refuse a challenger that is surely worse on a slice by more than the limit."""
     name, limit = "no slice worse", case.policy.max_slice_loss
     if case.problem:
         return RuleOutcome(name, None, case.problem)
@@ -62,7 +61,7 @@ def _how_sure(shown: Mapping[str, float]) -> str:
 def slice_losses(case: Case) -> pl.DataFrame:
     """Return dimension, slice, reviews, loss and its lower end `surely`, one row per slice, the worst first.
 
-    A loss of 0.1 is 10 % more bits than the champion needs. Slices of too few reviews are left out.
+    A loss of 0.1 means 10 % more bits than the champion needs. Slices with too few reviews are left out.
     """
     rows = case.evidence.challenger.select("review_id", "stars", "words")
     own = np.arange(len(rows)) if case.groups_D is None else case.groups_D
@@ -81,7 +80,7 @@ def slice_losses(case: Case) -> pl.DataFrame:
         .filter(pl.col("reviews") >= case.policy.min_slice_reviews)
         .with_columns(loss=pl.col("ours") / pl.col("theirs") - 1)
         .with_columns(error=(count / (count - 1) * pl.col("residual")).sqrt() / pl.col("theirs"))
-        .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # of one group nothing is known
+        .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # one group: unknown
     )  # fmt: skip
     tail = (1 - case.policy.confidence) / 2 / max(1, table.height)
     critical = pl.Series(student.ppf(1 - tail, np.maximum(table["groups"].to_numpy() - 1, 1)))
@@ -90,7 +89,7 @@ def slice_losses(case: Case) -> pl.DataFrame:
 
 
 def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
-    """Return which review stands in which slice of a dimension; none where nothing is known of it."""
+    """Return which review is in which slice of a dimension; reviews without the needed fact are left out."""
     if dimension == "stars":
         members = rows.select("review_id", slice=star_labels())
     elif dimension == "length":
@@ -102,7 +101,7 @@ def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
 
 
 def _told(reviews: pl.DataFrame | None, dimension: str) -> pl.DataFrame:
-    """Return month or category of each review of which it is known; a review may have several categories."""
+    """Return the month or category of each review for which it is known; a review may have several categories."""
     column = {"month": "date", "category": "categories"}[dimension]
     if reviews is None or column not in reviews.columns:
         return pl.DataFrame(schema={"review_id": pl.String, "slice": pl.String})
