@@ -1,4 +1,4 @@
-"""Reliability diagrams: is a model right as often as it says? After Guo et al. 2017, figure 1."""
+"""Draw reliability diagrams: accuracy of a model by its confidence (Guo et al. 2017, figure 1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from evaluation.plots.canvas import GREY, canvas
 
 COLUMNS = 3
-"""Panels beside each other, at most."""
+"""Maximum number of panels side by side."""
 LARGEST = 130.0
 """Area of the largest point in square points."""
 
@@ -23,11 +23,11 @@ def reliability_figure(
     facts: Mapping[str, Mapping[str, Any]],
     styles: Mapping[str, Mapping[str, Any]],
 ) -> Figure:
-    """Draw the share of right first guesses over the probability that the model gave them, a panel per model.
+    """Draw the share of correct first guesses by the probability that the model gave them, one panel per model.
 
     Args:
         reliability: By model, with the columns count, mean_probability and mean_accuracy; empty bins are left out.
-        facts: By model: ece (expected calibration error) and temperature, as far as they are known.
+        facts: By model: ece (expected calibration error) and temperature, if they are known.
         styles: See `evaluation.plots.canvas.styles_of`.
     """
     columns = min(COLUMNS, max(1, len(reliability)))

@@ -1,7 +1,7 @@
-"""What all figures share: an empty panel, colours that everybody can tell apart, and axes that are easy to read.
+"""Provide the common parts of all figures: an empty canvas, distinguishable colours, and readable axes.
 
-Matplotlib's objects are used without its global state, so that several flows may draw in one process. Colours are those
-of Okabe and Ito (2008), which colour-blind readers can tell apart.
+Matplotlib's objects are used without its global state, so that several flows can draw in one process. The colours are
+those of Okabe and Ito (2008), which colour-blind readers can distinguish.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """Return a figure of *width* × *height* inches and its axes: one, or an array of as many as there are panels."""
+    """Return a figure of *width* × *height* inches and its axes: one, or an array with one per panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns)
@@ -35,9 +35,9 @@ def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 
 
 def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, marker and line of each model, no two alike up to 28 models; by the order of *names*.
+    """Return colour, marker and line of each model, by the order of *names*; different for up to 28 models.
 
-    Figures of one report are given the same names, so that a model looks the same in all of them.
+    Figures of one report get the same names, so that a model looks the same in all of them.
     """
     return {
         name: {
@@ -50,7 +50,7 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def literal(text: str) -> str:
-    """Return raw text for a label: between two dollar signs Matplotlib reads a formula, and fails at what is none."""
+    """Return raw text for a label, with dollar signs escaped: Matplotlib reads text between two as a formula."""
     return visible(text).replace("$", r"\$")
 
 
@@ -63,7 +63,7 @@ def thousands(value: float) -> str:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Label a log axis 50, 100, 200 instead of powers of ten; the wider it is, the fewer labels between these."""
+    """Label a log axis 50, 100, 200 instead of powers of ten; a wider axis has fewer labels in between."""
     low, high = axis.get_view_interval()
     between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
 
@@ -75,6 +75,6 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
-    """Label these places of an axis and no others: a log axis would put its own beside them."""
+    """Label these places of an axis and no others; a log axis would add its default labels."""
     axis.set_ticks(list(places), [literal(label) for label in labels])
     axis.set_minor_locator(NullLocator())

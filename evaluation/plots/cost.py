@@ -1,4 +1,4 @@
-"""Quality against size and cost: which models are worth having?"""
+"""Draw quality against size and cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ LABELS = {
     "score_seconds": "time to score the test reviews in s (log scale)",
 }
 FARTHEST = 1.6
-"""Models that need more than so many times the bits of the best stand at the upper edge, with their figure."""
+"""Models with more than this multiple of the best model's bits are drawn at the upper edge, with their figure."""
 
 
 def known_costs(table: pl.DataFrame) -> list[str]:
-    """Return the costs that some model has a positive figure for, and a finite quality: others cannot be placed."""
+    """Return the costs for which some model has a positive figure and a finite quality; others cannot be drawn."""
     known = [name for name in COSTS if name in table.columns]
     return [name for name in known if any(_placed(row, name) for row in table.to_dicts())]
 
 
 def on_front(table: pl.DataFrame) -> list[str]:
-    """Return the models that no other beats in quality and all known costs together (see `pareto`)."""
+    """Return the models that no other beats in quality and all known costs together.
+
+    See `evaluation/statistics/pareto.py`.
+    """
     marks = pareto_front(table.to_dicts(), (QUALITY, *known_costs(table)))
     return [name for name, mark in zip(table["model"], marks, strict=True) if mark]
 
 
 def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
-    """Draw bits per byte over each cost, a panel each; the step line is the front of its panel.
+    """Draw bits per byte over each cost, one panel per cost; the step line is the front of its panel.
 
-    Filled: on the front of quality and all costs together. Hollow: another model is at least as good, as small and as
-    fast, and better in one of these.
+    Filled marker: on the front of quality and all costs together. Hollow marker: another model is at least as good, as
+    small and as fast, and better in one of these.
 
     Args:
-        table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost that no
-            model has a figure for has no panel.
+        table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost without a
+            figure for any model has no panel.
         styles: See `evaluation.plots.canvas.styles_of`.
-        floor: Of the embedded corpus, if that is what was tested on.
+        floor: Floor of the embedded corpus, if the test text is from it.
     """
     shown, front = known_costs(table), on_front(table)
     figure, panels = canvas(8.0, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
@@ -68,7 +71,7 @@ def _points(
     axes: Axes, rows: Sequence[Mapping[str, Any]], cost: str, front: Sequence[str],
     styles: Mapping[str, Mapping[str, Any]],
 ) -> None:  # fmt: skip
-    """Draw each model, those far above the others at the edge, and the best quality to be had at each cost."""
+    """Draw each model, those far above the others at the edge, and a line of the best quality up to each cost."""
     top = FARTHEST * min((row[QUALITY] for row in rows), default=1.0)
     for row in rows:
         style, far = styles[row["model"]], row[QUALITY] > top

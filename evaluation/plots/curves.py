@@ -1,6 +1,6 @@
-"""Figures for people: loss curves, perplexity by model, bits per byte by star rating.
+"""Draw loss curves, perplexity by model and bits per byte by star rating.
 
-See `evaluation/plots/canvas.py` for how figures are drawn.
+`evaluation/plots/canvas.py` explains how figures are drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PER_BYTE = "bits per byte of text, unknown words spelt out"
 
 
 def read_journal(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a fit's `metrics.jsonl`; a half-written last line of a killed fit is left out."""
+    """Return the lines of a fit's `metrics.jsonl`; invalid lines are skipped, such as a half-written last line."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -35,15 +35,14 @@ def read_journal(path: Path) -> list[dict[str, float]]:
 
 
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draw perplexity against training tokens: validation as marked lines, training thin and pale behind them.
+    """Draw perplexity against training tokens: validation as marked lines, training as thin pale lines behind them.
 
-    Only curves of models of one vocabulary compare with each other.
+    Only curves of models of one vocabulary can be compared.
 
     Args:
-        histories: Per model the lines of its journal: `step` (tokens seen), `train/perplexity` and
-            `validation/perplexity` where they were measured. A model with one single point (a count-based one)
-            becomes a horizontal line. Points that are not finite have no place and are left out; where no other was
-            measured the legend says so.
+        histories: Per model the lines of its journal: `step` (tokens seen), and `train/perplexity` and
+            `validation/perplexity` if they were measured. A model with a single point (a count-based one) becomes a
+            horizontal line. Points that are not finite are left out; if all points of a model are, the legend says so.
     """
     figure, axes = canvas(8.6, 5.0)
     for name, style in styles_of(list(histories)).items():
@@ -76,25 +75,25 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
 def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: str = "") -> Figure:
     """Draw test perplexity per token and bits per byte of every model, best first.
 
-    Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary; bits per
-    byte compare all, and only there the floor has a meaning. Models that adapt to what they read stand below the
-    static ones, hatched: the two do not compare.
+    Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary. Bits per byte
+    compare all models, and the floor is shown there only. Models that adapt to the text they read are drawn below the
+    static ones and hatched, because the two groups cannot be compared.
 
     Args:
-        table: `evaluation.scoring.metrics.comparison_table`; where it has columns `*_lo` and `*_hi`, bars have
+        table: `evaluation.statistics.comparison.comparison_table`; if it has columns `*_lo` and `*_hi`, bars have
             intervals.
-        floor: Of the embedded corpus, if that is what was tested on.
+        floor: Floor of the embedded corpus, if the test text is from it.
         baseline: Name of the model that the dashed line marks.
     """
     figure, (left, right) = canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
     vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
     colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
     grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
-    adapts = pl.col("adaptation") != STATIC  # those bars stand below the others
+    adapts = pl.col("adaptation") != STATIC  # these bars are below the others
     _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", colours, "{:.4g}")
     _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
     one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
-    # Perplexities of a unigram and of a network differ by a factor of a hundred; the axis starts at 1, a sure guess.
+    # Perplexities of a unigram and of a network differ by a factor of a hundred; 1 is the lowest possible perplexity.
     left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
     left.set_xscale("log")
     plain_log_ticks(left.xaxis)
@@ -150,7 +149,7 @@ def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float
 
 
 def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, str], form: str) -> None:
-    """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind."""
+    """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind it."""
     rows = table.reverse().to_dicts()
     values = [row[column] for row in rows]
     drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
@@ -173,7 +172,7 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
 
 
 def _interval(row: Mapping[str, Any], column: str) -> list[float] | None:
-    """Return the ends of a figure's interval; None where there is none, or it has no place on an axis."""
+    """Return the ends of a figure's interval; None if there is none, or an end is not finite."""
     ends = [row.get(f"{column}_lo"), row.get(f"{column}_hi")]
     known = [float(end) for end in ends if end is not None and math.isfinite(end)]
     return known if len(known) == 2 else None
@@ -184,7 +183,7 @@ def _has_intervals(table: pl.DataFrame) -> bool:
 
 
 def _number(value: float, form: str) -> str:
-    """Return a bar's label; a model that calls what happened impossible has no bar, but says so in its place."""
+    """Return a bar's label; an infinite figure has no bar, only the label "infinite"."""
     return form.format(value) if math.isfinite(value) else "infinite"
 
 

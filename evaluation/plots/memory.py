@@ -1,6 +1,6 @@
-"""Draw what models remember: perplexity by context kept, and probes.
+"""Draw how much models remember: perplexity by context kept, and probes.
 
-See `evaluation/plots/curves.py` for how figures are drawn. Neither torch nor a model is needed to draw.
+`evaluation/plots/curves.py` explains how figures are drawn. Drawing needs neither torch nor a model.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vPX*"
 COLUMNS = 3
-"""Panels beside each other, at most."""
+"""Maximum number of panels side by side."""
 
 
 class ProbeMeasure(NamedTuple):
-    """How a measure of probes is drawn: heading, label of the axis, and what a model without any memory would reach."""
+    """How a measure of probes is drawn: heading, label of the axis, and the value of a model without any memory."""
 
     heading: str
     label: str
@@ -42,7 +42,7 @@ PROBE_MEASURES = {
 
 
 def context_figure(found: Mapping[str, ContextUse]) -> Figure:
-    """Draw perplexity by the number of tokens kept; a ring marks the effective context, the last point is all.
+    """Draw perplexity by the number of tokens kept; a ring marks the effective context, the last point is all tokens.
 
     Args:
         found: By the name of the model; the same contexts for all.
@@ -77,11 +77,11 @@ def context_figure(found: Mapping[str, ContextUse]) -> Figure:
 
 
 def probe_figure(tables: Mapping[str, pl.DataFrame], measure: str) -> Figure:
-    """Draw a measure by distance, a panel per kind of probe, with standard errors.
+    """Draw a measure by distance, one panel per kind of probe, with standard errors.
 
     Args:
-        tables: By the name of the model, as `evaluation.probing.probes.table_of` makes them. Kinds that no model knows
-            the words of are left out.
+        tables: By the name of the model, results of `evaluation.probing.probes.table_of`. Kinds whose words are unknown
+            to all models are left out.
         measure: A key of `PROBE_MEASURES`.
     """
     asked = pl.concat([table.filter(pl.col("probes") > 0) for table in tables.values()])

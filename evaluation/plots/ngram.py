@@ -1,4 +1,4 @@
-"""Pictures of how n-gram models compare: by order, method, amount of text and size, and what they have never seen."""
+"""Draw how n-gram models compare: by order, method, amount of text and size, and the share of unseen n-grams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKERS = "osD^vPX*"
 
 
 def all_figures(found: Comparison) -> dict[str, Figure]:
-    """Return every picture that the comparison has something for, by the name of its file."""
+    """Return every figure that the comparison has data for, by the name of its file."""
     drawn = {"by_order": by_order(found.methods), "by_method": by_method(found.methods), "unseen": unseen(found.unseen)}
     if len({row.every for row in found.amounts}) > 1:
         drawn["by_amount"] = by_amount(found.amounts)
@@ -28,7 +28,7 @@ def all_figures(found: Comparison) -> dict[str, Figure]:
 
 
 def by_order(rows: Sequence[Row]) -> Figure:
-    """Draw perplexity by order, a line per method; methods without a finite one stand in the legend only."""
+    """Draw perplexity by order, one line per method; a method without a finite perplexity is only in the legend."""
     figure, axes = canvas(8.0, 5.2)
     for number, method in enumerate(_methods(rows)):
         points = [(row.order, row.perplexity) for row in rows if row.method == method and _finite(row.perplexity)]
@@ -41,7 +41,7 @@ def by_order(rows: Sequence[Row]) -> Figure:
 
 
 def by_method(rows: Sequence[Row]) -> Figure:
-    """Draw the perplexity of every method at the highest order, best first, and the best that it has at any order."""
+    """Draw the perplexity of every method at the highest order, best first, and its lowest perplexity at any order."""
     order = max(row.order for row in rows)
     best = {method: _best(rows, method) for method in _methods(rows)}
     here = {row.method: row.perplexity for row in rows if row.order == order}
@@ -75,7 +75,7 @@ def by_method(rows: Sequence[Row]) -> Figure:
 
 
 def by_amount(rows: Sequence[Row]) -> Figure:
-    """Draw perplexity by amount of training text, a line per order."""
+    """Draw perplexity by amount of training text, one line per order."""
     figure, axes = canvas(8.0, 4.8)
     for number, order in enumerate(sorted({row.order for row in rows})):
         points = sorted((row.tokens, row.perplexity) for row in rows if row.order == order and _finite(row.perplexity))
@@ -110,7 +110,7 @@ def by_size(curve: Sequence[Pruned]) -> Figure:
 
 
 def _name_thresholds(axes: Axes, points: Sequence[Pruned], colour: str) -> None:
-    """Write the thresholds beside their points, where there is room: those of much pruning first."""
+    """Write the thresholds next to their points if there is room, starting with the smallest models."""
     last = 0.0
     for point in sorted(points, key=lambda point: point.bytes):
         if point.pruning == "count" or point.bytes > 1.15 * last:
@@ -125,7 +125,7 @@ def unseen(shares: Mapping[int, Mapping[int, float]]) -> Figure:
     """Draw the share of held-out tokens whose n-gram never occurred in training, by order: the sparsity problem.
 
     Args:
-        shares: By amount of training text (one line of so many) and order.
+        shares: By amount of training text (n means one line of every n) and order.
     """
     figure, axes = canvas(8.0, 4.6)
     amounts = sorted(shares, reverse=True)

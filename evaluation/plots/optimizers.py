@@ -1,4 +1,4 @@
-"""Pictures of learning rates and optimisers: a range test, courses of training by rule, final loss by rate."""
+"""Draw learning rates and optimisers: a range test, validation loss while training, final loss by rate."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SPOKEN = {
 
 
 def range_test(sweep: RateSweep, name: str, used: float | None = None) -> Figure:
-    """Draw the losses of a range test against the rate, and what was read from them.
+    """Draw the losses of a range test against the rate, and the rates derived from them.
 
     Args:
-        sweep: What `models.neural.optimization.rate_finder` found.
-        name: Of the model, with its rule.
-        used: The rate of its options, to be marked beside the suggestion.
+        sweep: Result of `models.neural.optimization.rate_finder`.
+        name: Name of the model and its rule.
+        used: The rate in the model's options, marked next to the suggestion.
     """
     figure, axes = canvas(8.0, 4.8)
     axes.plot(sweep.rates, sweep.nats, color=GREY, alpha=0.4, linewidth=1.0, label="each window")
@@ -56,7 +56,7 @@ def range_test(sweep: RateSweep, name: str, used: float | None = None) -> Figure
 
 
 def courses(found: OptimizerComparison) -> Figure:
-    """Draw validation loss against training tokens, each rule at its best rate; best rule first in the legend."""
+    """Draw validation loss against training tokens, each rule at its best rate; the legend starts with the best."""
     figure, axes = canvas(9.6, 5.2)
     for number, trial in enumerate(found.best):
         rate = f", {trial.rate:g}" if math.isfinite(trial.rate) else ""
@@ -73,7 +73,7 @@ def courses(found: OptimizerComparison) -> Figure:
 
 
 def final_by_rate(found: OptimizerComparison) -> Figure:
-    """Draw the final validation loss of every trial against its rate: how much a rule depends on a good one."""
+    """Draw the final validation loss of every trial against its rate: how sensitive each rule is to the rate."""
     figure, axes = canvas(9.6, 5.2)
     for number, best in enumerate(found.best):
         own = sorted(

@@ -1,4 +1,4 @@
-"""The figure of a scaling fit: small fits, the law through them, what it foretells, and what came."""
+"""Draw a scaling fit: small fits, the law through them, the prediction, and the measured loss."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from evaluation.statistics.scaling import Prediction
 
 
 def scaling_figure(small: Sequence[tuple[float, float]], found: Prediction, reached: float | None = None) -> Figure:
-    """Draw validation loss against training tokens, both ends of the interval at the whole fit's size.
+    """Draw validation loss against training tokens, with the interval at the whole fit's size.
 
     Args:
         small: Tokens and nats per token of each small fit.
         found: The prediction.
-        reached: The whole fit's loss, where it is known.
+        reached: The whole fit's loss, if it is known.
     """
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,8 +1,8 @@
-"""Figures of slices: how a figure changes with the stars, the length, the month, the position, the frequency.
+"""Draw figures of slices: how a figure changes with stars, length, month, position or frequency.
 
-Slices come as one tall table (`evaluation.statistics.slice_table.SLICES`). Slices of tokens (by position, by frequency,
-after an unknown word) have no bytes: they are shown in bits per token, which compare models of one vocabulary only, so
-each vocabulary has a panel.
+Slices come as one long table (`evaluation.statistics.slice_table.SLICES`). Slices of tokens (by position, by frequency,
+after an unknown word) have no bytes. They are shown in bits per token, which compare models of one vocabulary only, so
+each vocabulary has a separate panel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evaluation.statistics.slice_table import worst_slices
 
 OF_TOKENS = ("frequency", "position", "after_oov")
 UNORDERED = ("category", "after_oov")
-"""Dimensions whose slices stand in no order: a line between them would mean nothing."""
+"""Dimensions whose slices have no order: no line is drawn between them."""
 AXES = {
     "stars": "stars of the review",
     "length": "length of the review in words",
@@ -41,25 +41,25 @@ TITLES = {
     "after_oov": "after an unknown word",
 }
 MOST = 12
-"""Slices of an unordered dimension, labels of an axis: at most so many."""
+"""Maximum number of slices of an unordered dimension, and of labels of an axis."""
 LINE = 80
-"""Characters that labels of an axis may have side by side, all as wide as the widest."""
+"""Maximum number of characters in horizontal labels of an axis, if all are as wide as the widest."""
 PANELS = (
     ("whole", "excess", "bits above the model's figure of all reviews"),
     ("baseline", "gain", "gain over {baseline}: share of its bits that are saved"),
 )
-"""Rules of `evaluation.statistics.slice_table.worst_slices`, the column that each goes by, and its axis."""
+"""Rules of `evaluation.statistics.slice_table.worst_slices`, the column that each rule uses, and its axis label."""
 
 
 def slice_figure(
     slices: pl.DataFrame, dimension: str, vocabularies: Mapping[str, str], styles: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    """Draw one dimension of the slices, a line of points with intervals per model.
+    """Draw one dimension of the slices: one line of points with intervals per model.
 
     Args:
         slices: See the module; slices of one model are drawn in the order of their rows.
         dimension: A value of the column dimension.
-        vocabularies: What to call the vocabulary of each model; models that are missing here are left out.
+        vocabularies: Name of the vocabulary of each model; models that are missing here are left out.
         styles: Colour, marker and line of each model (`evaluation.plots.canvas.styles_of`).
     """
     tokens = dimension in OF_TOKENS
@@ -92,7 +92,7 @@ def _panel(axes: Axes, slices: pl.DataFrame, dimension: str, styles: Mapping[str
         many = len(labels) > MOST
         xs, ys = [places[row["slice"]] + (0 if many else shift) for row in rows], [row[column] for row in rows]
         downs, ups = _whiskers(rows, column, "lo", "hi")
-        if many:  # so many whiskers would hide the lines
+        if many:  # this number of whiskers would hide the lines
             lows = [y - down for y, down in zip(ys, downs, strict=True)]
             highs = [y + up for y, up in zip(ys, ups, strict=True)]
             axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.12, linewidth=0)
@@ -106,7 +106,7 @@ def _panel(axes: Axes, slices: pl.DataFrame, dimension: str, styles: Mapping[str
 
 
 def _labels(slices: pl.DataFrame, dimension: str) -> list[str]:
-    """Return the slices in order; of an unordered dimension with many of them, those with the most reviews."""
+    """Return the slices in order; of an unordered dimension with many slices, those with the most tokens."""
     if dimension not in UNORDERED:
         return slices["slice"].unique(maintain_order=True).to_list()
     most = slices.group_by("slice", maintain_order=True).agg(pl.max("tokens")).sort("tokens", descending=True)
@@ -114,7 +114,7 @@ def _labels(slices: pl.DataFrame, dimension: str) -> list[str]:
 
 
 def _name_places(axes: Axes, slices: pl.DataFrame, labels: Sequence[str], dimension: str) -> None:
-    """Write each slice with its size below its place; of many, every n-th without a size."""
+    """Write each slice with its size below its place; if there are many, every n-th one without its size."""
     size = "tokens" if dimension in OF_TOKENS else "reviews"
     sizes = dict(slices.group_by("slice").agg(pl.max(size)).iter_rows())
     step = -(-len(labels) // MOST)
@@ -136,12 +136,13 @@ def _name_places(axes: Axes, slices: pl.DataFrame, labels: Sequence[str], dimens
 def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figure:
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
-    One panel shows those farthest above the model's own figure of all reviews, one those with the least gain over the
-    baseline. Marked: worse than the baseline beyond noise, all slices that were looked at considered together.
+    One panel shows the slices farthest above the model's own figure of all reviews, one the slices with the least gain
+    over the baseline. Diamonds mark slices that are worse than the baseline beyond noise, corrected for all slices
+    examined.
 
     Args:
         slices: `evaluation.statistics.slice_table.SLICES`.
-        model: Its name.
+        model: Name of the model.
         baseline: Name of the model that gain is measured against.
     """
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
@@ -163,7 +164,7 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figu
 
 
 def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
-    """Draw a row per slice; shares of a figure, 0 being the dashed line. What is infinite has a word for its point."""
+    """Draw one row per slice as a share of a figure; dashed line: 0; "infinite" is written instead of a point."""
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
@@ -197,7 +198,7 @@ def _unique_labels(figure: Figure) -> tuple[list[Any], list[str]]:
 
 
 def short(count: float) -> str:
-    """Return 1234 as "1.2 k": a count that only gives an idea of the size."""
+    """Return 1234 as "1.2 k": an approximate count."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * size:
             return f"{count / size:.3g} {suffix}"
@@ -205,7 +206,7 @@ def short(count: float) -> str:
 
 
 def _whiskers(rows: Sequence[Mapping[str, Any]], column: str, low: str, high: str) -> list[list[float]]:
-    """Return how far the intervals reach down and up, as Matplotlib wants it; 0 where there is none."""
+    """Return the lengths of the intervals below and above, in the form Matplotlib needs; 0 if there is no interval."""
     known = [_finite(row[low]) and _finite(row[high]) for row in rows]
     spans = [(row[low], row[high]) if has else (row[column],) * 2 for row, has in zip(rows, known, strict=True)]
     downs = [max(0.0, row[column] - start) for row, (start, _) in zip(rows, spans, strict=True)]

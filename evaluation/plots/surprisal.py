@@ -1,4 +1,7 @@
-"""The surprisal of sample reviews as an image, for places that show no HTML. See `evaluation/scoring/surprisal.py`."""
+"""Draw the surprisal of sample reviews as an image, where HTML cannot be shown.
+
+`evaluation/scoring/surprisal.py` makes the HTML version.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from evaluation.scoring.metrics import LN2
 from evaluation.scoring.surprisal import LEGEND, TINTS, Reading, level_of, shown
 
 COLUMNS = 100
-"""Characters of a line."""
+"""Characters per line."""
 WIDTH, LINE = 9.0, 0.24
-"""Of the figure and of a line, in inches."""
+"""Width of the figure and height of a line, in inches."""
 ADVANCE = 0.602
 """Width of a character of DejaVu Sans Mono, in ems."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A text at a place: line, column, and the level of a token; None for a heading."""
+    """A text with its line, its column and the level of a token; level None for a heading."""
 
     line: int
     column: int
@@ -32,11 +35,11 @@ class Piece:
 
 
 def surprisal_figure(readings: Sequence[Reading], review_ids: Sequence[str]) -> Figure:
-    """Draw each review once for each model, with the legend on top.
+    """Draw each review once per model, with the legend on top.
 
     Args:
         readings: One per model, in the order in which they are shown.
-        review_ids: Which reviews.
+        review_ids: Ids of the reviews.
     """
     pieces = list(_pieces(readings, review_ids))
     lines = 1 + max(piece.line for piece in pieces)
@@ -60,7 +63,7 @@ def surprisal_figure(readings: Sequence[Reading], review_ids: Sequence[str]) -> 
 
 
 def _pieces(readings: Sequence[Reading], review_ids: Sequence[str]) -> Iterator[Piece]:
-    """Yield the legend, headings and tokens, wrapped."""
+    """Yield the legend, headings and tokens, wrapped into lines."""
     column = 0
     for level, text in enumerate(LEGEND):
         short = text.partition(" (")[0]

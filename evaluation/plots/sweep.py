@@ -1,4 +1,4 @@
-"""Figures of a sweep: how it went, which options matter, and what each value of an option came to."""
+"""Draw a hyperparameter sweep: its history, the importance of options, and the perplexity by value of each option."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
 
 
 class Trial(Protocol):
-    """What is drawn of a trial; see `tasks.search.study.Trial`."""
+    """Fields of a trial that are drawn; see `tasks.search.study.Trial`."""
 
     @property
     def number(self) -> int: ...  # noqa: D102
@@ -34,10 +34,10 @@ class Trial(Protocol):
 
 
 def sweep_history(trials: Sequence[Trial]) -> Figure:
-    """Draw each trial's validation perplexity and the best so far; pruned ones where they stopped, failed ones on top.
+    """Draw each trial's validation perplexity and the best so far; pruned trials at their best, failed ones as lines.
 
     Args:
-        trials: By number.
+        trials: Sorted by number.
     """
     figure, [axes] = _canvas(8.0, 4.6)
     complete = [(trial.number, perplexity(trial.nats)) for trial in trials if trial.nats is not None]
@@ -85,7 +85,7 @@ def sweep_slices(trials: Sequence[Trial], logarithmic: Collection[str], best: in
     """Draw validation perplexity against each option's value, one panel per option; complete trials only.
 
     Args:
-        trials: Those of the sweep.
+        trials: Trials of the sweep.
         logarithmic: Options whose axis is logarithmic.
         best: Number of the trial that is marked.
     """

@@ -1,4 +1,4 @@
-"""Figures of single tokens: ranks, certainty, and how much of the context a model uses."""
+"""Draw figures of single tokens: ranks, certainty, and perplexity by context kept."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from evaluation.plots.canvas import GREY, canvas, ticks_at
 from evaluation.scoring.metrics import LN2
 
 CLASSES = 10
-"""Classes of equal size in `certainty_figure`."""
+"""Number of classes of equal size in `certainty_figure`."""
 
 
 def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the share of tokens that stand among a model's k likeliest, over k.
+    """Draw the share of tokens that are among a model's k most probable entries, over k.
 
     Args:
-        tokens: By model, with the column rank (1 best, null: never).
+        tokens: By model, with the column rank (1 best, null: probability 0).
         styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(8.0, 4.6)
@@ -44,7 +44,7 @@ def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping
 
 
 def _one_two_five(largest: int) -> list[int]:
-    """Return 1, 2, 5, 10, 20 … up to the first that is not below *largest*."""
+    """Return 1, 2, 5, 10, 20 … up to the first number that is at least *largest*."""
     steps: list[int] = []
     for power in range(12):
         for digit in (1, 2, 5):
@@ -55,14 +55,14 @@ def _one_two_five(largest: int) -> list[int]:
 
 
 def certainty_table(tokens: pl.DataFrame, classes: int = CLASSES) -> pl.DataFrame:
-    """Return what a model expected to pay beside what it paid, in classes of equally many tokens.
+    """Return expected cost (entropy) and actual cost (surprisal), in classes with equal numbers of tokens.
 
-    The entropy of a prediction is the mean surprisal if the prediction is right. Tokens that were called impossible
-    have no finite surprisal and are left out.
+    The entropy of a prediction is its mean surprisal if the prediction is correct. Tokens with probability 0 have no
+    finite surprisal and are left out.
 
     Args:
         tokens: Columns nats and entropy (nats).
-        classes: By entropy, at most so many.
+        classes: Maximum number of classes by entropy.
 
     Returns:
         entropy and surprisal (means, bits) and tokens of each class, lowest entropy first.
@@ -78,7 +78,7 @@ def certainty_table(tokens: pl.DataFrame, classes: int = CLASSES) -> pl.DataFram
 
 
 def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw `certainty_table` of each model; a point above the diagonal: surer than it should have been.
+    """Draw `certainty_table` of each model; a point above the diagonal means that the model is overconfident.
 
     Args:
         tokens: By model.
@@ -101,12 +101,12 @@ def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Ma
 def context_curves(
     contexts: Mapping[str, pl.DataFrame], effective: Mapping[str, float], styles: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    """Draw bits per token over the number of tokens of context that the model was left with.
+    """Draw bits per token over the number of context tokens that the model may see.
 
     Args:
         contexts: By model, with the columns kept (null: all), nats_per_token and error (standard error, in nats, of the
-            distance to all of the context).
-        effective: Effective context length of each model, as far as it is known: ringed.
+            difference to all of the context).
+        effective: Effective context length of each model, if it is known; marked by a ring.
         styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(8.0, 4.8)

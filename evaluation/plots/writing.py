@@ -1,4 +1,4 @@
-"""Figures of what a model writes: how much of it is copied, and whether it has learnt planted secrets by heart."""
+"""Draw figures of generated reviews: the share that is copied, and the exposure of planted secrets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from matplotlib.ticker import PercentFormatter
 from evaluation.plots.canvas import GREY, canvas, ticks_at
 
 NEVER_PLANTED = 0.95
-"""Share of the texts that were never planted below the dashed line of `exposure_figure`."""
+"""Share of never planted texts below the dashed line of `exposure_figure`."""
 
 
 def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the share of n-grams that stand in the training text, over n: of samples, and of reviews by people.
+    """Draw the share of n-grams that occur in the training text, over n: for samples, and for reviews by people.
 
     Args:
-        curves: By model, with the columns n, samples and real (shares; null where there is no n-gram).
+        curves: By model, with the columns n, samples and real (shares; null if there is no n-gram).
         styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(8.0, 4.6)
@@ -46,11 +46,13 @@ def exposure_figure(
 ) -> Figure:
     """Draw the exposure of canaries over how often each was planted.
 
-    Of a text that was never planted the exposure exceeds x bits with probability 2^−x at most (Carlini et al. 2019,
-    section 4.2), so `NEVER_PLANTED` of them or more lie below −log2(1 − `NEVER_PLANTED`) bits, the dashed line.
+    The exposure of a text that was never planted exceeds x bits with probability 2^−x at most (Carlini et al. 2019,
+    section 4.2). So at least the share `NEVER_PLANTED` of such texts is below −log2(1 − `NEVER_PLANTED`) bits, the
+    dashed line.
 
     Args:
-        exposures: By model, with the columns copies and exposure (bits; null where the canary cannot be written).
+        exposures: By model, with the columns copies and exposure (bits; null if the vocabulary cannot write the
+            canary).
         styles: See `evaluation.plots.canvas.styles_of`.
         limit: The largest exposure that the ranking can show, if it is known: the dotted line.
     """
