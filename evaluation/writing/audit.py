@@ -1,8 +1,8 @@
-"""The audit of a model: it writes some reviews, and is asked about canaries that were hidden in its training text.
+"""Audit a model: let it write reviews, compare them with real ones, and rank canaries planted in its training text.
 
-What it writes is held against the training text and against real reviews (`evaluation/writing/reference.py`), which are
-the same for all models of a data set; both end at the same number of words. No figure of this rests on a model's own
-tokens, so those of different vocabularies compare.
+The samples are compared with the training text and with real reviews (`evaluation/writing/reference.py`), which are the
+same for all models of a data set; samples and real reviews are cut at the same number of words. No figure uses a
+model's own tokens, so figures of models with different vocabularies can be compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
 
 MARGIN = 1.2
-"""Samples of parts of words are this much longer than needed: how many a word has differs from text to text."""
+"""Samples of sub-word tokens are this many times longer than needed, because the number of tokens per word varies."""
 SAMPLES_FILE, COPIED_FILE, EXPOSURE_FILE = "samples.parquet", "copied.parquet", "exposure.parquet"
 NOVELTY_FILE, PRIVATE_FILE = "novelty.parquet", "private.parquet"
 TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
@@ -46,19 +46,19 @@ def audit(
     folder: Path,
     report: Report = lambda done: None,
 ) -> dict[str, Any]:
-    """Audit one model; writes tables to *folder*.
+    """Audit one model and write tables to *folder*.
 
     Args:
         bundle: The model.
-        reference: Of the data that it was trained on.
-        canaries: What was planted in them; None where nothing was.
-        config: How much is drawn.
-        tokens_per_word: Of the model's vocabulary, on the training text.
-        folder: Gets samples, copied, exposure, novelty and private (.parquet).
-        report: Told how many samples are written.
+        reference: Reference of the data that it was trained on.
+        canaries: Canaries planted in the data; None if there are none.
+        config: Sizes of the samples.
+        tokens_per_word: Tokens per word of the model's vocabulary, on the training text.
+        folder: Output folder of samples, copied, exposure, novelty and private (.parquet).
+        report: Called with the number of samples written.
 
     Returns:
-        Facts, None where one does not apply. See docs/memorisation.md; `real_…` is the same of held-out reviews.
+        Facts, None if one does not apply. See docs/memorisation.md; `real_…` is the same fact of held-out reviews.
     """
     samples = draw_samples(bundle, config, tokens_per_word, report)
     samples.write_parquet(folder / SAMPLES_FILE)
@@ -76,12 +76,12 @@ def audit(
 def draw_samples(
     bundle: Bundle, config: AuditConfig, tokens_per_word: float, report: Report = lambda done: None
 ) -> pl.DataFrame:
-    """Let the model write: columns stars, number, text, seed, in a random order.
+    """Generate samples with the model: columns stars, number, text, seed, in a random order.
 
-    The stars have the shares of the training reviews. Text *number* of a rating is what `models.sampling.generate`
-    writes under that number.
+    The stars have the shares of the training reviews. Text *number* of a rating is the one that
+    `models.sampling.generate` writes under that number.
     """
-    margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a vocabulary of words has one token for each
+    margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a word vocabulary has one token per word
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     options = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": most, "seed": config.seed}
     rows: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ def _novelty(
 def _passages(
     texts: WordStream, copied: float | None, reference: Reference, most_words: int
 ) -> dict[str, float | None]:
-    """Share of passages that stand in the training text: of 8 words, or whole texts that are shorter."""
+    """Return the share of passages that occur in the training text: 8 words, or whole texts that are shorter."""
     found: dict[str, float | None] = {}
     real = word_stream(reference.real["text"]).cut_at(most_words)
     for name, stream, share in (("", texts, copied), ("real_", real, reference.real_curve[PASSAGE - 1])):
@@ -137,9 +137,9 @@ def _passages(
 
 
 def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[str, Any]:
-    """Figures that depend on how much text there is, of equally many texts (distinct-n: of equally many words).
+    """Return figures that depend on the amount of text, on equally many texts (distinct-n: on equally many words).
 
-    Long texts repeat themselves and each other more than short ones, so the real ones are cut as the samples are.
+    Long texts repeat themselves and each other more than short ones, so the real reviews are cut as the samples are.
     """
     real = word_stream(reference.real["text"]).cut_at(most_words)
     length, p = length_distance(texts, real, most_words)

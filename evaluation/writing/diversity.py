@@ -1,12 +1,12 @@
-"""Is what a model writes as varied as what people write? Figures of a set of texts, in words, without a model.
+"""Measure the diversity of a set of texts, in words and without a model, to compare samples with real reviews.
 
     distinct-n   different n-grams / n-grams of all texts (Li et al. 2016, "A diversity-promoting objective function")
     repetition   mean over texts of 1 − different 4-grams / 4-grams of the text (seq-rep-4 of Welleck et al. 2020,
                  "Neural text generation with unlikelihood training", section 6.1)
-    self-overlap share of the 4-grams of a text that stand in another text of the set, too
+    self-overlap share of the 4-grams of a text that also occur in another text of the set
     self-BLEU    mean over texts of the BLEU of a text against all others (Zhu et al. 2018, "Texygen", section 3.2)
 
-Distinct-n, self-overlap and self-BLEU depend on how much text there is: compare sets of equal size only.
+Distinct-n, self-overlap and self-BLEU depend on the amount of text: compare sets of equal size only.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from evaluation.writing.word_stream import WordStream, ngrams
 REPEATED = 4
 BLEU_ORDERS = 4
 EPSILON = 0.1
-"""Counted where no n-gram of a text is in another one: smoothing method 1 of Chen and Cherry 2014, as in Texygen."""
+"""Count used if no n-gram of a text is in another one: smoothing method 1 of Chen and Cherry 2014, as in Texygen."""
 
 
 def distinct(texts: WordStream, n: int) -> float | None:
-    """Return different n-grams / n-grams of all texts; None where there is no n-gram."""
+    """Return different n-grams / n-grams of all texts; None if there is no n-gram."""
     hashes, _ = ngrams(texts, n)
     return len(np.unique(hashes)) / len(hashes) if len(hashes) else None
 
 
 def repetition(texts: WordStream) -> float | None:
-    """Return the mean share of repeated 4-grams within a text; None where no text has four words."""
+    """Return the mean share of repeated 4-grams within a text; None if no text has four words."""
     hashes, document = ngrams(texts, REPEATED)
     if not len(hashes):
         return None
@@ -42,7 +42,7 @@ def repetition(texts: WordStream) -> float | None:
 
 
 def self_overlap(texts: WordStream) -> float | None:
-    """Return the share of all 4-grams that stand in another text, too; None where no text has four words."""
+    """Return the share of all 4-grams that also occur in another text; None if no text has four words."""
     hashes, document = ngrams(texts, REPEATED)
     if not len(hashes):
         return None
@@ -54,10 +54,10 @@ def self_overlap(texts: WordStream) -> float | None:
 
 
 def self_bleu(texts: WordStream) -> float | None:
-    """Return the mean BLEU-4 of each text against all others; None of fewer than two texts.
+    """Return the mean BLEU-4 of each text against all others; None for fewer than two texts.
 
-    The clipped counts of one text need the largest count of each n-gram in any other: the two largest of all texts
-    are kept, so that time follows the words, not the square of the texts.
+    The clipped counts of one text need the largest count of each n-gram in any other text. Only the two largest counts
+    over all texts are kept, so the time grows with the number of words, not with the square of the number of texts.
     """
     if len(texts) < 2:
         return None
@@ -74,7 +74,7 @@ def self_bleu(texts: WordStream) -> float | None:
 
 
 def _matches(texts: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return of each text its n-grams that another text has, each as often as that one at most, and all of them."""
+    """Return for each text the clipped number of its n-grams that another text has, and of all its n-grams."""
     hashes, document = ngrams(texts, n)
     if not len(hashes):
         return np.zeros(len(texts)), np.zeros(len(texts))
@@ -93,7 +93,7 @@ def _matches(texts: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _closest_other(lengths_D: np.ndarray) -> np.ndarray:
-    """Return the length of another text that is closest to each text's own; of two the shorter."""
+    """Return for each text the closest length among the other texts; of two equally close ones, the shorter."""
     order = np.argsort(lengths_D, kind="stable")
     ranked = lengths_D[order].astype(float)
     below, above = np.r_[-np.inf, ranked[:-1]], np.r_[ranked[1:], np.inf]
@@ -105,7 +105,7 @@ def _closest_other(lengths_D: np.ndarray) -> np.ndarray:
 def length_distance(ours: WordStream, theirs: WordStream, most: int) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance of two sets' lengths in words and its p-value.
 
-    Lengths are cut off at *most* on both sides, as the samples are: what is longer counts as equally long.
+    Lengths are cut off at *most* on both sides, because the samples are: all longer texts count as equally long.
     """
     cut = [np.minimum(texts.lengths_D, most) for texts in (ours, theirs)]
     found: Any = ks_2samp(*cut)

@@ -1,18 +1,19 @@
-"""Exposure: how much more a model expects a planted canary than others of its kind that it has never seen.
+"""Measure exposure: how much more probable a planted canary is to a model than similar texts that it has never seen.
 
-Carlini et al. 2019 ("The Secret Sharer"), section 4: of |R| possible canaries let *rank* be the place of the planted
-one when all are sorted by the model's nats. Then exposure = log2 |R| − log2 rank, in bits.
+Carlini et al. 2019 ("The Secret Sharer"), section 4: let *rank* be the position of the planted canary among all |R|
+possible canaries, sorted by the model's nats. Then exposure = log2 |R| − log2 rank, in bits.
 
-|R| is far too large to rank them all. Two estimates are made of the probability that a random candidate is at most as
-costly as the canary, whose −log2 is the exposure (their definition 6):
+|R| is far too large to rank all of them. Exposure is also −log2 of the probability that a random candidate costs at
+most as much as the canary (their definition 6). This probability is estimated in two ways:
 
-    rank        the canary's place among candidates that are drawn at random, behind those of equal nats. Nothing is
-                assumed, and a canary that was never planted has exposure ≥ x with probability 2^−x at most, whatever
-                the model: one that expects all texts alike exposes none. It cannot say more than log2(candidates + 1).
-    skew-normal the tail of a skew-normal distribution that is fitted to the candidates' nats, for ranks beyond them.
-                It is as good as the fit, whose distance from the candidates is stated.
+    rank        the canary's position among randomly drawn candidates, after those with equal nats. This makes no
+                assumption: for any model, a canary that was never planted has exposure ≥ x with probability 2^−x at
+                most, and a model that gives all texts the same probability exposes none. The largest possible value is
+                log2(candidates + 1).
+    skew-normal the tail of a skew-normal distribution fitted to the candidates' nats, for ranks beyond them. It is as
+                good as the fit; the distance of the fit from the candidates is reported.
 
-Decisions rest on the rank alone.
+Decisions use the rank only.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 
 LN2 = float(np.log(2))
 WITHIN = 1e-3
-"""Probabilities above this are no tail: they are computed as usual."""
+"""Probabilities above this are not in the tail and are computed directly."""
 MOST_SKEW = 0.99
-"""A skew-normal distribution has a skewness below 0.9953."""
+"""Limit of the skewness; that of a skew-normal distribution is below 0.9953."""
 CONTROLS = 10
-"""One more text that was never planted for so many candidates: these check the method itself."""
+"""One extra text that was never planted per this number of candidates; these texts check the method itself."""
 TABLE = {
     "canary": pl.String,
     "copies": pl.Int64,
@@ -55,7 +56,7 @@ TABLE = {
     "extrapolated": pl.Float64,
     "written": pl.Int64,
 }
-"""Columns of what `measure_exposure` returns: a row for each planted canary."""
+"""Columns of the table that `measure_exposure` returns: one row for each planted canary."""
 FACTS = (
     "exposure_max",
     "exposure_mean",
@@ -71,18 +72,18 @@ FACTS = (
 def measure_exposure(
     bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Rank each planted canary among random candidates, as the model scores them.
+    """Rank each planted canary among random candidates by the model's scores.
 
     Args:
         bundle: The model.
-        canaries: What was planted in its training text, if anything was.
-        candidates: How many others each is ranked among.
-        samples: Texts that the model has written, to be looked through for canaries.
-        work: A folder that does not exist yet; it is gone afterwards.
+        canaries: Canaries planted in its training text, if any.
+        candidates: Number of random candidates that each canary is ranked among.
+        samples: Texts that the model has written, to be searched for canaries.
+        work: A folder that does not exist yet; it is removed at the end.
 
     Returns:
-        The table `TABLE`, and facts: canaries, canaries_unknown (that hold a word the vocabulary lacks: they have no
-        exposure), canaries_written (samples that hold one), and `FACTS`, which are None where no canary has a rank.
+        The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
+        exposure), canaries_written (samples that contain one), and `FACTS`. These are None if no canary has a rank.
     """
     texts = list(canaries.texts) if canaries else []
     if canaries is None or not texts:
@@ -126,7 +127,7 @@ def measure_exposure(
 
 
 def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
-    """Return the scores of texts in the same way as those of any reviews: `evaluation.scoring.score.score_stream`."""
+    """Return the scores of texts, computed as for any reviews: `evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
@@ -140,9 +141,9 @@ def _extrapolated(fitted: SkewNormal | None, nats: float, most: float) -> float 
 
 
 def ranks(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
-    """Return the place (P,) of each canary among the R candidates and itself: 1 + how many are at least as cheap.
+    """Return the rank (P,) of each canary among the R candidates: 1 + number of candidates that cost no more.
 
-    A canary that the model calls impossible comes last, and one without a score (NaN) has no rank.
+    A canary with probability 0 comes last, and one without a score (NaN) has no rank.
     """
     until = np.searchsorted(np.sort(candidates_R), nats_P, side="right")
     return np.where(np.isnan(nats_P), np.nan, 1 + until)
@@ -152,18 +153,18 @@ def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
     """Return the exposure (P,) in bits of each canary by its rank among the candidates.
 
     Args:
-        nats_P: Of the canaries; infinite for what the model calls impossible, which has 0 bits.
-        candidates_R: Of the candidates.
+        nats_P: Nats of the canaries; infinite for probability 0, which gives 0 bits.
+        candidates_R: Nats of the candidates.
     """
     return np.log2((len(candidates_R) + 1) / ranks(nats_P, candidates_R))
 
 
 def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[float, float]:
-    """Return the Kolmogorov-Smirnov distance of never-planted canaries' nats from those of the candidates, and p.
+    """Return the Kolmogorov-Smirnov distance between never-planted canaries and candidates in nats, and its p-value.
 
-    Both are drawn alike, so their ranks must be uniform and, but for ties, their exposures exponential with mean
-    1/ln 2. Since all ranks are taken among the same candidates they are not independent, and the test is that of two
-    samples.
+    Both are drawn in the same way, so the ranks must be uniform and, except for ties, the exposures exponential with
+    mean 1/ln 2. All ranks are taken among the same candidates, so they are not independent; therefore the two-sample
+    test is used.
     """
     found: Any = ks_2samp(controls_C, candidates_R)
     return float(found.statistic), float(found.pvalue)
@@ -171,13 +172,13 @@ def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[flo
 
 @dataclass(frozen=True)
 class SkewNormal:
-    """The density 2/w φ(z) Φ(az), z = (x − location)/w (Azzalini 1985).
+    """Distribution with the density 2/w φ(z) Φ(az), z = (x − location)/w (Azzalini 1985).
 
     Args:
-        location: Where z is 0; not the mean.
+        location: The x at which z is 0; not the mean.
         scale: w.
         shape: a; negative for a long tail on the left.
-        distance: Kolmogorov-Smirnov distance from what it was fitted to.
+        distance: Kolmogorov-Smirnov distance from the values that it was fitted to.
     """
 
     location: float
@@ -187,7 +188,7 @@ class SkewNormal:
 
     @classmethod
     def fit(cls, values_R: np.ndarray) -> SkewNormal | None:
-        """Return the distribution with the mean, variance and skewness of the values; None where these are none."""
+        """Return the distribution with the mean, variance and skewness of the values; None if these do not exist."""
         values_R = np.asarray(values_R, np.float64)
         if len(values_R) < 3 or not np.isfinite(values_R).all() or not values_R.std():
             return None
@@ -201,11 +202,11 @@ class SkewNormal:
         return cls(location, scale, shape, float(tested.statistic))
 
     def bits_below(self, x: float) -> float:
-        """Return −log2 of the probability to be at most x; precise far out in the tail, too."""
+        """Return −log2 of the probability of a value of at most x; also precise far out in the tail."""
         z = (x - self.location) / self.scale
         if (share := float(skewnorm.cdf(z, self.shape))) > WITHIN:
             return -math.log2(share)
-        # ∫ f(z − s) / f(z) ds over s ≥ 0: no cancellation, and nothing underflows, however small f(z) is.
+        # ∫ f(z − s) / f(z) ds over s ≥ 0: without cancellation, and without underflow for any small f(z).
         start = self._log_density(z)
         width = 1 / (1 + max(0.0, -z) * (1 + max(0.0, self.shape) ** 2))
         area, _ = quad(lambda s: np.exp(self._log_density(z - width * s) - start), 0, np.inf, limit=200)

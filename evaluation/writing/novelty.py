@@ -1,12 +1,12 @@
-"""How much of what a model writes stands in its training text: n-grams found there, and the longest copied spans.
+"""Measure how much of the generated text is copied from the training text: share of n-grams, and longest copied spans.
 
-The share of n-grams that are copied, by n, is the novelty curve of McCoy et al. 2023 ("How much do language models
-copy from their training data?", section 4), held against the same curve of real reviews that were kept from training:
-people repeat each other too, and only what exceeds them is copied.
+The share of copied n-grams, by n, is the novelty curve of McCoy et al. 2023 ("How much do language models copy from
+their training data?", section 4). It is compared with the same curve of real held-out reviews: people repeat each other
+too, and only the excess over them is copying.
 
-The training text is read once, in blocks from a memory map, and each n-gram of a block is looked up among the samples'
-(their fingerprints sorted, behind a table of bits). Where `ORDERS` words in a row agree, the match is grown word by
-word. Memory follows the samples and the block, not the training text.
+The training text is read once, in blocks from a memory map. Each n-gram of a block is looked up among the samples'
+n-grams (sorted fingerprints, pre-filtered by a bit table). If `ORDERS` words in a row match, the match is extended word
+by word. Memory depends on the samples and the block, not on the training text.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import polars as pl
 from evaluation.writing.word_stream import BASE, WordStream, blocks, longer
 
 PASSAGE = 8
-"""Words of a passage; a text with fewer is a passage by itself."""
+"""Words of a passage; a shorter text is one passage."""
 ORDERS = 10
-"""The curve goes from 1 to so many words; longer copies are grown from matches of this length."""
+"""Largest n of the curve, which starts at 1; longer copies are extended from matches of this length."""
 BLOCK_WORDS = 1 << 21
 PAIRS_AT_ONCE = 1 << 20
 _NOWHERE = np.iinfo(np.int64).max
@@ -30,13 +30,13 @@ _NOWHERE = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Overlap:
-    """What of D samples stands in the training text.
+    """The parts of D samples that occur in the training text.
 
     Args:
-        found: For n = 1 … `ORDERS` and each stretch of n words within a sample, in order: is it in the training text?
-        longest_D: Words of each sample's longest stretch that is; 0 where not even a word is.
-        start_D: The word of the sample that it begins with.
-        at_D: The word of the training text where it stands first; −1 where nothing is copied.
+        found: For n = 1 … `ORDERS` and each n-gram within a sample, in order: whether it is in the training text.
+        longest_D: Words of each sample's longest copied span; 0 if not even a word is copied.
+        start_D: Position in the sample of the first word of that span.
+        at_D: Position of its first occurrence in the training text, in words; −1 if nothing is copied.
     """
 
     found: tuple[np.ndarray, ...]
@@ -45,7 +45,7 @@ class Overlap:
     at_D: np.ndarray
 
     def share(self, n: int) -> float | None:
-        """Return the share of the n-grams that stand in the training text; None where there is no n-gram."""
+        """Return the share of the n-grams that occur in the training text; None if there is no n-gram."""
         return float(self.found[n - 1].mean()) if len(self.found[n - 1]) else None
 
     def curve(self) -> list[float | None]:
@@ -59,13 +59,13 @@ def overlap(
     block_words: int = BLOCK_WORDS,
     report: Callable[[int], None] = lambda words: None,
 ) -> Overlap:
-    """Look for stretches of the samples in the training text.
+    """Search the training text for n-grams and longer spans of the samples.
 
     Args:
-        samples: D texts; all is held in memory: about 250 bytes a word.
+        samples: D texts, all in memory: about 250 bytes per word.
         training: Texts, usually memory-mapped.
-        block_words: Words of the training text that are held at a time, a longer text being a block of its own.
-        report: Told after each block how many words of the training text are done.
+        block_words: Words of the training text in memory at a time; a longer text is a separate block.
+        report: Called after each block with the number of training words done.
     """
     orders = _orders(samples)
     grown = _Grown(samples, orders[-1])
@@ -82,14 +82,15 @@ def overlap(
 
 
 def copied_passages(texts: WordStream, copied: float, training: WordStream) -> float | None:
-    """Return the share of the passages of some texts that stand in the training text; None where there is no passage.
+    """Return the share of the passages of some texts that occur in the training text; None if there is no passage.
 
-    A passage is any 8 words in a row; a text with fewer words is one passage, copied where it is a whole training text.
-    So short lines (names, headings) have a figure too: nearly all of their pairs of words stand in any training text.
+    A passage is any 8 words in a row. A text with fewer words is one passage; it is copied if it is a whole training
+    text. So short lines (names, headings) have a figure too: nearly all of their pairs of words occur in any training
+    text.
 
     Args:
-        texts: As they are compared; an empty one has no passage.
-        copied: How many of their 8-grams stand in the training text.
+        texts: Texts, cut as for the comparison; an empty one has no passage.
+        copied: Number of their 8-grams that occur in the training text.
         training: Texts, usually memory-mapped.
     """
     whole = _whole_texts(texts, training)
@@ -98,7 +99,7 @@ def copied_passages(texts: WordStream, copied: float, training: WordStream) -> f
 
 
 def _whole_texts(texts: WordStream, training: WordStream) -> np.ndarray:
-    """Return for each text of 1 to 7 words whether it is, word for word, a whole training text."""
+    """Return for each text of 1 to 7 words whether it is equal to a whole training text."""
     found = [np.zeros(0, bool)]
     for words in range(1, PASSAGE):
         ours, theirs = (_fingerprints(stream, words) for stream in (texts, training))
@@ -107,7 +108,7 @@ def _whole_texts(texts: WordStream, training: WordStream) -> np.ndarray:
 
 
 def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
-    """Return the fingerprints of the texts that have so many words."""
+    """Return the fingerprints of the texts with exactly *words* words."""
     start = np.asarray(stream.offsets[:-1])[stream.lengths_D == words]
     hash_S = np.asarray(stream.words_N[start])
     for place in range(1, words):
@@ -120,12 +121,12 @@ def copied_spans(samples: pl.DataFrame, found: Overlap, training_offsets: np.nda
 
     Args:
         samples: D rows with a column `pieces`, the words of each sample, and any others, which are kept.
-        found: What was found of them.
-        training_offsets: Where each training text begins, and the end.
+        found: Their overlap with the training text.
+        training_offsets: Position where each training text begins, and the end.
 
     Returns:
-        The other columns, and longest (words), span (the words, parted by spaces), of_sample (its share of the
-        sample's words), review (number of the training text that it stands in; null where nothing is copied).
+        The other columns, and longest (words), span (the words, separated by spaces), of_sample (its share of the
+        sample's words), review (number of the training text that contains it; null if nothing is copied).
     """
     review_D = np.searchsorted(training_offsets, found.at_D, side="right") - 1
     spans = samples.with_columns(
@@ -145,11 +146,11 @@ def copied_spans(samples: pl.DataFrame, found: Overlap, training_offsets: np.nda
 
 
 class _Order:
-    """The stretches of n words of all samples: which they are, which were found, and where first.
+    """The n-grams of one order in all samples: which were found, and where first.
 
     Attributes:
-        start_S: The word of the sample stream that each stretch begins with.
-        entry_S: Its entry among the distinct ones.
+        start_S: Position in the sample stream of the first word of each n-gram.
+        entry_S: Index of each n-gram among the distinct ones.
     """
 
     def __init__(self, n: int, hash_N: np.ndarray, room_N: np.ndarray) -> None:
@@ -163,7 +164,7 @@ class _Order:
         self._maybe[self._distinct >> self._shift] = True
 
     def met(self, hash_N: np.ndarray, room_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the words of a block that begin such a stretch, and the stretch's entry."""
+        """Return the positions in a block where such an n-gram begins, and the index of the n-gram."""
         maybe = np.flatnonzero(self._maybe[hash_N >> self._shift] & (room_N[: len(hash_N)] >= self.n))
         if not len(self._distinct):
             return maybe[:0], maybe[:0]
@@ -172,9 +173,9 @@ class _Order:
         return maybe[same], entry[same]
 
     def note(self, at_H: np.ndarray, entry_H: np.ndarray) -> None:
-        """Remember where stretches stand first; *at_H* ascends."""
+        """Store the first position of each n-gram; *at_H* is ascending."""
         new = self.at[entry_H] == _NOWHERE
-        self.at[entry_H[new][::-1]] = at_H[new][::-1]  # of several the first is written last
+        self.at[entry_H[new][::-1]] = at_H[new][::-1]  # reversed, so that the first one wins
 
     @property
     def found_S(self) -> np.ndarray:
@@ -204,7 +205,7 @@ class _Grown:
         self.length_D, self.start_D, self.at_D = (np.zeros(len(samples), np.int64) for _ in range(3))
 
     def grow(self, first: int, block: WordStream, at_H: np.ndarray, entry_H: np.ndarray) -> None:
-        """Take the matches of a block that begins at word *first* of the training text."""
+        """Extend the matches of a block that begins at word *first* of the training text."""
         pairs_H = self._bounds[entry_H + 1] - self._bounds[entry_H]
         ends_H = np.cumsum(pairs_H)
         begins_N = np.zeros(len(block.words_N), bool)
@@ -217,7 +218,7 @@ class _Grown:
             at_P = np.repeat(at_H[some], pairs_H[some])
             within_P = np.arange(len(at_P)) - np.repeat(ends_H[some] - pairs_H[some] - done, pairs_H[some])
             of_P = self._start_S[np.repeat(self._bounds[entry_H[some]], pairs_H[some]) + within_P]
-            # Of a long copy only its first words are grown from: the others lie within it.
+            # Extend a long copy only from its first words: matches that begin later are inside it.
             inner_P = ~(self._begins_N[of_P] | begins_N[at_P]) & (self._words_N[of_P - 1] == block.words_N[at_P - 1])
             self._keep(first, block, at_P[~inner_P], of_P[~inner_P])
             start = stop

@@ -1,4 +1,4 @@
-"""Personal data in what a model writes: the patterns by which cleaning masks it (`models/text/personal_data.py`)."""
+"""Find personal data in generated reviews with the patterns that cleaning masks (`models/text/personal_data.py`)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ PATTERNS = {step.name: step for step in MASKS}
 
 
 def private_patterns(texts: pl.Series) -> pl.DataFrame:
-    """Find what cleaning would mask.
+    """Find the text that cleaning would mask.
 
-    A placeholder (`_email_`) is no finding: the model has learnt that something was there, and not what.
+    A placeholder (`_email_`) is not a finding: the model has learnt that an address was there, but not which one.
 
     Args:
-        texts: As they were written, not yet in the normal form.
+        texts: Generated texts, not yet in the normal form.
 
     Returns:
-        Columns text (the number of the text), pattern, count: a row for each kind of pattern that a text holds.
+        Columns text (the number of the text), pattern, count: one row for each kind of pattern in a text.
     """
     found = []
     for number, text in enumerate(texts.to_list()):

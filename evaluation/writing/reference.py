@@ -1,4 +1,4 @@
-"""What samples are held against: the training text as words, held-out real reviews, and a classifier of stars."""
+"""Build the reference that samples are compared with: training text as words, held-out reviews, a star classifier."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from evaluation.writing.word_stream import WordStream, open_word_stream, word_st
 
 BATCH_ROWS = 2_000
 REAL_REVIEWS = 2_000
-"""Held-out reviews that samples are held against, at most."""
+"""Maximum number of held-out reviews that samples are compared with."""
 REVIEWS_FILE, REAL_FILE, CURVE_FILE, POLARITY_FILE = "reviews.parquet", "real.parquet", "curve.json", "polarity.parquet"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What `make_reference` wrote to *folder*."""
+    """Reference that `make_reference` wrote to *folder*."""
 
     folder: Path
 
@@ -35,29 +35,29 @@ class Reference:
 
     @cached_property
     def review_ids(self) -> pl.Series:
-        """Of the training reviews, in the order of the stream."""
+        """Ids of the training reviews, in the order of the stream."""
         return pl.read_parquet(self.folder / REVIEWS_FILE)["review_id"]
 
     @cached_property
     def real(self) -> pl.DataFrame:
         """Held-out reviews: review_id, stars, text, longest.
 
-        The last is the words of the longest span within the first `most_words` that stands in the training text.
+        longest: number of words of the longest span within the first `most_words` that occurs in the training text.
         """
         return pl.read_parquet(self.folder / REAL_FILE)
 
     @cached_property
     def real_curve(self) -> list[float | None]:
-        """The shares of n-grams of the held-out reviews that stand in the training text, n = 1, 2, …
+        """Shares of n-grams of the held-out reviews that occur in the training text, n = 1, 2, …
 
-        Of each review the first `most_words` words.
+        Only the first `most_words` words of each review are used.
         """
         curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
         return curve
 
     @cached_property
     def polarity(self) -> Polarity | None:
-        """The classifier of stars; None where stars are unknown."""
+        """The classifier of stars; None if stars are unknown."""
         file = self.folder / POLARITY_FILE
         return Polarity.load(file) if file.exists() else None
 
@@ -65,16 +65,16 @@ class Reference:
 def make_reference(
     clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-    """Make what models of a prepared data set are audited against.
+    """Build the reference that models of a prepared data set are audited with.
 
     Args:
-        clean_folder: What `corpus.cleaning.clean.prepare` wrote.
-        folder: Gets 8 bytes for each word of the training text.
-        most_words: Where samples end: of the held-out reviews only so many first words are looked up.
-        report: Told how many training reviews are done.
+        clean_folder: Folder written by `corpus.cleaning.clean.prepare`.
+        folder: Output folder; it gets 8 bytes for each word of the training text.
+        most_words: Maximum length of samples: only this number of first words of a held-out review is looked up.
+        report: Called with the number of training reviews done.
 
     Returns:
-        Facts: words (of the training text), real_reviews, features (of the classifier; 0 where stars are unknown).
+        Facts: words (of the training text), real_reviews, features (of the classifier; 0 if stars are unknown).
     """
     ids: list[pl.Series] = []
 

@@ -1,9 +1,10 @@
-"""Do the samples mean what their stars say? A classifier that knows real reviews alone reads them.
+"""Check that samples match their star ratings, with a classifier trained on real reviews only.
 
-It is a naive Bayes classifier over the words and pairs of words that a review contains (multinomial, of their presence:
-Wang and Manning 2012, "Baselines and bigrams", section 2.1), trained on real training reviews of 1 and 2 against 4 and
-5 stars, and ignorant of every language model. Both polarities count equally, in training and in every figure: where
-most reviews are kind, a model that ignores its stars and is always kind reaches 50 %, not more.
+It is a naive Bayes classifier over the words and pairs of words that a review contains (multinomial, on their presence:
+Wang and Manning 2012, "Baselines and bigrams", section 2.1). It is trained on real training reviews, 1 and 2 stars
+(negative) against 4 and 5 stars (positive), and uses no language model. Both polarities have equal weight, in training
+and in every figure: even if most reviews are positive, a model that ignores its stars and always writes positive
+reviews gets 50 %, not more.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import polars as pl
 from evaluation.writing.word_stream import pieces_of
 
 REVIEWS = 20_000
-"""Training reviews that are read at most; more do not make it noticeably better."""
+"""Maximum number of training reviews; more do not make the classifier noticeably better."""
 LEAST_REVIEWS = 2
-"""A feature must stand in so many reviews."""
+"""Minimum number of reviews that contain a feature."""
 NEGATIVE, POSITIVE = (1, 2), (4, 5)
 Z = 1.959964
-"""Of a 95 % interval."""
+"""Quantile of the normal distribution for a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class Polarity:
     """The classifier: a weight for each word and pair of words.
 
     Args:
-        weights: Columns feature, weight: log of the ratio of its shares in kind and in unkind reviews.
+        weights: Columns feature, weight: log of the ratio of its shares in positive and in negative reviews.
     """
 
     weights: pl.DataFrame
 
     @classmethod
     def train(cls, batches: Iterable[pl.DataFrame], reviews: int = REVIEWS) -> Polarity | None:
-        """Learn from reviews with the columns text and stars; None where one polarity is missing (stars unknown)."""
+        """Learn from reviews with the columns text and stars; None if one polarity is missing (stars unknown)."""
         counts, seen = [], np.zeros(2, np.int64)
         for batch in batches:
             polar = batch.select("text", kind=_positive(pl.col("stars"))).drop_nulls("kind")
@@ -55,14 +56,14 @@ class Polarity:
             return None
         table = pl.concat(counts).group_by("feature").agg(pl.col("positive", "negative").sum()).sort("feature")
         table = table.filter(pl.col("positive") + pl.col("negative") >= LEAST_REVIEWS)
-        # As if there were equally many reviews of both, or the add-one would favour the commoner polarity.
+        # Scale both polarities to the same number of reviews; otherwise add-one would favour the larger one.
         scaled = {name: pl.col(name) * (seen.min() / seen[i]) for i, name in enumerate(("negative", "positive"))}
         table = table.with_columns(**scaled)
         shares = [(pl.col(name) + 1) / (pl.col(name).sum() + pl.len()) for name in ("positive", "negative")]
         return cls(table.select("feature", weight=(shares[0] / shares[1]).log()))
 
     def log_odds(self, texts: pl.Series) -> np.ndarray:
-        """Return the evidence (D,) that each text is kind: above 0 it is, at 0 nothing is known."""
+        """Return the log odds (D,) that each text is positive: above 0 it is, at 0 nothing is known."""
         found = _features(texts).join(self.weights, on="feature")
         return np.bincount(found["text"].to_numpy(), found["weight"].to_numpy(), minlength=len(texts))
 
@@ -72,21 +73,21 @@ class Polarity:
 
     @classmethod
     def load(cls, file: Path) -> Polarity:
-        """Return what `save` wrote."""
+        """Read the weights that `save` wrote."""
         return cls(pl.read_parquet(file))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the classifier finds the polarity that the stars say.
+    """How often the classifier finds the polarity of the stars.
 
     Args:
         share: Mean of the two polarities' shares.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        negative: Share of the texts of 1 and 2 stars that it takes for unkind.
-        positive: Share of the texts of 4 and 5 stars that it takes for kind.
-        texts: How many were read.
+        negative: Share of the texts of 1 and 2 stars that are classified as negative.
+        positive: Share of the texts of 4 and 5 stars that are classified as positive.
+        texts: Number of these texts.
     """
 
     share: float
@@ -98,10 +99,10 @@ class Agreement:
 
 
 def agreement(stars: pl.Series, log_odds_D: np.ndarray) -> Agreement | None:
-    """Return how far the classifier agrees with the stars; None where there are no texts of one polarity.
+    """Return how often the classifier agrees with the stars; None if there are no texts of one polarity.
 
-    The interval of the mean of two shares is that of Zou and Donner 2008, of the Wilson intervals of each. A text of
-    which nothing is known agrees with no star.
+    The interval of the mean of two shares is that of Zou and Donner 2008, from the Wilson intervals of each. A text
+    without any known feature counts as disagreement.
     """
     sides = [(NEGATIVE, log_odds_D < 0), (POSITIVE, log_odds_D > 0)]
     shares, ends, texts = [], [], 0
@@ -127,7 +128,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def _positive(stars: pl.Expr) -> pl.Expr:
-    """True for kind ratings, false for unkind ones, null for the others."""
+    """Return True for positive ratings, False for negative ones, null for the others."""
     return pl.when(stars.is_in(list(POSITIVE))).then(True).when(stars.is_in(list(NEGATIVE))).then(False)
 
 

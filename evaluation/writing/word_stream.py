@@ -1,8 +1,8 @@
-"""Texts as streams of word fingerprints: what samples and training text are compared in, whatever a model's tokens are.
+"""Convert texts to streams of word fingerprints, to compare samples and training text for any vocabulary.
 
-Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded,
-so that a figure means the same for models of words, of parts of words and of characters, and no `<unk>` hides anything.
-A fingerprint is 64 bits wide: two different words share one with probability about 2^-64.
+Words are the pieces of the word unit (`models/tokens/words.py`: words, numbers, punctuation, line breaks), case folded.
+So a figure means the same for models of words, of sub-words and of characters, and `<unk>` never replaces a word. A
+fingerprint is 64 bits wide: two different words share one with probability about 2^-64.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WordStream:
 
     Args:
         words_N: Fingerprints (N,) uint64 of all words, one text after another; may be a memory map.
-        offsets: (D + 1,) where each text begins, and the end.
+        offsets: (D + 1,) position where each text begins, and the end.
     """
 
     words_N: np.ndarray
@@ -39,30 +39,30 @@ class WordStream:
 
     @property
     def lengths_D(self) -> np.ndarray:
-        """Words of each text."""
+        """Number of words of each text."""
         return np.diff(self.offsets)
 
     def head(self, texts: int) -> WordStream:
-        """Return the first texts alone."""
+        """Return the first *texts* texts only."""
         offsets = self.offsets[: texts + 1]
         return WordStream(self.words_N[: offsets[-1]], offsets)
 
     def first_words(self, words: int) -> WordStream:
-        """Return the first words alone; the text that they end in is cut, and those behind it are empty."""
+        """Return the first *words* words of the stream; the text at the cut is shortened, and later texts are empty."""
         return WordStream(self.words_N[:words], np.minimum(self.offsets, words))
 
     def cut_at(self, words: int) -> WordStream:
-        """Return the first words of each text alone."""
+        """Return each text cut to its first *words* words."""
         place_N = np.arange(len(self.words_N)) - np.repeat(self.offsets[:-1], self.lengths_D)
         lengths_D = np.minimum(self.lengths_D, words)
         return WordStream(self.words_N[place_N < words], np.concatenate([[0], np.cumsum(lengths_D)]))
 
     def documents_N(self) -> np.ndarray:
-        """Return the number of the text that each word stands in."""
+        """Return the number of the text that each word is in."""
         return np.repeat(np.arange(len(self)), self.lengths_D)
 
     def room_N(self) -> np.ndarray:
-        """Return how many words of its text are left from each word on, itself included."""
+        """Return the number of words from each word to the end of its text, itself included."""
         return np.repeat(np.asarray(self.offsets[1:]), self.lengths_D) - np.arange(len(self.words_N))
 
 
@@ -81,7 +81,10 @@ def word_stream(texts: pl.Series) -> WordStream:
 
 
 def write_word_stream(folder: Path, batches: Iterable[pl.Series]) -> WordStream:
-    """Write texts as words to *folder*, in the memory of one batch and 8 bytes a text; return them memory-mapped."""
+    """Write texts as words to *folder*, and return them memory-mapped.
+
+    Memory: one batch, and 8 bytes per text.
+    """
     lengths = [np.zeros(0, np.int64)]
     with (folder / WORDS_FILE).open("wb") as file:
         for texts in batches:
@@ -93,17 +96,17 @@ def write_word_stream(folder: Path, batches: Iterable[pl.Series]) -> WordStream:
 
 
 def open_word_stream(folder: Path) -> WordStream:
-    """Return what `write_word_stream` wrote."""
+    """Open the files that `write_word_stream` wrote."""
     path = folder / WORDS_FILE
     words_N = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
     return WordStream(words_N, np.load(folder / OFFSETS_FILE))
 
 
 def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
-    """Return the fingerprints of all stretches of n words from those of n − 1: polynomials over the words' own.
+    """Return the fingerprints of all n-grams from those of the (n − 1)-grams: polynomials over the words' fingerprints.
 
     Args:
-        hash_N: Those of n − 1 words, one for each word that starts one.
+        hash_N: Fingerprints of the (n − 1)-grams, one for each word that begins one.
         words_N: The words.
         n: At least 2.
     """
@@ -111,7 +114,7 @@ def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
 
 
 def ngrams(stream: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return fingerprints and text numbers of all stretches of n words that lie within one text, in order."""
+    """Return fingerprints and text numbers of all n-grams that lie within one text, in order."""
     hash_N = np.asarray(stream.words_N)
     for size in range(2, n + 1):
         hash_N = longer(hash_N, stream.words_N, size)
@@ -120,7 +123,7 @@ def ngrams(stream: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blocks(stream: WordStream, words: int) -> Iterator[tuple[int, WordStream]]:
-    """Yield whole texts in blocks of about so many words, at least one text each, and where each block begins."""
+    """Yield the begin of each block and whole texts of about *words* words, at least one text per block."""
     first = 0
     while first < len(stream):
         start = int(stream.offsets[first])
