@@ -1,8 +1,8 @@
-"""The data card: what a data set is, where it comes from, and what is known about it, on one page.
+"""Write the data card: facts and figures of a data set and its origin, on one page.
 
     draw(survey, Origin(dataset=facts, clean=facts, digests={...}), folder)
 
-writes `data_card.html` (pictures inside), `data_card.md` (tables only) and `figures/*.png`. After the idea of
+writes `data_card.html` (with embedded pictures), `data_card.md` (tables only) and `figures/*.png`. The idea comes from
 "datasheets for datasets" (Gebru et al. 2021).
 """
 
@@ -38,12 +38,12 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a data set comes from.
+    """Origin of a data set.
 
     Args:
         dataset: Facts of the ingestion (`corpus.ingestion.ingest`).
         clean: Facts of the cleaning (`corpus.cleaning.clean`).
-        digests: What identifies the results, e.g. {"dataset": "0123…", "clean": "…"}.
+        digests: Digests of the results by name, e.g. {"dataset": "0123…", "clean": "…"}.
         synthetic: Whether the reviews were written by the embedded grammar.
     """
 
@@ -83,7 +83,7 @@ def _pictures(survey: Survey, folder: Path) -> dict[str, Picture]:
 
 
 def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
-    """Return the data card as data; *pictures* by name, as far as there are some."""
+    """Return the data card as data; *pictures* by name, missing ones are left out."""
     profile, words = survey.profile, survey.words
     total = profile.total
     dates = sorted(total.months.counts)
@@ -233,7 +233,7 @@ def _dated(dated: int, reviews: int) -> str:
 
 
 def _reason(name: str) -> str:
-    """Return "train, near test" as a phrase."""
+    """Return a pair of splits, such as "train, near test", as a phrase."""
     return name.replace(", of ", ": same text in ").replace(", near ", ": nearly the same text in ")
 
 

@@ -1,4 +1,4 @@
-"""Figures of a data set: ratings, time, lengths, out-of-vocabulary words, the laws of Zipf and Heaps, contrasts."""
+"""Draw the figures of a data set: ratings, time, lengths, out-of-vocabulary words, Zipf's and Heaps' law, contrasts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evaluation.plots.canvas import GREY, PALETTE, canvas, literal, thousands
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
-"""Bins of the length histogram that are joined in the figure."""
+"""Number of bins of the length histogram that are joined in the figure."""
 
 
 def stars_figure(profile: Profile) -> Figure:
-    """Draw each side's share of reviews by rating; the sides of a good split look alike."""
+    """Draw each split's share of reviews by rating; the splits of a good split look alike."""
     figure, axes = canvas(7.5, 4.0)
     sides = {name: summary for name, summary in profile.sides.items() if summary.reviews}
     total = profile.total.stars
@@ -46,7 +46,7 @@ def stars_figure(profile: Profile) -> Figure:
 
 
 def months_figure(profile: Profile) -> Figure:
-    """Draw reviews per month, the sides on top of each other."""
+    """Draw reviews per month, with the splits stacked."""
     figure, axes = canvas(7.5, 3.6)
     months = month_range(profile.total.months.counts)
     below = np.zeros(len(months))
@@ -72,7 +72,7 @@ def months_figure(profile: Profile) -> Figure:
 
 
 def month_range(counts: dict[str, int]) -> list[str]:
-    """Return all months from the first to the last, those without reviews too; at most a hundred years of them."""
+    """Return all months from the first to the last, also those without reviews; at most the last hundred years."""
     if not counts:
         return []
     first, last = ((int(month[:4]) * 12 + int(month[5:]) - 1) for month in (min(counts), max(counts)))
@@ -113,7 +113,7 @@ def lengths_figure(profile: Profile) -> Figure:
 
 
 def _length_density(summary: Summary, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower edges and shares per doubling, of bins joined so that the integers do not show as teeth."""
+    """Return lower edges and shares per doubling; bins are joined, or integer lengths would make the curve jagged."""
     counts = np.array(summary.lengths[1:-1], float)
     cuts = [0]
     for index in range(1, len(edges)):
@@ -132,7 +132,7 @@ def oov_figure(words: WordStatistics) -> Figure:
         axes.plot(sizes, shares, color=SIDE_COLOURS[name], marker="o", markersize=5, linewidth=1.8, label=name)
     labelled = words.oov.get("test") or next(iter(words.oov.values()), [])
     for (before, _), (size, share) in pairwise([(0, 0.0), *labelled]):
-        place = (4, 7) if size > 1.6 * before else (-14, -16)  # of two close points one is labelled below
+        place = (4, 7) if size > 1.6 * before else (-14, -16)  # of two close points, label one below
         axes.annotate(
             f"{share:.2%}", (size, share), textcoords="offset points", xytext=place, fontsize=9, color=GREY
         )
@@ -174,7 +174,7 @@ def heaps_figure(words: WordStatistics) -> Figure:
 def _law_canvas(
     points: Sequence[tuple[int, int]], label: str, law: PowerLaw | None, fit: str
 ) -> tuple[Figure, Axes]:
-    """Draw points and the fitted line on log scales: strong where it was fitted, dotted beyond."""
+    """Draw points and the fitted line on log scales: solid in the fitted range, dotted beyond."""
     figure, axes = canvas(7.5, 4.4)
     if points:
         axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label=label)
@@ -187,7 +187,7 @@ def _law_canvas(
 
 
 def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
-    """Draw the words that tell 1-star from 5-star reviews best, most telling on top."""
+    """Draw the words that distinguish 1-star from 5-star reviews best, the strongest on top."""
     figure, (left, right) = canvas(8.5, 1.3 + 0.27 * number, columns=2)
     low = [row for row in words.contrast if row[1] < 0][:number]
     high = [row for row in reversed(words.contrast) if row[1] > 0][:number]
@@ -206,7 +206,7 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
 
 
 def names_figure(summary: Summary, number: int = 15) -> Figure:
-    """Draw the commonest categories and cities of the reviewed businesses."""
+    """Draw the most frequent categories and cities of the reviewed businesses."""
     figure, both = canvas(8.5, 1.3 + 0.27 * number, columns=2)
     known = (summary.categories.top(number), summary.cities.top(number))
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):

@@ -1,4 +1,4 @@
-"""A report as data, and as one HTML page that needs nothing else, or as Markdown. All text is escaped."""
+"""Represent a report as data, and render it as one self-contained HTML page or as Markdown; all text is escaped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ p, li { max-width: 46rem; }
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; *words* aligns all columns to the left, else all but the first are numbers."""
+    """Rows of text under a header; *words* aligns all columns to the left, otherwise all but the first are numbers."""
 
     header: tuple[str, ...]
     rows: Sequence[Sequence[str]]
@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, and in words what it shows."""
+    """A PNG file, and a description of its content."""
 
     path: Path
     alt: str
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it, in this order."""
+    """A heading and its content, in the order of the fields."""
 
     title: str
     text: str = ""
@@ -57,7 +57,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: title, a sentence, figures at a glance as (value, what), sections."""
+    """A report: title, lead sentence, key figures as (value, label), sections."""
 
     title: str
     lead: str
@@ -65,7 +65,7 @@ class Page:
     sections: Sequence[Section] = field(default_factory=tuple)
 
     def to_html(self) -> str:
-        """Return one page with its pictures inside, for screens of any width and for paper."""
+        """Return one page with embedded pictures, for screens of any width and for paper."""
         tiles = "".join(
             f"<div class=tile><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in self.tiles
         )

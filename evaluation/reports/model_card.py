@@ -1,7 +1,7 @@
-"""The card of a registered model: what it is, what it is for, how good it is, and where it must not be trusted.
+"""Write the model card of a registered model: description, intended use, figures, and limits.
 
-After Mitchell et al. 2019 ("Model cards for model reporting"). Everything in it is read from the run: what was not
-measured is said to be so.
+The structure follows Mitchell et al. 2019 ("Model cards for model reporting"). All facts are read from the run; the
+card says which ones were not measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = (
     "and API keys"
 )
 COPYING = 2.0
-"""A model that copies this many times as many 8-grams as people write again is said to copy."""
+"""A model that copies this many times the share of 8-grams that people repeat is reported as copying."""
 USES = (
     "Meant for: suggesting the next word of a review, telling how usual a review is (bits per byte), writing example "
     "reviews for tests and teaching.",
@@ -45,8 +45,8 @@ def model_card(results: RunResults, name: str = "reviewlm") -> str:
     """Return the card of the winner of a run as Markdown.
 
     Args:
-        results: Of the run that registered it.
-        name: Of the registered model.
+        results: Results of the run that registered it.
+        name: Name of the registered model.
     """
     model, row = results.model(results.winner), results.row(results.winner)
     sections = [
@@ -65,12 +65,12 @@ def model_card(results: RunResults, name: str = "reviewlm") -> str:
 
 
 def pointer(run_link: str) -> str:
-    """Return the sentence by which a version's description leads to its card."""
+    """Return the sentence in a version's description that links to its model card."""
     return f"Model card: `{CARD_FILE}` among the artifacts of [its run]({run_link})."
 
 
 def _glance(results: RunResults, model: ModelResults, row: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what the model is, as (value, what)."""
+    """Return the key facts of the model, as (value, label)."""
     whole = row.get("parameters")
     found = [
         (model.kind, "kind"), (model.unit, "unit of its vocabulary"), (model.adaptation, "adaptation"),
@@ -93,7 +93,7 @@ def _about_figures(results: RunResults) -> str:
 
 
 def _figures(results: RunResults, row: dict[str, Any]) -> Table:
-    """Return the winner's figures with their intervals, those of the baseline beside them."""
+    """Return the winner's figures with their intervals, next to those of the baseline."""
     against = baseline_of(results.against, results.winner)
     compared = against != results.winner and against in results.table["model"].to_list()
     base = results.row(against) if compared else None
@@ -156,7 +156,7 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
 
 
 def _memorisation(model: ModelResults) -> Iterator[str]:
-    """Yield what the audit found, or that there was none."""
+    """Yield the findings of the audit, or a sentence that there was none."""
     audit = model.audit
     if not audit:
         yield "Memorisation was not audited: it may write parts of its training text word by word."
@@ -184,7 +184,7 @@ def _gate(results: RunResults) -> Iterator[Section]:
 
 
 def _asking(results: RunResults, name: str) -> str:
-    """Return how to load and ask the model, as Markdown with code."""
+    """Return how to load and query the model, as Markdown with code."""
     where = f"models:/{name}/{results.version}" if results.version is not None else f"models:/{name}@champion"
     reference = results.version if results.version is not None else "champion"
     lines = [

@@ -1,4 +1,4 @@
-"""A comparison of n-gram models as tables and pictures: for a person, for a spreadsheet, for a program."""
+"""Write a comparison of n-gram models as CSV tables, JSON and pictures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FILE = "comparison.json"
 
 
 def method_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return one row per method: its perplexity at every order (infinity stays, None for scores).
+    """Return one row per method: its perplexity at every order (infinity is kept, None for scores).
 
-    Then, of the highest order, the tokens that it calls impossible and the seconds that it took.
+    Further columns for the highest order: the number of tokens with probability 0 and the seconds that the method took.
     """
     orders = sorted({row.order for row in rows})
     table = []
@@ -65,7 +65,7 @@ def curve_table(curve: Sequence[Pruned]) -> list[dict[str, Any]]:
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """Return all of it as JSON values; null where there is no (finite) number."""
+    """Return the whole comparison as JSON values; null if there is no (finite) number."""
     return {
         "words": found.words, "oov": found.oov, "best": found.best,
         "tokens": dict(zip(("train", "choose", "measure"), found.tokens, strict=True)),
@@ -77,7 +77,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def write(found: Comparison, folder: Path) -> list[Path]:
-    """Write tables (CSV), everything as JSON, and the pictures; return the files."""
+    """Write tables (CSV), the whole comparison as JSON, and the pictures; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "models": [_flat(row) for row in found.rows],
@@ -89,7 +89,7 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     for name, rows in tables.items():
         if rows:
             files.append(folder / f"{name}.csv")
-            # Not by polars, whose errors of a full disk have no number.
+            # Not by polars: its errors for a full disk have no errno.
             write_output(files[-1], csv_text(pl.DataFrame(rows, infer_schema_length=None)))
     files.append(folder / FILE)
     write_output(files[-1], json.dumps(as_json(found), indent=1, allow_nan=False) + "\n")

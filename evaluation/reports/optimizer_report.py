@@ -1,4 +1,4 @@
-"""A range test and a comparison of optimisers as tables, JSON and pictures in a folder."""
+"""Write a learning-rate range test and a comparison of optimisers as tables, JSON and pictures into a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES = ("optimizers", "optimizers_by_rate")
 
 
 def rates_as_json(sweep: RateSweep) -> dict[str, Any]:
-    """Return a range test as JSON values, with the suggestion; losses that are no nats have a name of their own."""
+    """Return a range test as JSON values, with the suggestion; losses that are not nats get another name."""
     values = {"suggestion": sweep.suggestion, **asdict(sweep)}
     if not values.pop("in_nats"):
         values["estimator_loss"] = values.pop("nats")
@@ -41,7 +41,7 @@ def write_rates(sweep: RateSweep, folder: Path, name: str, used: float | None = 
 
 
 def optimizer_table(found: OptimizerComparison) -> list[dict[str, Any]]:
-    """Return one row per rule, best first: its best rate, what it reached, steps, seconds, and all rates tried."""
+    """Return one row per rule, best first: best rate, final loss, updates, seconds, and all rates tried."""
     return [
         {
             "optimizer": best.optimizer,
@@ -60,14 +60,14 @@ def optimizer_table(found: OptimizerComparison) -> list[dict[str, Any]]:
 
 
 def comparison_as_json(found: OptimizerComparison) -> dict[str, Any]:
-    """Return a comparison as JSON values; null where a trial diverged or failed, and for a rate that was not found."""
+    """Return a comparison as JSON values; null for a diverged or failed trial, and for a rate that was not found."""
     sizes = {"train_tokens": found.train_tokens, "validation_tokens": found.validation_tokens, "epochs": found.epochs}
     trials = [{**asdict(trial), "rate": _number(trial.rate), "final": _number(trial.final)} for trial in found.trials]
     return {**sizes, "best": optimizer_table(found), "trials": trials}
 
 
 def comparison_figures(found: OptimizerComparison) -> dict[str, Figure]:
-    """Return the pictures of a comparison by the names of their files; by rate only where a rule had several."""
+    """Return the pictures of a comparison by file name; the one by rate only if a rule had several rates."""
     by_rule, by_rate = PICTURES
     drawn = {by_rule: courses(found)}
     if len(found.trials) > len(found.best):
@@ -76,9 +76,9 @@ def comparison_figures(found: OptimizerComparison) -> dict[str, Figure]:
 
 
 def write_trials(found: OptimizerComparison, folder: Path) -> list[Path]:
-    """Write a comparison, also one that is not finished, as table (CSV) and JSON into a folder; return the files.
+    """Write a comparison, also an unfinished one, as table (CSV) and JSON into a folder; return the files.
 
-    Pictures of an earlier comparison are removed from it.
+    Pictures of an earlier comparison in the folder are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:

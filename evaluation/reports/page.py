@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of texts, tables and figures: it can be mailed, and opens without a network."""
+"""Build a self-contained HTML page from texts, tables and figures; it can be mailed and opened without a network."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ nav ul { columns: 14rem; margin: 0; padding-left: 1.2rem; } summary { cursor: po
 
 
 def escape(text: str) -> str:
-    """Return raw text for HTML, also between the quotes of an attribute; nothing in it turns the reading direction."""
+    """Return raw text escaped for HTML, also for quoted attributes; direction and control characters become visible."""
     return html.escape(visible(text))
 
 
 class Amount(str):
-    """A number as it is to be shown, with its unit or interval: stands to the right in a table."""
+    """A number as text, with its unit or interval; aligned to the right in a table."""
 
 
 def page(title: str, lead: str, parts: Iterable[str], style: str = "") -> str:
     """Return a whole HTML document.
 
     Args:
-        title: Plain text, also the heading.
+        title: Plain text, also used as the heading.
         lead: Plain text below it.
-        parts: HTML, such as the other functions of this module make.
+        parts: HTML, as returned by the other functions of this module.
         style: CSS of these parts.
     """
     return (
@@ -67,7 +67,7 @@ def page(title: str, lead: str, parts: Iterable[str], style: str = "") -> str:
 
 
 def section(title: str, *parts: str, anchor: str = "") -> str:
-    """Return a heading and what stands below it; *anchor* is what a link in `contents` names."""
+    """Return a heading and its content; *anchor* is the target of links in `contents`."""
     here = f' id="{escape(anchor)}"' if anchor else ""
     return f"<h2{here}>{escape(title)}</h2>\n" + "\n".join(parts)
 
@@ -79,12 +79,12 @@ def contents(titles: Mapping[str, str]) -> str:
 
 
 def folded(summary: str, *parts: str) -> str:
-    """Return parts that a reader opens by a click on *summary*."""
+    """Return parts that are hidden until the reader clicks on *summary*."""
     return f"<details><summary>{escape(summary)}</summary>\n" + "\n".join(parts) + "\n</details>"
 
 
 def listing(text: str) -> str:
-    """Return text as it stands, such as a command or a configuration."""
+    """Return preformatted text, such as a command or a configuration."""
     return f"<pre><code>{escape(text)}</code></pre>"
 
 
@@ -94,13 +94,13 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
-    """Return rows as a table with the keys of the first as its head; numbers stand to the right."""
+    """Return rows as a table with the keys of the first row as its head; numbers are aligned to the right."""
     if not rows:
         return "<p>none</p>"
     head = "".join(f'<th scope="col"{_kind(value)}>{escape(str(name))}</th>' for name, value in rows[0].items())
     body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    # A table that is wider than the screen moves within its own frame, also by the keyboard.
+    # A table that is wider than the screen scrolls within its frame, also by the keyboard.
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption or "table")}"><table>{above}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -116,25 +116,25 @@ def _cell(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    """Return the attribute by which numbers, and what stands above them, stand to the right."""
+    """Return the attribute that aligns numbers, and the heads of their columns, to the right."""
     number = isinstance(value, Amount | int | float) and not isinstance(value, bool)
     return ' class="number"' if number else ""
 
 
 def picture(figure: Figure, caption: str) -> str:
-    """Return a figure with its caption, the image inside the page."""
+    """Return a figure with its caption; the image is embedded in the page."""
     return image(png(figure), caption)
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as an image; equal figures give equal bytes."""
+    """Return a figure as a PNG image; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def image(content: bytes, caption: str, alt: str = "") -> str:
-    """Return a PNG image with its caption, inside the page; *alt* is read out in its place."""
+    """Return an embedded PNG image with its caption; *alt* is the text for screen readers."""
     return (
         f'<figure><div class="wide" tabindex="0"><img alt="{escape(alt or caption)}" '
         f'src="data:image/png;base64,{base64.b64encode(content).decode()}"></div>'
@@ -143,5 +143,5 @@ def image(content: bytes, caption: str, alt: str = "") -> str:
 
 
 def quotation(text: str) -> str:
-    """Return somebody's words."""
+    """Return a text as a quotation."""
     return f"<blockquote>{escape(text)}</blockquote>"

@@ -1,9 +1,9 @@
-"""The report of a run: one page that needs nothing else, with what was found, how sure it is, and how to get it again.
+"""Write the report of a run: one self-contained page with results, their uncertainty, and how to repeat the run.
 
     pictures = pictures_of(results)
     Path("report.html").write_text(report(results, pictures), encoding="utf-8")
 
-What a run did not measure is left out with a word. See `docs/report.md`.
+For results that a run did not measure, the page shows a short remark instead. See `docs/report.md`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Part:
 
 
 def report(results: RunResults, pictures: Sequence[Picture]) -> str:
-    """Return the whole page; *pictures* are those of `report_pictures.pictures_of`."""
+    """Return the whole page.
+
+    *pictures* are those of `evaluation.reports.report_pictures.pictures_of`.
+    """
     parts = list(_parts(results, pictures))
     kind = "" if results.decision is None else "good" if results.decision.promote else "bad"
     lead = " · ".join(f"{name}: {value}" for name, value in results.run.items())
@@ -73,7 +76,7 @@ def _parts(results: RunResults, pictures: Sequence[Picture]) -> Iterator[Part]:
 
 
 def _compared(results: RunResults) -> list[str]:
-    """Return the table of the static models, and below it that of the models that adapt, if there are any."""
+    """Return the table of the static models, followed by that of the adaptive models, if there are any."""
     static, adapting = tables.models(results, adapting=False), tables.models(results, adapting=True)
     found = [table(static)] if static else []
     if adapting:

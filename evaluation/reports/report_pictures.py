@@ -1,4 +1,4 @@
-"""The figures of a run's report: which there are, how to read each, and what it shows."""
+"""Select the figures of a run's report, with a caption for each: how to read it, and its finding."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from evaluation.scoring.surprisal import Reading, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 
 SHOWN = 6
-"""Models in one figure, where more would hide each other; curves, bars and costs show all."""
+"""Maximum number of models in one figure, so that they do not hide each other; curves, bars and costs show all."""
 CURVES, MODELS, SLICES, TOKENS, CALIBRATION, AUDIT = "curves", "models", "slices", "tokens", "calibration", "audit"
 """Sections of the report that have figures."""
 NOT_ON_THE_PAGE = ""
-"""Section of a figure that the page has as text."""
+"""Section of a figure that the page shows as text."""
 HEAT_REVIEWS, HEAT_MODELS = 4, 3
-"""Sample reviews that are shown token by token, and models below each other."""
+"""Number of sample reviews that are shown token by token, and of models per review."""
 READING_OF_SLICES = {
     True: "Mean bits per token of the slice's tokens; whiskers or bands: bootstrap intervals.",
     False: "Bits per byte of the slice's reviews, unknown words spelt out; whiskers or bands: bootstrap intervals.",
@@ -43,11 +43,11 @@ class Picture:
     """A figure with its words.
 
     Args:
-        name: Of its file, without the ending.
-        section: Where it stands in the report, or `NOT_ON_THE_PAGE`.
+        name: Name of its file, without the ending.
+        section: Its section of the report, or `NOT_ON_THE_PAGE`.
         figure: The figure.
         reading: How to read it.
-        finding: What it shows here; empty where nothing is to be said.
+        finding: Its finding for this run; empty if there is none.
     """
 
     name: str
@@ -58,17 +58,17 @@ class Picture:
 
     @cached_property
     def png(self) -> bytes:
-        """The figure as an image."""
+        """The figure as a PNG image."""
         return png(self.figure)
 
     @property
     def caption(self) -> str:
-        """What stands below it."""
+        """The text below it."""
         return " ".join(filter(None, (self.reading, self.finding)))
 
 
 def pictures_of(results: RunResults) -> list[Picture]:
-    """Draw every figure that there are data for."""
+    """Draw every figure for which the run has data."""
     return [
         *_of_models(results),
         *_of_slices(results),
@@ -79,7 +79,7 @@ def pictures_of(results: RunResults) -> list[Picture]:
 
 
 def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
-    """Return what is shown of sample reviews: the winner and some other models, and the ids of the reviews."""
+    """Return the models (the winner first) and the ids of the sample reviews that are shown token by token."""
     readings = [
         Reading(model.name, model.unit, model.tokens)
         for model in results.shown(HEAT_MODELS)
@@ -136,7 +136,7 @@ def _of_slices(results: RunResults) -> Iterator[Picture]:
             words.said_of_worst(results),
         )
     for (dimension,), own in results.slices.group_by("dimension", maintain_order=True):
-        if own["slice"].n_unique() < 2:  # there is nothing to compare
+        if own["slice"].n_unique() < 2:  # nothing to compare
             continue
         tokens = dimension in OF_TOKENS
         yield Picture(
@@ -236,7 +236,7 @@ def _styles(results: RunResults) -> dict[str, dict[str, Any]]:
 
 
 def _vocabularies(results: RunResults) -> dict[str, str]:
-    """Return what to call the vocabulary of each model: its unit, and digits of its digest where units are equal."""
+    """Return a name for the vocabulary of each model: its unit, with digits of its digest if units are equal."""
     digests = {model.name: model.vocabulary for model in results.models}
     units = {model.name: model.unit or "tokens" for model in results.models}
     several = {unit for unit in units.values() if len({digests[name] for name in units if units[name] == unit}) > 1}

@@ -1,4 +1,4 @@
-"""The tables of a run's report, as rows."""
+"""Build the tables of a run's report, as rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "of the product peak": lambda row: _share(row.get("product_peak_share")),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
-"""Columns of `models` and `costs`, in this order; one that no model has a figure for is left out."""
+"""Columns of `models` and `costs`, in this order; a column without a figure for any model is left out."""
 AUDITED = {
     "longest_copied": "longest copied run of words",
     "distinct_1": "distinct words",
@@ -62,11 +62,11 @@ AUDITED = {
 
 
 def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
-    """Return the comparison table, each figure with its interval; also what was measured on a sample only.
+    """Return the comparison table, each figure with its interval, with figures that were measured on a sample only.
 
     Args:
-        results: Of the run.
-        adapting: Of the models that adapt to what they read alone (True), of static ones alone (False), or of all.
+        results: Results of the run.
+        adapting: True for adaptive models only, False for static models only, None for all.
     """
     observed = {model.name: model.observed for model in results.models}
     rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
@@ -75,7 +75,7 @@ def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
 
 
 def about_adapting(results: RunResults) -> str:
-    """Return what belongs above the table of the models that adapt."""
+    """Return the text above the table of the adaptive models."""
     base = next((row["baseline"] for row in results.table.to_dicts() if _adapts(row) and row.get("baseline")), "")
     gains = f"gains are over {base}, which adapts too" if base else (
         "there is no gain, since no variant of the baseline that adapts is in this run"
@@ -91,7 +91,7 @@ def _adapts(row: Row) -> bool:
 
 
 def costs(results: RunResults) -> list[Row]:
-    """Return size and time of each model; nothing where none was measured."""
+    """Return size and time of each model; an empty list if none was measured."""
     rows = _written(results.table.to_dicts(), COST_COLUMNS)
     return rows if rows and len(rows[0]) > 1 else []
 
@@ -109,14 +109,14 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def _named(row: Row) -> str:
-    """Return the model with its unit, and how it adapts to what it is measured on."""
+    """Return the model's name with its unit, and how it adapts to the text that it is measured on."""
     unit = f" ({row['unit']})" if row.get("unit") else ""
     way = row.get("adaptation", STATIC)
     return f"{row['model']}{unit}" + ("" if way == STATIC else f", {way}")
 
 
 def rules(decision: Decision) -> list[Row]:
-    """Return one row per rule of the gate; those that failed first."""
+    """Return one row per rule of the gate, failed rules first."""
     order = {False: 0, True: 1, None: 2}
     named = zip(decision.rules, decision.rows(), strict=True)
     rows = [row for _, row in sorted(named, key=lambda pair: order[pair[0].passed])]
@@ -163,7 +163,7 @@ def named(values: Mapping[str, Any]) -> list[Row]:
 
 
 def digests(results: RunResults) -> list[Row]:
-    """Return the digests of data and models: what the store and the lineage know them by."""
+    """Return the digests of data and models, which identify them in the store and the lineage."""
     rows = [{"of": name, "digest": digest} for name, digest in results.digests.items()]
     return rows + [
         {"of": f"{model.name}: {what}", "digest": digest}
@@ -173,7 +173,7 @@ def digests(results: RunResults) -> list[Row]:
 
 
 def policies(results: RunResults) -> list[Row]:
-    """Return what has to be said beside the figures; where models differ, each with its own words."""
+    """Return the policies of the figures; if models differ, one row per variant with its models."""
     rows = []
     for name in dict.fromkeys(name for model in results.models for name in model.policies):
         said: dict[str, list[str]] = {}
@@ -186,7 +186,7 @@ def policies(results: RunResults) -> list[Row]:
 
 
 def _share_with_interval(row: Row, column: str) -> str:
-    """Return a share with its interval below it, as far as the row has one."""
+    """Return a share with its interval below it, if the row has one."""
     low, high = row.get(f"{column}_lo"), row.get(f"{column}_hi")
     span = "" if low is None or high is None else f"\n({_share(low)} to {_share(high)})"
     return _share(row.get(column)) + span

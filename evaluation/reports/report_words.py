@@ -1,4 +1,4 @@
-"""Numbers and findings of a run in words: the headline of the report, and what each figure shows."""
+"""Put numbers and findings of a run into words: the headline of the report, and the finding of each figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BITS = "open_bits_per_byte"
 
 
 def amount(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many significant digits; "–" where there is none."""
+    """Return a number with *digits* significant digits; "–" if there is none."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -28,7 +28,7 @@ def amount(value: float | None, digits: int = 4) -> str:
 
 
 def with_interval(row: Mapping[str, Any], column: str, digits: int = 4, below: bool = False) -> str:
-    """Return a figure with its interval, as far as the row has one: "1.234 (1.201 to 1.262)", or on two lines."""
+    """Return a figure with its interval, if the row has one: "1.234 (1.201 to 1.262)", or on two lines."""
     value, low, high = row.get(column), row.get(f"{column}_lo"), row.get(f"{column}_hi")
     between = "\n" if below else " "
     span = "" if low is None or high is None else f"{between}({amount(low, digits)} to {amount(high, digits)})"
@@ -36,7 +36,7 @@ def with_interval(row: Mapping[str, Any], column: str, digits: int = 4, below: b
 
 
 def headline(results: RunResults) -> str:
-    """Return which model won, by how much, and whether it was promoted and why."""
+    """Return which model won, by how much, and whether and why it was promoted."""
     row = results.row(results.winner)
     span = f" ({results.confidence:.0%} interval {_span(row)})" if row.get(f"{BITS}_lo") is not None else ""
     sentence = (
@@ -47,7 +47,7 @@ def headline(results: RunResults) -> str:
 
 
 def outcome(results: RunResults) -> str:
-    """Return what the gate did with the winner, and why."""
+    """Return the gate's decision about the winner, with its reason."""
     decision = results.decision
     if decision is None:
         return "The gate was not asked: the registry is as it was."
@@ -63,7 +63,7 @@ def _span(row: Mapping[str, Any]) -> str:
 
 
 def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
-    """Return how far a model is from baseline and floor."""
+    """Return the difference of a model to the baseline and the floor."""
     gain, base, parts = row.get("gain"), baseline_of(results.against, row["model"]), []
     if gain is not None and base and row["model"] != base:
         parts.append(f"{abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {base}")
@@ -73,7 +73,7 @@ def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
 
 
 def said_of_curves(results: RunResults) -> str:
-    """Return where the lowest validation perplexity of each vocabulary was reached."""
+    """Return where each vocabulary's lowest validation perplexity was reached."""
     best: dict[str, tuple[float, str, float]] = {}
     for model in results.models:
         points = [
@@ -89,7 +89,7 @@ def said_of_curves(results: RunResults) -> str:
 
 
 def said_of_bars(results: RunResults) -> str:
-    """Return the best model on the test reviews and its distances."""
+    """Return the best model on the test reviews and its differences to baseline and floor."""
     rows = results.table.to_dicts()
     best = {way: next((row for row in rows if (row.get("adaptation", STATIC) != STATIC) == way), None)
             for way in (False, True)}  # fmt: skip
@@ -103,7 +103,7 @@ def said_of_bars(results: RunResults) -> str:
 
 
 def said_of_slices(results: RunResults, dimension: str) -> str:
-    """Return in which slices of a dimension the winner needs the most and the fewest bits."""
+    """Return the slices of a dimension in which the winner needs the most and the fewest bits."""
     if results.slices is None:
         return ""
     column = "bits_per_token" if dimension in OF_TOKENS else BITS
@@ -119,7 +119,7 @@ def said_of_slices(results: RunResults, dimension: str) -> str:
 
 
 def said_of_worst(results: RunResults) -> str:
-    """Return the winner's slice farthest above its own whole, and where it surely loses against the baseline."""
+    """Return the winner's slice farthest above its own whole, and where it is surely worse than the baseline."""
     if results.slices is None:
         return ""
     own = results.slices.filter(pl.col("model") == results.winner)
@@ -141,7 +141,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:
-    """Return how often the winner's first guess was right, and one of its first ten."""
+    """Return how often the winner's first guess was right, and one of its first ten guesses."""
     tokens = _tokens_of(models, winner)
     if tokens is None or not len(tokens):
         return ""
@@ -150,7 +150,7 @@ def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:
 
 
 def said_of_certainty(models: Sequence[ModelResults], winner: str) -> str:
-    """Return what the winner expected to pay for a token, and what it paid."""
+    """Return the winner's expected and actual bits per token."""
     tokens = _tokens_of(models, winner)
     finite = None if tokens is None else tokens.filter(pl.col("nats").is_finite() & pl.col("entropy").is_finite())
     if finite is None or not len(finite):
@@ -176,7 +176,7 @@ def said_of_calibration(models: Sequence[ModelResults]) -> str:
 
 
 def said_of_copying(results: RunResults) -> str:
-    """Return how much of the winner's 8-grams is copied, beside held-out reviews, and the longest copied run."""
+    """Return the copied share of the winner's 8-grams, that of held-out reviews, and the longest copied span."""
     audit = results.model(results.winner).audit
     share, real, longest = (audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied"))
     if share is None:
