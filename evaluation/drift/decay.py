@@ -58,7 +58,7 @@ class Decay:
 
     @property
     def sentence(self) -> str:
-        """The verdict, with its numbers."""
+        """The verdict in a sentence, with its numbers."""
         if not self.month:
             return f"no month after {self.until} has enough new reviews to judge by"
         share = self.change / self.reference

@@ -127,7 +127,7 @@ def _figure(judged: Judged, level: float) -> Figure:
 
 
 def flagged_sentence(report: DriftReport, names: Sequence[str] = ()) -> str:
-    """Return one line for logs and events."""
+    """Return a sentence about the flagged figures, for logs and events."""
     flagged = list(names or report.drifted)
     if not flagged:
         return f"no drift: {report.reviews:,} new reviews look like those the champion knows"

@@ -38,7 +38,7 @@ class RuleOutcome:
 
     @property
     def outcome(self) -> str:
-        """"passed", "failed" or "not applicable"."""
+        """Outcome in words: "passed", "failed" or "not applicable"."""
         return MARKS[self.passed]
 
 

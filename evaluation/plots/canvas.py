@@ -55,7 +55,7 @@ def literal(text: str) -> str:
 
 
 def thousands(value: float) -> str:
-    """Return 1500 as "1.5 k"."""
+    """Return a number with a unit: 1500 as "1.5 k"."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g} {suffix}"

@@ -93,7 +93,7 @@ def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: s
     _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", colours, "{:.4g}")
     _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
     one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
-    # Perplexities of a unigram and of a network differ by a factor of a hundred; 1 is the lowest possible perplexity.
+    # Log axis from 1, the lowest possible perplexity: a unigram and a network differ by a factor of a hundred.
     left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
     left.set_xscale("log")
     plain_log_ticks(left.xaxis)

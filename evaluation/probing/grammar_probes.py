@@ -77,7 +77,7 @@ def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
                 pair = f"{review} {number}"
                 drawn = _probe(swap.kind, text[: swap.at], swap.old, swap.new, swap.name, stars, pair)
                 made = _probe(swap.kind, before, swap.new, swap.old, swap.other, stars, pair)
-                probes += [drawn, replace(made, distance=drawn.distance)]  # names differ in length; a pair is one place
+                probes += [drawn, replace(made, distance=drawn.distance)]  # a pair has one distance
     return probes
 
 

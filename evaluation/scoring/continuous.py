@@ -63,7 +63,7 @@ class ContinuousFigure:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats of a token)."""
+        """exp(nats per token)."""
         return float(np.exp(self.nats / self.tokens))
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Figures:
 
     @property
     def bits_per_token(self) -> float:
-        """l in perplexity = 2^l."""
+        """Mean bits per token: l in perplexity = 2^l."""
         return _ratio(self.nats / LN2, self.tokens)
 
     @property

@@ -29,7 +29,7 @@ from evaluation.statistics.groups import effective_number
 
 ROUNDING = 1e-13
 MOST_ERRORS = 1_000.0
-"""Maximum width in standard errors: a wider interval says no more, and cannot be read."""
+"""Maximum distance of an end from the estimate, in standard errors: wider intervals say no more and cannot be read."""
 
 
 @dataclass(frozen=True)

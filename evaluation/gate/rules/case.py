@@ -246,7 +246,7 @@ def at_most(name: str, value: float | None, limit: float | None, detail: str) ->
 
 
 def change(gain: float) -> str:
-    """Return a gain in words that go before the name of a model."""
+    """Return a gain in words, to be followed by the name of a model."""
     if gain == 0:
         return "exactly as good as"
     return f"{abs(gain):.2%} {'better' if gain > 0 else 'worse'} than"

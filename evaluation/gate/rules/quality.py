@@ -9,7 +9,7 @@ from evaluation.gate.rules.case import MORE_REVIEWS, Case, Gain, change
 
 NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
 ROUNDING = 1e-9
-"""Bits per byte."""
+"""Rounding error allowed below the floor, in bits per byte."""
 
 
 def not_below_floor(case: Case) -> RuleOutcome:
