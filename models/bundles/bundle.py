@@ -1,8 +1,8 @@
-"""A model as a folder of data: specification, vocabulary, weights or tables. No code, nothing pickled.
+"""Save and load a model as a folder of data: specification, vocabulary, weights or tables. No code, no pickles.
 
 `spec.json` is written last and lists the SHA-256 of every other file, so its own hash identifies the whole bundle.
-Three probe texts and the nats that the model gave them are recomputed on load: a model that answers differently under
-another version of this package is refused instead of silently changed.
+It also has probe texts with the model's nats, which are computed again on load. If this version of the package gives
+other nats, the bundle is refused, so that a model cannot change silently.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from .bundle_form import NAMES, require_form
 FORMAT = 1
 SPEC = "spec.json"
 PROBE_TOLERANCE = 1e-3
-"""Relative. Number formats round differently from machine to machine (bf16 keeps 8 bits); a changed rule does more."""
+"""Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes the nats more."""
 EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
 
 
 
 @dataclass(frozen=True)
 class TextScore:
-    """What a model thinks of one text.
+    """The scores of a model for one text.
 
     Args:
-        tokens: Scored tokens: those of the text and its end.
+        tokens: Number of scored tokens: the text and its end.
         bytes: UTF-8 length of the text in normal form, plus 1 for its end.
         nats: −log p of the scored tokens.
-        oov: Tokens that are `<unk>`.
+        oov: Number of `<unk>` tokens (out-of-vocabulary words).
         per_token: Name and nats of each scored token, in order.
-        spelling_nats: What the tokens leave out, the letters of unknown words for one (`models/tokens/spelling.py`).
+        spelling_nats: Nats of what the tokens leave out, such as the letters of unknown words
+            (`models/tokens/spelling.py`).
     """
 
     tokens: int
@@ -52,25 +53,25 @@ class TextScore:
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits of a byte of text, unknown words spelt out: the figure that compares texts, and models."""
+        """Bits per byte of text, including the spelling of unknown words: use it to compare texts or models."""
         return (self.nats + self.spelling_nats) / self.bytes / log(2)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits of a byte of text at the price of `<unk>`: a text of unknown words looks cheap by it."""
+        """Bits per byte of text with `<unk>` as one token: too low for a text with many unknown words."""
         return self.nats / self.bytes / log(2)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model with all that is needed to use it.
+    """A model with everything that is needed to use it.
 
     Args:
         spec: Its options.
-        vocabulary: Its tokens.
+        vocabulary: Its vocabulary.
         model: The model itself.
-        facts: What was recorded of its making (data digest, figures).
-        digest: SHA-256 that identifies all of its files; empty before it is saved.
+        facts: Facts recorded about its training (data digest, figures).
+        digest: SHA-256 that identifies all of its files; empty unless it was loaded from a folder.
         stars_prior: Shares of the ratings 0 (unknown) to 5 in the training reviews.
     """
 
@@ -82,10 +83,10 @@ class Bundle:
     stars_prior: tuple[float, ...] = EQUAL_STARS
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
-        """Return the nats of one text, which is brought into normal form first and read from the fresh state.
+        """Return the scores of one text, which is first brought into normal form and read from the start state.
 
         Raises:
-            ModelError: kind "input": *stars* is none of None and 0 to 5.
+            ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         require_stars(stars)
         clean = self.vocabulary.normal_form.apply(text)
@@ -117,16 +118,16 @@ def save_bundle(
     probes: Sequence[tuple[str, int]],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write a bundle; what the folder held under the same names is replaced.
+    """Write a bundle; files of the same names in the folder are replaced.
 
     Args:
-        folder: Made if need be.
+        folder: Folder of the bundle; created if missing.
         spec: The model's options.
         vocabulary: The model's vocabulary.
-        model: Writes its own files.
+        model: The model, which writes its own files.
         probes: Texts and stars whose nats are computed here and again on every load.
-        facts: JSON values to record, `stars_prior` (see `models/streams.py`) among them; without it all five ratings
-            count as equally likely.
+        facts: JSON values to record, also `stars_prior` (see `models/streams.py`); without it all five ratings are
+            equally likely.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,13 +156,13 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
     """Open a bundle.
 
     Args:
-        folder: What `save_bundle` wrote.
-        device: Where the model is put, "cpu" or "cuda".
+        folder: Folder that `save_bundle` wrote.
+        device: Device of the model, "cpu" or "cuda".
         check_probes: Score the probe texts and compare.
 
     Raises:
-        ModelError: kind "bundle": not a bundle, newer than this version, damaged, its vocabulary is not the one it was
-            trained with, or it answers differently from when it was saved.
+        ModelError: kind "bundle": the folder is not a bundle, it is newer than this version or damaged, its vocabulary
+            is not the one of the training, or the model gives other scores than when it was saved.
     """
     folder = Path(folder)
     raw, values = _read_spec(folder)
@@ -237,10 +238,10 @@ def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: P
 
 
 def _finite(nats: float) -> float | None:
-    """Return the nats of a probe; None, which JSON can say, where the model gives it probability 0.
+    """Return the nats of a probe, or None if the model gives it probability 0 (JSON has no infinity).
 
     Raises:
-        ModelError: They are not a number: no such model is worth keeping.
+        ModelError: The nats are not a number, so the model has diverged.
     """
     if isnan(nats):
         raise ModelError("the model's score of a probe text is not a number", "diverged")

@@ -1,6 +1,6 @@
-"""What the description of a bundle must hold, so that everything behind it may rely on types and ranges.
+"""Check the fields of a bundle's `spec.json`, so that later code can rely on types and ranges.
 
-`spec.json` comes from a registry, a download or a person's hands: whatever stands in it is looked at before it is used.
+`spec.json` comes from a registry, a download or the user: every field is checked before it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..specs import KINDS
 
 
 def require_form(values: Any) -> None:
-    """Raise ValueError, naming the field, unless *values* is the description of a bundle of a known kind."""
+    """Raise ValueError that names the field, unless *values* describes a bundle of a known kind."""
     if not isinstance(values, dict):
         raise ValueError(f"it is of type {type(values).__name__}, not an object")
     for name, (fits, allowed) in _FIELDS.items():
@@ -81,4 +81,4 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (_are_files, "an object: names of files inside the bundle, each with its SHA-256"),
 }
 NAMES = frozenset(_FIELDS)
-"""The fields that every bundle has; any others are facts about its making."""
+"""The fields that every bundle has; all others are facts about its training."""

@@ -1,8 +1,8 @@
-"""Say what a model is asked for that its training did not have: a star rating, a script.
+"""Warn about a star rating or a script that the training of a model did not have.
 
-A model answers anything: after a star token that it never met, and after letters that its vocabulary does not have, it
-writes as fluently as ever, and nobody notices that the request had no effect. What it has met is read from its bundle:
-the shares of the ratings in training (`Bundle.stars_prior`), and the letters of the vocabulary's entries.
+A model writes fluent text after any request, also after a star token or letters that it has never seen. So the user
+does not notice that the request had no effect. The bundle shows what the training had: the shares of the ratings
+(`Bundle.stars_prior`), and the letters of the vocabulary's entries.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ SCRIPTS = {
     "TIBETAN": "Tibetan", "MYANMAR": "Burmese", "KHMER": "Khmer", "MONGOLIAN": "Mongolian", "HANGUL": "Korean (Hangul)",
     "HIRAGANA": "Japanese (Hiragana)", "KATAKANA": "Japanese (Katakana)", "CJK": "Chinese (Han)",
 }  # fmt: skip
-"""First word of a letter's Unicode name, and what the script is called. Letters of other names are signs and symbols
-that belong to no script."""
+"""First word of a letter's Unicode name → name of the script. Letters with other names are signs and symbols that
+belong to no script."""
 
 
 def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) -> list[str]:
-    """Return a sentence about each thing that is asked of a model and that it has not met in training.
+    """Return one sentence for each requested rating or script that the model has not seen in training.
 
     Args:
         bundle: The model.
         text: A prompt, or a text to be scored.
-        stars: The rating that was asked for; None asks for none.
+        stars: The requested rating; None: no rating was requested.
     """
     return [*_of_stars(bundle.stars_prior, stars), *_of_scripts(bundle.vocabulary, text)]
 
 
 def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
-    """Say that no review of this rating was learnt from; all shares are 0 where the training had no review."""
+    """Yield a warning if the training had no review of this rating; no warning if it had no reviews at all."""
     if stars is None or shares[stars] or not any(shares):
         return
     seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
@@ -48,7 +48,7 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
 
 
 def _of_scripts(vocabulary: Vocabulary, text: str) -> Iterator[str]:
-    """Say of each script of a text that no entry of the vocabulary has a letter of it."""
+    """Yield a warning for each script of the text of which no entry of the vocabulary has a letter."""
     missing = scripts_of(vocabulary.normal_form.apply(text))
     for token in range(FIRST, vocabulary.size):
         if not missing:
@@ -70,5 +70,5 @@ def scripts_of(text: str) -> set[str]:
 
 
 def _is_placeholder(entry: bytes) -> bool:
-    """Return whether an entry stands for masked personal data, whatever the script of the reviews."""
+    """Return whether an entry is a placeholder for personal data; its letters are no sign of the reviews' script."""
     return len(entry) > 2 and entry.startswith(b"_") and entry.endswith(b"_")
