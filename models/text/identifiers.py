@@ -1,9 +1,9 @@
-"""Numbers and names that identify a person or open an account: SSN, IBAN, IP address, @handle, API key.
+"""Mask numbers and names that identify a person or open an account: SSN, IBAN, IP address, @handle, API key.
 
-Where a shape is often something else (a version, a time, an order number) a second sign is asked for: a check digit, a
-known prefix, a cue such as "password", or that the characters are as mixed as only a machine writes them. As in
-`personal_data`, repetitions are bounded, and "_" counts among the letters, so that masking twice changes nothing. Hints
-begin with a sign that is rare in reviews: those that begin with a letter cost ten times as much.
+Some shapes are often something else (a version, a time, an order number). For these, a second sign is required: a
+check digit, a known prefix, a cue such as "token", or a mix of characters that only a machine writes. As in
+`models/text/personal_data.py`, repetitions are bounded, and "_" counts as a letter, so that masking twice changes
+nothing. Hints begin with a character that is rare in reviews: a hint that begins with a letter costs ten times as much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .rules import Repair
 _START, _END = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])"
 _DASH = "[-–‐‑]"
 
-# 078-05-1120: areas 000 and 666, group 00 and serial 0000 are never given out; 9xx are tax numbers of the same shape.
+# 078-05-1120: areas 000 and 666, group 00 and serial 0000 are never issued; 9xx are tax numbers of the same shape.
 _SSN_PARTS = r"(?!000|666)[0-9]{{3}}{0}(?!00)[0-9]{{2}}{0}(?!0000)[0-9]{{4}}"
 _SSN_CUE = r"(?i:\b(?:ssn|itin|social security(?: number| no\.?| #)?|social)#?(?: is| was|:| #|=)? ?)"
 _SSN = re.compile(
@@ -51,7 +51,7 @@ def _mask_ibans(text: str) -> str:
 
 
 def _end_of_iban(text: str, start: int) -> int:
-    """Return where a whole IBAN with the right check digits ends (ISO 13616), 0 where there is none."""
+    """Return where an IBAN with the right check digits (ISO 13616) that begins at *start* ends; 0 if there is none."""
     length = _LENGTH_OF.get(text[start : start + 2].upper(), 0)
     signs, place = "", start
     while place < len(text) and len(signs) < length:
@@ -89,7 +89,7 @@ def _mask_ip(found: re.Match[str]) -> str:
 
 
 def _is_ipv6(text: str) -> bool:
-    """Whether it is an address: eight groups, or fewer around one "::", that look like no time of day."""
+    """Return whether a text is an IPv6 address: eight groups, or fewer around one "::", not like a time of day."""
     head, four, _ = text.rpartition(":") if "." in text else (text, "", "")
     groups = (head + ":0:0" if four else text).split("::")
     parts = [group.split(":") if group else [] for group in groups]
@@ -109,7 +109,7 @@ IP = Repair(
     lambda text: _IP.sub(_mask_ip, text), "_ip_",
 )  # fmt: skip
 
-# "@home" and the like stand for "at home"; "@7pm" does not begin with a letter.
+# "@home" and similar words mean "at home"; "@7pm" does not begin with a letter.
 _AT_PLACE = (
     r"(?i:home|work|school|noon|night|midnight|lunch|lunchtime|dinner|dinnertime|breakfast|brunch|least|all|the|this|that"
     r"|these|those|my|our|your|his|her|their|its|it|an?|any|every|each|some|one|two|three|least|most|first|last|once|times?"
@@ -161,11 +161,11 @@ def _mask_token(found: re.Match[str]) -> str:
 
 
 def _mixed(text: str, least: float, turns: int = 5) -> bool:
-    """Whether letters and digits take turns as only a machine writes them."""
+    """Return whether letters and digits alternate as only a machine writes them."""
     found = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
     return found >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least
 
 
 def _bits(text: str) -> float:
-    """Return the entropy of the characters of a text, in bits a character."""
+    """Return the entropy of the characters of a text, in bits per character."""
     return -sum(count / len(text) * log2(count / len(text)) for count in Counter(text).values())

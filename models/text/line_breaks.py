@@ -1,14 +1,15 @@
-r"""Line breaks that were lost: written as `\n` by a program that escaped twice, or dropped with the tags around them.
+r"""Restore line breaks that were escaped twice (written as `\n`) or removed together with tags.
 
-**Escapes.** `\n`, `\r\n` and `\t` become the characters where they cannot be anything else: as `\r\n`, next to another
-one, behind a space or the end of a sentence, or before anything but a small letter. Where a text has such a one, all
-its `\n` are. So `infant\toddler`, `barn\restaurant` and `C:\new` stay, since people do write a backslash for a stroke.
-A `\"` becomes a quotation mark.
+**Escapes.** `\n`, `\r\n` and `\t` become the real characters where they are certainly escapes: as `\r\n`, next to
+another escape, after a space or the end of a sentence, or before anything but a small letter. If a text has one certain
+escape, all its `\n` are escapes. So `infant\toddler`, `barn\restaurant` and `C:\new` stay, because people do write a
+backslash instead of a slash. A `\"` becomes a quotation mark.
 
-**Breaks.** `quickly.The` gets a space behind the full stop, also behind `!`, `?` and a closing bracket. A space and not
-a line break: what stood there is a guess, and a space is right, too, where the writer left it out, which in sources
-with their line breaks intact is every case. Left alone are ellipses (`so...The`), initials (`U.S.A`, `P.F.Chang`),
-addresses (`Yelp.Com`, whatever holds `://`, `@`, `www.`), file names, and a full stop before a small letter.
+**Breaks.** `quickly.The` gets a space after the full stop, also after `!`, `?` and a closing bracket. It gets a space
+and not a line break, because the original is unknown. A space is also right where the writer left it out, and in
+sources with intact line breaks this is every case. Not changed are ellipses (`so...The`), initials (`U.S.A`,
+`P.F.Chang`), addresses (`Yelp.Com`, any word with `://`, `@`, `www.`), file names, and a full stop before a small
+letter.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _QUOTE = re.compile(rf'{_BACKSLASH}"')
 
 
 def unescape_breaks(text: str) -> str:
-    r"""Return *text* with its escaped line breaks and tabs as characters; see the module for which are."""
+    r"""Return *text* with its escaped line breaks and tabs as real characters; the module docstring has the rules."""
     text = _QUOTE.sub('"', text)
     certain = _CERTAIN.sub(lambda match: "\t" if match[0].endswith("t") else "\n", text)
     return certain if certain == text else _BREAK.sub("\n", certain)
@@ -40,7 +41,7 @@ ESCAPES = Repair("escaped line breaks", r'\\[nrt"]', unescape_breaks)
 _ENDING = r"(?:com|net|org|edu|gov|info|biz|us|uk|pdf|jpe?g|png|gif|docx?|txt|html?|php|aspx?|js|mp3|mp4|exe|zip)"
 _BEFORE = "a-z0-9ß-öø-ÿ)\\]”’%*"
 _CAPITAL = "A-ZÀ-ÖØ-Þ"
-# The first sign is consumed before anything is looked at: so the engine jumps from one to the next.
+# The first sign is consumed before any look-around, so that the engine can jump from one sign to the next.
 _SENTENCE_END = re.compile(
     rf"[.!?](?:(?<=[{_BEFORE}][.!?])|(?<=[A-Z]{{3}}[.!?]))(?:(?<=[!?])[!?]{{0,15}}\.?)?[)\]”’]?"
     rf"(?=[{_CAPITAL}][a-zß-öø-ÿ]|[A-Z]{{2}}|[IA](?:['’ \n]|\Z)|P\.? ?S(?a:\b))(?!(?i:{_ENDING})(?a:\b))"

@@ -1,14 +1,14 @@
-"""Text that was decoded with the wrong table: UTF-8 read as Windows-1252 or Latin-1, once or several times.
+"""Repair mojibake: UTF-8 that was decoded as Windows-1252 or Latin-1, once or several times.
 
-`cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is turned back where its bytes are valid
-UTF-8 for a character of `EXPECTED`. That is a table of our own and not a library's heuristic, since the result is part
-of what a model was trained on: it may not change because a package was upgraded. Of texts damaged on purpose it
-restores at least as many as ftfy 6.3 does (`tests/corpus/test_mojibake.py` compares the two).
+`cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is repaired where its bytes are valid
+UTF-8 for a character of `EXPECTED`. This is our own table and not a library's heuristic, because models are trained on
+the result: it must not change when a package is upgraded. On texts damaged on purpose it restores at least as many as
+ftfy 6.3 (`tests/corpus/test_mojibake.py` compares the two).
 
-In good text, too, two neighbours can look like that: `CAFÉ”` is one. So a closing quotation mark, dash or ellipsis
-right behind a letter is left alone where it may be meant (`_meant`).
+Correct text can also have such neighbours, for example `CAFÉ”`. So a closing quotation mark, dash or ellipsis right
+after a letter is not changed where it may be intended (`_meant`).
 
-Lone C1 controls are bytes of Windows-1252 that were read as Latin-1; U+0085 therefore becomes an ellipsis.
+Single C1 controls are bytes of Windows-1252 that were read as Latin-1; so U+0085 becomes an ellipsis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import lru_cache
 from .rules import CHARACTERS, Repair, substitute
 
 BYTES: dict[str, int] = {chr(byte): byte for byte in range(0x80, 0x100)}
-"""The byte that a character was read from. Five bytes have no character in Windows-1252; they came through as C1."""
+"""Character → byte it was read from. Five bytes have no character in Windows-1252; they became C1 controls."""
 _C1: dict[int, str] = {}
 for _byte in range(0x80, 0xA0):
     if _byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D):
@@ -29,7 +29,7 @@ for _byte in range(0x80, 0xA0):
 
 EXPECTED = (
     (0x80, 0x17F),  # Latin
-    (0x192, 0x192), (0x2C6, 0x2C6), (0x2DC, 0x2DC),  # ƒ ˆ ˜, which only texts damaged twice have
+    (0x192, 0x192), (0x2C6, 0x2C6), (0x2DC, 0x2DC),  # ƒ ˆ ˜, only in texts that were damaged twice
     (0x370, 0x52F),  # Greek, Cyrillic
     (0x1E00, 0x1EFF),  # Vietnamese
     (0x2000, 0x2BFF),  # punctuation, currencies, symbols
@@ -37,7 +37,7 @@ EXPECTED = (
     (0xFB00, 0xFB06), (0xFE0E, 0xFE0F), (0xFEFF, 0xFEFF), (0xFF01, 0xFFE6), (0xFFFD, 0xFFFD),
     (0x1F000, 0x1FAFF),  # emoji
 )
-"""What a damaged character may have been, as closed ranges. No combining marks: they would merge with a neighbour."""
+"""Possible original characters, as closed ranges. No combining marks: they would merge with a neighbour."""
 
 _CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
 _LEADS = frozenset(byte for low, high in EXPECTED for code in range(low, high + 1) for byte in chr(code).encode()[:1])
@@ -54,7 +54,7 @@ _RUN = re.compile(f"[{_class(*range(0x80, 0x100))}]{{2,}}")
 
 
 def repair(text: str) -> str:
-    """Return *text* with every sequence turned back that is one, and what that gives in turn; linear in its length."""
+    """Return *text* with every damaged sequence repaired, also those that a repair creates; in linear time."""
     return _RUN.sub(_turn_back, text).translate(_C1)
 
 
@@ -62,7 +62,7 @@ REPAIR = Repair("encoding", HINT, repair)
 
 
 def _turn_back(run: re.Match[str]) -> str:
-    """Reduce from the left with a stack; what is left holds no sequence, so a second time changes nothing."""
+    """Repair a run from the left with a stack; the result has no damaged sequence, so a second run changes nothing."""
     stack = [run.string[run.start() - 1] if run.start() else " "]
     decoded = [False]
     for sign in run[0]:
@@ -78,7 +78,7 @@ def _turn_back(run: re.Match[str]) -> str:
 
 
 def _sequence(stack: list[str]) -> int:
-    """Return how many characters at the end have the form of one UTF-8 sequence, or 0."""
+    """Return the number of characters at the end of the stack that have the form of one UTF-8 sequence, or 0."""
     for size in range(1, min(5, len(stack))):
         byte = BYTES.get(stack[-size], 0)
         if not 0x80 <= byte < 0xC0:
@@ -89,30 +89,30 @@ def _sequence(stack: list[str]) -> int:
 
 @lru_cache(maxsize=4096)
 def _original(sequence: str) -> str:
-    """Return the character that was damaged, or "" if it was none."""
+    """Return the original character of a damaged sequence, or "" if the sequence is not damage."""
     try:
         sign = bytes(BYTES[each] for each in sequence).decode()
     except UnicodeDecodeError:
         return ""
     if not any(low <= ord(sign) <= high for low, high in EXPECTED):
         return ""
-    # Kelvin's sign is K in normal form, the Greek question mark a semicolon, Angstrom's sign half of a damaged letter:
-    # with their neighbours they could become what an earlier step would have changed.
+    # In NFC, the Kelvin sign is K, the Greek question mark a semicolon, the Angstrom sign half of a damaged letter:
+    # together with their neighbours they could form text that an earlier step would have changed.
     other = unicodedata.normalize("NFC", sign) != sign
     return "" if other and (_normal(sign).isascii() or _normal(sign) in BYTES) and not _normal(sign).isspace() else sign
 
 
 def _normal(sign: str) -> str:
-    """Return the character in normal form; a space for one that has no place there."""
+    """Return the character in normal form, or a space if the normal form removes it."""
     return unicodedata.normalize("NFC", substitute(CHARACTERS, _C1.get(ord(sign), sign))) or " "
 
 
 def _meant(before: str, sequence: list[str]) -> bool:
-    """Whether the characters are more likely what was written: a letter, and marks that close a word."""
+    """Return whether the characters are probably intended: a letter, and marks that close a word."""
     lead = sequence[0]
     if lead in "âïð" or not all(BYTES[sign] in _CLOSING for sign in sequence[1:]):
         return False
-    if len(sequence) == 2:  # these leads are capitals, which stand behind capitals; behind a lead, they are no letters
+    if len(sequence) == 2:  # these leads are capital letters if they follow a capital, but not if they follow a lead
         if BYTES.get(before) in _LEADS or (lead not in "ÂÃ" and sequence[1] == "™"):
             return False
         return before in "“‘\"'(" or before.isupper()

@@ -1,11 +1,12 @@
-r"""The normal form of a text, which training data and prompts share: it travels in every bundle.
+r"""Bring text into normal form, the same for training data and prompts; its options are stored in every bundle.
 
-The steps stand in tables: `rules` (characters, layout), `mojibake`, `line_breaks`, `personal_data`. `NormalForm.apply`
-runs them on one text; `corpus/cleaning/normalise.py` runs the same tables on columns, and agrees on any string.
+The steps are tables in this folder: `rules.py` (characters, layout), `mojibake.py`, `line_breaks.py`,
+`personal_data.py`. `NormalForm.apply` runs them on one text. `corpus/cleaning/normalise.py` runs the same tables on
+columns and gives the same result for any string.
 
-The order of the steps makes the form idempotent: whatever a later step writes, no earlier step would change. The one
-library call is Python's own Unicode table (NFC), so that upgrading a package leaves a trained model's form alone; what
-is improved later gets a new edition, and a model keeps its own.
+The order of the steps makes the form idempotent: no earlier step would change the output of a later one. The only
+library call is Python's own Unicode table (NFC), so upgrading a package does not change the normal form of a trained
+model. Later improvements get a new edition, and a model keeps its edition.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ __all__ = [
 ]
 
 EDITION = 3
-"""The edition of the tables. 1 had other patterns for addresses, cards and telephone numbers; 3 added kinds to 2."""
+"""Edition of the tables. 1 had other patterns for addresses, cards and telephone numbers; 3 added kinds to 2."""
 
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-"""A character reference with its semicolon; without one, `&copy=1` in an address would be taken for a sign."""
+"""A character reference with its semicolon; without the semicolon, `&copy=1` in an address would match."""
 
 ENTITY_ROUNDS = 3
-"""Texts that were escaped more often than this keep a space in place of the reference."""
+"""Maximum number of decoding rounds; references in texts that were escaped more often become spaces."""
 
 
 _ENTITY = re.compile(ENTITY)
@@ -44,10 +45,10 @@ _ENTITY = re.compile(ENTITY)
 
 @lru_cache(maxsize=4096)
 def decode_entity(reference: str) -> str | None:
-    """Return what a character reference such as `&eacute;` or `&#39;` stands for, or None for an unknown name.
+    """Return the text of a character reference such as `&eacute;` or `&#39;`, or None for an unknown name.
 
-    What it stands for has already gone through the character rules, so that decoding never writes what an earlier
-    step would have removed; a reference to an invisible character becomes a space.
+    The character rules are applied to the text, so that decoding never writes a character that an earlier step would
+    have removed. A reference to an invisible character becomes a space.
     """
     text = html.unescape(reference) if reference[1] == "#" else html5.get(reference[1:])
     if text is None:
@@ -57,22 +58,22 @@ def decode_entity(reference: str) -> str | None:
 
 @dataclass(frozen=True)
 class NormalForm:
-    """How a text is brought into the form that models see.
+    """The conversion of a text into the form that models read.
 
-    Mojibake is turned back, entities are decoded, escaped line breaks become real ones, line ends become `\\n`,
-    invisible characters and lone surrogates go, other spaces become one plain space, Unicode is NFC, at most one empty
-    line stands between paragraphs, the ends are stripped; then personal data is replaced by `_email_`, `_url_`,
-    `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`, and a sentence that runs into the next gets a
-    space between.
+    Mojibake is repaired, entities are decoded, escaped line breaks become real ones, and line ends become `\\n`.
+    Invisible characters and lone surrogates are removed, other spaces become one plain space, and Unicode is NFC.
+    At most one empty line stays between paragraphs, and the ends are stripped. Then personal data is replaced by
+    `_email_`, `_url_`, `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`. At last a space is added
+    where a sentence runs into the next.
 
     `apply(apply(text)) == apply(text)` for any text.
 
     Args:
         unescape_entities: Decode character references such as `&#39;`.
-        repair_encoding: Turn mojibake and Windows-1252 controls back (`models.text.mojibake`).
-        restore_breaks: Escaped and lost line breaks (`models.text.line_breaks`).
-        mask_personal_data: Write placeholders (`models.text.personal_data`).
-        edition: Which edition of the tables; see `EDITION`.
+        repair_encoding: Repair mojibake and Windows-1252 controls (`models.text.mojibake`).
+        restore_breaks: Restore escaped and lost line breaks (`models.text.line_breaks`).
+        mask_personal_data: Replace personal data by placeholders (`models.text.personal_data`).
+        edition: Edition of the tables; see `EDITION`.
     """
 
     unescape_entities: bool = True
@@ -89,14 +90,14 @@ class NormalForm:
         return MASKS_BEFORE.get(self.edition, MASKS)
 
     def apply(self, text: str) -> str:
-        """Return the normal form of *text*; never fails, whatever the string holds."""
-        text = text.encode("utf-8", "ignore").decode("utf-8")  # lone surrogates are no text
+        """Return the normal form of *text*; never fails, for any string."""
+        text = text.encode("utf-8", "ignore").decode("utf-8")  # remove lone surrogates
         if self.repair_encoding:
-            text = REPAIR.apply(text)  # before the characters, since damaged text holds controls and soft hyphens
+            text = REPAIR.apply(text)  # before the character rules, since damaged text has controls and soft hyphens
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
         if self.unescape_entities and "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
-        if self.repair_encoding:  # again, since what stood between two halves may be gone
+        if self.repair_encoding:  # again, since a character between two halves may have been removed
             text = unicodedata.normalize("NFC", REPAIR.apply(text))
         if self.restore_breaks:
             text = ESCAPES.apply(text)
@@ -110,15 +111,16 @@ class NormalForm:
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> NormalForm:
-        """Return the form with these options. Those that an older bundle lacks are off: it was trained without them.
+        """Return the form with these options. Options missing in an older bundle are off: it was trained without them.
 
         Raises:
-            ModelError: (kind "bundle") An option or the edition is unknown: a newer version may have written it.
+            ModelError: kind "bundle": an option or the edition is unknown; a newer version may have written it.
+            ValueError: An option is not true or false.
         """
         unknown = set(options) - {field.name for field in fields(cls)}
         edition = options.get("edition", 1)
         if unknown or edition not in range(1, EDITION + 1):
-            from ..base import ModelError  # here, since it brings torch, which a text does not need
+            from ..base import ModelError  # here, because text otherwise needs no NumPy
 
             what = f"unknown options {sorted(unknown)}" if unknown else f"edition {edition!r}, known are 1 to {EDITION}"
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
@@ -133,7 +135,7 @@ def _unescape(text: str) -> str:
         if decoded == text:
             return text
         text = decoded
-    # A space cannot be part of a reference, so nothing is left that another application would decode.
+    # A space cannot be part of a reference, so a second call finds nothing to decode.
     return _ENTITY.sub(lambda match: match[0] if decode_entity(match[0]) is None else " ", text)
 
 

@@ -1,12 +1,12 @@
-"""Personal data in a text becomes placeholders: `_email_`, `_url_`, `_card_`, `_phone_`, and those of `identifiers`.
+"""Replace personal data by placeholders: `_email_`, `_url_`, `_card_`, `_phone_`, and those of `identifiers.py`.
 
-Patterns alone, so that the result is the same everywhere. Recall goes first where a shape is hardly ever anything else;
-where it often is (ranges, years, order numbers) a second sign is asked for: a cue such as "call", a check digit, no
-currency in front. A bare `yelp.com` is a name and stays; with a path behind it, it is an address.
+Only patterns are used, so that the result is the same everywhere. Recall has priority where a shape is nearly always
+personal data. Where it often is something else (ranges, years, order numbers), a second sign is required: a cue such
+as "call", a check digit, no currency before it. A bare `yelp.com` is a name and stays; with a path it is an address.
 
-Every repetition is bounded or anchored by a sign, so that no text makes Python's engine run in quadratic time. Looks at
-the neighbours (in the repairs) go one character far and count "_" among the letters: what one placeholder replaced,
-another pattern then meets as blocked, so that masking twice changes nothing.
+Every repetition is bounded or anchored by a character, so that no text makes Python's engine run in quadratic time.
+The repairs look at the neighbouring character and count "_" as a letter: so no pattern matches right next to a
+placeholder, and masking twice changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .identifiers import HANDLE, IBAN, IP, KEY, SSN, TOKEN
 from .rules import Repair, Rule, Step
 
 _EARLIER_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
-_TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens what it shows: x.com/biz_pho…Next
+_TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 
 EMAIL = Rule(
@@ -86,7 +86,7 @@ _CARD = re.compile(rf"{_NOT_IN_WORD}(?:{_GROUPED_CARD}|(?P<plain>[2-9][0-9]{{12,
 
 
 def _valid(digits: str) -> bool:
-    """Whether the last digit is the check digit of the others (Luhn; ISO/IEC 7812-1)."""
+    """Return whether the last digit is the check digit of the others (Luhn; ISO/IEC 7812-1)."""
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return (sum(int(digit) for digit in digits[::-2]) + sum(doubled)) % 10 == 0
 
@@ -97,7 +97,7 @@ def _mask_cards(text: str) -> str:
 
 CARD = Repair("card number", r"[0-9]{4}[ -]?[0-9]{3}[ -]?[0-9]", _mask_cards, "_card_")
 
-# What may follow: an extension, or anything that does not go on with the number.
+# After the number: an extension, or anything that does not continue the number.
 _END = rf"(?:,? ?(?i:extension|ext\.?|x\.?|#) ?[0-9]{{1,6}}{_NO_MORE}|{_NO_MORE})"
 _CUE = (
     r"(?i:(?<=call )|(?<=calling )|(?<=called )|(?<=phone )|(?<=phone: )|(?<=tel )|(?<=tel: )|(?<=tel\. )|(?<=cell )"
@@ -110,22 +110,22 @@ _UNITS = r"(?! ?(?i:cal|deg|people|ppl|star|sq|lbs|mile|word|dollar|bucks|guest|
 PHONE = _mask(
     "telephone number",
     rf"(?:[0-9][{_DASH}./() ]{{0,3}}){{6}}[0-9]",
-    # North America: +1 (480) 555-1234 x99; the area code in brackets may stand right behind a word
+    # North America: +1 (480) 555-1234 x99; the area code in brackets may come right after a word
     r"(?=[0-9(+])(?:"  # fails fast
     rf"(?:\+1[-. ]{{0,2}}|(?<![A-Za-z0-9_-])1[-. ]{{0,2}})?\([2-9][0-9]{{2}}\)[-. /]{{0,2}}{_LINE}"
     rf"|(?:\+1[-. ]{{0,2}}|(?<![A-Za-z0-9_-])1[-. ]{{0,2}}|(?<![A-Za-z0-9_$]))[2-9][0-9]{{2}}{_GAP}{_LINE}"
     # international, at least eight digits: +44 (0)20 7946 0958
     r"|(?<![A-Za-z0-9_$+])(?:\+|00|011[- ])[1-9][0-9]{0,2}(?:[-. ]?\(0?[0-9]{0,4}\))?"
     rf"(?:[-. /]?[0-9]){{6,13}}{_NO_MORE}"
-    # local, seven digits: no prices, no round numbers as in 700-1200; with a space or nothing only behind a cue
+    # local, seven digits: no prices, no round numbers as in 700-1200; with a space or nothing only after a cue
     rf"|(?<![A-Za-z0-9_$£€.,/#%+=–-])[2-9][0-9]{{2}}[{_DASH}.](?![0-9]{{2}}00)[0-9]{{4}}(?![A-Za-z0-9_%/-]|\.[0-9]){_UNITS}"
     rf"|{_CUE}[2-9][0-9]{{2}}[{_DASH}. ]?[0-9]{{4}}{_END})",
     "_phone_",
 )
 
-# An IBAN holds what looks like a card, an SSN what looks like a part of a telephone number.
+# Order matters: part of an IBAN looks like a card number, and an SSN like a part of a telephone number.
 MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, IBAN, KEY, TOKEN, CARD, SSN, IP, PHONE, HANDLE)
 MASKS_BEFORE: dict[int, tuple[Step, ...]] = {
     1: (EMAIL, EARLIER_URL, EARLIER_CARD, EARLIER_PHONE), 2: (EMAIL, URL, WRITTEN_EMAIL, CARD, PHONE),
 }  # fmt: skip
-"""Those of earlier editions, which models keep that were trained with them."""
+"""Masks of earlier editions, for models that were trained with them."""

@@ -1,8 +1,8 @@
-r"""What the normal form of a text is written in: rules that Python's `re` and polars read alike, and repairs.
+r"""Define the steps of the normal form: rules that work the same in Python's `re` and in polars, and repairs.
 
 The two engines agree on any string because the patterns name their characters one by one (`\s`, `\w` and case folding
-differ between Python and Rust) and use nothing but what both have. What needs more (a look at the neighbours, a check
-digit) is a `Repair`: a Python function, which both forms call on the texts that its hint finds, and on no others.
+differ between Python and Rust) and use only features that both have. A step that needs more (look-around, a check
+digit) is a `Repair`: a Python function, which is called only on texts in which its hint matches.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Rule:
     """One substitution: every leftmost, non-overlapping match of *pattern* becomes *replacement* (literal text).
 
     Args:
-        name: What the rule is for.
-        pattern: In Python's syntax; `rust` gives the same in that of polars.
+        name: Purpose of the rule.
+        pattern: In Python's syntax; `rust` is the same pattern in the syntax of polars.
         replacement: Literal text without `$` or a backslash, which the engines read differently.
     """
 
@@ -31,7 +31,7 @@ class Rule:
 
     @property
     def rust(self) -> str:
-        """The pattern for polars: only the flag for ASCII word boundaries is spelled differently."""
+        """The pattern for polars, which writes the flag for ASCII word boundaries differently."""
         return self.pattern.replace("(?a:", "(?-u:")
 
     def apply(self, text: str) -> str:
@@ -41,13 +41,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Repair:
-    """A change that needs more than a pattern; rare enough to be made text by text.
+    """A change that needs more than a pattern, and is rare enough to run text by text.
 
     Args:
-        name: What the repair is for.
-        hint: A pattern for both engines; a text in which it finds nothing stays as it is.
-        change: What is done with the others.
-        replacement: The placeholder that it writes, if it writes one.
+        name: Purpose of the repair.
+        hint: A pattern for both engines; a text without a match is not changed.
+        change: Function that changes the other texts.
+        replacement: The placeholder that it writes, if any.
     """
 
     name: str
@@ -64,7 +64,7 @@ Step = Rule | Repair
 
 
 def substitute(steps: tuple[Step, ...], text: str) -> str:
-    """Return *text* after the steps, one after another."""
+    """Return *text* after applying the steps in order."""
     for step in steps:
         text = step.apply(text)
     return text
@@ -83,7 +83,7 @@ CHARACTERS: tuple[Rule, ...] = (
 )
 
 LAYOUT: tuple[Rule, ...] = (
-    Rule("runs of spaces", r" [ \t]+|\t[ \t]*", " "),  # not r"[ \t]+", which would write every single space anew
+    Rule("runs of spaces", r" [ \t]+|\t[ \t]*", " "),  # not r"[ \t]+", which would replace every single space by itself
     Rule("spaces at line ends", r" ?\n ?", "\n"),
     Rule("empty lines", r"\n{3,}", "\n\n"),
 )
