@@ -1,8 +1,8 @@
-"""Byte-pair encoding learned from counted words (Sennrich et al. 2016): exact, deterministic, in bounded memory.
+"""Learn byte-pair encoding from counted words (Sennrich et al. 2016): exact, deterministic, in bounded memory.
 
-The result is that of the trainer of the `tokenizers` package on the whole text: the most frequent pair is merged, of
-equal ones that with the lower ids. But that trainer takes no counts, so it reads the whole text, and it keeps the
-places of every pair that ever was.
+The result is the same as that of the trainer of the `tokenizers` package on the whole text: the most frequent pair is
+merged; of equally frequent pairs, the one with the lower ids. But that trainer accepts no counts, so it must read the
+whole text, and it keeps the places of every pair that ever existed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from itertools import pairwise
 import numpy as np
 
 TRACKED = 100_000
-"""Pairs whose places are known at a time. The rest are less frequent, and are looked for when their turn comes."""
+"""Maximum number of pairs whose places are stored: the most frequent ones. Others are searched when needed."""
 SLICE = 1 << 20
-"""Places that are looked at together where all are."""
+"""Places per slice when all places are read."""
 END, GONE = -1, -2
-"""Symbols between words, and in place of what was merged into the symbol before."""
+"""Special symbols: END is between words, GONE replaces a symbol that was merged into the one before."""
 
 
 class Merges:
-    """Words as chains of symbols, in which the most frequent pair becomes a symbol, again and again.
+    """Words as chains of symbols, in which pairs are merged into new symbols.
 
     Args:
         words: Distinct words as bytes.
-        counts: How often each was seen (int64).
-        alphabet: 256 ids, that of each byte.
-        least: A pair that is seen less often is not merged.
+        counts: How often each word was seen (int64).
+        alphabet: 256 ids, one for each byte.
+        least: Minimum count of a pair; rarer pairs are not merged.
     """
 
     def __init__(self, words: Sequence[bytes], counts: np.ndarray, alphabet: np.ndarray, least: int) -> None:
@@ -43,7 +43,7 @@ class Merges:
         self._track()
 
     def most_frequent(self) -> tuple[int, int] | None:
-        """Return the most frequent pair of symbols, or None where none is frequent enough."""
+        """Return the most frequent pair of symbols, or None if no pair is frequent enough."""
         while True:
             while self._queue:
                 negative, code = self._queue[0]
@@ -58,7 +58,7 @@ class Merges:
             self._track()
 
     def merge(self, left: int, right: int, merged: int) -> None:
-        """Write the symbol *merged* in place of every pair, from left to right in each word."""
+        """Replace every pair (*left*, *right*) by the symbol *merged*, from left to right in each word."""
         code = left << 32 | right
         symbols, after, before = self._symbols, self._after, self._before
         at = np.concatenate(self._places.pop(code))
@@ -83,7 +83,7 @@ class Merges:
             heappush(self._queue, (-totals[pair], pair))
 
     def _pairs(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Places]:
-        """Return the pairs that begin at these places: codes, how often each is seen, and its places."""
+        """Return the pairs that begin at these places: their codes, their counts and their places."""
         at, codes = self._codes(at)
         order = np.argsort(codes, kind="stable")
         at, codes = at[order], codes[order]
@@ -92,13 +92,13 @@ class Merges:
         return codes[starts], totals, _Places(at, starts)
 
     def _codes(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return those of the places at which a pair begins, and the pairs as numbers (int64)."""
+        """Return the places at which a pair begins, and the pairs as codes (int64)."""
         first, second = self._symbols[at], self._symbols[self._after[at]]
         whole = (first >= 0) & (second >= 0)
         return at[whole], first[whole].astype(np.int64) << 32 | second[whole]
 
     def _track(self) -> None:
-        """Drop what was merged away, count all pairs anew, and note the places of the most frequent ones."""
+        """Remove merged symbols, count all pairs again, and store the places of the most frequent ones."""
         left = self._symbols != GONE
         self._symbols, self._word_of = self._symbols[left], self._word_of[left]
         index = np.arange(len(self._symbols), dtype=np.int32)
@@ -115,12 +115,12 @@ class Merges:
         heapify(self._queue)
 
     def _slices(self) -> Iterator[np.ndarray]:
-        """Yield the places that are not the first or the last one, in slices."""
+        """Yield all places except the first and the last one, in slices."""
         for start in range(1, max(len(self._symbols) - 1, 2), SLICE):
             yield np.arange(start, min(start + SLICE, len(self._symbols) - 1), dtype=np.int32)
 
     def _find(self, codes: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the places of each of these pairs (sorted), from one table of pair and place in 64 bits."""
+        """Yield the places of each of these pairs (sorted). One table has pair and place together in 64 bits."""
         found = [np.zeros(0, np.int64)]
         for at in self._slices():
             at, pairs = self._codes(at)
@@ -136,7 +136,7 @@ class Merges:
 
 
 class _Places:
-    """Positions grouped by pair: item i are those of the i-th pair."""
+    """Places grouped by pair: item i are the places of the i-th pair."""
 
     def __init__(self, at: np.ndarray, starts: np.ndarray) -> None:
         self._at, self._bounds = at, [*starts.tolist(), len(at)]
@@ -146,7 +146,7 @@ class _Places:
 
 
 def _summed(codes: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct codes, sorted, with the sums of their totals."""
+    """Return the distinct codes, sorted, with the sums of their totals."""
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
@@ -154,7 +154,7 @@ def _summed(codes: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _every_other(at: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return which of the overlapping pairs of equal symbols a reader from the left takes: in "aaa" the first."""
+    """Return the places of pairs of equal symbols without overlaps, from the left: in "aaa" only the first pair."""
     begins = np.ones(len(at), bool)
     begins[1:] = after[at[:-1]] != at[1:]
     index = np.arange(len(at))
@@ -168,11 +168,11 @@ def learn_merges(
 
     Args:
         words: Distinct words as bytes.
-        counts: How often each was seen (int64).
-        alphabet: 256 ids below *first*, that of each byte.
+        counts: How often each word was seen (int64).
+        alphabet: 256 ids below *first*, one for each byte.
         first: Id of the first new symbol.
-        entries: New symbols at most.
-        least: A pair that is seen less often is not merged.
+        entries: Maximum number of new symbols.
+        least: Minimum count of a pair; rarer pairs are not merged.
     """
     chains = Merges(words, counts, alphabet, least)
     found: list[tuple[int, int]] = []

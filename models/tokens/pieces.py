@@ -1,10 +1,11 @@
-r"""The cut of a text before BPE or Unigram, and encoding by pieces: each distinct piece once.
+r"""Cut a text into pieces before BPE or Unigram, and encode each distinct piece only once.
 
-The cut is GPT-2's (Radford et al. 2019): no piece crosses from letters to digits or punctuation, and of a run of white
-space the last character stands with the word that follows. The latter needs a look ahead, which the regular expressions
-of polars do not have: `PATTERN` therefore takes a run of two or more together with all that follows up to the next
-white space. At its end and at its beginning the cut of `SPLIT` has a boundary too, so each of our pieces is cut on its
-own as in its text. (`\s`, `\p{L}` and `\p{N}` are the same characters in both engines: see the tests.)
+The cut is GPT-2's (Radford et al. 2019): a piece does not mix letters with digits or punctuation, and the last
+character of a run of white space belongs to the word that follows. The second rule needs a look-ahead, which the
+regular expressions of polars do not have. So `PATTERN` matches a run of two or more together with all that follows up
+to the next white space. `SPLIT` also has boundaries at the beginning and the end of such a piece, so cutting the piece
+alone gives the same result as cutting it in its text. (`\s`, `\p{L}` and `\p{N}` are the same characters in both
+engines: see the tests.)
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from tokenizers import Tokenizer, pre_tokenizers
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """GPT-2's cut, for the `tokenizers` package."""
 PATTERN = r"\s{2,}\S*|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
-"""The same without a look ahead, for polars; a run of white space keeps what follows."""
+"""The same cut without look-ahead, for polars; a run of white space includes the text that follows."""
 TYPES = 1 << 19
-"""Pieces that are remembered from batch to batch before all are forgotten."""
+"""Maximum number of cached pieces; above it, the cache is emptied."""
 IDS = 1 << 22
-"""Their ids, together."""
+"""Maximum number of ids of all cached pieces."""
 LINES = 500
-"""New pieces that are handed to the tokenizer as one text."""
+"""Number of new pieces that the tokenizer gets as one text."""
 FEW = 2_000
-"""Characters up to which the tokenizer itself is faster."""
+"""Number of UTF-8 bytes up to which calling the tokenizer directly is faster."""
 
 
 class PieceEncoder:
-    """Encodes texts by cutting them into pieces and looking those up; the tokenizer sees every distinct piece once.
+    """Encoder that cuts texts into pieces and looks them up; the tokenizer encodes every distinct piece only once.
 
-    The ids are those of the tokenizer, since its own cut has all boundaries that `PATTERN` has.
+    The ids are the same as the tokenizer's, because its own cut has all boundaries of `PATTERN`.
 
     Args:
-        tokenizer: Cuts as `SPLIT`, and has one entry for a line break.
+        tokenizer: Tokenizer that cuts as `SPLIT` does and has one entry for a line break.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -53,18 +54,18 @@ class PieceEncoder:
 
     def _forget(self) -> None:
         self._seen = pl.Categorical(pl.Categories.random(physical=pl.UInt32))
-        # The codes of a categorical last as long as some series has them. Code 0 is a piece that no text has.
+        # The codes of a categorical exist as long as a series uses them. Code 0 is a piece that no text has.
         self._anchor = pl.Series([""]).cast(self._seen)
         self._starts, self._widths, self._ids = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32)
 
     def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         if int(texts.str.len_bytes().sum()) <= FEW:
             return joined(_ids(self._tokenizer, texts.to_list()))
         lists = texts.str.extract_all(PATTERN)
         counts = lists.list.len().to_numpy().astype(np.int64)
         pieces = lists.filter(counts > 0).explode()
-        with self._lock:  # one batch at a time learns new pieces
+        with self._lock:  # only one batch at a time may add new pieces
             if len(self._starts) > TYPES or len(self._ids) > IDS:
                 self._forget()
             codes = pieces.cast(self._seen).to_physical().to_numpy()
@@ -75,7 +76,7 @@ class PieceEncoder:
         return gathered(ids, starts, widths), np.diff(of_text)
 
     def _learn(self, codes: np.ndarray, pieces: pl.Series) -> None:
-        """Encode the pieces that are not known yet."""
+        """Encode the pieces that are not in the cache yet."""
         more = int(codes.max(initial=0)) + 1 - len(self._starts)
         self._starts = np.pad(self._starts, (0, max(more, 0)))
         self._widths = np.pad(self._widths, (0, max(more, 0)), constant_values=-1)
@@ -90,11 +91,11 @@ class PieceEncoder:
             self._ids = np.concatenate([self._ids, ids])
 
     def _encode_cut(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids and lengths of pieces that the tokenizer cuts again."""
+        """Return ids and lengths of pieces that the tokenizer must cut again."""
         return joined(_ids(self._tokenizer, pieces))
 
     def _encode_whole(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids and lengths of pieces without a line break, as lines: a text for each would cost more than it."""
+        """Return ids and lengths of pieces without a line break, as lines of a text: one text per piece is slower."""
         texts = ["\n".join([*pieces[start : start + LINES], ""]) for start in range(0, len(pieces), LINES)]
         ids, _ = joined(_ids(self._by_line, texts))
         end = self._by_line.encode("\n", add_special_tokens=False).ids[0]
@@ -107,7 +108,7 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def joined(lists: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return lists of ids as one row (int32), and the length of each (int64)."""
+    """Return lists of ids as one array (int32), and the length of each list (int64)."""
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     row = np.fromiter(chain.from_iterable(lists), np.int32, int(lengths.sum()))
     return row, lengths
@@ -123,7 +124,7 @@ def count_pieces(texts: Sequence[str]) -> pl.DataFrame:
     """Return the pieces of `SPLIT` in these texts: `piece`, `count`."""
     found = pl.Series("piece", texts, dtype=pl.String).str.extract_all(PATTERN).explode().drop_nulls()
     counts = found.to_frame().group_by("piece").agg(count=pl.len().cast(pl.Int64))
-    # Runs of white space with what follows: the last character goes with it, or stands alone.
+    # Runs of white space with the text that follows: cut off the last space, which belongs to the text or is alone.
     runs = pl.col("piece").str.contains(r"^\s{2,}\S")
     lead = pl.col("piece").str.extract(r"^(\s+)\s", 1)
     rest = pl.col("piece").str.extract(r"(\s\S+)$", 1).str.extract_all(PATTERN)

@@ -1,7 +1,7 @@
-"""What a closed word vocabulary does not pay: the price of spelling the words that it does not know.
+"""Compute the cost in nats of spelling out-of-vocabulary words, which a closed word vocabulary leaves out.
 
-A word model gives every unknown word the same entry `<unk>`, so its perplexity says nothing of which word stood there.
-Adding the price below makes its figures comparable with those of open vocabularies (characters, bytes).
+A word model encodes every unknown word as `<unk>`, so its perplexity does not include the cost of the word itself.
+With this cost added, its figures can be compared with those of open vocabularies (characters, bytes).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ BYTE_NATS = log(256)
 class Spelling:
     """A character unigram model over whole words: characters, then an end symbol.
 
-    Characters that no training word has cost `unseen` plus log 256 per UTF-8 byte, so that every string has a
-    probability above 0 and all of them together at most 1.
+    A character that is in no training word costs `unseen` plus log 256 per UTF-8 byte. So every string has a
+    probability above 0, and the sum over all strings is at most 1.
 
     Args:
         characters: Nats of each known character.
         end: Nats of the end of the word.
-        unseen: Nats of "the next character is none of the known ones".
+        unseen: Nats of the event "the next character is not a known one".
     """
 
     characters: Mapping[str, float]
@@ -34,10 +34,10 @@ class Spelling:
 
     @classmethod
     def train(cls, words: Iterable[str]) -> Spelling:
-        """Estimate the model on distinct words, each counted once: unknown words resemble types, not tokens.
+        """Estimate the model on distinct words, each counted once, because unknown words resemble types, not tokens.
 
-        The share of unseen characters is the Good–Turing estimate N1/N (Good 1953), kept away from 0 and 1 by adding
-        1 above and 2 below.
+        The share of unseen characters is the Good–Turing estimate N1/N (Good 1953). To keep it away from 0 and 1, 1 is
+        added to the numerator and 2 to the denominator.
         """
         counts: Counter[str] = Counter()
         types = 0
@@ -48,13 +48,13 @@ class Spelling:
 
     @classmethod
     def estimate(cls, characters: Iterable[tuple[str, int]], words: int) -> Spelling:
-        """Estimate the model from how often each character stands in so many distinct *words*; see `train`."""
+        """Estimate the model from the counts of each character in distinct words, *words* of them; see `train`."""
         counts = sorted(characters)
         total = sum(count for _, count in counts) + words
         once = sum(1 for _, count in counts if count == 1)
         unseen = (once + 1) / (total + 2)
         known = max(total, 1) / (1 - unseen)
-        # Rounded, so that the stored text is the same on every machine.
+        # Round, so that the stored text is the same on every machine.
         nats = {char: round(-log(count / known), 6) for char, count in counts}
         return cls(nats, round(-log(max(words, 1) / known), 6), round(-log(unseen), 6))
 
@@ -72,7 +72,7 @@ class Spelling:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spelling:
-        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        """Rebuild the model from the result of `to_dict`; raise ValueError for other values."""
         characters = dict(values["characters"])
         prices = [*characters.values(), values["end"], values["unseen"]]
         if not all(isinstance(nats, int | float) and isfinite(nats) and nats >= 0 for nats in prices):

@@ -1,4 +1,4 @@
-"""Learning the entries of BPE and Unigram from counted pieces, in bounded memory, the same in every run."""
+"""Learn the entries of BPE and Unigram from counted pieces, in bounded memory, with the same result in every run."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ from .units import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_byt
 from .words import FIRST
 
 BPE_TYPES = 500_000
-"""Distinct pieces that BPE learns from; of more, the most frequent ones."""
+"""Maximum number of distinct pieces that BPE learns from: the most frequent ones."""
 BPE_BYTES = 6 << 20
-"""Their bytes, together."""
+"""Maximum total bytes of these pieces."""
 UNIGRAM_TYPES = 200_000
 UNIGRAM_BYTES = 2 << 20
 FED = 10_000_000
-"""Occurrences of pieces that the Unigram trainer is fed with, since it takes no counts; of more, a sample."""
+"""Maximum occurrences of pieces given to the Unigram trainer, which accepts no counts; above it, a sample."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The pieces that entries are learned from, with their counts, and what share of the text they are.
+    """The pieces that entries are learned from, with their counts.
 
-    `table`: `piece`, `count`, most frequent first; `types` and `occurrences` are of the whole text, `used` and
-    `covered` of the table; `characters` of the whole text.
+    Attributes:
+        table: Columns `piece` and `count`, most frequent first.
+        types: Number of distinct pieces of the whole text.
+        occurrences: Number of pieces of the whole text.
+        characters: Counts of the characters of the whole text.
     """
 
     table: pl.DataFrame
@@ -45,7 +48,7 @@ class Pieces:
     characters: dict[str, int]
 
     def facts(self) -> dict[str, int | float]:
-        """Return how much of the text was counted, and how much was learned from."""
+        """Return how much text was counted, and how much of it is used for learning."""
         covered = int(self.table["count"].sum())
         return {
             "types": self.types, "types_used": self.table.height, "occurrences": self.occurrences,
@@ -54,13 +57,13 @@ class Pieces:
 
 
 def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None) -> Pieces:
-    """Count the pieces of all texts, exactly, and keep the most frequent ones (ties by text).
+    """Count the pieces of all texts exactly and keep the most frequent ones (ties by text).
 
     Args:
-        texts: Read once.
-        types: Pieces to keep at most.
-        size: Their bytes at most.
-        work: For temporary files.
+        texts: The texts, read once.
+        types: Maximum number of pieces to keep.
+        size: Maximum total bytes of these pieces.
+        work: Folder for temporary files.
     """
     kept, found, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
     characters = CharacterCounts()
@@ -78,9 +81,9 @@ def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None
 def train_bpe(
     texts: Iterable[str], size: int, min_count: int, work: Path | None = None
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
-    """Byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); a pair is merged if seen *min_count* times.
+    """Train byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); merge pairs seen at least *min_count* times.
 
-    Up to `BPE_TYPES` distinct pieces the result is that of the `tokenizers` package on the whole text.
+    Up to `BPE_TYPES` distinct pieces, the result is the same as with the `tokenizers` package on the whole text.
     """
     require_room("bpe", size, 256)
     pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work)
@@ -102,10 +105,10 @@ def train_bpe(
 def train_unigram(
     texts: Iterable[str], size: int, min_count: int, work: Path | None = None
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
-    """Unigram language model (Kudo 2018) with one entry per byte for characters seen less than *min_count* times.
+    """Train a Unigram model (Kudo 2018) with one entry per byte, for characters seen less than *min_count* times.
 
-    The trainer walks randomly seeded hash tables, and with threads the order of its pieces changes too: it runs in one
-    thread, and `_in_order` takes out what is left of the tables' order.
+    The trainer iterates over hash tables with random seeds, and threads also change the order of its pieces. So it runs
+    in one thread, and `_in_order` removes the remaining effect of the tables' order.
     """
     require_room("unigram", size, SPARE)
     pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work)
@@ -129,10 +132,10 @@ def train_unigram(
 
 
 def _thinned(table: pl.DataFrame) -> np.ndarray:
-    """Return the counts, scaled down to about `FED` in all where they are more.
+    """Return the counts, scaled down to a total of about `FED` if they are more.
 
-    A fraction is rounded up as often as it is large, by the hash of the piece: nothing depends on the order of the
-    text, and rare pieces have their share together.
+    A fraction is rounded up with a probability equal to its size, decided by the hash of the piece. So the order of the
+    text has no effect, and rare pieces together keep their share.
     """
     counts = table["count"].to_numpy()
     total = int(counts.sum())
@@ -146,10 +149,11 @@ def _thinned(table: pl.DataFrame) -> np.ndarray:
 
 
 def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return pieces by falling score, the same for every run of the trainer.
+    """Return pieces by descending score, in the same order for every run of the trainer.
 
-    Sums differ in their last digits: rounded. Characters that the trainer adds at its end, because no piece holds them,
-    get the lowest score + 0, 1, 2 … times 0.0001 in a random order: all of them get the lowest.
+    The sums of the trainer differ in their last digits, so scores are rounded. At its end, the trainer adds characters
+    that are in no piece and gives them the lowest score + 0, 1, 2 … times 0.0001 in random order. Here all of them get
+    the lowest score.
     """
     lowest = min(scores.values(), default=0.0)
 

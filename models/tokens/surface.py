@@ -1,19 +1,19 @@
-r"""What a word vocabulary drops of a text, and its price: case, the spaces between pieces, the style of quotes.
+r"""Compute the cost in nats of what a word vocabulary drops: case, the spaces between pieces, the style of quotes.
 
-A folding vocabulary has to predict less of the text than one of bytes, and would look better for it. So what it drops
-is coded too, given the pieces that it keeps: is there a space before each, how is it written, which quotes are curly.
-Added to a word model's nats and to the spelling of unknown words (`spelling.py`) this makes the figure the length of a
-code of the whole text, as that of a model of bytes is:
+A folding vocabulary has to predict less of the text than a vocabulary of bytes, so its figures would look better. So
+the dropped parts are coded too, given the pieces that the vocabulary keeps: is there a space before each piece, how is
+it written, which quotes are curly. This cost (the price) is added to a word model's nats and to the spelling of unknown
+words (`models/tokens/spelling.py`). The sum is the length of a code of the whole text, as for a model of bytes:
 
     −log p(text | pieces)  =  Σ over pieces  −log p(space | kind, piece before)
                             + Σ over pieces  −log p(shape | place, usual shape, shape before)  −log p(quotes)
 
-or, for a text that these cannot restore, the price of that and of all its bytes.
+If the pieces and these choices cannot restore the text, the price is that of this event and of all its bytes.
 
-All are counts of a sample of the training text, smoothed, so that every choice has a probability above 0 and all
-choices of one place sum to 1. A shape is a function from the folded piece to what is written: as it is, with a capital,
-in capitals, in its usual form, or letter by letter. Quotes of one text are mostly of one style: a Pólya urn
-(Eggenberger and Pólya 1923) that starts from the shares of the training text.
+The probabilities are smoothed counts of a sample of the training text: every choice has a probability above 0, and all
+choices at one place sum to 1. A shape is a function from the folded piece to the written form: unchanged, with a first
+capital, in capitals, in its usual form, or letter by letter. Quotes of one text mostly have one style, so their model
+is a Pólya urn (Eggenberger and Pólya 1923) that starts from the shares of the training text.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ import numpy as np
 import polars as pl
 
 LOWER, CAPITAL, CAPITALS, USUAL, OTHER, CASELESS = range(6)
-"""Shapes of a piece. The last has nothing to choose; `UNKNOWN` in its place says that no usual shape is known."""
+"""Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""
 SHAPES, UNKNOWN = 5, CASELESS
 IN_SENTENCE, AT_START, ELSEWHERE = range(3)
-"""Places of a piece: after a word, a number or a comma; after what ends a sentence, or first; after anything else."""
+"""Places of a piece: after a word, number or comma; after the end of a sentence or first in the text; anywhere else."""
 WORD, NUMBER, MARK = range(3)
-"""Kinds of pieces that may have a space before them or not; all others hold the space themselves."""
+"""Kinds of pieces with or without a space before them; all other pieces include the space themselves."""
 BEFORE = 60
-"""Different pieces before a gap that are told apart; words count as one, and so do numbers and all rarer pieces."""
+"""Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
 QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
 SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
 SMOOTHING = 0.5
@@ -46,14 +46,14 @@ LN2 = log(2)
 
 
 class Sample:
-    """Some of the training texts, the same ones whatever their order: those with the smallest hash."""
+    """A sample of the training texts that does not depend on their order: those with the smallest hash."""
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
         self._largest: list[int] = []
 
     def add(self, texts: Iterable[str]) -> None:
-        """Look at some texts."""
+        """Add the texts whose hash is among the smallest."""
         for text in texts:
             key = int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
             if key in self._texts or (len(self._texts) == SAMPLE_TEXTS and key > -self._largest[0]):
@@ -69,10 +69,20 @@ class Sample:
 
 
 class Pieces(NamedTuple):
-    """What is known of D texts and their N pieces, those of texts that cannot be restored left out.
+    """The traits of D texts and their N pieces; pieces of texts that cannot be restored are left out.
 
-    `regular_D`: can the text be restored from its pieces and what is coded of them? `row_N`: the text of each piece.
-    `before_N`: symbol of the piece before; `choice_N`: whether a space may stand there or not; the others as above.
+    Attributes:
+        regular_D: Whether the text can be restored from its pieces and the coded choices.
+        row_N: Index of the text of each piece.
+        kind_N: `WORD`, `NUMBER` or `MARK`; −1 for other pieces, before which no space is coded.
+        spaced_N: Whether a coded space is before the piece (0 or 1).
+        place_N: Place of the piece, see `IN_SENTENCE`.
+        usual_N: Usual shape of the piece, or `UNKNOWN`.
+        shape_N: Shape of the piece, see `LOWER`.
+        shape_before_N: Shape of the piece before.
+        letters_N: Number of letters coded one by one.
+        before_N: Symbol of the piece before, an index into `symbols`.
+        symbols: Names of the symbols.
     """
 
     regular_D: np.ndarray
@@ -89,7 +99,7 @@ class Pieces(NamedTuple):
 
 
 class _Traits(NamedTuple):
-    """What one way of writing a piece is, and what it makes of the piece after it."""
+    """The traits of one written form of a piece, and its effect on the piece after it."""
 
     kind: int
     spaced: bool
@@ -101,7 +111,7 @@ class _Traits(NamedTuple):
 
 
 def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
-    """Return the shape of a piece, and the letters that it codes one by one (−1: it cannot be restored at all)."""
+    """Return the shape of a piece, and the number of letters to code one by one (−1: it cannot be restored)."""
     if folded == folded.upper() == written:
         return CASELESS, 0
     shapes = {LOWER: folded, CAPITAL: folded[:1].upper() + folded[1:], CAPITALS: folded.upper(), USUAL: usual}
@@ -120,11 +130,11 @@ class Surface:
     """Prices of what folding drops, in nats.
 
     Args:
-        case: Of each shape, by place, usual shape and shape before: (3, 6, 6, 5); empty where case is not folded.
-        symbols: Pieces before a gap that are told apart; the last stands for all others.
-        gap: Of no space and of a space, by symbol before and kind: (symbols, 3, 2).
+        case: Price of each shape, by place, usual shape and shape before: (3, 6, 6, 5); empty if case is not folded.
+        symbols: Distinct pieces before a gap; the last one means all others.
+        gap: Prices of no space and of a space, by symbol before and kind: (symbols, 3, 2).
         quotes: Weights of the urn of each quote: straight, and its curly forms.
-        regular: Of a text that can be restored, and of one that cannot: (2,).
+        regular: Prices of a text that can be restored, and of one that cannot: (2,).
     """
 
     case: np.ndarray
@@ -135,7 +145,7 @@ class Surface:
 
     @classmethod
     def train(cls, texts: pl.Series, found: Pieces, fold: bool) -> Surface:
-        """Count the choices of some texts; *found* is what `read` has found of them with no symbols given."""
+        """Estimate the prices from some texts; *found* is the result of `read` for them without symbols."""
         counts = Counter(dict(zip(found.symbols, np.bincount(found.before_N, minlength=len(found.symbols)).tolist(),
                                   strict=True)))  # fmt: skip
         kept = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
@@ -150,7 +160,7 @@ class Surface:
         return cls(case, (*kept, ""), gap, _urns(texts), tuple(_rounded(-np.log(share)).tolist()))
 
     def nats(self, texts: pl.Series, found: Pieces) -> np.ndarray:
-        """Return −log p(text | pieces) of each text (D,); *found* is what `read` has found with these symbols."""
+        """Return −log p(text | pieces) of each text (D,); *found* is the result of `read` with these symbols."""
         choice_N, cased_N = found.kind_N >= 0, found.shape_N < SHAPES
         nats_N = np.zeros(len(found.row_N))
         nats_N[choice_N] = self.gap[found.before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N]]
@@ -163,7 +173,7 @@ class Surface:
         return np.where(found.regular_D, priced_D, spelt_D)
 
     def _quotes(self, texts: pl.Series) -> np.ndarray:
-        """Return what the styles of all quotes cost (D,): −log of the urns' probability of these counts in order."""
+        """Return the price of the styles of all quotes (D,): −log of the urns' probability of these styles in order."""
         nats_D = np.zeros(len(texts))
         for quote, forms in QUOTES.items():
             counts_DK = np.stack([texts.str.count_matches(form, literal=True).to_numpy() for form in forms], 1)
@@ -180,7 +190,7 @@ class Surface:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Surface:
-        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        """Rebuild the prices from the result of `to_dict`; raise ValueError for other values."""
         symbols, quotes = list(values["symbols"]), {key: list(weights) for key, weights in values["quotes"].items()}
         case, gap = (np.array(values[name], np.float64) for name in ("case", "gap"))
         urns, regular = (np.array(each, np.float64) for each in (list(quotes.values()), values["regular"]))
@@ -201,16 +211,16 @@ def read(
     written: pl.Series, folded: pl.Series, straight: pl.Series, fold: bool, casing: Mapping[str, str],
     known: Collection[str], symbols: Sequence[str] = (),
 ) -> Pieces:  # fmt: skip
-    """Return what is known of the pieces of D texts.
+    """Return the traits of the pieces of D texts.
 
     Args:
-        written: The list of pieces of each text as they are written, each with the space before it, if there is one.
-        folded: The list of pieces of each text as the vocabulary has them.
-        straight: The texts with straight quotes: what *written* was cut from.
+        written: List of pieces of each text as they are written, each with the space before it, if there is one.
+        folded: List of pieces of each text as they are in the vocabulary.
+        straight: The texts with straight quotes, from which *written* was cut.
         fold: Whether case is folded.
-        casing: Folded word → usual form, where that is not the folded one.
+        casing: Folded word → usual form, for words whose usual form is not the folded one.
         known: Words whose usual form is known.
-        symbols: See `Surface`; none: those that occur.
+        symbols: See `Surface`; empty: all that occur.
     """
     whole = (written.list.eval(pl.element().str.len_chars()).list.sum() == straight.str.len_chars()).to_numpy()
     regular_D = whole & (written.list.len() == folded.list.len()).to_numpy()
@@ -230,7 +240,7 @@ def read(
               for form, low in zip(forms.to_list(), lowered, strict=True)]  # fmt: skip
     columns = [np.array([each[k] for each in traits], np.int64)[code_N] if traits else row_N for k in range(6)]
     kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N = columns
-    # Only before a word, a number or a mark is a space coded; pieces of other kinds hold it themselves.
+    # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
     regular_D[row_N[~(alike_N | bare_N & (kind_N >= 0)) | (letters_N < 0)]] = False
     known_symbols = list(symbols) or sorted({each.symbol for each in traits} | {"\n"})
     place = {symbol: number for number, symbol in enumerate(known_symbols)}
@@ -248,7 +258,7 @@ def read(
 
 
 def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Collection[str]) -> _Traits:
-    """Return what a way of writing a piece is; *lowered*: without its space, in lower case, if that is folded."""
+    """Return the traits of a written form; *lowered*: without its space, in lower case; None if case is not folded."""
     spaced = form[0] == " "
     written = form.removeprefix(" ")
     folded = written if lowered is None else lowered
@@ -268,14 +278,14 @@ def _contexts(found: Pieces) -> tuple[np.ndarray, ...]:
 
 
 def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
-    """Return −log of the smoothed shares along the last axis."""
+    """Count the index tuples and return −log of the smoothed shares along the last axis."""
     counts = np.full(shape, SMOOTHING)
     np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)
     return _rounded(-np.log(counts / counts.sum(-1, keepdims=True)))
 
 
 def _rounded(nats: np.ndarray) -> np.ndarray:
-    """Round, so that the stored text is the same on every machine."""
+    """Round the nats, so that the stored text is the same on every machine."""
     return np.round(nats, 6)
 
 
@@ -288,7 +298,7 @@ def _urns(texts: pl.Series) -> dict[str, list[float]]:
 
 
 def _urn_nats(counts_K: Sequence[int], weights_K: Sequence[float]) -> float:
-    """Return −log of the probability that the urn gives these counts in one certain order."""
+    """Return −log of the urn's probability of these counts in one given order."""
     whole = sum(weights_K)
     nats = lgamma(whole + float(sum(counts_K))) - lgamma(whole)
     return nats - sum(lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True))

@@ -1,4 +1,4 @@
-"""Exact counts over any amount of text in bounded memory: of distinct strings, and of characters."""
+"""Count distinct strings and characters exactly, over any amount of text, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 import polars as pl
 
 ROWS = 1_000_000
-"""Distinct strings that are held before their counts go to the disk."""
+"""Maximum number of rows in memory before the counts are written to disk."""
 BYTES = 64 << 20
-"""The same in bytes, for strings that are long."""
+"""The same limit in bytes, for long strings."""
 PARTS = 64
-"""Shares by hash; one of them is summed up at a time."""
+"""Number of parts by hash; one part is summed up at a time."""
 BATCH_ROWS, BATCH_BYTES = 20_000, 4 << 20
-"""Texts, and their characters, that are cut and counted at a time."""
+"""Maximum number of texts, and of their characters, in one batch."""
 
 
 class TypeCounts:
-    """A table of distinct strings with their sums, added up exactly however many there are.
+    """A table of distinct strings with their exact sums, for any number of strings.
 
-    New rows are gathered, summed up now and then, and written to the disk by the hash of their string when the table
-    has `ROWS` rows; at the end each share of the hashes is summed up by itself. (Partitioned hash aggregation, Graefe
-    1993.) Which strings share a part follows from their hash alone, not from the order of the rows.
+    New rows are collected and summed up when they exceed `ROWS` rows or `BYTES`. If the table is then still large, it
+    is written to disk, in parts by the hash of the string. At the end each part is summed up separately (partitioned
+    hash aggregation, Graefe 1993). The part of a string depends only on its hash, not on the order of the rows.
 
     Args:
         key: Column of the strings.
-        sums: Columns that are added up (Int64).
-        work: Folder for temporary files; the system's where None. They are gone after the `with` block.
-        share: What decides the part of a row; the string itself where None.
+        sums: Columns to add up (Int64).
+        work: Folder for temporary files; None: the system's. The files are removed at the end of the `with` block.
+        share: Expression whose hash decides the part of a row; None: the string itself.
     """
 
     def __init__(self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None) -> None:
@@ -49,13 +49,13 @@ class TypeCounts:
         self._folder.cleanup()
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Add rows; a string may stand in several of them."""
+        """Add rows; a string may be in several of them."""
         self._pending.append(rows)
         self._rows += rows.height
         self._bytes += int(rows.estimated_size())
         if self._rows > ROWS or self._bytes > BYTES:
             table = self._summed(self._pending)
-            # Rows that were mostly repetitions stay: half a table is room for as many again.
+            # A table that shrank to half the limit by summing stays in memory: there is room for more rows.
             if table.height > ROWS // 2 or table.estimated_size() > BYTES // 2:
                 self._spill(table)
                 table = table.clear()
@@ -86,13 +86,13 @@ class TypeCounts:
 
 
 class CharacterCounts:
-    """How often each character occurs: one number per code point, whatever the amount of text."""
+    """Counts of characters: one number per code point, for any amount of text."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(0x110000, np.int64)
 
     def add(self, texts: Sequence[str], times: np.ndarray | None = None) -> None:
-        """Count the characters of all texts, each text as often as *times* (int64) says."""
+        """Count the characters of all texts; *times* (int64): weight of each text."""
         points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
         if times is None:
             self._counts += np.bincount(points, minlength=len(self._counts))
@@ -101,13 +101,13 @@ class CharacterCounts:
             np.add.at(self._counts, points, np.repeat(times, lengths))
 
     def items(self) -> Iterator[tuple[str, int]]:
-        """Yield the characters that occur, by code point, with their counts."""
+        """Yield the characters that occur with their counts, in the order of code points."""
         for point in np.flatnonzero(self._counts):
             yield chr(point), int(self._counts[point])
 
 
 def batched(texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_BYTES) -> Iterator[list[str]]:
-    """Yield lists of at most *rows* texts, which end with the text that reaches so many *characters*."""
+    """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
     iterator = iter(texts)
     while batch := list(islice(iterator, 1)):
         size = len(batch[0])

@@ -1,7 +1,7 @@
-"""Lossless units: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
+"""Encode text without loss: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
 
-Any text comes back byte for byte. Each keeps its own entries from id `FIRST` on; the special tokens are none of them,
-so no text can be mistaken for one.
+Decoding restores any text byte for byte. The entries of a unit begin at id `FIRST`. Special tokens are not among them,
+so no text can be encoded as a special token.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .type_counts import CharacterCounts, batched
 from .words import FIRST
 
 UNKNOWN = "<unk>"
-"""Entry 0 of the tokenizer's own table. Never met: such a text is cut into three pieces."""
+"""Entry 0 of the tokenizer's own table. It never occurs, because the text "<unk>" is cut into three pieces."""
 
 SPARE = 243
-"""Bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
+"""Number of bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
 
 
 class LosslessUnit:
-    """What the lossless units share: an entry is a string of bytes, a text is the bytes of its tokens.
+    """Base class of the lossless units: an entry is a string of bytes, a text is the bytes of its tokens.
 
     Args:
         entries: The bytes of each entry, from id `FIRST` on.
@@ -41,7 +41,7 @@ class LosslessUnit:
         self.size = FIRST + len(self._entries)
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
-        """Return the text that continues *before*; bytes that are no whole character are left out."""
+        """Return the text of the ids; bytes that are not a whole character are left out. *before* has no effect."""
         raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
         return raw.decode("utf-8", "ignore")
 
@@ -50,7 +50,7 @@ class LosslessUnit:
         return self._entries[token - FIRST]
 
     def piece(self, token: int) -> str:
-        """Return the entry as text; a part of a character shows as `<0xNN>`."""
+        """Return the entry as text; bytes of an incomplete character are shown as `<0xNN>`."""
         raw = self.entry(token)
         try:
             return raw.decode("utf-8")
@@ -59,13 +59,13 @@ class LosslessUnit:
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         raise NotImplementedError
 
     def encode_priced(
         self, texts: Sequence[str] | pl.Series, whole: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, and no prices: nothing is unknown, nothing is dropped."""
+        """Return ids and lengths as `encode_batch`, and no prices, because no text is unknown or dropped."""
         return *self.encode_batch(texts), np.zeros(0), np.zeros(len(texts))
 
 
@@ -86,7 +86,7 @@ class SubwordUnit(LosslessUnit):
         super().__init__([to_bytes(name) for name, _ in names[1:]])
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         ids, lengths = self._pieces(pl.Series(texts, dtype=pl.String))
         return ids + np.int32(FIRST - 1), lengths
 
@@ -96,15 +96,15 @@ class SubwordUnit(LosslessUnit):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SubwordUnit:
-        """Rebuild what `to_dict` gave."""
+        """Rebuild the unit from the result of `to_dict`."""
         return cls(dict(values["tokenizer"]))
 
 
 class CharUnit(LosslessUnit):
-    """Characters in descending frequency; the others as the bytes of their UTF-8 form.
+    """Characters in descending frequency; other characters are encoded as their UTF-8 bytes.
 
     Args:
-        characters: Entries from id `FIRST` on; the bytes that the other characters can need follow.
+        characters: Entries from id `FIRST` on; after them come the bytes that other characters may need.
     """
 
     def __init__(self, characters: Sequence[str]) -> None:
@@ -119,10 +119,10 @@ class CharUnit(LosslessUnit):
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
-        """Keep the most frequent characters that are seen at least *min_count* times (ties by code point).
+        """Train on the most frequent characters that are seen at least *min_count* times (ties by code point).
 
         Returns:
-            The unit, and how much was counted.
+            The unit, and facts about the counts.
         """
         require_room("char", size, SPARE)
         seen = CharacterCounts()
@@ -138,7 +138,7 @@ class CharUnit(LosslessUnit):
         return cls([char for char, _ in kept]), facts
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         texts = texts.to_list() if isinstance(texts, pl.Series) else texts
         points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -161,7 +161,7 @@ class CharUnit(LosslessUnit):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CharUnit:
-        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
         known = values["characters"]
         if not isinstance(known, list) or not all(isinstance(char, str) and len(char) == 1 for char in known):
             raise ValueError("'characters' must be a list of single characters")
@@ -171,10 +171,10 @@ class CharUnit(LosslessUnit):
 
 
 def require_room(unit: str, size: int, bytes_needed: int) -> None:
-    """Refuse a size in which not every text could be written.
+    """Raise if a vocabulary of this size could not encode every text.
 
     Raises:
-        ModelError: kind "input"; names what is needed.
+        ModelError: kind "input"; the message names the size that is needed.
     """
     if size < FIRST + bytes_needed + 1:
         raise ModelError(
@@ -185,7 +185,7 @@ def require_room(unit: str, size: int, bytes_needed: int) -> None:
 
 
 def spare_bytes(known: Container[str]) -> list[int]:
-    """Return the bytes that characters without an entry of their own can need."""
+    """Return the bytes that may be needed for characters without their own entry."""
     return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
 
 
@@ -196,14 +196,14 @@ def _byte_fallback(name: str) -> bytes:
 
 
 def _alphabet() -> dict[str, int]:
-    """Return GPT-2's printable stand-in of each byte (`bytes_to_unicode` in its encoder.py)."""
+    """Return GPT-2's table: printable character → byte (`bytes_to_unicode` in GPT-2's encoder.py)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
 BYTE_OF = _alphabet()
-"""The byte that each character of a byte-level entry stands for."""
+"""Character of a byte-level entry → its byte."""
 
 
 def _byte_level(name: str) -> bytes:

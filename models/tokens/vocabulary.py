@@ -1,7 +1,8 @@
-"""Text ↔ ids: words, byte-level BPE, Unigram and characters behind one interface.
+"""Convert text to ids and back: words, byte-level BPE, Unigram and characters behind one interface.
 
-Every stream is `<bos> <stars_k> w1 … wn <eos>`. The special tokens have fixed ids and are no entries of any unit's own
-table, so a text that looks like one ("<eos>") stays text. A vocabulary carries the normal form of its training text.
+Every stream is `<bos> <stars_k> w1 … wn <eos>`. The special tokens have fixed ids and are not in the table of any
+unit, so a text that looks like a special token ("<eos>") stays text. A vocabulary stores the normal form of its
+training text.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ from .words import FIRST, WordUnit
 
 UNK, BOS, EOS = 0, 1, 2
 STARS = (3, 4, 5, 6, 7, 8)
-"""`STARS[k]` opens a review of k stars; k = 0: rating unknown."""
+"""`STARS[k]` is the second token of a review with k stars; k = 0: rating unknown."""
 GIVEN = frozenset((BOS, *STARS))
-"""Never predicted: probability 0 in every model."""
+"""Ids that are given, never predicted: probability 0 in every model."""
 SPECIAL = ("<unk>", "<bos>", "<eos>", *(f"<stars_{k}>" for k in range(6)))
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMATS = (1, 2)
-"""Known formats; 2 has a price of what a vocabulary of words folds away."""
+"""Known formats; 2 includes the price of what folding a word vocabulary drops."""
 FILE = "vocabulary.json"
 
 
 class EncodedDocuments(NamedTuple):
     """D reviews as streams.
 
-    `ids` (int32) holds them one after another, specials included; `offsets` (D+1, int64) where each begins;
-    `oov` (D, int32) unknown words; `spelling_nats` (D, float64) the price of what the ids leave out: the letters of
-    unknown words, and the case, spaces and quotes that a vocabulary of words folds away (`surface_nats`, its part).
+    Attributes:
+        ids: All reviews one after another, with special tokens (int32).
+        offsets: Where each review begins, and the end (D+1, int64).
+        oov: Number of unknown words of each review (D, int32).
+        spelling_nats: Price of everything that the ids leave out (D, float64): the letters of unknown words, plus
+            `surface_nats`.
+        surface_nats: Price of the case, spaces and quotes that a word vocabulary drops (D, float64).
     """
 
     ids: np.ndarray
@@ -55,14 +60,15 @@ class Vocabulary:
     """The map between text and ids.
 
     Args:
-        spec: How it was made.
-        normal_form: That of the training text; prompts are brought into it before `encode`.
-        unit: The table and its rules.
+        spec: Options that it was trained with.
+        normal_form: Normal form of the training text; prompts must be in it before `encode`.
+        unit: Table of entries and its rules.
 
     Attributes:
-        lossless: Whether any text comes back from its ids byte for byte.
-        whole: Whether the open figures pay for all of a text, be it by its ids or by a price of what these leave out.
-        facts: Of the training: distinct strings, occurrences, and what share of them was learned from. Not stored.
+        lossless: Whether decoding restores any text byte for byte.
+        whole: Whether open figures (such as open bits per byte) include the whole text: by its ids, or by a price for
+            what the ids leave out.
+        facts: Facts about the training: distinct strings, occurrences, and the share used for learning. Not stored.
     """
 
     boundary_policy = BOUNDARY_POLICY
@@ -81,16 +87,16 @@ class Vocabulary:
     ) -> Vocabulary:
         """Learn the entries from cleaned training texts (read once), in bounded memory.
 
-        The same texts in any order give the same bytes. `facts` says how much was learned from.
+        The same texts in any order give the same bytes. The attribute `facts` tells how much text was used.
 
         Args:
             texts: Cleaned texts.
-            spec: Unit, size and the least count.
-            normal_form: That of the texts.
-            work: Folder for counts that do not fit in memory; the system's for temporary files where None.
+            spec: Unit, size and minimum count.
+            normal_form: Normal form of the texts.
+            work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
 
         Raises:
-            ModelError: kind "input": no text, or `spec.size` too small for the unit.
+            ModelError: kind "input": no word of the texts is frequent enough, or `spec.size` is too small for the unit.
         """
         if spec.unit == "word":
             learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work)
@@ -109,11 +115,11 @@ class Vocabulary:
         return self.size
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the ids (int32) of a text in normal form, without begin, star or end token."""
+        """Return the ids (int32) of a text in normal form, without special tokens at its begin and end."""
         return self._unit.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the ids of each text, as `encode`."""
+        """Return the ids of each text, as `encode` does."""
         if not len(texts):
             return []
         ids, lengths = self._unit.encode_batch(texts)
@@ -127,7 +133,8 @@ class Vocabulary:
         Args:
             texts: D cleaned texts.
             stars: D ratings, 0 (unknown) to 5.
-            whole: Price case, spaces and quotes too, which takes as long as encoding; nobody asks for it in training.
+            whole: Also compute the price of case, spaces and quotes, which takes as long as encoding; training does
+                not need it.
         """
         count = len(texts)
         if not count:
@@ -148,16 +155,16 @@ class Vocabulary:
 
     @staticmethod
     def prefix(stars: int | None) -> list[int]:
-        """Return what opens a review of *stars* stars (None or 0: rating unknown)."""
+        """Return the first tokens of a review with *stars* stars (None or 0: rating unknown)."""
         return [BOS, STARS[stars or 0]]
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
-        """Return the text as a person writes it, without special tokens.
+        """Return the ids as normal text, without special tokens.
 
         Args:
-            ids: Tokens; those of `prefix` and `<eos>` may be among them.
-            before: What is on the page already: the result continues it, so `before + decode(ids, before)` reads
-                right. Lossless units do not look at it.
+            ids: Tokens; the tokens of `prefix` and `<eos>` may be among them.
+            before: Text before the result, which continues it: `before + decode(ids, before)` is correct text. Lossless
+                units ignore it.
         """
         return self._unit.decode((int(i) for i in ids), before)
 
@@ -166,31 +173,31 @@ class Vocabulary:
         return SPECIAL[token] if token < FIRST else self._unit.piece(int(token))
 
     def entry(self, token: int) -> bytes:
-        """Return the UTF-8 bytes that one entry writes, if it is not special; they may be a part of a character."""
+        """Return the UTF-8 bytes of one entry that is not a special token; they may be part of a character."""
         return self._unit.entry(int(token))
 
     @cached_property
     def word_start_V(self) -> np.ndarray:
-        """Entries that are a word, or the beginning of one together with the space before it (bool)."""
+        """Mask of the entries that are a word, or the beginning of a word with the space before it (bool)."""
         if isinstance(self._unit, WordUnit):
             return self._unit.is_word_V
         return np.array([i >= FIRST and p[0] == " " and _is_text(p[1:]) for i, p in self._pieces()])
 
     @cached_property
     def word_part_V(self) -> np.ndarray:
-        """Entries of subword units that go on a word: letters, digits, apostrophes, parts of a character (bool)."""
+        """Mask of the subword entries that continue a word: letters, digits, apostrophes, partial characters (bool)."""
         return np.array([i >= FIRST and _is_text(p) for i, p in self._pieces()])
 
     @cached_property
     def space_V(self) -> np.ndarray:
-        """Entries of subword units that are a single space (bool)."""
+        """Mask of the entries of subword units that are a single space (bool)."""
         return np.array([piece == " " for _, piece in self._pieces()])
 
     def _pieces(self) -> Iterable[tuple[int, str]]:
         return ((i, self.token(i)) for i in range(self.size))
 
     def to_json(self) -> str:
-        """Return everything as one JSON text: stable and sorted, fit for hashing."""
+        """Return everything as one JSON text with sorted keys, so that it can be hashed."""
         return json.dumps(self._values(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     def _values(self) -> dict[str, Any]:
@@ -210,17 +217,17 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """Rebuild what `to_json` gave.
+        """Rebuild the vocabulary from the result of `to_json`.
 
         Raises:
-            ModelError: kind "bundle": not such a text, or from a newer or different format.
+            ModelError: kind "bundle": the text is not a vocabulary, or has a newer or different format.
         """
         with stored("the vocabulary"):
             values = json.loads(text)
             _check_format(values)
             spec = VocabularySpec(**values["spec"])
             made = cls(spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"]))
-            made.to_json().encode()  # half of a character, which JSON can name, has no bytes and so no digest
+            made.to_json().encode()  # fails for a lone surrogate: JSON allows it, but it has no bytes and so no digest
             return made
 
     def save(self, path: Path) -> None:
@@ -229,10 +236,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote.
+        """Read a vocabulary that `save` wrote.
 
         Raises:
-            ModelError: kind "bundle": no such file, or see `from_json`.
+            ModelError: kind "bundle": the file cannot be read, or see `from_json`.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -242,7 +249,7 @@ class Vocabulary:
 
 
 def page(vocabulary: Vocabulary, prompt: str) -> str:
-    """Return what a model reads of a prompt: its normal form, which ends in a line break where the prompt does."""
+    """Return the text that a model reads for a prompt: its normal form, with the prompt's line breaks at the end."""
     clean = vocabulary.normal_form.apply(prompt)
     breaks = prompt[len(prompt.rstrip()) :].count("\n")
     return clean + "\n" * min(breaks, 2) if clean else clean

@@ -1,7 +1,7 @@
-"""The word unit: review English cut into words, numbers, punctuation and line breaks.
+"""Cut review English into words, numbers, punctuation and line breaks: the word unit.
 
-Cutting, folding and counting run as polars expressions (one regular expression, one engine), so that counting the
-training text and encoding any text cannot disagree, and the surface of an unknown word is at hand.
+Cutting, folding and counting are polars expressions (one regular expression, one engine). So counting the training
+text and encoding other text always agree, and the spelling of an unknown word is available.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PATTERN = "|".join(
     (
-        r"(?i:_(?:email|url|phone|card)_)",  # what the normal form writes for personal data
+        r"(?i:_(?:email|url|phone|card)_)",  # placeholders of the normal form for personal data
         r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
         r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
         r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
@@ -38,23 +38,25 @@ PATTERN = "|".join(
         r" ?[^\s\p{L}\p{M}\p{N}_]|_",  # a space taken with "_" would hide the `_url_` after it
     )
 )
-"""Pieces of a text; what no alternative takes is white space. Punctuation keeps the space that stood before it."""
+"""Pieces of a text; only white space matches no alternative. Punctuation includes the space before it."""
 STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
 FEW = 5_000
-"""Pieces up to which a dictionary is faster than casting a column, which first hashes the whole vocabulary."""
+"""Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
 FIRST = 9
-"""Id of the first entry that is not special (`models/tokens/vocabulary.py` names those)."""
+"""Id of the first entry that is not a special token (these are in `models/tokens/vocabulary.py`)."""
 
 
 class WordUnit:
-    """Words by id, the usual case of each, the price of spelling unknown ones, and of what folding drops.
+    """Words by id, with their usual case, the price of spelling unknown words, and the price of what folding drops.
+
+    A price is the cost in nats of coding something that the ids leave out.
 
     Args:
         words: Entries from id `FIRST` on.
         fold: Fold case before looking a word up.
         casing: Folded word → usual form.
-        spelling: Prices unknown words.
-        surface: Prices case, spaces and quotes; None in vocabularies of earlier versions, which leave them free.
+        spelling: Prices of unknown words.
+        surface: Prices of case, spaces and quotes; None in vocabularies of earlier versions, which have no such prices.
     """
 
     lossless = False
@@ -74,10 +76,10 @@ class WordUnit:
     def train(
         cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None
     ) -> tuple[WordUnit, dict[str, int | float]]:
-        """Keep the most frequent words, counted exactly in bounded memory; return also how much was counted.
+        """Train on the most frequent words, counted exactly in bounded memory; return the unit and facts about counts.
 
         Raises:
-            ModelError: No word is frequent enough.
+            ModelError: kind "input": no word is frequent enough.
         """
         found, sample = Words(size - FIRST, min_count), Sample()
         with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
@@ -99,16 +101,17 @@ class WordUnit:
         return unit, found.facts()
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in a row (int32) and how many each has (int64)."""
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         ids, lengths, _ = self._encode(cut(folded(texts, self._fold)))
         return ids, lengths
 
     def encode_priced(
         self, texts: Sequence[str] | pl.Series, whole: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids and lengths as `encode_batch`, the price of each unknown token, and that of each text's surface.
+        """Return ids and lengths as `encode_batch`, the price of each unknown token, and the price of each surface.
 
-        The latter is 0 for vocabularies that have no price for it, and where *whole* is not set.
+        The surface of a text is its case, spaces and quotes. Its price is 0 for vocabularies without such prices, and
+        if *whole* is not set.
         """
         series = pl.Series("text", texts, dtype=pl.String)
         lists = cut(folded(series, self._fold))
@@ -122,7 +125,7 @@ class WordUnit:
         return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64), surface_D
 
     def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> Pieces:
-        """Return what `models.tokens.surface` prices; *lists* are the pieces of the texts as they are looked up."""
+        """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the texts as looked up."""
         straight = folded(texts, False)
         written = straight.str.extract_all(f" ?(?:{PATTERN})")
         return read(written, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
@@ -136,17 +139,17 @@ class WordUnit:
         return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
-        """Return the text that continues *before*; special tokens leave no trace."""
+        """Return the text that continues *before*; special tokens are left out."""
         writer = Writer(self._casing, self._fold)
         writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
         return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
 
     def entry(self, token: int) -> bytes:
-        """Return the entry as it stands in the vocabulary, as UTF-8."""
+        """Return the entry as it is in the vocabulary, in UTF-8."""
         return self.piece(token).encode()
 
     def piece(self, token: int) -> str:
-        """Return the entry as it stands in the vocabulary."""
+        """Return the entry as it is in the vocabulary."""
         return self._words[token - FIRST]
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +159,7 @@ class WordUnit:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
-        """Rebuild what `to_dict` gave; ValueError where it is something else."""
+        """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
         words, casing = values["words"], values["casing"]
         if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
             raise ValueError("'words' must be a list of words")
@@ -167,7 +170,7 @@ class WordUnit:
 
 
 def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
-    """Return the texts with straight quotes, and in lower case where *fold* is set."""
+    """Return the texts with straight quotes, and in lower case if *fold* is set."""
     straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
     return straight.str.to_lowercase() if fold else straight
 
@@ -179,18 +182,19 @@ def cut(texts: pl.Series) -> pl.Series:
 
 @lru_cache(maxsize=64)
 def _end_of_page(text: str, fold: bool) -> tuple[str, ...]:
-    """Return the last pieces of a prompt: spacing, quotes and sentence start depend on no more. Many texts share it."""
+    """Return the last pieces of a prompt, which decide spacing, quotes and sentence start. Cached for many texts."""
     return tuple(cut(folded([text], fold))[0])
 
 
 class Words:
-    """What is learned of the words of a text, share by share of its distinct words.
+    """Statistics of the words of a text, added part by part; each distinct word is in exactly one part.
 
     Attributes:
         kept: The most frequent words so far: `word`, `count`, most frequent first, ties by text.
-        forms: How those are written: rows of `count_pieces` with `word`.
-        letters: The characters of all distinct words.
-        types: Distinct words.
+        forms: Written forms of these words: rows of `count_pieces` with `word`.
+        letters: Counts of the characters of all distinct words.
+        types: Number of distinct words.
+        occurrences: Number of all words.
     """
 
     def __init__(self, size: int, min_count: int) -> None:
@@ -200,7 +204,7 @@ class Words:
         self.letters, self.types, self.occurrences = CharacterCounts(), 0, 0
 
     def add(self, counts: pl.DataFrame) -> None:
-        """Take in the counts of some words, in all their forms: `surface, count, middle, word`."""
+        """Add the counts of some words, in all their forms: `surface, count, middle, word`."""
         totals = counts.group_by("word").agg(pl.col("count").sum())
         self.types += totals.height
         self.occurrences += int(totals["count"].sum())
@@ -212,7 +216,7 @@ class Words:
         self.forms = self.forms.join(self.kept, on="word", how="semi")
 
     def facts(self) -> dict[str, int | float]:
-        """Return how many words were counted, and what share of the text the kept ones are."""
+        """Return the number of counted words, and the share of the text that the kept words cover."""
         kept = int(self.kept["count"].sum())
         return {
             "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
@@ -229,9 +233,9 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
 
     Returns:
         One row per distinct surface: `surface`, `count`, and `middle`: how often it followed a word, a comma or "Dr.",
-        where only a name or an acronym is written with a capital.
+        where only names and acronyms begin with a capital.
     """
-    # A line break between texts: the first word of one does not follow the last word of another.
+    # Add a line break between texts: the first word of one does not follow the last word of another.
     pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
     before = pieces.shift(1, fill_value="\n")
     titled = (before == ".") & pieces.shift(2).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
@@ -242,13 +246,13 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
 
 
 def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
-    """Return folded word → most frequent form in mid-sentence, for *words* that are not usually in lower case."""
+    """Return folded word → most frequent form within sentences, for *words* that are not usually in lower case."""
     usual = (
         forms.filter(pl.col("middle") > 0)
         .join(words, on="word", how="semi")
         .with_columns(pl.col("surface", "word").str.strip_chars(" "))
         .group_by("word", "surface").agg(pl.col("middle").sum())
-        # A tie goes to the lower case, which sorts last.
+        # In a tie, the lower-case form wins: it sorts last, and the order is descending.
         .sort(["word", "middle", "surface"], descending=[False, True, True])
         .unique("word", keep="first", maintain_order=True)
         .filter(pl.col("surface") != pl.col("word"))

@@ -1,7 +1,7 @@
-"""From word pieces back to text as a person writes it: spacing, quotes, capitals.
+"""Turn word pieces back into normal text: spacing, quotes, capitals.
 
-A piece of punctuation carries the space before it (" (" and "(" are two pieces), so the model itself says where a
-quote opens and where a dash stands free; only the space after a piece and the capitals have to be worked out here.
+A piece of punctuation includes the space before it (" (" and "(" are two pieces). So the model itself predicts where a
+quote opens and whether a dash has spaces around it. This module only decides the space after a piece and the capitals.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "a
 """Abbreviations whose full stop does not end a sentence."""
 ALWAYS_OPEN = frozenset("([{¿¡«#")
 OPEN_IF_SPACED = frozenset("\"'`*~")
-"""Open where a space stands before them, close where none does."""
+"""Signs that open if there is a space before them and close if not."""
 CURRENCY = frozenset("$£€¥")
 INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
-"""Join both neighbours where no space stands before them ("take-out"), stand free otherwise ("cheap - and good")."""
+"""Signs that join both neighbours if no space is before them ("take-out"); else spaced ("cheap - and good")."""
 ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
 
 
 def is_word(piece: str) -> bool:
-    """Tell whether a piece is a word or a number rather than punctuation or a line break."""
+    """Return whether a piece is a word or a number, and not punctuation or a line break."""
     return piece[:1].isalnum() or (len(piece) > 1 and piece[0] == "_")
 
 
@@ -30,11 +30,11 @@ def _is_fraction(piece: str) -> bool:
 
 
 class Writer:
-    """Writes pieces one after another, and remembers what the next one's spacing and capitals depend on.
+    """Writer of pieces, one after another; it remembers what spacing and capitals of the next piece depend on.
 
     Args:
         casing: Folded word → its usual form in the middle of a sentence ("phoenix" → "Phoenix").
-        fold: False where the pieces keep their own capitals.
+        fold: False if the pieces keep their own capitals.
     """
 
     def __init__(self, casing: Mapping[str, str], fold: bool = True) -> None:
@@ -44,14 +44,14 @@ class Writer:
         self._starts = True  # the next word starts a sentence
 
     def read(self, pieces: Iterable[str], spaced: bool) -> None:
-        """Take note of text that is already on the page; *spaced* says that it ends with white space."""
+        """Read the pieces of text that is already written; *spaced*: whether it ends with white space."""
         for piece in pieces:
             self.write(piece)
         if spaced:
             self._joined, self._last = True, self._last if self._last.isspace() else ""
 
     def write(self, piece: str) -> str:
-        """Return the text that the next piece adds to the page."""
+        """Return the text that the next piece adds."""
         if piece.isspace():
             text, self._joined, self._starts = piece, True, True
         elif is_word(piece):
