@@ -1,8 +1,8 @@
-"""Whether a model adapts to the very text that it is measured on, and how; said beside every figure of a model.
+"""Tell whether and how a model adapts to the text that it is measured on; shown next to every figure of a model.
 
-A static model answers by its weights or tables and the text so far. A model that adapts also changes what it answers
-by, or looks words up in the text itself. Both are distributions of the next token, but a figure of the one says nothing
-of the other, so they stand under different names and in different rows.
+A static model predicts from its weights or tables and the text so far. An adaptive model also changes these weights
+while it reads, or looks words up in the text itself. Both give distributions of the next token. But their figures
+cannot be compared, so they have different names and are in different rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STATIC = "static"
 def adaptation_of(model: Any) -> str:
     """Return "static", or the ways in which a model or any of its parts adapts, joined by " + ".
 
-    A class that adapts says how in its attribute `adaptation`; a model that is made of others has them as `parts`.
+    An adaptive class names its way in the attribute `adaptation`. A model that combines others has them in `parts`.
     """
     return " + ".join(dict.fromkeys(_ways(model))) or STATIC
 

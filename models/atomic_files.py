@@ -1,8 +1,8 @@
-"""Files and folders that appear when they are complete.
+"""Write files and folders atomically: they appear only when they are complete.
 
-They are made beside their place under a hidden name that no other process has, and then renamed: whoever looks finds
-the old one or the new one, never a mix, however many write and whenever one of them ends. What was open or
-memory-mapped of the old one stays valid.
+A file or folder is written in the same parent folder under a unique hidden name and then renamed. Readers find the old
+version or the new one, never a mix. This also holds if several processes write or a process is killed. Files of the
+old version that are open or memory-mapped stay valid.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 @contextmanager
 def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
-    """Open a file to write that takes its place at the end.
+    """Open a new file for writing; at the end it replaces *path*.
 
-    A link stays one: the file that it leads to is replaced. What is no regular file (a pipe, a terminal, a device) is
-    written straight into.
+    A symbolic link stays a link: the file that it points to is replaced. A path that is not a regular file (a pipe, a
+    terminal, a device) is written directly.
 
     Args:
         path: The file.
-        mode: Its permissions; none: those of the file that it replaces, or the usual ones.
+        mode: Its permissions; None: those of the file that it replaces, or the default ones.
 
     Raises:
-        ModelError: It cannot be written; kind "disk", with the operating system's error as its cause.
+        ModelError: The file cannot be written; kind "disk", with the operating system's error as its cause.
     """
     try:
         if written_straight(path):
@@ -56,39 +56,40 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # the latter: links that lead to each other
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links that point to each other
         cause = error if isinstance(error, OSError) else OSError(errno.ELOOP, str(error))
         raise not_written(path, cause) from cause
 
 
 def written_straight(path: Path) -> bool:
-    """Return whether a path is no file that another one can take the place of: a device, a pipe, an open file."""
+    """Return whether a path cannot be replaced by another file: a device, a pipe, an open file descriptor."""
     mode = _mode(path)
     return _descriptor(path) is not None or (mode is not None and not stat.S_ISREG(mode))
 
 
 def _descriptor(path: Path) -> int | None:
-    """Return the number of the open file that a name such as /dev/stdout stands for."""
+    """Return the number of the file descriptor that a name such as /dev/stdout means, or None."""
     known = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
     found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
     return int(found[1]) if found else known
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open what is written straight into; an open file goes on from where it is."""
+    """Open a path that is written directly; an open file descriptor continues at its position."""
     number = _descriptor(path)
     return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
 
 
 @contextmanager
 def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Path]:
-    """Make a folder that takes its place, with all that was put into it, at the end; a link to a folder stays one.
+    """Create a folder that replaces *path*, with everything in it, at the end. A link to a folder stays a link.
 
     Args:
-        require_ours: Called with a folder that would be replaced; should raise if it may not be.
+        path: The folder.
+        require_ours: Function called with the folder that would be replaced; must raise if that is not allowed.
 
     Raises:
-        ModelError: It cannot be written; kind "disk", with the operating system's error as its cause.
+        ModelError: The folder cannot be written; kind "disk", with the operating system's error as its cause.
     """
     try:
         target = path.resolve()
@@ -109,7 +110,7 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
 
 
 def not_written(path: Path, error: OSError) -> ModelError:
-    """Return the error of a place that cannot be written."""
+    """Return the error for a path that cannot be written."""
     return ModelError(f"{path} cannot be written: {error.strerror or error}", kind="disk")
 
 
@@ -125,15 +126,15 @@ def _beside(path: Path) -> Path:
 
 
 def _swap(new: Path, target: Path, require_ours: Callable[[Path], None]) -> None:
-    """Put *new* at *target*; what was there is removed, or is at *new* afterwards."""
+    """Move *new* to *target*. A previous folder at *target* is removed, or is at *new* afterwards."""
     while True:
-        if _renamed(new, target):  # there was nothing, or an empty folder
+        if _renamed(new, target):  # *target* did not exist, or was an empty folder
             return
         require_ours(target)
         if _exchanged(new, target):
             return
         aside = _beside(target)
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process moved it first
             target.rename(aside)
         try:
             if _renamed(new, target):
@@ -157,7 +158,7 @@ def _renamed(new: Path, target: Path) -> bool:
 
 
 def _exchanged(one: Path, two: Path) -> bool:
-    """Let two folders change places in one step, where system and file system can."""
+    """Exchange two folders in one step, and return whether system and file system could do it."""
     function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return function is not None and function(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0

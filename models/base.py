@@ -1,6 +1,6 @@
-"""The contract that every language model keeps, n-gram or neural, so that nobody who uses one asks which it is.
+"""Define the interface of every language model, so that callers need not know if it is n-gram or neural.
 
-Shape legend, for this whole package: B streams scored side by side, T positions, V vocabulary entries,
+Shape legend, for this whole package: B streams scored in one batch, T positions, V vocabulary entries,
 L layers, E embedding size, H hidden size.
 """
 
@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-if TYPE_CHECKING:  # n-gram models do without, and it takes seconds to import
+if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to import
     import torch
 
     from .ngram.engine import Engine
 
 INTERFACE = 1
-"""Bumped when the protocol below changes; a bundle with a newer number is refused."""
+"""Version of the protocol below. A bundle with a newer number is refused."""
 
 
 class ModelError(Exception):
-    """Something that this package cannot do; `tasks/stage.py` turns it into the project's own errors.
+    """The error of this package. `tasks/stage.py` turns it into the project's own errors.
 
     Args:
-        what: What went wrong.
-        kind: "fit", "diverged", "memory", "bundle", "disk" or "input": which branch of the error tree it belongs to.
+        what: The message: what went wrong.
+        kind: Branch of the error tree: "fit", "diverged", "memory", "bundle", "disk" or "input".
     """
 
     def __init__(self, what: str, kind: str = "fit") -> None:
@@ -38,13 +38,14 @@ class ModelError(Exception):
 
 @contextmanager
 def stored(what: str, kind: str = "bundle") -> Iterator[None]:
-    """Turn whatever the reading of stored data ends in into ModelError: at damaged data that may be any exception.
+    """Turn any exception raised while reading stored data into ModelError.
 
-    Libraries written in Rust even panic, which is no `Exception`. Memory that does not suffice keeps its own kind.
+    Damaged data may raise any exception. Libraries written in Rust even panic, and a panic is not an `Exception`.
+    Too little memory becomes an error of kind "memory".
 
     Args:
-        what: What is read, to begin the message with.
-        kind: Of the error.
+        what: Name of the data, the beginning of the message.
+        kind: Kind of the error.
     """
     try:
         yield
@@ -61,10 +62,10 @@ def stored(what: str, kind: str = "bundle") -> Iterator[None]:
 
 @runtime_checkable
 class State(Protocol):
-    """What a model remembers of B streams. Opaque outside `models`."""
+    """The state of a model after reading B streams. Code outside `models` must not look inside."""
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        """Return the state of the chosen streams, in the given order; a row may be chosen more than once."""
         ...
 
     @classmethod
@@ -75,10 +76,10 @@ class State(Protocol):
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """log p(next token | everything before it in this stream), in nats.
+    """Model of log p(next token | all tokens before it in this stream), in nats.
 
     A stream is `<bos> <stars_k> w1 … wn <eos>`. `<bos>` and the star tokens are given, never predicted:
-    every model gives them probability 0 (log −inf), and the other entries sum to 1.
+    every model gives them probability 0 (log −inf), and the probabilities of the other entries sum to 1.
     """
 
     vocabulary_size: int
@@ -100,19 +101,19 @@ class LanguageModel(Protocol):
 
         Returns:
             nats_BT (float64): −log p(ids[b, t] | state, ids[b, :t]), and the state after all T tokens. Chunks may be
-            cut anywhere: scoring x[:, :a] and then x[:, a:] with the carried state gives the numbers of x in one go.
-            Entries for tokens that are never predicted (`<bos>`, stars) are 0.
+            cut anywhere: scoring x[:, :a] and then x[:, a:] with the carried state gives the same numbers as scoring
+            x at once. Entries for tokens that are never predicted (`<bos>`, stars) are 0.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write weights or tables (safetensors, .npy) into *folder*; data only, nothing pickled."""
+        """Write weights or tables (safetensors, .npy) into *folder*: data only, no pickles."""
         ...
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of news from a fit: `step` and `total` in tokens, figures by name."""
+    """A progress report of a fit: `step` and `total` in tokens, figures by name."""
 
     step: int
     total: int
@@ -121,22 +122,23 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and how a model is fitted; nothing in here but `parts` and `start` may change the result beyond rounding.
+    """Where and how to fit a model.
 
-    With dropout, another number of ranks is another draw of it.
+    Only `parts` and `start` may change the result beyond rounding. Exception: with dropout, another number of ranks
+    draws other dropout masks.
 
     Args:
-        work: The stage's work folder. It survives a crash: restart points and `metrics.jsonl` live here.
-        device: "cpu" or "cuda", or one of several: "cuda:1".
-        threads: Threads for matrix products.
-        report: Called now and then with the progress, for terminal and tracking.
-        parts: The bundles of the fitted models that this one is made of, by name (`spec.parts`).
-        engine: Does the shards of an n-gram fit; None for threads of this process.
+        work: The stage's work folder. It survives a crash: checkpoints and `metrics.jsonl` are in it.
+        device: "cpu" or "cuda", or one of several GPUs: "cuda:1".
+        threads: Number of threads for matrix products.
+        report: Function called from time to time with the progress, for terminal and tracking.
+        parts: Bundles of the fitted models that this model combines, by name (`spec.parts`).
+        engine: Executor of the shards of an n-gram fit; None for threads of this process.
         start: Folder of the weights that a neural fit starts from (`models/neural/training/warm_start.py`); None for
-            fresh ones.
-        rank: Number, from 0, of this process among those that train one network together.
-        ranks: How many these are.
-        meeting: Where they find each other: the address of a process group; "env://" as torchrun has it.
+            new random weights.
+        rank: Number, from 0, of this process among the processes that train one network together.
+        ranks: Number of these processes.
+        meeting: Address of their process group; "env://" as torchrun sets it.
     """
 
     work: Path
@@ -153,7 +155,7 @@ class FitContext:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and what there is to say of the fit (numbers only: parameters, seconds, best perplexity …)."""
+    """A fitted model and a summary of the fit (numbers only: parameters, seconds, best perplexity …)."""
 
     model: LanguageModel
     summary: Mapping[str, float]

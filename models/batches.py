@@ -1,9 +1,9 @@
-"""The windows of truncated back-propagation through time, cut from a token stream.
+"""Cut a token stream into the windows of truncated back-propagation through time (truncated BPTT).
 
-The reviews of a stream are shuffled anew in every epoch and laid into B lanes that are read side by side. In
-`TBPTTBatches` the lanes share out one continuous stream, and a review may begin at the end of one lane and go on at the
-start of the next. In `ReviewBatches` every lane holds whole reviews, one after another, so that each may be read by
-itself; the lanes are as equally long as whole reviews allow.
+The reviews of a stream are shuffled in every epoch and put into B lanes, which form the batch. In `TBPTTBatches` the
+lanes are equal parts of one continuous stream: a review may begin at the end of one lane and continue at the start of
+the next. In `ReviewBatches` every lane holds whole reviews, one after another, so that the model can start each review
+from a fresh state. The lengths of these lanes are as equal as whole reviews allow.
 
 Shapes: B lanes, T positions of a window, D reviews.
 """
@@ -21,20 +21,20 @@ from .streams import TokenStream
 from .tokens.vocabulary import BOS, EOS, GIVEN
 
 CHUNK = 1 << 22
-"""Tokens that are read from the stream at a time."""
+"""Maximum number of tokens read from the stream at a time."""
 NOT_SCORED = -1
 WINDOW_STREAM = 11
-"""Keeps the draws of window lengths apart from other uses of the same seed."""
+"""Separates the random stream of window lengths from other uses of the same seed."""
 DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05
-"""Of random window lengths: the standard deviation, the bounds, and how often half a window is meant."""
+"""Random window lengths: standard deviation, minimum, maximum above *window*, share with half of *window* as mean."""
 
 
 @dataclass(frozen=True)
 class Window:
     """One step of truncated back-propagation through time.
 
-    `x_BT` (int64) are the tokens read, `y_BT` (int64) those that follow them, −1 where nothing is scored. The window is
-    number `index` of `of` in its epoch.
+    `x_BT` (int64) are the tokens read, `y_BT` (int64) the tokens that follow them, −1 where nothing is scored. The
+    window is number `index` of `of` in its epoch.
     """
 
     x_BT: np.ndarray
@@ -45,13 +45,13 @@ class Window:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the reviews of an epoch stand.
+    """Positions of the reviews and lanes of an epoch.
 
     Args:
         order_D: Reviews in the order of the epoch.
-        bounds_D1: Positions at which they begin, one after another, and the end of the last one.
+        bounds_D1: Positions at which these reviews begin, and the end of the last one.
         lanes_B1: Positions at which the lanes begin, and the end of the last one.
-        length: Positions of the longest lane.
+        length: Number of positions of the longest lane.
     """
 
     order_D: np.ndarray
@@ -63,16 +63,17 @@ class _Layout:
 class TBPTTBatches:
     """Windows over B lanes of the concatenated reviews.
 
-    Window i+1 of a lane goes on where window i ended, so the state may be carried. Every scored token of the stream is
-    the target of exactly one position of an epoch; nothing is trimmed. All is a pure function of the arguments and the
-    number of the epoch: to resume, ask for the same epoch from the window that comes next.
+    Window i+1 of a lane begins where window i ended, so the hidden state may be carried over. Every scored token of the
+    stream is the target of exactly one position of an epoch; nothing is trimmed. The windows are a pure function of the
+    arguments and the number of the epoch. To resume, call `epoch` with the same epoch and the number of the next
+    window.
 
     Args:
         stream: Reviews.
         batch: B.
         window: T, or with *random_window* its mean.
-        seed: Of the order of reviews and of the windows' lengths.
-        random_window: Draw the length of each window anew, see `window_lengths`.
+        seed: Seed of the order of reviews and of the windows' lengths.
+        random_window: Draw a random length for each window, see `window_lengths`.
     """
 
     def __init__(self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False) -> None:
@@ -84,12 +85,12 @@ class TBPTTBatches:
 
     def windows(self, epochs: int) -> np.ndarray:
         """Return the number of windows of each of the first *epochs* epochs."""
-        if not self._random:  # always the same lanes
+        if not self._random:  # all epochs have the same lanes
             return np.full(epochs, len(self._cuts(0, self._fixed_length())) - 1)
         return np.array([len(self._cuts(epoch, self._fixed_length())) - 1 for epoch in range(epochs)])
 
     def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
-        """Yield the windows of epoch *n* from number *start* on; some windows are read from the stream at a time."""
+        """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time."""
         layout = self._layout(n)
         cuts = self._cuts(n, layout.length)
         first, last = start, len(cuts) - 1
@@ -106,7 +107,7 @@ class TBPTTBatches:
         return np.random.default_rng([self._seed, n]).permutation(len(self._stream))
 
     def _fixed_length(self) -> int:
-        """Return the positions of a lane: those with a successor, shared out evenly."""
+        """Return the length of a lane: all positions that have a next token, divided evenly."""
         return -(-max(len(self._stream.ids) - 1, 0) // self._batch)
 
     def _layout(self, n: int) -> _Layout:
@@ -116,7 +117,7 @@ class TBPTTBatches:
         return _Layout(order_D, bounds_D1, lanes_B1, length)
 
     def _cuts(self, n: int, length: int) -> np.ndarray:
-        """Return where in the lanes the windows of an epoch begin, and where the last one ends, beyond the lanes."""
+        """Return where in the lanes the windows of an epoch begin, and the end of the last one, past the lanes' end."""
         if not self._random:
             return np.arange(0, length + self._window, self._window)
         draws = np.random.default_rng([self._seed, n, WINDOW_STREAM])
@@ -124,9 +125,10 @@ class TBPTTBatches:
         return cuts[: np.searchsorted(cuts, length) + 1]
 
     def _read(self, layout: _Layout, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the tokens from *start* to *stop* of every lane, and those that follow them.
+        """Return the tokens from *start* to *stop* of every lane, and the tokens that follow them.
 
-        Both are `<bos>`, which is never scored, beyond the end of a lane; so is what follows the end of a review.
+        After the end of a lane, both are `<bos>`, which is never scored. The token that follows `<eos>` is replaced by
+        `<bos>` too.
         """
         ids = self._stream.ids
         x_BL = np.full((self._batch, stop - start), BOS, ids.dtype)
@@ -142,11 +144,11 @@ class TBPTTBatches:
         return x_BL, y_BL
 
     def _places(self, layout: _Layout, begin: int, end: int) -> np.ndarray:
-        """Return where in the stream the tokens of the epoch's positions *begin* to *end* stand."""
+        """Return the indices in the stream of the tokens at the epoch's positions *begin* to *end*."""
         bounds, order = layout.bounds_D1, layout.order_D
         some = slice(np.searchsorted(bounds, begin, "right") - 1, np.searchsorted(bounds, end, "left"))
         lengths = np.diff(np.concatenate([[begin], np.minimum(bounds[1:][some], end)]))
-        # Where in the stream the position would stand that is first in the epoch.
+        # What to add to a position of the epoch to get the index in the stream, for each review.
         shift = self._stream.offsets[order[some]] - bounds[:-1][some]
         return np.repeat(shift, lengths) + np.arange(begin, end)
 
@@ -154,18 +156,19 @@ class TBPTTBatches:
 class ReviewBatches(TBPTTBatches):
     """Windows over B lanes of whole reviews, packed one after another without padding between them.
 
-    `<eos>` is not read, for nothing follows it: a review of n words has n + 2 positions of which n + 1 are scored. The
-    lanes end at most about half a review apart; how many windows an epoch has may differ by that.
+    `<eos>` is not read, because nothing follows it: a review of n words has n + 2 positions, of which n + 1 are scored.
+    A lane begins at most about half a review away from its even share, so the number of windows may differ between
+    epochs.
     """
 
     def windows(self, epochs: int) -> np.ndarray:
-        """See `TBPTTBatches.windows`."""
+        """Return the number of windows of each of the first *epochs* epochs."""
         return np.array([len(self._cuts(epoch, self._layout(epoch).length)) - 1 for epoch in range(epochs)])
 
     def _layout(self, n: int) -> _Layout:
         order_D = self._order(n)
         bounds_D1 = _bounds(np.diff(self._stream.offsets)[order_D] - 1)
-        # The begin of a review that is nearest to where a lane would begin if reviews could be cut.
+        # Each lane begins at the review whose beginning is nearest to an even division of all positions.
         even_B1 = bounds_D1[-1] * np.arange(self._batch + 1) / self._batch
         middles = (bounds_D1[1:] + bounds_D1[:-1]) / 2
         lanes_B1 = bounds_D1[np.searchsorted(middles, even_B1)]
@@ -173,7 +176,7 @@ class ReviewBatches(TBPTTBatches):
 
 
 def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:
-    """Return the windows that a recipe asks for."""
+    """Return the batches for the options of a training."""
     kind = ReviewBatches if training.carry == "review" else TBPTTBatches
     return kind(stream, training.batch, training.window, training.seed, training.random_window)
 
@@ -181,8 +184,8 @@ def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:
 def window_lengths(window: int, count: int, draws: np.random.Generator) -> np.ndarray:
     """Return random lengths of windows (Merity, Keskar & Socher 2018, section 4.1, "variable length BPTT").
 
-    A length is normal with standard deviation 5 about *window*, 5 % of the time about half of it; at least 5 (or
-    *window* where that is less), at most *window* + 20.
+    A length is normally distributed around *window* with standard deviation 5; with probability 5 % the mean is half of
+    *window*. The minimum is 5 (or *window* if that is less), the maximum *window* + 20.
     """
     means = np.where(draws.random(count) < HALF_SHARE, window / 2, float(window))
     lengths = np.rint(draws.normal(means, DEVIATION)).astype(np.int64)
@@ -190,11 +193,11 @@ def window_lengths(window: int, count: int, draws: np.random.Generator) -> np.nd
 
 
 def count_updates(windows: np.ndarray, epochs: float) -> int:
-    """Return the windows in *epochs* epochs, of which the last may be a part; at least 1.
+    """Return the number of windows in *epochs* epochs, where the last epoch may be partial; at least 1.
 
     Args:
-        windows: Of each epoch, the last one included.
-        epochs: Above 0.
+        windows: Number of windows of each epoch, the last one included.
+        epochs: Number of epochs, above 0.
     """
     if (windows == windows[0]).all():
         return max(1, round(epochs * int(windows[0])))
@@ -204,5 +207,5 @@ def count_updates(windows: np.ndarray, epochs: float) -> int:
 
 
 def _bounds(lengths: np.ndarray) -> np.ndarray:
-    """Return where things of these lengths begin that stand one after another, and where the last one ends."""
+    """Return where consecutive items of these lengths begin, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

@@ -1,24 +1,24 @@
-"""Validate names: of models, vocabularies, registered models and presets.
+"""Validate names of models, vocabularies, registered models and presets.
 
-A name becomes a file's name, part of an address, a cell of a table and a line on a terminal. So one rule holds for all
-of them, wherever a name comes from: settings, a recorded configuration, a bundle, an argument.
+A name becomes a file's name, part of an address, a cell of a table and a line on a terminal. So one rule applies to
+all names, from any source: settings, a recorded configuration, a bundle, an argument.
 """
 
 from __future__ import annotations
 
 FORBIDDEN = "/\\:@'\"`*?<>|"
-"""Separators of paths and addresses, quotes (MLflow's filters know no escape), and what Windows has no files of."""
+"""Separators of paths and addresses, quotes (MLflow's filters cannot escape them), and signs that Windows forbids."""
 LONGEST = 100
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
-"""Names of devices on Windows, also with a suffix."""
+"""Device names on Windows, reserved also with a suffix."""
 
 
 def require_name(name: str, field: str = "name") -> str:
-    """Return *name* if it is one; raise ValueError that says what is wrong with it.
+    """Return *name* if it is valid; otherwise raise ValueError that says what is wrong with it.
 
     Args:
-        name: What was given.
-        field: What it is called in the error.
+        name: The name to check.
+        field: Name of the option, for the message.
     """
     if fault := _fault(name):
         shown = name if len(name) <= LONGEST else f"{name[:20]}…"
@@ -43,11 +43,11 @@ def _fault(name: str) -> str:
 
 
 def as_name(text: str, otherwise: str) -> str:
-    """Return a name made of *text*, such as a file's name: what a name must not contain becomes "_".
+    """Turn *text*, for example a file's name, into a valid name: forbidden characters become "_".
 
     Args:
-        text: Anything.
-        otherwise: The name where nothing of it is left.
+        text: Any text.
+        otherwise: The name to return if the result is empty or still not valid.
     """
     fit = "".join("_" if sign in FORBIDDEN or not sign.isprintable() else sign for sign in text)
     cut = fit.encode()[:LONGEST].decode("utf-8", "ignore").lstrip(" .+-=#~&").rstrip(" .")

@@ -1,8 +1,8 @@
-"""What all options of models share: complaints about their values, and how one is added later.
+"""Check the options of models: types, ranges, and options that have no effect.
 
-Some options have a part only beside certain values of others: `momentum` with the optimisers that have one. Away from
-its default such an option is refused where it has no part: it would change nothing but the identity of a fit. A spec
-class names them in its property `idle`: {option: where it has a part}, "section.option" for one of a section.
+Some options only take effect with certain values of others: `momentum` only with the optimisers that use it. Setting
+an option that has no effect is an error: it would change nothing except the identity of the fit. A spec class lists
+such options in its property `idle`: {option: where it takes effect}, with "section.option" for an option of a section.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LATER = {"later": True}
-"""Marks (as a field's `metadata`) an option that a kind of model got after models of it had been stored.
+"""Mark (in a field's `metadata`) of an option that was added after models of its kind had been stored.
 
-At its default `specs.to_dict` leaves it out, so that their digests stay what they were.
+`specs.to_dict` leaves such an option out if it has its default value, so that the digests of stored models do not
+change.
 """
 MOST_WHOLE = 2**31 - 1
-"""Largest whole number that an option may be."""
+"""Largest whole number allowed as the value of an option."""
 MOST = 1e12
-"""Largest number that most options may be."""
+"""Largest number allowed as the value of most options."""
 LARGEST = 3e38
-"""About the largest that a weight can be (float32)."""
+"""About the largest value of a weight (float32)."""
 _as_written: ContextVar[bool] = ContextVar("as_written", default=False)
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ValueError naming the option, its value and the allowed range unless *holds*."""
+    """Raise ValueError that names the option, its value and the allowed range, unless *holds*."""
     if not holds:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
 
 
 def require_numbers(name: str, value: object, most: float = MOST) -> None:
-    """Raise ValueError for a number, at any depth of a value, that no computation could use.
+    """Raise ValueError if a value, or a number nested in it, is too large or not finite.
 
-    No option needs a whole number above `MOST_WHOLE`, and hardly one any number above `MOST`: beyond them lie overflows
-    of 32 and 64 bits.
+    No option needs a whole number above `MOST_WHOLE`, and few need a number above `MOST`. Larger numbers may overflow
+    32 and 64 bits.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -56,13 +57,14 @@ def require_numbers(name: str, value: object, most: float = MOST) -> None:
 
 
 def require_types(spec: Any, unbounded: tuple[str, ...] = ()) -> None:
-    """Raise ValueError unless every option of a spec is of the type that it is annotated with, and of usable size.
+    """Raise ValueError unless every option of a spec has its annotated type and a usable size.
 
     Options come from presets, which are checked before, but also from Python and from the files of stored models.
 
     Args:
         spec: The options.
-        unbounded: Those that may be as large as `LARGEST`: a training with too high a rate ends with a sentence.
+        unbounded: Names of options that may be as large as `LARGEST`, such as learning rates: a training with too high
+            a rate ends with an error message of its own.
     """
     made: Any = type(spec)
     for name, kind in _types_of(made).items():
@@ -78,7 +80,7 @@ def _types_of(kind: Any) -> dict[str, Any]:
 
 
 def _fits(kind: Any, value: object) -> bool:
-    """Return whether a value is of an annotated type; a list may stand for a tuple, and a whole number for any."""
+    """Return whether a value has an annotated type; a list is accepted for a tuple, a whole number for a float."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(one, value) for one in inside)
@@ -95,7 +97,7 @@ def _fits(kind: Any, value: object) -> bool:
 
 
 def _named(kind: Any) -> str:
-    """Say what values a type has, for people."""
+    """Describe the values of a type for the user."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return " or ".join(_named(one) for one in inside)
@@ -108,12 +110,12 @@ def _named(kind: Any) -> str:
 
 
 def _short(value: object) -> object:
-    """Return a value that can be shown: Python refuses to write whole numbers of thousands of digits."""
+    """Return a value that can be printed: Python refuses to print whole numbers with thousands of digits."""
     return "far too large" if isinstance(value, int) and value.bit_length() > 1_000 else value
 
 
 def refuse_idle(spec: Any) -> None:
-    """Raise ValueError for an option that is away from its default where it has no part, unless `as_written`."""
+    """Raise ValueError for an option that has no effect but not its default value, except within `as_written`."""
     for name, where in spec.idle.items():
         value, default = _option(spec, name)
         value = tuple(value) if isinstance(value, list) else value
@@ -124,7 +126,7 @@ def refuse_idle(spec: Any) -> None:
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Within it specs keep options without a part: those of models that were stored before these were refused."""
+    """Accept options without effect inside the `with` block: models stored before the check existed may have them."""
     token = _as_written.set(True)
     try:
         yield
@@ -133,7 +135,7 @@ def as_written() -> Iterator[None]:
 
 
 def idle_of(spec: Any) -> dict[str, str]:
-    """Return where the options have a part that have none in this spec, by full name, those of its sections too."""
+    """Return the options of a spec and its sections that have no effect: full name → where the option takes effect."""
     found: dict[str, str] = {}
     for entry in fields(spec):
         if is_dataclass(section := getattr(spec, entry.name)):
@@ -142,10 +144,10 @@ def idle_of(spec: Any) -> dict[str, str]:
 
 
 def without_idle(spec: Any) -> Any:
-    """Return the spec with every option that has no part at its default.
+    """Return the spec with every option that has no effect set to its default.
 
     Raises:
-        ValueError: Its other options cannot be.
+        ValueError: Its other options are not valid.
     """
     with as_written():
         for name in idle_of(spec):
@@ -157,13 +159,13 @@ def without_idle(spec: Any) -> Any:
 
 
 def one_of(option: str, values: tuple[str, ...]) -> str:
-    """Return "with optimizer 'momentum' or 'nesterov'", as `idle` says it."""
+    """Return a text such as "with optimizer 'momentum' or 'nesterov'", the form that `idle` uses."""
     *most, last = (repr(value) for value in values)
     return f"with {option} " + (f"{', '.join(most)} or {last}" if most else last)
 
 
 def _option(spec: Any, name: str) -> tuple[Any, Any]:
-    """Return the value and the default of an option, by full name."""
+    """Return the value and the default of the option with this full name."""
     section, _, option = name.rpartition(".")
     holder = getattr(spec, section) if section else spec
     entry = next(entry for entry in fields(holder) if entry.name == option)

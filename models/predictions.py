@@ -1,10 +1,10 @@
-"""The whole distribution before each token of some texts, where `score` gives the probability of one token only.
+"""Compute the whole distribution before each token of some texts (`score` gives one token's probability only).
 
-A model that can say more than one position at a time has a method `predictions`; every other model is asked step by
-step. Both are exact and say the same to rounding. A text that has ended leaves the batch: to step on with it would cost
-as much as with one that goes on.
+A model that can predict several positions at a time has a method `predictions`. Any other model is stepped token by
+token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch, because a
+step costs the same for it as for a text that continues.
 
-N positions that are asked for; the rest of the shape legend is that of `models/base.py`.
+Shapes: N requested positions; for the other letters see `models/base.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from .base import LanguageModel, ModelError
 
 ENTRIES = 1 << 20
-"""Entries of distributions handed over at a time, about: 4 MiB, which a processor's cache may hold. Bounds memory."""
+"""Approximate number of entries per yielded array: 4 MiB, which fits a processor's cache. Bounds memory."""
 
 
 class Predictions(NamedTuple):
-    """What a model expects at N positions.
+    """The distributions at N positions.
 
     Args:
-        text_N: Which text, a row of the ids.
-        position_N: Which position of it.
+        text_N: Row of the text in the ids.
+        position_N: Position in this text.
         logp_NV: log p of every entry before that position was read, in nats (float32); −inf for given ids.
     """
 
@@ -36,23 +36,23 @@ class Predictions(NamedTuple):
 
 @runtime_checkable
 class PredictsInBulk(Protocol):
-    """A model that need not be stepped through a text."""
+    """A model that predicts many positions at once, without single steps."""
 
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """See `predictions`; the arguments are valid."""
+        """Yield the distributions as the function `predictions` does; the arguments are already checked."""
         ...
 
 
 def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-    """Yield the distributions at the positions that are wanted, each once, in any order.
+    """Yield the distributions at the requested positions, each once, in any order.
 
     Args:
-        model: Reads every text from its fresh state.
-        ids_BT: Whole texts from their begin on, padded at their ends.
-        wanted_BT: The positions asked for (bool). What stands behind a text's last one is not read.
+        model: The model; it reads every text from its start state.
+        ids_BT: Whole texts from their first token on, padded at their ends.
+        wanted_BT: The requested positions (bool). Tokens after the last requested one of a text are not read.
 
     Raises:
-        ModelError: kind "input": the shapes differ, or a first position is wanted, before which nothing has been read.
+        ModelError: kind "input": the shapes differ, or a first position is requested (no token is before it).
     """
     ids_BT, wanted_BT = np.asarray(ids_BT, np.int64), np.asarray(wanted_BT, bool)
     if ids_BT.shape != wanted_BT.shape or ids_BT.ndim != 2:
@@ -65,15 +65,15 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
 
 
 class _Steps:
-    """Any model, asked after every token."""
+    """Predictions of any model by single steps."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
 
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """See `predictions`."""
+        """Yield the distributions as the function `predictions` does."""
         last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0)
-        # Longest first, so that those that go on are always the first rows of the state.
+        # Longest first, so that the texts that continue are always the first rows of the state.
         order_B = np.argsort(-last_B, kind="stable")
         order_B = order_B[last_B[order_B] > 0]
         state: Any = self.model.start(len(order_B))

@@ -1,4 +1,4 @@
-"""Whole reviews drawn from any language model, and next words suggested: n-gram and neural models alike."""
+"""Generate whole reviews by sampling, and suggest next words, from any language model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary, page
 __all__ = ["Suggestions", "filter_logp", "generate", "pick", "suggest"]
 
 BATCH = 64
-"""Texts written side by side."""
+"""Texts generated in one batch."""
 HEADS = (64, 1024)
-"""Numbers of entries among which the nucleus is looked for before all are ranked."""
+"""Numbers of most probable entries in which the nucleus (top-p) is searched before all entries are ranked."""
 
 
 def generate(
@@ -36,18 +36,18 @@ def generate(
 ) -> list[str]:
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
-    Text i depends on `(seed, i)`, its rating and the prompt alone, not on n or on what is written beside it.
+    Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
 
     Args:
         bundle: The model.
         n: Number of texts.
         stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
-        prompt: Stands verbatim at the beginning of each text.
+        prompt: The beginning of each text, unchanged.
         temperature: 1 is the model as it is, 0 always takes the most probable token.
         top_k: Only the k most probable tokens; 0 means all.
         top_p: Only the most probable tokens that make up this share (Holtzman et al. 2020).
-        max_tokens: Tokens written after the prompt at most.
-        seed: Of the random streams.
+        max_tokens: Maximum number of tokens after the prompt.
+        seed: Seed of the random streams.
 
     Raises:
         ModelError: kind "input": a parameter is out of its range.
@@ -62,7 +62,7 @@ def generate(
     for first in range(0, n, BATCH):
         numbers = range(first, min(n, first + BATCH))
         ratings = [_rating(bundle.stars_prior, seed, i) if stars is None else stars for i in numbers]
-        # The rating and the prompt enter too: texts that differ in them alone would otherwise soon run alike.
+        # The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
         keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
         uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
         filters = (temperature, top_k, top_p)
@@ -74,7 +74,7 @@ def generate(
 def _write(
     bundle: Bundle, prefixes: list[list[int]], uniforms_BT: np.ndarray, filters: tuple[float, int, float]
 ) -> list[list[int]]:
-    """Return the tokens that follow each prefix, without `<eos>`. All prefixes have one length."""
+    """Return the tokens that follow each prefix, without `<eos>`. All prefixes must have the same length."""
     written: list[list[int]] = [[] for _ in prefixes]
     live = np.arange(len(prefixes))
     logp_BV, state = _read(bundle, prefixes)
@@ -86,14 +86,14 @@ def _write(
         if not len(going) or position + 1 == uniforms_BT.shape[1]:
             break
         if len(going) < len(live):
-            # Finished texts leave the batch, so that the others are written faster.
+            # Remove finished texts from the batch, so that the others are generated faster.
             live, ids_B, state = live[going], ids_B[going], state.take(going.tolist())
         logp_BV, state = bundle.model.step(ids_B, state)
     return written
 
 
 def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, Any]:
-    """Let the model read the prefixes, equal ones once, and return what it expects next."""
+    """Read the prefixes, equal ones only once, and return the distributions of the next token and the state."""
     distinct = sorted(set(map(tuple, prefixes)))
     ids_BT = np.array(distinct, np.int64)
     state = bundle.model.score(ids_BT[:, :-1], bundle.model.start(len(distinct)))[1]
@@ -115,7 +115,7 @@ def _rating(shares: Sequence[float], seed: int, number: int) -> int:
 
 
 def _allowed(logp_BV: torch.Tensor) -> torch.Tensor:
-    """Return the distribution without what no reader may see; where nothing is left the text ends."""
+    """Return the distribution without `<unk>` and given tokens; a row without any other token gets `<eos>`."""
     logp_BV = logp_BV.clone()
     logp_BV[:, sorted({UNK, *GIVEN})] = -torch.inf
     logp_BV[torch.isneginf(logp_BV).all(1), EOS] = 0.0
@@ -127,12 +127,13 @@ def filter_logp(
 ) -> torch.Tensor:
     """Return log-probabilities after temperature, top-k and top-p, in this order, normalised again.
 
-    Entries as probable as the least probable one that stays, stay too: which of several equals is kept would otherwise
-    depend on the device. Temperature 0 puts all on the most probable entry (of equals, the first).
+    Entries that are as probable as the least probable kept entry are kept too. Otherwise the choice between equal
+    entries would depend on the device. Temperature 0 gives probability 1 to the most probable entry (of equals, the
+    first).
 
     Args:
         logp_BV: Log-probabilities, normalised or not.
-        temperature: Divides them.
+        temperature: Divides the log-probabilities.
         top_k: 0 keeps all.
         top_p: 1 keeps all.
 
@@ -161,7 +162,8 @@ def _keep_from(logp_BV: torch.Tensor, floor_B1: torch.Tensor) -> torch.Tensor:
 def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
     """Return the log-probability of the last entry that is needed to reach *top_p* (B, 1).
 
-    Ranking all entries is slow and seldom needed: a row is looked at in wider and wider heads until one suffices.
+    Ranking all entries is slow and seldom needed: rank only the most probable ones, and more of them where those do
+    not reach *top_p*.
     """
     floor_B1 = torch.empty_like(logp_BV[:, :1])
     rows = torch.arange(len(logp_BV), device=logp_BV.device)
@@ -169,7 +171,7 @@ def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
         ranked = logp_BV[rows].topk(width).values
         ends = ranked.exp().cumsum(1, dtype=torch.float64)
         enough = (ends[:, -1] >= top_p) | (width == logp_BV.shape[1])
-        # Entries before which the share is not reached yet are needed.
+        # An entry is needed if the entries before it do not reach the share yet.
         needed = 1 + (ends[:, :-1] < top_p).sum(1, keepdim=True)
         floor_B1[rows[enough]] = ranked.gather(1, needed - 1)[enough]
         rows = rows[~enough]
@@ -179,9 +181,9 @@ def _nucleus_floor(logp_BV: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
-    """Return one token of each row (int64) by inversion of its distribution function.
+    """Return one token of each row (int64) by inversion of its cumulative distribution function.
 
-    `torch.multinomial` is an order of magnitude slower on a [64, V] matrix and its stream depends on the batch.
+    `torch.multinomial` is ten times slower on a [64, V] matrix, and its random stream depends on the batch.
 
     Args:
         logp_BV: Log-probabilities.
@@ -189,7 +191,7 @@ def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
     """
     ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
     targets_B1 = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)[:, None] * ends_BV[:, -1:]
-    # An entry of probability 0 ends where the one before it ends: "right" never stops there.
+    # An entry of probability 0 ends where the entry before it ends, so a search with "right" never returns it.
     ids = torch.searchsorted(ends_BV, targets_B1, right=True)[:, 0]
     return ids.clamp(max=logp_BV.shape[1] - 1).cpu().numpy()
 

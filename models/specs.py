@@ -1,7 +1,7 @@
-"""Options of every kind of model, and the line that names its class.
+"""Define the options of every kind of model, and map each kind to its class.
 
-A new kind = one file that keeps the contract of `models/base.py` + one dataclass and one entry of `KINDS` here.
-Nothing in this module imports torch: it is read at start-up by the configuration.
+A new kind needs one file that implements the interface of `models/base.py`, one dataclass and one entry of `KINDS`
+here. This module must not import torch, because the configuration imports it at start-up.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .options import without_idle as without_idle
 
 @dataclass(frozen=True)
 class VocabularySpec:
-    """How text becomes tokens.
+    """Options of a vocabulary: how text becomes tokens.
 
     Args:
         unit: "word", "bpe" (byte level), "unigram" (byte fallback) or "char" (byte fallback).
-        size: At most so many entries, special tokens included.
+        size: Maximum number of entries, special tokens included.
         min_count: Words (or characters) seen less often in the training text become `<unk>` (or bytes).
-        lowercase: Word unit only: fold case for modelling; the usual case comes back when text is decoded.
+        lowercase: Word unit only: fold case for modelling; decoding restores the usual case of each word.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -68,34 +68,34 @@ KINDS: dict[str, tuple[type, str]] = {
 
 
 def parts_of(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the names of the models that a model is made of; empty for most kinds."""
+    """Return the names of the models that a model combines; empty for most kinds."""
     return spec.parts if isinstance(spec, MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec) else ()
 
 
 def model_class(kind: str) -> Any:
-    """Return the class of a kind; it offers `fit(...)` and `load(...)` as class methods (see `bundles/bundle.py`)."""
+    """Return the class of a kind; it has the class methods `fit(...)` and `load(...)` (see `bundles/bundle.py`)."""
     module, name = KINDS[kind][1].split(":")
     return getattr(import_module(module, __package__), name)
 
 
 def identity(spec: ModelSpec) -> dict[str, Any]:
-    """Return what a fit depends on as JSON values: everything but the names, which are labels."""
+    """Return the options that a fit depends on as JSON values: all but the names, which are only labels."""
     options = to_dict(spec)
     del options["name"], options["vocabulary"]
     return options
 
 
 def to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options as JSON values, those marked as `LATER` only where they are not at their default.
+    """Return the options as JSON values, without those marked `LATER` that have their default value.
 
-    So artifacts and bundles from before an option existed keep their digests, and older versions can still read a
-    bundle that does not use it.
+    So artifacts and bundles that are older than an option keep their digests, and older versions can still read a
+    bundle that does not use the option.
     """
     return _without_unused(spec, asdict(spec))
 
 
 def _without_unused(spec: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Drop the later options at their default from a dataclass's dictionary, nested dataclasses included."""
+    """Remove the `LATER` options with default value from a dataclass's dictionary, also in nested dataclasses."""
     for entry in fields(spec):
         value = getattr(spec, entry.name)
         if entry.metadata == LATER and value == entry.default:
@@ -106,13 +106,13 @@ def _without_unused(spec: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
-    """Rebuild a spec from `to_dict` or `dataclasses.asdict` as it comes back from JSON (lists for tuples).
+    """Rebuild a spec from the result of `to_dict` or `dataclasses.asdict` after JSON (lists for tuples).
 
-    Options that have no part are read as they were written: a stored model keeps its digest. To derive a spec from it,
-    take `without_idle` first.
+    Options that have no effect are accepted as they were written, so that a stored model keeps its digest. To derive
+    another spec from the result, apply `without_idle` first.
 
     Raises:
-        ValueError: There is no such option, or its value cannot be.
+        ValueError: An option does not exist, or its value is not allowed.
     """
     kind = options.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:

@@ -1,7 +1,8 @@
-"""Token streams on disk: reviews as ids, memory-mapped.
+"""Write and open token streams: reviews as memory-mapped ids on disk.
 
-A stream folder holds `ids.bin` (uint16 or uint32, all reviews one after another), `offsets.npy` (where each begins),
-`documents.parquet` (one row per review) and `stream.json` (what they are and their checksums), written last.
+A stream folder holds `ids.bin` (uint16 or uint32, all reviews one after another), `offsets.npy` (where each review
+begins), `documents.parquet` (one row per review) and `stream.json` (counts, types and checksums), which is written
+last.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ ROWS = pl.Schema({
 """Columns of documents.parquet."""
 COMPATIBLE = pl.CompatLevel.oldest()
 BATCH_BYTES, CHUNK = 4 << 20, 1 << 22
-"""Text that is encoded, and tokens that are handled, at a time."""
+"""Bytes of text to encode, and tokens to count, at a time."""
 
 
 class TokenStream:
-    """An opened stream; nothing is read before it is asked for.
+    """An opened token stream. Data is read only when it is used.
 
     Attributes:
         ids: All tokens (memory map, uint16 or uint32).
         offsets: Where each review begins, and the end (D+1, int64, memory map).
-        tokens: Scored tokens: everything but `<bos>` and the star tokens.
-        vocabulary_digest: Of the vocabulary that made the ids.
-        boundary_policy: What stands at the ends of a review, in words.
+        tokens: Number of scored tokens: all tokens except `<bos>` and the star tokens.
+        vocabulary_digest: Digest of the vocabulary that encoded the reviews.
+        boundary_policy: Description of the tokens at the beginning and the end of a review.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray) -> None:
@@ -60,14 +61,14 @@ class TokenStream:
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = False) -> TokenStream:
-        """Open what `write_stream` wrote.
+        """Open a stream that `write_stream` wrote.
 
         Args:
             folder: The stream's folder.
             verify: Compare every file with its SHA-256 first.
 
         Raises:
-            ModelError: kind "input": not a whole stream, or (with *verify*) a byte has changed.
+            ModelError: kind "input": the stream is not complete, or (with *verify*) a byte has changed.
         """
         folder = Path(folder)
         with stored(f"the token stream {folder}", "input"):
@@ -79,7 +80,7 @@ class TokenStream:
             size = (folder / IDS).stat().st_size // np.dtype(header["dtype"]).itemsize
             if size != header["ids"]:
                 raise ValueError(f"{IDS} holds {size} tokens instead of {header['ids']}")
-            # An empty file cannot be mapped.
+            # An empty file cannot be memory-mapped.
             ids = np.memmap(folder / IDS, header["dtype"], "r") if size else np.zeros(0, header["dtype"])
             offsets = np.load(folder / OFFSETS, mmap_mode="r")
             return cls(folder, header, ids, offsets)
@@ -88,7 +89,7 @@ class TokenStream:
         return len(self.offsets) - 1
 
     def document(self, index: int) -> np.ndarray:
-        """Return the ids of one review, specials included; its cost does not depend on the stream's length."""
+        """Return the ids of one review with its special tokens. The cost does not depend on the stream's length."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     @cached_property
@@ -97,10 +98,10 @@ class TokenStream:
         return pl.read_parquet(self.folder / DOCUMENTS)
 
     def require(self, vocabulary: Vocabulary) -> None:
-        """Refuse to mix this stream with another vocabulary than its own, or with another boundary policy.
+        """Raise unless *vocabulary* is the one that encoded this stream, with the same boundary policy.
 
         Raises:
-            ModelError: kind "input"; names both digests or both policies.
+            ModelError: kind "input"; the message names both digests or both policies.
         """
         if self.boundary_policy != vocabulary.boundary_policy:
             raise ModelError(
@@ -119,13 +120,13 @@ class TokenStream:
 def write_stream(
     folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame], whole: bool = True
 ) -> dict[str, Any]:
-    """Encode reviews and write them as a stream; memory follows the size of one batch, and 8 bytes a review.
+    """Encode reviews and write them as a stream. Memory: one batch, and 8 bytes per review.
 
     Args:
-        folder: Written to; made if need be.
-        vocabulary: Encodes the texts.
+        folder: Folder of the stream; created if missing.
+        vocabulary: Vocabulary that encodes the texts.
         batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
-        whole: See `Vocabulary.encode_documents`; a stream that is only trained on does without.
+        whole: See `Vocabulary.encode_documents`; not needed for a stream that is only used for training.
 
     Returns:
         The header: counts, type, checksums, vocabulary digest, boundary policy.
@@ -172,7 +173,7 @@ def write_stream(
 
 
 def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield the reviews in slices whose texts have about `BATCH_BYTES` at most."""
+    """Yield the reviews in slices of at most about `BATCH_BYTES` of text."""
     for batch in batches:
         slices = -(-int(batch["text"].str.len_bytes().sum() or 1) // BATCH_BYTES)
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
@@ -193,7 +194,7 @@ def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
 
 
 def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
-    """Return tokens per word, the share of unknown tokens, and that of known ones; `<eos>` does not count here."""
+    """Return tokens per word, the share of unknown tokens and the share of known tokens, without `<eos>`."""
     unknown = totals["oov"] / max(text_tokens, 1)
     fertility = text_tokens / max(totals["words"], 1)
     return {"fertility": round(fertility, 6), "oov_share": round(unknown, 6), "coverage": round(1 - unknown, 6)}
@@ -212,7 +213,7 @@ def _verify(folder: Path, expected: dict[str, str]) -> None:
 
 
 def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
-    """Return how often each entry is a scored token (V, int64); given tokens count 0."""
+    """Return how often each vocabulary entry is a scored token (V, int64); given tokens have count 0."""
     counts = np.zeros(size, np.int64)
     for start in range(0, len(stream.ids), CHUNK):
         counts += np.bincount(stream.ids[start : start + CHUNK], minlength=size)

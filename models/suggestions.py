@@ -1,4 +1,4 @@
-"""The most probable next whole words, for vocabularies of words and of parts of words."""
+"""Suggest the most probable next whole words, for word and subword vocabularies."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .bundles.bundle import Bundle, require_stars
 from .tokens.vocabulary import Vocabulary, page
 
 WIDTH = 16
-"""Beginnings of words that the model looks at together."""
+"""Word beginnings that the model extends in one batch."""
 ROUNDS = 48
-"""Steps of the search at most; what it has not found by then is part of `rest`."""
+"""Maximum number of search steps; words not found by then are part of `rest`."""
 FAN = 64
-"""Continuations of a beginning that are kept."""
+"""Continuations that are kept per beginning."""
 OPENERS = "([{“‘«"
 
 
 @dataclass(frozen=True)
 class Suggestions:
-    """Next words with their probabilities, most probable first, and the probability of everything else."""
+    """Next words with their probabilities, most probable first, and the remaining probability."""
 
     words: list[tuple[str, float]]
     rest: float
@@ -38,17 +38,18 @@ def suggest(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -
     """Return the k most probable next words of a review that begins with *prompt*.
 
     Probabilities and `rest` sum to 1; punctuation, line breaks, the end of the review and unknown words count as rest.
-    Of a vocabulary of words the figures are the model's own. With parts of words a word's probability is the sum over
-    the ways to write it that a best-first search met, each closed by something that is no letter: a lower bound.
+    With a word vocabulary, the probabilities are the model's own. With a subword vocabulary, a word's probability is a
+    lower bound: the sum over the token sequences of the word that a best-first search found, each followed by a token
+    that does not continue the word.
 
     Args:
         bundle: The model.
         prompt: The text so far; a space at its end makes no difference.
-        k: Words wanted at most.
+        k: Maximum number of words.
         stars: Rating of the review; None or 0: unknown.
 
     Raises:
-        ModelError: kind "input": k below 1, or no such rating.
+        ModelError: kind "input": k is below 1, or the rating is not valid.
     """
     require_stars(stars)
     if not isinstance(k, int) or k < 1:
@@ -72,7 +73,7 @@ def _probabilities(logp_BV: torch.Tensor) -> np.ndarray:
 
 
 def _whole_words(vocabulary: Vocabulary, p_V: np.ndarray, prompt: str, k: int) -> dict[str, float]:
-    """Return displayed word → probability; entries that look alike on the page are one word."""
+    """Return displayed word → probability; entries that look the same in text are one word."""
     found: defaultdict[str, float] = defaultdict(float)
     candidates = np.flatnonzero(vocabulary.word_start_V)
     ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
@@ -82,7 +83,7 @@ def _whole_words(vocabulary: Vocabulary, p_V: np.ndarray, prompt: str, k: int) -
 
 
 class _Beginning(NamedTuple):
-    """The beginning of a word, and the state of the model before its last token."""
+    """A beginning of a word, and the state of the model before its last token."""
 
     cost: float
     """−log of its probability: the heap gives the most probable first."""
@@ -97,8 +98,8 @@ class _Beginning(NamedTuple):
 class _Search:
     """Best-first search over token sequences that spell one word.
 
-    A sequence is, after the space that parts it from the prompt, made of entries that are parts of words; the word
-    ends where the model goes on with anything else.
+    A sequence begins with the space that separates it from the prompt. Then follow entries that are parts of words.
+    The word ends where the model continues with any other entry.
     """
 
     bundle: Bundle
@@ -108,11 +109,11 @@ class _Search:
     numbers: Any = field(default_factory=count)
 
     def run(self, p_V: np.ndarray, state: Any, begun: bool) -> dict[str, float]:
-        """Return word → probability found, given the distribution after the prompt."""
+        """Return each word found → its probability, given the distribution after the prompt."""
         self._push(0.0, (), p_V, state, 0, begun)
         for _ in range(ROUNDS):
             best = [heapq.heappop(self.heap) for _ in range(min(WIDTH, len(self.heap)))]
-            # No beginning can give a word more probability than it has itself.
+            # A word cannot be more probable than its beginning.
             if not best or exp(-best[0].cost) <= self._kth():
                 break
             self._expand(best)
@@ -137,7 +138,7 @@ class _Search:
     def _push(
         self, cost: float, ids: tuple[int, ...], p_V: np.ndarray, state: Any, row: int, begun: bool
     ) -> None:
-        """Put the continuations of a beginning on the heap; *begun*: the space before the word is already there."""
+        """Put the continuations of a beginning on the heap; *begun*: the space before the word is already written."""
         vocabulary = self.bundle.vocabulary
         mask = vocabulary.word_part_V if begun else vocabulary.word_start_V | vocabulary.space_V
         tokens = np.flatnonzero(mask & (p_V > 0))
