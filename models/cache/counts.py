@@ -1,6 +1,6 @@
-"""Counts of n-grams in the last tokens of a stream: what `cache.py` knows of a token before it has been read.
+"""Count n-grams in the last tokens of a stream, for the cache model (`models/cache/lm.py`).
 
-Shapes: see `models/base.py`; K tokens remembered at most, L = K + T.
+Shapes: see `models/base.py`; K tokens are remembered at most, L = K + T.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 NONE = -1
-"""Stands where nothing is remembered."""
+"""Id of an empty place in the cache."""
 PAIRS = 1 << 22
-"""Comparisons of a token with a remembered one that are held in memory at a time."""
+"""Maximum number of comparisons of a token with a remembered token in memory at a time."""
 
 
 def levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
-    """Return for k = 1 … n which remembered tokens follow the same k − 1 tokens as the next one will; (B, K) bool."""
+    """Return for k = 1 … n which remembered tokens followed the last k − 1 tokens of the stream; (B, K) bool."""
     row_BK = recent_BK != NONE
     found = [row_BK]
     for back in range(1, order):
@@ -33,7 +33,7 @@ def counts(
     """Count each of the last T tokens, L = K + T, in the K tokens before it.
 
     Returns:
-        For k = 1 … n: how often the token followed its last k − 1 tokens there, and how often anything did; (B, T).
+        For k = 1 … n: how often the token followed its last k − 1 tokens there, and how often any token did; (B, T).
     """
     batch, length = keys_BL.shape
     tokens = length - window
@@ -43,7 +43,7 @@ def counts(
     for first in range(0, tokens, width):
         some = slice(first, min(first + width, tokens))
         start_C = np.arange(some.start, some.stop)
-        # What lies before the document's begin is not remembered.
+        # Tokens before the document's begin are not remembered.
         hidden_BCK = start_C[:, None] + np.arange(window) < since_BL[:, start_C + window, None]
         recent_NK = np.where(hidden_BCK, NONE, windows_BSK[:, some]).reshape(-1, window)
         target_N1 = keys_BL[:, start_C + window].reshape(-1, 1)

@@ -1,22 +1,22 @@
-"""A cache: a static model mixed with what the stream itself has just said. Words that came once come again.
+"""Mix a static model with a cache of the stream's last tokens, because words that occurred once often occur again.
 
     p(w | h)  =  λ_0 p_static(w | h)  +  Σ_k λ_k p_k(w | h),       k = 1 … n
 
     p_k(w | h)  =  c(v w) / c(v)      v: the last k − 1 tokens of h, counted in the last *window* tokens of the stream
-                =  p_{k−1}(w | h)     where v has not been continued yet;  p_0 is the static model
+                =  p_{k−1}(w | h)     if nothing followed v yet;  p_0 is the static model
 
-so each p_k, and with it p, sums to 1. A memory of three words knows less than one of three hundred: λ is chosen by how
-many tokens are remembered, one set of weights for each range of `RANGES`, tuned by EM on held-out text. Given tokens
-(begin, stars) are not remembered, and the begin of a document empties the cache unless the spec says "across".
+So each p_k sums to 1, and p too. A cache of three words knows less than a cache of three hundred. So λ depends on the
+number of remembered tokens: one set of weights for each range of `RANGES`, tuned by EM on held-out text. Given tokens
+(begin, stars) are not remembered, and the begin of a document empties the cache unless the spec sets `across`.
 
-The figures of such a model are those of a model that adapts to the text it is measured on: they stand under a name of
-their own beside the static model's, never in its place.
+This model adapts to the text that it is measured on. So its figures are shown under their own name, next to the static
+model's figures, and never replace them.
 
 Sources: R. Kuhn and R. De Mori (1990), "A cache-based natural language model for speech recognition", IEEE PAMI 12(6);
 F. Jelinek, B. Merialdo, S. Roukos and M. Strauss (1991), "A dynamic language model for speech recognition" (n-grams in
 the cache), DARPA Workshop on Speech and Natural Language.
 
-Shapes: see `models/base.py`; K tokens remembered at most, P = n + 1 components (static, unigram, bigram …).
+Shapes: see `models/base.py`; K tokens are remembered at most, P = n + 1 components (static, unigram, bigram …).
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ from .counts import NONE, counts, levels
 
 FACTS = "cache.json"
 RANGES = (1, 9, 33, 129)
-"""Where the ranges of tokens remembered begin: none, 1 to 8, 9 to 32, 33 to 128, more."""
+"""Where the ranges of the number of remembered tokens begin: 0, 1 to 8, 9 to 32, 33 to 128, more."""
 FEW = 100
-"""Held-out tokens below which a range takes the weights of all ranges together."""
+"""A range with fewer held-out tokens takes the weights that are tuned on all ranges together."""
 LEAST_STATIC = 1e-3
-"""Share that the static model keeps in any case: a word that is not in the cache must stay possible."""
+"""Minimum weight of the static model, so that a word that is not in the cache stays possible."""
 
 
 @dataclass(frozen=True)
 class CacheState:
-    """The static model's state, and the ids remembered (B, K), newest last; NONE where there is nothing."""
+    """The static model's state, and the remembered ids (B, K), newest last; NONE for empty places."""
 
     part: Any
     recent_BK: np.ndarray
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The states of the models it is made of: one."""
+        """The states of its parts: only the static model's."""
         return (self.part,)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        """Return the state of the chosen streams, in the given order; a row may be chosen more than once."""
         return type(self)(self.part.take(rows), self.recent_BK[np.asarray(rows, np.int64)])
 
     @classmethod
@@ -72,12 +72,12 @@ class CacheState:
 
 
 class CacheLM:
-    """A static model with a cache of n-grams on top.
+    """A static model with a cache of n-grams.
 
     Args:
         spec: Order and window of the cache.
         part: The static model with its spec.
-        weights_RP: λ for each range of tokens remembered: static, unigram cache, bigram cache …
+        weights_RP: λ for each range of `RANGES`: static, unigram cache, bigram cache …
     """
 
     adaptation = "cache"
@@ -90,26 +90,26 @@ class CacheLM:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The models it is made of: one."""
+        """The models that it combines: only the static model."""
         return (self.part,)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the columns of an attribution are called."""
+        """Names of the columns of an attribution."""
         return (self.part.name, *(f"{k}-gram cache" for k in range(1, self.spec.order + 1)))
 
     def start(self, batch: int) -> CacheState:
-        """Return the state of *batch* streams that remember nothing yet."""
+        """Return the state of *batch* streams with empty caches."""
         return CacheState(self.model.start(batch), np.full((batch, self.spec.window), NONE, np.int64))
 
     def step(self, ids_B: np.ndarray, state: CacheState) -> tuple[torch.Tensor, CacheState]:
-        """Read one token of each stream; see `LanguageModel.step`. Costs the static model's step and O(K) more."""
+        """Read one token of each stream; see `LanguageModel.step`. Cost: the static model's step plus O(K)."""
         logp_BV, part = self.model.step(ids_B, state.part)
         recent_BK = self._after(np.concatenate([state.recent_BK, np.asarray(ids_B, np.int64)[:, None]], 1))
         return self._mixed(logp_BV, recent_BK), CacheState(part, recent_BK)
 
     def _mixed(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
-        """Return the static distribution with the cache's shares written over the few words that are remembered."""
+        """Return the static distribution mixed with the cache: only the few remembered words need an update."""
         level_BK = levels(recent_BK, self.spec.order)
         number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
         weights_BP = self._weights(number_BP[:, 1:])
@@ -134,14 +134,14 @@ class CacheLM:
         return mixed_BV
 
     def score(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, CacheState]:
-        """Read T tokens of each stream; see `LanguageModel.score`. Compares each token with K before it."""
+        """Read T tokens of each stream; see `LanguageModel.score`. Compares each token with the K before it."""
         nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
         nats_BT = mixed_nats(nats_BTP, log_weights_BTP)
         nats_BT[np.isin(ids_BT, self._given)] = 0.0
         return nats_BT, after
 
     def attribute(self, ids_BT: np.ndarray, state: CacheState) -> tuple[Attribution, CacheState]:
-        """Return what the static model and each order of the cache contribute; see `mixture.attribution`."""
+        """Return the contributions of the static model and each order of the cache; see `mixture/attribution.py`."""
         nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
         return attribution_of(self.names, nats_BTP, log_weights_BTP, np.isin(ids_BT, self._given)), after
 
@@ -152,9 +152,10 @@ class CacheLM:
             return nats_BTP, np.log(self._weights(number_BTN)), after
 
     def _weights(self, number: np.ndarray) -> np.ndarray:
-        """Return λ_k (…, P) where so much evidence of each order is there (…, n).
+        """Return λ_k (…, P) for this number of matching remembered tokens of each order (…, n).
 
-        An order without any says what the one below it says, and so its weight is that one's: an empty cache has none.
+        An order without matching tokens gives the same p as the order below, so its weight is added to that order. An
+        empty cache has weight 0.
         """
         weights = self.weights_RP[range_of(number[..., 0])]
         for k in range(self.spec.order, 0, -1):
@@ -164,7 +165,9 @@ class CacheLM:
         return weights
 
     def evidence(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
-        """Return −log p_k of each token (B, T, P), the tokens remembered that speak of it for k = 1 … n (B, T, n)."""
+        """Return −log p_k of each token (B, T, P), the number c(v) of matching remembered tokens for k = 1 … n
+        (B, T, n), and the state after all tokens.
+        """
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         seen_PBT, number_PBT = counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
@@ -175,23 +178,23 @@ class CacheLM:
         return np.stack(nats_PBT, -1), np.stack(number_PBT, -1), CacheState(part, self._after(ids_BL))
 
     def _keys(self, ids_BL: np.ndarray) -> np.ndarray:
-        """Return ids with NONE for those that are never remembered."""
+        """Return the ids with NONE for ids that are never remembered."""
         return np.where(np.isin(ids_BL, self._given), NONE, ids_BL)
 
     def _since(self, ids_BL: np.ndarray) -> np.ndarray:
-        """Return for each position the first one that it remembers: that of its document's begin."""
+        """Return for each position the first position that it may remember: the begin of its document."""
         if self.spec.across:
             return np.zeros(ids_BL.shape, np.int64)
         return np.maximum.accumulate(np.where(ids_BL == BOS, np.arange(ids_BL.shape[1]), 0), axis=1)
 
     def _after(self, ids_BL: np.ndarray) -> np.ndarray:
-        """Return the K ids that are remembered after all of these."""
+        """Return the K ids that are remembered after reading all of *ids_BL*."""
         first = ids_BL.shape[1] - self.spec.window
         keys_BL, since_B1 = self._keys(ids_BL), self._since(ids_BL)[:, -1:]
         return np.where(np.arange(ids_BL.shape[1]) < since_B1, NONE, keys_BL)[:, first:]
 
     def save(self, folder: Path) -> None:
-        """Write the weights into `cache.json` and the static model into a folder of its own below it."""
+        """Write the weights into `cache.json` and the static model into a subfolder."""
         write_facts(folder / FACTS, {"weights": self.weights_RP.tolist(), "parts": save_parts(folder, [self.part])})
 
     @classmethod
@@ -199,7 +202,7 @@ class CacheLM:
         """Open a saved model and the static model in it.
 
         Raises:
-            ModelError: kind "bundle": a file is missing or damaged, or the weights are not those of the spec.
+            ModelError: kind "bundle": a file is missing or damaged, or the weights do not fit the spec.
         """
         facts = read_facts(Path(folder) / FACTS)
         weights_RP = np.array(facts["weights"], np.float64)
@@ -211,13 +214,14 @@ class CacheLM:
     def fit(
         cls, spec: CacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
     ) -> FitResult:
-        """Tune the weights on *validation* by EM, one set for each range of tokens remembered.
+        """Tune the weights on *validation* by EM, one set for each range of `RANGES`.
 
-        The summary: the weights, whether EM's rounds were enough (`converged`, 1 or 0), the tokens they were tuned on,
-        and perplexities there, with the cache and without: the former flatters, by as much as a few numbers can.
+        The summary has the weights, whether EM converged (`converged`, 1 or 0), the number of tuning tokens, and the
+        perplexities on them with and without the cache. The perplexity with the cache is slightly too low, because the
+        weights were tuned on the same tokens.
 
         Raises:
-            ModelError: kind "input": no held-out token, or `context.parts` lacks the static model.
+            ModelError: kind "input": there is no held-out token, or `context.parts` lacks the static model.
         """
         validation.require(vocabulary)
         part = open_parts(spec.parts, vocabulary, context)[0]
@@ -229,7 +233,7 @@ class CacheLM:
         return FitResult(model, summary)
 
     def tune(self, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
-        """Choose the weights by what the components say of T held-out tokens; return the summary of `fit`."""
+        """Tune the weights on the components' −log p of T held-out tokens; return the summary of `fit`."""
         self.weights_RP, converged = tune(nats_TP, range_T)
         with np.errstate(divide="ignore"):
             nats = float(mixed_nats(nats_TP, np.log(self.weights_RP)[range_T]).mean())
@@ -237,7 +241,7 @@ class CacheLM:
         summary["converged"] = float(converged)
         summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
         for name, column_R in zip(self.names, self.weights_RP.T, strict=True):
-            # Of the first range, where nothing is remembered, all weight is the static model's.
+            # Without the first range: no token is remembered there, so the static model has all weight.
             summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
         return summary
 
@@ -247,9 +251,9 @@ class CacheLM:
 
 
 def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the weights of each range (R, P), and whether EM's rounds were enough for all of them.
+    """Return the weights of each range (R, P), and whether EM converged for all of them.
 
-    A range with too few tokens takes the weights of all tokens together.
+    A range with too few tokens takes the weights that are tuned on all tokens together.
     """
     together_P, most = em(nats_TP)
     weights_RP = np.tile(together_P, (len(RANGES) + 1, 1))
@@ -264,5 +268,5 @@ def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def range_of(number: np.ndarray) -> np.ndarray:
-    """Return the index of the range in which a number of remembered tokens lies."""
+    """Return the index of the range of `RANGES` that contains a number of remembered tokens."""
     return np.searchsorted(RANGES, number, side="right")
