@@ -1,15 +1,15 @@
-"""Which part predicted a word, and how the parts' contributions add up to its log-probability.
+"""Attribute the log-probability of each word to the parts of a mixture.
 
-A linear mixture draws a part with chance λ_i and then the word from it. Given the word, the chance that part i was the
-one is its share (Bayes' rule; the shares of a token sum to 1)
+A linear mixture draws a part with probability λ_i and then the word from it. Given the word, the probability that it
+came from part i is the share of this part (Bayes' rule; the shares of a token sum to 1)
 
     r_i  =  λ_i p_i(w | h) / p(w | h),        and its contribution is   r_i log p(w | h)
 
-so contributions sum to log p. In a log-linear mixture all parts act together and there is no such chance. There
+so contributions sum to log p. In a log-linear mixture all parts act together, and there is no such probability. There
 
     log p(w | h)  =  Σ_i a_i log p_i(w | h)  −  log Z(h)
 
-is a sum already: a part's contribution is its term, and what normalisation adds stands apart.
+is already a sum: a part's contribution is its term, and the normaliser −log Z is a separate column.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .weights import mixed_nats, shares
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each of P parts did for each token. log p = −nats = Σ_i contribution_i + normaliser.
+    """The contributions of P parts to each token. log p = −nats = Σ_i contribution_i + normaliser.
 
     Args:
-        names: Of the parts.
-        nats_BT: −log p; 0 for tokens that are never predicted, and so is all else of theirs.
+        names: Names of the parts.
+        nats_BT: −log p; this and all other values are 0 for tokens that are never predicted.
         weights_BTP: λ_i (or the exponents a_i) at each token.
         part_nats_BTP: −log p_i.
-        contribution_BTP: In nats of log-probability: r_i log p, or a_i log p_i.
+        contribution_BTP: Contributions to log p in nats: r_i log p, or a_i log p_i.
         normaliser_BT: −log Z; 0 in a linear mixture.
         share_BTP: r_i; None for a log-linear mixture.
     """
@@ -48,7 +48,7 @@ class Attribution:
 def attribution_of(
     names: Sequence[str], nats_BTP: np.ndarray, log_weights_BTP: np.ndarray, given_BT: np.ndarray
 ) -> Attribution:
-    """Return the attribution of a linear mixture from its parts' −log p_i, log λ_i, and which tokens are given."""
+    """Return the attribution of a linear mixture from its parts' −log p_i, log λ_i, and the mask of given tokens."""
     nats_BTP = np.where(given_BT[..., None], 0.0, nats_BTP)
     log_weights_BTP = np.broadcast_to(log_weights_BTP, nats_BTP.shape)
     nats_BT = np.where(given_BT, 0.0, mixed_nats(nats_BTP, log_weights_BTP))

@@ -1,12 +1,12 @@
-"""What an n-gram model knows of a context before the next word is seen: how far it may be trusted there.
+"""Compute features of a context that tell how reliable an n-gram model is there, before the next word is read.
 
-Read off the tables, for the longest context h of the model that ends here and that was continued in training:
+The features are read from the model's tables, for the longest context h that ends here and was continued in training:
 
     length        its number of tokens, 0 … N − 1
-    back-off      log γ(h): how much of the model's belief is left to words that never followed h
+    back-off      log γ(h): the back-off weight, for the words that never followed h
     followers     log(1 + number of different words that followed h)
 
-Longer contexts and a small γ speak for the n-gram model, many followers for whatever generalises.
+Longer contexts and a small γ are in favour of the n-gram model, many followers in favour of models that generalise.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ..ngram.lookup import NONE, apart, follow
 from .parts import Part
 
 LEAST_BACKOFF = -20.0
-"""Lowest log γ that is told apart: maximum likelihood leaves nothing to other words (log 0), and mere rounding not much
-more; no weight can be tuned on −∞."""
+"""Smallest log γ used as a feature. Maximum likelihood leaves 0 to other words (log 0 = −∞), and rounding hardly more;
+no weight can be tuned on −∞."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """The longest context known at each place: its length, log γ, and number of followers; all of one shape."""
+    """The longest known context at each place: its length, log γ, and number of followers; all of the same shape."""
 
     length: np.ndarray
     backoff: np.ndarray
     followers: np.ndarray
 
     def features(self, order: int) -> np.ndarray:
-        """Return what weights may depend on (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
+        """Return the features (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
         one_hot = self.length[..., None] == np.arange(1, order)
         backoff = np.maximum(self.backoff, LEAST_BACKOFF)
         rest = [backoff[..., None], np.log1p(self.followers)[..., None]]
@@ -44,12 +44,12 @@ class Matched:
 
 
 def matched_before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> Matched:
-    """Return what is known before each of T tokens; the token itself has no say."""
+    """Return the longest known context before each of T tokens; it does not depend on the token itself."""
     return _matched(model, np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1), ids_BT.shape[1])
 
 
 def matched_after(model: NGramLM, state: NGramState) -> Matched:
-    """Return what is known before the token that comes next, (B,)."""
+    """Return the longest known context before the next token, (B,)."""
     shape = len(state.context_BK)
     found = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
     _note(found, model, enumerate(model.contexts(state), start=1))
@@ -63,14 +63,14 @@ def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
         return found
     apart_BL = apart(ids_BL)
     rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1]))
-    # The context of a position ends at the one before it.
+    # The context of a position ends at the position before it.
     contexts = (row_BL[:, -last - 1 : -1].ravel() for row_BL in chain([apart_BL], rows))
     _note(found, model, enumerate(contexts, start=1))
     return found
 
 
 def _note(found: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Write down every context that was continued, shortest first: the longest remains."""
+    """Write every context that was continued into *found*, shortest first, so that the longest remains."""
     length_N, backoff_N, followers_N = (a.reshape(-1) for a in (found.length, found.backoff, found.followers))
     for length, context_N in contexts:
         at = np.flatnonzero(context_N != NONE)
@@ -84,7 +84,7 @@ def _note(found: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarr
 
 
 def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:
-    """Return the n-gram models among the parts, and among the parts of these, at any depth, in order."""
+    """Return the n-gram models among the parts and inside them, at any depth, in order."""
     found: list[NGramLM] = []
     for part in parts:
         model = part.model
@@ -93,7 +93,7 @@ def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:
 
 
 def ngram_states(parts: Sequence[Part], states: Sequence[Any]) -> list[NGramState]:
-    """Return their states, in the same order: states are nested as the models are."""
+    """Return the states of `ngram_models`, in the same order; states are nested as the models are."""
     found: list[NGramState] = []
     for part, state in zip(parts, states, strict=True):
         if isinstance(part.model, NGramLM):

@@ -1,18 +1,18 @@
-"""Weights of a linear mixture that depend on the context: a small multinomial logistic model.
+"""Compute weights of a linear mixture that depend on the context, by a small multinomial logistic model.
 
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 
-x are the features of `context.py` for every n-gram model among the parts or inside them: known before the word is, so
-the mixture sums to 1 as exactly as its parts do. W and b minimise the nats of T held-out tokens, summed, plus ridge ·
-‖W‖²: a normal prior on W, which few tokens hardly move and many overrule. With r_i, the share of part i in a token
-(`weights.py`),
+x are the features of `mixture/context.py`, for every n-gram model among the parts or inside them. They are known before
+the word, so the mixture sums to 1 as exactly as its parts do. W and b minimise the total nats of T held-out tokens plus
+ridge · ‖W‖². The ridge is a normal prior on W: with few tokens W stays near 0, with many tokens the data decide. With
+r_i, the share of part i in a token (`mixture/weights.py`),
 
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
 
-The descent starts at W = 0 and b = log of the fixed weights that EM finds, and never climbs; should these be better
-still (EM may give a part no weight at all), they are kept: on the tuning text weights by
-context are at least as good. Without an
-n-gram model among the parts, or inside one of them (a cache, a mixture), there is nothing to look at: refused.
+The descent starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
+increase. If the fixed weights are still better (EM may give a part the weight 0), they are kept. So on the tuning text,
+weights by context are at least as good as fixed ones. An n-gram model must be among the parts or inside one of them (a
+cache, a mixture); otherwise there are no features, and `ModelError` is raised.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
 M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the
@@ -38,23 +38,23 @@ from .parts import Part
 from .weights import mixed_nats, shares
 
 KEY = "context_weights"
-"""What they stand under in a file."""
+"""Key of these weights in a file."""
 STEPS, TOLERANCE = 200, 1e-6
 ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
 LEAST = 1e-4
-"""Weight of a part before training: what EM takes for useless may be useful in some contexts."""
+"""Minimum weight of a part before training: a part that is useless on average may be useful in some contexts."""
 NOTHING = 1e-300
-"""Stands for a weight of 0, whose logarithm no file of ours can hold."""
+"""Value used for a weight of 0, whose logarithm cannot be stored as JSON."""
 
 
 @dataclass(frozen=True)
 class ContextWeights:
-    """A `Weighting` (see `lm.py`) that looks at the context.
+    """A `Weighting` (see `mixture/lm.py`) that depends on the context.
 
     Args:
-        parts: Of the mixture; n-gram models among them, at any depth, are looked at.
-        mean_F: Of the features on the tuning text, subtracted from them.
-        scale_F: By which they are divided.
+        parts: Parts of the mixture; the n-gram models among them, at any depth, give the features.
+        mean_F: Mean of the features on the tuning text, subtracted from them.
+        scale_F: Standard deviation of the features on the tuning text, by which they are divided.
         weights_FP: W.
         bias_P: b.
     """
@@ -67,10 +67,10 @@ class ContextWeights:
 
     @classmethod
     def untrained(cls, parts: Sequence[Part]) -> ContextWeights:
-        """Return weights that are equal everywhere.
+        """Return equal weights for all parts and contexts.
 
         Raises:
-            ModelError: kind "input": there is no n-gram model among the parts, nor among theirs.
+            ModelError: kind "input": there is no n-gram model among the parts or inside them.
         """
         orders = [model.order for model in ngram_models(parts)]
         if not orders:
@@ -87,32 +87,32 @@ class ContextWeights:
         return ngram_models(self.parts)
 
     def features(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return x before each token, (B, T, F), as they are, neither centred nor scaled."""
+        """Return x before each token, (B, T, F), not centred and not scaled."""
         pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
         return np.concatenate([matched_before(m, ids_BT, state).features(m.order) for m, state in pairs], -1)
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """See `Weighting.before`."""
+        """Return log λ before each token; see `Weighting.before`."""
         return self.log_weights(self.features(ids_BT, states))
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
-        """See `Weighting.following`."""
+        """Return log λ for the next token; see `Weighting.following`."""
         pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
         return self.log_weights(np.concatenate([matched_after(m, state).features(m.order) for m, state in pairs], -1))
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
-        """Return log λ for features of any leading shape (…, P)."""
+        """Return log λ (…, P) for features of any leading shape (…, F)."""
         scaled_FP, shifted_P = self._affine
         return _log_softmax(features @ scaled_FP + shifted_P)
 
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """W and b for features that are neither centred nor scaled."""
+        """W and b for features that are not centred and not scaled."""
         scaled_FP = self.weights_FP / self.scale_F[:, None]
         return scaled_FP, self.bias_P - self.mean_F @ scaled_FP
 
     def facts(self) -> dict[str, Any]:
-        """See `Weighting.facts`."""
+        """Return the arrays to save as JSON values; see `Weighting.facts`."""
         return {KEY: {name: getattr(self, name).tolist() for name in ARRAYS}}
 
     @classmethod
@@ -120,7 +120,7 @@ class ContextWeights:
         """Return the weights that `facts` describes.
 
         Raises:
-            ModelError: kind "bundle": it was tuned for other parts.
+            ModelError: kind "bundle": the weights were tuned for other parts.
         """
         empty, arrays = cls.untrained(parts), [np.array(facts[name], np.float64) for name in ARRAYS]
         for name, array in zip(ARRAYS, arrays, strict=True):
@@ -132,14 +132,14 @@ class ContextWeights:
 def fit_context_weights(
     weighting: ContextWeights, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
 ) -> tuple[ContextWeights, int]:
-    """Return the weights tuned on held-out tokens, and the steps it took.
+    """Return the weights tuned on held-out tokens, and the number of steps.
 
     Args:
-        weighting: Untrained.
+        weighting: Untrained weights.
         nats_TP: −log p_i of each token.
-        features_TF: x before each token, as `ContextWeights.features` gives them.
-        weights_P: Fixed weights, from EM: the start.
-        ridge: Cost of the squared entries of W, in nats of the whole text.
+        features_TF: x before each token, from `ContextWeights.features`.
+        weights_P: Fixed weights from EM, the starting point.
+        ridge: Penalty on the squared entries of W, in nats of the whole text.
     """
     mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
     scale_F = np.where(scale_F > 0, scale_F, 1.0)

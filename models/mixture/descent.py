@@ -1,8 +1,9 @@
-"""Going downhill on a smooth function of a few dozen numbers: BFGS with a backtracking line search.
+"""Minimise a smooth function of a few dozen numbers by BFGS with a backtracking line search.
 
-The curvature is learnt from how the gradient changes along the steps taken (Broyden, Fletcher, Goldfarb, Shanno 1970;
-Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1); a step is halved until the function falls by a share
-of what its slope promises (Armijo). No step ever climbs: the result is at most as high as the start.
+The inverse Hessian is estimated from the changes of the gradient between steps (Broyden, Fletcher, Goldfarb, Shanno
+1970; Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1). A step is halved until the function falls by a
+given share of the fall that its slope predicts (Armijo). No step increases the function, so the result is at most the
+value at the start.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ import numpy as np
 
 HALVINGS = 40
 PROMISED = 1e-4
-"""Share of the fall promised by the slope that a step must bring."""
+"""Minimum fall of a step, as a share of the fall that the slope predicts."""
 
 
 def descend(
     function: Callable[[np.ndarray], tuple[float, np.ndarray]], start_N: np.ndarray, steps: int, tolerance: float
 ) -> tuple[np.ndarray, int]:
-    """Return a point that is lower than the start, near a minimum, and the number of steps taken.
+    """Return a point near a minimum, where the function is at most its value at the start, and the number of steps.
 
     Args:
         function: Returns its value and its gradient (N,).
         start_N: First point.
-        steps: At most.
-        tolerance: Largest entry of the gradient at which it stops.
+        steps: Maximum number of steps.
+        tolerance: Stops when no entry of the gradient is larger than this.
     """
     here_N = np.asarray(start_N, np.float64)
     value, gradient_N = function(here_N)
@@ -35,7 +36,7 @@ def descend(
             return here_N, number
         direction_N = -inverse_NN @ gradient_N
         promised = float(gradient_N @ direction_N)
-        if promised >= 0:  # rounding has spoilt the curvature: start it anew
+        if promised >= 0:  # rounding errors made the estimate useless: reset it
             inverse_NN, direction_N = np.eye(len(here_N)), -gradient_N
             promised = float(gradient_N @ direction_N)
         size = 1.0
@@ -53,7 +54,7 @@ def descend(
 
 
 def _updated(inverse_NN: np.ndarray, step_N: np.ndarray, change_N: np.ndarray, first: bool) -> np.ndarray:
-    """Return the inverse curvature after a step on which the gradient changed by *change_N* (equation 6.17)."""
+    """Return the inverse Hessian after a step on which the gradient changed by *change_N* (equation 6.17)."""
     along = float(step_N @ change_N)
     if along <= 1e-12 * float(np.linalg.norm(step_N) * np.linalg.norm(change_N)):
         return inverse_NN

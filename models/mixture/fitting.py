@@ -1,4 +1,4 @@
-"""Fitting a mixture: its parts are ready, only their weights are tuned, on held-out text."""
+"""Fit a mixture: tune the weights of its fitted parts on held-out text."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from ..streams import TokenStream
 
 ENTRIES = 1 << 26
-"""Log-probabilities of whole distributions held in memory while exponents are tuned: 256 MiB of float32."""
+"""Maximum number of log-probabilities in memory while exponents are tuned: 256 MiB of float32."""
 IMPOSSIBLE = "a part calls some word impossible, and so would all of a log-linear mixture: smooth it, or mix linearly"
 WINDOW, GOLDEN = 8, 0.6180339887498949
-"""Tokens in a row whose distributions are taken from one review."""
+"""Number of consecutive tokens whose distributions are taken from one review, and the golden section."""
 
 
 def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream, context: FitContext) -> FitResult:
-    """Tune the weights and say how good they make the mixture.
+    """Tune the weights and measure the mixture.
 
-    The summary: seconds, held-out tokens it was tuned on, nats and perplexity of the mixture and of each part there (of
-    a log-linear mixture on the fewer positions whose distributions fit in memory), weights, rounds and whether these
-    were enough (`converged`, 1 or 0), and with an n-gram model among the parts, or inside one, the gain over each part
-    by the length of the context that it knows (see `gains.py`). On that text no part is better than the mixture; how
-    much better it is there flatters by as much as a few numbers can.
+    The summary has seconds, the number of tuning tokens, nats and perplexity of the mixture on them, the perplexity of
+    each part, the weights, the number of rounds and whether the tuning converged (`converged`, 1 or 0). For a
+    log-linear mixture the tokens are only those whose distributions fit in memory. With an n-gram model among the parts
+    or inside them, the summary also has the gain over each part by the length of the known context (see
+    `mixture/gains.py`). On the tuning tokens no part is better than the mixture. The gain there is slightly too high,
+    because the weights were tuned on the same tokens.
 
     Raises:
         ModelError: kind "diverged": the tuned numbers are not finite; see also `MixtureLM.fit`.
@@ -57,7 +58,7 @@ def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStrea
 
 
 def _require_finite(model: MixtureLM) -> None:
-    """Raise where a weight is no number: every figure of such a mixture would be none either."""
+    """Raise if a weight is not finite, because then no figure of the mixture would be a number."""
     try:
         json.dumps(model.facts(), allow_nan=False)
     except ValueError as error:
@@ -66,7 +67,7 @@ def _require_finite(model: MixtureLM) -> None:
 
 
 class _Evidence(NamedTuple):
-    """What is known of T held-out tokens: −log p_i, the length of the context known, what weights may depend on."""
+    """The values of T held-out tokens: −log p_i, the length of the known context, the features of context weights."""
 
     nats_TP: np.ndarray
     length_T: np.ndarray
@@ -76,7 +77,7 @@ class _Evidence(NamedTuple):
 def _evidence(
     parts: Sequence[Part], validation: TokenStream, tokens: int, weighting: ContextWeights | None = None
 ) -> _Evidence:
-    """Read about so many held-out tokens; without *weighting* there are no features."""
+    """Read about *tokens* held-out tokens; without *weighting* there are no features."""
     models, rows = [part.model for part in parts], []
     for batch in batches(validation, tokens):
         nats_TP = token_nats(models, batch)
@@ -89,7 +90,7 @@ def _evidence(
 
 
 def _figures(parts: Sequence[Part], found: _Evidence, log_weights: np.ndarray) -> dict[str, float]:
-    """Return the figures of a linear mixture with these log λ, of all tokens (P,) or of each (T, P)."""
+    """Return the figures of a linear mixture with these log λ: one set for all tokens (P,), or one per token (T, P)."""
     nats_T = mixed_nats(found.nats_TP, log_weights)
     figures = _of_parts(parts, found.nats_TP) | {"validation/nats": float(nats_T.mean())}
     if not ngram_models(parts):
@@ -129,7 +130,7 @@ def _log_linear(
     nats = slope(logp_PNV, targets_N, exponents_P).value
     figures = _of_parts(parts, nats_TP) | {"validation/nats": nats} | _rounds(steps, log_linear.STEPS)
     model = LogLinearMixture(parts, exponents_P)
-    if ngram_models(parts):  # of whole reviews, about as many tokens
+    if ngram_models(parts):  # measured on whole reviews with about as many tokens
         figures |= gain_figures(gain_table(model, validation, len(targets_N)), model.names)
     return model, figures | _named("exponent", parts, exponents_P)
 
@@ -141,13 +142,13 @@ def _rounds(rounds: int, most: int) -> dict[str, float]:
 def _distributions(
     models: Sequence[LanguageModel], validation: TokenStream, positions: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return whole distributions before at most so many held-out tokens (P, N, V'), and which word came (N,).
+    """Return whole distributions before at most *positions* held-out tokens (P, N, V'), and the observed words (N,).
 
-    Where there are more, a few tokens in a row are taken from each of many reviews, now early, now late in them. V'
-    leaves out the ids that are never predicted.
+    If there are more tokens, a few consecutive tokens are taken from each of many reviews, at different places in them.
+    V' leaves out the ids that are never predicted.
 
     Raises:
-        ModelError: kind "input": there is no held-out token, or a part calls some word impossible.
+        ModelError: kind "input": there is no held-out token, or a part gives a word probability 0.
     """
     predicted = torch.tensor([token for token in range(models[0].vocabulary_size) if token not in GIVEN])
     column_V = torch.full((models[0].vocabulary_size,), -1).scatter(0, predicted, torch.arange(len(predicted)))
@@ -158,7 +159,7 @@ def _distributions(
         raise ModelError(NO_TOKEN, "input")
     logp_PNV, at = torch.empty(len(models), len(targets_N), len(predicted)), 0
     for ids_T, begin, end in windows:
-        # What stands before the window is read without its distributions, which cost most.
+        # Read the tokens before the window without their distributions, which cost most of the time.
         states = [model.score(ids_T[None, : begin - 1], model.start(1))[1] for model in models]
         for t in range(begin, end):
             pairs = [model.step(ids_T[t - 1 : t], own) for model, own in zip(models, states, strict=True)]
@@ -174,14 +175,14 @@ def _distributions(
 
 
 def _windows(stream: TokenStream, positions: int) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Yield the ids of reviews with the first and the end of the positions to look at, at most *positions* in all."""
+    """Yield the ids of reviews with begin and end of the positions to use, at most *positions* in total."""
     count, width = len(stream), len(stream.ids)
     if len(stream.ids) > positions:
         count = min(len(stream), max(1, positions // WINDOW))
         width = positions // count
     for number in range(count):
         ids_T = np.asarray(stream.document(number * len(stream) // count)).astype(np.int64)
-        # Multiples of the golden section are spread evenly over the reviews' lengths.
+        # Multiples of the golden section, modulo 1, are spread evenly over the reviews' lengths.
         begin = 1 + int(number * GOLDEN % 1.0 * max(0, len(ids_T) - width))
         yield ids_T, begin, min(begin + width, len(ids_T))
 

@@ -1,4 +1,4 @@
-"""Where a mixture gains over its parts: perplexities by how much of the context the n-gram model has seen."""
+"""Measure where a mixture gains over its parts: perplexity by the length of the context that the n-gram model knows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
     """Measure a mixture and its parts on about *limit* tokens of a stream.
 
     Returns:
-        One row per length of the longest context that the n-gram model among the parts, or inside one (of several: the
-        first), knows and has seen continued, and one of all tokens, whose length is null: `context`, `tokens`,
-        `perplexity` of the mixture, and for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture /
-        perplexity of the part, and `share NAME`, its mean share of the predictions (see `attribution.py`; not of
-        log-linear mixtures).
+        One row per length of the longest context that the n-gram model knows and has seen continued, and one row for
+        all tokens, whose length is null. The n-gram model is the first one among the parts or inside them. Columns:
+        `context`, `tokens`, `perplexity` of the mixture, and for each part `perplexity NAME`, `gain NAME` =
+        1 − perplexity of the mixture / perplexity of the part, and `share NAME`, its mean share of the predictions
+        (see `mixture/attribution.py`; not for log-linear mixtures).
 
     Raises:
-        ModelError: kind "input": no part is an n-gram model, or there is no token to score.
+        ModelError: kind "input": there is no n-gram model among the parts or inside them, or no token to score.
     """
     if not ngram_models(model.parts):
         raise ModelError("no part of the mixture is an n-gram model, whose contexts could be told apart", "input")
@@ -45,7 +45,7 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
 
 
 def known_lengths(parts: Sequence[Part], batch: Batch) -> np.ndarray:
-    """Return the length of the longest context known before each scored token (T,), 0 without an n-gram model."""
+    """Return the length of the longest known context before each scored token (T,); 0 without an n-gram model."""
     ngrams = ngram_models(parts)
     if not ngrams:
         return np.zeros(int(batch.scored_BT.sum()), np.int64)
@@ -57,14 +57,14 @@ def known_lengths(parts: Sequence[Part], batch: Batch) -> np.ndarray:
 def gains(
     names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray, share_TP: np.ndarray | None
 ) -> pl.DataFrame:
-    """Return the table of `gain_table` from what is known of each token.
+    """Return the table of `gain_table` from the values of each token.
 
     Args:
-        names: Of the P parts.
-        length_T: Of the longest context known.
-        nats_T: Of the mixture.
+        names: Names of the P parts.
+        length_T: Length of the longest known context.
+        nats_T: Nats of the mixture.
         part_TP: Nats of the parts.
-        share_TP: Their shares; None: of a mixture that has none.
+        share_TP: Shares of the parts; None for a mixture without shares.
     """
     groups = [(length, length_T == length) for length in np.unique(length_T).tolist()]
     rows = []
@@ -83,7 +83,7 @@ def gains(
 def gain_figures(table: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
     """Return the table's gains as figures of a run, by name: `gain/PART/context_2`, `gain_tokens/context_2`.
 
-    Gains that are no number are left out: where part and mixture both call a word impossible.
+    Gains that are not finite are left out, for example where part and mixture both give a word probability 0.
     """
     figures = {}
     for row in table.filter(pl.col("context").is_not_null()).iter_rows(named=True):

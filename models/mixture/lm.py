@@ -1,10 +1,10 @@
-"""Several language models as one, behind the contract of `models/base.py`: what all methods share, and linear ones.
+"""Combine several language models into one, with the interface of `models/base.py`: base class and linear mixtures.
 
     linear        p  =  Σ_i λ_i p_i                     one weight per part                    weights.py
     gated         p  =  Σ_i λ_i(h) p_i                  weights that depend on the context     context_weights.py
     log-linear    p  =  Π_i p_i^{a_i} / Z(h)            normalised over the vocabulary         log_linear_lm.py
 
-The parts keep the contract, share one vocabulary, and are otherwise asked nothing; the state is the states of all.
+The parts need only the interface and one common vocabulary. The state holds the states of all parts.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ FACTS = "mixture.json"
 class MixtureState:
     """The states of the parts, and log Z of the next token (B,), which only a log-linear mixture needs (else None).
 
-    Before the first token it is not known: NaN.
+    Before the first token, log Z is not known (NaN).
     """
 
     parts: tuple[Any, ...]
     log_z_B: np.ndarray | None = None
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        """Return the state of the chosen streams, in the given order; a row may be chosen more than once."""
         log_z_B = None if self.log_z_B is None else self.log_z_B[np.asarray(rows, np.int64)]
         return type(self)(tuple(part.take(rows) for part in self.parts), log_z_B)
 
@@ -49,35 +49,35 @@ class MixtureState:
         """Return one state of all streams, one after another."""
         parts = tuple(type(columns[0]).join(columns) for columns in zip(*(s.parts for s in states), strict=True))
         log_z = [state.log_z_B for state in states if state.log_z_B is not None]
-        return cls(parts, np.concatenate(log_z) if log_z else None)  # all of one mixture: all have it, or none
+        return cls(parts, np.concatenate(log_z) if log_z else None)  # states of one mixture: all have log Z, or none
 
 
 class Weighting(Protocol):
-    """Where the weights of a linear mixture come from; they sum to 1 and know nothing of the word to come."""
+    """Source of the weights of a linear mixture; they sum to 1 and do not depend on the next word."""
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ before each token (B, T, P), or something that broadcasts to it.
+        """Return log λ before each token (B, T, P), or an array that broadcasts to this shape.
 
         Args:
-            ids_BT: The tokens that are read.
-            states: Of the parts, before the first of them.
+            ids_BT: The tokens to read.
+            states: States of the parts before the first token.
         """
         ...
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ for the token that comes next (B, P), or something that broadcasts to it."""
+        """Return log λ for the next token (B, P), or an array that broadcasts to this shape."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Return all that is to be saved, as JSON values."""
+        """Return everything to save, as JSON values."""
         ...
 
 
 class MixtureLM(ABC):
-    """What all methods share. `fit` and `load` return the subclass of the spec's method.
+    """Base class of all methods. `fit` and `load` return the subclass of the spec's method.
 
     Args:
-        parts: At least one; all of one vocabulary.
+        parts: At least one part; all have the same vocabulary.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -90,7 +90,7 @@ class MixtureLM(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts: the columns of an attribution."""
+        """Names of the parts, which are the columns of an attribution."""
         return tuple(part.name for part in self.parts)
 
     def start(self, batch: int) -> MixtureState:
@@ -107,7 +107,7 @@ class MixtureLM(ABC):
 
     @abstractmethod
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
-        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class MixtureLM(ABC):
         return [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
 
     def save(self, folder: Path) -> None:
-        """Write the weights into `mixture.json` and each part into a folder of its own below it."""
+        """Write the weights into `mixture.json` and each part into its own subfolder."""
         write_facts(folder / FACTS, {**self.facts(), "parts": save_parts(folder, self.parts)})
 
     @classmethod
@@ -150,7 +150,7 @@ class MixtureLM(ABC):
         """Tune the weights on *validation*; the parts are `context.parts`, and are not changed.
 
         Raises:
-            ModelError: kind "input": no held-out token, a part is missing or has another vocabulary.
+            ModelError: kind "input": there is no held-out token, or a part is missing or has another vocabulary.
         """
         from .fitting import fit_mixture
 
@@ -159,11 +159,11 @@ class MixtureLM(ABC):
 
 
 class LinearMixture(MixtureLM):
-    """p = Σ λ_i p_i with weights that are fixed or depend on the context.
+    """The linear mixture p = Σ λ_i p_i with weights that are fixed or depend on the context.
 
     Args:
         parts: See `MixtureLM`.
-        weighting: Where the weights come from.
+        weighting: Source of the weights.
     """
 
     def __init__(self, parts: Sequence[Part], weighting: Weighting) -> None:
@@ -171,7 +171,7 @@ class LinearMixture(MixtureLM):
         self.weighting = weighting
 
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
-        """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
+        """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
         distributions, states = self._stepped(ids_B, state)
         log_weight_PB1 = torch.from_numpy(self.weighting.following(states).T[..., None].copy()).to(distributions[0])
         mixed_BV = distributions[0] + log_weight_PB1[0]
@@ -180,14 +180,14 @@ class LinearMixture(MixtureLM):
         return mixed_BV, MixtureState(states)
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
-        """Read T tokens of each stream; see `LanguageModel.score`. Costs what the parts' scores cost."""
+        """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
         nats_BTP, states = self._read(ids_BT, state)
         nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
         nats_BT[np.isin(ids_BT, sorted(GIVEN))] = 0.0
         return nats_BT, MixtureState(states)
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
-        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
         nats_BTP, states = self._read(ids_BT, state)
         log_weights_BTP = self.weighting.before(ids_BT, state.parts)
         given_BT = np.isin(ids_BT, sorted(GIVEN))
@@ -202,7 +202,7 @@ class LinearMixture(MixtureLM):
         """Return the mixture that `facts` describes.
 
         Raises:
-            ModelError: kind "bundle": they hold no weights, or weights of other parts.
+            ModelError: kind "bundle": *facts* has no known weights, or weights of other parts.
         """
         from .context_weights import KEY, ContextWeights
 
@@ -215,27 +215,27 @@ class LinearMixture(MixtureLM):
 
 @dataclass(frozen=True)
 class Fixed:
-    """The same weights in every context: log λ (P,)."""
+    """A `Weighting` with the same weights λ (P,) in every context."""
 
     weights_P: np.ndarray
 
     @property
     def log_weights_P(self) -> np.ndarray:
-        """log λ; −∞ for a part that has no share."""
+        """The logarithms log λ (P,); −∞ for a part with weight 0."""
         with np.errstate(divide="ignore"):
             logarithms: np.ndarray = np.log(self.weights_P)
         return logarithms
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """See `Weighting.before`."""
+        """Return log λ before each token; see `Weighting.before`."""
         return self.log_weights_P[None, None]
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
-        """See `Weighting.following`."""
+        """Return log λ for the next token; see `Weighting.following`."""
         return self.log_weights_P[None]
 
     def facts(self) -> dict[str, Any]:
-        """See `Weighting.facts`."""
+        """Return the weights as JSON values; see `Weighting.facts`."""
         return {"weights": self.weights_P.tolist()}
 
 

@@ -1,16 +1,17 @@
-"""Exponents of a log-linear mixture, found by Newton's method on held-out text.
+"""Find the exponents of a log-linear mixture by Newton's method on held-out text.
 
     p(w | h)  =  Π_i p_i(w | h)^{a_i} / Z(h),        Z(h) = Σ_v Π_i p_i(v | h)^{a_i}
 
-The exponents need not sum to 1. Z is a sum over the whole vocabulary: each token costs each part a whole distribution,
-where a linear mixture asks for one word. With l_i = log p_i, the mean nats of held-out tokens
+The exponents need not sum to 1. Z is a sum over the whole vocabulary: each token needs a whole distribution of each
+part, while a linear mixture needs the probability of one word only. With l_i = log p_i, the mean nats of held-out
+tokens
 
     f(a)  =  mean_t [ log Z(h_t) − Σ_i a_i l_i(w_t | h_t) ]
     ∂f/∂a_i          =  mean_t [ E l_i − l_i(w_t) ]                 expectation minus observation, as in any
     ∂²f/∂a_i ∂a_j    =  mean_t [ Cov(l_i, l_j) ]                    exponential family; E, Cov under the mixture
 
-are convex in a (a covariance is never negative), so Newton's steps, halved where they would climb, reach the lowest
-point. Its value is at most that of any part alone, which is a = (0 … 1 … 0).
+are convex in a (a covariance matrix is positive semi-definite). So Newton's steps, halved if they would increase f,
+reach the minimum. There f is at most the value of any single part, which is a = (0 … 1 … 0).
 
 Source: D. Klakow (1998), "Log-linear interpolation of language models", ICSLP.
 
@@ -27,14 +28,14 @@ import torch
 from torch import Tensor
 
 STEPS, TOLERANCE = 50, 1e-13
-"""Newton's steps at most, and the expected gain (nats per token) below which none is taken."""
+"""Maximum number of Newton steps, and the expected gain (nats per token) below which they stop."""
 HALVINGS = 30
 POSITIONS = 64
-"""Positions whose distributions are mixed at a time; does not change the result beyond rounding."""
+"""Number of positions whose distributions are mixed at a time; changes the result only by rounding."""
 
 
 class Slope(NamedTuple):
-    """f with its first two derivatives: (), (P,), (P, P)."""
+    """The value of f with its first two derivatives: (), (P,), (P, P)."""
 
     value: float
     gradient_P: np.ndarray
@@ -42,16 +43,16 @@ class Slope(NamedTuple):
 
 
 def log_normaliser(logp_PNV: Tensor | Sequence[Tensor], exponents_P: np.ndarray) -> Tensor:
-    """Return log Z of each position (N,). Words that no part gives probability (−∞ in all) have none here either."""
+    """Return log Z of each position (N,). A word with probability 0 (−∞) in any part has probability 0 here too."""
     return torch.logsumexp(log_scores(logp_PNV, exponents_P), 1)
 
 
 def log_scores(logp_PNV: Tensor | Sequence[Tensor], exponents_P: np.ndarray) -> Tensor:
-    """Return Σ a_i log p_i of every word (N, V): the mixture's distribution up to Z. Costs one such table of memory."""
+    """Return Σ a_i log p_i of every word (N, V): the mixture's distribution up to Z. Memory: one such table."""
     scores_NV = logp_PNV[0] * float(exponents_P[0])
     for logp_NV, exponent in zip(logp_PNV[1:], exponents_P[1:], strict=True):
         scores_NV.add_(logp_NV, alpha=float(exponent))
-    # 0 · −∞ and −∞ · (a < 0) are no numbers that mean anything: impossible stays impossible.
+    # 0 · −∞ is NaN and −∞ · (a < 0) is +∞; a word that is impossible in a part must stay impossible.
     for logp_NV in logp_PNV:
         scores_NV.masked_fill_(torch.isneginf(logp_NV), -torch.inf)
     return scores_NV
@@ -62,7 +63,7 @@ def slope(logp_PNV: Tensor, targets_N: Tensor, exponents_P: np.ndarray) -> Slope
 
     Args:
         logp_PNV: The parts' distributions, finite: without the ids that are never predicted.
-        targets_N: The words that came, as columns of V.
+        targets_N: The observed words, as columns of V.
         exponents_P: a.
     """
     parts, positions, _ = logp_PNV.shape
@@ -82,7 +83,7 @@ def slope(logp_PNV: Tensor, targets_N: Tensor, exponents_P: np.ndarray) -> Slope
 
 
 def fit_exponents(logp_PNV: Tensor, targets_N: Tensor, start_P: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the exponents that make held-out words most probable, and the number of Newton's steps.
+    """Return the exponents that make held-out words most probable, and the number of Newton steps.
 
     Args:
         logp_PNV: See `slope`.
@@ -94,7 +95,7 @@ def fit_exponents(logp_PNV: Tensor, targets_N: Tensor, start_P: np.ndarray) -> t
         return exponents_P, 0
     here = slope(logp_PNV, targets_N, exponents_P)
     for steps in range(STEPS):
-        # A whisper of the identity keeps the system solvable where two parts say the same.
+        # A small multiple of the identity keeps the system solvable if two parts predict the same.
         damped_PP = here.curvature_PP + 1e-9 * (1 + np.trace(here.curvature_PP)) * np.eye(len(exponents_P))
         direction_P = -np.linalg.solve(damped_PP, here.gradient_P)
         expected = -float(here.gradient_P @ direction_P)

@@ -1,4 +1,7 @@
-"""The log-linear mixture as a model. Every token costs every part a whole distribution; see `log_linear.py`."""
+"""Implement the log-linear mixture as a language model.
+
+Every token needs a whole distribution of every part; see `mixture/log_linear.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from .log_linear import log_normaliser, log_scores
 from .parts import Part
 
 ENTRIES = 1 << 22
-"""Entries of a distribution, of all streams together, that one part offers at a time while texts are scored."""
+"""Maximum number of entries of one part's distributions, over all streams, at a time while texts are scored."""
 
 
 class LogLinearMixture(MixtureLM):
-    """p = Π p_i^{a_i} / Z.
+    """The log-linear mixture p = Π p_i^{a_i} / Z.
 
-    What a token costs is known without distributions, but for Z: that of the next token is carried in the state, so
-    that texts can be cut anywhere. Before the first token no part has a distribution to offer; should that token have
-    to be predicted, Z is summed from the scores of all words, one by one.
+    Only Z needs whole distributions. The state holds the log Z of the next token, so that texts can be cut anywhere.
+    Before the first token no part has a distribution. If the first token must be predicted, Z is summed from the scores
+    of all words, one by one.
 
     Args:
         parts: See `MixtureLM`.
@@ -41,7 +44,7 @@ class LogLinearMixture(MixtureLM):
         return MixtureState(super().start(batch).parts, np.full(batch, np.nan))
 
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
-        """Read one token of each stream; see `LanguageModel.step`. Costs the parts' steps and O(V)."""
+        """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
         distributions, states = self._stepped(ids_B, state)
         mixed_BV = log_scores(distributions, self.exponents_P)
         log_z_B = torch.logsumexp(mixed_BV, 1)
@@ -49,12 +52,12 @@ class LogLinearMixture(MixtureLM):
         return mixed_BV, MixtureState(states, log_z_B.double().cpu().numpy())
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
-        """Read T tokens of each stream; see `LanguageModel.score`. Costs T steps on top of the parts' scores."""
+        """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores plus T steps."""
         found, after = self.attribute(ids_BT, state)
         return found.nats_BT, after
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
-        """Score tokens and say what each part contributed to each; see `attribution.py`."""
+        """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
         ids_BT = np.asarray(ids_BT, np.int64)
         given_BT = np.isin(ids_BT, self._given)
         log_z_BT, after = self._normalisers(ids_BT, state, given_BT)
@@ -69,7 +72,7 @@ class LogLinearMixture(MixtureLM):
     def _normalisers(
         self, ids_BT: np.ndarray, state: MixtureState, given_BT: np.ndarray
     ) -> tuple[np.ndarray, MixtureState]:
-        """Return log Z before each token (B, T), and the state after them; few streams at a time."""
+        """Return log Z before each token (B, T), and the state after them; a few streams at a time."""
         rows = max(1, ENTRIES // self.vocabulary_size)
         log_z_BT, states = np.zeros(ids_BT.shape), []
         for first in range(0, len(ids_BT), rows):
@@ -86,7 +89,7 @@ class LogLinearMixture(MixtureLM):
         return log_z_BT, MixtureState.join(states or [state])
 
     def _before_the_first(self) -> float:
-        """Return log Z of the very first token of a stream."""
+        """Return log Z of the first token of a stream."""
         if self._first_log_z is None:
             words = np.array([token for token in range(self.vocabulary_size) if token not in GIVEN])
             nats_VP, _ = self._read(words[:, None], self.start(len(words)))

@@ -1,4 +1,4 @@
-"""The models that a model is made of: taken from their bundles when it is fitted, kept inside its own from then on."""
+"""Open, save and load the parts of a model that combines others: from their bundles for a fit, then inside its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FOLDER = "parts"
 
 @dataclass(frozen=True)
 class Part:
-    """One model of several, with the name it goes by and its options.
+    """One of the combined models, with its name and its options.
 
     Args:
-        name: In the configuration.
+        name: Name in the configuration.
         spec: Its options.
-        model: Ready; never changed.
-        folder: Where its files lie, among others a bundle may have; None if it was not loaded.
+        model: The fitted model, which is never changed.
+        folder: Folder of its files, which may also hold other files of a bundle; None if it was not loaded.
     """
 
     name: str
@@ -42,7 +42,7 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
     """Open the fitted models that `context.parts` names.
 
     Raises:
-        ModelError: kind "input": there is no such part, or it has another vocabulary; kind "bundle": it is damaged.
+        ModelError: kind "input": a part is missing or has another vocabulary; kind "bundle": a part is damaged.
     """
     from ..bundles.bundle import load_bundle
 
@@ -59,9 +59,9 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
 
 
 def save_parts(folder: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Write each part below *folder*; return what `load_parts` needs to know of them.
+    """Write each part below *folder*; return the facts that `load_parts` needs.
 
-    Files that a part was loaded from get a second name, where the file system has links: they take no room twice.
+    Files that a part was loaded from are hard-linked if the file system can, so that they need no more disk space.
     """
     from ..specs import to_dict
 
@@ -77,22 +77,22 @@ def _save(part: Part, inside: Path) -> None:
     from ..tokens.vocabulary import FILE
 
     there = part.folder if part.folder and part.folder.is_dir() else None
-    if there and inside.exists() and inside.samefile(there):  # saved where it was loaded from
+    if there and inside.exists() and inside.samefile(there):  # the part is saved where it was loaded from
         return
-    shutil.rmtree(inside, ignore_errors=True)  # no file with two names is ever written to
+    shutil.rmtree(inside, ignore_errors=True)  # never write to a file that may be a hard link
     inside.mkdir(parents=True)
     if there is None:
         part.model.save(inside)
         return
     for path in sorted(there.rglob("*")):
         name = path.relative_to(there)
-        if path.is_file() and name not in (Path(SPEC), Path(FILE)):  # which the whole bundle has
+        if path.is_file() and name not in (Path(SPEC), Path(FILE)):  # these files are in the whole bundle
             (inside / name).parent.mkdir(parents=True, exist_ok=True)
             _link(path, inside / name)
 
 
 def _link(old: Path, new: Path) -> None:
-    """Give a finished file a second name; where the file system has no links, copy it."""
+    """Hard-link a finished file; copy it if the file system has no hard links."""
     try:
         os.link(old, new)
     except OSError:
@@ -100,7 +100,7 @@ def _link(old: Path, new: Path) -> None:
 
 
 def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str) -> list[Part]:
-    """Open what `save_parts` wrote.
+    """Open the parts that `save_parts` wrote.
 
     Raises:
         ModelError: kind "bundle": a part is missing or damaged.
@@ -117,16 +117,16 @@ def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Voc
 
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write numbers and names as JSON; a number comes back as the very same one."""
+    """Write numbers and names as JSON; `read_facts` gives exactly the same numbers."""
     text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Read what `write_facts` wrote.
+    """Read the facts that `write_facts` wrote.
 
     Raises:
-        ModelError: kind "bundle": missing, damaged, or from a newer version.
+        ModelError: kind "bundle": the file is missing, damaged, or from a newer version.
     """
     try:
         facts = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -138,7 +138,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def journal(context: FitContext, summary: Mapping[str, float]) -> None:
-    """Write the one line that such a fit has to say, for terminal and tracking; a rerun replaces it."""
+    """Write the one progress line of such a fit, for terminal and tracking; a rerun replaces it."""
     tokens = int(summary["tokens"])
     figures = {name: summary[name] for name in ("validation/nats", "validation/perplexity")}
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Options of models that are made of other models; read without numpy or torch, as all of `models/specs.py`."""
+"""Define the options of models that combine other models; must not import numpy or torch, like `models/specs.py`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from ..options import one_of, refuse_idle, require, require_types
 
 @dataclass(frozen=True)
 class MixtureSpec:
-    """Several models as one.
+    """Options of a mixture of several models.
 
     Args:
         name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration; that of all parts.
-        parts: Names of the models it is made of: at least two, which stand before it in the configuration. To be given.
+        vocabulary: Name of the vocabulary in the configuration; the same for all parts.
+        parts: Names of the models to combine: at least two, which come before this model in the configuration.
+            Required.
         method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context;
-            "log_linear": p ∝ Π p^w, normalised over the vocabulary, which makes every token cost a whole distribution.
-        tuning_tokens: About so many held-out tokens tune the weights: whole reviews, evenly spaced, at least one.
-        ridge: Of gated: what the squared weights of its features cost, in nats of all held-out text together: r is a
-            normal prior of variance 1 / (2 r), so that weights tuned on little text stay near fixed ones.
+            "log_linear": p ∝ Π p^w, normalised over the vocabulary, so every token needs a whole distribution.
+        tuning_tokens: Approximate number of held-out tokens for tuning the weights: whole reviews, evenly spaced, at
+            least one.
+        ridge: Only for gated: penalty on the squared weights of the features, in nats of all held-out text together.
+            A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text stay near fixed ones.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -45,23 +47,24 @@ class MixtureSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Options without a part beside the others, and where they have one."""
+        """Options that have no effect with the current method, and where they take effect."""
         return {} if self.method == "gated" else {"ridge": one_of("method", ("gated",))}
 
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """A model that also remembers what was just written: its figures are those of an adapting model, not a static one.
+    """Options of a model with a cache of the last tokens; its figures are those of an adaptive model, not a static one.
 
     Args:
         name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration; that of the part.
-        part: Name of the static model, which stands before it in the configuration.
-        order: Longest n-gram the cache counts; 1 is the unigram cache.
-        window: Tokens it looks back at.
-        across: Remember across the begin of a document, where one stream holds several; False forgets there.
-            Evaluation starts every review from a fresh state either way.
-        tuning_tokens: About so many held-out tokens tune the weights: whole reviews, evenly spaced, at least one.
+        vocabulary: Name of the vocabulary in the configuration; the same as that of the part.
+        part: Name of the static model, which comes before this model in the configuration.
+        order: Longest n-gram that the cache counts; 1 is the unigram cache.
+        window: Number of tokens that the cache remembers.
+        across: True keeps the cache at the begin of a document, if one stream has several; False empties it there.
+            Evaluation starts every review from a fresh state in both cases.
+        tuning_tokens: Approximate number of held-out tokens for tuning the weights: whole reviews, evenly spaced, at
+            least one.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -85,5 +88,5 @@ class CacheSpec:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the models it is made of: one."""
+        """Names of the models that it combines: only the static model."""
         return (self.part,)

@@ -1,4 +1,4 @@
-"""Held-out reviews as the parts see them: the evidence on which the weights of a mixture are tuned."""
+"""Read held-out reviews in batches and score them with the parts, to tune the weights of a mixture."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 NO_TOKEN = "there is no held-out token to tune the weights on"
 POSITIONS = 16_384
-"""Positions that are scored side by side, padding included; does not change the result beyond rounding."""
+"""Maximum number of positions in a batch, padding included; changes the result only by rounding."""
 
 
 class Batch(NamedTuple):
-    """Reviews side by side, each whole, padded with `<bos>`; `scored_BT` says which tokens are predicted."""
+    """A batch of whole reviews, padded with `<bos>`; `scored_BT` is the mask of the predicted tokens."""
 
     ids_BT: np.ndarray
     scored_BT: np.ndarray
 
 
 def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iterator[Batch]:
-    """Yield about *limit* tokens of the stream: reviews evenly spaced over it, those of like length together.
+    """Yield about *limit* tokens of the stream: reviews evenly spaced over it, in batches of similar length.
 
     Raises:
         ModelError: kind "input": the stream has no token to predict.

@@ -1,14 +1,15 @@
-"""Weights of a linear mixture by expectation–maximisation on held-out text.
+"""Find the weights of a linear mixture by expectation–maximisation (EM) on held-out text.
 
     p(w | h)  =  Σ_i λ_i p_i(w | h),        λ_i ≥ 0,  Σ_i λ_i = 1
 
-Think of every held-out token as drawn in two steps: first a part with chance λ_i, then the word from that part. Then
+Think of every held-out token as drawn in two steps: first a part with probability λ_i, then the word from that part.
+The two steps of EM are
 
     E   r_i(t)  =  λ_i p_i(w_t | h_t) / Σ_j λ_j p_j(w_t | h_t)      the part's share of the token (Bayes' rule)
     M   λ_i     =  mean of r_i(t) over all tokens
 
-lowers no token's joint likelihood: that of the held-out text rises in every round (Dempster, Laird and Rubin 1977). It
-is a concave function of λ, so EM from weights that are all above 0 climbs to its highest point.
+No round lowers the likelihood of the held-out text (Dempster, Laird and Rubin 1977). The log-likelihood is a concave
+function of λ, so EM converges to its maximum if all start weights are above 0.
 
 Sources: F. Jelinek and R. L. Mercer (1980), "Interpolated estimation of Markov source parameters from sparse data",
 Pattern Recognition in Practice; A. P. Dempster, N. M. Laird and D. B. Rubin (1977), "Maximum likelihood from incomplete
@@ -22,11 +23,11 @@ from __future__ import annotations
 import numpy as np
 
 ROUNDS, TOLERANCE = 1000, 1e-9
-"""EM stops after so many rounds, or when no weight moves more than this."""
+"""EM stops after `ROUNDS` rounds, or when no weight changes by `TOLERANCE` or more."""
 
 
 def mixed_nats(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
-    """Return −log Σ_i λ_i p_i of every token; (…,) nats, ∞ where no part gives any probability.
+    """Return −log Σ_i λ_i p_i of every token; (…,) nats, ∞ if all parts give probability 0.
 
     Args:
         nats_TP: −log p_i of each token, parts last.
@@ -34,7 +35,7 @@ def mixed_nats(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
     """
     joint_TP = log_weights_P - nats_TP
     highest_T = joint_TP.max(-1)
-    # Where all parts say 0, any finite number will do: the sum below is 0 and its logarithm −∞.
+    # If all parts give probability 0, any finite shift works: the sum below is 0 and its logarithm −∞.
     shift_T = np.where(np.isneginf(highest_T), 0.0, highest_T)
     with np.errstate(divide="ignore"):
         nats_T: np.ndarray = -np.log(np.exp(joint_TP - shift_T[..., None]).sum(-1)) - shift_T
@@ -42,21 +43,22 @@ def mixed_nats(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
 
 
 def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
-    """Return r_i of every token, the E-step above; its last axis sums to 1, or is 0 where no part gives probability."""
+    """Return r_i of every token, the E-step above; the last axis sums to 1, or is 0 if all parts give probability 0."""
     nats_T = mixed_nats(nats_TP, log_weights_P)
     possible_T1 = np.isfinite(nats_T)[..., None]
     return np.where(possible_T1, np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)), 0.0)
 
 
 def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Return the weights λ that make held-out tokens most probable, and the rounds it took; `ROUNDS` were too few.
+    """Return the weights λ that make held-out tokens most probable, and the number of rounds.
 
-    No weights are better, those that are 1 for one part included: on this text the mixture is at least as good as each
-    of its parts. Tokens that all parts call impossible have no say; without any tokens the weights stay as they are.
+    `ROUNDS` rounds mean that EM has not converged. No other weights are better, also not weight 1 for a single part: on
+    this text the mixture is at least as good as each of its parts. Tokens with probability 0 in all parts are ignored.
+    Without any other token the start weights are returned.
 
     Args:
         nats_TP: −log p_i(w_t | h_t), ∞ allowed.
-        start_P: First weights; equal ones if None.
+        start_P: First weights; None: equal weights.
     """
     parts = nats_TP.shape[1]
     weights_P = np.full(parts, 1.0 / parts) if start_P is None else np.asarray(start_P, np.float64)
@@ -64,7 +66,7 @@ def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarr
     possible_T = np.isfinite(lowest_T)
     if not possible_T.any():
         return weights_P, 0
-    # Relative to the best part, so that nothing underflows; factors of a token do not change its shares.
+    # Relative to the best part, so that nothing underflows; a factor per token does not change its shares.
     p_TP = np.exp(lowest_T[possible_T, None] - nats_TP[possible_T])
     rounds = 0
     moved = np.inf
@@ -75,14 +77,14 @@ def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarr
 
 
 def em_round(p_TP: np.ndarray, weights_P: np.ndarray) -> np.ndarray:
-    """Return λ after one round; probabilities may be known up to a factor per token."""
+    """Return λ after one round; *p_TP* may have any factor per token."""
     joint_TP = p_TP * weights_P
     weights_P = (joint_TP / joint_TP.sum(1, keepdims=True)).mean(0)
     return weights_P / weights_P.sum()
 
 
 def _at_least_as_good_as_each(p_TP: np.ndarray, weights_P: np.ndarray) -> np.ndarray:
-    """Return one part's weight as 1 if that is better: EM only creeps towards a corner that is the highest point."""
+    """Return weight 1 for one part if that is better, because EM is slow if the maximum is such a corner."""
     corners = [weights_P, *np.eye(len(weights_P))]
     with np.errstate(divide="ignore"):
         likelihood = [float(np.log(p_TP @ corner_P).sum()) for corner_P in corners]
