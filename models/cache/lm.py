@@ -165,9 +165,7 @@ class CacheLM:
         return weights
 
     def evidence(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
-        """Return −log p_k of each token (B, T, P), the number c(v) of matching remembered tokens for k = 1 … n
-        (B, T, n), and the state after all tokens.
-        """
+        """Return −log p_k of each token (B, T, P), c(v) for k = 1 … n (B, T, n), and the state after all tokens."""
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         seen_PBT, number_PBT = counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
