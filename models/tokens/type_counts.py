@@ -62,7 +62,7 @@ class TypeCounts:
             self._pending, self._rows, self._bytes = [table], table.height, int(table.estimated_size())
 
     def parts(self) -> Iterator[pl.DataFrame]:
-        """Yield the totals, each string in exactly one row of one part; at least one part, which may be empty."""
+        """Yield the totals, each string in exactly one row of one part; no part if no rows were added."""
         if not self.spills:
             if self._pending:
                 yield self._summed(self._pending)
