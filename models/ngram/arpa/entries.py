@@ -1,4 +1,4 @@
-"""From listed n-grams to tables: sorting, linking, and filling in what a toolkit left out."""
+"""Build tables from listed n-grams: sort them, link them, and add n-grams that a toolkit left out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Entries:
 
     Args:
         ids_MK: Token ids, (M, order).
-        logp_M: Nats; NaN marks virtual entries, whose probability follows from shorter n-grams.
-        backoff_M: log of the weight, nats.
-        positive: How many log p were above 0.
+        logp_M: log p in nats; NaN marks virtual entries, whose probability is computed from shorter n-grams.
+        backoff_M: Logarithm of the back-off weight, in nats.
+        positive: Number of entries with log p above 0.
     """
 
     ids_MK: np.ndarray
@@ -29,7 +29,7 @@ class Entries:
 
     @classmethod
     def join(cls, parts: Sequence[Entries], order: int) -> Entries:
-        """Put the parts of one order together."""
+        """Join the parts of one order."""
         if not parts:
             return cls(np.zeros((0, order), np.int32), np.zeros(0), np.zeros(0))
         return cls(
@@ -40,7 +40,7 @@ class Entries:
         )
 
     def with_virtual(self, ids_MK: np.ndarray) -> Entries:
-        """Add n-grams that are not listed but needed as context or suffix of longer ones."""
+        """Return the entries with added n-grams that are not listed but needed as context or suffix of longer ones."""
         ids_MK = np.unique(ids_MK, axis=0)
         added = Entries(ids_MK, np.full(len(ids_MK), np.nan), np.zeros(len(ids_MK)))
         return Entries.join([self, added], ids_MK.shape[1])
@@ -59,7 +59,10 @@ def tables_of(
     """Return the tables of listed n-grams; the unigrams are in the order of their ids.
 
     Args:
-        twice: Called with order and row of an n-gram that is listed again; should raise.
+        orders: The entries of orders 1 … N.
+        vocabulary_size: V.
+        given: Ids that are never predicted.
+        twice: Function called with order and row of an n-gram that is listed twice; must raise.
     """
     listed, linked = list(orders), [_Linked(*(np.arange(vocabulary_size),) * 3)]
     while len(linked) < len(listed):
@@ -67,7 +70,7 @@ def tables_of(
         keys = [entry.keys_M for entry in linked[1:]]
         missing_MK, entry = _link(listed[order - 1].ids_MK, keys, linked[-1].suffix_M, vocabulary_size)
         if entry is None:
-            # An n-gram of the order below has to be added; that order is then linked again.
+            # N-grams of the order below must be added; then link that order again.
             listed[order - 2] = listed[order - 2].with_virtual(missing_MK)
             linked.pop()
             continue
@@ -84,7 +87,7 @@ def _link(
     """Sort the n-grams of one order by key.
 
     Returns:
-        The shorter n-grams that are missing, and what was found if none are.
+        The missing shorter n-grams, and the linked n-grams if none is missing.
     """
     order = ids_MK.shape[1]
     context_M = ids_MK[:, 0].astype(np.int64)
@@ -108,13 +111,13 @@ def _link(
 
 
 def _sorting(keys_M: np.ndarray) -> np.ndarray:
-    """Return the rows in the order of their keys; equal keys keep theirs."""
+    """Return the rows sorted by their keys; equal keys keep their order."""
     if np.all(keys_M[1:] > keys_M[:-1]):
         return np.arange(len(keys_M))
     bits = max(len(keys_M) - 1, 1).bit_length()
     if int(keys_M.max()).bit_length() + bits > 63:
         return np.argsort(keys_M, kind="stable")
-    # Key and row in one integer: sorting those in place is several times faster than an argsort.
+    # Pack key and row into one integer: sorting these in place is several times faster than an argsort.
     packed_M = (keys_M << bits) | np.arange(len(keys_M))
     packed_M.sort()
     return packed_M & ((1 << bits) - 1)

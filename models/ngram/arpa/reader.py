@@ -1,12 +1,14 @@
-"""Reading ARPA files of any toolkit (KenLM, SRILM, IRSTLM, CMU) into tables.
+"""Read ARPA files of any toolkit (KenLM, SRILM, IRSTLM, CMU) into tables.
 
-What differs from toolkit to toolkit: a byte-order mark or text before `\\data\\`; blanks for tabs, several of them,
-carriage returns; back-off weights that are left out; `<UNK>` for `<unk>` (of both, the later one counts, as in KenLM);
-neither of them (`<unk>` then gets log10 p = −100, as KenLM gives it); IRSTLM's slightly positive log p (0 is meant).
-SRILM drops n-grams although longer ones that begin or end with them stay. Those come back as virtual entries: the
-probability is what backing off gives, the weight is 1, so that no score changes; KenLM does the same for lost endings.
+Differences between toolkits: a byte-order mark or text before `\\data\\`; spaces for tabs, several of them, carriage
+returns; missing back-off weights; `<UNK>` for `<unk>` (if a file has both, the later one counts, as in KenLM); neither
+of them (then `<unk>` gets log10 p = −100, as in KenLM); IRSTLM's slightly positive log p (read as 0).
+SRILM drops n-grams even if longer n-grams that begin or end with them stay. Such n-grams are added as virtual entries:
+the probability is that of backing off, the weight is 1, so that no score changes. KenLM does the same for missing
+endings.
 
-Sections are read in blocks by polars: with every blank a single space, a row is the columns p, w1 … wk and back-off.
+Sections are read in blocks by polars: after every blank becomes a single space, a row has the columns p, w1 … wk and
+back-off.
 """
 
 from __future__ import annotations
@@ -43,10 +45,10 @@ _FOREIGN = {
 def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
     """Read an ARPA file or pipe, plain or packed, into tables and words: `<unk>`, `<s>`, `</s>`, then the others by id.
 
-    Values are float32, as KenLM holds them.
+    Values are rounded to float32, as in KenLM.
 
     Raises:
-        ModelError: The file is missing, or is not a complete ARPA file: the message has the line and what was expected.
+        ModelError: The file is missing, or is not a complete ARPA file; the message has the line and the expected text.
     """
     path = Path(path)
     with stored(str(path), kind="input"), opened(path) as stream:
@@ -71,7 +73,7 @@ def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
 
 
 def _header(source: Source) -> tuple[set[str], list[int]]:
-    """Read up to the first section; return the words that are named as given, and the number of n-grams per order."""
+    """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
     given = {"<s>"}
     while (line := source.next_line("\\data\\").removeprefix(_BYTE_ORDER_MARK)) != b"\\data\\":
         for magic, name in _FOREIGN.items():
@@ -98,7 +100,7 @@ def _title(source: Source, title: str) -> None:
 
 
 def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
-    """Return the words, marks first, and their entries in that order."""
+    """Return the words, marks first, and their entries in the same order."""
     parts = list(_rows(source, 1, sizes, None))
     found = pl.concat(parts) if parts else _columns(b"", ["w1"])
     found = _one_unknown(source, found)
@@ -117,7 +119,7 @@ def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
 
 
 def _one_unknown(source: Source, found: pl.DataFrame) -> pl.DataFrame:
-    """Return the unigrams with `<UNK>` as `<unk>`; where a file has both, the later one counts, as in KenLM."""
+    """Return the unigrams with `<UNK>` as `<unk>`; if a file has both, the later one counts, as in KenLM."""
     unknown = found["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
     if found["w1"].filter(unknown).n_unique() > 1:
         logger.warning(
@@ -139,7 +141,7 @@ def _section(source: Source, order: int, sizes: list[int], symbols: pl.Enum) -> 
 
 
 def _rows(source: Source, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
-    """Read one section block by block, check it, and count its rows against the header."""
+    """Yield the rows of one section block by block; check them and compare their number with the header."""
     _title(source, f"\\{order}-grams:")
     total = 0
     for first, lines in source.entries():
@@ -153,7 +155,7 @@ def _rows(source: Source, order: int, sizes: list[int], symbols: pl.Enum | None)
 
 
 def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
-    """Return the rows of some lines; None where a line is not an entry."""
+    """Return the rows of some lines; None if a line is not an entry."""
     plain = lines.translate(_BLANKS)
     rows = _checked(plain, order, symbols, highest)
     if rows is not None:
@@ -165,7 +167,7 @@ def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) ->
 
 
 def _tidy(lines: bytes) -> bytes:
-    """Return lines without blanks around them or twice between words, and without empty ones."""
+    """Return the lines with single spaces between words, without spaces around them and without empty lines."""
     return re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
 
 
@@ -184,9 +186,9 @@ def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -
 
 
 def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:
-    """Split lines at single spaces into the columns p, words and backoff, 0 where it is left out."""
+    """Split lines at single spaces into the columns p, words and backoff (0 if missing)."""
     schema = pl.Schema({"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()})
-    # A full row goes first: by it the number of columns is checked, and rows without a weight may follow.
+    # Put a complete row first: polars takes the number of columns from it, and later rows may have no weight.
     full = b"0" + b" w" * len(names) + b" 0\n"
     rows = pl.read_csv(
         full + lines.rstrip(b"\n"), separator=" ", has_header=False, quote_char=None, schema=schema
@@ -203,7 +205,7 @@ def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
 def _find_fault(
     source: Source, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> NoReturn:
-    """Look at lines one by one for the entry that is none."""
+    """Check lines one by one and raise the error of the first line that is not an entry."""
     listed = set() if symbols is None else set(symbols.categories)
     form = f"log10 p, {order} word{'s' * (order > 1)}{'' if highest else ', back-off weight or none'}"
     for number, raw in enumerate(lines.split(b"\n"), start=first):
@@ -233,7 +235,7 @@ def _is_number(text: str) -> bool:
 
 
 def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
-    """Raise the error of an n-gram that is listed again, in row *row* of its section."""
+    """Raise the error of an n-gram that is listed twice, the second time in row *row* of its section."""
     if not path.is_file():  # a pipe cannot be read again
         raise ModelError(f"{path}, entry {row + 1} of the {order}-grams: expected each n-gram once", kind="input")
     with opened(path) as stream:

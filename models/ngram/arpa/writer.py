@@ -1,18 +1,18 @@
-"""ARPA text: the format in which n-gram programs exchange back-off models.
+"""Write ARPA text: the format in which n-gram programs exchange back-off models.
 
     \\data\\
     ngram 1=3 …
     \\1-grams:
-    log10 p <tab> word <tab> log10 back-off weight        0 where the weight is left out
+    log10 p <tab> word <tab> log10 back-off weight        a missing weight means 0
     \\end\\
 
-What begins a document has log10 p = 0 here, as `<s>` has in the files of `lmplz`: given, so certain. Models of lines
-know `<s>` only. Models of reviews begin with a star token, which is written as a symbol of its own (`arpa_words`): a
-line `<stars_5> w1 … wn` then costs in any program what the review costs here. Such symbols are named in a comment
+Begin tokens have log10 p = 0, as `<s>` in the files of `lmplz`, because they are given. Models of lines have only
+`<s>`. Models of reviews begin with a star token, which is written as its own symbol (`arpa_words`). So a line
+`<stars_5> w1 … wn` gets the same score in any program as the review gets here. Such symbols are named in a comment
 before `\\data\\` (`# given: …`), which other programs skip.
 
 Numbers are float32 in the shortest form that gives the same float32 when read, so a second round trip changes nothing.
-Log zero is written as −99, the custom of SRILM, and −99 is read as the number it is, the custom of KenLM.
+Log zero is written as −99, as in SRILM, and −99 is read as a normal number, as in KenLM.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ESCAPES = {"\\": "\\\\", " ": "\\s", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x
 
 
 class Named(Protocol):
-    """What is needed of a vocabulary: its size and a name per id; ids 0, 1, 2 are `<unk>`, begin and end."""
+    """The part of a vocabulary that is needed here: size and name of each id; ids 0, 1, 2 are `<unk>`, begin, end."""
 
     size: int
 
@@ -52,10 +52,10 @@ class Named(Protocol):
 
 
 def arpa_words(vocabulary: Named) -> tuple[str, ...]:
-    """Return symbols for the entries of a review vocabulary: no blanks, no two alike.
+    """Return symbols for the entries of a review vocabulary: without blanks, all different.
 
     `<bos>` and `<eos>` become `<s>` and `</s>`. Blanks and backslashes inside entries are written as `\\s`, `\\n`,
-    `\\t`, `\\r`, `\\0`, `\\\\`; an entry that equals one before it gets `\\` and its id behind it.
+    `\\t`, `\\r`, `\\0`, `\\\\`. If an entry is empty or equal to an earlier one, `\\` and its id are appended.
     """
     words, used = [*MARKS], set(MARKS)
     for token in range(len(MARKS), vocabulary.size):
@@ -69,9 +69,11 @@ def arpa_words(vocabulary: Named) -> tuple[str, ...]:
 def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
     """Write a model as ARPA text, compressed if the name ends in `.gz`; the file appears when it is complete.
 
-    A pipe or a device is written straight into (see `placing.new_file`).
+    A pipe or a device is written directly (see `atomic_files.new_file`).
 
     Args:
+        path: The file.
+        tables: The tables of the model.
         words: Symbol of every id; `<unk>`, `<s>` and `</s>` must be among them.
 
     Raises:
@@ -90,7 +92,7 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
             file.write(f"\n\\{order}-grams:\n".encode())
             for first in range(0, len(tables.logp[order - 1]), _ROWS):
                 lines = _lines(tables, surfaces, order, first, first + _ROWS)
-                # Through a buffer: what polars cannot write, on a full disk, has no error number.
+                # Write through a buffer: an error of polars on a full disk has no error number.
                 text = BytesIO()
                 lines.write_csv(text, include_header=False, separator="\t", quote_style="never")
                 file.write(text.getbuffer())
@@ -117,7 +119,7 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
         if path.suffix != ".gz":
             yield file
             return
-        # Neither name nor time go into the file: the same model gives the same bytes.
+        # Leave name and time out of the file, so that the same model gives the same bytes.
         with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
             yield cast("IO[bytes]", packed)
 
