@@ -1,7 +1,7 @@
-"""Where the large arrays of a fit lie: in memory, or in files that the system writes out when memory is short.
+"""Allocate the large arrays of a fit: in memory, or in temporary files when memory is limited.
 
-Files have no name: they are gone as soon as nothing refers to them any more, however the process ends. Their space is
-taken when they are made, so a full disk is an error with a sentence then, and not a crash later.
+The files have no name: the system removes them when nothing refers to them any more, even if the process is killed.
+Their space is reserved when they are created, so a full disk is an error message at once, not a crash later.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _BLOCK = 1 << 20
 
 
 class Shelf:
-    """Makes arrays.
+    """An allocator of arrays.
 
     Args:
-        folder: Where the files go; None keeps arrays in memory.
-        limit: Bytes that the whole process should keep within; None for no limit.
+        folder: Folder of the files; None keeps arrays in memory.
+        limit: Memory limit of the whole process in bytes; None for no limit.
     """
 
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
@@ -35,10 +35,10 @@ class Shelf:
         self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:
-        """Return a new array of one dimension; its values are anything.
+        """Return a new array of one dimension with undefined values.
 
         Raises:
-            ModelError: The folder cannot be written or has no room.
+            ModelError: The folder cannot be written or has no space; kind "disk".
         """
         kind = np.dtype(dtype)
         if self.folder is None or length == 0:
@@ -57,7 +57,7 @@ class Shelf:
         return np.frombuffer(mapped, kind, length)
 
     def release(self) -> None:
-        """Let go of the memory that the files' contents take; what was written stays in the files."""
+        """Free the memory of the files' contents; written data stays in the files."""
         for mapped in list(self._maps):
             mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -66,7 +66,7 @@ IN_MEMORY = Shelf()
 
 
 class _Map(mmap.mmap):
-    """A map that weak references can point to and sets can hold."""
+    """A memory map that can be in a weak set."""
 
     __hash__ = object.__hash__
 
@@ -85,7 +85,7 @@ def _reserve(file: int, size: int) -> None:
 
 
 def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
-    """Write a `.npy` file as `numpy.save` does, in blocks: of an array of a shelf, no more is in memory at a time.
+    """Write a `.npy` file as `numpy.save` does, in blocks: a file-backed array is never in memory as a whole.
 
     Raises:
         OSError: The file cannot be written.
@@ -101,7 +101,7 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
 
 
 def let_go(array: np.ndarray) -> None:
-    """Let go of the memory that the contents of an array of a shelf take; without effect on any other array."""
+    """Free the memory of an array in a file of a `Shelf`; without effect on any other array."""
     mapped = array.base
     while isinstance(mapped, np.ndarray | memoryview):
         mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj

@@ -1,21 +1,22 @@
-"""Contexts cut into blocks that know nothing of each other: worked on side by side, or one by one in little memory."""
+"""Cut contexts into independent blocks, to process in parallel or one after another in little memory."""
 
 from __future__ import annotations
 
 import numpy as np
 
 NGRAMS = 1 << 18
-"""N-grams that are worked on at a time: few enough to stay in the processor's cache."""
+"""Number of n-grams in a block: small enough for the processor's cache."""
 
 
 def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
-    """Cut contexts into blocks of at most *most* n-grams, where single contexts allow it, and *most* contexts.
+    """Cut contexts into blocks of at most *most* contexts and *most* n-grams (more if a single context has more).
 
     Args:
         first_C: See `lookup.Followers`.
+        most: Maximum size of a block.
 
     Returns:
-        First context of every block, and their number; (blocks + 1,).
+        First context of every block, and the number of contexts; (blocks + 1,).
     """
     edges, contexts = [0], len(first_C) - 1
     while edges[-1] < contexts:

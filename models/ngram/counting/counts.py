@@ -1,12 +1,12 @@
-"""Counting n-grams: every window of 1, 2, … N tokens that lies inside one document.
+"""Count n-grams: every window of 1, 2, … N tokens inside one document.
 
 A document is `[begin, w1 … wn, end]`, where begin is a token that is given and never predicted (a star token, or `<s>`
-in a text of lines). No n-gram ends in the begin token and none crosses a document, so an order counts exactly the
-positions that have enough history, and order 1 counts the predicted tokens.
+in a text of lines). No n-gram ends with the begin token and none crosses a document. So an order counts exactly the
+positions with enough history, and order 1 counts the predicted tokens.
 
-Counting is sorting: all windows of N tokens are sorted once (`windows.py`), and the n-grams of every order can then
-be read off, with a link from each to its suffix (`window_counts.py`): whatever the estimators need is one `bincount`
-away. The arrays may lie in files (`shelf.py`), so that memory holds 12 bytes a token and what is being worked on.
+All windows of N tokens are sorted once (`windows.py`). Then the n-grams of every order are read from them, each with a
+link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. The arrays may be in
+temporary files (`array_allocator.py`): then memory holds only 12 bytes per token and the current work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = 1 << 20
 
 
 class Documents(Protocol):
-    """What is counted: documents laid end to end, `ids[offsets[i]:offsets[i + 1]]` being document i."""
+    """Documents one after another: document i is `ids[offsets[i]:offsets[i + 1]]`."""
 
     ids: np.ndarray
     offsets: np.ndarray
@@ -42,14 +42,14 @@ class OrderCounts:
     """The M distinct n-grams of one order, sorted by context and last word; the row number is the n-gram's id.
 
     Args:
-        followers: Last words, and where each context's n-grams are; None at order 1, where all V ids are listed, seen
-            or not, and the row is the id.
+        followers: Last words, and where each context's n-grams are; None at order 1, where all V ids have a row, also
+            unseen ones, and the row is the id.
         raw_M: Occurrences, c(g) (int32).
         suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
         begins_M: Whether the n-gram begins with a begin token.
         vocabulary_size: V.
-        open_row: The row of the n-gram that `lmplz` has still open when its stream ends (PARITY quirk of
-            `kneser_ney.counts_of_counts`), NONE without one.
+        open_row: The row of the n-gram that `lmplz` has not finished when its stream ends (see `kenlm_exact` of
+            `kneser_ney.counts_of_counts`); NONE if there is none.
     """
 
     followers: Followers | None
@@ -72,7 +72,7 @@ class OrderCounts:
 
 @dataclass(frozen=True)
 class NGramCounts:
-    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *shelf* is where they lie."""
+    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *shelf* is the allocator of their arrays."""
 
     orders: tuple[OrderCounts, ...]
     vocabulary_size: int
@@ -81,7 +81,7 @@ class NGramCounts:
 
     @property
     def order(self) -> int:
-        """N, the longest n-gram."""
+        """Length N of the longest n-gram."""
         return len(self.orders)
 
     @property
@@ -90,7 +90,7 @@ class NGramCounts:
         return self.vocabulary_size - len(self.given)
 
     def context(self, order: int) -> np.ndarray:
-        """Return the row, at the order below, of every n-gram's context; (M,) int64, 0 (the empty one) at order 1."""
+        """Return the row, at the order below, of every n-gram's context; (M,) int64; 0 (empty context) at order 1."""
         followers = self.orders[order - 1].followers
         return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
 
@@ -107,10 +107,10 @@ class NGramCounts:
         return words_MK
 
     def row(self, ngram: Sequence[int]) -> int:
-        """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty one.
+        """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty n-gram.
 
         Raises:
-            ModelError: The n-gram is longer than what was counted, or an id is outside the vocabulary.
+            ModelError: The n-gram is longer than the counted order, or an id is outside the vocabulary; kind "input".
         """
         if len(ngram) > self.order:
             raise ModelError(f"an n-gram of {len(ngram)} tokens; counted were 1 to {self.order}", kind="input")
@@ -123,7 +123,7 @@ class NGramCounts:
         return row
 
     def count(self, ngram: Sequence[int]) -> int:
-        """Return c(g), the occurrences of one n-gram of at least one token; 0 if it was never seen.
+        """Return c(g), the number of occurrences of one n-gram of at least one token; 0 if it was never seen.
 
         >>> from types import SimpleNamespace
         >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 3, 4, 2]), offsets=np.array([0, 6]))
@@ -149,17 +149,19 @@ def count_ngrams(
     Args:
         documents: Token ids and document offsets. A document begins with one or more given ids; the last of them is
             its begin token, those before it (`<bos>`) are not counted.
+        order: N.
         vocabulary_size: V; ids are 0 … V − 1.
         given: Ids that are never predicted.
-        memory_limit: Bytes that the whole process should not exceed, see `memory.py`: the counts then lie in
-            temporary files. They are the same.
-        folder: Where the temporary files go; None asks the system (`TMPDIR`).
-        threads: How many to use; None for `threads.THREADS`.
-        engine: Does the shards instead of threads.
+        memory_limit: Maximum memory of the whole process in bytes, see `memory.py`. With a limit, the counts are in
+            temporary files, with the same values.
+        folder: Folder of the temporary files; None: the system's (`TMPDIR`).
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor of the shards instead of threads.
 
     Raises:
-        ModelError: The order is below 1, an id is out of range, or a document does not begin with a given token; the
-            limit is too low for this text, or there is no room for the files; the engine broke down.
+        ModelError: The order is out of range, there are too many tokens, an id is out of range, or a document does not
+            begin with a given token; the limit is too low for this text, or the disk has no space for the files; the
+            engine failed.
     """
     if not 1 <= order <= MOST_ORDERS:
         raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
@@ -188,8 +190,11 @@ def _longer(
     """Count orders 2 … N.
 
     Args:
-        row_T: Row of the n-gram that begins at each position, of the order below.
+        windows: The sorted windows.
+        row_T: Row, at the order below, of the n-gram that begins at each position.
         last: See `_last_in_suffix_order`.
+        engine: Executor of the shards.
+        shelf: Allocator of the arrays.
     """
     for order in range(2, windows.text.order + 1):
         longer_T = np.empty_like(row_T) if order < windows.text.order else None
@@ -210,7 +215,7 @@ def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
 
 
 def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
-    """Return all documents end to end, each from its last leading given token on (so without `<bos>`); int32."""
+    """Return all documents one after another, each from its last leading given token on (without `<bos>`); int32."""
     ids_T = np.asarray(documents.ids)
     if len(ids_T) == 0:
         return ids_T.astype(np.int32)
@@ -229,9 +234,9 @@ def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
 
 
 def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) -> int:
-    """Return the position where the N-gram ends that is greatest when read backwards; NONE if nothing was counted.
+    """Return the end position of the N-gram that is greatest when read backwards; NONE if there is no n-gram.
 
-    Histories that reach back beyond their document's begin are padded with the begin token.
+    Histories that are longer than their document are padded with the begin token.
     """
     greatest = int(ids_T[~begin_T].max(initial=NONE))
     best = np.flatnonzero((ids_T == greatest) & ~begin_T)
@@ -260,11 +265,11 @@ def _count_words(ids_T: np.ndarray, begin_T: np.ndarray, given_V: np.ndarray, la
 def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
     """Return, per order, the share of held-out tokens whose n-gram never occurred in training.
 
-    The n-gram of a token is the token and the k − 1 before it, cut at the document's begin. Every order has the
+    The n-gram of a token is the token and the k − 1 tokens before it, cut at the document's begin. Every order has the
     same denominator (all predicted tokens), so the share can only rise with the order: the sparsity problem.
 
     Raises:
-        ModelError: The held-out documents are empty, or hold ids outside the vocabulary.
+        ModelError: The held-out documents are empty, or have ids outside the vocabulary; kind "input".
     """
     given_V = _mask(counts.given, counts.vocabulary_size)
     ids_T = _ids_from_begin(held_out, given_V)
@@ -280,9 +285,9 @@ def _unseen(counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray) -> Iter
     yield 1, unseen_T
     room_T = ~begin_T
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
-    # A begin token ends what came before: no n-gram has one behind its first place, so none is found there.
+    # No n-gram has a begin token after its first place, so no n-gram is found across documents.
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
-        # room: the window of this order does not reach back beyond the document's begin
+        # room_T: whether the window of this order begins inside the document
         unseen_T = unseen_T | (room_T & (row_T == NONE))
         room_T = room_T & np.append(False, room_T[:-1])
         yield order, unseen_T

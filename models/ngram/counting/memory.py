@@ -1,15 +1,16 @@
-"""How much memory a fit may take, and what follows from it.
+"""Plan a fit within a memory limit: windows per sort, threads, and temporary files.
 
 The rule, for a limit of L bytes and a text of T tokens (begins and ends included):
 
-    standing   what the process holds already + 12 T            rows of n-grams at the text's positions, then p
+    standing   memory of the process at the start + 12 T        rows of n-grams at the text's positions, then p
                + 45 times the occurrences of the most frequent word
     working    110 bytes per window that is being sorted, per thread
     windows    sorted at a time: (L − standing) / 110, at most 262,144; then threads: as many as the rest allows
 
-If not even 16,384 windows fit, the limit is refused, with the least that would do. Without a limit nothing is put into
-files, and 262,144 windows are sorted at a time. Tables are written to files as they are made, and read as maps: by all
-smoothing methods, and pruned by count. Pruning by entropy works in memory, and is refused where it would not fit.
+If less than 16,384 windows fit, the limit is refused, and the error names the smallest possible limit. Without a limit,
+no temporary files are used, and 262,144 windows are sorted at a time. With a limit, all smoothing methods and pruning
+by count write their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is
+refused if it does not fit.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ FEWEST_WINDOWS = 1 << 14
 
 @dataclass(frozen=True)
 class Plan:
-    """How to count.
+    """A plan for counting.
 
     Args:
-        windows: So many are sorted at a time.
-        threads: Shards that are worked on at the same time.
-        shelf: Where arrays of one entry per n-gram or window go.
+        windows: Number of windows sorted at a time.
+        threads: Number of shards processed at the same time.
+        shelf: Allocator of arrays with one entry per n-gram or window.
     """
 
     windows: int
@@ -51,17 +52,17 @@ class Plan:
 def memory_plan(
     tokens: int, most_frequent: int, limit: int | None, folder: Path | None = None, threads: int | None = None
 ) -> Plan:
-    """Return how to count a text within a limit; the rule is that of this module.
+    """Return the plan for counting a text within a limit, by the rule in this module's docstring.
 
     Args:
         tokens: T.
         most_frequent: Occurrences of the most frequent word.
-        limit: Bytes for the whole process; None for as many as it takes.
-        folder: For temporary files.
-        threads: At most so many; None for `threads.THREADS`.
+        limit: Bytes for the whole process; None for no limit.
+        folder: Folder for temporary files; None: the system's.
+        threads: Maximum number of threads; None for `threads.THREADS`.
 
     Raises:
-        ModelError: The limit is too low.
+        ModelError: The limit is too low; kind "input".
     """
     threads = threads or THREADS
     give_back()
@@ -82,15 +83,15 @@ def memory_plan(
 
 
 def require_memory(limit: int | None, needed: int, what: str) -> None:
-    """Refuse what cannot be done within a limit, before it is begun.
+    """Raise before a step begins if it needs more memory than the limit.
 
     Args:
-        limit: Bytes for the whole process; None for as many as it takes.
-        needed: Bytes that will be needed beside what the process holds.
-        what: Is named in the error.
+        limit: Bytes for the whole process; None for no limit.
+        needed: Bytes that the step needs in addition to the current memory of the process.
+        what: Name of the step for the message.
 
     Raises:
-        ModelError: Both together are beyond the limit.
+        ModelError: Current and needed memory together are above the limit; kind "input".
     """
     if limit is not None and resident() + needed > limit:
         raise ModelError(
@@ -101,9 +102,9 @@ def require_memory(limit: int | None, needed: int, what: str) -> None:
 
 
 def give_back() -> None:
-    """Give back memory that is free but still held; many small pieces of a text leave as much as the text itself.
+    """Return free memory to the system; many small pieces of a text can leave as much as the text itself.
 
-    Arrow's own pool, where text was read, and the heap of the C library where that is glibc.
+    This releases the pool of Arrow (if it is loaded) and the heap of the C library (if it is glibc).
     """
     if (arrow := sys.modules.get("pyarrow")) is not None:
         arrow.default_memory_pool().release_unused()
@@ -113,7 +114,7 @@ def give_back() -> None:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process holds now; where the system does not say, the most it has held."""
+    """Return the current memory of this process in bytes; if the system does not tell it, the peak memory."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

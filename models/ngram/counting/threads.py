@@ -1,4 +1,4 @@
-"""Work on pieces that do not depend on each other, several at a time; numpy and polars leave Python to others."""
+"""Run a function on independent items in several threads, while numpy and polars release Python's lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def allowed_threads() -> int:
-    """Return how many threads to use: OMP_NUM_THREADS where it says, else as many as processors, at most four."""
+    """Return the number of threads to use: OMP_NUM_THREADS if it is set, else the number of processors, at most 4."""
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if said.isdigit() and int(said) > 0:
         return int(said)
@@ -26,10 +26,12 @@ THREADS = allowed_threads()
 def side_by_side(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Result]:
-    """Yield function(item) of each item, in their order; few items ahead, so that memory does not grow with them.
+    """Yield function(item) for each item, in their order; only a few items ahead, so that memory does not grow.
 
     Args:
-        threads: How many to use; None for `THREADS`. One works in the caller's own thread.
+        function: Function to call.
+        items: Its arguments.
+        threads: Number of threads; None for `THREADS`. With 1, the function runs in the caller's own thread.
     """
     threads = threads or THREADS
     if threads == 1:

@@ -1,8 +1,8 @@
-"""From sorted windows (`windows.py`) to the counts of each order: the machinery behind `counts.count_ngrams`.
+"""Count the n-grams of each order from sorted windows (`windows.py`), for `counts.count_ngrams`.
 
-`sort_part` and `count_part` see one shard and nothing of the others: arrays in, arrays out, so that workers of any
-kind can run them (`engine.py`). Between them stand two sums over all shards: how many windows begin with each word, and
-how many n-grams of each order the shards before have (`rows_NS`).
+`sort_part` and `count_part` use one shard only, with arrays as input and output, so that workers of any kind can run
+them (`models/ngram/engine.py`). They need two sums over all shards: the number of windows that begin with each word,
+and the number of n-grams of each order in the shards before (`rows_NS`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ class SortedWindows:
     """All windows of at least two tokens, sorted, in shards.
 
     Args:
-        start_W: Position in the text where each begins; int32.
-        shared_W: First words shared with the window before; uint8.
-        length_W: Tokens in the window; uint8.
-        first_V: Windows whose first word has a smaller id; (V + 1,).
+        text: The text.
+        start_W: Position in the text where each window begins; int32.
+        shared_W: Number of first words shared with the window before; uint8.
+        length_W: Number of tokens in the window; uint8.
+        first_V: Number of windows whose first word has a smaller id; (V + 1,).
         first_S: Where each shard begins, and W.
         edges: First words of shard s are the ids edges[s] … edges[s + 1] − 1.
-        rows_NS: N-grams of each order (row k − 1) that the shards before s hold; the last column is all of them.
+        rows_NS: Number of n-grams of each order (row k − 1) in the shards before s; the last column is the total.
     """
 
     text: Text
@@ -48,11 +49,11 @@ class SortedWindows:
         return len(self.edges) - 1
 
     def ngrams(self, order: int) -> int:
-        """Return the number of different n-grams of an order."""
+        """Return the number of distinct n-grams of an order."""
         return int(self.rows_NS[order - 1, -1])
 
     def shard(self, number: int) -> Shard:
-        """Return one of them."""
+        """Return the shard with this number."""
         part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
         words = slice(int(self.edges[number]), int(self.edges[number + 1]))
         first_C = self.first_V[words] - self.first_V[words.start]
@@ -62,11 +63,11 @@ class SortedWindows:
 
 
 class Shard(NamedTuple):
-    """Some of the sorted windows: all that begin with certain words. Arrays as in `SortedWindows`.
+    """Some of the sorted windows: all that begin with a range of words. Arrays as in `SortedWindows`.
 
     Args:
-        first_C: Where the windows begin that begin with each of these words.
-        begun: From where to where the first word is a begin token.
+        first_C: Index of the first window of each of these words.
+        begun: Ranges of windows whose first word is a begin token.
     """
 
     start_P: np.ndarray
@@ -76,12 +77,12 @@ class Shard(NamedTuple):
     begun: tuple[tuple[int, int], ...]
 
     def new(self, order: int) -> np.ndarray:
-        """Return at which windows a new n-gram of an order begins; (P,) bool."""
+        """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
         return _new(self.shared_P, self.length_P, order)
 
 
 class Sorted(NamedTuple):
-    """The windows of a shard in order, as in `SortedWindows`, and how many n-grams of orders 2 … N begin them."""
+    """The sorted windows of a shard, as in `SortedWindows`, and its number of n-grams of each order 2 … N."""
 
     start_P: np.ndarray
     shared_P: np.ndarray
@@ -90,13 +91,14 @@ class Sorted(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The n-grams of one order, from one shard or from all of them; M rows.
+    """The n-grams of one order, from one shard or from all shards; M rows.
 
     Args:
-        followers: By context and last word; of a shard, its own contexts only, but rows of all.
+        followers: N-grams by context and last word; for a shard, only its own contexts, but with row numbers of the
+            whole order.
         raw_M: Occurrences; int32.
-        suffix_M: Row of the n-gram without its first word at the order below; int32.
-        begins_M: Whether it begins with a begin token.
+        suffix_M: Row, at the order below, of the n-gram without its first word; int32.
+        begins_M: Whether the n-gram begins with a begin token.
     """
 
     followers: Followers
@@ -106,7 +108,7 @@ class Rows(NamedTuple):
 
 
 def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedWindows:
-    """Sort all windows of a text, in shards of at most *most* windows each (more where one first word has more)."""
+    """Sort all windows of a text, in shards of at most *most* windows each (more if one first word has more)."""
     text = replace(text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T))
     windows_V = first_words(text)
     edges = shard_words(windows_V, most)
@@ -131,7 +133,7 @@ def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedW
 
 
 def sort_part(text: Text, start_W: np.ndarray, first_S: np.ndarray, most: int, number: int) -> Sorted:
-    """Sort the windows of one shard; *start_W* is where the windows of each begin, in any order."""
+    """Sort the windows of one shard; *start_W*: where the windows begin, by shard, unsorted within a shard."""
     start_P = start_W[int(first_S[number]) : int(first_S[number + 1])].copy()
     shared_P = np.empty(len(start_P), np.uint8)
     sort_shard(text, start_P, shared_P, most)
@@ -150,8 +152,12 @@ def count_order(
     """Count the n-grams of one order.
 
     Args:
+        windows: The sorted windows.
+        order: Length of the n-grams.
         row_T: Row, at the order below, of the n-gram that begins at each position of the text; int32.
-        longer_T: Is filled with the same for this order, where there is one; None where nobody asks.
+        longer_T: Output: the same for this order, where such an n-gram exists; None if it is not needed.
+        engine: Executor of the shards.
+        shelf: Allocator of the arrays.
     """
     rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
     found = Rows(
@@ -171,7 +177,7 @@ def count_order(
         for all_M, part_M in zip(found[1:], part[1:], strict=True):
             all_M[here:there] = part_M
         if longer_T is not None:
-            longer_T[windows.shard(number).start_P] = row_P  # where the window is too short nobody asks
+            longer_T[windows.shard(number).start_P] = row_P  # rows of windows that are too short are never read
         shelf.release()
 
     work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
@@ -190,12 +196,15 @@ def count_part(
 def count_shard(
     text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, with_rows: bool = True
 ) -> tuple[Rows, np.ndarray | None]:
-    """Count the n-grams of one order that begin the windows of one shard.
+    """Count the n-grams of one order at the beginnings of the windows of one shard.
 
     Args:
+        text: The text.
+        shard: The shard.
+        order: Length of the n-grams.
         row_T: See `count_order`.
-        first_row: Rows of this order that the shards before this one hold.
-        with_rows: Also return the row of the n-gram that begins each window, (P,) int32.
+        first_row: Number of rows of this order in the shards before this one.
+        with_rows: Also return the row of the n-gram at the beginning of each window, (P,) int32.
 
     Returns:
         The shard's n-grams (`followers.first_C` is without the end of the last context), and the rows or None.
@@ -203,12 +212,12 @@ def count_shard(
     new_P = shard.new(order)
     at_M = np.flatnonzero(new_P)
     start_M = shard.start_P.take(at_M)
-    # An n-gram's occurrences are the windows up to the next new one; those too short for this order are not.
+    # An n-gram's occurrences are the windows up to the next new n-gram, without windows that are too short.
     raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
     short = np.flatnonzero(shard.length_P < order)
     if len(short):
         raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[1:].astype(np.int32)
-    before_P = np.zeros(len(new_P) + 1, np.int32)  # n-grams that begin before each window
+    before_P = np.zeros(len(new_P) + 1, np.int32)  # number of n-grams that begin before each window
     np.cumsum(new_P, out=before_P[1:])
     before_P += first_row
     context_C = shard.first_C if order == 2 else np.flatnonzero(shard.new(order - 1))

@@ -1,18 +1,19 @@
-"""All windows of N tokens of a text in lexicographic order: from it every order's n-grams can be read off.
+"""Sort all windows of N tokens of a text, so that the n-grams of every order can be read from them.
 
-A window begins at a position of the text and ends after N tokens, or with its document. Once the windows are sorted
-(by their words' ids, first word first), the occurrences of an n-gram of any order are neighbours, and n-grams stand as
-in the tables: sorted by context, then by last word. Two small numbers per window say where one begins. With `shared`
-the number of first words a window has in common with the one before it, and `length` its own,
+A window begins at a position of the text and ends after N tokens, or with its document. After sorting (by their words'
+ids, first word first), the occurrences of an n-gram of any order are neighbours, and n-grams have the order of the
+tables: sorted by context, then by last word. Two small numbers per window tell where a new n-gram begins: `shared`, the
+number of first words that a window has in common with the window before it, and its own `length`. Then
 
     a new n-gram of order k begins at a window     ⟺     shared < k <= length.
 
 This is a suffix array with its longest common prefixes, cut off at N words (U. Manber and G. Myers 1993, "Suffix
 arrays: a new method for on-line string searches", SIAM Journal on Computing 22).
 
-Windows are dealt into shards by their first word. Shards are sorted each by itself, in parallel, or one after another
-where memory is short; the sorted shards end to end are the sorted text. Within a shard as many words as fit into one
-64-bit integer beside the window's place are sorted at a time; windows whose words so far occur once are finished.
+Windows are put into shards by their first word. Each shard is sorted separately, in parallel, or one after another if
+memory is short. The sorted shards one after another are the sorted text. Within a shard, each pass sorts by as many
+words as fit into one 64-bit integer together with the window's place. A window whose words so far occur only once is
+finished.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Text:
     """A text whose windows can be sorted.
 
     Args:
-        code_T: Per token its id + 1; of a begin token −(id + 1); N zeros follow. So a window has its document's end
-            behind it where the code is 0 or negative. int32.
+        code_T: id + 1 of each token, −(id + 1) of a begin token, then N zeros; int32. So a code of 0 or below after the
+            first token of a window is after its document's end.
         length_T: Length of the window that begins at each token, at most N; uint8.
         order: N.
         vocabulary_size: V.
@@ -47,14 +48,14 @@ class Text:
 
     @classmethod
     def of(cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int) -> Text:
-        """Prepare ids (each document from its one begin token on) for windows of *order* tokens."""
+        """Prepare ids (each document begins with its single begin token) for windows of *order* tokens."""
         code_T = np.zeros(len(ids_T) + order, np.int32)
         np.add(ids_T, 1, out=code_T[: len(ids_T)])
         np.negative(code_T[: len(ids_T)], out=code_T[: len(ids_T)], where=begin_T)
         length_T = np.full(len(ids_T), order, np.uint8)
         begin = np.flatnonzero(begin_T)
         ends = np.append(begin[1:], len(ids_T)) if len(ids_T) else begin
-        for left in range(order - 1, 0, -1):  # from far to near: the nearest end is written last
+        for left in range(order - 1, 0, -1):  # from far to near, so that the nearest end is written last
             length_T[ends[ends >= left] - left] = left
         return cls(code_T, length_T, order, vocabulary_size, tuple(np.unique(ids_T[begin]).tolist()))
 
@@ -66,12 +67,12 @@ class Text:
         return np.abs(self.code_T.take(start_P)) - 1
 
     def later_ids(self, start_P: np.ndarray, place: int) -> np.ndarray:
-        """Return the id of each window's word at a place from 1 on; (P,) int32. The windows must be that long."""
+        """Return the id of each window's word at *place*, 1 or more; (P,) int32. The windows must be longer."""
         return self.code_T.take(start_P + place) - 1
 
 
 def first_words(text: Text) -> np.ndarray:
-    """Return how many windows of at least two tokens begin with each word, (V,) int64."""
+    """Return the number of windows of at least two tokens that begin with each word, (V,) int64."""
     windows_V = np.zeros(text.vocabulary_size, np.int64)
     for first in range(0, len(text), _BLOCK):
         length_B = text.length_T[first : first + _BLOCK]
@@ -81,7 +82,7 @@ def first_words(text: Text) -> np.ndarray:
 
 
 def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
-    """Cut the vocabulary into ranges of first words with at most *most* windows each, where single words allow it.
+    """Cut the vocabulary into ranges of first words with at most *most* windows each (more if one word has more).
 
     Returns:
         First id of every range, and V; (shards + 1,) int64.
@@ -99,9 +100,10 @@ def deal(text: Text, edges: np.ndarray, first_S: np.ndarray, start_W: np.ndarray
     """Write the positions where windows of at least two tokens begin into *start_W*, shard by shard.
 
     Args:
+        text: The text.
         edges: See `shard_words`.
         first_S: Where in *start_W* each shard begins.
-        start_W: Is filled; int32. Within a shard positions ascend.
+        start_W: Output, int32. Within a shard, positions ascend.
     """
     shard_V = np.repeat(np.arange(len(edges) - 1, dtype=np.uint64), np.diff(edges)) << np.uint64(32)
     free_S = first_S.copy()
@@ -122,10 +124,11 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
     """Sort the windows of one shard, in place.
 
     Args:
-        start_P: Where the windows begin; afterwards in the order of their words, equal ones by position.
-        shared_P: Is filled: how many first words a window shares with the one before it; N where the two are equal,
-            0 at the first; uint8.
-        most: So many windows are sorted at a time; if there are more, they must all begin with the same word.
+        text: The text.
+        start_P: Where the windows begin; afterwards in the order of their words, equal windows by position.
+        shared_P: Output, uint8: the number of first words that a window shares with the one before it; N if the two
+            are equal, 0 for the first window.
+        most: Maximum number of windows sorted at a time; if there are more, they must all begin with the same word.
     """
     shared_P[:] = text.order
     if len(start_P) == 0:
@@ -144,9 +147,9 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
 
 
 def _sort_by_second(text: Text, start_P: np.ndarray, most: int) -> list[int]:
-    """Sort windows by their second word, in place; return where to cut into pieces of *most* at most, if words allow.
+    """Sort windows by their second word, in place; return edges of pieces with at most *most* windows if possible.
 
-    Takes 8 bytes a window, where sorting them altogether takes a hundred.
+    A piece is larger if one pair of words has more windows. Needs 8 bytes per window; a full sort needs about 100.
     """
     key_P = np.empty(len(start_P), np.uint64)
     for first in range(0, len(key_P), _BLOCK):
@@ -161,7 +164,7 @@ def _sort_by_second(text: Text, start_P: np.ndarray, most: int) -> list[int]:
     edges = [0]
     while len(key_P) - edges[-1] > most:
         cut = int(np.searchsorted(key_P, key_P[edges[-1] + most]))
-        if cut == edges[-1]:  # one pair of words has more
+        if cut == edges[-1]:  # one pair of words has more windows than *most*
             cut = int(np.searchsorted(key_P, key_P[cut], side="right"))
         edges.append(cut)
     return [*edges, len(key_P)] if edges[-1] < len(key_P) else edges
@@ -173,9 +176,12 @@ def _refine(
     """Sort windows by their group, then by the words from place *known* on.
 
     Args:
-        at_A: The windows' places in the shard, ascending; others stay where they are.
-        group_A: The same number for windows that are not told apart by their first *known* words. Ascending, but for
-            the first call.
+        text: The text.
+        start_P: Where the windows of the shard begin; changed in place.
+        shared_P: See `sort_shard`; changed in place.
+        at_A: Places in the shard of the windows to sort, ascending; the other windows keep their places.
+        group_A: The same number for windows with the same first *known* words. Ascending, except in the first call.
+        known: Number of first words that the groups already tell apart.
     """
     while known < text.order and len(at_A):
         place_bits, word_bits = _bits(len(at_A)), _bits(text.vocabulary_size + 1)
@@ -198,19 +204,19 @@ def _refine(
         differs_A = _mark(shared_P, at_A, key_A, known, words, word_bits)
         again_A = ~differs_A
         again_A[:-1] |= again_A[1:]
-        again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0  # a document that has ended has no further words
+        again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0  # 0 is after the document's end: no further words
         group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
         group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
         at_A, known = at_A[again_A], known + words
 
 
 def _bits(values: int) -> int:
-    """Return how many bits tell *values* numbers apart."""
+    """Return the number of bits for *values* different numbers."""
     return max(values - 1, 0).bit_length()
 
 
 def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, words: int, word_bits: int) -> np.ndarray:
-    """Return group and words packed into one integer per window, (A,) uint64; behind a document's end, words are 0."""
+    """Return group and words packed into one integer per window, (A,) uint64; after a document's end, words are 0."""
     key_A = group_A.astype(np.uint64)
     inside_A: np.ndarray | None = None
     for place in range(known, known + words):
@@ -226,7 +232,7 @@ def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, word
 def _mark(
     shared_P: np.ndarray, at_A: np.ndarray, key_A: np.ndarray, known: int, words: int, word_bits: int
 ) -> np.ndarray:
-    """Note how many words sorted windows share with the one before; return which differ from it, (A,) bool."""
+    """Write the number of words shared with the window before into *shared_P*; return which differ from it (A,)."""
     differs_A = np.ones(len(key_A), bool)
     change_A = key_A[1:] ^ key_A[:-1]
     np.not_equal(change_A, 0, out=differs_A[1:])
@@ -234,7 +240,7 @@ def _mark(
     for word in range(words):
         shared_A -= change_A >= np.uint64(1 << (word * word_bits))
     within_A = (change_A < np.uint64(1 << (words * word_bits))) if words * word_bits < WORD_BITS else change_A >= 0
-    if known == 1:  # the groups are first words, and were not in order before
+    if known == 1:  # first call: the groups are first words and were not sorted before
         shared_A[~within_A] = 0
         within_A[:] = True
         shared_P[at_A[0]] = 0
