@@ -1,11 +1,11 @@
-"""Absolute discounting: every n-gram that was seen gives up the same part of one occurrence.
+"""Estimate absolute discounting: subtract the same discount D from the count of every seen n-gram.
 
     p(w | h)  =  max(c(h w) − D, 0) / S(h)  +  γ(h) p(w | h')
     γ(h)      =  D R(h) / S(h)
     D         =  n1 / (n1 + 2 n2)
 
-n1 and n2 are the numbers of n-grams of the order that occurred once and twice; D maximises (nearly) the probability of
-each n-gram when it is left out of the training text once. Kneser–Ney is this with other counts below the highest order.
+n1 and n2 are the numbers of n-grams of the order that occurred once and twice. This D nearly maximises the
+leave-one-out probability of the training text. Kneser–Ney is the same method with other counts below the highest order.
 
 Source: H. Ney, U. Essen and R. Kneser (1994), "On structuring probabilistic dependences in stochastic language
 modelling", Computer Speech and Language 8; interpolated as in Chen and Goodman (1999).
@@ -28,9 +28,10 @@ def estimate(
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Of the training text.
-        discounts: D of orders 1 … N, each above 0 and below 1; None takes them from the counts of counts.
-        fallback: Its first number is D where n1 or n2 is 0 (D would be 0 or 1: no mass for, or no trust in, a count).
+        counts: Counts of the training text.
+        discounts: D of orders 1 … N, each above 0 and below 1; None computes them from the counts of counts.
+        fallback: Its first number is D if n1 or n2 is 0. Then D would be 0 (nothing for unseen words) or 1 (words seen
+            once would get nothing).
     """
     found = [order_discount(counts, order, discounts, fallback) for order in range(1, counts.order + 1)]
 

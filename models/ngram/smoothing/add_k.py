@@ -1,18 +1,18 @@
-"""Add-k smoothing (Lidstone), with k = 1 add-one smoothing (Laplace): every word is imagined k times in every context.
+"""Estimate add-k smoothing (Lidstone; k = 1 is Laplace's): add k to the count of every word in every context.
 
     p(w | h)  =  (c(h w) + k) / (S(h) + k V)
 
-h is the whole window of N − 1 words, or all words since the document's begin where there are fewer; shorter contexts
-are not asked. A window that was never seen says 1 / V. Written as a mixture with the uniform distribution,
+h is the whole window of N − 1 words, or all words since the document's begin if there are fewer; shorter contexts are
+not used. A window that was never seen gives 1 / V. Written as a mixture with the uniform distribution,
 
     p(w | h)  =  c(h w) / (S(h) + k V)  +  γ(h) / V,     γ(h) = k V / (S(h) + k V)
 
-it fits the form of the other methods: n-grams and contexts between the unigrams and the window say nothing (p = 1 / V,
-γ = 1), so what a window does not know is uniform, whatever lies between. A teaching method: k V imagined words outweigh
-the text wherever S(h) is small, and where k is small enough not to, most windows are unseen.
+it has the form of the other methods. N-grams and contexts between the unigrams and the window have no effect
+(p = 1 / V, γ = 1), so words that never followed a window get the uniform p. This is a method for teaching: if S(h) is
+small, the k V added words outweigh the text, and if k is small enough to avoid this, most windows are unseen.
 
 Sources: G. J. Lidstone (1920), "Note on the general case of the Bayes–Laplace formula for inductive or a posteriori
-probabilities", Transactions of the Faculty of Actuaries 8; why it does badly: W. A. Gale and K. W. Church (1994),
+probabilities", Transactions of the Faculty of Actuaries 8; on its weakness: W. A. Gale and K. W. Church (1994),
 "What's wrong with adding one?".
 """
 
@@ -27,19 +27,19 @@ from .interpolation import Level, SmoothedEstimate, build
 
 LAPLACE = 1.0
 GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 2) for digit in (1, 2, 5))
-"""The values of k among which held-out text chooses."""
+"""Values of k to try on held-out text."""
 
 
 def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | None = None) -> SmoothedEstimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Of the training text.
-        k: Imagined occurrences, above 0; None takes that of `GRID` under which *held_out* is most probable.
-        held_out: Without held-out tokens the fallback is k = 1 (Laplace).
+        counts: Counts of the training text.
+        k: Added count of every word, above 0; None takes the value of `GRID` that makes *held_out* most probable.
+        held_out: Held-out text; without held-out tokens the fallback is k = 1 (Laplace).
 
     Raises:
-        ModelError: k is not above 0.
+        ModelError: k is not above 0 and finite; kind "input".
     """
     fallbacks = {}
     if k is None:
@@ -61,7 +61,7 @@ def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | 
 
 
 def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
-    """Return the k of `GRID` that gives held-out text the least perplexity; None if there is no token."""
+    """Return the k of `GRID` with the lowest perplexity of the held-out text; None if it has no token."""
     count_T, total_T = _windows(evidence(counts, held_out))
     if len(count_T) == 0:
         return None
@@ -70,7 +70,7 @@ def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
 
 
 def _windows(orders: list[Evidence]) -> tuple[np.ndarray, np.ndarray]:
-    """Return c(h w) and S(h) of each token, h being its whole window."""
+    """Return c(h w) and S(h) of each token, where h is its whole window."""
     count_T, total_T = orders[-1].count_T, orders[-1].total_T
     for shorter in orders[:-1]:
         count_T = np.where(shorter.begun_T, shorter.count_T, count_T)

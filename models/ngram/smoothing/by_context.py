@@ -1,7 +1,7 @@
-"""One order of a model, estimated in blocks of whole contexts: what a method says of a context needs no other.
+"""Estimate one order of a model in blocks of whole contexts, since the estimate of a context needs no other context.
 
-So blocks are worked on side by side, and memory holds p of two orders and the blocks under work, wherever the counts
-and the results lie (`shelf.py`).
+So blocks run in parallel, and memory only holds p of two orders and the current blocks; counts and results may be in
+temporary files (`counting/array_allocator.py`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Block(NamedTuple):
     Args:
         contexts: Rows of the contexts at the order below; the one empty context at order 1.
         rows: Rows of the n-grams.
-        context_P: Place of each n-gram's context in the block.
-        below_P: p(w given h') of each n-gram.
+        context_P: Index of each n-gram's context in the block.
+        below_P: p(w | h') of each n-gram.
     """
 
     contexts: slice
@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 Work = Callable[[Block], tuple[np.ndarray, np.ndarray]]
-"""A method on a block: p of its n-grams, γ of its contexts."""
+"""A method for a block: returns p of its n-grams and γ of its contexts."""
 
 
 def estimate_order(
@@ -50,10 +50,13 @@ def estimate_order(
     """Estimate an order block by block.
 
     Args:
-        p_below: p of every n-gram of the order below; at order 1, of every id below the unigrams.
-        precision: Of what is returned; within a block all is float64.
-        threads: How many to use; None for `threads.THREADS`.
-        engine: Does the blocks instead of threads; *work* must then be a function of a module, with what it needs
+        counts: Counts of the training text.
+        order: Length of the n-grams.
+        p_below: p of every n-gram of the order below; at order 1, p of every id below the unigrams.
+        work: The method.
+        precision: Precision of the result; within a block everything is float64.
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor of the blocks instead of threads; *work* must then be a function of a module, with its data
             bound to it (`functools.partial`).
 
     Returns:
@@ -93,19 +96,19 @@ def _of_shard(
 
 
 def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:
-    """Return the rows of the n-grams that continue neighbouring contexts, and the place of each one's among these."""
+    """Return the rows of the n-grams that continue neighbouring contexts, and the index of each one's context."""
     first_C = followers.first_C[contexts.start : contexts.stop + 1]
     numbers = np.diff(first_C).astype(np.int64)
     return slice(int(first_C[0]), int(first_C[-1])), np.repeat(np.arange(len(numbers)), numbers)
 
 
 def contexts_in_blocks(followers: Followers) -> Iterator[slice]:
-    """Yield neighbouring contexts that have some `blocks.NGRAMS` n-grams together."""
+    """Yield ranges of neighbouring contexts with about `blocks.NGRAMS` n-grams each."""
     edges = blocks.context_blocks(followers.first_C, blocks.NGRAMS).tolist()
     yield from map(slice, edges[:-1], edges[1:])
 
 
 def pieces(rows: Sized) -> Iterator[slice]:
-    """Cut rows into pieces of `blocks.NGRAMS`."""
+    """Yield slices of at most `blocks.NGRAMS` rows."""
     for first in range(0, len(rows), blocks.NGRAMS):
         yield slice(first, min(first + blocks.NGRAMS, len(rows)))

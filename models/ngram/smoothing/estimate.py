@@ -1,6 +1,6 @@
-"""What every smoothing method hands on: log p of the n-grams, back-off weights of the contexts, and its discounts.
+"""Define the result of a smoothing method (log p, back-off weights, discounts), and compute discounts.
 
-Discounts that follow from counts of counts are here too, since several methods take them.
+The discounts from counts of counts are here because several methods use them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Discounts:
     Args:
         values: D(0) = 0, D1, D2, D3+ in units of a count.
         counts_of_counts: n1, n2, n3, n4.
-        fallback: The counts of counts did not determine them; the given fallback was taken.
+        fallback: Whether the fallback was used, because the counts of counts did not determine the discounts.
     """
 
     values: tuple[float, float, float, float]
@@ -32,7 +32,7 @@ class Discounts:
 class Estimate:
     """Natural logs, one entry per n-gram of each order: `logp[k - 1]`, and back-off weights log γ: `backoff[k - 1]`.
 
-    There is one order of back-off weights less than of probabilities. Given ids have log p = −inf.
+    Back-off weights have one order less than probabilities. Given ids have log p = −inf.
     """
 
     logp: tuple[np.ndarray, ...]
@@ -43,18 +43,19 @@ class Estimate:
 def order_discounts(
     n: tuple[int, int, int, int], smoothing: str, fallback: Sequence[float] = FALLBACK, kenlm_exact: bool = False
 ) -> Discounts:
-    """Return the discounts that the counts of counts n1 … n4 determine, or the fallback where they do not.
+    """Return the discounts that the counts of counts n1 … n4 determine, or the fallback if they do not.
 
     Modified (Chen and Goodman 1999, equation 26): Y = n1 / (n1 + 2 n2), Dj = j − (j + 1) Y n(j+1) / nj for
     j = 1, 2, 3+. Plain (Ney et al. 1994): D = Y for every count. A discount of 0 or below would leave nothing for
-    unseen words, one above j would make a probability negative; both count as not determined.
+    unseen words; a discount above j would make a probability negative. Both count as not determined.
 
     Args:
+        n: n1, n2, n3, n4.
         smoothing: "modified_kneser_ney" or "kneser_ney".
         fallback: D1, D2, D3+ (plain Kneser–Ney takes D1).
-        kenlm_exact: Modified discounts of exactly 0 are taken, as `lmplz` does, which only refuses negative ones. A
-            context all of whose followers have that count then leaves nothing: γ = 0, and words that were not seen
-            after it have probability 0. Whether a discount is negative is decided in float32, as there.
+        kenlm_exact: Accept modified discounts of exactly 0, as `lmplz` does, which refuses only negative ones. If all
+            followers of a context have a count with discount 0, then γ = 0, and words not seen after this context have
+            probability 0. Whether a discount is negative is computed in float32, as in `lmplz`.
     """
     values = _modified(n, kenlm_exact) if smoothing == "modified_kneser_ney" else _plain(n)
     if values is not None:
@@ -73,7 +74,7 @@ def _plain(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
 def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, float, float] | None:
     if 0 in n[:3]:
         return None
-    # In integers up to the one division, so that a discount of exactly 0 is seen as such.
+    # Calculate in integers until the only division, so that a discount of exactly 0 is exactly 0.
     below = n[0] + 2 * n[1]
     d1, d2, d3 = ((j * below * n[j - 1] - (j + 1) * n[0] * n[j]) / (below * n[j - 1]) for j in (1, 2, 3))
     if kenlm_exact:
@@ -82,7 +83,7 @@ def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, f
 
 
 def _lmplz_takes(n: tuple[int, int, int, int]) -> bool:
-    """Return whether no discount is negative, with the roundings of `lmplz` (adjust_counts.cc)."""
+    """Return whether no discount is negative, with the rounding of `lmplz` (adjust_counts.cc)."""
     n_j = np.array([0, *n], np.float32)
     y = n_j[1] / np.float32(n[0] + 2 * n[1])
     amounts = [np.float32(j) - np.float32(j + 1) * y * n_j[j + 1] / n_j[j] for j in (1, 2, 3)]

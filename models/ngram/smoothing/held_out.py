@@ -1,4 +1,4 @@
-"""What the training counts say of held-out text: the evidence on which parameters are chosen."""
+"""Look up the training counts of held-out tokens, to tune parameters on them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .by_context import contexts_in_blocks, continuations
 
 @dataclass(frozen=True)
 class Evidence:
-    """One order's counts at each of T held-out tokens w, h being the order − 1 tokens before it.
+    """One order's counts for each of T held-out tokens w; h are the order − 1 tokens before w.
 
     Args:
         count_T: c(h w) in training.
-        total_T: S(h); 0 where h was never continued, or would reach back beyond the document's begin.
-        begun_T: Whether h was seen and begins with the document.
+        total_T: S(h); 0 if nothing ever followed h, or if h would begin before the document.
+        begun_T: Whether h was seen and begins at the document's begin.
     """
 
     count_T: np.ndarray
@@ -28,12 +28,12 @@ class Evidence:
 
     @property
     def seen_T(self) -> np.ndarray:
-        """Whether the order has anything to say: S(h) > 0."""
+        """Mask of the tokens whose context was continued in training: S(h) > 0."""
         return self.total_T > 0
 
     @property
     def maximum_likelihood_T(self) -> np.ndarray:
-        """c(h w) / S(h), 0 where h was never seen."""
+        """The maximum-likelihood estimate c(h w) / S(h); 0 if h was never continued."""
         return self.count_T / np.maximum(self.total_T, 1.0)
 
 
@@ -50,8 +50,8 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
     found = [Evidence(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
-    # No n-gram crosses a document, so all documents are followed as one row. Of the context of a token, the row is that
-    # of the n-gram which ends before it; before the first there is none.
+    # No n-gram crosses a document, so all documents are looked up as one row. The row of a token's context is the row
+    # of the n-gram that ends before the token; the first token has none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
     below_T: np.ndarray = ids_T
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
@@ -68,7 +68,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
 
 
 def continued(counts: NGramCounts, order: int) -> np.ndarray:
-    """Return S(h), the occurrences of every n-gram of the order below as a context; float64."""
+    """Return S(h): how often each n-gram of the order below occurs as a context; float64."""
     entry = counts.orders[order - 1]
     assert entry.followers is not None  # order 2 and up
     total_C = np.zeros(len(counts.orders[order - 2]))
@@ -81,7 +81,7 @@ def continued(counts: NGramCounts, order: int) -> np.ndarray:
 
 
 def _taken(values_M: np.ndarray, row_T: np.ndarray) -> np.ndarray:
-    """Return the values of rows, 0 (False) for NONE."""
+    """Return the values of the rows; 0 (False) for NONE."""
     if len(values_M) == 0:
         return np.zeros(len(row_T), values_M.dtype)
     return np.where(row_T != NONE, values_M[row_T], values_M.dtype.type(0))

@@ -1,21 +1,22 @@
-"""What all smoothing methods share: p of an n-gram from its counts and from the next shorter context.
+"""Compute p of n-grams from their counts and the next shorter context, for all smoothing methods.
 
 Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h without its first word:
 
     c(h w)    occurrences
     S(h)      sum over w of c(h w)
     R(h)      number of different words w with c(h w) > 0
-    γ(h)      back-off weight: the share of its probability that h leaves to the shorter context
+    γ(h)      back-off weight: the factor of the shorter context's probability after h
 
-Interpolated methods mix, back-off methods choose:
+Interpolated methods mix both contexts, back-off methods choose one:
 
     p(w | h)  =  own(w | h) + γ(h) p(w | h')                        interpolation
     p(w | h)  =  own(w | h) if c(h w) > 0, otherwise γ(h) p(w | h')  back-off
 
-A word never seen after h has γ(h) p(w | h') in both, so both end in one form: log p of every n-gram that was seen and
-log γ of every context. A context never seen has γ = 1: it says nothing. Below the unigrams p is uniform, 1 / V for each
-of the V predictable entries. The methods differ in own and γ alone; see S. F. Chen and J. Goodman (1999), "An empirical
-study of smoothing techniques for language modeling", Computer Speech and Language 13, section 2.
+A word never seen after h has γ(h) p(w | h') in both, so both have the same result: log p of every n-gram that was seen
+and log γ of every context. A context that was never seen has γ = 1, so it has no effect. Below the unigrams p is
+uniform, 1 / V for each of the V predictable entries. The methods differ only in own and γ; see S. F. Chen and J.
+Goodman (1999), "An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13,
+section 2.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from .estimate import Estimate
 
 @dataclass(frozen=True)
 class SmoothedEstimate(Estimate):
-    """An estimate by any method, with what there is to say of it.
+    """An estimate by any method, with its parameters and fallbacks.
 
     Args:
         facts: Parameters by name, e.g. "weight/2" (of order 2).
-        fallbacks: Order → name of what was taken because the counts did not determine the method's own parameters.
+        fallbacks: Order → name of the fallback, if the counts did not determine the method's own parameters.
     """
 
     facts: Mapping[str, float] = field(default_factory=dict)
@@ -50,11 +51,11 @@ class Level:
 
     Args:
         order: Length of the n-grams.
-        count_M: c(h w); at order 1 the ids that were not seen are listed too, with 0.
-        context_M: Place of the context h of each n-gram among the C.
+        count_M: c(h w); at order 1 unseen ids are included, with 0.
+        context_M: Index of the context h of each n-gram among the C contexts.
         total_C: S(h); 0 for a context that nothing follows.
         followers_C: R(h).
-        begun_C: Whether the context begins with a begin token, so that no longer one exists.
+        begun_C: Whether the context begins with a begin token, so that no longer context exists.
     """
 
     order: int
@@ -73,17 +74,17 @@ class Level:
 
     @property
     def divisor_C(self) -> np.ndarray:
-        """S(h), and 1 where it is 0: to divide by."""
+        """S(h), or 1 where S(h) is 0, to use as a divisor."""
         return np.maximum(self.total_C, 1.0)
 
     @property
     def maximum_likelihood_M(self) -> np.ndarray:
-        """c(h w) / S(h)."""
+        """The maximum-likelihood estimate c(h w) / S(h)."""
         return self.count_M / self.divisor_C[self.context_M]
 
 
 Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""(level, p(w | h') of its n-grams) → own_M, gamma_C. Called once per block of contexts, one after another."""
+"""A method: (level, p(w | h') of its n-grams) → own_M, gamma_C. Called for one block of contexts after another."""
 
 
 def build(
@@ -92,13 +93,13 @@ def build(
     """Apply a method order by order, from the unigrams up, and block by block.
 
     Args:
-        counts: Of the training text.
-        method: Gives own(w | h) and γ(h) of a block; what it says of contexts that nothing follows is ignored.
-        interpolated: Mix with the shorter context; False: choose between the two.
-        precision: Of the logs.
+        counts: Counts of the training text.
+        method: Returns own(w | h) and γ(h) of a block; its γ of contexts that nothing follows is ignored.
+        interpolated: True: mix with the shorter context; False: choose one of the two.
+        precision: Precision of the logarithms.
 
     Returns:
-        log p of the n-grams of orders 1 … N, and log γ of those of orders 1 … N − 1 as contexts.
+        log p of the n-grams of orders 1 … N, and log γ of the n-grams of orders 1 … N − 1 as contexts.
     """
     logp, backoff = [], []
     p_below = uniform(counts)
@@ -122,14 +123,14 @@ def _of_block(
 
 
 def uniform(counts: NGramCounts) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): equal over the predictable ids, 0 for the given ones."""
+    """Return the distribution below the unigrams, (V,): uniform over the predictable ids, 0 for the given ones."""
     uniform_V = np.full(counts.vocabulary_size, 1.0 / counts.predictable)
     uniform_V[list(counts.given)] = 0.0
     return uniform_V
 
 
 def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:
-    """Return n_1 … n_highest: how many n-grams of an order occurred once, twice, …"""
+    """Return n_1 … n_highest: the numbers of n-grams of an order that occurred once, twice, …"""
     raw_M, n = counts.orders[order - 1].raw_M, np.zeros(highest + 2, np.int64)
     for part in pieces(raw_M):
         n += np.bincount(np.minimum(raw_M[part], highest + 1), minlength=highest + 2)

@@ -1,16 +1,16 @@
-"""Jelinek–Mercer smoothing: a mixture of all orders' relative frequencies, its weights tuned on held-out text.
+"""Estimate Jelinek–Mercer smoothing: mix the relative frequencies of all orders, with weights tuned on held-out text.
 
     p(w | h)  =  λ c(h w) / S(h)  +  (1 − λ) p(w | h'),     γ(h) = 1 − λ
 
-λ is one number per order (the original pools contexts by their counts). The weights are found by expectation–
-maximisation. Think of every held-out token as drawn by going down from the longest context: at each one that was seen,
-a coin with chance λ decides whether to stop and draw from it or to go on. Then
+λ is one number per order (the original method pools contexts by their counts). The weights are found by expectation–
+maximisation (EM). Think of every held-out token as drawn by going down from the longest context. At each context that
+was seen, a coin with probability λ decides whether to stop and draw from it, or to go on. The two steps of EM are
 
     E   probability, given the token, that its draw came to an order, and that it stopped there (Bayes' rule)
     M   λ of an order = expected stops / expected arrivals
 
-raises the probability of the held-out text in every round. One imagined stop and one imagined passage per order, added
-to it, keep 0 < λ < 1 on the smallest text, which leaves a share for words that were never seen.
+Every round raises the probability of the held-out text. For each order, one artificial stop and one artificial passage
+are added. They keep 0 < λ < 1 also on the smallest text, so that words that were never seen get a share.
 
 Sources: F. Jelinek and R. L. Mercer (1980), "Interpolated estimation of Markov source parameters from sparse data",
 Pattern Recognition in Practice; P. F. Brown et al. (1992), "An estimate of an upper bound for the entropy of English",
@@ -28,9 +28,9 @@ from .held_out import Evidence, evidence
 from .interpolation import Level, SmoothedEstimate, build
 
 START = 0.5
-"""Weight before the first round, and the fallback of an order of which held-out text says nothing."""
+"""Weight before the first round, and the fallback of an order none of whose contexts is in the held-out text."""
 ROUNDS, TOLERANCE = 500, 1e-7
-"""EM stops after so many rounds, or when no weight moves more than this."""
+"""EM stops after `ROUNDS` rounds, or when all weights change by less than `TOLERANCE`."""
 
 
 def estimate(
@@ -39,10 +39,10 @@ def estimate(
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Of the training text.
+        counts: Counts of the training text.
         weights: λ of orders 1 … N, each above 0 and below 1; None tunes them on *held_out*.
-        held_out: Text that is not part of the training text; an order none of whose contexts occurs in it (or every
-            order without it) takes λ = 0.5.
+        held_out: Text that is not part of the training text. An order none of whose contexts occurs in it takes
+            λ = 0.5, as all orders do if it is None.
     """
     fallbacks: dict[int, str] = {}
     if weights is None:
@@ -62,7 +62,7 @@ def estimate(
 
 
 def tune(orders: Sequence[Evidence], predictable: int) -> list[float]:
-    """Return λ of each order by EM on held-out text; an order of which it says nothing keeps `START`."""
+    """Return λ of each order by EM on held-out text; an order without evidence in this text gets `START`."""
     ratio = [one.maximum_likelihood_T for one in orders]
     seen = [one.seen_T for one in orders]
     weights = [START] * len(orders)

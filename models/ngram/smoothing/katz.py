@@ -1,4 +1,4 @@
-"""Katz back-off with Good–Turing discounts: counts up to k = 5 are reduced, larger ones are trusted.
+"""Estimate Katz back-off with Good–Turing discounts: counts up to k (default 5) are reduced, larger ones are not.
 
     p(w | h)  =  d(c) c(h w) / S(h)   if c = c(h w) > 0,   otherwise   α(h) p(w | h')
     d(r)      =  (r* / r − A) / (1 − A)   for 1 <= r <= k,   1 for r > k
@@ -6,20 +6,21 @@
     α(h)      =  β(h) / (1 − sum of p(w | h') over the w seen after h)
     β(h)      =  1 − sum of d(c) c(h w) / S(h) over the same w
 
-n_r is the number of n-grams of the order that occurred r times. r* is the Good–Turing estimate: what occurred r times
-is worth r* occurrences, and what occurred never n_1 altogether. The d(r) keep that total while leaving counts above k
-alone. α(h), the back-off weight, hands what was taken (β) to the words not seen after h, in the shorter context's
-proportions. At order 1 the shorter context is the uniform distribution.
+n_r is the number of n-grams of the order that occurred r times. r* is the Good–Turing estimate: an n-gram that occurred
+r times counts as r* occurrences, and all unseen n-grams together count as n_1. The d(r) keep this total and do not
+change counts above k. α(h), the back-off weight, gives the discounted probability β to the words not seen after h, in
+proportion to the shorter context. At order 1 the shorter context is the uniform distribution.
 
-Where the formulas break, by name:
+Cases in which the formulas fail, by name:
 
-- "absolute_discount" (per order): counts of counts for which some d(r) is undefined, 0 or below, or above 1. Then
-  d(r) = (r − D) / r for every r, D = n1 / (n1 + 2 n2), or the fixed fallback where that breaks too.
-- "one more event" (per context): nothing was taken because all counts of h are above k, but words remain. Then
-  S(h) + 1 takes the place of S(h), so 1 / (S(h) + 1) goes to them (D. Paul's way, in the CMU and SRI toolkits).
-- "covered" (per context): the shorter context leaves next to nothing to the words not seen after h (α would exceed
-  100, or all words were seen). Then these keep what the shorter context gives them, α = 1, and the words that were
-  seen share the rest as c(h w) / S(h).
+- "absolute_discount" (per order): with these counts of counts some d(r) is undefined, 0 or below, or above 1. Then
+  d(r) = (r − D) / r for every r, with D = n1 / (n1 + 2 n2), or the fixed fallback if that fails too.
+- "one more event" (per context): nothing was discounted because all counts of h are above k, but some words were not
+  seen after h. Then S(h) + 1 replaces S(h), so these words get 1 / (S(h) + 1) (D. Paul's way, in the CMU and SRI
+  toolkits).
+- "covered" (per context): the shorter context gives almost nothing to the words not seen after h (α would exceed 100,
+  or all words were seen). Then these words get p of the shorter context, α = 1, and the seen words share the rest in
+  proportion to c(h w) / S(h).
 
 Sources: S. M. Katz (1987), "Estimation of probabilities from sparse data for the language model component of a speech
 recognizer", IEEE Transactions on Acoustics, Speech, and Signal Processing 35; I. J. Good (1953), "The population
@@ -40,19 +41,19 @@ from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
 
 CUT = 5
 STEEPEST = 100.0
-"""Largest α: beyond it 1 − Σ p(w | h') is a difference of nearly equal numbers, and no longer known exactly enough."""
+"""Largest α: above it 1 − Σ p(w | h') is a difference of nearly equal numbers and not exact enough."""
 
 
 def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FALLBACK) -> SmoothedEstimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Of the training text.
-        cut: k, the largest count that is discounted; at least 2, as d(1) = 0 for k = 1.
+        counts: Counts of the training text.
+        cut: k, the largest count that is discounted; at least 2, because d(1) = 0 for k = 1.
         fallback: Its first number is D of an order whose counts of counts determine neither d(r) nor D.
 
     Raises:
-        ModelError: The cut is below 2.
+        ModelError: The cut is below 2; kind "input".
     """
     if cut < 2:
         raise ModelError(f"cut is {cut}; it must be at least 2", kind="input")
@@ -82,7 +83,7 @@ def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FA
 
 
 def good_turing(n: Sequence[int]) -> list[float] | None:
-    """Return d(1) … d(k) from n_1 … n_{k+1}; None where these do not determine discounts between 0 and 1.
+    """Return d(1) … d(k) from n_1 … n_{k+1}; None if these do not determine discounts between 0 and 1.
 
     >>> [round(d, 4) for d in good_turing([100, 40, 20])]  # k = 2, A = 0.6, r* = 0.8 and 1.5
     [0.5, 0.375]
@@ -90,7 +91,7 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
     k = len(n) - 1
     if 0 in n[:k]:
         return None
-    # In integers up to the one division, so that a discount of exactly 0 or 1 is seen as such.
+    # Calculate in integers until the only division, so that a discount of exactly 0 or 1 is exactly that.
     below = n[0] - (k + 1) * n[k]
     if below <= 0:
         return None
@@ -101,13 +102,13 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
 def _back_off(
     level: Level, kept_M: np.ndarray, below_M: np.ndarray, facts: dict[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return p(w | h) of what was seen, and α(h).
+    """Return p(w | h) of the seen words, and α(h).
 
     Args:
         level: The counts of the order.
         kept_M: d(c) c(h w).
         below_M: p(w | h').
-        facts: Takes how many contexts needed one of the two ways out.
+        facts: Output: the number of contexts with the cases "one more event" and "covered" is added.
     """
     contexts, seen_M = len(level.total_C), level.count_M > 0
     taken_C = np.bincount(level.context_M, weights=level.count_M - kept_M, minlength=contexts)

@@ -1,4 +1,4 @@
-"""Interpolated Kneser–Ney smoothing, plain and modified.
+"""Estimate interpolated Kneser–Ney smoothing, plain and modified.
 
 Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h without its first word:
 
@@ -10,13 +10,13 @@ Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h 
     S(h)      sum over w of a(h w)
 
     p(w | h)  = (a(h w) − D(a(h w))) / S(h)  +  γ(h) p(w | h')
-    γ(h)      = (sum over w of D(a(h w))) / S(h)          what the discounts took, so that everything sums to 1
+    γ(h)      = (sum over w of D(a(h w))) / S(h)          the discounted probability, so that everything sums to 1
     p(w)      = (a(w) − D(a(w))) / S  +  γ / V            V predictable entries, `<unk>` and `<eos>` included
 
-or, without interpolation of the unigrams, as SRILM has it: p(<unk>) = γ, and the other unigrams get no share of γ.
+Without interpolation of the unigrams, as in SRILM, p(<unk>) = γ, and the other unigrams get no share of γ.
 
-Where rare n-grams are dropped (`pruning.kept_by_count`), counts, discounts and S(h) stay those of the whole text, and
-what the dropped ones leave goes to the shorter context:
+If rare n-grams are dropped (`prune.kept_by_count`), counts, discounts and S(h) are still those of the whole text. The
+probability of the dropped n-grams goes to the shorter context:
 
     γ(h)      = (sum of D(a(h w)) over kept w  +  sum of a(h w) over dropped w) / S(h)
 
@@ -24,7 +24,7 @@ Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language 
 H. Ney, U. Essen and R. Kneser (1994) (the discount n1 / (n1 + 2 n2)); S. F. Chen and J. Goodman (1999), "An empirical
 study of smoothing techniques for language modeling", Computer Speech and Language 13 (interpolation, three discounts,
 equation 26); K. Heafield et al. (2013), "Scalable modified Kneser–Ney language model estimation" (adjusted counts
-with sentence begins, uniform distribution below the unigrams), whose program `lmplz` this agrees with.
+with sentence begins, uniform distribution below the unigrams). The results agree with their program `lmplz`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .estimate import FALLBACK, Discounts, Estimate, order_discounts
 logger = logging.getLogger(__name__)
 
 UNK = 0
-"""Id of `<unk>`, in text lines and reviews alike."""
+"""Id of `<unk>`, both in text lines and in reviews."""
 SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
 
 
@@ -63,28 +63,29 @@ def estimate(
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
-    Never fails for want of data: an order whose counts of counts do not determine its discounts takes *fallback* (and
-    a warning says so), an order without a single n-gram is empty, and without any token p is uniform.
+    It never fails because of too little data. An order whose counts of counts do not determine its discounts takes
+    *fallback*, with a warning; an order without any n-gram is empty; without any token p is uniform.
 
     Args:
+        counts: Counts of the training text.
         smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
-        kenlm_exact: Take counts of counts and discounts of 0 as `lmplz` does, see `counts_of_counts` and
-            `estimate.order_discounts`: of a small text an unseen word may then have probability 0.
+        kenlm_exact: Handle counts of counts and discounts of 0 as `lmplz` does, see `counts_of_counts` and
+            `estimate.order_discounts`: with a small text an unseen word may then have probability 0.
         fallback: D1, D2, D3+ (plain Kneser–Ney takes D1), with 0 < Dj <= j.
-        kept: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept ones must be kept. The
-            estimate still has one entry per counted n-gram, of which only those of kept ones mean something:
-            `pruning.keep` takes the others out. None keeps all.
-        padded_vocabulary: V below the unigrams, if greater than the number of predictable entries: perplexities of
-            models with different vocabularies become comparable, each unknown word being one of the V (`--vocab_pad`
-            of `lmplz`). The listed entries then sum to less than 1.
-        precision: "double" or "single": what logs, and p for the next order, are rounded to. All sums are of float64.
-        threads: How many to use; None for `threads.THREADS`.
-        engine: Does blocks of contexts instead of threads.
+        kept: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept n-grams must be kept. The
+            estimate still has one entry per counted n-gram, but only the entries of kept n-grams are valid:
+            `prune.keep` removes the others. None keeps all.
+        padded_vocabulary: V below the unigrams, if greater than the number of predictable entries. It makes
+            perplexities of models with different vocabularies comparable: each unknown word is one of the V
+            (`--vocab_pad` of `lmplz`). The listed entries then sum to less than 1.
+        precision: "double" or "single": precision of the logarithms, and of p for the next order. All sums are float64.
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor of the blocks of contexts instead of threads.
         interpolate_unigrams: Share γ of the unigrams equally among all entries; otherwise `<unk>` gets all of it
             (`--interpolate_unigrams 0` of `lmplz`).
 
     Raises:
-        ModelError: Unknown smoothing, or a fallback out of range; the engine broke down.
+        ModelError: The smoothing is unknown, the fallback is out of range, or the engine failed.
     """
     if smoothing not in SMOOTHINGS:
         raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
@@ -145,8 +146,8 @@ def counts_of_counts(
 ) -> tuple[int, int, int, int]:
     """Return n1, n2, n3, n4 of an order.
 
-    With *kenlm_exact*, the n-gram that `lmplz` has still open when its sorted stream ends (at most one per order
-    below the highest) enters with its raw count, as it does there; p itself always uses a(g).
+    With *kenlm_exact*, the n-gram that `lmplz` has not finished when its sorted stream ends (at most one per order
+    below the highest) counts with its raw count, as in `lmplz`. p itself always uses a(g).
     """
     n = np.zeros(6, np.int64)
     for part in pieces(adjusted_M):
@@ -159,7 +160,7 @@ def counts_of_counts(
 
 
 def _uniform(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): equal over the predictable ids that are kept."""
+    """Return the distribution below the unigrams, (V,): uniform over the predictable ids that are kept."""
     listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
     listed_V[list(counts.given)] = False
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
@@ -171,7 +172,9 @@ def interpolate(
     """Estimate the n-grams of some neighbouring contexts, by the first two equations of this module.
 
     Args:
+        block: The contexts and their n-grams.
         adjusted_P: a(g).
+        discounts: Discounts of the order.
         kept_P: Which n-grams stay; None for all.
 
     Returns:

@@ -1,7 +1,7 @@
-"""All smoothing methods by name, behind one interface: counts in, log-probabilities and back-off weights out.
+"""Call smoothing methods by name: from counts to log-probabilities and back-off weights.
 
-Tables, scoring, pruning and ARPA files know this form only, never the method. A new method = one file here, one entry
-of `METHODS`, and its name in `models.specs.Smoothing`.
+Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs one file in this
+folder, one entry of `METHODS`, and its name in `Smoothing` of `models/ngram/spec.py`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ METHODS: dict[str, Estimator] = {
     "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts, spec.alpha),
 }
 SCORES_ONLY = frozenset(("stupid_backoff",))
-"""Methods whose numbers rank words but are no probabilities: they have no nats and no perplexity."""
+"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
 TUNED = frozenset(("add_k", "jelinek_mercer"))
-"""Methods that choose parameters on held-out text unless the spec gives them: their perplexity there flatters."""
+"""Methods that tune parameters on held-out text unless the spec sets them. Their perplexity there is too low."""
 
 
 def tunes(spec: NGramSpec) -> bool:
-    """Return whether the spec leaves parameters to be chosen on held-out text."""
+    """Return whether the method of a spec tunes parameters on held-out text."""
     given = {"add_k": spec.k, "jelinek_mercer": spec.weights}
     return spec.smoothing in TUNED and given[spec.smoothing] is None
 
@@ -51,31 +51,33 @@ def tunes(spec: NGramSpec) -> bool:
 def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
     """Estimate the model of a spec, in float64.
 
-    Never fails for want of data: what the text does not determine is replaced. A warning and `figures` name the
-    replacement; the spec's `fallback`, `k`, `weights` and `discounts` override it.
+    It never fails because of too little data: parameters that the text does not determine get a fallback. A warning and
+    `figures` name the fallback; the spec's `fallback`, `k`, `weights` and `discounts` override it.
 
     Args:
-        counts: Of the training text, of `spec.order` orders.
+        counts: Counts of the training text, of `spec.order` orders.
         spec: The method (`smoothing`) and its parameters.
         held_out: Validation text, for the methods in `TUNED`.
     """
     made = METHODS[spec.smoothing](counts, spec, held_out)
-    if isinstance(made, SmoothedEstimate):  # Kneser–Ney says it itself
+    if isinstance(made, SmoothedEstimate):  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
             logger.warning("order %d: the text does not determine %s; taking %s", order, spec.smoothing, name)
     return made
 
 
 def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -> dict[str, float]:
-    """Return what a run reports of an estimate, by name.
+    """Return the figures of an estimate that a run reports, by name.
 
-    Per order k: `ngrams/k` (at order 1 the words that occur) and `pruned/k`, those that were counted but are not in
-    *tables*; `counts_of_counts/k/j` (Kneser–Ney: of adjusted counts); `discount/k/j`; `fallback/k` (1 if one was
-    taken) and `fallback/k/NAME` (which). `fallback_orders` is their number; the other parameters (`k`, `weight/2`,
-    `discount_ratio/3/1`, …) have the names that the method's file gives them.
+    Per order k: `ngrams/k` (at order 1 the words that occur) and `pruned/k`, the number of counted n-grams that are not
+    in *tables*; `counts_of_counts/k/j` (Kneser–Ney: of adjusted counts); `discount/k/j`; `fallback/k` (1 if a fallback
+    was used) and `fallback/k/NAME` (its name). `fallback_orders` is the number of orders with a fallback. Other
+    parameters (`k`, `weight/2`, `discount_ratio/3/1`, …) have the names that the method's file gives them.
 
     Args:
-        tables: What was kept; None: all of it.
+        counts: Counts of the training text.
+        made: The estimate.
+        tables: The kept n-grams; None: all.
     """
     taken = fallbacks(made)
     values: dict[str, float] = {"fallback_orders": float(len(taken))}
@@ -94,7 +96,7 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
 
 
 def fallbacks(made: Estimate) -> dict[int, str]:
-    """Return order → name of the fallback that an estimate took there."""
+    """Return order → name of the fallback that an estimate used for it."""
     if isinstance(made, SmoothedEstimate):
         return dict(made.fallbacks)
     return {order: "fixed_discounts" for order, found in enumerate(made.discounts, start=1) if found.fallback}

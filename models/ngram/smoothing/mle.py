@@ -1,14 +1,14 @@
-"""Maximum likelihood: probabilities as ratios of counts, q(w | u, v) = c(u v w) / c(u v).
+"""Estimate maximum likelihood: probabilities as ratios of counts, q(w | u, v) = c(u v w) / c(u v).
 
     p(w | h)  =  c(h w) / S(h)         γ(h) = 0: nothing is left for words not seen after h
 
-The estimate every smoothing method corrects: what was never seen has probability 0, so one unseen n-gram makes the
-perplexity of a text infinite. Such events are counted and reported (`validation/zero_probability_events`), never left
-out of the mean. After a context that was itself never seen the ratio is 0 / 0; `estimate` then asks the longest part
-of it that was seen, so that there is a distribution after any context, `MaximumLikelihood` raises an error.
+Every smoothing method corrects this estimate: an unseen n-gram has probability 0, so a single one makes the perplexity
+of a text infinite. Such events are counted and reported (`validation/zero_probability_events`), never left out of the
+mean. After a context that was never seen, the ratio is 0 / 0. Then `estimate` uses the longest suffix of the context
+that was seen, so that there is a distribution after any context; `MaximumLikelihood` raises an error.
 
-`MaximumLikelihood` is exact (rational numbers) and simple, to learn from and to test others against; `estimate` gives
-the same numbers as logarithms, in the form of the other methods.
+`MaximumLikelihood` is exact (rational numbers) and simple, for teaching and for tests. `estimate` gives the same
+numbers as logarithms, in the form of the other methods.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .interpolation import Level, SmoothedEstimate, build
 
 
 def estimate(counts: NGramCounts) -> SmoothedEstimate:
-    """Compute log p of every counted n-gram; back-off weights are log 0 = −inf wherever anything was seen."""
+    """Compute log p of every counted n-gram; back-off weights of continued contexts are log 0 = −inf."""
     logp, backoff = build(counts, maximum_likelihood)
     return SmoothedEstimate(tuple(logp), tuple(backoff), ())
 
 
 def maximum_likelihood(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return c / S and 0."""
+    """Return own(w | h) = c(h w) / S(h) and γ(h) = 0."""
     return level.maximum_likelihood_M, np.zeros(len(level.total_C))
 
 
 class MaximumLikelihood:
-    """Markov model of order N − 1 with unsmoothed probabilities."""
+    """A Markov model of order N − 1 with unsmoothed probabilities."""
 
     def __init__(self, counts: NGramCounts) -> None:
         self.counts = counts
@@ -46,12 +46,12 @@ class MaximumLikelihood:
         ]
 
     def probability(self, word: int, context: Sequence[int]) -> Fraction:
-        """Return c(context word) / (number of times that context was followed by anything).
+        """Return c(context word) / (number of times that any token followed the context).
 
-        The context is cut to its last N − 1 tokens: more the model does not see (Markov assumption).
+        The context is cut to its last N − 1 tokens (Markov assumption).
 
         Raises:
-            ModelError: The context was never seen: the ratio is 0 / 0.
+            ModelError: The context was never seen, so the ratio is 0 / 0; kind "input".
         """
         window = tuple(context[max(0, len(context) - self.counts.order + 1) :])
         row = self.counts.row(window)

@@ -1,15 +1,15 @@
-"""Stupid back-off: relative frequencies, and a fixed penalty for every word of context that must be dropped.
+"""Estimate stupid back-off: relative frequencies with a fixed penalty for every dropped word of context.
 
     S(w | h)  =  c(h w) / S(h)   if c(h w) > 0,   otherwise   α S(w | h'),     α = 0.4
     S(w)      =  c(w) / S
 
-**Scores, not probabilities.** Nothing is taken from what was seen to pay for what was not, so the scores of a context
-sum to more than 1 (and a word that was never seen scores 0). There is therefore no perplexity of it, and no number of
-nats: `NGramLM.score` and `NGramLM.distribution` refuse. What scores can do is rank: `NGramLM.step` returns their
-logarithms, `NGramLM.read` moves the state along a text without scoring it.
+**Scores, not probabilities.** Seen words are not discounted, so the scores of a context sum to more than 1 (and a word
+that was never seen has score 0). So there are no nats and no perplexity: `NGramLM.score` and `NGramLM.distribution`
+raise an error. Scores can only rank words: `NGramLM.step` returns their logarithms, and `NGramLM.read` reads a text
+without scoring it.
 
-A context that was never seen costs nothing here, where the original takes α: that factor is the same for every next
-word, so it changes no rank.
+A context that was never seen has no penalty here, while the original multiplies by α. This factor is the same for every
+next word, so it does not change the ranking.
 
 Source: T. Brants, A. C. Popat, P. Xu, F. J. Och and J. Dean (2007), "Large language models in machine translation",
 EMNLP-CoNLL, section 4.
@@ -30,13 +30,13 @@ def estimate(counts: NGramCounts, alpha: float = ALPHA) -> SmoothedEstimate:
     """Compute log S of every counted n-gram and log α of every context, in the form of the other methods.
 
     Raises:
-        ModelError: α is not above 0 and at most 1.
+        ModelError: α is not above 0 and at most 1; kind "input".
     """
     if not 0 < alpha <= 1:
         raise ModelError(f"alpha is {alpha}; it must be above 0 and at most 1", kind="input")
 
     def stupid_backoff(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # The recursion ends at the unigrams: nothing is below them.
+        # The recursion ends at the unigrams.
         gamma = 0.0 if level.order == 1 else alpha
         return level.maximum_likelihood_M, np.full(len(level.total_C), gamma)
 

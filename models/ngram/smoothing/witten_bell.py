@@ -1,10 +1,10 @@
-"""Witten–Bell smoothing: a context that was followed by many different words expects new ones.
+"""Estimate Witten–Bell smoothing: a context that was followed by many different words gives more to new words.
 
     p(w | h)  =  (c(h w) + R(h) p(w | h')) / (S(h) + R(h))
     γ(h)      =  R(h) / (S(h) + R(h))
 
-Every first occurrence of a word after h was, when it came, a new word: R(h) of S(h) events. So R(h) / (S(h) + R(h)) is
-taken as the probability that the next one is new too, and the shorter context says which.
+Every first occurrence of a word after h was a new word at that time: R(h) of S(h) events. So R(h) / (S(h) + R(h)) is
+the estimated probability that the next word is new too. The shorter context gives the probability of each new word.
 
 Sources: I. H. Witten and T. C. Bell (1991), "The zero-frequency problem: estimating the probabilities of novel events
 in adaptive text compression", IEEE Transactions on Information Theory 37 (method C); Chen and Goodman (1999) in the
@@ -20,12 +20,12 @@ from .interpolation import Level, SmoothedEstimate, build
 
 
 def estimate(counts: NGramCounts) -> SmoothedEstimate:
-    """Estimate p and back-off weight of every counted n-gram; there is nothing to tune and nothing that can break."""
+    """Estimate p and back-off weight of every counted n-gram. It has no parameters and needs no fallback."""
     logp, backoff = build(counts, witten_bell)
     return SmoothedEstimate(tuple(logp), tuple(backoff), ())
 
 
 def witten_bell(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return c / (S + R) and R / (S + R)."""
+    """Return own(w | h) = c / (S + R) and γ(h) = R / (S + R)."""
     events_C = np.maximum(level.total_C + level.followers_C, 1.0)
     return level.count_M / events_C[level.context_M], level.followers_C / events_C
