@@ -1,15 +1,16 @@
-"""Smaller models: n-grams are dropped by how often they occurred, or by how little the model would miss them.
+"""Prune n-gram models: drop n-grams by count or by words, and remove dropped n-grams from tables.
 
-A pruned back-off model stays a distribution. What is kept is closed: with an n-gram its context (its first words) and
-its suffix (its last words) stay too, so that lookups and ARPA files of any toolkit find their way.
+A pruned back-off model is still a distribution. If an n-gram is kept, its context (without the last word) and its
+suffix (without the first word) are kept too, because lookups and ARPA files of any toolkit need them.
 
-By count, as K. Heafield's `lmplz` does: an n-gram of order k goes if it occurred at most t_k times. Occurrences are
-meant, not adjusted counts; thresholds do not fall with the order, which makes the rest closed by itself.
+By count, as K. Heafield's `lmplz` does: an n-gram of order k is dropped if it occurred at most t_k times. Raw
+occurrences are used, not adjusted counts. Thresholds do not fall with the order, so contexts and suffixes of kept
+n-grams are always kept.
 
-By relative entropy: `entropy_pruning.py`.
+By relative entropy: see `relative_entropy.py`.
 
-Where n-grams are taken out of a finished model, back-off weights are computed anew, so that every context still sums
-to 1 (h' is h without its first word; listed: v such that `h v` is in the model):
+If n-grams are removed from a finished model, back-off weights are computed again, so that every context still sums to 1
+(h' is h without its first word; listed: v such that `h v` is in the model):
 
     α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
 """
@@ -33,14 +34,15 @@ from ..tables import Tables
 ORPHAN = "an n-gram of order {} is kept without its context or suffix"
 
 END = 2
-"""Id of the end of a document, in text lines and reviews alike."""
+"""Id of the end of a document, both in text lines and in reviews."""
 
 
 def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
-    """Return one threshold per order, the last one repeated; none given means 0: everything stays.
+    """Return one threshold per order, the last one repeated; without any threshold all are 0 and everything stays.
 
     Raises:
-        ModelError: A threshold is negative or smaller than one before it, or there are more of them than orders.
+        ModelError: A threshold is negative or smaller than one before it, or there are more thresholds than orders;
+            kind "input".
     """
     given = tuple(prune) or (0,)
     if len(given) > order or given[0] < 0 or any(above < below for below, above in pairwise(given)):
@@ -56,7 +58,7 @@ def kept_by_count(
 ) -> tuple[np.ndarray, ...]:
     """Return, per order, which n-grams occurred more often than the order's threshold; (M,) bool each.
 
-    Single ids that are given or *spared* always stay, and with a threshold of 0 everything does.
+    Unigrams that are given or *spared* always stay. With a threshold of 0 everything stays.
     """
     kept = []
     for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
@@ -75,7 +77,9 @@ def kept_by_words(
     """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
 
     Args:
-        allowed_V: By id, whether the word is on the list; ids that are given or *spared* are allowed in any case.
+        counts: Counts of the training text.
+        allowed_V: By id, whether the word is on the list.
+        spared: Ids that are always allowed, as given ids are.
     """
     allowed_V = allowed_V.copy()
     allowed_V[[*spared, *counts.given]] = True
@@ -93,20 +97,21 @@ def kept_by_words(
 def keep(
     tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
 ) -> tuple[Tables, np.ndarray]:
-    """Take out what is not kept; probabilities and back-off weights stay as they are.
+    """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
-    Ids that are not kept disappear from the vocabulary, and the others close ranks in their order.
+    Ids that are not kept are removed from the vocabulary, and the other ids are renumbered in the same order.
 
     Args:
+        tables: The tables of a model.
         kept: Per order, (M,) bool.
-        suffix: Suffix rows of orders 2 … N, where they are known; else they are looked up.
-        shelf: Where the smaller tables lie.
+        suffix: Suffix rows of orders 2 … N; None: they are looked up.
+        shelf: Allocator of the smaller tables.
 
     Returns:
-        The smaller tables, and the old id of each new one.
+        The smaller tables, and the old id of each new id.
 
     Raises:
-        ModelError: A kept n-gram has a context, a suffix or a word that is not kept.
+        ModelError: A kept n-gram has a context, a suffix or a word that is not kept; kind "input".
     """
     ids = np.flatnonzero(kept[0])
     new_V = np.cumsum(kept[0], dtype=np.int64) - 1
@@ -135,7 +140,7 @@ def keep(
 def _fewer(
     followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int, shelf: Shelf
 ) -> Followers | None:
-    """Take out contexts (not *below*) and their continuations, block by block; None if one of those is kept."""
+    """Remove contexts (not *below*) and n-grams that are not kept, by blocks; None if a kept one loses its context."""
     rows = int(np.count_nonzero(kept_M))
     word_M = shelf.empty(rows, word_type(words))
     first_C = shelf.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
@@ -167,10 +172,12 @@ def _taken(values_M: np.ndarray, kept_M: np.ndarray, shelf: Shelf) -> np.ndarray
 
 
 def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
-    """Return the row, at the order below, of each n-gram without its first word; (M,) int64, NONE where it is absent.
+    """Return the row, at the order below, of each n-gram without its first word; (M,) int64, NONE if it is absent.
 
     Args:
-        below: The same of the order below; at order 2 it is not looked at.
+        tables: The tables of a model.
+        order: Length of the n-grams, at least 2.
+        below: The same rows for the order below; not used at order 2.
     """
     word_M = tables.words(order)
     if order == 2:
@@ -181,15 +188,16 @@ def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
 def drop(
     tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
 ) -> Tables:
-    """Take out what is not kept and compute the back-off weights anew wherever something went; unigrams stay.
+    """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
     Args:
+        tables: The tables of a model.
         kept: Per order, (M,) bool.
         suffix: See `keep`.
         shelf: See `keep`.
 
     Raises:
-        ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are.
+        ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are kept; kind "input".
     """
     if not kept[0].all():
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
@@ -204,7 +212,7 @@ def drop(
 
 
 def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
-    """Return the back-off weights of neighbouring contexts, anew where something that continues them goes."""
+    """Return the back-off weights of neighbouring contexts, computed again where an n-gram is removed."""
     span, context_P = continuations(tables.followers[order - 2], contexts)
     kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
     touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
@@ -227,9 +235,9 @@ def links(tables: Tables) -> list[np.ndarray]:
 def unlisted(
     context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return, per context, the probability of all words that are not listed after it, and theirs after its suffix.
+    """Return, per context, the total probability of all words not listed after it, and their total after its suffix.
 
-    A context without listed words has (1, 1). Rounding may leave 0 or less where everything is listed: that is 0.
+    A context without listed words has (1, 1). If all words are listed, rounding may give less than 0; this becomes 0.
     """
     left = 1.0 - np.bincount(context_M, weights=p_M, minlength=contexts)
     left_below = 1.0 - np.bincount(context_M, weights=p_below_M, minlength=contexts)
