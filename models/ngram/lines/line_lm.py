@@ -1,9 +1,9 @@
-"""An n-gram model of lines of text with words of its own: what ARPA files hold and other n-gram programs estimate.
+"""Implement an n-gram model of text lines with its own words, as in ARPA files and other n-gram programs.
 
-It keeps the contract of all models; beside that it reads lines, and reports as KenLM's `query` does:
+It has the interface of all models. In addition it reads lines, and reports as KenLM's `query` does:
 
-    perplexity               10 ^ (−Σ log10 p / T),            T = words + one `</s>` a line
-    perplexity_without_oov   the same without the words that the model does not know
+    perplexity               10 ^ (−Σ log10 p / T),            T = words + one `</s>` per line
+    perplexity_without_oov   the same without unknown words
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class LineLM(NGramLM):
     """A back-off model and the words of its ids; ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`.
 
     Args:
-        words: The word of every id, or text with one a line, which is split when words are first asked for.
+        tables: log p and back-off weights.
+        words: The word of every id, or a text with one word per line, which is split at the first access of `words`.
+        normalised: See `NGramLM`.
     """
 
     def __init__(self, tables: Tables, words: Sequence[str] | str, normalised: bool = True) -> None:
@@ -48,16 +50,16 @@ class LineLM(NGramLM):
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
-        """Read an ARPA file of any toolkit; see `arpa_reader.read_arpa` for what raises ModelError."""
+        """Read an ARPA file of any toolkit; see `read_arpa` in `arpa/reader.py`, also for errors."""
         from ..arpa.reader import read_arpa  # only here: it needs polars, which takes longer to load than most models
 
         return cls(*read_arpa(path))
 
     def to_arpa(self, path: Path) -> None:
-        """Write an ARPA file; see `arpa.write_arpa`.
+        """Write an ARPA file; see `write_arpa` in `arpa/writer.py`.
 
         Raises:
-            ModelError: The model has no probabilities (stupid back-off), which ARPA readers would take its scores for.
+            ModelError: The model has scores (stupid back-off), which ARPA readers would read as probabilities.
         """
         from ..arpa.writer import write_arpa
 
@@ -65,14 +67,14 @@ class LineLM(NGramLM):
         write_arpa(path, self.tables, self.words)
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write tables and words as *folder*, which then holds nothing else; see `Tables.save`.
+        """Write tables and words as *folder*, which then has no other files; see `Tables.save`.
 
-        It takes its place when it is complete, in one step: others find the model that was there or this one, and
-        models that are open stay as they are (see `placing.py`).
+        The complete folder replaces an old one in one step: other processes find the old model or this one, and open
+        models do not change (see `models/atomic_files.py`).
 
         Raises:
-            ModelError: There is a file or a folder of other things (`require_ours`; kind "input"); the folder cannot
-                be written (kind "disk").
+            ModelError: *folder* is a file or a folder with other files (`require_ours`; kind "input"); the folder
+                cannot be written (kind "disk").
         """
         with new_folder(folder, require_ours) as new:
             words = "".join(f"{word}\n" for word in self.words).encode()
@@ -83,7 +85,7 @@ class LineLM(NGramLM):
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open what `save` wrote, memory-mapped.
+        """Open a model that `save` wrote, memory-mapped.
 
         Raises:
             ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
@@ -98,7 +100,7 @@ class LineLM(NGramLM):
             else:
                 if _identity(folder) == before:
                     return model
-            # Another model took the folder's place meanwhile.
+            # Try again: another process has replaced the folder meanwhile.
 
     @classmethod
     def _open(cls, folder: Path) -> Self:
@@ -119,7 +121,7 @@ class LineLM(NGramLM):
         return cls(tables, words, normalised)
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
-        """Return lines as ids of this model; words it does not know are `<unk>`."""
+        """Return lines as ids of this model; unknown words are `<unk>`."""
         return LineCorpus.read(lines, self.words, marks="unknown")
 
     def token_nats(self, text: LineCorpus) -> np.ndarray:
@@ -127,11 +129,11 @@ class LineLM(NGramLM):
         return np.concatenate([np.zeros(0), *self._chunks(text.ids)])
 
     def score_text(self, text: LineCorpus) -> Scores:
-        """Score a text read with this model's words; memory does not grow with it."""
+        """Score a text read with this model's words; memory does not grow with the text."""
         return total(text.ids, self._chunks(text.ids), GIVEN_OF_LINES, UNK)
 
     def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
-        """Score piece by piece, several at a time; what precedes a piece is read again, so that none has to wait."""
+        """Yield the nats of pieces, several in parallel; each piece reads the N − 1 ids before it again."""
 
         def score(first: int) -> np.ndarray:
             history_T = ids_T[max(0, first - self.order + 1) : first]
@@ -143,7 +145,7 @@ class LineLM(NGramLM):
 def require_ours(folder: Path) -> None:
     """Raise ModelError (kind "input") unless `LineLM.save` may replace a folder: it is absent, empty, or such a model.
 
-    The current folder is refused too: who stands in it would be left in one that is gone.
+    The current folder and its parents are refused too, because the process would be in a deleted folder afterwards.
     """
     while True:
         seen = _identity(folder)
@@ -156,7 +158,7 @@ def require_ours(folder: Path) -> None:
         other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
         if not other and (not names or TABLE_FACTS in names):
             break
-        if _identity(folder) == seen:  # else another process has put a model in its place meanwhile: look again
+        if _identity(folder) == seen:  # else another process has replaced it meanwhile: check again
             found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
             message = f"{folder} is no model that could be replaced: it {found}; name another folder"
             raise ModelError(message, kind="input")

@@ -1,7 +1,7 @@
-"""What a model of lines would say next: the best words, and whole lines drawn from it.
+"""Predict next words with a model of lines, and generate whole lines by sampling.
 
-Of a model with probabilities these are its predictions. Stupid back-off has scores: they rank the next words as well,
-and lines are drawn in proportion to the scores of each step.
+A model with probabilities is sampled from its probabilities. Stupid back-off has scores: they rank the next words too,
+and lines are sampled in proportion to the scores of each step.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]]:
     """Return the k words (or `</s>`, the end of the line) that the model ranks first after *prompt*, best first.
 
-    Each with its probability; of stupid back-off with its score, and scores do not sum to 1. Words that can never
-    follow are left out.
+    Each word has its probability, or with stupid back-off its score (scores do not sum to 1). `<unk>` and words with
+    probability 0 are left out.
 
     Raises:
-        ModelError: k is below 1, or a mark of the model stands in the prompt.
+        ModelError: k is below 1, or `<s>` or `</s>` is in the prompt; kind "input".
     """
     if k < 1:
         raise ModelError(f"k is {k}; it must be at least 1", kind="input")
@@ -50,7 +50,7 @@ def write_lines(
     """Return n lines that begin with *prompt*, each up to its end or *max_tokens* words; see `models/sampling.py`.
 
     Raises:
-        ModelError: A parameter is out of its range, or a mark of the model stands in the prompt.
+        ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".
     """
     from ...sampling import filter_logp, pick
 
@@ -62,7 +62,7 @@ def write_lines(
     ended_B = np.zeros(n, bool)
     for uniforms_B in uniforms:
         logs_BV[:, [UNK, BEGIN]] = -np.inf
-        logs_BV[logs_BV.isneginf().all(1), END] = 0.0  # nothing can follow: the line ends
+        logs_BV[logs_BV.isneginf().all(1), END] = 0.0  # no word can follow, so the line ends
         ids_B = pick(filter_logp(logs_BV, temperature, top_k, top_p), uniforms_B)
         ended_B |= ids_B == END
         if ended_B.all():
@@ -74,7 +74,7 @@ def write_lines(
 
 
 def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGramState]:
-    """Return the log-probabilities (or scores) after `<s>` and the prompt, for so many equal streams."""
+    """Return the log-probabilities (or log scores) after `<s>` and the prompt, and the state, for *streams* streams."""
     ids_T = LineCorpus.read([prompt], model.words, marks="unknown").ids[:-1]
     ids_BT = np.tile(ids_T.astype(np.int64), (streams, 1))
     state = model.read(ids_BT[:, :-1], model.start(streams))

@@ -1,8 +1,8 @@
-"""The smoothing methods, amounts of text and ways of pruning side by side, on plain text, one sentence a line.
+"""Compare smoothing methods, amounts of text and ways of pruning on plain text, one sentence per line.
 
-The vocabulary is that of the whole training text, for all rows: perplexities compare only where the events are the
-same. Every second held-out line chooses parameters (add-k, Jelinek–Mercer), the others measure. Perplexities include
-unknown words, at what each model says of `<unk>`.
+All rows have the vocabulary of the whole training text, because perplexities can be compared only if the events are the
+same. Every second held-out line is used to tune parameters (add-k, Jelinek–Mercer), the others to measure. Perplexities
+include unknown words, with each model's probability of `<unk>`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Pruned:
 
     Args:
         pruning: "none", "count" or "entropy".
-        threshold: Occurrences at most, of orders 3 and up (2 of a bigram model); or the entropy threshold.
-        ngrams: Of all orders.
-        bytes: Of the tables, with numbers of four bytes.
-        perplexity: Of the measured lines.
+        threshold: Largest count of dropped n-grams of orders 3 and up (2 in a bigram model), or the entropy threshold.
+        ngrams: Number of n-grams of all orders.
+        bytes: Size of the tables, with numbers of four bytes.
+        perplexity: Perplexity of the measured lines.
     """
 
     pruning: str
@@ -48,18 +48,18 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was compared.
+    """The results of a comparison.
 
     Args:
-        methods: Every method at every order, on all of the training text.
-        best: The method of least perplexity at the highest order; None where none of them has a finite one.
-        amounts: The best method at every order, on growing parts of the text, all of it last.
+        methods: Every method at every order, on the whole training text.
+        best: The method with the lowest perplexity at the highest order; None if no method has a finite one.
+        amounts: The best method at every order, on growing parts of the text; the whole text is last.
         curve: The best method at the highest order, pruned.
-        unseen: Share of measured tokens whose n-gram did not occur in training, by amount (one line of so many) and
+        unseen: Share of measured tokens whose n-gram did not occur in training, by amount (one line in this number) and
             order.
-        tokens: Of training, of the lines that choose, of those that measure.
+        tokens: Number of tokens of the training text, of the tuning lines, and of the measured lines.
         words: V.
-        oov: Measured tokens that are unknown.
+        oov: Number of unknown measured tokens.
     """
 
     methods: tuple[Row, ...]
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def rows(self) -> list[Row]:
-        """Every fitted model once: the growing parts of the text, then all methods on all of it."""
+        """Every fitted model once: first the growing parts of the text, then all methods on the whole text."""
         return [*(row for row in self.amounts if row not in self.methods), *self.methods]
 
 
@@ -86,19 +86,20 @@ def compare_texts(
     report: Callable[[Row | Pruned], None] = lambda row: None,
     marks: Marks = "refuse",
 ) -> Comparison:
-    """Fit and measure everything.
+    """Fit and measure all methods, amounts of text and ways of pruning.
 
     Args:
-        text: Training text; its lines should be in no order that has to do with what is in them.
+        text: Training text; the order of its lines should not depend on their content.
         held_out: Other text of the same kind.
-        orders: N of the models; the highest is the one that is pruned.
+        orders: N of the models; the models of the highest order are pruned.
         methods: Names of `models.specs.Smoothing`.
-        every: Amounts of training text: one line of so many. 1 is always among them.
-        report: Called with each row when it is known.
-        marks: What becomes of `<s>`, `</s>` and `<unk>` in the training text.
+        every: Amounts of training text: one line in this number. 1 is always included.
+        report: Function called with each row when it is known.
+        marks: Handling of `<s>`, `</s>` and `<unk>` in the training text, see `text_corpus.Marks`.
 
     Raises:
-        ModelError: A file cannot be read or has fewer than two lines, or there is no such order or method.
+        ModelError: A file cannot be read, the training text has no line, the held-out text has less than two lines, or
+            an order or method does not exist.
     """
     train = LineCorpus.read_file(text, marks=marks)
     other = LineCorpus.read_file(held_out, train.words, "unknown")
@@ -126,20 +127,20 @@ def compare_texts(
 
 
 def best_method(rows: Sequence[Row]) -> str | None:
-    """Return the method of the row of least perplexity at the highest order; None where none is finite."""
+    """Return the method with the lowest perplexity at the highest order; None if no perplexity is finite."""
     top = max((row.order for row in rows), default=0)
     finite = [row for row in rows if row.order == top and row.perplexity is not None and isfinite(row.perplexity)]
     return min(finite, key=lambda row: row.perplexity or inf).method if finite else None
 
 
 def _every_second(lines: LineCorpus) -> tuple[Part, Part]:
-    """Return lines 1, 3, 5 … and 2, 4, 6 …"""
+    """Return the lines 1, 3, 5 … and the lines 2, 4, 6 …"""
     behind_first = LineCorpus(lines.ids[lines.offsets[1] :], lines.offsets[1:] - lines.offsets[1], lines.words)
     return Part.of(lines, 2), Part.of(behind_first, 2)  # type: ignore[arg-type]
 
 
 def _curve(counts: NGramCounts, best: str, chooses: Part, measures: Part) -> Iterator[Pruned]:
-    """Yield the unpruned model of the best method, those pruned by count, and those pruned by entropy."""
+    """Yield the points of the best method: unpruned, pruned by count, and pruned by entropy."""
     if counts.order == 1:
         return
     spec = NGramSpec(order=counts.order, smoothing=best)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Plain text as n-gram programs read it: one sentence a line, `<s> w1 … wn </s>`, words between blanks.
+"""Read plain text as n-gram programs do: one sentence per line, `<s> w1 … wn </s>`, words between blanks.
 
-This is the unit of KenLM and of ARPA files. Reviews come as token streams instead (`models/streams.py`).
+KenLM and ARPA files use this form. Reviews are token streams instead (`models/streams.py`).
 
-Blanks are space, tab, carriage return and NUL; an empty line is the sentence without words. A word that equals one of
-the model's marks is not text: it is refused, as `lmplz` refuses it, or taken as it says on request.
+Blanks are space, tab, carriage return and NUL; an empty line is a sentence without words. A word that equals one of the
+model's marks is not text: it is an error, as in `lmplz`, unless the option `Marks` says otherwise.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ logger = logging.getLogger(__name__)
 UNK, BEGIN, END = 0, 1, 2
 MARKS = ("<unk>", "<s>", "</s>")
 CAPITAL_UNKNOWN = "<UNK>"
-"""How some toolkits write `<unk>`; in a text a word like any other, in an ARPA file the unknown word."""
+"""Form of `<unk>` in some toolkits: in a text a normal word, in an ARPA file the unknown word."""
 GIVEN_OF_LINES = (BEGIN,)
 Marks = Literal["refuse", "skip", "unknown"]
-"""What becomes of a mark in the text: an error; white space (`--skip_symbols` of `lmplz`); or, of `<unk>` only, an
-unknown word (as `query` reads held-out text)."""
+"""Handling of a mark in the text: "refuse": an error; "skip": read as white space (`--skip_symbols` of `lmplz`);
+"unknown": `<unk>` is an unknown word, the other marks are errors (as `query` reads held-out text)."""
 
 _BLOCK = 1 << 22
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
 _BEGIN, _END = "\n\n", "\n"
-"""Stand for the begin and the end of a line; no word has them in it."""
+"""Tokens for the begin and the end of a line; no word contains them."""
 
 
 @dataclass(frozen=True)
 class LineCorpus:
-    """Sentences as ids, laid end to end.
+    """Sentences as ids, one after another.
 
     Args:
         ids: `<s> w1 … wn </s> <s> …`, int32.
         offsets: Sentence i is ids[offsets[i] : offsets[i + 1]]; int64.
-        words: Surface of every id: the three marks, then words in order of first appearance.
+        words: The word of every id: the three marks, then words in order of first appearance.
     """
 
     ids: np.ndarray
@@ -62,18 +62,19 @@ class LineCorpus:
         """Read sentences, one string each.
 
         Args:
-            words: The vocabulary to use; other words become `<unk>`. None makes one of the words that occur.
-            marks: What becomes of a mark among the words.
+            lines: The sentences.
+            words: The vocabulary to use; other words become `<unk>`. None builds one from the words that occur.
+            marks: Handling of a mark among the words, see `Marks`.
 
         Raises:
-            ModelError: A line holds `<s>`, `</s>` or `<unk>` as a word; the message has its number.
+            ModelError: A line has a mark as a word that is not allowed; the message has the line number; kind "input".
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         return _encoded(_blocks(BytesIO(text.encode("utf-8", "replace"))), words, marks, "line")
 
     @classmethod
     def read_file(cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
-        """Read a text file, plain, gzip or zstandard, in blocks: memory holds the ids and one block of text.
+        """Read a text file, plain, gzip or zstandard, in blocks: memory only holds the ids and a few blocks of text.
 
         Bytes that are not UTF-8 are replaced, with a warning.
 
@@ -89,7 +90,7 @@ class LineCorpus:
 
 
 def read_words(path: Path) -> frozenset[str]:
-    """Return the words of a list, one a line or between blanks; plain, gzip or zstandard.
+    """Return the words of a list file, separated by line ends or blanks; plain, gzip or zstandard.
 
     Raises:
         ModelError: The file cannot be read, is not UTF-8, or has no word (kind "input").
@@ -101,24 +102,24 @@ def read_words(path: Path) -> frozenset[str]:
         raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
-    words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # as the text is cut: other white space is no blank
+    words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # same blanks as in texts: no other white space
     if not words:
         raise ModelError(f"{path} has no word: no n-gram would be left", kind="input")
     return words
 
 
 class _Block(NamedTuple):
-    """Some lines as numbers: token t is words_U[codes_T[t]]; `line` is the number of the first."""
+    """Some lines as codes: token t is words_U[codes_T[t]]; `line` is the number of the first line."""
 
     line: int
     words_U: list[str]
     codes_T: np.ndarray
     damaged: int | None
-    """The number of the first line that is not UTF-8."""
+    """Number of the first line that is not UTF-8, or None."""
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, whole lines); the last line ends even if the file forgot to say so."""
+    """Yield blocks (number of the first line, whole lines); a missing line end of the last line is added."""
     line, rest = 1, b""
     while more := stream.read(_BLOCK):
         end = more.rfind(b"\n") + 1
@@ -135,7 +136,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str) -> LineCorpus:
     names = list(MARKS if words is None else words)
     table = {word: index for index, word in enumerate(names)}
-    # What stands in the text as <unk>, <s>, </s> is none of them: -1, -2, -3 until it is settled what becomes of it.
+    # A mark in the text is not the model's own mark: it gets -1, -2 or -3 until `_settled` handles it.
     table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
     parts, warned = [np.array([BEGIN], np.int32)], False
     for block in side_by_side(_tokens, blocks):
@@ -155,10 +156,10 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:
-    """Return the different words of some lines in order of appearance, and which of them each token is.
+    """Return the distinct words of some lines in order of appearance, and the code of each token.
 
-    The end of a line and the begin of the next are tokens too. With one blank behind each, tokens are strings that lie
-    end to end in the text itself: nothing is split or copied before they are told apart.
+    The end of a line and the begin of the next are tokens too. Each token includes the blank after it, so the tokens
+    are consecutive strings in the text itself, and nothing is split or copied before they are encoded.
     """
     line, text = numbered
     damaged = None
@@ -172,19 +173,19 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     starts = np.concatenate([[0], blanks + 1])
     strings = pa.LargeStringArray.from_buffers(len(blanks), pa.py_buffer(starts), pa.py_buffer(rows))
     tokens = strings.dictionary_encode()
-    # Buffers as they are: `to_numpy` would load pandas.
+    # Read the buffer directly: `to_numpy` would load pandas.
     codes_T = np.frombuffer(tokens.indices.buffers()[1], np.int32, len(blanks))
     words_U = [word[:-1] for word in tokens.dictionary.to_pylist()]
-    if "" in words_U:  # between two blanks
+    if "" in words_U:  # the empty word between two blanks
         codes_T = codes_T.compress(codes_T != words_U.index(""))
     return _Block(line, words_U, codes_T, damaged)
 
 
 def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
-    """Return ids of text that has marks in it, without them or with them as unknown words.
+    """Return the ids of a text with marks: marks are removed ("skip") or become unknown words ("unknown").
 
     Raises:
-        ModelError: They are not allowed.
+        ModelError: A mark is not allowed; kind "input".
     """
     refused_T = ids_T < (-1 if marks == "unknown" else 0)
     if marks != "skip" and refused_T.any():

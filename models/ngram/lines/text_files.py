@@ -1,4 +1,4 @@
-"""From text files to model files and scores: what the command line does with n-gram models of lines."""
+"""Fit n-gram models of lines from text files, write model files, and score text files, for the command line."""
 
 from __future__ import annotations
 
@@ -44,25 +44,29 @@ def fit_lines(
     engine: Engine | None = None,
     allowed: Collection[str] | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
-    """Count, estimate and prune.
+    """Fit a model of lines: count, estimate and prune.
 
     Args:
         text: The training text.
         spec: Order, smoothing and its parameters.
-        prune: Count thresholds per order, see `pruning.thresholds`.
+        prune: Count thresholds per order, see `prune.thresholds`.
         entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
-        held_out: For the methods that tune themselves, read with the words of *text*.
+        held_out: Text for the methods that tune parameters, read with the words of *text*.
         padded_vocabulary: See `kneser_ney.estimate`.
-        memory_limit: Bytes that the process should keep within, see `counts.count_ngrams` and `fitting.fit_tables`.
-        precision: Of the model's numbers.
-        folder: For the temporary files that a memory limit asks for; None asks the system (`TMPDIR`).
-        threads: How many to use; None for `threads.THREADS`.
-        engine: Counts and estimates instead of threads.
+        memory_limit: Memory limit of the process in bytes, see `counts.count_ngrams` and `fitting.fit_tables`.
+        precision: Precision of the model's numbers.
+        folder: Folder of the temporary files that a memory limit needs; None: the system's (`TMPDIR`).
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor for counting and estimating instead of threads.
         allowed: Words whose n-grams stay; None allows all.
 
     Returns:
-        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; none for methods without) and
-        `fallback_orders` (those whose counts of counts did not determine their discounts).
+        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; empty for methods without discounts)
+        and `fallback_orders` (the orders whose counts of counts did not determine their discounts).
+
+    Raises:
+        ModelError: The method tunes parameters and there is no held-out text, or see `counts.count_ngrams` and
+            `fitting.fit_tables`.
     """
     if tunes(spec) and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
@@ -96,25 +100,31 @@ def fit_text(
     limit_vocabulary: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Estimate a model from a text file (plain, gzip or zstandard; one sentence a line) and write it.
+    """Estimate a model from a text file (plain, gzip or zstandard; one sentence per line) and write it.
 
     Args:
-        arpa: Where to write ARPA text (compressed if its name ends in `.gz`).
-        binary: Folder for the memory-mapped form, whose numbers are as exact as those of ARPA files (four bytes).
-        marks: What becomes of `<s>`, `</s>` and `<unk>` in the text.
+        text: The training text.
+        order: N.
+        prune: Count thresholds per order, see `prune.thresholds`.
+        smoothing: Smoothing method.
+        arpa: Path of the ARPA file (compressed if its name ends in `.gz`); None writes none.
+        binary: Folder for the memory-mapped form, with the same precision as ARPA files (four bytes); None writes none.
+        entropy: Threshold of the entropy pruning; 0 for none.
+        held_out: Text file for the methods that tune parameters.
+        marks: Handling of `<s>`, `</s>` and `<unk>` in the text, see `text_corpus.Marks`.
         padded_vocabulary: See `kneser_ney.estimate`.
         memory_limit: Bytes; see `fit_lines`, also for *folder*, *threads* and *engine*.
-        limit_vocabulary: A file of words between blanks or in lines: n-grams with any other word are left out, as
-            `lmplz --limit_vocab_file` does. Words of the list that the text does not have are left out, too.
+        limit_vocabulary: A file of words, separated by blanks or line ends: n-grams with any other word are dropped, as
+            `lmplz --limit_vocab_file` does. Words of the list that are not in the text are ignored.
         options: Further options of `NGramSpec`.
 
     Returns:
-        `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` and `types` of the text, `seconds` and
-        `peak_mib` (the most memory this process has held so far).
+        `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` (words of the text), `types` (distinct
+        words and the three marks), `seconds` and `peak_mib` (peak memory of this process so far).
 
     Raises:
-        ModelError: The text cannot be read, has no line, or has a mark in it (with the line), or an option is wrong
-            (kind "input"); the results cannot be written (kind "disk").
+        ModelError: The text cannot be read, has no line, or has a mark in it (with the line number), or an option is
+            wrong (kind "input"); the results cannot be written (kind "disk").
     """
     began = time.perf_counter()
     limited = limit_vocabulary is not None
@@ -152,11 +162,11 @@ def checked_spec(
     padded_vocabulary: int = 0,
     limited: bool = False,
 ) -> NGramSpec:
-    """Return the spec of a fit; complains about what does not fit together before a long text is read.
+    """Return the spec of a fit; check the options and their combinations before a long text is read.
 
     Raises:
-        ModelError: An option is out of its range or not one of the method's, or does not go together with another; a
-            method has no *held_out* text to choose parameters on. Kind "input".
+        ModelError: An option is out of its range, not an option of the method, or cannot be combined with another; a
+            method needs *held_out* text to tune parameters. Kind "input".
     """
     try:
         spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
@@ -180,11 +190,11 @@ def checked_spec(
 
 
 def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
-    """Make the folders that results go to, before the work: what cannot be written is known at once.
+    """Create the parent folders of the results before the work, so that errors of writing show at once.
 
     Raises:
-        ModelError: A name is taken by something else, or the method's scores are no matter for ARPA (kind "input"); a
-            folder cannot be made (kind "disk").
+        ModelError: A name is already used by something else, or the method's scores cannot be written as ARPA (kind
+            "input"); a folder cannot be created or written (kind "disk").
     """
     if arpa is not None and smoothing in SCORES_ONLY:
         raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
@@ -197,7 +207,7 @@ def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> No
     for path in filter(None, (arpa, binary)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            special = path.exists() and not (path.is_file() or path.is_dir())  # written straight into
+            special = path.exists() and not (path.is_file() or path.is_dir())  # these are written directly
             if not (special or os.access(path.resolve().parent, os.W_OK)):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
@@ -205,7 +215,7 @@ def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> No
 
 
 def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
-    """Raise ModelError (kind "input") for a text that is not there, or is what will be written, before any is read."""
+    """Raise ModelError (kind "input") for a text that does not exist or that the fit would overwrite (*apart_from*)."""
     for text in filter(None, texts):
         try:
             text.stat()
@@ -225,13 +235,15 @@ def open_model(path: Path) -> LineLM:
 def score_text(model: Path, text: Path) -> dict[str, Any]:
     """Score a text file (plain, gzip or zstandard) with a model file, as KenLM's `query` does.
 
+    In the text, `<unk>` is an unknown word.
+
     Returns:
-        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `zero_probability_events` (tokens that the model calls
-        impossible; each makes the perplexity it is part of infinite), `seconds` (loading included).
+        `tokens`, `oov`, `perplexity`, `perplexity_without_oov`, `zero_probability_events` (number of tokens with
+        probability 0; each makes the perplexities that include it infinite), `seconds` (with loading).
 
     Raises:
-        ModelError: A file cannot be read; `<s>` or `</s>` stands in the text (with the line); the model has no
-            probabilities (stupid back-off). `<unk>` is a word that is unknown.
+        ModelError: A file cannot be read; `<s>` or `</s>` is in the text (with the line number); the model has no
+            probabilities (stupid back-off).
     """
     began = time.perf_counter()
     opened = open_model(model)

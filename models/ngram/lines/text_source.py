@@ -1,4 +1,4 @@
-"""A text file as lines and as blocks of lines, with line numbers for what is wrong in it."""
+"""Read a text file as lines and as blocks of lines, with line numbers for error messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MAGIC = 4
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file or a pipe, through gzip or zstandard if that is what its first bytes say; it is opened once.
+    """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes.
 
     Raises:
-        OSError: It cannot be opened or read.
+        OSError: The file cannot be opened or read.
     """
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         if magic[:2] == b"\x1f\x8b":
             yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
         elif magic == b"\x28\xb5\x2f\xfd":
-            import pyarrow  # only here: Python's own library has zstd from 3.14 on
+            import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
             yield stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
         else:
@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _FromBegin(io.RawIOBase):
-    """A pipe whose first bytes have been read already."""
+    """A pipe whose first bytes have already been read."""
 
     def __init__(self, read: bytes, rest: IO[bytes]) -> None:
         self._read, self._rest = read, rest
@@ -60,7 +60,7 @@ class _FromBegin(io.RawIOBase):
 
 @dataclass
 class Source:
-    """The file as lines and as blocks of lines; knows the number of the line that comes next."""
+    """A file as lines and as blocks of lines; `line` is the number of the next line."""
 
     path: Path
     stream: IO[bytes]
@@ -76,7 +76,7 @@ class Source:
         raise ModelError(f"{self.path}, line {line or self.line}: expected {expected}{shown}", kind="input")
 
     def fill(self) -> None:
-        """Read on."""
+        """Read the next block and append it to the unread rest of the current one."""
         try:
             more = self.stream.read(BLOCK)
         except (OSError, EOFError, zlib.error) as error:
@@ -103,12 +103,12 @@ class Source:
                 return text
 
     def back(self, text: bytes) -> None:
-        """Put a line back that was one too many; `next_line` will give it again."""
+        """Put back the last line, so that `next_line` returns it again."""
         self.held = text
         self.line -= 1
 
     def entries(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (number of its first line, whole lines) up to the next line that begins with a backslash."""
+        """Yield blocks (number of the first line, whole lines) up to the next line that begins with a backslash."""
         while True:
             if self.at >= len(self.block) and not self.done:
                 self.fill()
