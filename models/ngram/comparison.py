@@ -1,6 +1,7 @@
-"""Smoothing methods side by side: perplexity by method, by order and by amount of training text, on the same streams.
+"""Compare smoothing methods: perplexity by method, by order and by amount of training text, on the same streams.
 
-All rows share one vocabulary, also those of less text: perplexities compare only where the events are the same.
+All rows have the same vocabulary, also those of less text: perplexities can be compared only if the events are the
+same.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ class Row:
     """One fitted model.
 
     Args:
-        method: Its smoothing.
+        method: Its smoothing method.
         order: N.
-        every: One training document of so many was used.
-        tokens: Training tokens.
-        ngrams: N-grams of all orders that occurred.
-        bytes: Of the tables, with numbers of four bytes.
-        seconds: For counting and estimating; not for measuring.
-        perplexity: Of the held-out text; infinite where one token had probability 0, None for scores (stupid back-off).
-        zero_probability_events: Held-out tokens with probability 0; None for scores.
-        unseen_share: Held-out tokens whose n-gram of the highest order did not occur in training, of all.
-        measured_on: "test", or "validation", where tuned methods (add-k, Jelinek–Mercer) are flattered.
-        figures: All of `smoothing.figures`: parameters, counts of counts, fallbacks.
+        every: One training document in this number was used.
+        tokens: Number of training tokens.
+        ngrams: Number of n-grams of all orders that occurred.
+        bytes: Size of the tables, with numbers of four bytes.
+        seconds: Time for counting and estimating, without measuring.
+        perplexity: Perplexity of the held-out text; infinite if one token had probability 0, None for scores (stupid
+            back-off).
+        zero_probability_events: Number of held-out tokens with probability 0; None for scores.
+        unseen_share: Share of held-out tokens whose n-gram of the highest order did not occur in training.
+        measured_on: "test" or "validation"; on validation text, tuned methods (add-k, Jelinek–Mercer) look better than
+            they are.
+        figures: All of `smoothing.methods.figures`: parameters, counts of counts, fallbacks.
     """
 
     method: str
@@ -58,14 +61,14 @@ class Row:
 
 @dataclass
 class Part:
-    """Some of a stream's documents, laid end to end."""
+    """Some of a stream's documents, one after another."""
 
     ids: np.ndarray
     offsets: np.ndarray
 
     @classmethod
     def of(cls, documents: Documents, every: int) -> Part:
-        """Take the first document of every so many: spread over the whole stream, and part of every larger part."""
+        """Take the first of each *every* documents: evenly spaced over the stream."""
         starts, ends = documents.offsets[:-1:every], documents.offsets[1::every]
         pieces = [np.asarray(documents.ids[a:b]) for a, b in zip(starts, ends, strict=True)]
         return cls(np.concatenate([documents.ids[:0], *pieces]), np.cumsum([0, *map(len, pieces)]))
@@ -82,21 +85,21 @@ def compare(
     every: Sequence[int] = (1,),
     report: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Fit every method at every order on every amount of text, with the parameters that it finds itself.
+    """Fit every method at every order on every amount of text; methods choose their own parameters.
 
     Args:
-        train: Training documents; their order should have nothing to do with what is in them.
-        validation: Chooses parameters where a method has some to choose.
-        test: Measures. None measures on *validation*, which flatters the methods that chose on it.
+        train: Training documents; their order should not depend on their content.
+        validation: Text for the methods that tune parameters.
+        test: Text to measure on. None measures on *validation*, where tuned methods look better than they are.
         vocabulary_size: V.
         given: Ids that are never predicted.
         methods: Names of `models.specs.Smoothing`.
         orders: N of each model, 1 to 6.
-        every: Amounts of text: 1 is all documents, 16 one document of sixteen.
-        report: Called with each row when it is known.
+        every: Amounts of text: 1 is all documents, 16 one document in sixteen.
+        report: Function called with each row when it is known.
 
     Returns:
-        The rows, by amount, order and method, in the orders given.
+        The rows, by amount, order and method, in the given sequence.
 
     Raises:
         ModelError: A method or order does not exist, an amount is below 1, or there is no held-out token.

@@ -1,9 +1,10 @@
-"""Who does the shards of a step: threads of this process, unless the caller knows something larger.
+"""Run the shards of a step in parallel: in threads of this process, or by another engine that the caller gives.
 
-A step is a pure function of a shard's number, with the arrays that it reads bound to it (`functools.partial`), and a
-function that puts a shard's result in its place. Shards know nothing of each other, so an engine may do them in any
-order, anywhere, and more than once. Whatever the engine, the results are the same to the bit: workers only sort, add,
-multiply and divide; logarithms, which differ in the last place between processors, are taken where results are placed.
+A step consists of two functions. The first is a pure function of a shard's number, with the arrays that it reads bound
+to it (`functools.partial`). The second puts a shard's result in its place. Shards are independent, so an engine may run
+them in any order, on any machine, and more than once. All engines give the same results to the bit: workers only sort,
+add, multiply and divide. Logarithms differ in the last digit between processors, so they are computed in this process,
+where results are placed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from .counting.threads import THREADS, side_by_side
 
 
 class Engine(Protocol):
-    """Does shards."""
+    """An executor of shards."""
 
     def share(self, array: np.ndarray) -> np.ndarray:
-        """Return the array in a form that all workers can read, step after step; nobody may write to either any more.
+        """Return the array in a form that all workers can read in several steps; do not write to either of them later.
 
-        What is bound to one step only need not be shared: an engine shares it for the time of the step.
+        An array that is bound to one step only need not be shared: the engine shares it during the step.
         """
         ...
 
@@ -31,16 +32,16 @@ class Engine(Protocol):
         """Call `place(shard, work(shard))` for every shard; *work* anywhere, *place* in this process.
 
         Raises:
-            ModelError: The engine broke down.
+            ModelError: The engine failed.
         """
         ...
 
 
 class Threads:
-    """Threads of this process; numpy lets other threads run while it sorts and adds.
+    """An engine of threads in this process; numpy lets other threads run while it sorts and adds.
 
     Args:
-        threads: How many; None for `threads.THREADS`.
+        threads: Number of threads; None for `threads.THREADS`.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -51,7 +52,7 @@ class Threads:
         return array
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
-        """Do and place every shard, both in the same thread."""
+        """Compute and place every shard, both in the same thread."""
         for _ in side_by_side(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
             pass
         give_back()

@@ -1,4 +1,4 @@
-"""From counts to the tables of a model: estimate by the method that is asked for, drop what is rare, prune the rest."""
+"""Fit the tables of a model from counts: estimate by the chosen method, drop rare n-grams, prune by entropy."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ from .smoothing.methods import SCORES_ONLY, estimate
 from .tables import FLOATS, Precision, Tables
 
 ENTROPY_BYTES = 70
-"""Bytes that pruning by entropy takes per n-gram."""
+"""Bytes that pruning by entropy needs per n-gram."""
 
 
 class Fitted(NamedTuple):
-    """`tables`; `ids`, the old id of each new one (all of them where no word is dropped); the `estimate` they are from.
+    """The fitted model.
 
-    The estimate has an entry for every counted n-gram, and the discounts.
+    Attributes:
+        tables: The tables of the model.
+        ids: The old id of each new id (all ids if no word was dropped).
+        estimate: The estimate behind the tables, with an entry for every counted n-gram, and the discounts.
     """
 
     tables: Tables
@@ -50,29 +53,33 @@ def fit_tables(
     engine: Engine | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> Fitted:
-    """Estimate the model of a spec without the n-grams that are too rare or make too little difference.
+    """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
 
-    Pruned by count, Kneser–Ney is `lmplz`'s with `--prune`, to the last digit where the spec says so. The other methods
-    give their probabilities to what is kept, back-off weights are computed anew, and every word stays (threshold 0).
+    Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit with `kenlm_exact`. With the other
+    methods, kept n-grams keep their probabilities, back-off weights are computed again, and every word stays (threshold
+    0). Stupid back-off keeps its weights and may drop words.
 
-    Where the counts lie in files (`memory_limit` of `counts.count_ngrams`), so do the tables: memory then holds the
-    numbers of two orders, within the limit, and they are the same tables. Pruning by entropy alone works in memory; it
-    is refused where it would not fit.
+    If the counts are in temporary files (`memory_limit` of `counts.count_ngrams`), the tables are too: then memory only
+    holds the numbers of two orders, within the limit, and the tables are the same. Only pruning by entropy works in
+    memory; it is refused if it does not fit.
 
     Args:
-        prune: Thresholds per order, see `pruning.thresholds`; none keep everything.
-        entropy: Threshold of `entropy_pruning.prune_by_entropy`, which comes second; 0 keeps everything.
-        held_out: For the methods that tune themselves.
+        counts: Counts of the training text.
+        spec: Smoothing method and its parameters.
+        prune: Thresholds per order, see `pruning/prune.py`; empty keeps everything.
+        entropy: Threshold of `relative_entropy.prune_by_entropy`, which comes second; 0 keeps everything.
+        held_out: Held-out text for the methods that tune parameters.
         padded_vocabulary: See `kneser_ney.estimate`.
-        precision: "single" rounds the estimate as files of single precision do, and takes half the memory.
-        threads: How many to use; None for `threads.THREADS`.
-        engine: Does the estimation of Kneser–Ney, in blocks, instead of threads; other methods stay in this process.
+        precision: "single" rounds the estimate as files of single precision do, and needs half the memory.
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor of the estimation of Kneser–Ney, in blocks, instead of threads; other methods stay in this
+            process.
         allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
 
     Raises:
-        ModelError: Thresholds that are not allowed; words to be dropped, or a vocabulary to be padded or limited, by
-            another method than Kneser–Ney; scores that are no probabilities to be pruned by entropy; entropy pruning
-            beyond the memory limit (with the bytes that it needs). Kind "input".
+        ModelError: Thresholds are not allowed; a method that cannot drop, pad or limit words should do so; stupid
+            back-off or a padded vocabulary is combined with entropy pruning; entropy pruning needs more than the memory
+            limit (with the bytes that it needs). Kind "input".
     """
     kept = _kept(counts, prune, allowed_V)
     if entropy and (spec.smoothing in SCORES_ONLY or padded_vocabulary):
@@ -108,7 +115,7 @@ def fit_tables(
 def _kept(
     counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
 ) -> tuple[np.ndarray, ...] | None:
-    """Return which n-grams stay by their counts and their words; None where all do."""
+    """Return which n-grams stay by their counts and their words; None if all stay."""
     kept = kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None
     if allowed_V is None:
         return kept
@@ -121,7 +128,7 @@ def _kept(
 
 
 def _rounded(tables: Tables, precision: Precision, shelf: Shelf) -> Tables:
-    """Return the tables with numbers of this precision, block by block where they lie on a shelf."""
+    """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
     if shelf.folder is None or tables.precision == precision:
         return tables.to(precision)
     return replace(

@@ -1,10 +1,10 @@
-"""The n-gram language model, of any smoothing method, behind the contract of `models/base.py`.
+"""Implement the n-gram language model, for any smoothing method, with the interface of `models/base.py`.
 
     p(w | h) = p of the n-gram `h w` if it was seen, otherwise γ(h) p(w | h'),   h' = h without its first word
 
 A context h that was never seen has γ = 1. The recursion ends at the unigrams, which cover the whole vocabulary.
-Which method p and γ come from only `smoothing.py` knows; of stupid back-off they are scores that rank words, and
-everything that would take them for probabilities is refused.
+Only `smoothing/methods.py` depends on the method behind p and γ. With stupid back-off they are scores that rank words,
+not probabilities, so methods that need probabilities raise `ModelError`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NGramState:
-    """What an n-gram model remembers: the last N − 1 ids of each stream since its last given token, (B, N − 1) int64.
+    """The state of an n-gram model: the last N − 1 ids of each stream from its last given token on, (B, N − 1) int64.
 
-    NONE fills the place of tokens that were not read, or lie before a begin token. The newest id is last.
+    NONE fills the places of tokens that were not read or are before a begin token. The newest id is last.
     """
 
     context_BK: np.ndarray
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
+        """Return the state of the chosen streams, in the given order; a row may be chosen more than once."""
         return type(self)(self.context_BK[np.asarray(rows, np.int64)])
 
     @classmethod
@@ -55,11 +55,11 @@ class NGramState:
 
 
 class NGramLM:
-    """A back-off n-gram model: packed tables, and the two questions of the contract, `step` and `score`.
+    """A back-off n-gram model: packed tables with the methods `step` and `score` of the interface.
 
     Args:
         tables: log p and back-off weights.
-        normalised: False: the numbers in the tables are scores (stupid back-off), not probabilities. `step` then
+        normalised: False: the numbers in the tables are scores (stupid back-off), not probabilities. Then `step`
             returns log scores to rank words by; `score` and `distribution` raise ModelError.
     """
 
@@ -84,10 +84,10 @@ class NGramLM:
         """Estimate a model.
 
         Args:
-            counts: Of the training text, of 1 to 6 orders.
-            smoothing: Its method; this and all options are those of `NGramSpec`.
+            counts: Counts of the training text, of 1 to 6 orders.
+            smoothing: Smoothing method; this and all options are those of `NGramSpec`.
             kenlm_exact, fallback, options: As in `NGramSpec`, which has more (`k`, `cut`, `prune`, …).
-            held_out: Text on which methods that have something to tune do so.
+            held_out: Text for the methods that tune parameters.
 
         Raises:
             ModelError: An option is unknown or out of its range; kind "input".
@@ -102,22 +102,22 @@ class NGramLM:
 
     @property
     def order(self) -> int:
-        """N, the longest n-gram."""
+        """Length N of the longest n-gram."""
         return self.tables.order
 
     def start(self, batch: int) -> NGramState:
-        """Return the state of *batch* streams before their first token: no context at all."""
+        """Return the state of *batch* streams before their first token: empty contexts."""
         return NGramState(np.full((batch, self.order - 1), NONE, np.int64))
 
     def step(self, ids_B: np.ndarray, state: NGramState) -> tuple[torch.Tensor, NGramState]:
         """Read one token of each stream; return logp_BV (float32, CPU) of the next one, and the new state.
 
-        Of a model that is not `normalised` these are log scores: good for ranking, and sum to anything.
+        If the model is not `normalised`, these are log scores for ranking, which do not sum to 1.
 
         Raises:
-            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+            ModelError: An id is outside the vocabulary, or the batch size is not that of the state.
         """
-        import torch  # only here: fitting and scoring start seconds earlier without
+        import torch  # only here: without it, fitting and scoring start seconds earlier
 
         state = self.read(np.asarray(ids_B)[:, None], state)
         return torch.from_numpy(self._next(state, np.float32)), state
@@ -126,17 +126,17 @@ class NGramLM:
         """Read T tokens of each stream without scoring them; return the state after them.
 
         Raises:
-            ModelError: An id is outside the vocabulary, or the batch is not the state's.
+            ModelError: An id is outside the vocabulary, or the batch size is not that of the state.
         """
         return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
 
     def score(self, ids_BT: np.ndarray, state: NGramState) -> tuple[np.ndarray, NGramState]:
         """Read T tokens of each stream; return −log p of each in nats (B, T) float64, and the state after them.
 
-        Given tokens have 0 nats. Work and memory grow with B · T only.
+        Given tokens have 0 nats. Time and memory grow only with B · T.
 
         Raises:
-            ModelError: An id is outside the vocabulary, the batch is not the state's, or the model has no
+            ModelError: An id is outside the vocabulary, the batch size is not that of the state, or the model has no
                 probabilities (stupid back-off).
         """
         self._require_probabilities()
@@ -169,12 +169,12 @@ class NGramLM:
     def _next(self, state: NGramState, dtype: type) -> np.ndarray:
         """Return log p (or log scores) of the next token, (B, V).
 
-        From the unigrams up: what shorter contexts say, times all longer back-off weights, with the followers of each
-        longer context written over it.
+        Start with the unigrams times the back-off weights of all longer contexts. Then overwrite the entries of the
+        followers of each longer context.
         """
         contexts = self.contexts(state)
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
-        # remaining[k]: back-off weights of all contexts longer than those of order k + 1
+        # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
         remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
         out_BV: np.ndarray = np.empty((len(state.context_BK), self.vocabulary_size), dtype)
         np.add(self.tables.logp[0], remaining[0][:, None], out=out_BV, casting="same_kind")
@@ -189,12 +189,12 @@ class NGramLM:
     def contexts(self, state: NGramState) -> list[np.ndarray]:
         """Return the rows of the contexts of 1, 2, … N − 1 tokens before the next token, each (B,) int64.
 
-        NONE where a context was never seen. In `tables`, a row leads to the context's back-off weight (`backoff`) and
-        to the n-grams that continue it (`followers`).
+        NONE if a context was never seen. In `tables`, the row is the index of the context's back-off weight (`backoff`)
+        and of the n-grams that continue it (`followers`).
         """
         if self.order == 1:
             return []
-        if (known := self._looked_up) and known[0] is state:  # a mixture asks again, right after the step
+        if (known := self._looked_up) and known[0] is state:  # a mixture calls again, right after the step
             return known[1]
         context_BK = state.context_BK
         ids_BL = apart(context_BK)
@@ -209,7 +209,7 @@ class NGramLM:
 
     @classmethod
     def load(cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu") -> NGramLM:
-        """Open a saved model, memory-mapped; it runs on the CPU whatever *device* says.
+        """Open a saved model, memory-mapped; it runs on the CPU, and *device* has no effect.
 
         Raises:
             ModelError: Files are missing, damaged, or do not fit the spec or the vocabulary; kind "bundle".
@@ -228,14 +228,15 @@ class NGramLM:
     ) -> FitResult:
         """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
 
-        The summary: seconds, tokens, bytes of the tables, everything of `smoothing.figures` (n-grams per order that
-        were kept and pruned, counts of counts, the method's parameters, which orders took which fallback), share of
-        validation tokens whose n-gram is unseen in the training text, validation nats and perplexity per scored token,
-        and the number of validation tokens with probability 0: one is enough to make nats and perplexity infinite, as
-        maximum likelihood's are. A model without probabilities (stupid back-off) has neither nats nor perplexity.
-        Methods of `smoothing.TUNED` choose their parameters on *validation*: there, their perplexity flatters.
+        The summary has seconds, tokens, number of parameters, bytes of the tables, and everything of
+        `smoothing.methods.figures`: n-grams per order that were kept and pruned, counts of counts, the method's
+        parameters, and which orders took which fallback. It also has the share of validation tokens whose n-gram is
+        unseen in training, validation nats and perplexity per scored token, and the number of validation tokens with
+        probability 0. A single one makes nats and perplexity infinite, as often with maximum likelihood. A model
+        without probabilities (stupid back-off) has no nats and no perplexity. Methods of `smoothing.methods.TUNED`
+        choose their parameters on *validation*, so their perplexity there is slightly too low.
         """
-        from ..tokens.vocabulary import GIVEN  # only here: models of lines start earlier without tokenisers
+        from ..tokens.vocabulary import GIVEN  # only here: without tokenizers, models of lines start earlier
 
         train.require(vocabulary)
         validation.require(vocabulary)
@@ -263,7 +264,7 @@ class NGramLM:
         return ids_BT
 
     def _after(self, ids_BL: np.ndarray) -> NGramState:
-        """Return the last N − 1 ids, with NONE for those before a given token: a begin hides what was before it."""
+        """Return the last N − 1 ids, with NONE for ids before a given token, because no context crosses a begin."""
         context_BK = ids_BL[:, ids_BL.shape[1] - (self.order - 1) :].copy()
         given_BK = self._given_V[context_BK] & (context_BK != NONE)
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
@@ -272,7 +273,7 @@ class NGramLM:
 
 
 def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
-    """Return log γ of each context, 0 for one that was never seen; (B,) float64."""
+    """Return log γ of each context, 0 for a context that was never seen; (B,) float64."""
     weight_B = np.zeros(len(context_B))
     known_B = context_B != NONE
     weight_B[known_B] = backoff_M[context_B[known_B]]
@@ -290,7 +291,7 @@ def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> d
 
 
 def _journal(context: FitContext, tokens: int, summary: dict[str, float]) -> None:
-    """Write the one line that this fit has to say, for terminal and tracking; a rerun replaces it."""
+    """Write the one progress line of this fit, for terminal and tracking; a rerun replaces it."""
     names = ("validation/nats", "validation/perplexity", "tokens_per_second")
     line = {"step": tokens} | {name: summary[name] for name in names if name in summary}
     context.work.mkdir(parents=True, exist_ok=True)

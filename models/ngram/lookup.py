@@ -1,9 +1,9 @@
-"""Finding n-grams by number: an n-gram is the row of its context and its last word.
+"""Look up n-grams by number: the row of the context and the id of the last word.
 
-Order by order, every n-gram that was seen has a row. The n-gram `h w` of order k is found through row(h), the row of
-its context h at order k − 1 (at order 1 the row is the word's id itself): the rows of all n-grams that continue h lie
-side by side, sorted by their last word, so a binary search among these few words finds `h w`; no strings, no
-dictionaries. The number in which this is packed while counting is the key `row(h) · V + w`.
+In each order, every n-gram that was seen has a row. The n-gram `h w` of order k is found through row(h), the row of its
+context h at order k − 1 (at order 1 the row is the word's id). The rows of all n-grams that continue h are next to each
+other, sorted by their last word. So a binary search among these few words finds `h w`, without strings or dictionaries.
+The key of an n-gram is both numbers in one: `row(h) · V + w`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 NONE = -1
-"""Row of an n-gram that was never seen, and id of "no token here"."""
+"""Row of an n-gram that was never seen, and id of a place without a token."""
 
 _SORTING_PAYS = 512
 _FEW = 8
@@ -27,7 +27,7 @@ class Followers:
     """The M n-grams of one order, grouped by their context.
 
     Args:
-        word_M: Last word of each n-gram; ascending among those of one context.
+        word_M: Last word of each n-gram; ascending within one context.
         first_C: The n-grams with context c are rows first_C[c] … first_C[c + 1] − 1; one entry more than contexts.
     """
 
@@ -36,7 +36,7 @@ class Followers:
 
     @classmethod
     def from_keys(cls, keys_M: np.ndarray, contexts: int, vocabulary_size: int) -> Self:
-        """Take sorted keys apart; *contexts* is the number of n-grams of the order below."""
+        """Build from sorted keys; *contexts* is the number of n-grams of the order below."""
         word_M: np.ndarray = np.empty(len(keys_M), word_type(vocabulary_size))
         first_C: np.ndarray = np.zeros(contexts + 1, row_type(len(keys_M)))
         for at in range(0, len(keys_M), _BLOCK):
@@ -50,7 +50,7 @@ class Followers:
         return len(self.word_M)
 
     def contexts(self, row_Q: np.ndarray | None = None) -> np.ndarray:
-        """Return the row, at the order below, of the context of each n-gram, or of those in the rows given; int64."""
+        """Return the row, at the order below, of the context of each n-gram, or of the given rows only; int64."""
         if row_Q is None:
             return np.repeat(np.arange(len(self.first_C) - 1), np.diff(self.first_C).astype(np.int64))
         return np.searchsorted(self.first_C, row_Q.astype(self.first_C.dtype), side="right") - 1
@@ -67,13 +67,13 @@ class Followers:
         return slice(*self.first_C[context : context + 2].tolist())
 
     def span(self, context_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first row that continues each context, and how many do; (Q,) signed integers."""
+        """Return the first row that continues each context, and the number of such rows; (Q,) signed integers."""
         kind = signed_type(len(self))
         first_Q: np.ndarray = self.first_C.take(context_Q).astype(kind)
         return first_Q, self.first_C.take(context_Q + 1).astype(kind) - first_Q
 
     def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
-        """Return the row of each n-gram, given the row of its context and its last word; NONE where it is absent."""
+        """Return the row of each n-gram, given the row of its context and its last word; NONE if it is absent."""
         word_Q = word_Q.astype(self.word_M.dtype, copy=False)
         if len(context_Q) <= _FEW:
             found = [self._find_one(int(context), word) for context, word in zip(context_Q, word_Q, strict=True)]
@@ -81,8 +81,8 @@ class Followers:
         if len(self) == 0:
             return np.full(len(context_Q), NONE, np.int64)
         first_Q, number_Q = self.span(context_Q)
-        # Of the ascending words of a context, at most w are below w: few candidates are left to frequent words, whose
-        # ids are small.
+        # The words of a context ascend, so at most w of them are below w: frequent words, whose ids are small, have few
+        # candidates.
         number_Q = np.minimum(number_Q, word_Q.astype(number_Q.dtype) + 1)
         row_Q = self._search(word_Q, first_Q, number_Q)
         row_Q[(number_Q == 0) | (self.word_M.take(row_Q, mode="clip") != word_Q)] = NONE
@@ -96,8 +96,8 @@ class Followers:
     def _search(self, word_Q: np.ndarray, first_Q: np.ndarray, number_Q: np.ndarray) -> np.ndarray:
         """Return, among number_Q rows from first_Q on, the last one whose word is not above word_Q (or the first row).
 
-        A binary search of all queries at once: each step halves the rows that are left to each. Most contexts have
-        few followers; when most queries are down to one row, the search goes on without them.
+        This is a binary search of all queries at once: each step halves the candidate rows of each query. Most contexts
+        have few followers, so when most queries have only one row left, the search continues without these queries.
         """
         row_Q, open_P = first_Q, np.arange(len(first_Q))
         while len(open_P) and int(number_Q.max()) > 1:
@@ -113,10 +113,10 @@ class Followers:
 
 
 def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted key among the sorted *keys_M*, NONE where it is absent; (Q,) int64.
+    """Return the row of each wanted key among the sorted *keys_M*, NONE if it is absent; (Q,) int64.
 
-    Many queries are sorted first: neighbouring searches then touch neighbouring memory, which is what makes a binary
-    search in tens of millions of keys fast.
+    Many queries are sorted first: then consecutive searches read neighbouring memory, which makes a binary search in
+    tens of millions of keys fast.
     """
     rows_Q = np.full(len(wanted_Q), NONE, np.int64)
     if len(keys_M) == 0 or len(wanted_Q) == 0:
@@ -133,34 +133,34 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
 
 
 def word_type(vocabulary_size: int) -> type:
-    """Return the integer type that holds ids 0 … V − 1."""
+    """Return the integer type for ids 0 … V − 1."""
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
 
 
 def row_type(ngrams: int) -> type:
-    """Return the integer type that holds the numbers 0 … M."""
+    """Return the integer type for the numbers 0 … M."""
     return np.uint32 if ngrams < 1 << 32 else np.uint64
 
 
 def signed_type(ngrams: int) -> type:
-    """Return the integer type for rows that are computed with: it holds NONE too."""
+    """Return the signed integer type for calculations with rows, which can also hold NONE."""
     return np.int32 if ngrams < 1 << 31 else np.int64
 
 
 def follow(ids_T: np.ndarray, orders: Sequence[Followers]) -> Iterator[np.ndarray]:
-    """Follow a token sequence through the tables, one order after another, from order 2 on.
+    """Look up all n-grams of a token sequence in the tables, one order after another, from order 2 on.
 
     Args:
-        ids_T: Token ids; NONE stands for "no token", and no n-gram crosses it. Nothing counted crosses a document's
-            begin, so chains of rows end there by themselves.
+        ids_T: Token ids; NONE means "no token", and no n-gram crosses it. No counted n-gram crosses a document's begin,
+            so none is found there.
         orders: The n-grams of orders 2, 3, …
 
     Yields:
-        For each order k: row_T, the row of the k-gram that ends at each position; NONE where it was never seen.
+        For each order k: row_T, the row of the k-gram that ends at each position; NONE if it was never seen.
     """
     row_T: np.ndarray = ids_T.astype(signed_type(max(map(len, orders), default=0)), copy=False)
     for order in orders:
-        # An n-gram can only have been seen if both its context and its suffix were: neither number is negative.
+        # An n-gram can only have been seen if its context and its suffix were seen: then neither row is negative.
         at_P = np.flatnonzero((row_T[:-1] | row_T[1:]) >= 0)
         row_P = order.find(row_T.take(at_P), ids_T.take(at_P + 1))
         row_T = np.full_like(row_T, NONE)
@@ -169,7 +169,7 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers]) -> Iterator[np.ndarra
 
 
 def apart(ids_BL: np.ndarray) -> np.ndarray:
-    """Return the sequences with NONE before each, so that they can be laid end to end."""
+    """Return the sequences with NONE before each, so that they can be concatenated."""
     return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)
 
 
@@ -178,13 +178,14 @@ def log_probabilities(
 ) -> np.ndarray:
     """Return log p of every token after all tokens before it, (T,) float64; 0 where there is no token.
 
-    The longest n-gram that ends at a token and was seen gives its p; every longer context that was seen charges its
-    back-off weight.
+    p comes from the longest seen n-gram that ends at the token, times the back-off weight of every longer context that
+    was seen.
 
     Args:
         ids_T: Token ids, NONE between sequences.
-        logp: Per order 1 … N.
-        backoff: Per order 1 … N − 1.
+        orders: The n-grams of orders 2 … N.
+        logp: Log-probabilities per order 1 … N.
+        backoff: Logarithms of back-off weights per order 1 … N − 1.
     """
     logp_T = np.zeros(len(ids_T))
     row_T = ids_T.astype(np.int32)

@@ -1,4 +1,4 @@
-"""Measuring a language model on a stream, scored as one long row: every document's begin resets the context."""
+"""Measure a language model on a stream, scored as one long row: every document's begin resets the context."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from ..base import LanguageModel
 
 CHUNK = 1 << 16
-"""Tokens scored at a time: what is computed on them stays in the processor's cache."""
+"""Number of tokens scored at a time: small enough for the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a text costs.
+    """The scores of a text.
 
     Args:
         known_nats: −Σ log p over the known tokens.
-        oov_nats: The same over the unknown words.
-        tokens: All that are predicted: words and ends of documents.
-        oov: Unknown words.
-        impossible: Tokens to which the model gave probability 0.
+        oov_nats: −Σ log p over the unknown words.
+        tokens: Number of predicted tokens: words and ends of documents.
+        oov: Number of unknown words.
+        impossible: Number of tokens to which the model gave probability 0.
     """
 
     known_nats: float
@@ -33,17 +33,17 @@ class Scores:
 
     @property
     def nats(self) -> float:
-        """−Σ log p over all tokens."""
+        """Total −Σ log p over all tokens."""
         return self.known_nats + self.oov_nats
 
     @property
     def perplexity(self) -> float:
-        """Per token, unknown words included; NaN without any token."""
+        """Perplexity per token, unknown words included; NaN without any token."""
         return _perplexity(self.nats, self.tokens)
 
     @property
     def perplexity_without_oov(self) -> float:
-        """Per known token; NaN without any."""
+        """Perplexity per known token; NaN without any."""
         return _perplexity(self.known_nats, self.tokens - self.oov)
 
 
@@ -54,13 +54,13 @@ def _perplexity(nats: float, tokens: int) -> float:
 def total(
     ids_T: np.ndarray, pieces: Iterable[np.ndarray], given: Collection[int], unknown: int | None = None
 ) -> Scores:
-    """Add up what a text costs, piece by piece.
+    """Add up the scores of a text, piece by piece.
 
     Args:
         ids_T: The text.
-        pieces: Nats of its ids, in their order, 0 where an id is given.
+        pieces: Nats of its ids, in their order, 0 for given ids.
         given: Ids that are never predicted.
-        unknown: Id of unknown words; None where there is none.
+        unknown: Id of unknown words; None if there is none.
     """
     known_nats, oov_nats, oov, impossible, first = 0.0, 0.0, 0, 0, 0
     for nats_T in pieces:
@@ -76,7 +76,7 @@ def total(
 
 
 def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
-    """Score one long row of ids piece by piece; yields nats, (at most *chunk*,) float64 each."""
+    """Score one long row of ids piece by piece; yield the nats of each piece, (at most *chunk*,) float64."""
     state = model.start(1)
     for first in range(0, len(ids_T), chunk):
         nats_1T, state = model.score(np.asarray(ids_T[first : first + chunk])[None], state)
@@ -84,11 +84,11 @@ def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = CHUNK) ->
 
 
 def measure(model: LanguageModel, ids_T: np.ndarray, given: Collection[int]) -> dict[str, float]:
-    """Return `tokens` (those that are predicted), mean `nats`, `perplexity`, and `zero_probability_events`.
+    """Return `tokens` (number of predicted tokens), mean `nats`, `perplexity`, and `zero_probability_events`.
 
-    The last is the number of tokens to which the model gave probability 0. One is enough to make nats and perplexity
-    infinite, and so they are returned: leaving such tokens out would reward a model for calling them impossible.
-    Without tokens there are only the two counts.
+    The last is the number of tokens to which the model gave probability 0. A single one makes nats and perplexity
+    infinite, and infinity is returned: to leave such tokens out would reward a model for giving probability 0.
+    Without tokens only the two counts are returned.
     """
     scores = total(ids_T, score_chunks(model, ids_T), given)
     found: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}

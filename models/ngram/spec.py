@@ -1,4 +1,4 @@
-"""Options of an n-gram model; read without numpy or torch, as all of `models/specs.py`, which hands them on."""
+"""Define the options of an n-gram model; must not import numpy or torch, like `models/specs.py`, which exports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Smoothing = Literal[
     "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
     "kneser_ney", "modified_kneser_ney", "stupid_backoff",
 ]  # fmt: skip
-"""How an n-gram model deals with what was never seen; the methods are explained in `models/ngram/`."""
+"""Names of the smoothing methods; each is explained in its module in `models/ngram/smoothing/`."""
 PARAMETERS_OF: dict[str, tuple[str, ...]] = {
     "k": ("add_k",),
     "weights": ("jelinek_mercer",),
@@ -23,12 +23,12 @@ PARAMETERS_OF: dict[str, tuple[str, ...]] = {
     "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
     "interpolate_unigrams": ("modified_kneser_ney", "kneser_ney"),
 }
-"""Methods that a parameter of `NGramSpec` is for; with others it is refused away from its default."""
+"""Parameter of `NGramSpec` → methods that use it; with other methods only its default is accepted."""
 
 
 @dataclass(frozen=True)
 class NGramSpec:
-    """N-gram model.
+    """Options of an n-gram model.
 
     Args:
         name: Shown in tables; not part of the model's identity.
@@ -37,20 +37,21 @@ class NGramSpec:
         smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one), the best ones; the other
             classical methods, for comparison: "absolute_discounting", "witten_bell", "jelinek_mercer", "katz",
             "add_k", "maximum_likelihood" (infinite perplexity), "stupid_backoff" (scores that rank, no perplexity).
-        kenlm_exact: Kneser–Ney: reproduce lmplz's counts of counts to the last digit, its end-of-stream quirk included.
+        kenlm_exact: Kneser–Ney: reproduce lmplz's counts of counts to the last digit, with its end-of-stream quirk.
         fallback: Discounts (D1, D2, D3+) of an order whose counts of counts do not determine them; methods with one
             discount take D1.
-        k: Of add_k: imagined occurrences of every word, 1 is Laplace's; None chooses on validation text.
-        weights: Of jelinek_mercer: λ of orders 1 … N; None tunes them on validation text.
-        discounts: Of absolute_discounting: D of orders 1 … N; None takes them from the counts of counts.
-        cut: Of katz: the largest count that is discounted.
-        alpha: Of stupid_backoff: the factor for every word of context dropped.
-        prune: Count thresholds per order, the last one repeated: n-grams that occurred at most so often are left out,
-            as `lmplz --prune` does. That of order 1 is 0, for which words a model knows its vocabulary decides.
-        entropy: Then every n-gram that raises the perplexity by less than the factor 1 + this is left out (1e-8 is
-            gentle, 1e-6 strong); 0 keeps all.
-        interpolate_unigrams: Kneser–Ney: what the discounts of the unigrams took is shared equally among all entries;
-            false gives it all to `<unk>`, as SRILM and `lmplz --interpolate_unigrams 0` do.
+        k: For add_k: added count of every word, 1 is Laplace's; None chooses on validation text.
+        weights: For jelinek_mercer: λ of orders 1 … N; None tunes them on validation text.
+        discounts: For absolute_discounting: D of orders 1 … N; None takes them from the counts of counts.
+        cut: For katz: the largest count that is discounted.
+        alpha: For stupid_backoff: the factor for every dropped word of context.
+        prune: Count thresholds per order, the last one repeated: n-grams with this count or less are dropped, as
+            `lmplz --prune` does. The threshold of order 1 must be 0, because the vocabulary decides which words the
+            model knows.
+        entropy: After that, drop every n-gram that raises the perplexity by less than the factor 1 + this (1e-8 drops
+            few, 1e-6 many); 0 keeps all.
+        interpolate_unigrams: Kneser–Ney: share the discounted probability of the unigrams equally among all entries;
+            false gives all of it to `<unk>`, as SRILM and `lmplz --interpolate_unigrams 0` do.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -88,7 +89,7 @@ class NGramSpec:
 
     @property
     def idle(self) -> dict[str, str]:
-        """Options without a part beside the others, and where they have one."""
+        """Options that have no effect with the current method, and where they take effect."""
         others = {name: methods for name, methods in PARAMETERS_OF.items() if self.smoothing not in methods}
         return {name: one_of("smoothing", methods) for name, methods in others.items()}
 

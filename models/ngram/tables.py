@@ -1,15 +1,15 @@
-"""An n-gram model as arrays: what is on disk, in memory and looked things up in.
+"""Store an n-gram model as arrays, the same on disk and in memory.
 
-Per order k: the last words of its n-grams and where each context's begin (order 2 and up; see `lookup.Followers`),
-natural-log probabilities, and back-off weights (below the highest order). Files are plain `.npy`, opened as memory
-maps: a model that is larger than memory can be asked, it opens at once, and processes share its pages.
+Per order k: the last words of its n-grams and where each context's n-grams begin (order 2 and up; see
+`lookup.Followers`), natural-log probabilities, and back-off weights (below the highest order). Files are plain `.npy`,
+opened as memory maps: a model may be larger than memory, it opens at once, and processes share its pages.
 
     bytes per n-gram     middle orders     highest order
     "single"             14 or 16          6 or 8
     "double"             22 or 24          10 or 12        the smaller one up to 65,536 words
 
-"double" holds what was estimated: every context sums to 1 within 1e-9. "single" is what ARPA files and KenLM hold:
-log10 p within 1e-6.
+"double" is the precision of the estimate: every context sums to 1 within 1e-9. "single" is the precision of ARPA files
+and KenLM: log10 p within 1e-6.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .smoothing.estimate import Estimate
 FORMAT = 2
 FACTS = "ngram.json"
 ARRAY = re.compile(r"(logp|backoff|words|first|keys)_\d+(\.part)?\.npy")
-"""Names of the files that arrays are in."""
+"""Names of the files of arrays."""
 Precision = Literal["single", "double"]
 _SHORT, _PLACES = 1 << 14, 32
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
@@ -44,9 +44,9 @@ class Tables:
     """The arrays of a back-off model of order N.
 
     Args:
-        followers: Of orders 2 … N: followers[k - 2], the n-grams by context and last word.
-        logp: Of orders 1 … N: logp[k - 1], float64 or float32, nats. At order 1 one entry per id, −inf for given ids.
-        backoff: Of orders 1 … N − 1: backoff[k - 1], of the same type, log γ; 0 where nothing longer was seen.
+        followers: For orders 2 … N: followers[k - 2], the n-grams by context and last word.
+        logp: For orders 1 … N: logp[k - 1], float64 or float32, nats. At order 1 one entry per id, −inf for given ids.
+        backoff: For orders 1 … N − 1: backoff[k - 1], same type, log γ; 0 if no longer n-gram was seen.
         vocabulary_size: V.
         given: Ids that are never predicted.
     """
@@ -66,7 +66,7 @@ class Tables:
         vocabulary_size: int,
         given: Sequence[int],
     ) -> Self:
-        """Make tables of n-grams as sorted keys, of orders 2 … N."""
+        """Build tables from the sorted keys of the n-grams of orders 2 … N."""
         followers = tuple(
             Followers.from_keys(keys_M, len(below), vocabulary_size) for keys_M, below in zip(keys, logp, strict=False)
         )
@@ -74,23 +74,23 @@ class Tables:
 
     @classmethod
     def pack(cls, counts: NGramCounts, estimate: Estimate) -> Self:
-        """Keep what scoring needs of the counts and an estimate made from them."""
+        """Build tables from counts and an estimate made from them, with only the arrays that scoring needs."""
         followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
         return cls(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
     @property
     def order(self) -> int:
-        """N, the longest n-gram."""
+        """Length N of the longest n-gram."""
         return len(self.logp)
 
     @property
     def precision(self) -> Precision:
-        """Whether numbers are float32 ("single") or float64 ("double")."""
+        """Precision of the numbers: float32 ("single") or float64 ("double")."""
         return "single" if self.logp[0].dtype == np.float32 else "double"
 
     @property
     def keys(self) -> tuple[np.ndarray, ...]:
-        """The sorted keys of orders 2 … N (see `lookup.py`), computed at every call."""
+        """The sorted keys of orders 2 … N (see `models/ngram/lookup.py`), computed at every access."""
         return tuple(followers.keys(self.vocabulary_size) for followers in self.followers)
 
     def contexts(self, order: int) -> np.ndarray:
@@ -123,16 +123,18 @@ class Tables:
         return named
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write one `.npy` per array into *folder* and, when all are there, `ngram.json`; what it held else stays.
+        """Write one `.npy` per array into *folder* and then `ngram.json`; files that are not of a model stay.
 
-        In blocks: of tables that lie in files (see `shelf.py`) no array is ever in memory as a whole. A folder that
-        others read or write meanwhile is `LineLM.save`'s to replace as a whole.
+        Arrays are written in blocks: if they are in temporary files (see `counting/array_allocator.py`), no array is
+        ever in memory as a whole. If other processes may read or write the folder at the same time, use `LineLM.save`,
+        which replaces the folder as a whole.
 
         Args:
-            precision: Of the numbers in the files; None leaves them as they are.
+            folder: Folder of the files; created if missing.
+            precision: Precision of the numbers in the files; None does not change it.
 
         Raises:
-            ModelError: The folder cannot be written, or is full; kind "disk".
+            ModelError: The folder cannot be written, or the disk is full; kind "disk".
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -146,19 +148,19 @@ class Tables:
         (folder / FACTS).unlink(missing_ok=True)
         try:
             for name, array in arrays.items():
-                # Under another name first: the tables may be maps of the very file that is written.
+                # Write under another name first: the tables may be memory maps of the file that is replaced.
                 part = folder / f"{name}.part.npy"
                 save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
                 part.replace(folder / f"{name}.npy")
         finally:
             for path in folder.glob("*.npy"):
                 if ARRAY.fullmatch(path.name) and path.name.removesuffix(".npy") not in arrays:
-                    path.unlink(missing_ok=True)  # of a longer model that was here, or not finished
+                    path.unlink(missing_ok=True)  # from a previous model of higher order, or not finished
         _write_facts(folder, self, precision or self.precision)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open what `save` wrote, memory-mapped. A folder of format 1 (keys instead of words) is converted in memory.
+        """Open tables that `save` wrote, memory-mapped. Format 1 (keys instead of words) is converted in memory.
 
         Raises:
             ModelError: A file is missing, damaged, or from a newer version; kind "bundle".
@@ -219,9 +221,9 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
 
 
 def _some(array: np.ndarray) -> np.ndarray:
-    """Return what is looked at when a file is opened: all of a short array, few places all over a long one.
+    """Return the entries to check when a file is opened: all of a short array, evenly spaced ones of a long array.
 
-    Each place may cost a read from the disk, and a model should open at once.
+    Each entry may cost a read from disk, and a model should open at once.
     """
     return array if len(array) <= _SHORT else array[:: len(array) // _PLACES]
 
@@ -234,5 +236,5 @@ def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
         raise ModelError(f"{path} is missing or damaged: {error}", kind="bundle") from error
     if array.shape != (length,) or array.dtype != dtype:
         raise ModelError(f"{path} holds {array.dtype} {array.shape}; expected {np.dtype(dtype)} ({length},)", "bundle")
-    # A plain view of the map: indexing np.memmap itself costs a Python call per access.
+    # Return a plain view of the map: indexing np.memmap itself costs a Python call per access.
     return array.view(np.ndarray)
