@@ -69,7 +69,8 @@ LONGEST = replace(
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
         "sentences": [
-            *product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7, 0.85, 1.0)),
+            *product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7)),
+            *product([LONG], (0.8, 0.9, 1.0, 1.2, 1.5)),
         ],
         "kaggle": [
             *product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)),
@@ -102,7 +103,7 @@ HEAD = 1_000
 """Entries of the head of the two-layer networks' softmax."""
 BATCHES = (64, 128, 256)
 """Of the networks whose speed is measured: the larger, the better a processor is used, and the fewer the updates."""
-SPEED_SECONDS = 20
+SPEED_SECONDS = 40
 HIDDEN_SIZES = (650, 640)
 """Cells of the two layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
