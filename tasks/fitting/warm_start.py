@@ -97,8 +97,9 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
-    if (own := _inputs_of(store_of(config), digest, spec, inputs)) is not None:
-        return Start(None, own.get(INPUT, ""), f"champion v{version.version} is this very fit")
+    own = _fit_of(store_of(config), digest, spec, inputs)
+    if own is not None and (not own.manifest["inputs"].get(INPUT) or _is_kept(config, own)):
+        return Start(None, own.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this very fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     return Start(folder, digest, f"from the weights of champion v{version.version}")
 
@@ -128,14 +129,19 @@ def _fresh(spec: ModelSpec, reason: str) -> Start:
     return Start(note=f"fresh: {reason}")
 
 
-def _inputs_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the inputs of the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
+def _is_kept(config: RunConfig, fit: Artifact) -> bool:
+    """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
+    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", fit.digest) is not None
+
+
+def _fit_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str, str]) -> Artifact | None:
+    """Return the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
     for fit in store.all("fit"):
         made, options = fit.manifest["inputs"], fit.manifest["options"]
         entry = fit.manifest["files"].get(WEIGHTS_FILE, {})
         same = {name: digest for name, digest in made.items() if name != INPUT} == dict(inputs)
         if entry.get("sha256") == weights and options == _as_stored(identity(spec)) and same:
-            return dict(made)
+            return fit
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +16,11 @@ import pytest
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
 from core.store import Artifact, sha256_of_file
-from models.specs import RecurrentSpec, TrainingSpec, to_dict
+from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.fitting.warm_start import Start, champion_vocabulary, starting_point
+from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point
+from tasks.stage import store_of
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
 
@@ -57,9 +58,9 @@ def champion(own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch
     return champion
 
 
-def begin(vocabulary: Vocabulary) -> Start:
+def begin(vocabulary: Vocabulary, settings: Sequence[str] = ()) -> Start:
     artifact = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": vocabulary.digest}})
-    return starting_point(load_config("small"), SPEC, artifact, {})
+    return starting_point(load_config("small", list(settings)), SPEC, artifact, {})
 
 
 def kept() -> Path | None:
@@ -71,6 +72,30 @@ def test_a_whole_champion_is_started_from(champion: Champion, vocabulary: Vocabu
     start = begin(vocabulary)
     assert start == Start(champion.folder, sha256_of_file(champion.weights), "from the weights of champion v3")
     assert kept() == champion.folder / FILE
+
+
+def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
+    """Put the fit that made the champion's weights into the store."""
+
+    def make(work: Path) -> dict[str, Any]:
+        (work / "bundle").mkdir()
+        shutil.copy(champion.weights, work / "bundle")
+        return {}
+
+    store_of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
+
+
+@pytest.mark.parametrize(("start", "rebuild", "again"), [
+    ("", [], True), ("", ["fit"], True), ("earlier weights", [], True), ("earlier weights", ["fit"], False),
+])  # fmt: skip
+def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_would_be_needed(
+    champion: Champion, vocabulary: Vocabulary, start: str, rebuild: list[str], again: bool
+) -> None:
+    """They are not kept: a rebuilt fit would begin from fresh weights under a digest that names others."""
+    stored_fit(champion, {INPUT: start} if start else {})
+    found = begin(vocabulary, [f"execution.rebuild={json.dumps(rebuild)}"])
+    assert found.folder == (None if again else champion.folder)
+    assert found.digest == (start if again else sha256_of_file(champion.weights))
 
 
 LOSSES: dict[str, Callable[[Champion], object]] = {
