@@ -50,8 +50,8 @@ class ReviewModel(PythonModel):
         package = context.model_config["package"]
         self._sampling = import_module(f"{package}.sampling")
         self._error = import_module(f"{package}.base").ModelError
-        self._unseen = import_module(f"{package}.unseen").unseen_warnings
-        self._bundle = import_module(f"{package}.bundle").load_bundle(Path(context.artifacts["bundle"]))
+        self._unseen = import_module(f"{package}.bundles.unseen").unseen_warnings
+        self._bundle = import_module(f"{package}.bundles.bundle").load_bundle(Path(context.artifacts["bundle"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
