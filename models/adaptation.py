@@ -11,6 +11,7 @@ from typing import Any
 
 STATIC = "static"
 
+
 def adaptation_of(model: Any) -> str:
     """Return "static", or the ways in which a model or any of its parts adapts, joined by " + ".
 

@@ -48,7 +48,8 @@ def _are_files(value: object) -> bool:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    plain = name.isprintable() and "\\" not in name
+    return plain and bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _are_shares(value: object) -> bool:

@@ -213,7 +213,8 @@ def test_star_ratings_with_few_reviews_are_left_out():
     few = pl.when(pl.int_range(pl.len()) < 5).then(0).otherwise(pl.col("stars")).alias("stars")
     worse = pl.when(pl.col("stars") == 0).then(pl.col("nats") * 2).otherwise(pl.col("nats") * 0.7)
     champion = scores().with_columns(few)
-    decision = judge(champion=champion, challenger=champion.with_columns(nats=worse))
+    others = {"champion": champion, "baseline": scores(1.2).with_columns(few)}
+    decision = judge(challenger=champion.with_columns(nats=worse), **others)
     assert decision.promote
     assert "5 of stars" in rule(decision, "no slice worse").detail
 

@@ -18,8 +18,8 @@ from reviewlm.tidy import tidy
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import open_runs
-from tracking.runs.abandoned import PROCESS, left_marks
-from tracking.runs.open_runs import end_open_runs, marks_of
+from tracking.runs.abandoned import left_marks
+from tracking.runs.open_runs import PROCESS, end_open_runs, marks_of
 from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
 

@@ -18,12 +18,14 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
+from core.processes.identity import is_gone
 from models.specs import spec_from_dict
 from tasks.tracking import track
 from tasks.tracking.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.logged_models.bundles import bundle_in, has_bundle
 from tracking.registry.registry import Registry
-from tracking.runs.abandoned import PROCESS, end_abandoned, is_gone, process_tags
+from tracking.runs.abandoned import end_abandoned
+from tracking.runs.open_runs import PROCESS, process_tags
 from tracking.runs.runs import Tracker
 from tracking.runs.writes import MODEL_URI_TAG
 

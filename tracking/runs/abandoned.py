@@ -16,10 +16,9 @@ from core.errors import ReviewLMError
 from core.processes.identity import is_gone
 from core.processes.leftovers import is_held
 from tracking.logged_models.opening import tracker_at
-from tracking.runs.open_runs import PROCESS, marks_of, process_tags
+from tracking.runs.open_runs import PROCESS, marks_of
 from tracking.runs.runs import NOTE, Tracker
 
-__all__ = ["PROCESS", "end_abandoned", "end_left_runs", "is_gone", "process_tags"]
 log = logging.getLogger(__name__)
 
 

@@ -131,10 +131,14 @@ class Case:
             return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
         if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
             return "a review was scored twice"
-        ours, theirs = evidence.challenger.select(IDENTITY), evidence.champion.select(IDENTITY)
-        if not ours.equals(theirs):
-            return f"the scored reviews differ: {len(ours)} and {len(theirs)} rows that do not match one by one"
+        if not self.same_reviews(evidence.champion):
+            counts = f"{len(evidence.challenger)} and {len(evidence.champion)}"
+            return f"the scored reviews differ: {counts} rows that do not match one by one"
         return ""
+
+    def same_reviews(self, rows: pl.DataFrame) -> bool:
+        """Return whether another model's rows are of the challenger's reviews, one by one."""
+        return rows.select(IDENTITY).equals(self.evidence.challenger.select(IDENTITY))
 
     @cached_property
     def finite(self) -> bool:

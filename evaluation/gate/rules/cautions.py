@@ -23,8 +23,7 @@ def cautions(case: Case) -> tuple[str, ...]:
     """Return a sentence for each assumption of the gain's interval that these test reviews contradict."""
     evidence = case.evidence
     other = evidence.baseline if evidence.champion is None else evidence.champion
-    identity = ["review_id", "bytes"]
-    if other is None or not len(other) or not other.select(identity).equals(evidence.challenger.select(identity)):
+    if other is None or not len(other) or not case.same_reviews(other):
         return ()
     ours_D, theirs_D = open_nats(evidence.challenger), open_nats(other)
     if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():

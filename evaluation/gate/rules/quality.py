@@ -43,8 +43,7 @@ def better_than_baseline(case: Case) -> RuleOutcome:
     base = case.evidence.baseline
     if base is None or case.baseline is None:
         return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
-    identity = ["review_id", "bytes"]
-    if not base.select(identity).equals(case.evidence.challenger.select(identity)):
+    if not case.same_reviews(base):
         return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
     if not math.isfinite(case.baseline.open_bits_per_byte):
         return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures that could be beaten")

@@ -30,6 +30,7 @@ from .text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, rea
 
 logger = logging.getLogger(__name__)
 
+
 def fit_lines(
     text: LineCorpus,
     spec: NGramSpec,
