@@ -45,7 +45,7 @@ RESAMPLES, SEED = 1_000, 1
 STARS = (0.11, 0.08, 0.12, 0.25, 0.44)
 """Shares of the ratings 1 to 5 among the first 5,000 reviews of the Yelp open dataset."""
 CATEGORIES, MONTHS = 12, 24
-AUDITED = ("copied_8", "real_copied_8", "longest_copied", "real_longest_copied", "private_patterns")
+AUDITED = ("copied_passages", "real_copied_passages", "longest_copied", "real_longest_copied", "private_patterns")
 Ends = Callable[..., np.ndarray]
 """From trials, resamples and seed to the lower end of the gain of each."""
 

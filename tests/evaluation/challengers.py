@@ -8,8 +8,8 @@ from core.lineage.family import Family
 from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
 from evaluation.gate.gate import decide
 
-HONEST = {"copied_8": 0.03, "real_copied_8": 0.02, "longest_copied": 14, "real_longest_copied": 12, "canaries": 8,
-          "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,
+HONEST = {"copied_passages": 0.03, "real_copied_passages": 0.02, "longest_copied": 14, "real_longest_copied": 12,
+          "canaries": 8, "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,
           "real_private_patterns": 3}  # fmt: skip
 """Facts of the audit of a model that writes by itself."""
 FIRST = {"champion": None, "champion_digest": None, "champion_test": None}

@@ -53,7 +53,7 @@ def test_better_over_all_but_worse_on_one_star_reviews():
 
 def test_memorising():
     """It recites: hardly an 8-gram is its own, a whole review is copied, a planted canary stands out."""
-    recites = {**HONEST, "copied_8": 0.9, "longest_copied": 130, "exposure_max": 13.3, "private_patterns": 40}
+    recites = {**HONEST, "copied_passages": 0.9, "longest_copied": 130, "exposure_max": 13.3, "private_patterns": 40}
     decision = judge(STRICT, audit=recites, megabytes=12.0)
     assert_refused_by(decision, "novelty", "copied span", "exposure", "private patterns")
     assert "10.0% of its passages (8 words, or a shorter text) are new, of real reviews' 98.0%" in decision.reason

@@ -192,7 +192,7 @@ def test_the_departure_of_two_scorings():
                                    (0.76, 0.5, False), (0.99, 1.0, None)],
 )  # fmt: skip
 def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, real, passed):
-    audit = {"copied_8": copied, "real_copied_8": real}
+    audit = {"copied_passages": copied, "real_copied_passages": real}
     decision = judge(PromotionConfig(min_novelty=0.5), audit=audit)
     assert rule(decision, "novelty").passed is passed
 
@@ -256,13 +256,14 @@ def test_only_canaries_that_were_planted_once_are_judged():
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():
-    audit = {**HONEST, "copied_8": None, "real_copied_8": None, "copied_passages": 0.2, "real_copied_passages": 0.0}
+    audit = {**HONEST, "copied_passages": 0.2, "real_copied_passages": 0.0}
     found = rule(judge(audit=audit), "novelty")
     assert (found.passed, found.value) == (True, pytest.approx(0.8))
     assert rule(judge(audit={**audit, "copied_passages": 0.7}), "novelty").passed is False
     nothing = rule(judge(audit={**audit, "copied_passages": None}), "novelty")
     assert nothing.passed is False
     assert "no words" in nothing.detail
+    assert rule(judge(audit={"copied_8": 0.2, "real_copied_8": 0.0}), "novelty").passed is False
 
 
 def test_a_limit_is_switched_off_by_the_word_none():

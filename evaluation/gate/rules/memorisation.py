@@ -31,8 +31,6 @@ def novelty(case: Case) -> RuleOutcome:
     """
     name, limit = "novelty", case.policy.min_novelty
     copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
-    if copied is None or real is None:  # an audit of an earlier version
-        copied, real = _fact(case, "copied_8"), _fact(case, "real_copied_8")
     if copied is None or real is None:
         what = NOT_AUDITED if case.evidence.audit is None else "the model, or every real review, writes no words at all"
         return RuleOutcome(name, None if limit is None else False, what, None, limit)
