@@ -96,15 +96,18 @@ def test_the_loss_is_the_share_of_bits_on_top_of_the_champions():
     assert decision.figures["champion's reviews, loss"] == pytest.approx(0.07)
 
 
-def test_equal_models_are_refused_more_rarely_than_the_policy_allows_and_worse_ones_mostly():
-    """Of 200 equal pairs at most 2.5 %, of as many that are 3 % worse nearly all: 300 reviews, 12 % noise a review."""
-    refused = dict.fromkeys((1.0, 1.05), 0)
+def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_a_larger_one_nearly_always():
+    """Of 200 pairs 2.5 % is 5, give or take 2.2: 300 reviews, 12 % noise a review. A loss of 5 % is 4 above the limit.
+
+    Equal models, 1 % within the limit, are refused more rarely still.
+    """
+    refused = dict.fromkeys((1.01, 1.05), 0)
     for level in refused:
-        for seed in range(1, 41):
+        for seed in range(1, 201):
             found = on_champions(level, 300, 0.12, seed)
             refused[level] += rule(judge(champion_reviews=found, resamples=300), "no forgetting").passed is False
-    assert refused[1.0] <= 1
-    assert refused[1.05] >= 36
+    assert refused[1.01] <= 9
+    assert refused[1.05] >= 190
 
 
 def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothing():
