@@ -51,7 +51,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """
-    data, problems = _followed(config, bundle)
+    data, problems = learnt_from(config, bundle)
     earlier = [digest for digest in data if digest != clean.digest]
     for digest in earlier:
         then = store_of(config).find_usable("prepare", digest)
@@ -72,13 +72,11 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     return Past(True, none if earlier else "")
 
 
-def learnt_from(config: RunConfig, bundle: Path) -> list[str]:
-    """Return the digests of all prepared data that a bundle, its parts and its start weights were trained on."""
-    return _followed(config, bundle)[0]
+def learnt_from(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
+    """Return the digests of all prepared data that a bundle, its parts and its start weights were trained on.
 
-
-def _followed(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
-    """Return the digests of all prepared data behind a bundle, its own first, and problems in tracing them."""
+    Its own come first. The second list describes problems in tracing them.
+    """
     known = _Known(config)
     waiting, seen, data, problems = [bundle], set[str](), dict[str, None](), []
     while waiting:

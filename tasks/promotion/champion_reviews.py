@@ -23,7 +23,7 @@ from tasks.data.documents import documents_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.promotion.ancestry import learnt_from
+from tasks.promotion.ancestry import REMEDY, learnt_from
 from tasks.promotion.score_now import Champion, Scored, score_bundle_now, with_surface
 from tasks.stage import converted_errors, run_stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
@@ -64,7 +64,11 @@ def score_champion_reviews(
     tests = pl.scan_parquet(earlier.folder / TABLE).filter(pl.col("split") == TEST).select(IDENTITY).collect()
     if reviews_digest(tests) == challenger.test.facts["reviews_digest"]:
         return ChampionReviews(len(tests), same=True)
-    chosen = choose_reviews(config, earlier, _learnt_by(config, prepared, challenger))
+    learnt, problem = _learnt_by(config, prepared, challenger)
+    if problem:
+        log.warning("%s", problem)
+        return ChampionReviews(problem=problem)
+    chosen = choose_reviews(config, earlier, learnt)
     tests_count, ids, texts = (int(chosen.facts[name]) for name in COUNTS)
     try:
         ours, theirs = _scores(config, chosen, scored, champion, version)
@@ -122,13 +126,24 @@ def _data_of(champion: Champion) -> str:
     return champion.data or str(told.get("clean_digest", "unknown"))
 
 
-def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> list[Artifact]:
-    """Return the prepared data that the challenger has learnt from: the current data and those of its start weights."""
+def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> tuple[list[Artifact], str]:
+    """Return the prepared data that the challenger has learnt from: the current data and those of its start weights.
+
+    The text says what is not known of them, and what to do; empty where all is.
+    """
+    digests, problems = learnt_from(config, challenger.fitted.bundle)
     found = {prepared.clean.digest: prepared.clean}
-    for digest in learnt_from(config, challenger.fitted.bundle):
-        if digest not in found and (then := store_of(config).find("prepare", digest)):
+    for digest in digests:
+        if digest not in found and (then := store_of(config).find_usable("prepare", digest)):
             found[digest] = then
-    return list(found.values())
+    problems += [
+        f"the prepared data '{digest}', which its start weights were trained on, are gone from the store or damaged"
+        for digest in digests if digest not in found
+    ]  # fmt: skip
+    if not problems:
+        return list(found.values()), ""
+    told = f"nobody can tell which of the champion's test reviews the challenger has learnt: {'; '.join(problems)}"
+    return [], f"{told}; {REMEDY}, or set {SWITCH}"
 
 
 def _lost(config: RunConfig, champion: Champion, what: str) -> str:
