@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ..base import ModelError
+from ..text.personal_data import MASKS
 from .spelling import Spelling
 from .surface import Pieces, Sample, Surface, read
 from .type_counts import CharacterCounts, TypeCounts, batched
@@ -23,9 +24,11 @@ from .writing import NO_SENTENCE_END, Writer, is_word
 
 log = logging.getLogger(__name__)
 
+PLACEHOLDERS = sorted({step.replacement for step in MASKS})
+"""Placeholders of the normal form for personal data; each is one word."""
 PATTERN = "|".join(
     (
-        r"(?i:_(?:email|url|phone|card)_)",  # placeholders of the normal form for personal data
+        rf"(?i:{'|'.join(PLACEHOLDERS)})",
         r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
         r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
         r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.

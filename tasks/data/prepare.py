@@ -29,8 +29,8 @@ from tasks.stage import converted_errors, finished, run_stage, show_facts, show_
 
 CHECK_VERSION = 4
 PREPARE_VERSION = 4
-VOCABULARY_VERSION = 3
-TOKENS_VERSION = 3
+VOCABULARY_VERSION = 4
+TOKENS_VERSION = 4
 VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
 SPLITS = ("train", "validation", "test")

@@ -6,6 +6,7 @@ from table_lm import TableLM, TableSpec
 
 from models.bundles.bundle import Bundle
 from models.bundles.unseen import scripts_of, unseen_warnings
+from models.text.personal_data import MASKS
 
 STARRED, STARLESS = (0.0, 0.1, 0.2, 0.0, 0.3, 0.4), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 RUSSIAN = ["Еда была отличной, а персонал дружелюбным.", "Суп был холодным. _url_"] * 3
@@ -51,7 +52,8 @@ def test_a_script_that_was_learnt_is_not_named(unit):
 
 
 def test_placeholders_of_masked_data_do_not_make_latin_a_known_script():
-    [said] = unseen_warnings(bundle_of("word", RUSSIAN), "the food was")
+    masked = [f"{RUSSIAN[0]} {' '.join(sorted({step.replacement for step in MASKS}))}"]
+    [said] = unseen_warnings(bundle_of("word", [*RUSSIAN, *masked]), "the food was")
     assert "letters in Latin script" in said
 
 

@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_vocabularies import ANY_TEXT, train
+from small_vocabularies import ANY_TEXT, TRAIN, train
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from models.base import ModelError
+from models.text.personal_data import MASKS
 from models.tokens.spelling import Spelling
 from models.tokens.vocabulary import UNK
 from models.tokens.words import FIRST, PATTERN, cut
@@ -48,6 +49,7 @@ def test_no_frequent_word_at_all_is_refused():
         ("at 5 p.m. in the U.S. now", ["at", "5", "p.m.", "in", "the", "U.S.", "now"]),
         ("yum :) ;-( :D nice:Done", ["yum", " :)", " ;-(", " :D", "nice", ":", "Done"]),
         ("see yelp.com or _url_ ok", ["see", "yelp.com", "or", "_url_", "ok"]),
+        ("an _ip_, _IP_ and _up_", ["an", "_ip_", ",", "_IP_", "and", "_", "up", "_"]),
         ("soup w/ rice w/o ice now/then", ["soup", "w/", "rice", "w/o", "ice", "now", "/", "then"]),
         ("great.I went", ["great", ".", "I", "went"]),
         ("café 👍🏽 ½ off 5%", ["café", " 👍", "🏽", "½", "off", "5", "%"]),
@@ -56,6 +58,18 @@ def test_no_frequent_word_at_all_is_refused():
 )
 def test_text_is_cut_into_pieces(text, pieces):
     assert cut(pl.Series([text]))[0].to_list() == pieces
+
+
+@pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))
+def test_what_masking_writes_is_one_word_that_comes_back_and_is_never_suggested(placeholder):
+    text = f"Ask for {placeholder}, or ({placeholder}) now. {placeholder} is it."
+    vocabulary = train("word", [*TRAIN, text])
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode(ids) == text
+    [whole] = vocabulary.encode(placeholder)
+    assert vocabulary.token(whole) == placeholder
+    assert (ids == whole).sum() == 3
+    assert not vocabulary.word_start_V[whole]
 
 
 @settings(deadline=None, max_examples=200)
