@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.words import FIRST
@@ -49,18 +50,18 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
 
 def _of_scripts(vocabulary: Vocabulary, text: str) -> Iterator[str]:
     """Yield a warning for each script of the text of which no entry of the vocabulary has a letter."""
-    missing = scripts_of(vocabulary.normal_form.apply(text))
-    for token in range(FIRST, vocabulary.size):
-        if not missing:
-            return
-        entry = vocabulary.entry(token)
-        if not _is_placeholder(entry):
-            missing -= scripts_of(entry.decode("utf-8", errors="ignore"))
-    for name in sorted(missing):
-        yield (
-            f"The text has letters in {SCRIPTS[name]} script, of which the model's vocabulary has none: it cannot read "
-            "them."
-        )
+    found = scripts_of(vocabulary.normal_form.apply(text))
+    unable = "reads them as bytes and has hardly met them" if vocabulary.lossless else "cannot read them"
+    for name in sorted(found and found - _known_scripts(vocabulary)):
+        yield f"The text has letters in {SCRIPTS[name]} script, of which the model's vocabulary has none: it {unable}."
+
+
+@lru_cache(maxsize=4)
+def _known_scripts(vocabulary: Vocabulary) -> set[str]:
+    """Return the scripts of all entries; computed once, since a served model asks for every row."""
+    entries = (vocabulary.entry(token) for token in range(FIRST, vocabulary.size))
+    letters = (entry.decode("utf-8", errors="ignore") for entry in entries if not _is_placeholder(entry))
+    return scripts_of("".join(letters))
 
 
 def scripts_of(text: str) -> set[str]:

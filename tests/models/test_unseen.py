@@ -7,6 +7,7 @@ from table_lm import TableLM, TableSpec
 from models.bundles.bundle import Bundle
 from models.bundles.unseen import scripts_of, unseen_warnings
 from models.text.personal_data import MASKS
+from models.tokens.words import FIRST
 
 STARRED, STARLESS = (0.0, 0.1, 0.2, 0.0, 0.3, 0.4), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 RUSSIAN = ["Еда была отличной, а персонал дружелюбным.", "Суп был холодным. _url_"] * 3
@@ -44,6 +45,17 @@ def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(unit, text, scri
     said = unseen_warnings(bundle_of(unit), f"The food, {text}")
     assert any(f"letters in {script} script" in sentence for sentence in said)
     assert not any("Latin" in sentence for sentence in said)
+    able = "cannot read them" if unit == "word" else "reads them as bytes and has hardly met them"
+    assert all(sentence.endswith(f"has none: it {able}.") for sentence in said)
+
+
+def test_the_vocabulary_is_looked_through_once_and_not_for_every_row(monkeypatch):
+    bundle, asked = bundle_of(), []
+    entry = bundle.vocabulary.entry
+    monkeypatch.setattr(bundle.vocabulary, "entry", lambda token: asked.append(token) or entry(token))
+    for text in ("The food.", "Еда была", "Еда была", "το φαγητό"):
+        unseen_warnings(bundle, text)
+    assert len(asked) == bundle.vocabulary.size - FIRST
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
