@@ -8,12 +8,11 @@ words (`models/tokens/spelling.py`). The sum is the length of a code of the whol
     −log p(text | pieces)  =  Σ over pieces  −log p(space | kind, piece before)
                             + Σ over pieces  −log p(shape | place, usual shape, shape before)  −log p(quotes)
 
-If the pieces and these choices cannot restore the text, the price is that of this event and of all its bytes.
+If the pieces do not say what is between them, the price is that of this event and of all bytes of the text.
 
 The probabilities are smoothed counts of a sample of the training text: every choice has a probability above 0, and all
-choices at one place sum to 1. A shape is a function from the folded piece to the written form: unchanged, with a first
-capital, in capitals, in its usual form, or letter by letter. Quotes of one text mostly have one style, so their model
-is a Pólya urn (Eggenberger and Pólya 1923) that starts from the shares of the training text.
+choices at one place sum to 1. `shapes.py` has the shapes. Quotes of one text mostly have one style, so their model is
+a Pólya urn (Eggenberger and Pólya 1923) that starts from the shares of the training text.
 """
 
 from __future__ import annotations
@@ -30,9 +29,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-LOWER, CAPITAL, CAPITALS, USUAL, OTHER, CASELESS = range(6)
-"""Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""
-SHAPES, UNKNOWN = 5, CASELESS
+from .shapes import CASELESS, SHAPES, SPELT, UNKNOWN, shape_of
+
+CASES = (3, 7, 7, SHAPES)
+"""Places, usual shapes, shapes before, shapes."""
 IN_SENTENCE, AT_START, ELSEWHERE = range(3)
 """Places of a piece: after a word, number or comma; after the end of a sentence or first in the text; anywhere else."""
 WORD, NUMBER, MARK = range(3)
@@ -43,6 +43,8 @@ QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
 SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
 SMOOTHING = 0.5
 LN2 = log(2)
+BYTE_NATS = log(257)
+"""Of one of 256 bytes, or the end."""
 
 
 class Sample:
@@ -78,9 +80,9 @@ class Pieces(NamedTuple):
         spaced_N: Whether a coded space is before the piece (0 or 1).
         place_N: Place of the piece, see `IN_SENTENCE`.
         usual_N: Usual shape of the piece, or `UNKNOWN`.
-        shape_N: Shape of the piece, see `LOWER`.
+        shape_N: Shape of the piece, see `shapes.LOWER`.
         shape_before_N: Shape of the piece before.
-        letters_N: Number of letters coded one by one.
+        letters_N: Number of letters (`OTHER`) or bytes (`SPELT`) coded one by one.
         before_N: Symbol of the piece before, an index into `symbols`.
         symbols: Names of the symbols.
     """
@@ -110,31 +112,16 @@ class _Traits(NamedTuple):
     symbol: str
 
 
-def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
-    """Return the shape of a piece, and the number of letters to code one by one (−1: it cannot be restored)."""
-    if folded == folded.upper() == written:
-        return CASELESS, 0
-    shapes = {LOWER: folded, CAPITAL: folded[:1].upper() + folded[1:], CAPITALS: folded.upper(), USUAL: usual}
-    for shape, form in shapes.items():
-        if form == written:
-            return shape, 0
-    letters = [(one, other) for one, other in zip(folded, written, strict=False) if one.upper() != one]
-    same = len(written) == len(folded) and all(
-        other in (one, one.upper()) for one, other in zip(folded, written, strict=True)
-    )
-    return OTHER, len(letters) if same else -1
-
-
 @dataclass(frozen=True)
 class Surface:
     """Prices of what folding drops, in nats.
 
     Args:
-        case: Price of each shape, by place, usual shape and shape before: (3, 6, 6, 5); empty if case is not folded.
+        case: Price of each shape, by place, usual shape and shape before: `CASES`; empty if case is not folded.
         symbols: Distinct pieces before a gap; the last one means all others.
         gap: Prices of no space and of a space, by symbol before and kind: (symbols, 3, 2).
         quotes: Weights of the urn of each quote: straight, and its curly forms.
-        regular: Prices of a text that can be restored, and of one that cannot: (2,).
+        regular: Prices of a text that its pieces restore, and of one that they do not: (2,).
     """
 
     case: np.ndarray
@@ -155,7 +142,7 @@ class Surface:
         gap = _counted((len(kept) + 1, 3, 2), before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N])
         cased_N = found.shape_N < SHAPES
         shapes = [column_N[cased_N] for column_N in _contexts(found)]
-        case = _counted((3, 6, 6, SHAPES), *shapes) if fold else np.zeros((0,))
+        case = _counted(CASES, *shapes) if fold else np.zeros((0,))
         share = (SMOOTHING + np.array([found.regular_D.sum(), (~found.regular_D).sum()])) / (len(texts) + 1)
         return cls(case, (*kept, ""), gap, _urns(texts), tuple(_rounded(-np.log(share)).tolist()))
 
@@ -166,10 +153,10 @@ class Surface:
         nats_N[choice_N] = self.gap[found.before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N]]
         if self.case.size:
             nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(found))]
-            nats_N += np.where(found.shape_N == OTHER, found.letters_N * LN2, 0.0)
+            nats_N += found.letters_N * np.where(found.shape_N == SPELT, BYTE_NATS, LN2)
         priced_D = np.bincount(found.row_N, nats_N, len(texts)) + self.regular[0] + self._quotes(texts)
         bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
-        spelt_D = self.regular[1] + (bytes_D + 1) * log(257)  # 256 bytes, and one sign for the end
+        spelt_D = self.regular[1] + (bytes_D + 1) * BYTE_NATS
         return np.where(found.regular_D, priced_D, spelt_D)
 
     def _quotes(self, texts: pl.Series) -> np.ndarray:
@@ -196,7 +183,7 @@ class Surface:
         urns, regular = (np.array(each, np.float64) for each in (list(quotes.values()), values["regular"]))
         shapes = (case.shape, gap.shape, urns.shape, regular.shape)
         whole = case.shape[:1] == (0,), (len(symbols), 3, 2), (2, 3), (2,)
-        if shapes[1:] != whole[1:] or not (whole[0] or case.shape == (3, 6, 6, SHAPES)):
+        if shapes[1:] != whole[1:] or not (whole[0] or case.shape == CASES):
             raise ValueError(f"the price of case and spaces has tables of {shapes}")
         if set(quotes) != set(QUOTES) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError("the price of case and spaces must name its quotes and the pieces before a space")
@@ -232,12 +219,18 @@ def read(
     row_N = np.repeat(np.arange(len(written)), lengths_D)
     low = ours.str.to_lowercase() if fold else ours
     alike_N, bare_N = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy()
+    odd = np.flatnonzero(~(alike_N | bare_N))  # "Σ" has two lower cases, of which the piece alone may have the other
     forms = ours.unique(maintain_order=True)
     codes = pl.Series(np.arange(len(forms)), dtype=pl.Int64)
-    code_N = ours.replace_strict(forms, codes).to_numpy() if len(ours) else row_N
+    code_N = np.array(ours.replace_strict(forms, codes)) if len(ours) else row_N
     lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
     traits = [_traits(form, low if fold else None, casing, known)
               for form, low in zip(forms.to_list(), lowered, strict=True)]  # fmt: skip
+    if fold and len(odd):
+        code_N[odd] = len(traits) + np.arange(len(odd))
+        pairs = zip(ours.gather(odd).to_list(), theirs.gather(odd).to_list(), strict=True)
+        traits += [_traits(form, piece, casing, known) for form, piece in pairs]
+        bare_N[odd] = True
     columns = [np.array([each[k] for each in traits], np.int64)[code_N] if traits else row_N for k in range(6)]
     kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N = columns
     # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
@@ -262,8 +255,8 @@ def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Co
     spaced = form[0] == " "
     written = form.removeprefix(" ")
     folded = written if lowered is None else lowered
-    kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(written[0])[0], -1)
-    kind = MARK if written[0] == "_" else kind
+    kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(folded[0])[0], -1)
+    kind = MARK if folded[0] == "_" else kind
     usual = casing.get(folded, folded)
     shape, letters = (CASELESS, 0) if lowered is None else shape_of(written, folded, usual)
     usually = shape_of(usual, folded, usual)[0] if folded in known else UNKNOWN

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.surface import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SAMPLE_TEXTS, USUAL, Sample, shape_of
+from models.tokens.shapes import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SPELT, USUAL, shape_of
+from models.tokens.surface import BYTE_NATS, SAMPLE_TEXTS, Sample
 from models.tokens.vocabulary import Vocabulary
 
 TEXTS = [
@@ -44,7 +45,7 @@ def pieces(vocabulary, texts):
     return [tuple(each) for each in cut(folded(texts, vocabulary.spec.lowercase)).to_list()]
 
 
-@pytest.mark.parametrize("signs", ["aA (.", "iI'’ ", "bB_\n ", "éÉ 1,"])
+@pytest.mark.parametrize("signs", ["aA (.", "iI'’ ", "bB_\n ", "éÉ 1,", "iİI .", "ßẞSs ", "ΣσςΑ: ", "ǅǆǄ! "])
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_all_texts_with_the_same_pieces_have_a_probability_of_one_at_most(signs, lowercase):
     vocabulary = trained(lowercase=lowercase)
@@ -71,7 +72,21 @@ def test_what_is_written_as_usual_is_cheap_and_what_is_not_is_dear(vocabulary):
 def test_a_text_that_cannot_be_restored_from_its_pieces_pays_for_all_its_bytes(vocabulary):
     [nats] = surface(vocabulary, "a\t\tb")
     assert nats > 5 * math.log(256)
+    assert surface(vocabulary, "5İ")[0] > 4 * BYTE_NATS, "folded it is cut in two"
     assert np.isfinite(surface(vocabulary, "", "İstanbul ŞEHİR", "\u0301x", "ΟΔΟΣ οδος", "_url_ _ a_b", "☕ ok")).all()
+
+
+@pytest.mark.parametrize("piece", ["İstanbul", "İSTANBUL", "diyarbakIr'dan", "ǅep", "STRAẞE", "ΑΣ"])
+def test_a_letter_without_an_exact_lower_case_costs_its_piece_and_not_the_whole_review(vocabulary, piece):
+    text = " ".join(TEXTS)
+    without, with_it = surface(vocabulary, text, f"{text} Good {piece}: good.")
+    assert 0 < with_it - without < (len(piece.encode()) + 1) * BYTE_NATS + 20
+    assert with_it < len(text) / 2, "8 bits a byte would be 5.5 nats"
+
+
+def test_dotted_capitals_of_turkish_cost_no_more_than_other_capitals(vocabulary):
+    dotted, plain = surface(vocabulary, "İyi yemek. İZMİR'de İSTANBUL.", "Eyi yemek. EZMER'de ESTANBUL.")
+    assert dotted == pytest.approx(plain)
 
 
 def test_curly_quotes_cost_something_once_and_little_from_then_on():
@@ -141,7 +156,11 @@ def test_shapes_are_functions_of_the_folded_piece():
     assert shape_of("McDonald's", "mcdonald's", "McDonald's") == (USUAL, 0)
     assert shape_of("fOOd", "food", "food") == (OTHER, 4)
     assert shape_of("12", "12", "12") == (CASELESS, 0)
-    assert shape_of("İ", "i̇", "i̇") == (OTHER, -1)
+    assert shape_of("İzmir", "i̇zmir", "i̇zmir") == (CAPITAL, 0)
+    assert shape_of("İZMİR", "i̇zmi̇r", "i̇zmi̇r") == (CAPITALS, 0)
+    assert shape_of("İZMİR'de", "i̇zmi̇r'de", "i̇zmi̇r'de") == (OTHER, 7)
+    assert shape_of("ǅep", "ǆep", "ǆep") == (SPELT, len("ǅep".encode()) + 1)
+    assert shape_of(" !", "!", "!") == (CASELESS, -1)
 
 
 @settings(max_examples=30, deadline=None)
