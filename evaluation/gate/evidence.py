@@ -97,6 +97,8 @@ class Evidence:
         folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not include.
         unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
             champion does not); empty if it has none.
+        editions: What it means that the two were trained on different editions of the normal form; empty if they were
+            trained on the same one.
         champion_pays: Whether the champion's figures include the cost of all of the text. They do not, and are too
             good, if neither its vocabulary nor the run has a price for the folded text.
         smoke_passed: Whether the registered model answered in a fresh process; None if this was not tested.
@@ -141,6 +143,7 @@ class Evidence:
     floor: pl.DataFrame | None = None
     folds: bool = False
     unfair: str = ""
+    editions: str = ""
     champion_pays: bool = True
     smoke_passed: bool | None = None
     smoke_detail: str = ""

@@ -15,7 +15,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from html.entities import html5
 from typing import Any
@@ -104,6 +104,12 @@ class NormalForm:
         text = substitute(LAYOUT, text).strip(" \n")
         text = substitute(self.masks, text)  # before the breaks, which would cut addresses
         return BREAKS.apply(text) if self.restore_breaks else text
+
+    def chosen_as(self, other: NormalForm) -> bool:
+        """Return whether the same was chosen for both, whatever their editions; edition 1 had no choice of repairs."""
+        first = min(self.edition, other.edition) == 1
+        later = {"repair_encoding": False, "restore_breaks": False} if first else {}
+        return replace(self, edition=0, **later) == replace(other, edition=0, **later)
 
     def to_dict(self) -> dict[str, bool | int]:
         """Return the options as JSON values."""

@@ -24,7 +24,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_from
-from tasks.promotion.score_now import Champion, Scored, score_bundle_now, with_surface
+from tasks.promotion.score_now import Champion, Scored, score_bundle_now, streams_of_run, with_surface
 from tasks.stage import converted_errors, run_stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 
@@ -71,7 +71,7 @@ def score_champion_reviews(
     chosen = choose_reviews(config, earlier, learnt)
     tests_count, ids, texts = (int(chosen.facts[name]) for name in COUNTS)
     try:
-        ours, theirs = _scores(config, chosen, scored, champion, version)
+        ours, theirs = _scores(config, prepared, chosen, challenger, scored, champion, version)
     except (BundleError, Damaged) as error:
         problem = f"the two could not be scored on the champion's own test reviews: {error.what}"
         return ChampionReviews(tests_count, ids, texts, problem=problem)
@@ -94,9 +94,14 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact])
 
 
 def _scores(
-    config: RunConfig, chosen: Artifact, scored: Scored, champion: Champion, version: int
+    config: RunConfig, prepared: Prepared, chosen: Artifact, challenger: Measured, scored: Scored, champion: Champion,
+    version: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing."""
+    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing.
+
+    A champion without a price for folded text gets that of a word vocabulary of the run, as on the current test
+    reviews: the challenger's own vocabulary may have no such price, for example one of characters.
+    """
     assert champion.scored is not None
     assert champion.folder is not None
     known = (scored.rows, champion.scored.rows)
@@ -106,17 +111,18 @@ def _scores(
     if len(ours) == len(theirs) == len(wanted):
         return ours, theirs
     folder = registry_of(config).bundle_folder(version)
-    ours, tokens = _scored_on(config, folder, chosen, "challenger")
-    theirs, _ = _scored_on(config, champion.folder, chosen, "champion")
-    return ours, with_surface(champion.folder, theirs, [(folder / VOCABULARY_FILE, tokens.folder)])[0]
 
+    def tokens_by(vocabulary: Path, label: str) -> Artifact:
+        return tokenize.submit(config, str(vocabulary), TEST, chosen, label).result()
 
-def _scored_on(config: RunConfig, folder: Path, chosen: Artifact, who: str) -> tuple[pl.DataFrame, Artifact]:
-    """Return the scores of a bundle on the chosen reviews, and the reviews' token stream in its vocabulary."""
-    label = f"{who} on the champion's reviews"
-    with converted_errors(folder):
-        tokens = tokenize.submit(config, str(folder / VOCABULARY_FILE), TEST, chosen, label).result()
-        return score_bundle_now(config, folder, tokens, label)[1].rows, tokens
+    def scored_by(bundle: Path, who: str) -> pl.DataFrame:
+        label = f"{who} on the champion's reviews"
+        with converted_errors(bundle):
+            return score_bundle_now(config, bundle, tokens_by(bundle / VOCABULARY_FILE, label), label)[1].rows
+
+    ours, theirs = scored_by(folder, "challenger"), scored_by(champion.folder, "champion")
+    vocabularies, price = streams_of_run(prepared, challenger), "price of the champion's reviews"
+    return ours, with_surface(champion.folder, theirs, vocabularies, lambda file: tokens_by(file, price).folder)[0]
 
 
 def _data_of(champion: Champion) -> str:

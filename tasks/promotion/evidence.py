@@ -79,6 +79,7 @@ def gather_evidence(
         floor=_floor(config, prepared),
         folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
         unfair=unfair(challenger.fitted.bundle, champion.folder if champion else None),
+        editions=editions(challenger.fitted.bundle, champion.folder if champion else None),
         **_served(config, challenger, version),
         audit=_audit(challenger),
         counts=next(iter(count_models(config, challenger.fitted.spec)), ""),
@@ -182,7 +183,7 @@ def unfair(challenger: Path, champion: Path | None) -> str:
     ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
     if ours.digest == theirs.digest:
         return ""
-    if theirs.normal_form != ours.normal_form:
+    if not theirs.normal_form.chosen_as(ours.normal_form):
         return "the section 'clean' has changed: the champion was trained on another normal form of the text"
     if ours.whole:  # its figures include the cost of folded case and spacing
         return ""
@@ -192,6 +193,22 @@ def unfair(challenger: Path, champion: Path | None) -> str:
             "version and has no price for them"
         )
     return ""
+
+
+def editions(challenger: Path, champion: Path | None) -> str:
+    """Return what it means that the two were trained on different editions of the normal form; empty where it is one.
+
+    The test reviews are cleaned by today's edition, which is the challenger's.
+    """
+    if champion is None:
+        return ""
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE).normal_form.edition for folder in (challenger, champion))
+    if ours == theirs:
+        return ""
+    return (
+        f"both read the test reviews as edition {ours} of the normal form has them; the champion was trained on "
+        f"edition {theirs}, so that what the two mask or repair differently is new to it"
+    )
 
 
 def _folds(vocabulary: Vocabulary) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,17 +110,20 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
         else:
             artifact, scored = score_bundle_now(config, folder, tokens, label)
     family, data = family_of_version(config, version, folder), version.tags.get(DATA_TAG, "")
-    rows, pays = with_surface(folder, scored.rows, _priced_streams(prepared, challenger))
+    streams = streams_of_run(prepared, challenger)
+    rows, pays = with_surface(folder, scored.rows, streams, streams.__getitem__)
     scored = replace(scored, rows=rows)
     return Champion(version.version, digest, folder, artifact, scored, family=family, data=data, pays=pays)
 
 
-def _priced_streams(prepared: Prepared, challenger: Measured) -> Iterator[tuple[Path, Path]]:
-    """Yield the run's vocabularies and test streams, if the challenger's vocabulary has a price for folded text."""
-    if Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
-        for name, artifact in prepared.vocabularies.items():
-            if name in prepared.tokens:
-                yield artifact.folder / VOCABULARY_FILE, prepared.tokens[name]["test"].folder
+def streams_of_run(prepared: Prepared, challenger: Measured) -> dict[Path, Path]:
+    """Return the folder of each test stream of the run by vocabulary file; none if the challenger has no such price."""
+    if not Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
+        return {}
+    return {
+        artifact.folder / VOCABULARY_FILE: prepared.tokens[name]["test"].folder
+        for name, artifact in prepared.vocabularies.items() if name in prepared.tokens
+    }  # fmt: skip
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> tuple[Artifact, Scored]:
@@ -133,7 +136,7 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
 
 
 def with_surface(
-    bundle: Path, rows: pl.DataFrame, streams: Iterable[tuple[Path, Path]]
+    bundle: Path, rows: pl.DataFrame, vocabularies: Iterable[Path], stream_of: Callable[[Path], Path]
 ) -> tuple[pl.DataFrame, bool]:
     """Return a bundle's scores with the price of the text that its vocabulary folds, and whether they have that price.
 
@@ -143,16 +146,17 @@ def with_surface(
     Args:
         bundle: Folder of the bundle.
         rows: Its scores.
-        streams: Pairs of a vocabulary file and the folder of the same reviews' token stream in that vocabulary.
+        vocabularies: Files of the vocabularies whose price may be used.
+        stream_of: Returns the folder of the same reviews' token stream in one of these vocabularies.
     """
     theirs = Vocabulary.load(bundle / VOCABULARY_FILE)
     if theirs.whole:
         return rows, True
-    for vocabulary, stream in streams:
-        ours = Vocabulary.load(vocabulary)
-        alike = (ours.spec.lowercase, ours.normal_form) == (theirs.spec.lowercase, theirs.normal_form)
+    for file in vocabularies:
+        ours = Vocabulary.load(file)
+        alike = ours.spec.lowercase == theirs.spec.lowercase and ours.normal_form.chosen_as(theirs.normal_form)
         if ours.whole and not ours.lossless and alike:
-            documents = TokenStream.open(stream).documents
+            documents = TokenStream.open(stream_of(file)).documents
             priced = rows.drop("surface_nats", strict=False).join(
                 documents.select("review_id", "surface_nats"), on="review_id", how="left", maintain_order="left"
             )

@@ -28,6 +28,7 @@ def without_price(vocabulary: Vocabulary) -> Vocabulary:
     """Return a vocabulary as an earlier version wrote it."""
     values = json.loads(vocabulary.to_json())
     del values["unit"]["surface"]
+    values["normal_form"]["edition"] = 2
     return Vocabulary.from_json(json.dumps({**values, "format": 1}))
 
 

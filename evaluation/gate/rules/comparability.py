@@ -111,9 +111,10 @@ def same_reading(case: Case) -> RuleOutcome:
     if unfair:
         return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
     free = "" if case.evidence.champion_pays else (
-        "; the champion's figures leave case and spacing free, and are too good by some 0.04 bits per byte"
+        "the champion's figures leave case and spacing free, and are too good by some 0.04 bits per byte"
     )  # fmt: skip
-    return RuleOutcome(name, True, f"the challenger models no less of the text{free}")
+    said = ("the challenger models no less of the text", free, case.evidence.editions)
+    return RuleOutcome(name, True, "; ".join(part for part in said if part))
 
 
 def same_adaptation(case: Case) -> RuleOutcome:
