@@ -130,8 +130,7 @@ class WordUnit:
     def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> Pieces:
         """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the texts as looked up."""
         straight = folded(texts, False)
-        written = straight.str.extract_all(f" ?(?:{PATTERN})")
-        return read(written, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
+        return read(_written(straight, lists), lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
@@ -181,6 +180,34 @@ def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
 def cut(texts: pl.Series) -> pl.Series:
     """Return the list of pieces of each text."""
     return texts.str.extract_all(PATTERN)
+
+
+def _written(texts: pl.Series, folded_lists: pl.Series) -> pl.Series:
+    """Return the list of pieces of each text as they are written, each with the space before it, if there is one.
+
+    Folding can move a cut, since "İ" becomes two signs: such a text is cut where the folded one is.
+    """
+    lists = texts.str.extract_all(f" ?(?:{PATTERN})")
+    moved = lists.list.len() != folded_lists.list.len()
+    if not moved.any():
+        return lists
+    rows = zip(moved, texts, folded_lists, strict=True)
+    again = [_cut_as(text, pieces) if other else None for other, text, pieces in rows]
+    return lists.zip_with(~moved, pl.Series(again, dtype=pl.List(pl.String)))
+
+
+def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
+    """Return the pieces of a text whose folded pieces are these; fewer where one of its signs belongs to two."""
+    found, place = [], 0
+    for piece in pieces:
+        start = place
+        place += text[place : place + 1] == " " and piece[0] != " "
+        length = 0
+        while length < len(piece) and place < len(text):
+            length += len(text[place].lower())
+            place += 1
+        found.append(text[start:place])
+    return [piece for piece in found if piece.strip(" ")]
 
 
 @lru_cache(maxsize=64)
