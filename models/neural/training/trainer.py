@@ -47,11 +47,7 @@ BACK_OFFS = 3
 FINAL_TOKENS = 2_000_000
 """Held-out tokens for the final figure, at most."""
 HOPELESS = 1.0
-"""Nats above uniform guessing.
-
-A training counts as diverged if its running loss is no better than guessing and its best validation loss is more than
-this above guessing.
-"""
+"""Nats above uniform guessing at which the best validation loss, with a running loss no better, counts as diverged."""
 RESET_STREAM = 7
 """Part of the seed of state resets, so that their draws differ from other uses of the same seed."""
 log = logging.getLogger(__name__)
