@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from evaluation.drift.report import DriftReport, flagged_sentence
 from evaluation.plots.canvas import GREY, PALETTE, literal
-from evaluation.reports.page import page, paragraph, picture, section, table
+from evaluation.reports.document import Page, Picture, Section, Table, Text, png
 
 KNOWN, NEW = PALETTE[0], PALETTE[1]
 SHOWN = 15
@@ -39,18 +39,19 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
         f"rare among random exchanges of whole reviews between the two samples: at most {level} of batches from the "
         "same source raise any false alarm, over all figures together."
     )
-    classes = [picture(histograms(report), "Shares of reviews in each class")]
-    words = [picture(moved_words(report), "Words that moved"), table(report.moved)]
-    return page(
-        "Drift of new reviews", f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion",
-        [
-            paragraph(flagged_sentence(report), "bad" if report.drifted else "good"),
-            section("Figures", picture(verdicts(report), "Figures and limits"), table(rows), paragraph(method)),
-            section("Stars, lengths, categories", *classes),
-            section("Words", *words),
-            section("What was compared", table([{"what": k, "value": str(v)} for k, v in facts.items()])),
-        ],
-    )
+    sections = [
+        Section("Figures", [_picture(verdicts(report), "Figures and limits"), Table.of(rows), method]),
+        Section("Stars, lengths, categories", [_picture(histograms(report), "Shares of reviews in each class")]),
+        Section("Words", [_picture(moved_words(report), "Words that moved"), Table.of(report.moved)]),
+        Section("What was compared", [Table.facts(facts)]),
+    ]
+    lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
+    verdict = Text(flagged_sentence(report), "bad" if report.drifted else "good")
+    return Page("Drift of new reviews", lead, (), sections, [verdict]).to_html()
+
+
+def _picture(figure: Figure, text: str) -> Picture:
+    return Picture(png(figure), text, text)
 
 
 def verdicts(report: DriftReport) -> Figure:

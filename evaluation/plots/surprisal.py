@@ -1,6 +1,6 @@
 """Draw the surprisal of sample reviews as an image, where HTML cannot be shown.
 
-`evaluation/scoring/surprisal.py` makes the HTML version.
+`evaluation/reports/templates/page.html` makes the HTML version.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from evaluation.plots.canvas import canvas
-from evaluation.scoring.metrics import LN2
-from evaluation.scoring.surprisal import LEGEND, TINTS, Reading, level_of, shown
+from evaluation.scoring.surprisal import LEGEND, TINTS, Reading, heat_map
 
 COLUMNS = 100
 """Characters per line."""
@@ -70,17 +68,14 @@ def _pieces(readings: Sequence[Reading], review_ids: Sequence[str]) -> Iterator[
         yield Piece(0, column, short, level)
         column += len(short) + 2
     line = 2
-    for number, review_id in enumerate(review_ids, 1):
-        for reading in readings:
-            rows = reading.tokens.filter(pl.col("review_id") == review_id).sort("position")
-            if not len(rows):
-                continue
-            yield Piece(line, 0, f"Review {number}, {reading.model}", None)
+    for number, passages in enumerate(heat_map(readings, review_ids).reviews, 1):
+        for passage in passages:
+            yield Piece(line, 0, f"Review {number}, {passage.model}", None)
             line, column = line + 1, 0
-            for token, nats in rows.select("token", "nats").iter_rows():
-                text = shown(token, reading.unit)
+            for token in passage.tokens:
+                text = "".join(token.lines)
                 if column and column + len(text) > COLUMNS:
                     line, column = line + 1, 0
-                yield Piece(line, column, text, level_of(nats / LN2))
-                column += len(text) + (reading.unit == "word")
+                yield Piece(line, column, text, token.level)
+                column += len(text) + len(passage.between)
             line += 2

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from corpus.profiling.profile import SAMPLE_WORDS, Profile, Survey
 from corpus.profiling.sketches import TypeSample
+from corpus.profiling.word_statistics import WordStatistics
 from evaluation.plots.curves import save
 from evaluation.reports import card_figures as drawn
-from evaluation.reports.card_page import Page, Picture, Section, Table
+from evaluation.reports.document import Page, Picture, Quote, Section, Table, as_text
 
 HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -79,7 +80,7 @@ def _pictures(survey: Survey, folder: Path) -> dict[str, Picture]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, (figure, _) in figures.items():
         save(figure, folder / f"{name}.png")
-    return {name: Picture(folder / f"{name}.png", alt) for name, (_, alt) in figures.items()}
+    return {name: Picture((folder / f"{name}.png").read_bytes(), alt) for name, (_, alt) in figures.items()}
 
 
 def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
@@ -106,22 +107,30 @@ def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -
 
     sections = [
         *_provenance(origin),
-        Section("Splits", "", [_splits(survey)]),
-        Section("Ratings", "", [_stars(profile)], picture("stars")),
-        Section("Time", _dated(total.months.total, total.reviews), pictures=picture("months")),
-        Section("Length", "Words are what white space separates. Quantiles are interpolated within bins 9 % wide.",
-                [_lengths(profile)], picture("lengths")),
-        _vocabulary(survey, picture("oov", "zipf", "heaps")),
-        Section("Words by rating", _CONTRAST, pictures=picture("contrast")),
-        Section("Characters and masks", "", [_characters(profile), _masks(profile)]),
-        Section("Businesses", "", pictures=picture("names")),
-        _samples(survey),
-        Section("Known limits", points=LIMITS),
+        Section("Splits", [[_splits(survey)]]),
+        Section("Ratings", [[_stars(profile)], *picture("stars")]),
+        Section("Time", [_dated(total.months.total, total.reviews), *picture("months")]),
+        Section("Length", [_LENGTH, [_lengths(profile)], *picture("lengths")]),
+        Section("Vocabulary", [_VOCABULARY, _vocabulary(words), *picture("oov", "zipf", "heaps")]),
+        Section("Words by rating", [_CONTRAST, *picture("contrast")]),
+        Section("Characters and masks", [_characters(profile)]),
+        Section("Businesses", picture("names")),
+        Section("Samples", [_SAMPLES, _samples(survey)]),
+        Section("Known limits", [LIMITS]),
     ]
-    kept = [part for part in sections if part.tables or part.pictures or part.quotes or part.points]
-    return Page("Data card", lead, tiles, kept)
+    kept = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
+    return Page("Data card", lead, tiles, kept, look="card")
 
 
+_LENGTH = "Words are what white space separates. Quantiles are interpolated within bins 9 % wide."
+_VOCABULARY = (
+    "Tokens are those of the word unit: words, numbers, punctuation and line breaks, case folded. Counts are exact. A "
+    "vocabulary holds the most frequent tokens of train."
+)
+_SAMPLES = (
+    f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
+    "are, not chosen."
+)
 _CONTRAST = (
     "z-scores of log-odds ratios between the 1-star and 5-star reviews of train, with the corpus's own frequencies as "
     "prior, so that a word must be frequent as well as telling."
@@ -131,50 +140,42 @@ _CONTRAST = (
 def _provenance(origin: Origin) -> list[Section]:
     found, clean = origin.dataset, origin.clean
     sources = [source for source in found.get("sources", []) if isinstance(source, Mapping)]
-    columns = ("records", "rows", "quarantined", "duplicates")
-    names = [str(source.get("name", "")) for source in sources]
-    files = Table(
-        ("file", "bytes", *columns),
-        [(name, *(_number(source.get(column)) for column in ("bytes", *columns)))
-         for name, source in zip(names, sources, strict=True)],
-    )
-    hashes = Table(
-        ("file", "SHA-256"),
-        [(name, str(source.get("sha256", ""))) for name, source in zip(names, sources, strict=True)], words=True,
-    )
-    accounts = [(name, _number(found[name])) for name in columns if name in found]
-    accounts += [(f"quarantined: {name}", _number(count)) for name, count in _flat(found.get("reasons"))]
-    accounts += [("empty after cleaning", _number(clean["empty"]))] if "empty" in clean else []
-    accounts += [(f"set aside, language {name}", _number(count)) for name, count in _flat(clean.get("languages"))]
-    accounts += [(f"left out of {_reason(name)}", _number(count)) for name, count in _flat(clean.get("duplicates"))]
+    counts = ("records", "rows", "quarantined", "duplicates")
+    hashes = [(source.get("name"), source.get("sha256")) for source in sources]
+    files = [[source.get(column) for column in ("name", "bytes", *counts)] for source in sources]
     near = clean.get("near") or {}
-    accounts += [(f"near-duplicates, {name}", _number(near[name])) for name in ("examined", "pairs") if name in near]
-    accounts += [(f"kept in {name} beside a near-duplicate", _number(n)) for name, n in _flat(near.get("within"))]
-    accounts += [("clean reviews", _number(clean["rows"]))] if "rows" in clean else []
-    form = Table(("rule", "on"), [(name.replace("_", " "), "yes" if on is True else "no" if on is False else str(on))
-                                  for name, on in _flat(clean.get("normal_form"))], "Normal form of the text", True)
-    tables = [files, hashes] if sources else []
+    accounts = [(name, found[name]) for name in counts if name in found]
+    accounts += [(f"quarantined: {name}", count) for name, count in _flat(found.get("reasons"))]
+    accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
+    accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
+    accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
+    accounts += [(f"near-duplicates, {name}", near[name]) for name in ("examined", "pairs") if name in near]
+    accounts += [(f"kept in {name} beside a near-duplicate", count) for name, count in _flat(near.get("within"))]
+    accounts += [("clean reviews", clean["rows"])] if "rows" in clean else []
+    rules = {name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
+             for name, on in _flat(clean.get("normal_form"))}  # fmt: skip
+    tables = [Table(("file", "bytes", *counts), files), Table(("file", "SHA-256"), hashes, numbers=())]
+    tables = tables if sources else []
     tables += [Table(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
+    tables += [Table.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
-    return [Section("Provenance", text, [*tables, form] if form.rows else tables)]
+    return [Section("Provenance", [text, tables])]
 
 
 def _splits(survey: Survey) -> Table:
     words = survey.words
-    rows = []
-    for name, summary in survey.profile.sides.items():
-        rows.append((
-            name, f"{summary.reviews:,}", f"{summary.words:,}", f"{words.tokens[name]:,}", f"{words.types[name]:,}",
-            f"{words.hapaxes[name]:,}", f"{summary.bytes:,}", _about(summary.businesses), _about(summary.users),
-        ))
+    rows = [
+        (name, summary.reviews, summary.words, words.tokens[name], words.types[name], words.hapaxes[name],
+         summary.bytes, _about(summary.businesses), _about(summary.users))
+        for name, summary in survey.profile.sides.items()
+    ]  # fmt: skip
     header = ("split", "reviews", "words", "tokens", "types", "types seen once", "bytes", "businesses", "authors")
     return Table(header, rows)
 
 
 def _stars(profile: Profile) -> Table:
-    names = ("unknown", "1", "2", "3", "4", "5")
-    rows = [(name, *(f"{count:,}" for count in summary.stars)) for name, summary in profile.sides.items()]
-    return Table(("split", *names), rows, "Reviews by rating")
+    rows = [(name, *summary.stars) for name, summary in profile.sides.items()]
+    return Table(("split", "unknown", "1", "2", "3", "4", "5"), rows, "Reviews by rating")
 
 
 def _lengths(profile: Profile) -> Table:
@@ -185,47 +186,35 @@ def _lengths(profile: Profile) -> Table:
     return Table(("split", "mean", *(f"{share:.0%}" for share in QUANTILES)), rows, "Words per review: quantiles")
 
 
-def _vocabulary(survey: Survey, pictures: list[Picture]) -> Section:
-    words = survey.words
+def _vocabulary(words: WordStatistics) -> list[Table]:
     sizes = [size for size, _ in next(iter(words.oov.values()), [])]
     rows = [(name, *(f"{share:.2%}" for _, share in curve)) for name, curve in words.oov.items()]
-    header = ("split", *(f"{size:,}" for size in sizes))
-    text = (
-        "Tokens are those of the word unit: words, numbers, punctuation and line breaks, case folded. Counts are "
-        "exact. A vocabulary holds the most frequent tokens of train."
-    )
-    tables = [Table(header, rows, "Tokens out of vocabulary, by its size; the last is all of train")] if rows else []
+    caption = "Tokens out of vocabulary, by its size; the last is all of train"
     laws = [("Zipf's exponent", words.zipf_law, "rank"), ("Heaps' β", words.heaps_law, "tokens")]
     fitted = [
         (name, f"{abs(law.exponent):.3f}", f"{law.factor:,.3g}", f"{unit} {law.low:,} – {law.high:,}",
          f"{10**law.error - 1:.1%}")
         for name, law, unit in laws if law is not None
-    ]
-    if fitted:
-        tables.append(Table(("law", "exponent", "factor", "fitted on", "typical error"), fitted, "Fitted power laws"))
-    return Section("Vocabulary", text, tables, pictures)
+    ]  # fmt: skip
+    header = ("law", "exponent", "factor", "fitted on", "typical error")
+    tables = [Table(("split", *map(as_text, sizes)), rows, caption), Table(header, fitted, "Fitted power laws")]
+    return [table for table in tables if table.rows]
 
 
-def _characters(profile: Profile) -> Table:
-    classes = profile.total.classes
-    whole = max(1, sum(classes.values()))
-    return Table(("class", "characters", "share"),
-                 [(name, f"{count:,}", f"{count / whole:.3%}") for name, count in classes.items()], "Characters")
+def _characters(profile: Profile) -> list[Table]:
+    classes, masks = profile.total.classes, profile.total.masks.counts
+    whole, reviews = max(1, sum(classes.values())), max(1, profile.total.reviews)
+    shares = [(name, count, f"{count / whole:.3%}") for name, count in classes.items()]
+    masked = [(name, count, f"{1e5 * count / reviews:.1f}") for name, count in masks.items()]
+    return [Table(("class", "characters", "share"), shares, "Characters"),
+            Table(("placeholder", "occurrences", "per 100,000 reviews"), masked, "Masked personal data")]  # fmt: skip
 
 
-def _masks(profile: Profile) -> Table:
-    counts, reviews = profile.total.masks.counts, max(1, profile.total.reviews)
-    rows = [(name, f"{count:,}", f"{1e5 * count / reviews:.1f}") for name, count in counts.items()]
-    return Table(("placeholder", "occurrences", "per 100,000 reviews"), rows, "Masked personal data")
-
-
-def _samples(survey: Survey) -> Section:
-    quotes = [
-        (f"{star} star{'s' if star > 1 else ''}", text) for star, texts in survey.samples.items() for text in texts
-    ]
-    low, high = SAMPLE_WORDS
-    text = f"The first of train in its shuffled order, among those of {low} to {high} words: as they are, not chosen."
-    return Section("Samples", text, quotes=quotes)
+def _samples(survey: Survey) -> list[Quote]:
+    return [
+        Quote(text, f"{star} star{'s' if star > 1 else ''}")
+        for star, texts in survey.samples.items() for text in texts
+    ]  # fmt: skip
 
 
 def _dated(dated: int, reviews: int) -> str:
@@ -244,10 +233,6 @@ def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
             yield from _flat(value, f"{before}{name}, ")
         else:
             yield f"{before}{name}".replace("_", " "), value
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
 
 
 def _about(sample: TypeSample) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.reports import report_tables as tables
-from evaluation.reports.card_page import Page, Section, Table
+from evaluation.reports.document import Code, Page, Section, Table
 from evaluation.reports.report_words import amount, headline, with_interval
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
@@ -39,6 +39,7 @@ FIGURES = {
     "perplexity": "perplexity per token", "word_perplexity": "perplexity per word",
     "gap": "bits per byte above the floor",
 }  # fmt: skip
+HITS = {"hit@1": "first suggestion is right", "hit@5": "one of five is right"}
 
 
 def model_card(results: RunResults, name: str = "reviewlm") -> str:
@@ -49,19 +50,21 @@ def model_card(results: RunResults, name: str = "reviewlm") -> str:
         name: Name of the registered model.
     """
     model, row = results.model(results.winner), results.row(results.winner)
+    digests = {**results.digests, **model.digests}
     sections = [
-        Section("Intended use", points=USES),
-        Section("Training data", "", [_facts(("what", "value"), results.data)]),
-        Section("Figures", _about_figures(results), [_figures(results, row)]),
+        Section("Intended use", [USES]),
+        Section("Training data", [Table.facts(results.data)]),
+        Section("Figures", [_about_figures(results), _figures(results, row)]),
         *_weak(results),
-        Section("Limits", points=list(_limits(results, model))),
+        Section("Limits", [list(_limits(results, model))]),
         *_gate(results),
-        Section("Digests", "", [_facts(("of", "SHA-256 or artifact"), {**results.digests, **model.digests})]),
-        Section("What the figures mean", "", [_facts(("what", "is"), model.policies)]),
+        Section("Digests", [Table.facts(digests, ("of", "SHA-256 or artifact"))]),
+        Section("What the figures mean", [Table.facts(model.policies, ("what", "is"))]),
+        *_asking(results, name),
     ]
     version = f", version {results.version}" if results.version is not None else ""
-    page = Page(f"{name}{version}: {model.name}", headline(results), _glance(results, model, row), sections)
-    return page.to_markdown() + _asking(results, name)
+    title = f"{name}{version}: {model.name}"
+    return Page(title, headline(results), _glance(results, model, row), sections).to_markdown()
 
 
 def pointer(run_link: str) -> str:
@@ -80,11 +83,6 @@ def _glance(results: RunResults, model: ModelResults, row: dict[str, Any]) -> li
     return found + [(value, what) for what, value in results.run.items()]
 
 
-def _facts(header: tuple[str, str], facts: Any) -> Table:
-    rows = [(str(what), f"{value:,}" if isinstance(value, int) else str(value)) for what, value in facts.items()]
-    return Table(header, rows, words=True)
-
-
 def _about_figures(results: RunResults) -> str:
     return (
         f"On {results.row(results.winner)['reviews']:,} test reviews, which no model was trained on. In brackets: "
@@ -94,21 +92,14 @@ def _about_figures(results: RunResults) -> str:
 
 def _figures(results: RunResults, row: dict[str, Any]) -> Table:
     """Return the winner's figures with their intervals, next to those of the baseline."""
-    against = baseline_of(results.against, results.winner)
-    compared = against != results.winner and against in results.table["model"].to_list()
-    base = results.row(against) if compared else None
-    shown = {column: words for column, words in FIGURES.items() if row.get(column) is not None}
-    header = ("figure", results.winner, *([f"baseline {against}"] if base else []))
-    own = results.model(results.winner).observed
-    rows = [(words, with_interval(row, column), *([with_interval(base, column)] if base else []))
-            for column, words in shown.items()]  # fmt: skip
-    for column, words in {"hit@1": "first suggestion is right", "hit@5": "one of five is right"}.items():
-        if own.get(column) is not None:
-            beside = results.model(against).observed.get(column) if base else None
-            rows.append(
-                (words, f"{own[column]:.1%}", *([f"{beside:.1%}" if beside is not None else "–"] if base else []))
-            )
-    return Table(header, rows)
+    against, names = baseline_of(results.against, results.winner), [results.winner]
+    names += [against] if against != results.winner and against in results.table["model"].to_list() else []
+    rows = [(words, *(with_interval(results.row(name), column) for name in names))
+            for column, words in FIGURES.items() if row.get(column) is not None]  # fmt: skip
+    observed = [results.model(name).observed for name in names]
+    rows += [(words, *("–" if of.get(hit) is None else f"{of[hit]:.1%}" for of in observed))
+             for hit, words in HITS.items() if observed[0].get(hit) is not None]  # fmt: skip
+    return Table(("figure", results.winner, *(f"baseline {name}" for name in names[1:])), rows)
 
 
 def _weak(results: RunResults) -> Iterator[Section]:
@@ -127,7 +118,7 @@ def _weak(results: RunResults) -> Iterator[Section]:
             cells.append("yes" if row["surely_worse"] else "no")
     if rows:
         text = f"The worst of {worst[0]['looked_at']} slices of reviews; only those with enough reviews are looked at."
-        yield Section("Where it is weakest", text, [Table(tuple(header), rows)])
+        yield Section("Where it is weakest", [text, Table(header, rows)])
 
 
 def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
@@ -180,19 +171,19 @@ def _gate(results: RunResults) -> Iterator[Section]:
         return
     rows = [(row["rule"], row["outcome"], row["why"]) for row in tables.rules(results.decision)]
     said = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
-    yield Section("The gate", ". ".join(said), [Table(("rule", "outcome", "why"), rows, words=True)])
+    yield Section("The gate", [". ".join(said), Table(("rule", "outcome", "why"), rows, numbers=())])
 
 
-def _asking(results: RunResults, name: str) -> str:
-    """Return how to load and query the model, as Markdown with code."""
-    where = f"models:/{name}/{results.version}" if results.version is not None else f"models:/{name}@champion"
+def _asking(results: RunResults, name: str) -> Iterator[Section]:
+    """Yield how to load and query the model, and how to repeat the run."""
     reference = results.version if results.version is not None else "champion"
-    lines = [
-        "## How to load and ask it", "", "```sh", f"reviewlm generate --model {reference} --stars 2 --n 3",
-        f'reviewlm suggest "The food was" --model {reference}', "```", "", "```python", "import mlflow, pandas as pd",
-        "", f'model = mlflow.pyfunc.load_model("{where}")',
-        'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})', "```", "",
+    where = f"models:/{name}/{reference}" if results.version is not None else f"models:/{name}@{reference}"
+    shell = [f"reviewlm generate --model {reference} --stars 2 --n 3",
+             f'reviewlm suggest "The food was" --model {reference}']  # fmt: skip
+    python = [
+        "import mlflow, pandas as pd", "", f'model = mlflow.pyfunc.load_model("{where}")',
+        'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})',
     ]  # fmt: skip
+    yield Section("How to load and ask it", [Code("\n".join(shell), "sh"), Code("\n".join(python), "python")])
     if results.commands:
-        lines += ["## How to make it again", "", "```sh", *results.commands, "```", ""]
-    return "\n" + "\n".join(lines)
+        yield Section("How to make it again", [Code("\n".join(results.commands), "sh")])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import polars as pl
 from matplotlib.figure import Figure
 
 from evaluation.plots.calibration import reliability_figure
@@ -19,8 +20,8 @@ from evaluation.plots.surprisal import surprisal_figure
 from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
 from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
-from evaluation.reports.page import png
-from evaluation.reports.run_results import RunResults
+from evaluation.reports.document import Picture, png
+from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.surprisal import Reading, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 
@@ -39,7 +40,7 @@ READING_OF_SLICES = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A figure with its words.
 
     Args:
@@ -62,20 +63,16 @@ class Picture:
         return png(self.figure)
 
     @property
-    def caption(self) -> str:
-        """The text below it."""
-        return " ".join(filter(None, (self.reading, self.finding)))
+    def picture(self) -> Picture:
+        """The figure as part of a page."""
+        alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
+        return Picture(self.png, alt, " ".join(filter(None, (self.reading, self.finding))))
 
 
-def pictures_of(results: RunResults) -> list[Picture]:
+def pictures_of(results: RunResults) -> list[Drawing]:
     """Draw every figure for which the run has data."""
-    return [
-        *_of_models(results),
-        *_of_slices(results),
-        *_of_tokens(results),
-        *_of_reviews(results),
-        *_of_writing(results),
-    ]
+    draws = (_of_models, _of_slices, _of_tokens, _of_reviews, _of_writing)
+    return [drawing for draw in draws for drawing in draw(results)]
 
 
 def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
@@ -89,141 +86,116 @@ def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
     return readings, choose_reviews(readings[0].tokens, HEAT_REVIEWS) if readings else []
 
 
-def _of_models(results: RunResults) -> Iterator[Picture]:
-    styles = _styles(results)
-    yield Picture(
-        "perplexity_by_model",
-        MODELS,
-        perplexity_bars(results.table, results.floor, results.baseline),
+def _of_models(results: RunResults) -> Iterator[Drawing]:
+    yield Drawing(
+        "perplexity_by_model", MODELS, perplexity_bars(results.table, results.floor, results.baseline),
         "Left: perplexities, to be compared within one colour (one vocabulary). Right: bits per byte of the same text, "
         "which compare all models; shorter is better.",
         words.said_of_bars(results),
-    )
+    )  # fmt: skip
     if known_costs(results.table):
         front = on_front(results.table)
-        yield Picture(
-            "quality_size_cost",
-            MODELS,
-            pareto_figure(results.table, styles, results.floor),
+        yield Drawing(
+            "quality_size_cost", MODELS, pareto_figure(results.table, _styles(results), results.floor),
             "Each point is a model. A filled one is beaten by no other in quality, size and time together; the line is "
             "the best quality to be had at each cost.",
             f"Not beaten: {', '.join(front)}." if front else "",
-        )
+        )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
     if any(curves.values()):
-        yield Picture(
-            "loss_curves",
-            CURVES,
-            loss_curves(curves),
+        yield Drawing(
+            "loss_curves", CURVES, loss_curves(curves),
             "Marked lines: validation perplexity; pale lines: training; dashed and level: models that are not trained "
             "step by step. Compare within one vocabulary.",
             words.said_of_curves(results),
-        )
+        )  # fmt: skip
 
 
-def _of_slices(results: RunResults) -> Iterator[Picture]:
+def _of_slices(results: RunResults) -> Iterator[Drawing]:
     if results.slices is None or not len(results.slices):
         return
     styles, named = _styles(results), _vocabularies(results)
     vocabularies = {model.name: named[model.name] for model in results.shown(SHOWN)}
-    if words.said_of_worst(results):
-        yield Picture(
-            "worst_slices",
-            SLICES,
-            worst_slices_figure(results.slices, results.winner, baseline_of(results.against, results.winner)),
+    if said := words.said_of_worst(results):
+        base = baseline_of(results.against, results.winner)
+        yield Drawing(
+            "worst_slices", SLICES, worst_slices_figure(results.slices, results.winner, base),
             f"The slices in which {results.winner} does worst, by two measures, the worst on top; whiskers: bootstrap "
             "intervals.",
-            words.said_of_worst(results),
-        )
+            said,
+        )  # fmt: skip
     for (dimension,), own in results.slices.group_by("dimension", maintain_order=True):
         if own["slice"].n_unique() < 2:  # nothing to compare
             continue
         tokens = dimension in OF_TOKENS
-        yield Picture(
-            f"by_{dimension}",
-            TOKENS if tokens else SLICES,
-            slice_figure(results.slices, dimension, vocabularies, styles),
-            READING_OF_SLICES[tokens],
+        yield Drawing(
+            f"by_{dimension}", TOKENS if tokens else SLICES,
+            slice_figure(results.slices, dimension, vocabularies, styles), READING_OF_SLICES[tokens],
             words.said_of_slices(results, dimension),
-        )
+        )  # fmt: skip
 
 
-def _of_tokens(results: RunResults) -> Iterator[Picture]:
+def _of_tokens(results: RunResults) -> Iterator[Drawing]:
     models, styles, winner = results.shown(SHOWN), _styles(results), results.winner
-    tokens = {model.name: model.tokens for model in models if model.tokens is not None and len(model.tokens)}
+    tokens = _measured(models, "tokens")
     if tokens:
-        yield Picture(
-            "ranks",
-            TOKENS,
-            rank_figure(tokens, styles),
-            "How often the token that came is among a model's k likeliest.",
-            words.said_of_ranks(models, winner),
-        )
-    contexts = {model.name: model.context for model in models if model.context is not None and len(model.context)}
-    if contexts:
+        reading = "How often the token that came is among a model's k likeliest."
+        yield Drawing("ranks", TOKENS, rank_figure(tokens, styles), reading, words.said_of_ranks(models, winner))
+    if contexts := _measured(models, "context"):
         effective = {model.name: found for model in models if (found := _effective(model.observed)) is not None}
-        yield Picture(
-            "context",
-            TOKENS,
-            context_curves(contexts, effective, styles),
+        yield Drawing(
+            "context", TOKENS, context_curves(contexts, effective, styles),
             "Bits per token when only so many tokens before it are kept; where a line is level, older ones are of no "
             "use. Whiskers: standard errors of the distance to all of the context.",
             f"Effective context of {winner}: {effective[winner]:g} tokens." if winner in effective else "",
-        )
-    reliability = {
-        model.name: model.reliability for model in models if model.reliability is not None and len(model.reliability)
-    }
-    if reliability:
-        facts = {model.name: model.observed for model in models}
-        yield Picture(
-            "reliability",
-            CALIBRATION,
-            reliability_figure(reliability, facts, styles),
+        )  # fmt: skip
+    if reliability := _measured(models, "reliability"):
+        yield Drawing(
+            "reliability", CALIBRATION,
+            reliability_figure(reliability, {model.name: model.observed for model in models}, styles),
             "Tokens are put into bins by the probability of the likeliest next one; larger points hold more tokens. "
             "Below the dashed line: surer than right.",
             words.said_of_calibration(models),
-        )
+        )  # fmt: skip
     if tokens:
-        yield Picture(
-            "certainty",
-            CALIBRATION,
-            certainty_figure(tokens, styles),
+        yield Drawing(
+            "certainty", CALIBRATION, certainty_figure(tokens, styles),
             "Tokens are put into classes by the entropy of the prediction. Above the dashed line: surer than it should "
             "have been.",
             words.said_of_certainty(models, winner),
-        )
+        )  # fmt: skip
 
 
-def _of_reviews(results: RunResults) -> Iterator[Picture]:
+def _of_reviews(results: RunResults) -> Iterator[Drawing]:
     readings, chosen = readings_of(results)
     if readings:
         reading = "The darker a token and the stronger the line below it, the less it was expected."
-        yield Picture("surprisal", NOT_ON_THE_PAGE, surprisal_figure(readings, chosen), reading)
+        yield Drawing("surprisal", NOT_ON_THE_PAGE, surprisal_figure(readings, chosen), reading)
 
 
-def _of_writing(results: RunResults) -> Iterator[Picture]:
+def _of_writing(results: RunResults) -> Iterator[Drawing]:
     models, styles = results.shown(SHOWN), _styles(results)
-    curves = {model.name: model.novelty for model in models if model.novelty is not None and len(model.novelty)}
-    if curves:
-        yield Picture(
-            "novelty",
-            AUDIT,
-            novelty_figure(curves, styles),
+    if curves := _measured(models, "novelty"):
+        yield Drawing(
+            "novelty", AUDIT, novelty_figure(curves, styles),
             "Share of runs of n words that stand in the training text too. A line well above that of the held-out "
             "reviews means copying.",
             words.said_of_copying(results),
-        )
-    exposures = {model.name: model.exposure for model in models if model.exposure is not None and len(model.exposure)}
-    if exposures:
+        )  # fmt: skip
+    if exposures := _measured(models, "exposure"):
         limit = next((model.audit["exposure_limit"] for model in models if model.audit.get("exposure_limit")), None)
-        yield Picture(
-            "exposure",
-            AUDIT,
-            exposure_figure(exposures, styles, limit),
+        yield Drawing(
+            "exposure", AUDIT, exposure_figure(exposures, styles, limit),
             "Each point is a canary, planted as often as written below. Of texts that were never planted 1 in 20 would "
             "stand above the dashed line; planted ones that stand far above it, or mostly, are remembered.",
             words.said_of_exposure(results),
-        )
+        )  # fmt: skip
+
+
+def _measured(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFrame]:
+    """Return the frame *what* of each model that has one with rows."""
+    frames = {model.name: getattr(model, what) for model in models}
+    return {name: frame for name, frame in frames.items() if frame is not None and len(frame)}
 
 
 def _effective(observed: Any) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evaluation.gate.decision import Decision
-from evaluation.reports.page import Amount
+from evaluation.reports.document import Amount
 from evaluation.reports.report_words import BITS, amount, with_interval
 from evaluation.reports.run_results import RunResults
 from models.adaptation import STATIC
@@ -154,22 +154,10 @@ def _figure(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
-def named(values: Mapping[str, Any]) -> list[Row]:
-    """Return facts as rows of name and value."""
-    return [
-        {"what": name, "value": f"{value:,}" if isinstance(value, int) else str(value)}
-        for name, value in values.items()
-    ]
-
-
-def digests(results: RunResults) -> list[Row]:
+def digests(results: RunResults) -> dict[str, str]:
     """Return the digests of data and models, which identify them in the store and the lineage."""
-    rows = [{"of": name, "digest": digest} for name, digest in results.digests.items()]
-    return rows + [
-        {"of": f"{model.name}: {what}", "digest": digest}
-        for model in results.models
-        for what, digest in model.digests.items()
-    ]
+    own = {f"{model.name}: {what}": digest for model in results.models for what, digest in model.digests.items()}
+    return {**results.digests, **own}
 
 
 def policies(results: RunResults) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Render the surprisal of sample reviews, token by token, as coloured text: the heat-map of the report.
+"""Describe the surprisal of sample reviews, token by token: the heat map of the report.
 
 A token has one of five levels by its bits, −log2 of the probability that the model gave it. A level is shown by a tint
 and by the thickness of the line below the token, so that it can be read without colours and on paper. The tooltip of a
@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.reports.page import escape
 from evaluation.scoring.metrics import LN2
 
 EDGES = (1.0, 3.0, 6.0, 10.0)
@@ -23,16 +22,6 @@ TINTS = ("#ffffff", "#fdf1d8", "#fcd9a0", "#f6b562", "#e98d3e")
 LEGEND = ("below 1 bit (likelier than 1 in 2)", "1 to 3 bits", "3 to 6 bits", "6 to 10 bits",
           "10 bits and more (1 in 1,024 and rarer)")  # fmt: skip
 END = "<eos>"
-STYLE = (
-    ".heat { line-height: 2.05; margin: .3rem 0 .9rem; overflow-wrap: anywhere; }\n"
-    ".heat span, .scale span { print-color-adjust: exact; -webkit-print-color-adjust: exact; color: #1b1b1b; "
-    "padding: 0 .12em; white-space: pre-wrap; border-bottom: 0 solid #8a3b00; }\n"
-    ".scale span { padding: .1em .4em; margin-right: .5em; outline: 1px solid #ccc; display: inline-block; }\n"
-    + "".join(
-        f".s{level} {{ background: {tint}; border-bottom-width: {level}px !important; }}\n"
-        for level, tint in enumerate(TINTS)
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,32 @@ class Reading:
     model: str
     unit: str
     tokens: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as lines of text, its level, and its tooltip."""
+
+    lines: Sequence[str]
+    level: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The tokens of a review as one model expected them, what they cost it, and the text between two of them."""
+
+    model: str
+    cost: str
+    tokens: Sequence[Token]
+    between: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """The passages of each sample review; `evaluation/reports/templates/page.html` shows them below a legend."""
+
+    reviews: Sequence[Sequence[Passage]]
 
 
 def level_of(bits: float) -> int:
@@ -72,44 +87,34 @@ def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: in
     return [ids[step] for step in steps] if len(ids) > number else ids
 
 
-def heat_map(readings: Sequence[Reading], review_ids: Sequence[str], heads: Mapping[str, str] | None = None) -> str:
-    """Return HTML: a legend, then each review with a heading and its text once per model.
+def heat_map(readings: Sequence[Reading], review_ids: Sequence[str]) -> HeatMap:
+    """Return each review once per model.
 
     Args:
         readings: One per model, in the order in which they are shown.
         review_ids: Ids of the reviews; a model that has not read a review is left out for that review.
-        heads: Headings by review id; a missing one becomes "Review" and its number.
     """
-    parts = [legend()]
-    for number, review_id in enumerate(review_ids, 1):
-        parts.append(f"<h3>{escape((heads or {}).get(review_id, f'Review {number}'))}</h3>")
-        for reading in readings:
-            rows = reading.tokens.filter(pl.col("review_id") == review_id).sort("position").to_dicts()
-            if rows:
-                parts.append(_review(reading, rows))
-    return "\n".join(parts)
+    reviews = []
+    for review_id in review_ids:
+        read = [
+            (reading, reading.tokens.filter(pl.col("review_id") == review_id).sort("position")) for reading in readings
+        ]
+        reviews.append([_passage(reading, rows.to_dicts()) for reading, rows in read if len(rows)])
+    return HeatMap(reviews)
 
 
-def legend() -> str:
-    """Return the HTML legend of the levels."""
-    levels = "".join(f'<span class="s{level}">{escape(text)}</span>' for level, text in enumerate(LEGEND))
-    return f'<p class="scale">{levels}</p>'
-
-
-def _review(reading: Reading, rows: Sequence[Mapping[str, Any]]) -> str:
+def _passage(reading: Reading, rows: Sequence[Mapping[str, Any]]) -> Passage:
     bits = sum(row["nats"] for row in rows) / LN2
-    each = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
+    cost = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
     between = " " if reading.unit == "word" else ""
-    tokens = between.join(_token(row, reading.unit) for row in rows)
-    return f'<p class="heat"><b>{escape(reading.model)}</b> <small>({each})</small><br>{tokens}</p>'
+    return Passage(reading.model, cost, [_token(row, reading.unit) for row in rows], between)
 
 
-def _token(row: Mapping[str, Any], unit: str) -> str:
-    text = escape(shown(row["token"], unit)).replace("↵", "↵<br>")
+def _token(row: Mapping[str, Any], unit: str) -> Token:
+    lines = shown(row["token"], unit).replace("↵", "↵\n").split("\n")
     bits = row["nats"] / LN2
     rank = "never suggested" if row["rank"] is None else f"rank {row['rank']:,}"
-    said = f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits"
-    return f'<span class="s{level_of(bits)}" title="{escape(said)}">{text}</span>'
+    return Token(lines, level_of(bits), f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits")
 
 
 def shown(token: str, unit: str) -> str:

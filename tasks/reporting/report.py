@@ -19,7 +19,7 @@ from core.processes.interrupts import during
 from core.store import Artifact
 from evaluation.reports.model_card import CARD_FILE, model_card
 from evaluation.reports.report import report
-from evaluation.reports.report_pictures import Picture, pictures_of
+from evaluation.reports.report_pictures import Drawing, pictures_of
 from evaluation.reports.report_words import headline
 from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared
@@ -75,7 +75,7 @@ def write_report(
     return str(file)
 
 
-def write_files(results: RunResults, pictures: Sequence[Picture], folder: Path, name: str) -> Path:
+def write_files(results: RunResults, pictures: Sequence[Drawing], folder: Path, name: str) -> Path:
     """Write a report and its figures to *folder*/*name*, link *folder*/latest to it, and return the report's path.
 
     Raises:

@@ -22,12 +22,12 @@ from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_markdown
 from evaluation.drift.report import DriftReport, Figure
-from evaluation.reports.card_page import Page, Section, Table
+from evaluation.reports.document import Code, Page, Picture, Quote, Section, Table, Text, escape, png
 from evaluation.reports.model_card import model_card
-from evaluation.reports.page import escape, png
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.spreadsheet import as_text, csv_text
+from evaluation.scoring.surprisal import Reading, heat_map
 from evaluation.statistics.paired import Pair
 from reviewlm import terminal
 from tracking.runs.writes import table_texts
@@ -46,6 +46,7 @@ HOSTILE = (
     "line one\n# line two\n<b>three</b>",
 )  # fmt: skip
 ALL = "\n".join(HOSTILE)
+HEAT = {"review_id": ["a"], "position": [0], "token": [ALL], "nats": [1.0], "rank": [1]}
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
            "tr", "th", "td", "caption", "figure", "img", "figcaption", "blockquote", "pre", "code", "nav", "ul", "li",
            "a", "details", "summary", "b", "span", "small", "br", "section"}  # fmt: skip
@@ -145,10 +146,18 @@ def test_the_model_card_and_the_decision_hold_it_as_text():
 
 
 def test_the_data_card_holds_it_as_text():
-    table = Table((ALL, "b"), [(ALL, ALL)], caption=ALL, words=True)
-    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, ALL, [table], points=[ALL], quotes=[(ALL, ALL)])])
+    table = Table((ALL, "b"), [(ALL, ALL)], caption=ALL, numbers=())
+    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, [ALL, [table], [ALL], [Quote(ALL, ALL)]])])
     assert "<script>alert(1)</script>" in assert_harmless(page.to_html()).text
     assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
+
+
+def test_every_part_of_a_page_holds_it_as_text():
+    parts = [Text(ALL), Text(ALL, "heading"), Text(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL), Section(ALL, [ALL]),
+             heat_map([Reading(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
+    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, parts, ALL)], [ALL], ALL)
+    found = assert_harmless(page.to_html())
+    assert found.text.count("<script>alert(1)</script>") == 17
 
 
 def drift_report():

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from core.errors import NotWritable
-from evaluation.reports.report_pictures import MODELS, Picture
+from evaluation.reports.report_pictures import MODELS, Drawing
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import comparison_table
@@ -27,11 +27,11 @@ def results() -> RunResults:
 
 
 @pytest.fixture
-def picture() -> Picture:
-    return Picture("bars", MODELS, Figure(figsize=(1, 1)), "How to read it.")
+def picture() -> Drawing:
+    return Drawing("bars", MODELS, Figure(figsize=(1, 1)), "How to read it.")
 
 
-def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults, picture: Picture) -> None:
+def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
     first = stage.write_files(results, [picture], tmp_path, "run-1")
     second = stage.write_files(results, [], tmp_path, "run-2")
     assert (tmp_path / "latest" / "report.html").read_text() == second.read_text()
@@ -41,7 +41,7 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html"]
 
 
-def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Picture) -> None:
+def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
     stage.write_files(results, [picture], tmp_path, "run-1")
     again = stage.write_files(results, [], tmp_path, "run-1")
     assert "bars" not in again.read_text()

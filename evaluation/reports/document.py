@@ -1,0 +1,200 @@
+"""Represent a page as data and render it as one self-contained HTML file or as Markdown; all text is escaped.
+
+    page = Page("Title", "Lead", sections=[Section("Models", ["A paragraph.", Table.of(rows)])])
+    Path("page.html").write_text(page.to_html(), encoding="utf-8")
+
+`templates/page.html` and `templates/page.css` define the look. The page can be mailed and opened without a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from core.markdown import literal, table_row
+from core.visible import visible
+from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Amount(str):
+    """A number as text, with its unit or interval; aligned to the right in a table."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that is more than a paragraph; *kind* is "good", "bad" or "heading"."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Preformatted text, such as commands or a configuration."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A quotation; *head* is shown above it."""
+
+    text: str
+    head: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG image, its text for screen readers, and a caption below it."""
+
+    png: bytes
+    alt: str
+    caption: str = ""
+
+    @property
+    def base64(self) -> str:
+        """The image as text, to be embedded in the page."""
+        return base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts and numbers under a header.
+
+    The columns *numbers* are aligned to the right: by default, all but the first.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+    numbers: Collection[int] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+        """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
+        header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
+        found = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
+        return cls(header, cells, caption, found)
+
+    @classmethod
+    def facts(cls, values: Mapping[str, Any], header: Sequence[str] = ("what", "value"), caption: str = "") -> Table:
+        """Return a table of names and values, all aligned to the left."""
+        return cls(header, list(values.items()), caption, ())
+
+    def is_number(self, column: int) -> bool:
+        """Return whether a column is aligned to the right."""
+        return column > 0 if self.numbers is None else column in self.numbers
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown, its caption above it."""
+        rule = ["---:" if self.is_number(column) else "---" for column in range(len(self.header))]
+        head, *rows = [table_row([as_text(cell) for cell in row]) for row in (self.header, *self.rows)]
+        above = [literal(self.caption), ""] if self.caption else []
+        return "\n".join([*above, head, f"| {' | '.join(rule)} |", *rows])
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its parts; a page links to sections with an anchor, and folds a section within a section."""
+
+    title: str
+    parts: Sequence[Part]
+    anchor: str = ""
+
+
+Part: TypeAlias = (
+    str | Text | Code | Quote | Picture | Table | Section | HeatMap | Sequence[str] | Sequence[Table] | Sequence[Quote]
+)
+"""What a section holds. A string is a paragraph; strings in a list are its points; tables in a list stand side by side,
+and so do quotations."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document: its title, the text below it, key figures as (value, label), and its content.
+
+    *opening* is shown above the first section. *look* selects the style: "report", "card" or "".
+    """
+
+    title: str
+    lead: str
+    tiles: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = ()
+    opening: Sequence[Part] = ()
+    look: str = ""
+
+    def to_html(self) -> str:
+        """Return one page with embedded pictures, for screens of any width and for paper."""
+        return _template().render(page=self)
+
+    def to_markdown(self) -> str:
+        """Return the page without pictures and quotations; sections that hold nothing else are left out."""
+        glance = Table(("figure", "value"), [(what, value) for value, what in self.tiles])
+        parts = [f"# {literal(self.title)}", literal(self.lead), glance.to_markdown()]
+        for section in self.sections:
+            if any(_markdown(part) for part in section.parts if not isinstance(part, str)):
+                parts += [f"## {literal(section.title)}", *map(_markdown, section.parts)]
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _markdown(part: Part) -> str:
+    match part:
+        case str(text) | Text(text):
+            return literal(text)
+        case Table():
+            return part.to_markdown()
+        case Code(text, language):
+            return f"```{language}\n{text}\n```"
+        case list() | tuple() if part and isinstance(part[0], str):
+            return "\n".join(f"- {literal(point)}" for point in part)
+        case list() | tuple():
+            return "\n\n".join(map(_markdown, part)).strip()
+    return ""
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG image; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a page shows it: "" for None, thousands separated, four digits of a fraction."""
+    if not _is_number(value) or isinstance(value, Amount):
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Amount | int | float) and not isinstance(value, bool)
+
+
+def escape(value: Any) -> Markup:
+    """Return a value escaped for HTML, also for quoted attributes; direction and control characters become visible."""
+    return value if isinstance(value, Markup) else Markup(html.escape(visible(as_text(value))))
+
+
+@cache
+def _template() -> Template:
+    """Load the template of all pages; `escape` is applied to whatever it prints."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=escape, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["kind"] = lambda part: type(part).__name__
+    environment.globals |= {"tints": TINTS, "legend": LEGEND}
+    return environment.get_template("page.html")
