@@ -30,6 +30,7 @@ HOMES = {
     "fastapi": {"serving"},
     "torch": {"models", "course"},
     "optuna": {"tasks"},
+    "jinja2": {"evaluation"},
 }
 """By framework, the rooms that may import it."""
 MOST_MODULES = {"flows": 24}
