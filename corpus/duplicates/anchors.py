@@ -21,6 +21,10 @@ WINDOW = 16
 RUN = 6
 """Shingles in a run: with shingles of three words, eight words."""
 
+COMMON = 64
+"""An anchor that more texts of one side share, such as one of a disclaimer under every review, is skipped. Otherwise
+every text would be compared with every other one."""
+
 PARTITIONS = 16
 """Number of files for the anchors, chosen by their first bits; one file at a time is in memory."""
 

@@ -45,9 +45,12 @@ class Round:
         self._comparison = comparison
         self.examined = 0
         """Pairs compared so far."""
+        self.skipped = 0
+        """Number of buckets skipped because they hold more texts of the side than `pairs` allows."""
 
     def pairs(
-        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray],
+        most: int | None = None,
     ) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share buckets, some at a time.
 
@@ -55,8 +58,15 @@ class Round:
             members: (M,) texts, bucket by bucket.
             starts: (B + 1,) where the buckets begin and the last one ends.
             worthwhile: Returns a mask of the pairs to compare, without those compared before.
+            most: In a side's round, buckets with more texts of that side are skipped and counted, so that each text is
+                compared with at most so many others. Only the texts of that side count, because none of them leaves
+                later. A second search of the texts that stay therefore skips the same buckets.
         """
         members, bucket, begin, end = self._opposite(members, starts)
+        if most is not None and self._side is not None and len(bucket):
+            skipped = (np.bincount(bucket, self._side_D[members] == self._side) > most)[bucket] & (end > begin)
+            self.skipped += len(np.unique(bucket[skipped]))
+            end[skipped] = begin[skipped]
         crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
         if self._side is None:
             end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import DuplicatesConfig
-from corpus.duplicates.anchors import PARTITIONS, WINDOW, Anchors
+from corpus.duplicates.anchors import COMMON, PARTITIONS, WINDOW, Anchors
 from corpus.duplicates.banding import Bands, Sketch, buckets
 from corpus.duplicates.compare import STAYS, Near, Pairs, Round
 from corpus.duplicates.jaccard import Comparison, Nearness
@@ -64,6 +64,8 @@ class NearDuplicates:
         """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
         """Number of pairs that were compared exactly."""
+        self.common = 0
+        """Number of anchors that were skipped because more than `COMMON` texts of a side share them."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
         self._nearness = nearness_of(config)
         self._anchors = Anchors(work, min(WINDOW, self._nearness.least), self._nearness.least)
@@ -152,8 +154,9 @@ class NearDuplicates:
                     members, starts = met["members"], met["starts"]
                 yield from each.pairs(members, starts, partial(self._worthwhile, number))
             for partition in range(PARTITIONS if self._contained else 0):
-                yield from each.pairs(*self._anchors.buckets(partition), _once)
+                yield from each.pairs(*self._anchors.buckets(partition), _once, COMMON)
             self.examined += each.examined
+            self.common += each.skipped
 
     def _rounds(
         self, sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool, comparison: Comparison

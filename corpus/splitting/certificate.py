@@ -37,8 +37,9 @@ class Certificate:
         test_reviews: Digest of the ids, stars and sizes of the test split; scores use it to name the scored reviews.
         exact: `pairs` of texts of different splits that were compared (all of them), and `left`, which is 0.
         near: The same for near-duplicates, where `pairs` are those compared word by word. Also `shorter`, the number
-            of texts with too few words to be near-duplicates, and the method with its parameters. None if
-            near-duplicates were not searched.
+            of texts with too few words to be near-duplicates, `common_passages`, the number of passages that too many
+            texts share to compare them all, and the method with its parameters. None if near-duplicates were not
+            searched.
         code: Version of this program.
         copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They
             are not a leak, but not independent evidence either. Certificates of earlier versions do not have it.
@@ -91,6 +92,8 @@ class Certificate:
                 f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs "
                 f"{self.near['similarity']:g} similar become one)"
             )
+            if common := self.near.get("common_passages", 0):
+                said += f"; {common:,} passages that very many texts share were skipped"
         if test := self.copies.get("test", {}).get("reviews"):
             said += f"; within the test {test:,} reviews repeat another one ({self.copies['test']['groups']:,} groups)"
         return said

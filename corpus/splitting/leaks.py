@@ -207,7 +207,7 @@ def _near(texts: _Texts, config: DuplicatesConfig, work: Path, threads: int) -> 
     if pairs.height:
         texts.refuse_near(pairs)
     return {
-        "pairs": near.examined, "left": 0, "shorter": near.short,
+        "pairs": near.examined, "left": 0, "shorter": near.short, "common_passages": near.common,
         "method": "MinHash, bands, sketches, exact Jaccard of shingles", "sketch": asdict(near.sketch),
         "library": f"rensa {version('rensa')}", "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
         "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),

@@ -28,7 +28,7 @@ from tasks.progress import progress
 from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
 
 CHECK_VERSION = 4
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
 VOCABULARY_FILE = "vocabulary.json"

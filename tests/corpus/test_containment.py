@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_near_duplicates import CONFIG, TEST, TRAIN, finder, found_by, jaccard, random_text
+from test_near_duplicates import CONFIG, TEST, TRAIN, finder, found_by, jaccard, leaving, random_text
 
 from core.config.run_config import DuplicatesConfig
-from corpus.duplicates.anchors import PARTITIONS, RUN, Anchors
+from corpus.duplicates.anchors import COMMON, PARTITIONS, RUN, Anchors
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,40 @@ def test_thousands_of_texts_with_one_template_cost_no_comparison_of_all_with_all
     near = finder(tmp_path, texts)
     assert found_by(near, lambda keys: sides[keys], within=False) == {}
     assert near.examined < 100 * 20 * 1_980
+
+
+FOOTER = " ".join(f"f{n}" for n in range(30))
+"""Under every review, as the disclaimer of a site."""
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_with_a_footer_under_all_texts_halves_are_found_and_comparisons_grow_with_the_texts(within, tmp_path):
+    examined = {}
+    for count in (2_000, 4_000):
+        random = np.random.default_rng(count)
+        own = [random_text(random, 60, 90, 1_000_000) for _ in range(count)]
+        halves = [" ".join(text.split()[: len(text.split()) // 2]) for text in own[:40]]
+        sides = np.append(random.choice(3, count, p=[0.1, 0.1, 0.8]), [TRAIN] * 40).astype(np.uint8)
+        sides[:40] = TEST
+        near = finder(tmp_path / str(count), [f"{text} {FOOTER}" for text in own + halves])
+        found = found_by(near, lambda keys, sides=sides: sides[keys], within=within)
+        assert found.keys() == {(number, count + number) for number in range(40)}
+        assert near.common > 0
+        examined[count] = near.examined
+    assert examined[4_000] < 2.5 * examined[2_000] < 2.5 * 100 * 2_000
+
+
+@pytest.mark.parametrize("tests", [COMMON // 2, COMMON + 1])
+def test_when_those_that_stay_are_looked_through_again_nothing_more_is_found(tests, tmp_path):
+    random = np.random.default_rng(6)
+    own = [f"{random_text(random, 60, 90, 1_000_000)} {FOOTER}" for _ in range(tests + 1)]
+    texts = [FOOTER, *own[:tests], *(f"{text} indeed" for text in own[:tests]), own[tests]]
+    sides = np.array([TEST] * (tests + 1) + [TRAIN] * (tests + 1), np.uint8)
+    found = found_by(finder(tmp_path / "all", texts), lambda keys: sides[keys], within=False)
+    assert len(leaving(found, sides)) == tests + (tests < COMMON), "the copies, and what has the footer if it is rare"
+    stay = np.array([number for number in range(len(texts)) if number not in leaving(found, sides)])
+    again = finder(tmp_path / "again", [texts[number] for number in stay])
+    assert found_by(again, lambda keys: sides[stay[keys]], within=False) == {}
 
 
 @given(

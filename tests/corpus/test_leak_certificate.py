@@ -55,10 +55,19 @@ def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certif
         assert side.sha256 == hashlib.sha256(b"".join(hashes)).hexdigest()
         assert (side.reviews, side.texts) == (len(texts[name]), len(set(texts[name])))
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
-    assert certificate.near["left"] == 0
+    assert (certificate.near["left"], certificate.near["common_passages"]) == (0, 0)
     assert certificate.near["recall"] == pytest.approx(0.98995 * (1 - 0.000266), abs=1e-6)
     assert (certificate.near["similarity"], certificate.near["shingle"], certificate.near["bands"]) == (0.7, 3, 25)
     assert "test 20, validation 20, train 60" in certificate.summary
+
+
+def test_the_certificate_counts_the_passages_that_are_too_common_to_follow(tmp_path, monkeypatch):
+    monkeypatch.setattr("corpus.duplicates.dedupe.COMMON", 19)
+    footer = " ".join(f"f{n}" for n in range(18))
+    texts = {f"r{number}": f"{review(number)} {footer}" for number in range(100)}
+    certificate = certify(write(tmp_path / "clean", table(**texts)), CONFIG)
+    assert certificate.near["common_passages"] > 0
+    assert f"{certificate.near['common_passages']} passages that very many texts share were skipped" in certificate.summary
 
 
 def test_equal_tables_get_equal_certificates_and_leave_nothing_else_behind(certified, tmp_path):
