@@ -73,7 +73,7 @@ def make_replay(rng: Random, case: Path) -> None:
         record = json.loads(line)
         if rng.random() < 0.5:
             record["raw"] = rng.choice(
-                ['{"review_id": "z", "text": "mended"}', {"text": "mended"}, "not JSON", "a,b,c\n"]
+                ['{"review_id": "z", "text": "mended"}', {"text": "mended"}, "not JSON", "a,b,c\n", "\0\0\0\0", "\0a"]
             )
             lines[place] = json.dumps(record).encode()
         if rng.random() < 0.15:

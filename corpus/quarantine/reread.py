@@ -16,7 +16,8 @@ from typing import Any, cast
 import polars as pl
 
 from core.errors import MissingColumn, Unreadable
-from corpus.reading.formats import read_stream
+from corpus.reading.formats import read_text
+from corpus.reading.jsonlines import read_json_lines
 from corpus.reading.names import uncompressed
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, identify, input_errors
@@ -132,13 +133,14 @@ def _kind(source: str, detail: str, raw: bytes) -> str:
 
 def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
     """Read records that are each one line of a file without a header."""
+    reader = read_json_lines if kind == "json" else read_text  # no guess by content: the first may begin with NULs
     for batch in pending.iter_slices(BATCH):
         # Inside a JSON value a line break has the same meaning as a space.
         lines = [b"", *(raw.replace(b"\n", b" ") for raw in batch["raw"])]
         stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"\n".join(lines))))
         left = batch
         try:
-            for block in read_stream(stream, "records.jsonl" if kind == "json" else "records.txt", limits):
+            for block in reader(stream, "records", limits):
                 good = block.good.with_columns(_place(batch, block.good["line"]))
                 bad = block.bad.with_columns(_place(batch, block.bad["line"]))
                 left = left.join(pl.concat([good.select(PLACE), bad.select(PLACE)]), on=PLACE, how="anti")

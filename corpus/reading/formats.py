@@ -57,7 +57,7 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
     if not head:
         return
     reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet,
-              "text": _read_text}[_format(head, source)]
+              "text": read_text}[_format(head, source)]
     yield from reader(stream, source, limits)
 
 
@@ -99,7 +99,7 @@ def _is_review(line: bytes) -> bool:
     return isinstance(value, dict) and "text" in value
 
 
-def _read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
     """Yield one document per line; empty lines are skipped. There is no id, date or rating."""
     number, more = 1, True
     while more:

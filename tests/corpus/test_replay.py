@@ -103,6 +103,19 @@ def test_records_of_every_format_come_back(home, kind):
     assert frame["line"].to_list() == sorted(frame["line"])
 
 
+@pytest.mark.parametrize(
+    "first", [b"\0" * 40, b"\0a\0b", b"\xff\xfea", b"PAR1"], ids=["NULs", "wide", "mark", "Parquet"]
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_record_that_looks_like_a_file_of_another_kind_costs_itself_alone(home, name, first):
+    long = line(text="long " * 30) if name == "a.jsonl" else b"long " * 30
+    start = line(review_id="one") if name == "a.jsonl" else b"one"
+    home.add(name, b"\n".join([start, first + b"\xff", long]))
+    home.data_set("before")
+    facts = home.replay(SourceConfig())
+    assert (facts["replayed"], facts["left"]) == (1, 1)
+
+
 def corrected(path, change):
     """Change the field `raw` of all lines of an exported file."""
     records = [json.loads(row) for row in path.read_text().splitlines()]
