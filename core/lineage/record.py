@@ -120,6 +120,7 @@ class Lineage:
         configuration: The whole configuration, resolved.
         sources: Inputs from outside.
         steps: Ordered so that each step comes after the steps it depends on.
+        folder: Working folder of the run; relative paths of the configuration start there. "" in older records.
     """
 
     model: str
@@ -129,6 +130,7 @@ class Lineage:
     configuration: dict[str, Any]
     sources: tuple[Source, ...]
     steps: tuple[Step, ...]
+    folder: str = ""
 
     def step(self, key: str) -> Step:
         """Return a step by its key."""
@@ -162,7 +164,7 @@ class Lineage:
     def root(self) -> str:
         """The link of the whole version: of all steps, the hashes of the sources, the bundle, and the configuration.
 
-        The section `execution`, times and durations are not part of it.
+        The section `execution`, the working folder, times and durations are not part of it.
         """
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
         chosen = {name: section for name, section in self.configuration.items() if name != "execution"}

@@ -133,6 +133,7 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     return Lineage(
         spec["name"], spec["kind"], fit.manifest["files"][BUNDLE_SPEC]["sha256"], key,
         config.model_dump(mode="json"), tuple(gathering.sources.values()), tuple(gathering.steps.values()),
+        str(Path.cwd()),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from tasks.lineage.gather import Gathering
+from tasks.lineage.gather import BUNDLE_SPEC, Gathering, lineage_of
 from tasks.stage import run_stage
 
 
@@ -47,3 +48,20 @@ def test_a_vocabulary_that_was_kept_is_told_before_one_learnt_from_other_data(ow
     gathering = Gathering(RunConfig())
     assert gathering.steps[gathering.add(tokens)].made_by["vocabulary"] == f"vocabulary/{kept.digest}"
     assert sorted(source.kind for source in gathering.sources.values()) == ["unknown", "vocabulary"]
+
+
+def test_the_record_names_the_folder_that_the_run_was_made_in(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def make(work: Path) -> dict[str, Any]:
+        (work / BUNDLE_SPEC).parent.mkdir()
+        (work / BUNDLE_SPEC).write_text(json.dumps({"spec": {"name": "kn5", "kind": "ngram"}}))
+        return {}
+
+    fit = run_stage(RunConfig(), "fit", 1, {}, {}, make).artifact
+    monkeypatch.chdir(tmp_path)
+    here = lineage_of(RunConfig(), fit)
+    monkeypatch.chdir("/")
+    there = lineage_of(RunConfig(), fit)
+    assert (here.folder, there.folder) == (str(tmp_path), "/")
+    assert here.root == there.root, "where a run was made is no part of what it made"

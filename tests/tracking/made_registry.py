@@ -26,7 +26,7 @@ def step(stage: str, digest: str) -> Step:
 
 def register(
     home: Path, config: RunConfig, number: int, aliases: Sequence[str] = (), files: Sequence[Path] = (),
-    name: str = "reviewlm", recorded: bool = True,
+    name: str = "reviewlm", recorded: bool = True, folder: str = "",
 ) -> Path:  # fmt: skip
     """Register a version that was made with a configuration, and return the folder of its logged model's files."""
     artifacts = home / "mlartifacts" / "models" / f"m-{name}-{number}" / "artifacts"
@@ -36,7 +36,7 @@ def register(
         sources = tuple(Source("file", file.name, f"{number}" * 64, 1, str(file)) for file in files)
         steps = (step("ingest", f"data-{number}"), step("prepare", f"clean-{number}"), step("fit", f"fit-{number}"))
         record = Lineage(
-            "kn5", "ngram", "b", f"fit/fit-{number}", config.model_dump(mode="json"), sources, steps
+            "kn5", "ngram", "b", f"fit/fit-{number}", config.model_dump(mode="json"), sources, steps, folder
         )
         (artifacts / LINEAGE_FILE).write_text(record.to_json())
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:

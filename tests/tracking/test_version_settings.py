@@ -13,6 +13,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, Damaged
 from core.lineage.record import CHECKSUM, LINEAGE_FILE
+from corpus.reading.sources import expand_inputs, source_names
 from tracking.registry.version_settings import NothingChosen, no_such_model, settings_of, version_called
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
@@ -115,16 +116,48 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     assert (named.dataset, named.config.promotion.model_name, named.config.seed) == ("data-1", "reviewlm-demo", 4)
 
 
-def test_files_are_looked_for_where_they_lay(
-    own_home: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def nested(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two files below folders of their own; the working folder is another one."""
     own_home.mkdir(exist_ok=True)
-    register(own_home, load_config("small").with_input(["mine", "mine/*.jsonl"]), 1, ["champion"], files)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    found = settings_of(["champion"]).config.source.input
-    assert found == (str(tmp_path / "mine"), str(tmp_path / "mine/*.jsonl"))
+    found = [tmp_path / "d[1]" / "a" / "x.jsonl", tmp_path / "d[1]" / "b" / "y.jsonl"]
+    for file in found:
+        file.parent.mkdir(parents=True)
+        file.write_text("{}\n")
+    monkeypatch.chdir(own_home)
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jsonl", ".", "./", "a/../*/*.jsonl", "../d[[]1]/*/?.jsonl"])
+def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
+    own_home: Path, nested: list[Path], pattern: str
+) -> None:
+    folder = nested[0].parent.parent
+    config = load_config("small", ["source.business=business.json"]).with_input([pattern])
+    register(own_home, config, 1, ["champion"], nested, folder=str(folder))
+    source = settings_of(["champion"]).config.source
+    assert [file.resolve() for file in expand_inputs(source.input)] == nested
+    assert source.business == str(folder / "business.json")
+
+
+def test_names_of_sources_stay_those_of_the_run(
+    own_home: Path, nested: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d[1]").rename(tmp_path / "d")
+    register(own_home, load_config("small").with_input(["**/*.jsonl"]), 1, ["champion"], folder=str(tmp_path / "d"))
+    found = source_names(settings_of(["champion"]).config.source.input)
+    monkeypatch.chdir(tmp_path / "d")
+    assert list(found.values()) == list(source_names(["**/*.jsonl"]).values()) == ["a/x.jsonl", "b/y.jsonl"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_an_older_record_the_files_themselves_are_taken(own_home: Path, nested: list[Path], gone: bool) -> None:
+    config = load_config("small", ["source.business=b.json"]).with_input(["**/*.jsonl", "/absolute/*.csv"])
+    register(own_home, config, 1, ["champion"], nested)
+    if gone:
+        nested[0].unlink()
+    source = settings_of(["champion"]).config.source
+    assert (source.input, source.business) == (tuple(map(str, nested)), "b.json")
 
 
 def test_a_version_without_a_record_says_that_it_has_none(own_home: Path) -> None:

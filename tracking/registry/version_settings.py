@@ -7,6 +7,7 @@ has asked for, such as the embedded corpus, are never taken.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from core.config.presets import DEFAULT, change_config, load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
-from core.lineage.record import Lineage, Source
+from core.lineage.record import Lineage
 from tracking.logged_models.opening import Found, asked_model, find_version, locate, tracker_at, versions_of
 from tracking.registry.lineage import record_of
 from tracking.registry.versions import CHAMPION, Reference
@@ -170,17 +171,27 @@ def _changes_data(overrides: Sequence[str]) -> bool:
 
 
 def _source_of(record: Lineage) -> dict[str, Any]:
-    """Return the recorded section `source`; relative paths are those from where the files lay then."""
+    """Return the recorded section `source` with absolute paths: below the folder that the run was made in.
+
+    Of a record that does not name it the files themselves are taken.
+    """
     source: Mapping[str, Any] = record.configuration.get("source", {})
-    files = [one for one in record.sources if one.kind == "file" and one.path]
-    return {**source, "input": [_where_it_lay(pattern, files) for pattern in source.get("input", ())]}
+    input, business = list(source.get("input", ())), [path for path in (source.get("business"),) if path]
+    if record.folder:
+        input, business = ([_below(record.folder, path) for path in paths] for paths in (input, business))
+    else:
+        input, business = _where_they_lay(record, "file", input), _where_they_lay(record, "business", business)
+    return {**source, "input": input, "business": next(iter(business), "")}
 
 
-def _where_it_lay(pattern: str, files: Sequence[Source]) -> str:
-    if Path(pattern).is_absolute():
-        return pattern
-    folders = [folder for file in files for folder in Path(file.path).parents]
-    return next((str(folder / pattern) for folder in folders if any(folder.glob(pattern))), pattern)
+def _where_they_lay(record: Lineage, kind: str, paths: list[str]) -> list[str]:
+    lay = [one.path for one in record.sources if one.kind == kind and one.path]
+    return paths if all(Path(path).is_absolute() for path in paths) else lay or paths
+
+
+def _below(folder: str, pattern: str) -> str:
+    """Return a pattern with its folder, whose own name may look like one."""
+    return str(Path(glob.escape(folder) if glob.has_magic(pattern) else folder, pattern))
 
 
 def _nothing_chosen(references: Sequence[str], found: Found | None) -> ConfigError:
