@@ -44,7 +44,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             with _opened(path) as file:
                 yield file
             return
-        target, before = path.resolve(), _mode(path)
+        target, before = _resolved(path), _mode(path)
         part = _beside(target)
         try:
             with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode or 0o666)) as file:
@@ -56,9 +56,8 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links that point to each other
-        cause = error if isinstance(error, OSError) else OSError(errno.ELOOP, str(error))
-        raise not_written(path, cause) from cause
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def written_straight(path: Path) -> bool:
@@ -92,7 +91,7 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
         ModelError: The folder cannot be written; kind "disk", with the operating system's error as its cause.
     """
     try:
-        target = path.resolve()
+        target = _resolved(path)
         require_ours(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(target)
@@ -112,6 +111,13 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
 def not_written(path: Path, error: OSError) -> ModelError:
     """Return the error for a path that cannot be written."""
     return ModelError(f"{path} cannot be written: {error.strerror or error}", kind="disk")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # symbolic links that point to each other
+        raise OSError(errno.ELOOP, str(error)) from error
 
 
 def _mode(path: Path) -> int | None:

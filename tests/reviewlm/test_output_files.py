@@ -47,7 +47,7 @@ def test_a_file_and_the_folders_above_it_are_made(tmp_path: Path) -> None:
     assert names(tmp_path / "a" / "b") == ["file"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, RuntimeError])
 def test_a_block_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type) -> None:
     (tmp_path / "file").write_text("old")
     def write_half() -> None:

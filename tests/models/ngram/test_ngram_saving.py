@@ -172,6 +172,14 @@ def write_while_notes_come(folder: Path) -> None:
         (folder / "notes.txt").write_text("mine")
 
 
+def test_links_that_lead_to_each_other_cannot_be_written(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ModelError, match="cannot be written") as refused:
+        model_of("abc", 2).save(tmp_path / "a")
+    assert refused.value.kind == "disk"
+
+
 def test_a_link_to_a_folder_stays_a_link_and_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "far").chmod(0o750)  # whatever the umask is
