@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import ArtifactError, StoreFull, TrackingUnavailable
+from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable
 from core.processes import services
 from tracking.registry.versions import local_folder
 from tracking.runs.outbox import FILE, Outbox, outboxes
@@ -26,6 +26,8 @@ from tracking.runs.outbox import FILE, Outbox, outboxes
 MARKER, LOCK, DATABASE, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlflow.db", "mlartifacts", "outbox"
 KEPT = "moved"
 """Folder in a home for databases as they were before, and for what waits for a server and is sent by the original."""
+BACKUPS = 2
+"""Databases that are kept there, the newest: a home seen at two paths by turns is rewritten at each turn."""
 ADDRESSES = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
     ("model_versions", "source"), ("model_versions", "storage_location"),
@@ -75,14 +77,23 @@ def _mend(home: Path, former: Path) -> None:
     changed, backup = _rewrite(home, former)
     with suppress(ArtifactError):  # whoever sends what waits says what is wrong with the queue
         _take_outbox(home, former, copied)
-    if copied:
-        (home / services.STATE).unlink(missing_ok=True)  # they belong to the home that it was copied from
-    else:
-        services.stop(home)  # they look for their databases at the old place
+    _leave_services(home, copied)
     log.warning(
         "this home folder was %s from %s: %d addresses in %s lead here now%s",
         "copied" if copied else "moved", former, changed, DATABASE, f" (as it was: {backup})" if backup else "",
     )
+
+
+def _leave_services(home: Path, copied: bool) -> None:
+    """Let those go that were started for the old place: of a copy to the original, else stopped.
+
+    Those of another machine or container go on, and those of this path, which a container may have another one for.
+    """
+    try:
+        own = {service.name for service in services.running(home) if service.home == str(home)}
+        (services.forget if copied else services.stop)(home, own)
+    except Unreadable as error:
+        log.warning("%s", error)
 
 
 def _recorded(home: Path) -> Path | None:
@@ -157,9 +168,12 @@ def _rewrite(home: Path, former: Path) -> tuple[int, Path | None]:
             with closing(sqlite3.connect(backup)) as copy:
                 database.backup(copy)
             database.execute("BEGIN IMMEDIATE")
-            return _rewritten(database, home, former), backup
+            changed = _rewritten(database, home, former)
     except sqlite3.Error as error:
         return _not_rewritten(error, home, backup), None
+    for older in sorted(backup.parent.glob(f"{DATABASE}.*"))[:-BACKUPS]:
+        older.unlink(missing_ok=True)
+    return changed, backup
 
 
 def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:

@@ -25,6 +25,7 @@ import psutil
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client, prefect_server
 from core.environment import chosen_device
 from core.errors import ReviewLMError, Unreadable
+from core.processes.identity import this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
 
@@ -42,27 +43,47 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """A background process: `created` (its start time) guards against a reused process id."""
+    """A background process: `created` (its start time) guards against a reused process id.
+
+    `machine` is where that id is valid (`core.processes.identity.this_machine`), `home` the folder that the service was
+    started for. Older entries have neither.
+    """
 
     name: str
     pid: int
     created: float
     address: str = ""
+    machine: str = ""
+    home: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was started where this process runs, and not, for example, on the host of this container."""
+        name, here = (machine.rpartition(" ")[0] for machine in (self.machine, this_machine()))  # without the boot
+        return name in ("", here)
 
 
 def running(home: Path) -> list[Service]:
-    """Return the services that `start` started and that still run, in the order of their start."""
+    """Return the services that `start` started on this machine and that still run, in the order of their start."""
+    return [service for service in _remembered(home) if service.is_here and _process(service) is not None]
+
+
+def forget(home: Path, keep: Collection[str] = ()) -> None:
+    """Forget the services of this machine except *keep*, and stop none."""
+    _remember(home, [service for service in running(home) if service.name in keep])
+
+
+def _remembered(home: Path) -> list[Service]:
     file = home / STATE
     if not file.is_file():
         return []
     try:
-        services = [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+        return [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
         raise Unreadable(
             "The list of running services cannot be read", where=file, cause=str(error),
             remedy="stop the processes by hand and delete it",
         ) from error
-    return [service for service in services if _process(service) is not None]
 
 
 def start(home: Path) -> dict[str, str]:
@@ -150,10 +171,7 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
         for member in alive:
             _quietly(member.kill)
         stopped.append(service.name)
-    if kept:
-        _remember(home, kept[::-1])
-    else:
-        (home / STATE).unlink(missing_ok=True)
+    _remember(home, kept[::-1])
     return stopped
 
 
@@ -187,15 +205,21 @@ def _launch(
             [executable, *command[1:]], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
             cwd=PROJECT, start_new_session=True,
         )
-    services[name] = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
+    created = psutil.Process(process.pid).create_time()
+    services[name] = Service(name, process.pid, created, address, this_machine(), str(home))
     _remember(home, services.values())
     if health:
         _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
 
 
 def _remember(home: Path, services: Iterable[Service]) -> None:
+    """Write down the services of this machine; those of others, which may use this home too, stay."""
+    entries = [asdict(service) for service in [*services, *(one for one in _remembered(home) if not one.is_here)]]
+    if not entries:
+        (home / STATE).unlink(missing_ok=True)
+        return
     temporary = home / f"{STATE}.new"
-    temporary.write_text(json.dumps([asdict(service) for service in services]), encoding="utf-8")
+    temporary.write_text(json.dumps(entries), encoding="utf-8")
     temporary.rename(home / STATE)
 
 
