@@ -13,7 +13,7 @@ from core.lineage.record import LINEAGE_FILE, Lineage, Source, Step
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS model_versions (workspace, name, version INTEGER, run_id, creation_time, description,
-                                               storage_location, source);
+                                               storage_location, source, current_stage DEFAULT 'None');
     CREATE TABLE IF NOT EXISTS registered_model_aliases (workspace, name, version INTEGER, alias);
     CREATE TABLE IF NOT EXISTS model_version_tags (name, version INTEGER, key, value);
 """
@@ -41,8 +41,8 @@ def register(
         (artifacts / LINEAGE_FILE).write_text(record.to_json())
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.executescript(TABLES)
-        row = ("default", name, number, "run", 1000 * number, "", str(artifacts), str(artifacts))
-        database.execute("INSERT INTO model_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = ("default", name, number, "run", 1000 * number, "", str(artifacts), str(artifacts), "None")
+        database.execute("INSERT INTO model_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         for alias in aliases:
             database.execute("INSERT INTO registered_model_aliases VALUES ('default', ?, ?, ?)", (name, number, alias))
     return artifacts

@@ -17,10 +17,12 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
+from tracking.logged_models import opening
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
 from tracking.registry.lineage import find
 from tracking.registry.registry import Registry
+from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker
 
 
@@ -157,3 +159,27 @@ def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_o
     command = line.split("  write a review")[0].split()
     assert command[0] == ".venv/bin/reviewlm"
     assert answered(*command[1:])["model"] == DEMO_MODEL
+
+
+@pytest.mark.parametrize("way", ["database", "MLflow"])
+def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
+    home: Home, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    from mlflow import MlflowClient
+
+    for order in (2, 3):
+        home.register(OWN_MODEL, order, champion=False)
+    if way == "MLflow":
+        monkeypatch.setattr(opening, "database_file", lambda uri: None)
+    client = MlflowClient(home.tracker.uri)
+    client.delete_model_version(OWN_MODEL, "1")
+    assert opening.registered(home.tracker, OWN_MODEL)
+    assert opening.versions_of(home.tracker, OWN_MODEL) == [2]
+    first, second = (opening.find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
+    assert first is None
+    assert second is not None
+    client.delete_model_version(OWN_MODEL, "2")
+    assert not opening.registered(home.tracker, OWN_MODEL)
+    assert opening.versions_of(home.tracker, OWN_MODEL) == []
+    home.register(DEMO_MODEL)
+    assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL

@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
-FIND = """
+EXISTS = "current_stage != 'Deleted_Internal'"
+"""MLflow keeps the rows of deleted versions and marks them so."""
+FIND = f"""
     SELECT v.version, v.run_id, v.creation_time, v.description, COALESCE(v.storage_location, v.source)
     FROM model_versions v LEFT JOIN registered_model_aliases a
       ON a.workspace = v.workspace AND a.name = v.name AND a.version = v.version AND a.alias = :alias
-    WHERE v.name = :name AND (a.alias IS NOT NULL OR v.version = :version)
+    WHERE v.name = :name AND v.{EXISTS} AND (a.alias IS NOT NULL OR v.version = :version)
 """
 TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
-NUMBERS = "SELECT version FROM model_versions WHERE name = ?"
-ANY = "SELECT 1 FROM model_versions WHERE name = ? LIMIT 1"
+NUMBERS = f"SELECT version FROM model_versions WHERE name = ? AND {EXISTS}"
+ANY = f"SELECT 1 FROM model_versions WHERE name = ? AND {EXISTS} LIMIT 1"
 ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
 
 
