@@ -18,9 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from core.errors import ConfigError
 from data_checks.escaping import escaped, escaped_words
 from data_checks.metrics.evaluation import Report, evaluate
 from data_checks.metrics.metrics import Metric
@@ -28,7 +30,9 @@ from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.report import ExpectationResult
 
 SITE = "docs"
-PARTS = ("expectations", "validations", "static")
+PAGES = ("expectations", "validations")
+MARKER = ".reviewlm-data-docs"
+"""Empty file in each folder of Data Docs that was made here: what lies beside it may be replaced."""
 EXAMPLES = 5
 SUMMARY: Mapping[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 _lock = threading.Lock()
@@ -91,6 +95,9 @@ def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Out
         validated: At least one.
         docs_folder: Gets index.html and what it needs; an earlier report in it is replaced.
         name: Of the run, as the Data Docs show it.
+
+    Raises:
+        ConfigError: The folder holds other things.
     """
     with _lock, quiet():
         context = _context(docs_folder)
@@ -165,11 +172,26 @@ def great_expectations() -> Any:
     return great_expectations
 
 
+def require_docs_folder(folder: Path) -> None:
+    """Refuse to write Data Docs into a folder of other things, whose pages would be mixed with theirs or removed.
+
+    Raises:
+        ConfigError: The folder is neither new, nor empty, nor one of Data Docs that `publish` made.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise ConfigError(
+            "This folder holds other things than Data Docs of ours", where=folder,
+            remedy="name a new or empty folder, or remove what is in it",
+        )
+
+
 def _context(docs_folder: Path) -> Any:
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    require_docs_folder(docs_folder)
     docs_folder.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
+    (docs_folder / MARKER).touch()
+    for part in (*PAGES, "static"):
         shutil.rmtree(docs_folder / part, ignore_errors=True)
     (docs_folder / "index.html").unlink(missing_ok=True)
     context = great_expectations().get_context(mode="ephemeral")
@@ -207,7 +229,8 @@ def _write_pages(context: Any) -> None:
 
 def _drop_unused(docs_folder: Path) -> None:
     """Delete what no page refers to: films and fonts of 4 MB, which would lie beside every check's 50 KB of pages."""
-    pages = "".join(page.read_text(encoding="utf-8") for page in docs_folder.rglob("*.html"))
+    ours = (docs_folder.glob("index.html"), *((docs_folder / part).rglob("*.html") for part in PAGES))
+    pages = "".join(page.read_text(encoding="utf-8") for page in chain(*ours))
     for file in (docs_folder / "static").rglob("*"):
         if file.is_file() and file.name not in pages:
             file.unlink()

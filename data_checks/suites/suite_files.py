@@ -12,7 +12,7 @@ import polars as pl
 
 from core.errors import ConfigError
 from core.output import write_output
-from data_checks.engine import Batch, great_expectations, publish, quiet, validate
+from data_checks.engine import Batch, great_expectations, publish, quiet, require_docs_folder, validate
 from data_checks.metrics.evaluation import Report, require_supported
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES
@@ -93,9 +93,10 @@ def check_with(
         report: Told how many rows are done, and of how many.
 
     Raises:
-        ConfigError: The file is no suite.
+        ConfigError: The file is no suite; or the folder holds other things.
         Unreadable: The table cannot be read.
     """
+    require_docs_folder(docs_folder)
     suite = load_suite(file)
     judged = Table.of(table, MEASURES, suite.private)
     types = {column: str(kind.base_type()) for column, kind in judged.schema.items()}

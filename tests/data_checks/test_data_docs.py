@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from core.config.run_config import ChecksConfig
-from core.errors import CheckFailed, ReviewLMError
+from core.errors import CheckFailed, ConfigError, ReviewLMError
 from data_checks import engine
-from data_checks.engine import Batch, exception_in, great_expectations, run
+from data_checks.engine import MARKER, Batch, exception_in, great_expectations, run
 from data_checks.metrics.tables import Table
 from data_checks.report import CheckReport, ExpectationResult
 from data_checks.suites import suites
@@ -77,7 +77,7 @@ def test_beside_the_pages_lies_only_what_they_refer_to(failed):
     """Great Expectations copies 4 MB of films and fonts to each report, of which the pages show none."""
     docs = failed[0] / "docs"
     pages = "".join(path.read_text(encoding="utf-8") for path in docs.rglob("*.html"))
-    beside = [path for path in docs.rglob("*") if path.is_file() and path.suffix != ".html"]
+    beside = [path for path in docs.rglob("*") if path.is_file() and path.suffix != ".html" and path.name != MARKER]
     assert beside
     assert all(path.name in pages for path in beside)
     assert sum(path.stat().st_size for path in docs.rglob("*")) < 1_000_000
@@ -88,6 +88,27 @@ def test_an_earlier_report_is_replaced(tmp_path):
         reported(tmp_path, name=name)
     assert len(list((tmp_path / "docs" / "validations").rglob("*.html"))) == 3
     assert "first" not in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["index.html", "static/film.mp4", "validations/mine.html", "notes.txt"])
+def test_a_folder_of_other_things_is_refused_and_left_as_it_was(tmp_path, name):
+    file = tmp_path / "docs" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(ConfigError, match="holds other things"):
+        reported(tmp_path)
+    assert [path for path in (tmp_path / "docs").rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "mine"
+
+
+def test_pages_that_came_into_the_folder_later_are_neither_read_nor_removed(tmp_path):
+    (tmp_path / "docs").mkdir()
+    reported(tmp_path)
+    page = tmp_path / "docs" / "old" / "page.html"
+    page.parent.mkdir()
+    page.write_bytes(b"caf\xe9")
+    reported(tmp_path)
+    assert page.read_bytes() == b"caf\xe9"
 
 
 def test_a_critical_failure_stops_with_its_own_words_and_the_page(failed):
