@@ -119,7 +119,7 @@ class Store:
         """Compare the files of an artifact with its manifest, as far as they may have changed.
 
         Args:
-            artifact: As listed by `all`; `find` and `open` check by themselves.
+            artifact: As listed by `all` and `listed`; `find` and `open` check by themselves.
             whole: Hash every file whole, even if its record is unchanged.
 
         Raises:
@@ -144,6 +144,14 @@ class Store:
             Damaged: Names the first file that differs.
         """
         self.check(artifact, whole=True)
+
+    def listed(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact as `all` lists it, for callers that need only its manifest; None if it is damaged."""
+        try:
+            return self._listed(stage, digest)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
 
     def _listed(self, stage: str, digest: str) -> Artifact | None:
         """Return the artifact if its manifest is valid and its files exist with the right sizes."""
@@ -177,12 +185,7 @@ class Store:
         folder = self.root / stage
         names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
         for path in names:
-            try:
-                artifact = self._listed(stage, path.name)
-            except Damaged as error:
-                log.warning("%s", error)
-                continue
-            if artifact is not None:
+            if (artifact := self.listed(stage, path.name)) is not None:
                 yield artifact
 
     def build(

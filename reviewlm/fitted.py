@@ -159,7 +159,7 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
 
     if model.artifact is not None:
         store, inputs = _store(config), model.artifact.manifest["inputs"]
-        validation = store.find("tokens", inputs.get("validation", ""))
+        validation = store.listed("tokens", inputs.get("validation", ""))
         for tokens in store.all("tokens") if validation else ():
             same = tokens.manifest["inputs"] == validation.manifest["inputs"]  # type: ignore[union-attr]
             if same and tokens.manifest["options"] == {"split": "test"}:
@@ -244,7 +244,7 @@ def _plain(spec: ModelSpec) -> Any:
 
 def _reviews(store: Store, fit: Artifact) -> str:
     """Return the digest of the clean reviews that a fit used; "" if they are not in the store any more."""
-    tokens = store.find("tokens", fit.manifest["inputs"].get("validation", ""))
+    tokens = store.listed("tokens", fit.manifest["inputs"].get("validation", ""))
     return str(tokens.manifest["inputs"].get("clean", "")) if tokens else ""
 
 
@@ -257,7 +257,7 @@ def _of_folder(config: RunConfig, given: str) -> FittedModel:
 def _fit_of(store: Store, bundle: Bundle) -> Artifact | None:
     """Return the fit that made a bundle, if this store has it."""
     digest = str(bundle.facts.get("fit_digest", ""))
-    return store.find("fit", digest) if digest else None
+    return store.listed("fit", digest) if digest else None
 
 
 def open_folder(folder: Path) -> Bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,23 @@ def test_a_text_from_standard_input_serves_all_models(fitted: Path, texts: list[
 def test_a_bundle_of_the_store_finds_its_own_test_reviews(fitted: Path, at_home: tuple[str, ...]) -> None:
     found = run("context-use", "--bundle", bundles_in(fitted)["rnn"], "--contexts", "2", "--tokens", 20)
     assert [row["model"] for row in found["context_use"]] == ["rnn"]
+
+
+def test_damage_of_what_is_not_read_stops_no_verb(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(fitted, home)
+    monkeypatch.setenv("REVIEWLM_HOME", str(home))
+    for manifest in home.glob("store/tokens/*/manifest.json"):
+        if json.loads(manifest.read_text())["options"] != {"split": "test"}:
+            largest = max(manifest.parent.iterdir(), key=lambda file: file.stat().st_size * (file != manifest))
+            largest.write_bytes(bytes(largest.stat().st_size))
+    options = ("--contexts", "2", "--tokens", 20)
+    of_preset = run("context-use", "--preset", home / "preset.toml", "--fitted", *options)
+    assert [row["model"] for row in of_preset["context_use"]] == ["kn", "rnn"]
+    of_bundle = run("context-use", "--bundle", bundles_in(home)["rnn"], *options)
+    assert [row["model"] for row in of_bundle["context_use"]] == ["rnn"]
 
 
 def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str, ...], tmp_path: Path) -> None:

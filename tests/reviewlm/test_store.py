@@ -118,6 +118,16 @@ def test_a_damaged_artifact_does_not_hide_the_others_of_its_stage(tmp_path: Path
     assert list(store.all("stage")) == [whole]
 
 
+def test_what_is_listed_is_told_by_its_manifest_and_damage_is_passed_over(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = store.build("fit", 1, {}, {}, lambda work: {"n": (work / "file").write_text("12345")}).artifact
+    (artifact.folder / "file").write_text("54321")  # the content is not looked at
+    assert Store(tmp_path).listed("fit", artifact.digest) == artifact
+    (artifact.folder / "file").write_text("1")
+    assert store.listed("fit", artifact.digest) is None
+    assert store.listed("fit", "nothing") is None
+
+
 def test_rebuild_replaces_a_finished_artifact(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.build("stage", 1, {}, {}, write_hello)
