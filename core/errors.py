@@ -37,6 +37,10 @@ from typing import Any
 
 from core.visible import visible
 
+_WORD = re.compile(r"(?:(?![\"'][,:}\])])\S)+")
+"""What stands between spaces, and between the quotes of JSON."""
+_LOGIN = re.compile(r"://(?!\[)[^/:]*:(?!\d{1,5}[/?#])")
+"""From the scheme to where a password begins: no colon of IPv6, and none before a port with a path."""
 SHOWN = 200
 """Number of characters shown of an offending value."""
 
@@ -92,8 +96,17 @@ def _shown(value: object) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return a text in which passwords in addresses ("scheme://user:password@host") are replaced by stars."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+    """Return a text in which passwords in addresses ("scheme://user:password@host") are replaced by stars.
+
+    A password may contain "@" and "/": it ends at the last "@" of the word, unless it begins like a port and a path.
+    """
+    return _WORD.sub(_masked, text)
+
+
+def _masked(word: re.Match[str]) -> str:
+    address, end = word[0], word[0].rfind("@")
+    begin = next((login.end() for login in _LOGIN.finditer(address)), end)
+    return f"{address[:begin]}***{address[end:]}" if begin < end else address
 
 
 def without_secrets(text: str) -> str:

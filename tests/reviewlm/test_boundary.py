@@ -17,7 +17,7 @@ import torch
 import typer
 
 import reviewlm.cli
-from core.errors import ConfigError, EmptyInput
+from core.errors import ConfigError, EmptyInput, without_password, without_secrets
 from core.processes import interrupts
 from core.processes.out_of_memory import is_out_of_memory
 from reviewlm import terminal
@@ -69,6 +69,24 @@ def test_secrets_of_a_message_are_not_in_the_crash_log(own_home: Path) -> None:
     run_verb(raising(RuntimeError("401 for password=hunter2, api_key: 'k3y' token=t0ken")), ["run"])
     content = crash_logs(own_home)[0].read_text()
     assert not [word for word in ("hunter2", "k3y", "t0ken") if word in content]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://u:p@ss@host/db", "postgresql://u:***@host/db"),
+        ("postgresql://u:pa/ss@host/db", "postgresql://u:***@host/db"),
+        ("http://me@x.org:s3cret@host:5000", "http://me@x.org:***@host:5000"),
+        ("--set execution.tracking_uri=http://u:1@2/3@h", "--set execution.tracking_uri=http://u:***@h"),
+        ('{"uri":"http://u:p@[::1]:5000/","mail":"a@b"}', '{"uri":"http://u:***@[::1]:5000/","mail":"a@b"}'),
+        ("see http://h:80/x,http://u:p/q@h, models:/a@b", "see http://h:80/x,http://u:***@h, models:/a@b"),
+        *[(same, same) for same in ("http://[::1]:5000/a@b", "http://host:80/a@b", "file:///x:y@z", "http://u:@h")],
+    ],
+)
+def test_passwords_with_signs_of_addresses_in_them_are_not_shown(address: str, shown: str) -> None:
+    assert without_password(address) == without_secrets(address) == shown
+    assert str(ConfigError("x", value=address)).endswith(shown)
+    assert ConfigError("x", value=address).to_dict()["value"] == shown
 
 
 def failing_allocation(kind: str) -> None:
