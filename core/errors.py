@@ -75,7 +75,7 @@ class ReviewLMError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON values: the text that the user sees, without secrets."""
-        value = None if self.value is None else without_password(str(self.value))[:SHOWN]
+        value = None if self.value is None else without_password(_shown(self.value))[:SHOWN]
         return {
             "kind": type(self).__name__, "what": without_password(self.what), "where": without_password(self.where),
             "value": value, "cause": without_password(self.cause), "remedy": without_password(self.remedy),

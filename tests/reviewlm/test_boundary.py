@@ -192,6 +192,25 @@ def test_with_json_an_error_stands_beside_what_was_found_out(capfd: pytest.Captu
     assert "error: no such place" in shown.err
 
 
+def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("too large", value=10**5000)
+    assert error.to_dict()["value"] == "a value of type int that is too large to be shown"
+    assert run_verb(raising(error), ["run", "--json"]) == 2
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "ConfigError"
+
+
+def test_an_error_that_cannot_be_told_is_a_crash(own_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Untold(ConfigError):
+        def to_dict(self) -> dict[str, Any]:
+            raise ZeroDivisionError("1/0")
+
+    assert run_verb(raising(Untold("x")), ["run", "--json"]) == 70
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)["error"]["kind"] == "Crash"
+    assert "Traceback" not in shown.err
+    assert "ZeroDivisionError" in crash_logs(own_home)[0].read_text()
+
+
 def test_without_json_text_for_people_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_verb(lambda: terminal.say("for people"), ["history"]) == 0
     assert capfd.readouterr().out == "for people\n"
