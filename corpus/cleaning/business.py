@@ -34,7 +34,7 @@ BUSINESS: dict[str, pl.DataType] = {
 }
 """Columns that a review gets from its business. `categories` are separated by ", ", as in Yelp's file."""
 
-LIMITS, LAYERS = Limits(), 4
+LAYERS = 4
 FIELDS = ("business_id", "name", "city", "categories")
 KEY = "business_id"
 
@@ -69,18 +69,23 @@ class Businesses:
         }
 
 
-def read_businesses(path: Path) -> Businesses:
+def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     """Read the table of businesses.
+
+    Args:
+        path: The file.
+        limits: How long a record may be, and to how much the file may unpack.
 
     Raises:
         Unreadable: The file is missing or damaged, or a line is not a JSON object; the error gives the line.
         MissingColumn: No record has a business_id.
         EmptyInput: There are no records, or the archive has no such member.
     """
-    with _opened(path) as stream:
+    limits = limits or Limits()
+    with _opened(path, limits) as stream:
         first = stream.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if first in (b"{", b"["):
-            found, fields = _json_lines(stream, path)
+            found, fields = _json_lines(stream, path, limits)
         else:
             found, fields = _csv(stream, path)
     if not found.height:
@@ -105,13 +110,13 @@ _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path, limits: Limits) -> Iterator[io.BufferedReader]:
     """Open the content of a file, packed or not, and convert errors of the unpacking libraries to ours."""
     try:
         with path.open("rb") as file:
-            room = LIMITS.room(os.fstat(file.fileno()).st_size)
+            room = limits.room(os.fstat(file.fileno()).st_size)
             with library():
-                stream = _unpacked(file, path, room)
+                stream = _unpacked(file, path, limits, room)
             yield stream
     except InputError:
         raise
@@ -126,11 +131,11 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
         ) from error
 
 
-def _unpacked(stream: io.BufferedReader, path: Path, room: int) -> io.BufferedReader:
+def _unpacked(stream: io.BufferedReader, path: Path, limits: Limits, room: int) -> io.BufferedReader:
     for _ in range(LAYERS):
         head = stream.peek(512)
         if unpacker := unpacker_of(head):
-            stream = io.BufferedReader(Unpacked(unpacker(stream), path.name, LIMITS, room), BUFFER)
+            stream = io.BufferedReader(Unpacked(unpacker(stream), path.name, limits, room), BUFFER)
         elif head[257:262] == b"ustar":
             stream = _member(stream, path)
         else:
@@ -150,15 +155,16 @@ def _is_business(member: str) -> bool:
     return "business" in name and not name.startswith((".", "_"))
 
 
-def _json_lines(stream: io.BufferedReader, path: Path) -> tuple[pl.DataFrame, list[str]]:
+def _json_lines(stream: io.BufferedReader, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:
     rows: list[tuple[str | None, ...]] = []
     fields: dict[str, None] = {}
     for number in itertools.count(1):
-        line, problem = next_line(stream, number, LIMITS)
+        line, problem = next_line(stream, number, limits)
         if not line:
             break
         if problem:
-            raise Unreadable("A business is too long", where=f"{path}, line {number}", cause=problem.detail)
+            raise Unreadable("A business is too long", where=f"{path}, line {number}", cause=problem.detail,
+                             remedy="correct the line, or raise source.max_record_bytes")  # fmt: skip
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line.strip():

@@ -31,6 +31,7 @@ from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import Repeats, hash_texts
 from corpus.ingestion.ingest import iter_parts
 from corpus.parallel import ordered
+from corpus.schema import Limits
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
 from corpus.splitting.split import SPLITS, places
@@ -55,6 +56,7 @@ def prepare(
     selection: SelectionConfig | None = None,
     duplicates: DuplicatesConfig | None = None,
     business: Path | None = None,
+    limits: Limits | None = None,
     report: Report | None = None,
     threads: int = 0,
 ) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def prepare(
         selection: Languages wanted; default: all.
         duplicates: What counts as a near-duplicate, if anything does.
         business: Yelp's table of businesses.
+        limits: Limits of that table.
         report: Called with the progress.
         threads: Threads that clean and compare; 0: one per core.
 
@@ -91,7 +94,7 @@ def prepare(
         StoreFull, NotWritable: The disk is full or not writable.
     """
     form = NormalForm(**clean.model_dump())
-    businesses = read_businesses(business) if business else None
+    businesses = read_businesses(business, limits) if business else None
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())

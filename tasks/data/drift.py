@@ -20,6 +20,7 @@ from core.errors import BundleError, EmptyInput
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.language import in_languages
+from corpus.ingestion.ingest import limits_of
 from corpus.profiling.sample import sample_reviews
 from corpus.splitting.split import iter_split
 from evaluation.drift.figures import drift_page
@@ -148,7 +149,7 @@ def _report(
     batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
     batch, _ = in_languages(batch, config.selection)
     if config.source.business:
-        batch = read_businesses(Path(config.source.business)).join(batch)
+        batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
     held_out = _first(known.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]

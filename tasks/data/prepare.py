@@ -16,6 +16,7 @@ from core.config.run_config import RunConfig
 from core.errors import Unreadable
 from core.store import Artifact, sha256_of_file
 from corpus.cleaning.clean import prepare
+from corpus.ingestion.ingest import limits_of
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import Canaries
 from data_checks.report import CheckReport
@@ -112,8 +113,8 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
         with progress("prepare", 1, "reviews") as report:
             return prepare(
                 dataset.folder, work, config.clean, config.split, selection=config.selection,
-                duplicates=config.duplicates, business=business, threads=config.execution.threads,
-                report=lambda done, total: report(done, total=total),
+                duplicates=config.duplicates, business=business, limits=limits_of(config.source),
+                threads=config.execution.threads, report=lambda done, total: report(done, total=total),
             )
 
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")

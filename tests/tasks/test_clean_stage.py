@@ -50,3 +50,11 @@ def test_one_byte_of_the_table_of_businesses_prepares_again(dataset, tmp_path):
     table.unlink()
     with pytest.raises(Unreadable, match=r"(?s)table of businesses.*business\.json.*source\.business"):
         cleaned(dataset, **source)
+
+
+def test_the_table_of_businesses_may_have_records_as_large_as_the_setting_says(dataset, tmp_path):
+    table = tmp_path / "business.json"
+    table.write_bytes(orjson.dumps({"business_id": "b1", "name": "a" * 5_000}))
+    assert cleaned(dataset, source={"business": str(table)}).facts["business"]["businesses"] == 1
+    with pytest.raises(Unreadable, match=r"(?s)A business is too long.*source\.max_record_bytes"):
+        cleaned(dataset, source={"business": str(table), "max_record_bytes": 1_000}, split={"salt": "other"})
