@@ -75,11 +75,15 @@ def threads_set() -> dict[str, str]:
     return {name: os.environ[name] for name in THREADS if name in os.environ}
 
 
+CODE = (".py", ".html", ".css")
+"""Suffixes of the files that results depend on."""
+
+
 @cache
 def code_digest(source: Path = SOURCE) -> str:
-    """Return the SHA-256 of names and bytes of all Python files of the project; a commit hash misses later changes."""
+    """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes."""
     content = hashlib.sha256()
-    files = [path for room in ROOMS for path in (source / room).rglob("*.py")]
+    files = [path for room in ROOMS for path in (source / room).rglob("*") if path.suffix in CODE]
     for path in sorted(files):
         content.update(f"{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return content.hexdigest()
