@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.run_config import RunConfig
 from core.markdown import quoted
 from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
-from tasks.stage import converted_errors, show_markdown
+from tasks.stage import converted_errors, show_markdown, stage
 from tracking.logged_models.opening import open_version
 
 log = logging.getLogger(__name__)
 
 
-@task(name="generate", cache_policy=NO_CACHE, persist_result=False)
+@stage("generate")
 def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any) -> dict[str, Any]:
     """Generate reviews with a registered version, show them in the UI, and return them with the version's number.
 

@@ -13,9 +13,11 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
+from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
@@ -28,6 +30,10 @@ from core.store import Artifact, Built, Store
 from models.base import ModelError
 from tasks.progress import slug
 
+P = ParamSpec("P")
+R = TypeVar("R")
+RETRY_DELAYS = [2.0, 10.0]
+"""Seconds before each retry of a stage that may be retried."""
 log = logging.getLogger(__name__)
 
 _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
@@ -43,6 +49,34 @@ BRANCHES: dict[str, type[ReviewLMError]] = {
     "input": InputError,
     "disk": ArtifactError,
 }
+
+
+class Stage(Task[P, R]):
+    """Prefect task whose direct call returns the result, even if its run ends in a state such as "Reused"."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Run the stage in the caller's thread."""
+        result: Any = super().__call__(*args, **kwargs)
+        return cast(R, result.result() if isinstance(result, State) else result)
+
+
+def stage(
+    name: str, run_name: str | None = None, retry_if: Callable[[Task[..., Any], Any, State], bool] | None = None
+) -> Callable[[Callable[P, R]], Stage[P, R]]:
+    """Declare a function as a stage: a Prefect task without Prefect's result cache, because the store has the results.
+
+    Args:
+        name: Name of the task in Prefect.
+        run_name: Template for the names of its runs, filled with the arguments of the call.
+        retry_if: Decides whether a failed run is repeated, after the seconds of `RETRY_DELAYS`; None: never.
+    """
+    def declare(function: Callable[P, R]) -> Stage[P, R]:
+        return Stage(
+            function, name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False,
+            retries=len(RETRY_DELAYS) if retry_if else 0, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=retry_if,
+        )
+
+    return declare
 
 
 def store_of(config: RunConfig) -> Store:
@@ -100,8 +134,12 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return list(_stages.get() or [])
 
 
+@overload
+def finished(built: Built) -> Artifact: ...
+@overload
+def finished(built: Built, result: R) -> R: ...
 def finished(built: Built, result: Any = None) -> Any:
-    """Return *result*, or the artifact, as a task's result; wrap a reused one in the state "Reused" for the UI."""
+    """Return *result*, or the artifact, as a stage's result; wrap a reused one in the state "Reused" for the UI."""
     result = built.artifact if result is None else result
     if not built.reused:
         return result

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.synthetic.canaries import choose_canaries
-from tasks.stage import finished, run_stage, show_facts
+from tasks.stage import finished, run_stage, show_facts, stage
 
 CANARIES_VERSION = 1
 CANARIES_INPUT = "canaries"
@@ -19,7 +16,7 @@ CANARIES_INPUT = "canaries"
 OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
 
 
-@task(name="canaries", cache_policy=NO_CACHE, persist_result=False)
+@stage("canaries")
 def choose(config: RunConfig, clean: Artifact) -> Artifact:
     """Choose the texts to plant among the training reviews; the manifest records their number."""
 

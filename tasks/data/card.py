@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
@@ -16,7 +14,7 @@ from corpus.profiling.profile import Profile, take_survey
 from corpus.splitting.split import SPLITS, iter_split
 from evaluation.reports.card import MARKDOWN, Origin, draw
 from tasks.progress import progress
-from tasks.stage import finished, run_stage, show_markdown, show_table
+from tasks.stage import finished, run_stage, show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of, tracking_was_away
 
 CARD_VERSION = 1
@@ -24,7 +22,7 @@ PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
 BATCH_ROWS = 2_000
 
 
-@task(name="card", cache_policy=NO_CACHE, persist_result=False)
+@stage("card")
 def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Artifact:
     """Draw the data card: `data_card.html`, `data_card.md`, `figures/`, `profile.json` and `words.json`."""
     synthetic = not config.source.input
@@ -94,10 +92,7 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
     return pl.DataFrame(rows)
 
 
-@task(
-    name="card-tracking", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("card-tracking", retry_if=tracking_was_away)
 def log_card(
     config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]],
     vocabularies: Mapping[str, Artifact], parent_run_id: str,

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
@@ -31,7 +29,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, show_markdown, store_of
+from tasks.stage import converted_errors, finished, run_stage, show_markdown, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 
@@ -44,8 +42,8 @@ EVENT = "reviewlm.drift.flagged"
 """Name of the Prefect event that triggers a deployment; see prefect.yaml."""
 
 
-@task(name="drift", cache_policy=NO_CACHE, persist_result=False)
-def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Any:
+@stage("drift")
+def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Artifact | None:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:

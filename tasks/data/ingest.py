@@ -13,9 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.errors import Damaged, EmptyInput
@@ -26,7 +23,7 @@ from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
 from tasks.progress import Report, progress
-from tasks.stage import finished, run_stage, show_facts, store_of
+from tasks.stage import finished, run_stage, show_facts, stage, store_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ REPLAYS = "replays"
 """Folder in the home folder with the records replayed from quarantine. These are data and cannot be rebuilt."""
 
 
-@task(name="synthesise", cache_policy=NO_CACHE, persist_result=False)
+@stage("synthesise")
 def synthesise(config: RunConfig) -> Artifact:
     """Write the embedded synthetic corpus, for a run without `--input`, and log that it is synthetic."""
     log.info("no input was given: the reviews are synthetic, written by the embedded grammar")
@@ -56,7 +53,7 @@ def synthesise(config: RunConfig) -> Artifact:
     return finished(built)
 
 
-@task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
+@stage("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
     files = {synthetic.folder / SYNTHETIC_FILE: SYNTHETIC_FILE} if synthetic else source_names(config.source.input)
@@ -127,7 +124,7 @@ def _input_name(index: int, source: Listed) -> str:
     return f"{index:05d}:{source.name}"
 
 
-@task(name="replay", cache_policy=NO_CACHE, persist_result=False)
+@stage("replay")
 def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None = None) -> Artifact:
     """Replay a data set's quarantine, or a file with corrected records (*fixed*), and build the data set again.
 

@@ -9,8 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import Unreadable
@@ -26,7 +24,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import CANARIES_INPUT
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown
+from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown, stage
 
 CHECK_VERSION = 4
 PREPARE_VERSION = 5
@@ -49,7 +47,7 @@ class Prepared:
     canaries: Artifact | None = None
 
 
-@task(name="check", cache_policy=NO_CACHE, persist_result=False)
+@stage("check")
 def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = "") -> Artifact:
     """Check a finished artifact with its suite of expectations; the verdict with its Data Docs is an artifact too.
 
@@ -93,7 +91,7 @@ def _checked_table(stage: str, subject: Artifact) -> Path:
     return subject.folder / names[stage]
 
 
-@task(name="clean", cache_policy=NO_CACHE, persist_result=False)
+@stage("clean")
 def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
     """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
 
@@ -132,7 +130,7 @@ def _digest_of(business: Path) -> str:
         ) from error
 
 
-@task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False)
+@stage("vocabulary")
 def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path | None = None) -> Artifact:
     """Train one vocabulary on the training split only; for a warm start, take the one in the file *kept* instead."""
     spec = config.vocabulary[name]
@@ -154,7 +152,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
     return finished(built)
 
 
-@task(name="tokens", cache_policy=NO_CACHE, persist_result=False)
+@stage("tokens")
 def tokenize(
     config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "",
     canaries: Artifact | None = None,

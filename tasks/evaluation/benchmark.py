@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, ReviewLMError
@@ -25,7 +23,7 @@ from models.bundles.bundle import load_bundle
 from models.text.normal_form import NormalForm
 from tasks.evaluation.rescore import score_reviews
 from tasks.fitting.fit import device_of
-from tasks.stage import converted_errors, show_table, store_of
+from tasks.stage import converted_errors, show_table, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
 from tracking.registry.registry import Version
@@ -33,7 +31,7 @@ from tracking.registry.registry import Version
 log = logging.getLogger(__name__)
 
 
-@task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
+@stage("benchmark")
 def measure_benchmark(config: RunConfig, run_id: str) -> dict[str, Any]:
     """Score current and former champions that have no figure yet on the benchmark set; freeze it if there is none.
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.markdown import quoted
@@ -19,7 +17,7 @@ from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
 from tasks.evaluation.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
 from tasks.evaluation.intervals import Comparison, compare
-from tasks.stage import show_markdown, show_table
+from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
 
@@ -48,8 +46,8 @@ class Evaluated:
         return next(model for model in self.models if model.name == name)
 
 
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Any:
+@stage("compare")
+def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, bar chart by stars, floor."""
     comparison = compare(config, prepared, measured)
     tracker = tracker_of(config)

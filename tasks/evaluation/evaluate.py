@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.store import Artifact, Built
@@ -22,7 +20,7 @@ from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.fitting.fit import Fitted, bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage
+from tasks.stage import converted_errors, finished, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import NOTE, Tracker
 
@@ -51,7 +49,7 @@ class Measured:
         return self.fitted.spec.name
 
 
-@task(name="measure", task_run_name="measure {fitted.spec.name}", cache_policy=NO_CACHE, persist_result=False)
+@stage("measure", run_name="measure {fitted.spec.name}")
 def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
     """Score one model on the validation and test splits, draw samples, observe token predictions, run the audit."""
     tokens = prepared.tokens[fitted.spec.vocabulary]

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
@@ -24,7 +22,7 @@ from tasks.evaluation.cost import with_parts
 from tasks.evaluation.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fitting.fit import Fitted, bundle_digest, plan_fit
 from tasks.promotion.score_now import tokens_for
-from tasks.stage import converted_errors, show_markdown, store_of
+from tasks.stage import converted_errors, show_markdown, stage, store_of
 from tasks.tracking.track import tracker_of
 from tracking.client import ABSENT, error_code
 from tracking.registry.version_settings import no_such_model, version_called
@@ -36,7 +34,7 @@ MARKDOWN_FILE = "comparison.md"
 log = logging.getLogger(__name__)
 
 
-@task(name="compare two", task_run_name="compare {first} {second}", cache_policy=NO_CACHE, persist_result=False)
+@stage("compare two", run_name="compare {first} {second}")
 def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
     """Measure two models on the test reviews of this configuration, and log the comparison.
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, EmptyInput
@@ -32,7 +30,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import known_ids
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest, device_of
-from tasks.stage import converted_errors, run_stage, show_markdown, show_table, store_of
+from tasks.stage import converted_errors, run_stage, show_markdown, show_table, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 
@@ -51,7 +49,7 @@ class Aged:
     decay: Decay
 
 
-@task(name="choose versions", cache_policy=NO_CACHE, persist_result=False)
+@stage("choose versions")
 def choose_versions(config: RunConfig, versions: str) -> list[Version]:
     """Return the versions to score: the champion, followed by every former champion if *versions* is "all".
 
@@ -70,7 +68,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
     return [champion, *former]
 
 
-@task(name="rescore", task_run_name="rescore v{version.version}", cache_policy=NO_CACHE, persist_result=False)
+@stage("rescore", run_name="rescore v{version.version}")
 def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Aged | None:
     """Score a version, month by month, on its held-out reviews and on reviews of *dataset* that are new to it.
 
@@ -179,7 +177,7 @@ def score_reviews(
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 
-@task(name="decay", cache_policy=NO_CACHE, persist_result=False)
+@stage("decay")
 def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, Any]:
     """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict."""
     tracker = tracker_of(config)

@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
 from core.config.run_config import RunConfig
@@ -26,7 +24,7 @@ from tasks.fitting.distributed import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.warm_start import INPUT, START_TAG, Start, starting_point
 from tasks.progress import Report, progress
-from tasks.stage import finished, run_stage, show_facts, store_of
+from tasks.stage import finished, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
 FIT_VERSION = 4
@@ -69,10 +67,10 @@ class EnoughSeen(Exception):
     """Raised by a listener to stop a fit: its process is ended and its files are deleted."""
 
 
-@task(name="fit", task_run_name="fit {spec.name}", cache_policy=NO_CACHE, persist_result=False)
+@stage("fit", run_name="fit {spec.name}")
 def fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
-) -> Any:
+) -> Fitted:
     """Fit one model in a child process; if the store has the fit, reuse it and link its MLflow run.
 
     *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.

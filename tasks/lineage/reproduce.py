@@ -10,9 +10,6 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig, SyntheticConfig
 from core.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
@@ -30,7 +27,7 @@ from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import BUNDLE_FOLDER, FitPlan, Fitted, build_fit, bundle_digest
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import PART, facts_of
-from tasks.stage import show_table
+from tasks.stage import show_table, stage
 from tasks.tracking.track import registry_of
 
 log = logging.getLogger(__name__)
@@ -243,7 +240,7 @@ def steps_again(
     return compared
 
 
-@task(name="make again", task_run_name="make {step.stage} again", cache_policy=NO_CACHE, persist_result=False)
+@stage("make again", run_name="make {step.stage} again")
 def make_again(reproduction: Reproduction, step: Step) -> Compared:
     """Reproduce one step of a version and compare it with the record."""
     began = time()
@@ -283,7 +280,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     return found
 
 
-@task(name="show verdict", cache_policy=NO_CACHE, persist_result=False)
+@stage("show verdict")
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Show the result of the reproduction in Prefect."""
     rows = [

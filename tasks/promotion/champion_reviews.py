@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged
@@ -25,7 +23,7 @@ from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_from
 from tasks.promotion.score_now import Champion, Scored, score_bundle_now, streams_of_run, with_surface
-from tasks.stage import converted_errors, run_stage, store_of
+from tasks.stage import converted_errors, run_stage, stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 
 log = logging.getLogger(__name__)
@@ -34,10 +32,7 @@ COUNTS = ("tests", "learnt_ids", "learnt_texts")
 SWITCH = "promotion.max_champion_loss=none"
 
 
-@task(
-    name="score champion's reviews", cache_policy=NO_CACHE, persist_result=False, retries=2,
-    retry_delay_seconds=[2, 10], retry_condition_fn=tracking_was_away,
-)
+@stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
     config: RunConfig, prepared: Prepared, challenger: Measured, scored: Scored, champion: Champion | None,
     version: int | None,

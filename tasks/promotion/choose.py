@@ -6,9 +6,6 @@ import logging
 from math import isfinite
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged
 from evaluation.gate.rules.comparability import unwanted_adaptation
@@ -18,17 +15,14 @@ from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, figures_of_artifact
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import megabytes, unfair
-from tasks.stage import converted_errors
+from tasks.stage import converted_errors, stage
 from tasks.tracking.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)
 
 
-@task(
-    name="choose challenger", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("choose challenger", retry_if=tracking_was_away)
 def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 

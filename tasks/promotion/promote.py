@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
 from core.config.run_config import RunConfig
@@ -27,7 +25,7 @@ from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
 from tasks.promotion.score_now import BUNDLE_TAG, Champion, Scored
-from tasks.stage import show_markdown
+from tasks.stage import show_markdown, stage
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
 from tracking.registry.lineage import tag_version
 from tracking.registry.registry import CHAMPION, outcome_tags
@@ -45,10 +43,7 @@ class Promotion:
     decision: Decision
 
 
-@task(
-    name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("register", retry_if=tracking_was_away)
 @during("register")
 def register(config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
@@ -70,10 +65,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     return number
 
 
-@task(
-    name="gate", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("gate", retry_if=tracking_was_away)
 @during("gate")
 def decide(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, ReviewLMError
@@ -27,7 +25,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, store_of
+from tasks.stage import converted_errors, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 
@@ -76,10 +74,7 @@ class Champion:
     pays: bool = True
 
 
-@task(
-    name="score champion", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("score champion", retry_if=tracking_was_away)
 def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) -> Champion | None:
     """Score the registered champion on the test reviews of this run; return None if there is no champion.
 
@@ -181,10 +176,7 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
     return tokenize.submit(config, str(file), "test", prepared.clean, "champion").result()
 
 
-@task(
-    name="score challenger", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)
+@stage("score challenger", retry_if=tracking_was_away)
 def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured, version: int | None) -> Scored:
     """Score the registered challenger, because the registered bundle is served, not the fit that it was copied from.
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from prefect import task
 from prefect.artifacts import create_link_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from core.config.run_config import RunConfig
@@ -26,6 +24,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.promotion.promote import Promotion
 from tasks.reporting.run_results import results_of
+from tasks.stage import stage
 from tasks.tracking.track import tracker_of, tracking_was_away
 
 log = logging.getLogger(__name__)
@@ -49,10 +48,7 @@ def make_report(
     return ""
 
 
-@task(
-    name="report", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[2, 10],
-    retry_condition_fn=tracking_was_away,
-)  # fmt: skip
+@stage("report", retry_if=tracking_was_away)
 @during("report")
 def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, disk_errors
@@ -39,7 +37,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit import device_of, gpu_slot, threads_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, git_commit, show_markdown, show_table
+from tasks.stage import converted_errors, git_commit, show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import run_tags
 
@@ -51,7 +49,7 @@ NAME, RANGE_TEST = "optimizers", "lr-find"
 log = logging.getLogger(__name__)
 
 
-@task(name="lr-find", task_run_name="lr-find {spec.name}", cache_policy=NO_CACHE, persist_result=False)
+@stage("lr-find", run_name="lr-find {spec.name}")
 def find_learning_rate(
     config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
     lowest: float | None, highest: float | None, updates: int, track: bool = False,
@@ -86,7 +84,7 @@ def find_learning_rate(
     return {**result, "mlflow_run_id": track_rates(config, spec, sweep)} if track else result
 
 
-@task(name="optimizers", cache_policy=NO_CACHE, persist_result=False)
+@stage("optimizers")
 def compare_optimizers(
     config: RunConfig, spec: RecurrentSpec | NPLMSpec, prepared: Prepared, out: Path,
     rates: Mapping[str, Sequence[float] | None] | None, tokens: int, epochs: float, track: bool,

@@ -13,9 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from core.config.neural_choice import chosen_model, with_only
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, FitError
@@ -28,7 +25,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import plan_fit
 from tasks.fitting.warm_start import wants_champion
 from tasks.search.trial import fit_shown, trial_run
-from tasks.stage import run_stage, show_table, store_of
+from tasks.stage import run_stage, show_table, stage, store_of
 from tasks.tracking.track import tracker_of
 
 PREDICTION_VERSION = 1
@@ -105,8 +102,7 @@ def whole_tokens(plan: ScalingPlan, prepared: Prepared) -> float:
     return plan.base.training.epochs * int(prepared.tokens[plan.base.vocabulary]["train"].facts["tokens"])
 
 
-@task(name="small fit", task_run_name="share {small.share} seed {small.seed}", cache_policy=NO_CACHE,
-      persist_result=False)  # fmt: skip
+@stage("small fit", run_name="share {small.share} seed {small.seed}")
 def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id: str) -> SmallFit | None:
     """Fit the model for a share of its epochs; return None if the fit failed."""
     values = {"share": small.share, "seed": small.seed}
@@ -119,7 +115,7 @@ def fit_small(config: RunConfig, small: Small, prepared: Prepared, parent_run_id
     return SmallFit(small, fitted.digest, int(summary["tokens"]), float(summary["validation_nats"]))
 
 
-@task(name="predict", cache_policy=NO_CACHE, persist_result=False)
+@stage("predict")
 def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], parent_run_id: str) -> Artifact:
     """Predict the whole fit's loss from the small fits; store and log the prediction before the whole fit begins.
 
@@ -160,7 +156,7 @@ def prediction_of(artifact: Artifact) -> Prediction:
     return Prediction(**numbers, law=Law(**facts["law"]))
 
 
-@task(name="check prediction", cache_policy=NO_CACHE, persist_result=False)
+@stage("check prediction")
 def check_prediction(
     plan: ScalingPlan, artifact: Artifact, fits: Sequence[SmallFit], parent_run_id: str
 ) -> dict[str, Any] | None:

@@ -11,8 +11,6 @@ from statistics import fmean
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from core.config.neural_choice import chosen_model, with_only
 from core.config.run_config import RunConfig
@@ -29,7 +27,7 @@ from tasks.fitting.fit import FIT_VERSION
 from tasks.fitting.warm_start import champion_digest
 from tasks.search.study import Study, Trial
 from tasks.search.trial import CHAMPION_NOTE, mark_best
-from tasks.stage import show_markdown, show_table
+from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import NOTE
 
@@ -184,7 +182,7 @@ def finalist(trial: Trial, losses: Sequence[float | None], confidence: float) ->
     return Finalist(trial, found, len(losses) - len(found), interval)
 
 
-@task(name="summarise sweep", cache_policy=NO_CACHE, persist_result=False)
+@stage("summarise sweep")
 def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], parent_run_id: str) -> dict[str, Any]:
     """Log plots and tables to the sweep's MLflow run, mark the best trial, and return the result of the sweep."""
     trials, winner = study.trials(), min(finalists, key=lambda found: found.rank)

@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
+from prefect import State
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
@@ -30,6 +28,7 @@ from tasks.fitting.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, p
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.warm_start import START_TAG, champion_digest
 from tasks.search.study import Asked, Study
+from tasks.stage import stage
 from tasks.tracking.parameters import parameters_of
 from tasks.tracking.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
 from tracking.registry.change import ChampionChanged
@@ -94,10 +93,10 @@ def trial_run(
         yield TrialRun(tracker, run_id)
 
 
-@task(name="trial", task_run_name="trial {asked.number}", cache_policy=NO_CACHE, persist_result=False)
+@stage("trial", run_name="trial {asked.number}")
 def run_trial(
     config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, asked: Asked, parent_run_id: str
-) -> Any:
+) -> State[None]:
     """Fit one trial; a fit that fails or is pruned ends the trial, not the sweep.
 
     Raises:
@@ -124,7 +123,7 @@ def run_trial(
 
 def _fit_trial(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: Asked, run: TrialRun
-) -> Any:
+) -> State[None]:
     plan, watch = _plan(config, spec, prepared, study), _Watch(
         asked, run, spec.training.evaluations  # type: ignore[union-attr]
     )
@@ -165,7 +164,7 @@ def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) 
     return plan
 
 
-def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> Any:
+def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> State[None]:
     run.end("failed", reason)
     study.fail(asked, reason)
     log.warning("trial %d failed: %s", asked.number, reason)
@@ -205,7 +204,7 @@ class _Watch:
             yield evaluation, nats
 
 
-@task(name="seed", task_run_name="trial {number} seed {seed}", cache_policy=NO_CACHE, persist_result=False)
+@stage("seed", run_name="trial {number} seed {seed}")
 def run_seed(
     config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, number: int, values: Mapping[str, Value],
     seed: int, parent_run_id: str,
