@@ -31,5 +31,5 @@ def compare(
     config = chosen.config
     with parent_run(config, f"compare {first} {second}") as run_id:
         prepared = prepare(config, recorded_or_read(chosen))
-        pair = compare_two.submit(config, prepared, first, second, run_id).result()
+        pair = compare_two(config, prepared, first, second, run_id)
         return describe_pair(pair, run_id, write_markdown(pair, config.home / "comparisons"))

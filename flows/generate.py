@@ -30,4 +30,4 @@ def generate(
     """
     config = RunConfig(execution=ExecutionConfig(tracking_uri=tracking_uri))
     sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
-    return generate_reviews.submit(config, model, n, stars, prompt=prompt, **sampling).result()
+    return generate_reviews(config, model, n, stars, prompt=prompt, **sampling)

@@ -17,9 +17,9 @@ from tasks.stage import store_of
 @flow(name="ingest", persist_result=False)
 def ingest(config: RunConfig) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
-    synthetic = None if config.source.input else synthesise.submit(config).result()
-    dataset = ingest_files.submit(config, synthetic).result()
-    check_table.submit(config, "raw", dataset).result()
+    synthetic = None if config.source.input else synthesise(config)
+    dataset = ingest_files(config, synthetic)
+    check_table(config, "raw", dataset)
     return dataset
 
 
@@ -32,6 +32,6 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
 @flow(name="replay", persist_result=False)
 def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
     """Return the data set with the records recovered from its quarantine (see `corpus.quarantine.replay`)."""
-    dataset = replay_quarantine.submit(config, quarantined, fixed).result()
-    check_table.submit(config, "raw", dataset).result()
+    dataset = replay_quarantine(config, quarantined, fixed)
+    check_table(config, "raw", dataset)
     return dataset

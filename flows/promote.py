@@ -20,20 +20,18 @@ def promote(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
 ) -> Promotion:
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
-    challenger = choose_challenger.submit(config, prepared, evaluated).result()
+    challenger = choose_challenger(config, prepared, evaluated)
     registered: int | None = None
 
     def judge() -> Promotion:
         nonlocal registered
-        champion = score_champion.submit(config, prepared, challenger).result()
+        champion = score_champion(config, prepared, challenger)
         # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
         # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
-        version = register.submit(config, prepared, challenger, champion).result() or registered
+        version = register(config, prepared, challenger, champion) or registered
         registered = version
-        scored = score_challenger.submit(config, prepared, challenger, version).result()
-        kept = score_champion_reviews.submit(config, prepared, challenger, scored, champion, version).result()
-        return decide.submit(
-            config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept
-        ).result()
+        scored = score_challenger(config, prepared, challenger, version)
+        kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
+        return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
 
     return until_settled(judge)

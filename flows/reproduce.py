@@ -45,9 +45,9 @@ def reproduce(
     platform = platform_differences(record)
     again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
-        compared = steps_again(again, lambda step: make_again.submit(again, step).result(), platform)
+        compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)
-    show_verdict.submit(verdict).result()
+    show_verdict(verdict)
     return {"version": number, **verdict}
 
 

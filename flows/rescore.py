@@ -28,14 +28,14 @@ def rescore(
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
-    chosen = choose_versions.submit(config, versions).result()
+    chosen = choose_versions(config, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)
-        found = [rescore_version.submit(config, dataset, version).result() for version in chosen]
+        found = [rescore_version(config, dataset, version) for version in chosen]
         if found[0] is None:
             raise EmptyInput(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
                 cause="its bundle, or the data that it was made from, are not here; the log says which",
             )
-        decay = report_decay.submit(config, [aged for aged in found if aged], run_id).result()
-        return {**decay, "benchmark": measure_benchmark.submit(config, run_id).result(), "mlflow_run_id": run_id}
+        decay = report_decay(config, [aged for aged in found if aged], run_id)
+        return {**decay, "benchmark": measure_benchmark(config, run_id), "mlflow_run_id": run_id}

@@ -46,9 +46,9 @@ def run_pipeline(config: RunConfig) -> Summary:
     with recorded_stages(), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
-        drift = measure_drift.submit(config, dataset, run_id).result()  # for the user; the gate only records it
+        drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         prepared = prepare(config, dataset)
-        log_card.submit(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id).result()
+        log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion = promote(config, prepared, evaluated, run_id, drift)

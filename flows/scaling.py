@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit
 from tasks.fitting.fit_process import interruptible_fits
@@ -41,13 +41,12 @@ def scaling(
     plan = plan_scaling(resolve(preset, input, overrides))
     prepared = prepare(plan.config, ingest(plan.config))
     with parent_run(plan.config, "scaling") as run_id:
-        runner: Any = ThreadPoolTaskRunner(max_workers=plan.config.execution.workers)
-        fits = fit_small_ones.with_options(task_runner=runner)(plan, prepared, run_id)
-        prediction = predict.submit(plan, prepared, fits, run_id).result()
+        fits = on_workers(fit_small_ones, plan.config)(plan, prepared, run_id)
+        prediction = predict(plan, prepared, fits, run_id)
         if plan.config.scaling.whole:
             with interruptible_fits():
-                fit.submit(plan.config, plan.base, prepared, run_id, {}).result()
-        outcome = check_prediction.submit(plan, prediction, fits, run_id).result()
+                fit(plan.config, plan.base, prepared, run_id, {})
+        outcome = check_prediction(plan, prediction, fits, run_id)
     return {
         "model": plan.base.name, "small": [one.as_row() for one in fits], "outcome": outcome,
         "prediction": prediction_of(prediction).to_dict(), "archive": archive(plan.config),

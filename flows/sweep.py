@@ -8,11 +8,11 @@ from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed, wait
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.search.study import Study, database_errors
@@ -45,11 +45,10 @@ def sweep(
             run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
             study.remember(PARENT, run_id)
         stack.enter_context(database_errors(study.folder))
-        runner: Any = ThreadPoolTaskRunner(max_workers=plan.config.execution.workers)
-        fit_trials.with_options(task_runner=runner)(plan, prepared, study, run_id)
+        on_workers(fit_trials, plan.config)(plan, prepared, study, run_id)
         with study.lock("finals"):
-            finalists = fit_finalists.with_options(task_runner=runner)(plan, prepared, study, run_id)
-            return summarise_sweep.submit(plan, study, finalists, run_id).result()
+            finalists = on_workers(fit_finalists, plan.config)(plan, prepared, study, run_id)
+            return summarise_sweep(plan, study, finalists, run_id)
 
 
 @flow(name="fit-trials", persist_result=False)

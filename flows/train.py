@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from core.config.run_config import RunConfig
+from flows.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
@@ -23,7 +21,7 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
     fitted as soon as its parts are.
     """
     waiting = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
-    running: dict[str, PrefectFuture[Any]] = {}
+    running: dict[str, PrefectFuture[Fitted]] = {}
     fitted: dict[str, Fitted] = {}
     with interruptible_fits():
         while len(fitted) < len(config.models):
@@ -40,5 +38,4 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Fit the models in parallel, one per worker of the configuration."""
     log_inputs(config, prepared, parent_run_id)
-    runner: Any = ThreadPoolTaskRunner(max_workers=config.execution.workers)
-    return fit_models.with_options(task_runner=runner)(config, prepared, parent_run_id)
+    return on_workers(fit_models, config)(config, prepared, parent_run_id)

@@ -108,7 +108,7 @@ def _scores(
     folder = registry_of(config).bundle_folder(version)
 
     def tokens_by(vocabulary: Path, label: str) -> Artifact:
-        return tokenize.submit(config, str(vocabulary), TEST, chosen, label).result()
+        return tokenize(config, str(vocabulary), TEST, chosen, label)
 
     def scored_by(bundle: Path, who: str) -> pl.DataFrame:
         label = f"{who} on the champion's reviews"

@@ -17,14 +17,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
     def stand_in(name: str, work: Any) -> None:
-        def submit(*given: Any) -> Any:
-            def result() -> Any:
-                calls.append(name)
-                return work(*given)
+        def task(*given: Any) -> Any:
+            calls.append(name)
+            return work(*given)
 
-            return SimpleNamespace(result=result)
-
-        monkeypatch.setattr(flows.promote, name, SimpleNamespace(submit=submit))
+        monkeypatch.setattr(flows.promote, name, task)
 
     def decide(*given: Any) -> str:
         champion = given[5]
@@ -55,9 +52,6 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
     """`register` registers nothing where the champion is the same bundle; the version of before awaits a decision."""
     settled: list[tuple[int, int | None]] = []
 
-    def stand_in(work: Any) -> Any:
-        return SimpleNamespace(submit=lambda *given: SimpleNamespace(result=lambda: work(*given)))
-
     def decide(*given: Any) -> str:
         champion, version = given[5], given[6]
         if champion != 2:
@@ -65,9 +59,9 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
         settled.append((champion, version))
         return "refused"
 
-    monkeypatch.setattr(flows.promote, "register", stand_in(lambda *given: None if given[3] == 2 else 3))
-    monkeypatch.setattr(flows.promote, "score_challenger", stand_in(lambda *given: f"scores of {given[3]}"))
-    monkeypatch.setattr(flows.promote, "decide", stand_in(decide))
+    monkeypatch.setattr(flows.promote, "register", lambda *given: None if given[3] == 2 else 3)
+    monkeypatch.setattr(flows.promote, "score_challenger", lambda *given: f"scores of {given[3]}")
+    monkeypatch.setattr(flows.promote, "decide", decide)
     config = prepared = evaluated = SimpleNamespace()
     promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "refused"

@@ -161,11 +161,11 @@ def test_the_prediction_comes_before_the_whole_fit_begins(
     done: list[str] = []
 
     def stand_in(name: str, result: Any) -> Any:
-        def submit(*arguments: Any) -> Any:
+        def task(*arguments: Any) -> Any:
             done.append(name)
-            return SimpleNamespace(result=lambda: result)
+            return result
 
-        return SimpleNamespace(submit=submit)
+        return task
 
     @contextmanager
     def parent_run(config: RunConfig, name: str) -> Any:
