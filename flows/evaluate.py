@@ -5,14 +5,23 @@ from __future__ import annotations
 from prefect import flow
 
 from core.config.run_config import RunConfig
+from flows.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
-from tasks.evaluation.evaluate import measure
-from tasks.fitting.fit import Fitted
+from tasks.evaluation.evaluate import measure, score
+from tasks.fitting.fit import Fitted, device_of
+
+
+def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
+    """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
+    # On a GPU, measure one model at a time: a second one would need memory of its own.
+    workers = 1 if device_of(config) == "cuda" else config.execution.workers
+    return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
 
 
 @flow(name="evaluate", persist_result=False)
-def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
-    """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
-    measured = [measure.submit(config, model, prepared).result() for model in fitted]
-    return compare_models.submit(config, prepared, measured, parent_run_id).result()
+def measure_models(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
+    """Score one model after the other, because their speeds are compared; then measure the rest in parallel."""
+    scores = [score(config, model, prepared) for model in fitted]
+    futures = [measure.submit(config, *both, prepared) for both in zip(fitted, scores, strict=True)]
+    return compare_models(config, prepared, [future.result() for future in futures], parent_run_id)

@@ -6,6 +6,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from flows.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
@@ -21,23 +22,34 @@ from tasks.data.prepare import (
 from tasks.fitting.warm_start import champion_vocabulary
 
 
-@flow(name="prepare", persist_result=False)
 def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
     """Return all data that the models are fitted and measured on, each part checked."""
-    clean = clean_and_split.submit(config, dataset).result()
+    return on_workers(prepare_data, config.execution.workers)(config, dataset)
+
+
+@flow(name="prepare", persist_result=False)
+def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
+    """Clean and check the data; then draw the data card beside the vocabularies, token streams and their checks."""
+    clean = clean_and_split(config, dataset)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
-    checks = [check_table.submit(config, *what).result() for what in (("raw", dataset), ("clean", clean))]
-    card = describe_data.submit(config, dataset, clean).result()
-    canaries = choose.submit(config, clean).result() if config.audit.canaries else None
+    checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
+    canaries = choose(config, clean) if config.audit.canaries else None
     planted = {"train": canaries}  # canaries go into the training split only
-    vocabularies, tokens = {}, {}
+    card = describe_data.submit(config, dataset, clean)
+    vocabularies, streams = {}, {}
     for name in vocabularies_in_use(config):
         kept = champion_vocabulary(config, name)
+        # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
-        tokens[name] = {
-            split: tokenize.submit(config, file, split, clean, name, planted.get(split)).result() for split in SPLITS
+        streams[name] = {
+            split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in SPLITS
         }
-        for split in SPLITS:
-            checks.append(check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}").result())
-    return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
+    tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
+    checked = [
+        check_table.submit(config, "tokens", stream, f"tokens {name} {split}")
+        for name, splits in tokens.items()
+        for split, stream in splits.items()
+    ]
+    checks += [check.result() for check in checked]
+    return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)

@@ -41,7 +41,7 @@ def scaling(
     plan = plan_scaling(resolve(preset, input, overrides))
     prepared = prepare(plan.config, ingest(plan.config))
     with parent_run(plan.config, "scaling") as run_id:
-        fits = on_workers(fit_small_ones, plan.config)(plan, prepared, run_id)
+        fits = on_workers(fit_small_ones, plan.config.execution.workers)(plan, prepared, run_id)
         prediction = predict(plan, prepared, fits, run_id)
         if plan.config.scaling.whole:
             with interruptible_fits():

@@ -45,9 +45,10 @@ def sweep(
             run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
             study.remember(PARENT, run_id)
         stack.enter_context(database_errors(study.folder))
-        on_workers(fit_trials, plan.config)(plan, prepared, study, run_id)
+        workers = plan.config.execution.workers
+        on_workers(fit_trials, workers)(plan, prepared, study, run_id)
         with study.lock("finals"):
-            finalists = on_workers(fit_finalists, plan.config)(plan, prepared, study, run_id)
+            finalists = on_workers(fit_finalists, workers)(plan, prepared, study, run_id)
             return summarise_sweep(plan, study, finalists, run_id)
 
 

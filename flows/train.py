@@ -38,4 +38,4 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Fit the models in parallel, one per worker of the configuration."""
     log_inputs(config, prepared, parent_run_id)
-    return on_workers(fit_models, config)(config, prepared, parent_run_id)
+    return on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)

@@ -7,17 +7,15 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.config.run_config import RunConfig
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def on_workers(flow: Flow[P, R], config: RunConfig) -> Flow[P, R]:
-    """Return the flow so that it runs at most `execution.workers` of its submitted stages at once.
+def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:
+    """Return the flow so that at most *workers* of its submitted stages run at once.
 
     A stage of such a flow must call other stages directly: if all workers waited for stages in the queue, none would
     ever start.
     """
-    runner: Any = ThreadPoolTaskRunner(max_workers=config.execution.workers)
+    runner: Any = ThreadPoolTaskRunner(max_workers=workers)
     return flow.with_options(task_runner=runner)

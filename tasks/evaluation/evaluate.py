@@ -49,21 +49,37 @@ class Measured:
         return self.fitted.spec.name
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a fitted model on both held-out splits."""
+
+    test: Built
+    validation: Built
+
+
+@stage("score", run_name="score {fitted.spec.name}")
+def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Scores:
+    """Score one model on the validation and test splits."""
+    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
+    with converted_errors(name):
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
+    return finished(Built(test.artifact, test.reused and validation.reused), Scores(test, validation))
+
+
 @stage("measure", run_name="measure {fitted.spec.name}")
-def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Any:
-    """Score one model on the validation and test splits, draw samples, observe token predictions, run the audit."""
-    tokens = prepared.tokens[fitted.spec.vocabulary]
-    with converted_errors(fitted.spec.name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{fitted.spec.name} test")
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{fitted.spec.name} validation")
-        samples = draw_samples(config, fitted.bundle, fitted.spec.name)
-        observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, fitted.spec.name)
-        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], fitted.spec.name)
-    name = fitted.spec.name
+def measure(config: RunConfig, fitted: Fitted, scores: Scores, prepared: Prepared) -> Measured:
+    """Draw samples from one scored model, observe its token predictions, run the audit, and log all figures."""
+    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
+    test, validation = scores.test, scores.validation
+    with converted_errors(name):
+        samples = draw_samples(config, fitted.bundle, name)
+        observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, name)
+        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], name)
     checks = (
-        check_table.submit(config, "predictions", test.artifact, f"predictions {name}").result(),
-        check_table.submit(config, "predictions", validation.artifact, f"predictions {name} validation").result(),
-        check_table.submit(config, "samples", samples.artifact, f"samples {name}").result(),
+        check_table(config, "predictions", test.artifact, f"predictions {name}"),
+        check_table(config, "predictions", validation.artifact, f"predictions {name} validation"),
+        check_table(config, "samples", samples.artifact, f"samples {name}"),
     )
     measured = Measured(
         fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact, checks

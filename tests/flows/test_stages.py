@@ -1,0 +1,62 @@
+"""Stages under Prefect: a direct call returns the result, and a flow runs as many at once as it has workers."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from core.store import Artifact, Built
+from flows.workers import on_workers
+from tasks.stage import finished, stage
+
+pytestmark = pytest.mark.slow
+BUILT = Artifact("score", "abc", "somewhere", {})
+_running: list[int] = []
+_most = 0
+_both = threading.Barrier(2)
+
+
+@stage("score", run_name="score {number}")
+def score(number: int, reused: bool) -> tuple[int, Path]:
+    return finished(Built(BUILT, reused), (number, Path("x")))
+
+
+@stage("measure")
+def measure(number: int, together: bool = False) -> int:
+    global _most
+    _running.append(number)
+    _most = max(_most, len(_running))
+    if together:
+        _both.wait(timeout=30)
+    assert score(number, reused=True) == (number, Path("x"))
+    _running.remove(number)
+    return number
+
+
+@flow(name="both ways", persist_result=False)
+def both_ways() -> None:
+    for reused in (True, False):
+        assert score(1, reused) == score.submit(1, reused).result() == (1, Path("x"))
+    named = {future.state.name for future in (score.submit(2, reused) for reused in (True, False)) if not future.wait()}
+    assert named == {"Reused", "Completed"}
+
+
+@flow(name="measure all", persist_result=False)
+def measure_all(numbers: list[int], together: bool) -> list[int]:
+    futures = [measure.submit(number, together) for number in numbers]
+    return [future.result() for future in futures]
+
+
+def test_a_stage_called_directly_returns_what_it_returns_when_submitted(prefect_server: None) -> None:
+    both_ways()
+
+
+def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_in_order(prefect_server: None) -> None:
+    global _most
+    assert on_workers(measure_all, 1)([3, 1, 2], together=False) == [3, 1, 2]
+    assert _most == 1
+    assert on_workers(measure_all, 2)([3, 1, 2, 4], together=True) == [3, 1, 2, 4]
+    assert _most == 2
