@@ -17,8 +17,7 @@ from tasks.stage import store_of
 @flow(name="ingest", persist_result=False)
 def ingest(config: RunConfig) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
-    synthetic = None if config.source.input else synthesise(config)
-    dataset = ingest_files(config, synthetic)
+    dataset = ingest_files(config, None if config.source.input else synthesise(config))
     check_table(config, "raw", dataset)
     return dataset
 

@@ -37,5 +37,4 @@ def lr_find(
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
     folder = folder_of("lr-find", spec.name, out)
-    found: dict[str, Any] = find_learning_rate(config, spec, prepared, folder, lowest, highest, updates, track)
-    return found
+    return find_learning_rate(config, spec, prepared, folder, lowest, highest, updates, track)

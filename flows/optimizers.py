@@ -39,5 +39,4 @@ def optimizers(
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))
     folder = folder_of("optimizers", spec.name, out)
-    found: dict[str, Any] = compare_optimizers(config, spec, prepared, folder, rates, tokens, epochs, track)
-    return found
+    return compare_optimizers(config, spec, prepared, folder, rates, tokens, epochs, track)

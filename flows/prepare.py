@@ -47,9 +47,8 @@ def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
         }
     tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
     checked = [
-        check_table.submit(config, "tokens", stream, f"tokens {name} {split}")
-        for name, splits in tokens.items()
-        for split, stream in splits.items()
+        check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
+        for name in tokens for split in SPLITS
     ]
     checks += [check.result() for check in checked]
     return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)

@@ -28,8 +28,7 @@ def promote(
         champion = score_champion(config, prepared, challenger)
         # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
         # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
-        version = register(config, prepared, challenger, champion) or registered
-        registered = version
+        registered = version = register(config, prepared, challenger, champion) or registered
         scored = score_challenger(config, prepared, challenger, version)
         kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
         return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)

@@ -14,8 +14,7 @@ R = TypeVar("R")
 def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:
     """Return the flow so that at most *workers* of its submitted stages run at once.
 
-    A stage of such a flow must call other stages directly: if all workers waited for stages in the queue, none would
-    ever start.
+    Its stages must call other stages directly: if every worker waited for a submitted stage, none would ever start.
     """
     runner: Any = ThreadPoolTaskRunner(max_workers=workers)
     return flow.with_options(task_runner=runner)

@@ -27,7 +27,6 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
 
     options = config.audit.model_dump(mode="json", include=OPTIONS)
     built = run_stage(config, "canaries", CANARIES_VERSION, options, {"clean": clean.digest}, make, "for the audit")
-    show_facts(
-        "canaries", built.artifact, built.reused, "Planted among the training reviews, see docs/memorisation.md."
-    )
+    note = "Planted among the training reviews, see docs/memorisation.md."
+    show_facts("canaries", built.artifact, built.reused, note)
     return finished(built)

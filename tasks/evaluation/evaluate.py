@@ -49,29 +49,21 @@ class Measured:
         return self.fitted.spec.name
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of a fitted model on both held-out splits."""
-
-    test: Built
-    validation: Built
-
-
 @stage("score", run_name="score {fitted.spec.name}")
-def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Scores:
-    """Score one model on the validation and test splits."""
+def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
+    """Return the scores of one model on the test and the validation split."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
-    return finished(Built(test.artifact, test.reused and validation.reused), Scores(test, validation))
+    return finished(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
-def measure(config: RunConfig, fitted: Fitted, scores: Scores, prepared: Prepared) -> Measured:
+def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared) -> Measured:
     """Draw samples from one scored model, observe its token predictions, run the audit, and log all figures."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
-    test, validation = scores.test, scores.validation
+    test, validation = scores
     with converted_errors(name):
         samples = draw_samples(config, fitted.bundle, name)
         observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, name)
@@ -81,12 +73,10 @@ def measure(config: RunConfig, fitted: Fitted, scores: Scores, prepared: Prepare
         check_table(config, "predictions", validation.artifact, f"predictions {name} validation"),
         check_table(config, "samples", samples.artifact, f"samples {name}"),
     )
-    measured = Measured(
-        fitted, test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact, checks
-    )
+    parts = (test, validation, samples, observed, audit)
+    measured = Measured(fitted, *(built.artifact for built in parts), checks=checks)
     _log_once(tracker_of(config), measured)
-    reused = all(built.reused for built in (test, validation, samples, observed, audit))
-    return finished(Built(test.artifact, reused), measured)
+    return finished(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
