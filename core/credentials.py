@@ -79,7 +79,7 @@ def _create(file: Path) -> str:
 
 
 def _read(file: Path) -> str:
-    remedy = "delete the file; `reviewlm ui stop` and `reviewlm ui start` make another password"
+    remedy = "delete the file; `reviewlm ui stop` and `reviewlm ui start` create a new password"
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:

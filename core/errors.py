@@ -231,8 +231,8 @@ class Crash(ReviewLMError):
 
     def __init__(self, cause: str, log: Path | None) -> None:
         super().__init__(
-            "The command ended by an error that was not foreseen", where=log or "", cause=cause,
-            remedy="please report it with the file named above: traceback and versions are in it" if log else "",
+            "The command failed with an unexpected error", where=log or "", cause=cause,
+            remedy="please report it with the file named above: it has the traceback and all versions" if log else "",
         )
 
 
@@ -258,7 +258,7 @@ def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun goes on from what is finished"
+            rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun reuses what is finished"
             raise StoreFull(
                 "No space is left on the disk", where=where, cause=str(error), remedy=remedy or rerun
             ) from error

@@ -53,14 +53,14 @@ def read_manifest(file: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(plain, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     told = plain.pop(CHECKSUM, None)
     if told is not None and told != _checksum(plain):
         raise ValueError("it was changed since it was written")
     try:
         manifest = dict(json.loads(text, object_hook=from_json))
     except (OverflowError, TypeError) as error:  # a number of hundreds of digits where an infinity is expected
-        raise ValueError(f"it holds what is no number: {error}") from error
+        raise ValueError(f"a value is not a number: {error}") from error
     manifest.pop(CHECKSUM, None)
     _require_form(manifest)
     return manifest
@@ -70,11 +70,11 @@ def _require_form(manifest: Mapping[str, Any]) -> None:
     """Raise ValueError unless facts, options and inputs are objects, and every file has its size and SHA-256."""
     for name in ("facts", "options", "inputs", "files"):
         if not isinstance(manifest.get(name, {}), dict):
-            raise ValueError(f"{name!r} is no object")
+            raise ValueError(f"{name!r} is not an object")
     for name, entry in manifest["files"].items():
         inside = PurePosixPath(name)
         if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in name:
-            raise ValueError(f"{name[:60]!r} is no file of the artifact")
+            raise ValueError(f"{name[:60]!r} is not a file of the artifact")
         right = isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)
         if not right:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")

@@ -75,7 +75,7 @@ def require_output(path: Path, option: str = OUT) -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE) from error
     except ValueError as error:
-        raise ConfigError("This is no path of a file", where=option, value=path, cause=str(error)) from error
+        raise ConfigError("This is not a file path", where=option, value=path, cause=str(error)) from error
     require_folder(folder, option)
 
 
@@ -90,7 +90,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
         return
     try:
         if barrier := next((at for at in (folder, *folder.parents) if at.exists() and not at.is_dir()), None):
-            raise ConfigError("There is a file in the way of the folder", where=option, value=barrier)
+            raise ConfigError("The folder cannot be created: a file has its name", where=option, value=barrier)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

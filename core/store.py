@@ -129,8 +129,8 @@ class Store:
             bad = self._contents.first_bad(artifact.folder, artifact.manifest["files"], whole or self.verifies)
         except PermissionError as error:
             raise ArtifactError(
-                f"The stored result of '{artifact.stage}' may not be read", where=artifact.folder, cause=str(error),
-                remedy="give yourself the right to read it",
+                f"No permission to read the stored result of '{artifact.stage}'", where=artifact.folder,
+                cause=str(error), remedy="give yourself read permission",
             ) from error
         except OSError as error:
             raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
@@ -173,8 +173,8 @@ class Store:
     def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
         return Damaged(
             f"The stored result of '{stage}' is damaged", where=where, cause=cause,
-            remedy="run the pipeline again with the settings that made it: it moves the folder to "
-            f"{self.root / ASIDE} and builds the result anew; if this happens again, check the disk",
+            remedy="run the pipeline again with the same settings: it moves the folder to "
+            f"{self.root / ASIDE} and builds the result again; if this happens again, check the disk",
         )
 
     def all(self, stage: str) -> Iterator[Artifact]:
@@ -263,7 +263,7 @@ class Store:
             aside = self.root / ASIDE / f"{stage}-{digest}-{time.time_ns()}"
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
-            log.info("%s: the former result is kept in %s", stage, aside)
+            log.info("%s: the previous result is kept in %s", stage, aside)
 
 
 def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:

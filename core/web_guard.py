@@ -49,7 +49,7 @@ class Guard:
     def _verdict(self, scope: Message) -> tuple[int, str]:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or hosts[0] not in _own_hosts(scope):
-            return 403, "This server is not reached under that Host name."
+            return 403, "This server does not answer to that Host name."
         if any(origin not in (b"http://" + hosts[0], b"https://" + hosts[0]) for origin in origins):
             return 403, "Requests from other web pages are refused."
         if _from_another_page(scope):

@@ -121,7 +121,7 @@ def refuse_idle(spec: Any) -> None:
         value = tuple(value) if isinstance(value, list) else value
         fits = value == default or _as_written.get()
         left = "left out" if default is None else f"left at {default!r}"
-        require(fits, name, value, f"{left}: it has a part only {where}")
+        require(fits, name, value, f"{left}: it only takes effect {where}")
 
 
 @contextmanager

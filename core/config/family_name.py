@@ -17,5 +17,5 @@ def family_name(given: str, has_input: bool) -> str:
 def checked_name(name: str) -> str:
     """Return a family name from a configuration, which becomes a tag; raise ValueError if it is not valid as one."""
     if name == UNKNOWN:
-        raise ValueError(f"{UNKNOWN!r} is kept for versions of which nobody knows the data")
+        raise ValueError(f"{UNKNOWN!r} is reserved for versions whose data are unknown")
     return require_name(name, "source.family") if name else name

@@ -135,7 +135,7 @@ def _plain(preset: str) -> str:
         return require_name(preset)
     except ValueError as error:
         remedy = f"presets: {', '.join(preset_names())}, or the path of a TOML file"
-        raise ConfigError("This is no name of a preset", where="--preset", cause=str(error), remedy=remedy) from error
+        raise ConfigError("This is not a preset name", where="--preset", cause=str(error), remedy=remedy) from error
 
 
 def _is_file(path: Path) -> bool:
@@ -159,7 +159,7 @@ def _require_readable(value: Any, where: str | Path) -> None:
 
 def _too_deep(where: str | Path) -> ConfigError:
     return ConfigError(
-        "The settings are nested too deeply", where=where, remedy=f"no setting lies in more than {DEEPEST} tables"
+        "The settings are nested too deeply", where=where, remedy=f"settings are nested in at most {DEEPEST} tables"
     )
 
 

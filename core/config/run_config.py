@@ -125,8 +125,8 @@ class RunConfig(Section):
             self._require_parts(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
                 raise ValueError(
-                    f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities: there "
-                    "is no perplexity to judge it by; `reviewlm ngram compare` shows it beside the other methods"
+                    f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
+                    "it has no perplexity; use `reviewlm ngram compare` to compare it with other methods"
                 )
         return self
 
@@ -136,15 +136,19 @@ class RunConfig(Section):
         for name in parts_of(spec):
             if name not in before:
                 raise ValueError(
-                    f"model {spec.name!r} is made of {name!r}, which is none of the models before it: {list(before)}"
+                    f"model {spec.name!r} uses {name!r}, which must be one of the models before it: "
+                    f"{list(before)}"
                 )
             if before[name].vocabulary != spec.vocabulary:
                 raise ValueError(
                     f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
-                    f"{before[name].vocabulary!r}; only models of one vocabulary can be mixed"
+                    f"{before[name].vocabulary!r}; both must use the same vocabulary"
                 )
         if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
-            raise ValueError(f"model {spec.name!r} is gated, which needs an n-gram model among its parts; or 'linear'")
+            raise ValueError(
+                f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
+                "use method 'linear'"
+            )
         if not isinstance(spec, NeuralCacheSpec | DynamicSpec):
             return
         if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):

@@ -23,10 +23,10 @@ from core.errors import ConfigError
 from models.specs import ModelSpec, as_written, idle_of, without_idle
 
 FIXED = {
-    "kind": "it is another model", "name": "it is a label", "vocabulary": "it is another reading of the text",
-    "training.seed": "chance is no option; `seeds` says how many seeds the winner is fitted with",
-    "training.start": "it says where a fit begins, not what model it is",
-    "training.evaluations": "trials are compared with each other at their evaluations",
+    "kind": "it is another model", "name": "it is a label", "vocabulary": "it changes how the text is tokenized",
+    "training.seed": "the seed is not an option of the model; `seeds` sets how many seeds the winner is fitted with",
+    "training.start": "it sets the initial weights, not the model",
+    "training.evaluations": "it must be equal in all trials, which are compared at their evaluations",
 }  # fmt: skip
 """Options that cannot be searched, with the reason."""
 FORMS = "write LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A|B|C"
@@ -128,8 +128,8 @@ def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
             return
     for name, where in (never or {}).items():
         raise ConfigError(
-            f"The option '{name}' has no part in any trial: it has one only {where}", where="sweep.space",
-            remedy=f"leave it out, or let the space or the model '{spec.name}' have that",
+            f"The option '{name}' has no effect in any trial: it only takes effect {where}", where="sweep.space",
+            remedy=f"leave it out, or set that in the space or in the model '{spec.name}'",
         )
 
 
@@ -199,7 +199,7 @@ def _range(kind: Any, text: str) -> Range:
     span, _, how = text.partition(":")
     kinds = _alternatives(kind)
     if not {int, float} & kinds:
-        raise ValueError("this option is not a number; name the choices instead")
+        raise ValueError("this option is not a number; list the choices instead")
     whole = float not in kinds
     low, high = (_number(part, whole) for part in span.split("..", 1))
     if not low < high:
@@ -231,7 +231,7 @@ def _choice(kind: Any, text: str) -> Choice:
     if len(set(values)) < 2:
         raise ValueError("at least two different choices are needed")
     if len(set(values)) < len(values):
-        raise ValueError("a choice stands there twice")
+        raise ValueError("a choice is listed twice")
     return Choice(values)
 
 
@@ -249,7 +249,7 @@ def _value(kinds: set[Any], text: str) -> Value:
     if not allowed:
         raise ValueError("this option is a list, which cannot be searched")
     near = difflib.get_close_matches(text, allowed, n=1)
-    raise ValueError(f"{text!r} is none of {', '.join(allowed)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    raise ValueError(f"{text!r} is not one of {', '.join(allowed)}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _alternatives(kind: Any) -> set[Any]:

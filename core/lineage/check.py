@@ -88,13 +88,13 @@ def require_whole(findings: list[Finding]) -> None:
         ArtifactError: Something is missing, and nothing has changed.
     """
     for state, kind, said in (
-        (CHANGED, Damaged, "has changed since the version was registered"),
-        (GONE, ArtifactError, "is gone since the version was registered"),
+        (CHANGED, Damaged, "was changed after the version was registered"),
+        (GONE, ArtifactError, "was deleted after the version was registered"),
     ):
         places = [finding.where for finding in findings if finding.state == state]
         if places:
             raise kind(
-                f"What the version was made of {said}", where=places[0],
+                f"Something that the version was made from {said}", where=places[0],
                 value=f"{len(places)} in all" if len(places) > 1 else None,
                 remedy="`reviewlm reproduce` makes the version again, from the raw files, and compares",
             )

@@ -188,7 +188,7 @@ class Lineage:
             if plain["format"] > FORMAT:
                 raise ValueError(f"format {plain['format']} is newer than this version reads ({FORMAT})")
             if plain.pop(CHECKSUM) != _sha256(plain):
-                raise ValueError("a line of it was changed: its checksum is another one")
+                raise ValueError("a line was changed: its checksum differs")
             values = json.loads(text, object_hook=from_json)
             for name in ("format", "root", CHECKSUM):
                 del values[name]

@@ -7,8 +7,8 @@ SAID_BY_ALLOCATORS = (
     "ALLOCATION_FAILED",
 )  # fmt: skip
 LOWER = (
-    "lower what needs it (hidden, embedding, batch or window of the model, size of the vocabulary, source.part_rows, "
-    "execution.workers), or give it more memory; a rerun goes on from what is finished"
+    "lower what uses memory (hidden, embedding, batch or window of the model, size of the vocabulary, "
+    "source.part_rows, execution.workers), or give it more memory; a rerun reuses what is finished"
 )
 """Advice for the user."""
 MAY_SAY_SO = ("PanicException", "OutOfMemoryError")

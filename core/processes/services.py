@@ -132,7 +132,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
     """
     services = running(home)
     if services and _is_anothers(home / PASSWORD_FILE):
-        log.warning("the services of %s are another user's: this command works without them", home)
+        log.warning("the services in %s belong to another user: continuing without them", home)
         return
     for service in services:
         if service.name == "prefect":
@@ -268,7 +268,9 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return port
-    raise ReviewLMError(f"No free port from {wanted} to {wanted + 99}", remedy="stop what listens there")
+    raise ReviewLMError(
+        f"No free port from {wanted} to {wanted + 99}", remedy="stop a program that uses one of these ports"
+    )
 
 
 def _process(service: Service) -> psutil.Process | None:

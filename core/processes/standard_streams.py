@@ -169,11 +169,11 @@ def _told_of_output() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EPIPE:
-            raise OutputClosed("Nobody reads the standard output any more") from error
+            raise OutputClosed("The reader of standard output has closed it") from error
         kind = StoreFull if error.errno in FULL else NotWritable
         raise kind(
             "The results cannot be written to standard output", cause=str(error),
-            remedy="send it to a place with enough space that can be written to",
+            remedy="redirect it to a writable disk with enough space",
         ) from error
 
 

@@ -140,7 +140,7 @@ def _warn_of_overrides(
         for name in called:
             option = option.removeprefix(f"models.{name}.")
         if option in instead:
-            log.warning("--set %s has no part here: %s", override, instead[option])
+            log.warning("--set %s has no effect here: %s", override, instead[option])
 
 
 def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None:

@@ -172,7 +172,7 @@ def test_the_configuration_takes_both_kinds_after_their_part(kind, tmp_path):
                                   'baseline="net"'])  # fmt: skip
     assert isinstance(config, RunConfig)
     assert config.models[1].parts == ("net",)
-    with pytest.raises(ConfigError, match="none of the models before it"):
+    with pytest.raises(ConfigError, match="one of the models before it"):
         load_config("demo", [f'models=[{{kind="{kind}", part="net"}}, {{kind="lstm", name="net"}}]', 'baseline="net"'])
 
 

@@ -59,7 +59,7 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
         spec(**chosen, **{name: value})
     default = getattr(spec(**chosen), name)
     left = "left out" if default is None else f"left at {default!r}"
-    assert str(refusal.value).endswith(f"it must be {left}: it has a part only {where}")
+    assert str(refusal.value).endswith(f"it must be {left}: it only takes effect {where}")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_where_it_has_a_part_any_value_of_its_range_is_taken(spec: Any, options:
 def test_a_network_without_recurrent_layer_has_no_gradient_through_time_and_no_penalties_of_it(name: str) -> None:
     training = TrainingSpec(**{name: 60 if name == "backprop" else 0.5})
     assert RecurrentSpec(training=training)
-    with pytest.raises(ValueError, match=rf"training\.{name} is .* it has a part only {RECURRENT}"):
+    with pytest.raises(ValueError, match=rf"training\.{name} is .* it only takes effect {RECURRENT}"):
         NPLMSpec(training=training)
 
 

@@ -203,7 +203,7 @@ def test_a_gated_mixture_without_an_n_gram_model_is_refused_before_any_work() ->
     networks = [{"kind": "lstm", "name": "a"}, {"kind": "gru", "name": "b"}]
     mixture = {"kind": "mixture", "name": "m", "parts": ["a", "b"]}
     RunConfig.model_validate({"models": [*networks, {**mixture, "method": "linear"}], "baseline": "a"})
-    with pytest.raises(ValueError, match=r"'m' is gated, which needs an n-gram model among its parts"):
+    with pytest.raises(ValueError, match=r"'m' has method 'gated', which needs an n-gram model among its parts"):
         RunConfig.model_validate({"models": [*networks, {**mixture, "method": "gated"}], "baseline": "a"})
 
 

@@ -130,7 +130,7 @@ def test_an_override_that_has_no_part_is_told(
     for called in (place, "lstm"):
         caplog.clear()
         invoke(verb, "--preset", TINY, "--model", "lstm", "--set", f"models.{called}.{option}")
-    [told] = [record.message for record in caplog.records if "has no part here" in record.message]
+    [told] = [record.message for record in caplog.records if "has no effect here" in record.message]
     assert option in told
     assert told.endswith(instead)
 
@@ -143,7 +143,7 @@ def test_an_override_that_has_a_part_or_is_of_another_model_is_not_told(
     for override in with_part:
         model = ("--preset", TINY, "--model", "lstm", "--rules", "adamw")
         assert invoke("optimizers", *model, "--set", override).exit_code == 0
-    assert not [record for record in caplog.records if "no part" in record.message]
+    assert not [record for record in caplog.records if "no effect" in record.message]
 
 
 def test_who_interrupts_is_told_what_is_kept(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_any_work(
 
 
 def test_a_path_that_no_file_can_have_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no path of a file"):
+    with pytest.raises(ConfigError, match="not a file path"):
         require_output(Path("nul\0"))
 
 

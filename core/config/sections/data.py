@@ -88,9 +88,9 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def _dates_in_order(self) -> SplitConfig:
         if (self.validation_from or self.test_from) and self.by != "month":
-            raise ValueError(f"validation_from and test_from mean something only with by='month', not {self.by!r}")
+            raise ValueError(f"validation_from and test_from only take effect with by='month', not {self.by!r}")
         if bool(self.validation_from) != bool(self.test_from):
-            raise ValueError("validation_from and test_from belong together: give both or none")
+            raise ValueError("set both validation_from and test_from, or neither")
         if self.test_from and self.test_from <= self.validation_from:
-            raise ValueError(f"test_from {self.test_from} must lie after validation_from {self.validation_from}")
+            raise ValueError(f"test_from {self.test_from} must be later than validation_from {self.validation_from}")
         return self

@@ -64,11 +64,13 @@ class ExecutionConfig(Section):
         address = urlsplit(self.tracking_uri)
         if address.password:
             raise ValueError(
-                "tracking_uri holds a password, which would be kept with every result: give it in ~/.pgpass or "
+                "tracking_uri contains a password, which would be stored with every result: put it in ~/.pgpass or "
                 "PGPASSWORD (PostgreSQL), or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (MLflow server)"
             )
         if address.scheme == "postgres":
             raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
         if address.scheme.startswith("postgresql") and find_spec("psycopg") is None:
-            raise ValueError("tracking_uri is of PostgreSQL, which needs psycopg: pip install 'reviewlm[postgres]'")
+            raise ValueError(
+                "tracking_uri is a PostgreSQL address, which needs psycopg: pip install 'reviewlm[postgres]'"
+            )
         return self

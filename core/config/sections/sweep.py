@@ -73,5 +73,8 @@ class ScalingConfig(Section):
     @classmethod
     def _three_sizes(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(value)) < 3:
-            raise ValueError(f"shares has {len(set(value))} different sizes; a law of three constants needs 3 or more")
+            raise ValueError(
+                f"shares has {len(set(value))} different sizes; the scaling law has three constants and needs at "
+                "least 3"
+            )
         return tuple(sorted(set(value)))

@@ -24,9 +24,9 @@ def test_a_mixture_names_models_that_stand_before_it():
 @pytest.mark.parametrize(
     ("models", "said"),
     [
-        ([KN5, MIX, LSTM], r"'mix' is made of 'lstm', which is none of the models before it: \['kn5'\]"),
+        ([KN5, MIX, LSTM], r"'mix' uses 'lstm', which must be one of the models before it: \['kn5'\]"),
         ([KN5, CACHE], "'mix.cache' is made of 'mix'"),
-        ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "only models of one vocabulary can be mixed"),
+        ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "both must use the same vocabulary"),
         ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
         ([KN5, LSTM, {"kind": "mixture", "name": "mix"}], "parts.*the names of at least two models"),
         ([KN5, LSTM, {**MIX, "method": "cubic"}], "cubic"),
