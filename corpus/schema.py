@@ -101,7 +101,7 @@ class Limits:
         """Return the error for a file that unpacks to more than *room* bytes."""
         return Unreadable(
             "The file unpacks to far more than its size", where=source, value=f"over {room:,} bytes",
-            cause="it is made to fill a disk or a memory, or it is no text",
+            cause="it may be a decompression bomb, or it is not text",
             remedy="if you trust it, raise source.max_expansion",
         )
 
@@ -137,7 +137,7 @@ def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
     """Return the error for a file in which no record has a text."""
     return MissingColumn(
         "There is no field 'text'", where=source, value="the fields are: " + ", ".join(columns or ["none"]),
-        cause="the file is another table than the reviews, or its column has another name",
+        cause="the file does not hold the reviews, or the column has another name",
         remedy="name the review file, or rename its column to 'text'",
     )
 

@@ -94,13 +94,13 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     if not named.height:
         raise MissingColumn(
             f"There is no field '{KEY}'", where=path, value="the fields are: " + ", ".join(fields),
-            cause="the file is another table than the businesses", remedy=_REMEDY,
+            cause="the file is not the table of businesses", remedy=_REMEDY,
         )
     table = named.unique(KEY, keep="last", maintain_order=True).rename({"name": "business_name"})
     result = Businesses(table, named.height - table.height, found.height - named.height)
     if result.repeated or result.without_id:
         log.warning(
-            "%s: %d repeated business ids (the last one counts), %d records without one",
+            "%s: %d repeated business ids (the last one is used), %d records without an id",
             path.name, result.repeated, result.without_id,
         )
     return result
@@ -140,7 +140,9 @@ def _unpacked(stream: io.BufferedReader, path: Path, limits: Limits, room: int) 
             stream = _member(stream, path)
         else:
             return stream
-    raise Unreadable("The file is packed too often", where=path, value=f"{LAYERS} layers", remedy="unpack it first")
+    raise Unreadable(
+        "The file is compressed too many times", where=path, value=f"{LAYERS} layers", remedy="unpack it first"
+    )
 
 
 def _member(stream: io.BufferedReader, path: Path) -> io.BufferedReader:
@@ -180,11 +182,11 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
         record = orjson.loads(line)
     except ValueError as error:
         raise Unreadable(
-            "A business is no JSON object", where=f"{path}, line {number}", value=line[:120], cause=str(error),
-            remedy="correct the line; the table is read as one JSON object a line",
+            "A business is not a JSON object", where=f"{path}, line {number}", value=line[:120], cause=str(error),
+            remedy="correct the line; the table must have one JSON object per line",
         ) from error
     if not isinstance(record, dict):
-        raise Unreadable("A business is no JSON object", where=f"{path}, line {number}", value=line[:120])
+        raise Unreadable("A business is not a JSON object", where=f"{path}, line {number}", value=line[:120])
     return record
 
 
@@ -195,7 +197,7 @@ def _text(value: Any, field: str, path: Path, number: int) -> str | None:
     if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     raise Unreadable(
-        f"The field '{field}' of a business is no text", where=f"{path}, line {number}", value=value,
+        f"The field '{field}' of a business is not text", where=f"{path}, line {number}", value=value,
         remedy="correct the line",
     )
 

@@ -229,8 +229,8 @@ def _require_all_splits(repeats: Repeats, counts: _Counts, grouping: Grouping, f
         if not kept[name]:
             gone = sum(left.get(name, {}).values())
             aside = sum(counts.languages.values())
-            causes = [f"there are {counts.read} reviews in all"]
-            causes += [f"{gone} left this split because the same text stands elsewhere, or nearly so"] if gone else []
+            causes = [f"there are only {counts.read} reviews"]
+            causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
             causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(
@@ -243,6 +243,6 @@ def _require_all_splits(repeats: Repeats, counts: _Counts, grouping: Grouping, f
 def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
     if keys["in_two_splits"]:
         raise CheckFailed(
-            f"Reviews of one {by} stand in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
+            f"Reviews of one {by} are in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
             where=folder / "clean.parquet", remedy='report it: the splitting is broken; split by "review" (split.by)',
         )

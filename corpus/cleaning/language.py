@@ -86,7 +86,7 @@ def _identifier() -> LanguageIdentifier:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:
         raise ConfigError(
-            "Languages cannot be told apart: the library py3langid is not installed", where="selection.languages",
+            "Languages cannot be detected: the library py3langid is not installed", where="selection.languages",
             remedy="pip install 'reviewlm[languages]', or leave selection.languages empty",
         ) from error
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

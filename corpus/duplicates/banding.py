@@ -58,7 +58,7 @@ class Bands:
             raise ConfigError(
                 f"{config.permutations} permutations find only {chosen.recall(config.similarity):.0%} of the pairs "
                 f"that are {config.similarity:g} similar", where="duplicates.permutations", value=config.permutations,
-                cause="the less similar two texts are, the more values it takes to notice them",
+                cause="pairs that are less similar need more permutations to be found",
                 remedy="raise duplicates.permutations or duplicates.similarity",
             )
         return chosen

@@ -133,7 +133,7 @@ class NearDuplicates:
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
-            log.info("comparing which of %s texts are nearly the same: some minutes", f"{self.texts:,}")
+            log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
         keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
         files = self._work / "words.utf8", self._work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._nearness)

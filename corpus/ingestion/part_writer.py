@@ -65,7 +65,7 @@ class PartWriter:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
         self.saving: Future[None] | None = None
         if self.parts:
-            log.info("%d parts were finished before; reading goes on after them", self.parts)
+            log.info("%d parts are already finished; reading continues after them", self.parts)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -167,7 +167,7 @@ def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[di
     """Return the places of the parts with intact files; stop at the first damaged part (e.g. after a power loss)."""
     for number, place in enumerate(places):
         if not _is_whole(place, folder, journal):
-            log.warning("part %d is not what was written; reading goes on from before it", number)
+            log.warning("part %d differs from what was written; reading continues from before it", number)
             for later in range(number, len(places)):
                 _place_file(journal, later).unlink()
             return places[:number]

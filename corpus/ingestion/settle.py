@@ -199,5 +199,5 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[Reading]) -> None:
     raise EmptyInput(
         f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",
         value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})",
-        remedy=f"correct the input; all records with their reasons stand in {reading.quarantine}",
+        remedy=f"correct the input; all records with their reasons are in {reading.quarantine}",
     )

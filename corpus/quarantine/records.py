@@ -60,8 +60,8 @@ def only_data_set(store: Store) -> Artifact:
     if len(found) > 1:
         names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in found]
         raise ConfigError(
-            "Nothing says which data set is meant", where="--input", value="; ".join(dict.fromkeys(names)),
-            cause=f"{len(found)} have been ingested, and there is no champion whose own would be meant",
+            "It is not clear which data set to use", where="--input", value="; ".join(dict.fromkeys(names)),
+            cause=f"{len(found)} data sets have been ingested, and no champion gives a default",
             remedy="name its files: --input FILES, or --preset demo for the embedded corpus",
         )
     return store.open("ingest", found[0].digest)

@@ -57,7 +57,7 @@ def replays_of(replays: Path, sha256: str) -> list[Path]:
         if known.is_file() and known.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
-                remedy="put a backup back; or move it away and bring them back again (`reviewlm quarantine replay`)",
+                remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",
             )
     return found
 
@@ -96,7 +96,7 @@ def replay(
     if not total:
         raise EmptyInput(
             "There is nothing to replay", where=", ".join(source.name for source in sources),
-            cause="no record of this data set is in quarantine but for repeated ones",
+            cause="this data set has only repeated records in quarantine, or none",
         )
     mended = read_mended(fixed, pending.values()) if fixed else None
     good, reasons = {}, Counter[str]()

@@ -70,7 +70,7 @@ def _mended_record(line: bytes, where: str) -> tuple[str, int, bytes]:
         content = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else json.dumps(raw).encode()
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unreadable(
-            "This is no record of a fixed file", where=where, value=line[:200].decode("utf-8", "replace"),
+            "This is not a record of a corrected file", where=where, value=line[:200].decode("utf-8", "replace"),
             cause=f"{type(error).__name__}: {error}",
             remedy="give JSON lines with the fields source, line and raw, as `reviewlm quarantine export` writes them",
         ) from error
@@ -79,8 +79,8 @@ def _mended_record(line: bytes, where: str) -> tuple[str, int, bytes]:
 
 def _unknown(source: str, line: int, where: str) -> Unreadable:
     return Unreadable(
-        "The fixed file names a record that is not in quarantine", where=where, value=f"{source}, line {line}",
-        cause="it was never there, is a duplicate, or came back already",
+        "The corrected file names a record that is not in quarantine", where=where, value=f"{source}, line {line}",
+        cause="it was never there, is a duplicate, or has already been replayed",
         remedy="keep the fields `source` and `line` as `reviewlm quarantine export` wrote them",
     )
 
@@ -160,10 +160,10 @@ def _with_file(pending: pl.DataFrame, source: Listed, path: Path | None, limits:
     """Read the whole file again, and take the records at the wanted places."""
     if path is None or not path.is_file() or identify(path, source.name).sha256 != source.sha256:
         raise Unreadable(
-            "These records can only be read again together with their file", where=path or source.name,
+            "These records can only be read again from their original file", where=path or source.name,
             value=f"{pending.height} records, the first on line {pending['line'][0]}",
             cause="they are CSV, which needs its header, or were too large to be kept; and the file is gone or changed",
-            remedy="put the file back, or correct the records as JSON objects and give them as the fixed file",
+            remedy="put the file back, or correct the records as JSON objects and give them as the corrected file",
         )
     places = pending.select(PLACE)
     good, bad = [pl.DataFrame(schema=COLUMNS)], [pl.DataFrame(schema=QUARANTINE)]
@@ -176,7 +176,7 @@ def _with_file(pending: pl.DataFrame, source: Listed, path: Path | None, limits:
 def _headless(pending: pl.DataFrame) -> Unreadable:
     first = pending.row(0, named=True)
     return Unreadable(
-        "This record can only come back as a JSON object", where=f"{first['source']}, line {first['line']}",
+        "This record can only be replayed as a JSON object", where=f"{first['source']}, line {first['line']}",
         value=first["raw"][:200].decode("utf-8", "replace"),
         cause="it is CSV without the header that names its fields, or only the beginning of a record",
         remedy='write {"review_id": …, "text": …} as its `raw`',

@@ -83,7 +83,7 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
         yield from reader.elements()
     if reader.rest:
         problem = Problem(
-            reader.number + 1, Reason.MALFORMED, "something stands behind the end of the array", reader.rest[:RAW_BYTES]
+            reader.number + 1, Reason.MALFORMED, "there is text after the end of the array", reader.rest[:RAW_BYTES]
         )
         yield Element(reader.number + 1, b"", problem)
 
@@ -149,13 +149,13 @@ class _Borders:
         return Unreadable(
             "The JSON array is damaged or was cut off", where=self.source,
             value=f"{self.number} records were read before the damage", cause=cause,
-            remedy="fetch or copy the file again; nothing of it has been kept",
+            remedy="fetch or copy the file again; none of its records were kept",
         )
 
     def _too_long(self) -> Unreadable:
         return Unreadable(
             "An element of the JSON array is too long", where=f"{self.source}, record {self.number + 1}",
             value=f"over {self.limits.max_record_bytes} bytes",
-            cause="a quote or a bracket is missing, so that nothing after that place can be told apart",
+            cause="a quote or a bracket is missing, so the elements after it cannot be separated",
             remedy="correct the file, or raise source.max_record_bytes",
         )

@@ -79,7 +79,7 @@ def _unforeseen(
     except FAILURES:
         content = b""
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
-    problem = Problem(int(loose["line"][0]), Reason.WRONG_TYPE, f"a value cannot be held in a table ({what})", content)
+    problem = Problem(int(loose["line"][0]), Reason.WRONG_TYPE, f"no table can hold a value ({what})", content)
     return Block(pl.DataFrame(schema=COLUMNS), quarantine(source, [*problems, problem]))
 
 

@@ -167,5 +167,5 @@ def _problem(row: list[str], names: list[str], lines: _Lines) -> tuple[Reason, s
     if row and len(row) != len(names):
         return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
     if "text" in row and _names(row) == names:
-        return Reason.NOT_A_RECORD, "the header once more: files with a header each were put together"
+        return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
     return None

@@ -86,7 +86,7 @@ def _format(head: bytes, source: str) -> str:
     if b"text" in head.partition(b"\n")[0]:
         return "csv"
     raise Unreadable(
-        "The format is not known", where=source, value=head[:40],
+        "The file format is unknown", where=source, value=head[:40],
         remedy="give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file",
     )
 

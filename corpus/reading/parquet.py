@@ -86,8 +86,8 @@ def _wanted(names: Sequence[str], source: str) -> list[str]:
 def twice(source: str, names: set[str]) -> Unreadable:
     """Return the error for a table with two columns of the same name, because one of them would be lost."""
     return Unreadable(
-        "A column is there twice", where=source, value=", ".join(sorted(names)),
-        remedy="rename or drop one of the two: which is meant cannot be told",
+        "Two columns have the same name", where=source, value=", ".join(sorted(names)),
+        remedy="rename or drop one of the two",
     )
 
 

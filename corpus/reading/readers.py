@@ -61,8 +61,8 @@ class _Place:
         """Return the place one layer deeper; raise Unreadable if there are too many layers."""
         if not self.layers:
             raise Unreadable(
-                "The file is packed too often", where=self.name, value=f"more than {LAYERS} layers",
-                cause="it is made to be unpacked without end", remedy="unpack it first, if you trust it",
+                "The file is compressed too many times", where=self.name, value=f"more than {LAYERS} layers",
+                cause="it may be a decompression bomb", remedy="unpack it first, if you trust it",
             )
         room = self.room if room is None else room
         return replace(self, name=name or self.name, room=room, layers=self.layers - 1)
@@ -110,7 +110,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
         raise Unreadable(
             "The file is damaged or was cut off", where=path,
             value=f"{progress.in_source} records were read before the damage", cause=str(error) or type(error).__name__,
-            remedy="fetch or copy the file again; nothing of it has been kept",
+            remedy="fetch or copy the file again; none of its records were kept",
         ) from error
 
 

@@ -61,7 +61,8 @@ class Source(Listed):
 def _changed(path: Path, before: int, after: int) -> Unreadable:
     return Unreadable(
         "The file changed while it was being read", where=path, value=f"{before} bytes before, {after} bytes now",
-        cause="something is still writing to it", remedy="wait until it is complete; nothing of it has been kept",
+        cause="another process is still writing to it",
+        remedy="wait until it is complete; none of its records were kept",
     )
 
 
@@ -75,7 +76,7 @@ def input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "give yourself the right to read it" if isinstance(error, PermissionError) else CHECK_PATH
+        remedy = "give yourself read permission" if isinstance(error, PermissionError) else CHECK_PATH
         raise Unreadable("The input cannot be read", where=path, cause=str(error), remedy=remedy) from error
 
 
@@ -110,7 +111,7 @@ def _expand(path: Path) -> dict[Path, str]:
         return {file: file.relative_to(path).as_posix() for file in _in_folder(path)}
     if path.exists():
         if not path.is_file():
-            raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
+            raise Unreadable("This is not a regular file", where=path, remedy="write its content to a file first")
         return {path: path.name}
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
@@ -188,7 +189,7 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     with input_errors(path), path.open("rb") as file:
         now = os.fstat(file.fileno())
     if not stat.S_ISREG(now.st_mode):
-        raise Unreadable("This is no regular file", where=path, remedy="write its content to a file first")
+        raise Unreadable("This is not a regular file", where=path, remedy="write its content to a file first")
     times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
     known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
     if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # the file is empty after a power loss

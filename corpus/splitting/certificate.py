@@ -84,11 +84,11 @@ class Certificate:
         """Summary of the certificate in one sentence."""
         counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
         if self.near is None:
-            said = f"no text of one split stands in another ({counts}); near-duplicates were not looked for"
+            said = f"no text of one split is also in another ({counts}); near-duplicates were not looked for"
         else:
             inside = ", nor inside a longer one" if self.near.get("containment", "none") != "none" else ""
             said = (
-                f"no text of one split stands in another, exactly or nearly{inside} ({counts}; "
+                f"no text of one split is also in another, exactly or nearly{inside} ({counts}; "
                 f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs "
                 f"{self.near['similarity']:g} similar become one)"
             )

@@ -62,7 +62,7 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
     else:
         cuts = _cuts(counts.drop_nulls(), config, dataset_folder)
         log.info(
-            "the splits by month were laid by the data and move as it grows; to freeze them set "
+            "the months of the splits were chosen from the data and change when data are added; to freeze them set "
             'split.validation_from = "%s" and split.test_from = "%s"', *cuts
         )
     months = Months(*cuts, from_data=not config.test_from)
@@ -76,7 +76,7 @@ def _first_of_month(config: SplitConfig, name: str) -> date:
     if given.day != 1:
         raise ConfigError(
             "A split by month begins with a whole month", where=f"split.{name}", value=given,
-            cause="the reviews of this month would stand in two splits", remedy=f"set it to {given.replace(day=1)}",
+            cause="the reviews of this month would be in two splits", remedy=f"set it to {given.replace(day=1)}",
         )
     return given
 
@@ -148,7 +148,7 @@ class Grouping:
     def remedy(self) -> str:
         """Advice for the user if a split has no reviews."""
         if self.months and not self.months.from_data:
-            return "lay split.validation_from and split.test_from into the months that the reviews are of"
+            return "set split.validation_from and split.test_from to months that have reviews"
         if self.config.by in ("user", "business"):
             return f'give reviews with more different {KEYS[self.config.by]}s, or split by "review" (split.by)'
         return "give more (different) reviews, or larger shares: split.validation, split.test"
@@ -156,7 +156,7 @@ class Grouping:
     def facts(self, without_key: int) -> dict[str, Any]:
         """Return the rule and, for a split by month, the dates with their names in the settings."""
         if without_key:
-            fate = "are for training" if self.months else "stand where their review_id puts them"
+            fate = "are for training" if self.months else "are split by their review_id"
             log.warning("%d reviews have no %s to split by; they %s", without_key, KEYS[self.config.by], fate)
         facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
         if self.months:

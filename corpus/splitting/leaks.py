@@ -59,7 +59,7 @@ def certify(
         StoreFull, NotWritable: The disk is full or not writable.
     """
     with disk_errors(folder):
-        log.info("looking through all splits for texts that stand in two of them")
+        log.info("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / "clean.parquet")
         work = folder / "leaks.work"
@@ -163,7 +163,7 @@ class _Texts:
         shared = np.unique(np.concatenate(common))
         if len(shared):
             rows = np.flatnonzero(np.isin(self.hash_D, shared[:EXAMPLES]))
-            self._leak(f"{len(shared):,} texts stand in more than one split", rows.tolist())
+            self._leak(f"{len(shared):,} texts are in more than one split", rows.tolist())
         pairs = sum(len(one) * len(other) for one, other in combinations(distinct, 2))
         return {"pairs": pairs, "left": 0}
 
@@ -190,7 +190,7 @@ class _Texts:
         """Raise CheckFailed, with some of the *pairs* of rows in the error."""
         some = pairs.head(EXAMPLES)
         self._leak(
-            f"{pairs.height:,} near-duplicates stand in two splits", [*some["a"].to_list(), *some["b"].to_list()]
+            f"{pairs.height:,} near-duplicates are in two splits", [*some["a"].to_list(), *some["b"].to_list()]
         )
 
 

@@ -163,7 +163,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     elif len(words) < FEWEST_WORDS:
         why = f"only {len(words)} words of three letters or more are frequent enough, {FEWEST_WORDS} are needed"
     elif not copies:
-        why = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}: no canary has room in them"
+        why = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}: too few for one canary"
     if why:
         log.warning("no canary was planted: %s", why)
         copies = []

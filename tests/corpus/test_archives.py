@@ -119,7 +119,7 @@ def test_packing_without_end_is_refused(tmp_path):
     assert ingested(tmp_path, "deep.jsonl.gz", content)[0]["rows"] == 3
     for _ in range(60):
         content = gzip.compress(content, 1)
-    with pytest.raises(Unreadable, match="packed too often"):
+    with pytest.raises(Unreadable, match="compressed too many times"):
         ingested(tmp_path, "deeper.jsonl.gz", content)
 
 

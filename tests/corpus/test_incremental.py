@@ -97,7 +97,7 @@ class TestInputsThatCannotBeRead:
     """An input that the system refuses is an error of the input, not of the store."""
 
     def test_a_device_is_no_input(self):
-        with pytest.raises(Unreadable, match="no regular file"):
+        with pytest.raises(Unreadable, match="not a regular file"):
             expand_inputs(["/dev/null"])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -88,7 +88,7 @@ def test_a_certificate_survives_json(certified):
 @pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
 def test_a_text_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
     folder = write(tmp_path / "clean", table(**{f"r{right}": review(left)}))
-    with pytest.raises(CheckFailed, match="1 texts stand in more than one split") as refused:
+    with pytest.raises(CheckFailed, match="1 texts are in more than one split") as refused:
         certify(folder, CONFIG)
     for row in (left, right):
         assert f"{SPLITS[row]} id{row:03d}: '{review(left)[:20]}" in str(refused.value)
@@ -98,7 +98,7 @@ def test_a_text_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path
 @pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
 def test_a_near_duplicate_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
     folder = write(tmp_path / "clean", table(**{f"r{right}": review(left).upper() + "! P.S.: so good"}))
-    with pytest.raises(CheckFailed, match="1 near-duplicates stand in two splits") as refused:
+    with pytest.raises(CheckFailed, match="1 near-duplicates are in two splits") as refused:
         certify(folder, CONFIG)
     assert f"id{left:03d}" in str(refused.value)
     assert f"id{right:03d}" in str(refused.value)

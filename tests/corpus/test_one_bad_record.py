@@ -138,7 +138,7 @@ def test_a_flat_vote_of_parquet_goes_before_a_nested_one_as_in_json(tmp_path):
 
 def test_a_column_of_csv_that_is_there_twice_is_refused_instead_of_lost(tmp_path):
     for head in ("review_id,text,text", "text,funny,votes.funny"):
-        with pytest.raises(Unreadable, match="A column is there twice"):
+        with pytest.raises(Unreadable, match="Two columns have the same name"):
             ingested(tmp_path, ("r.csv", f"{head}\na,b,c\n".encode()))
 
 

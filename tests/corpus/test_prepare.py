@@ -122,7 +122,7 @@ def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path
 
 
 def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path):
-    with pytest.raises(EmptyInput, match=r"(?s)'validation' has no reviews.*same text stands elsewhere"):
+    with pytest.raises(EmptyInput, match=r"(?s)'validation' has no reviews.*exact or near duplicates"):
         prepared(tmp_path, [record(number, "all the same") for number in range(200)])
 
 
@@ -210,7 +210,7 @@ def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
         tmp_path / "data", tmp_path / "all", CleanConfig(), SPLIT, duplicates=DuplicatesConfig(near=False)
     )
     assert (facts["rows"], facts["near"]) == (60, {})
-    with pytest.raises(EmptyInput, match="or nearly so"):
+    with pytest.raises(EmptyInput, match="exact or near duplicates"):
         prepare(tmp_path / "data", tmp_path / "none", CleanConfig(), SPLIT)
 
 

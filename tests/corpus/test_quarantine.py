@@ -74,7 +74,7 @@ def test_without_a_name_only_a_single_data_set_is_meant(store):
     mine = ingested(store, "mine", LINES)
     assert only_data_set(store) == mine
     ingested(store, "other", LINES[:1])
-    with pytest.raises(ConfigError, match="which data set is meant"):
+    with pytest.raises(ConfigError, match="which data set to use"):
         only_data_set(store)
 
 

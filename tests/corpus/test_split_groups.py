@@ -217,7 +217,7 @@ def test_more_data_moves_no_prepared_review(tmp_path, by):
 
 
 @pytest.mark.parametrize(("config", "words"), [
-    (SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"), r"split\.test_from into the month"),
+    (SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"), r"split\.test_from to months"),
     (SplitConfig(by="user"), r"more different user_ids.*split\.by"),
 ], ids=["month", "user"])
 def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
@@ -227,5 +227,5 @@ def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path
 
 def test_a_user_on_two_sides_ends_the_preparation(tmp_path, monkeypatch):
     monkeypatch.setattr(Grouping, "ranks", lambda self, reviews, place: ranks(place, self.config))
-    with pytest.raises(CheckFailed, match="one user stand in two splits"):
+    with pytest.raises(CheckFailed, match="one user are in two splits"):
         prepared(tmp_path, RECORDS, CONFIGS["user"])
