@@ -52,7 +52,7 @@ def stored(what: str, kind: str = "bundle") -> Iterator[None]:
     except ModelError:
         raise
     except MemoryError as error:
-        raise ModelError(f"{what}: memory does not suffice; {error}", "memory") from error
+        raise ModelError(f"{what}: not enough memory; {error}", "memory") from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise

@@ -187,7 +187,7 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
 
 def _read_spec(folder: Path) -> tuple[bytes, dict[str, Any]]:
     path = folder / SPEC
-    with stored(f"{folder} is no bundle: {SPEC}"):
+    with stored(f"{folder} is not a bundle: {SPEC}"):
         raw = path.read_bytes()
         values = json.loads(raw)
         for name, ours in (("format", FORMAT), ("interface", INTERFACE)):

@@ -44,16 +44,16 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
         return
     seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
     rating = f"{stars} star{'' if stars == 1 else 's'}" if stars else "an unknown rating"
-    learnt = f"only reviews of {', '.join(seen)} stars were learnt from" if seen else "none had a rating at all"
-    yield f"The model has never seen a review of {rating}: {learnt}. Asking for it means nothing to this model."
+    learnt = f"it was trained on reviews of {', '.join(seen)} stars only" if seen else "none had a rating at all"
+    yield f"The model has never seen a review of {rating}: {learnt}. This model does not know what the rating means."
 
 
 def _of_scripts(vocabulary: Vocabulary, text: str) -> Iterator[str]:
     """Yield a warning for each script of the text of which no entry of the vocabulary has a letter."""
     found = scripts_of(vocabulary.normal_form.apply(text))
-    unable = "reads them as bytes and has hardly met them" if vocabulary.lossless else "cannot read them"
+    unable = "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
     for name in sorted(found and found - _known_scripts(vocabulary)):
-        yield f"The text has letters in {SCRIPTS[name]} script, of which the model's vocabulary has none: it {unable}."
+        yield f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
 
 
 @lru_cache(maxsize=4)

@@ -76,7 +76,7 @@ class ContextWeights:
         if not orders:
             names = ", ".join(part.name for part in parts)
             raise ModelError(
-                f'method = "gated" needs an n-gram model, whose knowledge of the context decides; {names} are none and '
+                f'method = "gated" needs an n-gram model, whose context sets the weights; {names} are none and '
                 'hold none: mix them with method = "linear"', "input",
             )  # fmt: skip
         count = sum(order + 1 for order in orders)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 1 << 26
 """Maximum number of log-probabilities in memory while exponents are tuned: 256 MiB of float32."""
-IMPOSSIBLE = "a part calls some word impossible, and so would all of a log-linear mixture: smooth it, or mix linearly"
+IMPOSSIBLE = "a part gives some word probability 0, so would a log-linear mixture: smooth that part, or mix linearly"
 WINDOW, GOLDEN = 8, 0.6180339887498949
 """Number of consecutive tokens whose distributions are taken from one review, and the golden section."""
 

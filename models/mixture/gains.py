@@ -33,7 +33,7 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
         ModelError: kind "input": there is no n-gram model among the parts or inside them, or no token to score.
     """
     if not ngram_models(model.parts):
-        raise ModelError("no part of the mixture is an n-gram model, whose contexts could be told apart", "input")
+        raise ModelError("gains by context need an n-gram model among the parts of the mixture; there is none", "input")
     columns: list[tuple[np.ndarray, ...]] = []
     for batch in batches(stream, limit):
         found, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))

@@ -86,7 +86,7 @@ class MixtureLM(ABC):
         self.vocabulary_size = self.models[0].vocabulary_size
         if {model.vocabulary_size for model in self.models} != {self.vocabulary_size}:
             sizes = ", ".join(f"{part.name} {part.model.vocabulary_size}" for part in parts)
-            raise ModelError(f"the parts of a mixture must have one vocabulary; theirs have {sizes} entries", "input")
+            raise ModelError(f"the parts of a mixture must share one vocabulary; they have {sizes} entries", "input")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ class LinearMixture(MixtureLM):
             return cls(parts, ContextWeights.from_facts(parts, facts[KEY]))
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
-        raise ModelError(f"{FACTS} holds no weights that this version knows: fit the mixture again", "bundle")
+        raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,13 @@ def require_device(device: str) -> None:
     if not torch.cuda.is_available():
         lacking = "finds none" if torch.backends.cuda.is_built() else f"{torch.__version__} was built without CUDA"
         raise ModelError(
-            f"a GPU is asked for (device {device}), but torch {lacking}; set execution.device to cpu, or install "
+            f"a GPU is requested (device {device}), but torch {lacking}; set execution.device to cpu, or install "
             "a driver and a torch with CUDA",
             "input",
         )
     if (wanted.index or 0) >= torch.cuda.device_count():
         seen = torch.cuda.device_count()
-        raise ModelError(f"device {device} is asked for; there are {seen} GPUs to be seen", "input")
+        raise ModelError(f"device {device} is requested, but {seen} GPUs are visible", "input")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 

@@ -247,7 +247,7 @@ def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"Memory on {device} does not suffice for model '{spec.name}': {first_line(error)}; "
+            f"Not enough memory on {device} for model '{spec.name}': {first_line(error)}; "
             "a smaller batch, window or hidden size, or objective.chunk, needs less",
             "memory",
         ) from error

@@ -40,7 +40,7 @@ def bf16_on_processor() -> bool:
     """
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return True
-    log.warning("this processor has no instructions for bfloat16: what would train in it trains in float32")
+    log.warning("this processor has no bfloat16 instructions: training in float32 instead")
     return False
 
 

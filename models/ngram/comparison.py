@@ -106,7 +106,9 @@ def compare(
     """
     specs = {(order, method): _spec(order, method) for order in orders for method in methods}
     if any(step < 1 for step in every):
-        raise ModelError(f"every is {tuple(every)}; one document of so many, so at least 1 each", kind="input")
+        raise ModelError(
+            f"every is {tuple(every)}; each must be at least 1", kind="input"
+        )
     rows = []
     for step in every:
         documents = Part.of(train, step)

@@ -97,7 +97,7 @@ class NGramSpec:
         rising = all(type(t) is int and t >= 0 for t in self.prune) and list(self.prune) == sorted(self.prune)
         allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
         require(rising and len(self.prune) <= self.order, "prune", self.prune, allowed)
-        require(self.prune[:1] in ((), (0,)), "prune", self.prune, "0 at order 1: the vocabulary has the say there")
+        require(self.prune[:1] in ((), (0,)), "prune", self.prune, "0 at order 1: the vocabulary decides about words")
         require(0 <= self.entropy < float("inf"), "entropy", self.entropy, "0 or more and finite")
         scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
         require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")

@@ -94,7 +94,7 @@ class WordUnit:
         words = found.kept["word"].to_list()
         if not words:
             raise ModelError(
-                f"no word of the training text is seen at least {min_count} times; give more text or a lower min_count",
+                f"no word of the training text occurs at least {min_count} times; give more text or a lower min_count",
                 "input",
             )
         casing = usual_case(found.forms, found.kept) if fold else {}

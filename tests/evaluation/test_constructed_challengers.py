@@ -130,7 +130,7 @@ def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
 
 
 def test_a_planted_leak():
-    decision = judge(leak_free=False, leak_detail="1 texts stand in more than one split: test id2, train id30")
+    decision = judge(leak_free=False, leak_detail="1 texts are in more than one split: test id2, train id30")
     assert_refused_by(decision, "leak certificate")
     assert "test id2, train id30" in decision.reason
 
@@ -169,7 +169,7 @@ def test_a_decision_on_all_of_it_reads_whole_in_the_registry():
 
     full = judge(
         STRICT, megabytes=12.0, smoke_detail=f"perplexity 61.2; {'The food was good ' * 6!r}",
-        leak_detail=f"{'no text of one split stands in another, exactly or nearly ' * 4}", challenger_digest="c" * 64,
+        leak_detail=f"{'no text of one split is also in another, exactly or nearly ' * 4}", challenger_digest="c" * 64,
         drift="the new reviews have drifted: words 0.0312 (by chance 0.0021)", champion_digest="d" * 64,
         checks_detail="21 suites, 412 expectations", challenger_test="t" * 64, champion_test="t" * 64,
         leak_test="t" * 64,

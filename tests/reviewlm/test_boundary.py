@@ -104,7 +104,7 @@ def test_an_allocation_that_fails_says_what_to_lower(
 ) -> None:
     assert run_verb(lambda: failing_allocation(kind), ["run"]) == 6
     said = capfd.readouterr().err
-    assert "memory does not suffice" in said
+    assert "not enough memory" in said
     assert "batch" in said
     assert not crash_logs(own_home)
 

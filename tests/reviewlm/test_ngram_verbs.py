@@ -109,7 +109,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
         ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse or skip"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
-        ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and for the folder"),
+        ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
         ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "do not go together"),
@@ -152,10 +152,10 @@ def test_what_a_fit_would_replace_is_left_alone_unless_it_is_a_model(tmp_path: P
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "words.txt").write_text("mine")
     for option, name, code, said in (
-        ("--arpa", "train.txt", 3, "would be replaced"),
-        ("--arpa", "mine", 2, "its name is taken"),
-        ("--binary", "train.txt", 2, "its name is taken"),
-        ("--binary", "mine", 2, "no model that could be replaced"),
+        ("--arpa", "train.txt", 3, "would be overwritten"),
+        ("--arpa", "mine", 2, "is an existing"),
+        ("--binary", "train.txt", 2, "is an existing"),
+        ("--binary", "mine", 2, "not a model, so it is not replaced"),
     ):
         error = complaint("fit", "--text", tmp_path / "train.txt", option, tmp_path / name)
         assert (error.exit_code, said in str(error)) == (code, True)

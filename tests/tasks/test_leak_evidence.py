@@ -47,7 +47,7 @@ def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean)
     leaks = look_for_leaks(clean, None)
     assert leaks.free
     assert leaks.test == reviews_digest(reviews().filter(split="test"))
-    assert "no text of one split stands in another" in leaks.detail
+    assert "no text of one split is also in another" in leaks.detail
     assert read(clean.folder).digest[:16] in leaks.detail
 
 

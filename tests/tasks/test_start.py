@@ -100,7 +100,7 @@ def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_
 
 LOSSES: dict[str, Callable[[Champion], object]] = {
     "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(lost.folder),
-    "is no bundle that can be read": lambda lost: lost.spec.write_text("{"),
+    "cannot be read as a bundle": lambda lost: lost.spec.write_text("{"),
     "The weights of the bundle cannot be read": lambda lost: lost.weights.unlink(),
     "The weights of the bundle have changed since they were saved": lambda lost: lost.weights.write_bytes(b"1 2 4"),
 }

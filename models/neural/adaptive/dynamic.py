@@ -188,7 +188,7 @@ class DynamicLM:
             raise ModelError(f"the statistics in {folder} cannot be read: {error}", "bundle") from error
         shapes = {name: own.shape for name, own in model.model.network.named_parameters()}
         if {name: r.shape for name, r in found.items()} != shapes:
-            raise ModelError(f"{folder} holds statistics of another network than its own", "bundle")
+            raise ModelError(f"{folder} holds statistics of another network", "bundle")
         return cls(spec, part, facts["rate"], facts["decay"], tuple(found[name] for name in model._names()))
 
     @classmethod
@@ -229,7 +229,7 @@ class DynamicLM:
         others = [measured(best.rate, decay) for decay in spec.decays[1:]]
         nats, best = min([(nats, best), *others], key=itemgetter(0))
         if not isfinite(nats):
-            raise ModelError(f"no rate of {spec.candidate_rates} leaves the held-out text finite nats", "diverged")
+            raise ModelError(f"no rate of {spec.candidate_rates} gives a finite loss on the held-out text", "diverged")
         static = mean_nats(part.model, texts)
         tokens = float(sum(text.scored_BT.sum() for text in texts))
         summary = {"tokens": tokens, "validation/nats": nats, "validation/perplexity": perplexity(nats)}

@@ -93,6 +93,6 @@ def formats_once(ctx: Any, layer: str) -> tuple[torch.dtype, torch.dtype]:
         RuntimeError: The gradient has been computed before.
     """
     if ctx.formats is None:
-        raise RuntimeError(f"the gradient of this window of {layer} has been taken before")
+        raise RuntimeError(f"the gradient of this window of {layer} was already computed")
     formats, ctx.formats = ctx.formats, None
     return formats

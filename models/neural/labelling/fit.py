@@ -75,7 +75,7 @@ def fit(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        what = f"memory on {device} does not suffice: {first_line(error)}; a smaller batch or hidden size needs less"
+        what = f"not enough memory on {device}: {first_line(error)}; a smaller batch or hidden size needs less"
         raise ModelError(what, "memory") from error
 
 

@@ -203,7 +203,7 @@ class LabelledSequences:
             place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
             raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {wanted}", "input")
         if not len(self.asked(spec)):
-            raise ModelError(f"nothing is asked for: all labels are {NOT_SCORED}", "input")
+            raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 
     def asked(self, spec: LabellingSpec) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""

@@ -42,7 +42,7 @@ class _LossAndGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if not ctx.gradients:
-            raise RuntimeError("the gradient of this loss was handed over by an earlier backward(): call `loss` again")
+            raise RuntimeError("an earlier backward() already returned the gradient of this loss: call `loss` again")
         # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
         # The trainer uses scale 1: skipping the product saves a pass over all weights. On a GPU, item() would wait.

@@ -158,7 +158,7 @@ class Group(Ranks):
         except RuntimeError as error:
             if is_out_of_memory(error):  # an error of this rank, not of another one
                 raise
-            raise ModelError(f"Rank {self.rank} of {self.size} lost another one: {error}", PEER) from error
+            raise ModelError(f"Rank {self.rank} of {self.size} lost another rank: {error}", PEER) from error
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
         yield Ranks()
         return
     if batch < context.ranks:
-        raise ModelError(f"training.batch is {batch}; {context.ranks} ranks need a row each", "input")
+        raise ModelError(f"training.batch is {batch}; {context.ranks} ranks need at least one row each", "input")
     device = parameters[0].device
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -189,7 +189,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
             init_method=context.meeting, rank=context.rank, world_size=context.ranks,
         )  # fmt: skip
     except RuntimeError as error:
-        raise ModelError(f"Rank {context.rank} of {context.ranks} found no others: {error}", PEER) from error
+        raise ModelError(f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER) from error
     try:
         yield Group(parameters)
     except BaseException:
@@ -214,8 +214,7 @@ def own_device(device: str, local_rank: int, ranks: int) -> str:
         return device
     if local_rank >= torch.cuda.device_count():
         raise ModelError(
-            f"execution.ranks is {ranks}, and there are {torch.cuda.device_count()} GPUs to be seen; each rank needs "
-            "one of its own",
+            f"execution.ranks is {ranks}, but {torch.cuda.device_count()} GPUs are visible; each rank needs its own",
             "input",
         )
     return f"cuda:{local_rank}"

@@ -92,10 +92,10 @@ class Checkpoints:
 
     def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:
         if body is None:
-            raise ValueError("its description is not what was written")
+            raise ValueError("its description was changed after it was written")
         data = self._path(number, "safetensors")
         if _sha256(data) != body["sha256"]:
-            raise ValueError(f"{data.name} is not what was written")
+            raise ValueError(f"{data.name} was changed after it was written")
         return Checkpoint(load_file(data), body["facts"])
 
     def _all(self) -> Iterator[tuple[int, dict[str, Any] | None]]:

@@ -97,8 +97,10 @@ class TrainingStep:
         most = self.state.ranks.most_rows(self.training.batch)
         course.micro_batch = -(-min(course.micro_batch, most) // 2)
         self.record({"micro_batch": course.micro_batch})
-        log.warning("memory does not suffice (%s); %d streams are read at a time from now on, with the same result up "
-                    "to rounding and the draws of dropout", said, course.micro_batch)
+        log.warning(
+            "not enough memory (%s): from now on %d streams are read at a time; the result changes only by rounding "
+            "and dropout draws", said, course.micro_batch
+        )
 
     def apply(self, sums: Sums, streams: int, positions: int) -> None:
         """Divide the sums by the number of positions, clip the result and take a step.

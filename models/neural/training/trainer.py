@@ -158,7 +158,7 @@ class Trainer:
         if found := self._load():
             self._restore(found)
             self._compare_class(found.facts["class"])
-            log.info("training goes on after %d of %d updates", self.course.updates, self.updates)
+            log.info("training resumes after %d of %d updates", self.course.updates, self.updates)
         else:
             self._cut(0)
             self._save(good=True)
@@ -168,8 +168,10 @@ class Trainer:
         now = determinism_class(self.device, self.ranks.size)
         if before != now:
             self.course.class_changes += 1
-            log.warning("training goes on with %s after %s: the weights will agree with those of an undisturbed "
-                        "training to rounding only, not to the last bit", in_words(now), in_words(before))
+            log.warning(
+                "training resumes with %s after %s: the weights will match those of an uninterrupted training up to "
+                "rounding, not bit for bit", in_words(now), in_words(before)
+            )
 
     def _epoch(self) -> None:
         """Train from the next window to the end of its epoch, or to the last update."""
@@ -245,7 +247,7 @@ class Trainer:
         if self.training.schedule == "plateau" and not improved:
             self.course.plateau *= PLATEAU_FACTOR
         if self.state.trigger is not None and self.state.trigger.observe(nats):
-            log.info("no longer better on validation: the weights are averaged from here on")
+            log.info("the validation loss no longer improves: averaging the weights from here on")
 
     def _save(self, good: bool) -> None:
         tensors = self.state.tensors()
@@ -279,9 +281,9 @@ class Trainer:
         found = self._load(good=True)
         if times > BACK_OFFS or found is None:
             raise ModelError(
-                f"Training diverged after {self.course.tokens} tokens ({error}), {times} times in all, at last with a "
-                f"peak learning rate of {rate:g}. Set training.learning_rate (now {self.training.learning_rate:g}) "
-                f"below that, or training.clip (now {self.training.clip}) lower",
+                f"Training diverged after {self.course.tokens} tokens ({error}), {times} times in all; the last peak "
+                f"learning rate was {rate:g}. Set training.learning_rate (now {self.training.learning_rate:g}) lower "
+                f"than that, or training.clip (now {self.training.clip}) lower",
                 "diverged",
             )
         log.warning("%s; back to the last good state with half the learning rate", error)

@@ -82,7 +82,7 @@ def _score_with_less(
         if network.output.weight.is_cuda:
             torch.cuda.empty_cache()
         positions = -(-min(positions, x_BT.size) // 2)
-        log.warning("memory does not suffice for validation (%s); %d positions are read at a time", said, positions)
+        log.warning("not enough memory for validation (%s): reading %d positions at a time", said, positions)
 
 
 @torch.no_grad()

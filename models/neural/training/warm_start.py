@@ -43,7 +43,7 @@ def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest
         values = json.loads((bundle / SPEC).read_text(encoding="utf-8"))
         theirs, options = values["vocabulary_digest"], values["spec"]
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{bundle} is no bundle that can be read: {error!r}", "bundle") from error
+        raise ModelError(f"{bundle} cannot be read as a bundle: {error!r}", "bundle") from error
     if theirs != vocabulary_digest:
         return None, f"it has another vocabulary ({theirs[:12]} instead of {vocabulary_digest[:12]})"
     reasons = []

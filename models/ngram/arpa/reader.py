@@ -66,7 +66,7 @@ def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
     for name in given_names - set(words):
         source.fail(f"the word {name!r} among the 1-grams, as it is named in a comment")
     if sum(entries.positive for entries in orders):
-        logger.warning("%s: log p above 0 in %d entries; 0 taken", source.path, sum(e.positive for e in orders))
+        logger.warning("%s: log p above 0 in %d entries; set to 0", source.path, sum(e.positive for e in orders))
     given = [index for index, word in enumerate(words) if word in given_names]
     tables = tables_of(orders, len(words), given, lambda order, row: _refuse_twice(source.path, order, row))
     return tables, tuple(words)

@@ -109,7 +109,7 @@ def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
         raise ModelError(f"an ARPA file needs the words {', '.join(MARKS)}", kind="input")
     wrong = surfaces.filter(surfaces.str.contains(_BLANKS) | (surfaces == "") | surfaces.is_duplicated())
     if len(wrong):
-        raise ModelError(f"the word {wrong[0]!r} is empty, has a blank in it, or stands there twice", kind="input")
+        raise ModelError(f"the word {wrong[0]!r} is empty, contains a blank, or is listed twice", kind="input")
     return surfaces
 
 

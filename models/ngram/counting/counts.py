@@ -113,7 +113,9 @@ class NGramCounts:
             ModelError: The n-gram is longer than the counted order, or an id is outside the vocabulary; kind "input".
         """
         if len(ngram) > self.order:
-            raise ModelError(f"an n-gram of {len(ngram)} tokens; counted were 1 to {self.order}", kind="input")
+            raise ModelError(
+                f"an n-gram of {len(ngram)} tokens; this model has counts of 1 to {self.order}", kind="input"
+            )
         if not all(0 <= word < self.vocabulary_size for word in ngram):
             raise ModelError(f"{tuple(ngram)}: ids go from 0 to {self.vocabulary_size - 1}", kind="input")
         row = int(ngram[0]) if len(ngram) else 0

@@ -72,7 +72,7 @@ def memory_plan(
     least = standing + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
         raise ModelError(
-            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for {tokens:,} tokens; the least is "
+            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for {tokens:,} tokens; the minimum is "
             f"{least / 2**20:,.0f} MiB",
             kind="input",
         )

@@ -106,7 +106,7 @@ class LineLM(NGramLM):
     def _open(cls, folder: Path) -> Self:
         with stored(f"the model {folder}"):
             tables = Tables.load(folder)
-        with stored(f"{folder} is no model of lines: it"):
+        with stored(f"{folder} is not a model of lines: it"):
             raw = (folder / WORDS).read_bytes()
             words = raw.decode()
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -154,16 +154,16 @@ def require_ours(folder: Path) -> None:
         except FileNotFoundError:
             return
         except NotADirectoryError:
-            raise ModelError(f"{folder} is a file; its name is taken", kind="input") from None
+            raise ModelError(f"{folder} is an existing file; name another folder", kind="input") from None
         other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
         if not other and (not names or TABLE_FACTS in names):
             break
         if _identity(folder) == seen:  # else another process has replaced it meanwhile: check again
             found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
-            message = f"{folder} is no model that could be replaced: it {found}; name another folder"
+            message = f"{folder} is not a model, so it is not replaced: it {found}; name another folder"
             raise ModelError(message, kind="input")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise ModelError(f"{folder} is the current folder, which cannot be replaced; name one in it", kind="input")
+        raise ModelError(f"{folder} is the current folder, which cannot be replaced; name a folder in it", kind="input")
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -104,7 +104,7 @@ def read_words(path: Path) -> frozenset[str]:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
     words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # same blanks as in texts: no other white space
     if not words:
-        raise ModelError(f"{path} has no word: no n-gram would be left", kind="input")
+        raise ModelError(f"{path} has no words, so no n-gram would be kept", kind="input")
     return words
 
 

@@ -200,9 +200,9 @@ def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> No
     if arpa is not None and smoothing in SCORES_ONLY:
         raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
     if arpa is not None and binary is not None and arpa.resolve() == binary.resolve():
-        raise ModelError(f"{arpa} is named for the ARPA file and for the folder", kind="input")
+        raise ModelError(f"{arpa} is given as the ARPA file and as the folder", kind="input")
     if arpa is not None and arpa.is_dir():
-        raise ModelError(f"{arpa} is a folder; its name is taken", kind="input")
+        raise ModelError(f"{arpa} is an existing folder; name another file", kind="input")
     if binary is not None:
         require_ours(binary)
     for path in filter(None, (arpa, binary)):
@@ -225,7 +225,7 @@ def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
         except OSError as error:
             raise ModelError(f"{text} cannot be read: {error.strerror}", kind="input") from error
         if apart_from is not None and apart_from.is_file() and apart_from.samefile(text):
-            raise ModelError(f"{text} would be replaced by what is made of it; name another file", kind="input")
+            raise ModelError(f"{text} would be overwritten by the result; name another file", kind="input")
 
 
 def open_model(path: Path) -> LineLM:

@@ -102,7 +102,7 @@ def estimate(
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         found = order_discounts(n, smoothing, fallback, kenlm_exact)
         if found.fallback:
-            logger.warning("order %d: counts of counts %s do not determine the discounts; taking %s",
+            logger.warning("order %d: counts of counts %s do not determine the discounts; using %s",
                            order, n, found.values[1:])  # fmt: skip
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads, engine)

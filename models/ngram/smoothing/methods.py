@@ -62,7 +62,7 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     made = METHODS[spec.smoothing](counts, spec, held_out)
     if isinstance(made, SmoothedEstimate):  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
-            logger.warning("order %d: the text does not determine %s; taking %s", order, spec.smoothing, name)
+            logger.warning("order %d: the text does not determine %s; using %s", order, spec.smoothing, name)
     return made
 
 

@@ -318,7 +318,7 @@ def test_going_on_with_another_number_of_threads_is_announced(tmp_path, undistur
     assert summary["class_changes"] == 1
     assert summary["threads"] == threads + 1
     assert f"threads {threads + 1} after" in caplog.text
-    assert "to rounding only, not to the last bit" in caplog.text
+    assert "up to rounding, not bit for bit" in caplog.text
 
 
 # --- damage

@@ -48,7 +48,7 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(mon
 
 def test_a_gpu_of_a_number_that_is_not_there_is_refused(gpus):
     require_device("cuda:1")
-    with pytest.raises(ModelError, match="cuda:2 is asked for; there are 2 GPUs"):
+    with pytest.raises(ModelError, match="cuda:2 is requested, but 2 GPUs"):
         require_device("cuda:2")
 
 

@@ -62,7 +62,7 @@ def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
 def test_a_training_that_never_predicts_better_than_guessing_is_no_success(tmp_path):
     """All its losses are finite, and nothing has it called a spike; a guess costs log 30 = 3.4 nats."""
     training = replace(TRAINING, learning_rate=300.0, clip=None)
-    with pytest.raises(ModelError, match=r"4 times.*peak learning rate of 37\.5") as failure:
+    with pytest.raises(ModelError, match=r"4 times.*peak learning rate was 37\.5") as failure:
         run(tmp_path, training=training)
     assert failure.value.kind == "diverged"
     assert "nats per token, where guessing costs 3.401" in str(failure.value)

@@ -94,7 +94,7 @@ def test_an_unknown_rating_gives_nothing_away():
         (TAGS, [0, 1], r"targets are \(2,\); one for each position is needed, 5 in all"),
         (TAGS, [[0, 1], [0, 1, 2]], "target of sequence 1, position 2 is .*2.*0 to 1, or -1"),
         (TAGS, [[0, 1, 1], [0, 1]], "sequence 0 has 2 positions and 3 labels"),
-        (TAGS, [[-1, -1], [-1, -1, -1]], "nothing is asked for: all labels are -1"),
+        (TAGS, [[-1, -1], [-1, -1, -1]], "nothing to learn: all labels are -1"),
         (STARS, [4.0, float("nan")], "target of sequence 1 is .*nan.*; it must be a finite number"),
         (STARS, [float("inf"), 4.0], "target of sequence 0 is .*inf"),
         (STARS, ["4", "5"], "target of sequence 0 is .*4.*; it must be a finite number"),

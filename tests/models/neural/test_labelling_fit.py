@@ -174,6 +174,6 @@ def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_pa
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made():
-    with pytest.raises(ModelError, match="a GPU is asked for") as caught:
+    with pytest.raises(ModelError, match="a GPU is requested") as caught:
         fit(SMALL, V, reviews(4, 2, 1), reviews(4, 2, 2), device="cuda")
     assert caught.value.kind == "input"

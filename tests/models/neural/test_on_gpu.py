@@ -156,7 +156,7 @@ def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_tim
     nats, count = validation_nats(network.to(GPU), stream)
     assert count == tokens
     assert nats == pytest.approx(expected, rel=1e-5)
-    assert "memory does not suffice for validation" in caplog.text
+    assert "not enough memory for validation" in caplog.text
 
 
 # --- scoring

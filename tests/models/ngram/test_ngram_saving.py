@@ -144,7 +144,7 @@ def test_a_folder_that_is_no_model_of_lines_is_never_replaced(files, tmp_path):
     (tmp_path / "m").mkdir()
     for name in files:
         (tmp_path / "m" / name).write_text("mine")
-    with pytest.raises(ModelError, match="no model that could be replaced") as caught:
+    with pytest.raises(ModelError, match="not a model, so it is not replaced") as caught:
         model_of("abc", 2).save(tmp_path / "m")
     assert caught.value.kind == "input"
     assert content(tmp_path / "m") == dict.fromkeys(files, b"mine")
@@ -154,13 +154,13 @@ def test_the_current_folder_and_a_file_are_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path / "here")
-    for path, said in ((Path("."), "current folder"), (tmp_path / "file", "its name is taken")):
+    for path, said in ((Path("."), "current folder"), (tmp_path / "file", "name another folder")):
         with pytest.raises(ModelError, match=said):
             model_of("abc", 2).save(path)
 
 
 def test_what_came_while_a_model_was_written_is_not_replaced(tmp_path):
-    with pytest.raises(ModelError, match="no model that could be replaced"):
+    with pytest.raises(ModelError, match="not a model, so it is not replaced"):
         write_while_notes_come(tmp_path / "m")
     assert content(tmp_path / "m") == {"notes.txt": b"mine"}
 

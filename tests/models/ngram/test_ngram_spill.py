@@ -74,7 +74,7 @@ def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_
 
 
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
-    with pytest.raises(ModelError, match=r"too low for 1,000,000 tokens; the least is [\d,]+ MiB") as caught:
+    with pytest.raises(ModelError, match=r"too low for 1,000,000 tokens; the minimum is [\d,]+ MiB") as caught:
         memory_plan(1_000_000, 1000, 1 << 20)
     assert caught.value.kind == "input"
 

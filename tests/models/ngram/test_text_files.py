@@ -192,7 +192,7 @@ def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     with pytest.raises(ModelError, match="2 words") as caught:
         LineLM.open(tmp_path / "model")
     (tmp_path / "model" / "lines.json").unlink()
-    with pytest.raises(ModelError, match="no model of lines"):
+    with pytest.raises(ModelError, match="not a model of lines"):
         LineLM.open(tmp_path / "model")
     assert caught.value.kind == "bundle"
 
